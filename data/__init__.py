@@ -1,0 +1,1 @@
+"""Text to batches: corpora, cleaning, tokenizer, word vectors, shards and batching. No Keras layers."""
