@@ -1,0 +1,189 @@
+"""The decoder: masked self-attention, attention to the source and feed-forward layers over the target."""
+
+import keras
+from keras import ops
+
+from models.attention import MultiHeadAttention
+from models.sublayers import FeedForward, Residual, layer_norm
+
+
+class DecoderLayer(keras.layers.Layer):
+    """Self-attention, attention to the source, then a feed-forward network, each with a residual connection.
+
+    Args:
+        width, hidden, heads, dropout, attention_dropout, activation_dropout, activation, norm, rotary: as for
+            `models.encoder.EncoderLayer`.
+
+    Call arguments:
+        x: tensor (B, T, D).
+        source: keys and values of the encodings, from `source_keys_values`.
+        attention_mask: boolean, broadcastable to (B, T, T), or to (B, T, Tmax) with a cache.
+        source_mask: boolean, broadcastable to (B, T, S).
+        positions: integer tensor (B, T) or (1, T).
+        cache: keys and values of all positions so far, each (B, H, Tmax, D/H); needs T = 1.
+        training: whether dropout is on.
+
+    Returns:
+        Output (B, T, D), the cache with this position written (None without one), and the attention weights on the
+        target (B, H, T, T) and on the source (B, H, T, S).
+    """
+
+    def __init__(
+        self,
+        width,
+        hidden,
+        heads,
+        dropout=0.1,
+        attention_dropout=0.0,
+        activation_dropout=0.0,
+        activation="relu",
+        norm="post",
+        rotary=False,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        self.settings = {
+            "width": width,
+            "hidden": hidden,
+            "heads": heads,
+            "dropout": dropout,
+            "attention_dropout": attention_dropout,
+            "activation_dropout": activation_dropout,
+            "activation": activation,
+            "norm": norm,
+            "rotary": rotary,
+        }
+        policy = self.dtype_policy
+
+        def residual(name):
+            return Residual(width, norm, dropout, dtype=policy, name=f"{name}_residual")
+
+        self.attention = MultiHeadAttention(
+            width, heads, attention_dropout, rotary, dtype=policy, name="self_attention"
+        )
+        self.source_attention = MultiHeadAttention(
+            width, heads, attention_dropout, dtype=policy, name="source_attention"
+        )
+        self.feed_forward = FeedForward(
+            width, hidden, activation, activation_dropout, dtype=policy, name="feed_forward"
+        )
+        self.attention_residual = residual("self_attention")
+        self.source_attention_residual = residual("source_attention")
+        self.feed_forward_residual = residual("feed_forward")
+
+    def build(self, input_shape, *_):
+        self.attention.build(input_shape)
+        self.attention_residual.build(input_shape)
+        self.source_attention.build(input_shape)
+        self.source_attention_residual.build(input_shape)
+        self.feed_forward.build(input_shape)
+        self.feed_forward_residual.build(input_shape)
+
+    def source_keys_values(self, encodings):
+        """Keys and values of the encodings (B, S, D), each (B, H, S, D/H); they are the same for every target position."""
+        return self.source_attention.keys_values(encodings)
+
+    def call(self, x, source, attention_mask=None, source_mask=None, positions=None, cache=None, training=None):
+        seen = {}
+
+        def attend(x):
+            keys_values = self.attention.keys_values(x, positions)
+            if cache is not None:
+                keys_values = seen["cache"] = _write(cache, keys_values, positions)
+            output, seen["target"] = self.attention(
+                x, keys_values, attention_mask=attention_mask, positions=positions, return_weights=True, training=training
+            )
+            return output
+
+        def attend_source(x):
+            output, seen["source"] = self.source_attention(
+                x, source, attention_mask=source_mask, return_weights=True, training=training
+            )
+            return output
+
+        x = self.attention_residual(x, function=attend, training=training)
+        x = self.source_attention_residual(x, function=attend_source, training=training)
+        x = self.feed_forward_residual(x, function=lambda x: self.feed_forward(x, training=training), training=training)
+        return x, seen.get("cache"), (seen["target"], seen["source"])
+
+    def get_config(self):
+        return {**super().get_config(), **self.settings}
+
+
+def _write(cache, keys_values, positions):
+    """Puts one position's keys and values (B, H, 1, D/H) at its place (B, 1) in a cache of (B, H, Tmax, D/H)."""
+    length = ops.shape(cache[0])[2]
+    here = ops.equal(ops.reshape(ops.arange(length), (1, 1, -1, 1)), ops.expand_dims(positions, (1, 2)))
+    return tuple(ops.where(here, new, old) for new, old in zip(keys_values, cache, strict=True))
+
+
+class Decoder(keras.layers.Layer):
+    """L decoder layers over embedded target tokens.
+
+    Args:
+        layers: number of layers L.
+        **settings: as for `DecoderLayer`.
+
+    Call arguments:
+        x: embedded target (B, T, D).
+        sources: list of L pairs of keys and values, from `source_keys_values(encodings)`.
+        attention_mask: boolean, broadcastable to (B, T, T); usually look-ahead and padding together.
+        source_mask: boolean, broadcastable to (B, T, S); usually `padding_mask(source)`.
+        positions: integer tensor (B, T) or (1, T).
+        caches: list of L caches from `empty_caches`, for one position at a time.
+        training: whether dropout is on.
+
+    Returns:
+        States (B, T, D), the list of caches (of None without caches), and two lists of attention weights per layer: on the
+        target (B, H, T, T) and on the source (B, H, T, S).
+
+    References:
+        Vaswani et al. 2017, section 3.1.
+    """
+
+    def __init__(self, layers: int, width: int, hidden: int, heads: int, **settings):
+        own = {key: settings.pop(key) for key in ("name", "dtype", "trainable") if key in settings}
+        super().__init__(**own)
+        self.settings = {"layers": layers, "width": width, "hidden": hidden, "heads": heads, **settings}
+        self.stack = [
+            DecoderLayer(width, hidden, heads, **settings, dtype=self.dtype_policy, name=f"layer_{i}")
+            for i in range(layers)
+        ]
+        self.norm = layer_norm("norm", self.dtype_policy) if settings.get("norm") == "pre" else None
+
+    def build(self, input_shape, *_):
+        for layer in self.stack:
+            layer.build(input_shape)
+        if self.norm:
+            self.norm.build(input_shape)
+
+    def source_keys_values(self, encodings):
+        """Each layer's keys and values of the encodings (B, S, D)."""
+        return [layer.source_keys_values(encodings) for layer in self.stack]
+
+    def empty_caches(self, batch, length: int):
+        """L caches for `length` positions, each a pair of zeros (B, H, Tmax, D/H)."""
+        heads, size = self.settings["heads"], self.settings["width"] // self.settings["heads"]
+        zeros = ops.zeros((batch, heads, length, size), self.compute_dtype)
+        return [(zeros, zeros) for _ in self.stack]
+
+    def call(self, x, sources, attention_mask=None, source_mask=None, positions=None, caches=None, training=None):
+        caches = caches or [None] * len(self.stack)
+        written, weights = [], []
+        for layer, source, cache in zip(self.stack, sources, caches, strict=True):
+            x, cache, attention = layer(
+                x,
+                source,
+                attention_mask=attention_mask,
+                source_mask=source_mask,
+                positions=positions,
+                cache=cache,
+                training=training,
+            )
+            written.append(cache)
+            weights.append(attention)
+        x = self.norm(x) if self.norm else x
+        return x, written, tuple(map(list, zip(*weights, strict=True)))
+
+    def get_config(self):
+        return {**super().get_config(), **self.settings}

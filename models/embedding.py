@@ -1,0 +1,74 @@
+"""Token vectors, used to read tokens and, when tied, to predict them."""
+
+import keras
+from keras import ops
+
+
+class TokenEmbedding(keras.layers.Layer):
+    """A table of token vectors that also works backwards, from states to logits.
+
+    Vectors start from a normal distribution of standard deviation D^-0.5 and are multiplied by D^0.5 when read, so that the
+    same table fits both ends of a tied model.
+
+    Args:
+        vocabulary_size: number of tokens V.
+        width: model width D.
+        vector_width: width of the stored vectors if it is not D (pre-trained word vectors); a learned projection
+            without bias joins the two.
+        table_trainable: whether the vectors change in training.
+
+    Call arguments:
+        tokens: integer tensor (...,).
+
+    Returns:
+        Tensor (..., D).
+
+    References:
+        Vaswani et al. 2017, section 3.4; Press and Wolf 2017, "Using the Output Embedding to Improve Language Models".
+    """
+
+    def __init__(self, vocabulary_size, width, vector_width=None, table_trainable=True, **kwargs):
+        super().__init__(**kwargs)
+        self.vocabulary_size, self.width = vocabulary_size, width
+        self.vector_width = vector_width or width
+        self.table_trainable = table_trainable
+
+    def build(self, input_shape=None):
+        deviation = self.width**-0.5
+        self.table = self.add_weight(
+            shape=(self.vocabulary_size, self.vector_width),
+            initializer=keras.initializers.RandomNormal(stddev=deviation),
+            trainable=self.table_trainable,
+            name="table",
+        )
+        self.projection = None
+        if self.vector_width != self.width:
+            self.projection = self.add_weight(
+                shape=(self.vector_width, self.width), initializer="orthogonal", name="projection"
+            )
+
+    def call(self, tokens):
+        x = ops.take(self.table, tokens, axis=0)
+        x = ops.cast(x, self.compute_dtype)
+        if self.projection is not None:
+            x = ops.matmul(x, self.projection)
+        return x * self.width**0.5
+
+    def output_states(self, states):
+        """States in the width of the vectors: (..., D) -> (..., vector width)."""
+        return states if self.projection is None else ops.matmul(states, ops.transpose(self.projection))
+
+    def logits(self, states):
+        """One score for each token: (..., D) -> float32 (..., V)."""
+        states = self.output_states(states)
+        scores = ops.matmul(states, ops.transpose(ops.cast(self.table, states.dtype)))
+        return ops.cast(scores, "float32")
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "vocabulary_size": self.vocabulary_size,
+            "width": self.width,
+            "vector_width": self.vector_width,
+            "table_trainable": self.table_trainable,
+        }

@@ -1,0 +1,32 @@
+"""Boolean attention masks. True means "may attend"."""
+
+from keras import ops
+
+
+def padding_mask(tokens, pad_id: int = 0):
+    """Which positions hold a token rather than padding.
+
+    Args:
+        tokens: integer tensor (B, S).
+        pad_id: the id that stands for padding.
+
+    Returns:
+        Boolean tensor (B, 1, S): every query position may attend to the real tokens alone.
+    """
+    return ops.expand_dims(ops.not_equal(tokens, pad_id), axis=1)
+
+
+def look_ahead_mask(length):
+    """Which positions each position may see when no one sees the future.
+
+    Args:
+        length: number of positions T; an integer or a scalar tensor.
+
+    Returns:
+        Boolean tensor (T, T), True on and below the diagonal: row t may attend to columns 0..t.
+
+    References:
+        Vaswani et al. 2017, "Attention Is All You Need", section 3.2.3.
+    """
+    positions = ops.arange(length)
+    return ops.greater_equal(ops.expand_dims(positions, 1), ops.expand_dims(positions, 0))

@@ -1,0 +1,94 @@
+"""How a model knows where a token stands: sinusoidal, learned or rotary positions."""
+
+import keras
+import numpy as np
+from keras import ops
+
+
+def sinusoidal_positions(positions, width: int):
+    """The fixed sine and cosine encoding, defined for positions of any size.
+
+    Args:
+        positions: integer tensor of any shape (...,).
+        width: model width D, even.
+
+    Returns:
+        float32 tensor (..., D); the even columns hold sin(p / 10000^(2i/D)), the odd columns the cosine.
+
+    References:
+        Vaswani et al. 2017, section 3.5.
+    """
+    frequencies = _frequencies(width)
+    angles = ops.expand_dims(ops.cast(positions, "float32"), -1) * frequencies
+    pairs = ops.stack([ops.sin(angles), ops.cos(angles)], axis=-1)
+    return ops.reshape(pairs, (*ops.shape(angles)[:-1], width))
+
+
+def rotate(x, positions):
+    """Turns each pair of columns by an angle that grows with the position, so that scores depend on distance.
+
+    Args:
+        x: queries or keys (B, H, T, D/H), an even number of columns.
+        positions: integer tensor (B, T) or (1, T).
+
+    Returns:
+        Tensor like `x`.
+
+    References:
+        Su et al. 2021, "RoFormer", section 3.2.2, equation 34.
+    """
+    size = x.shape[-1]
+    angles = ops.expand_dims(ops.cast(positions, "float32"), -1) * _frequencies(size)
+    angles = ops.expand_dims(angles, 1)
+    sine, cosine = ops.cast(ops.sin(angles), x.dtype), ops.cast(ops.cos(angles), x.dtype)
+    even, odd = x[..., 0::2], x[..., 1::2]
+    pairs = ops.stack([even * cosine - odd * sine, even * sine + odd * cosine], axis=-1)
+    return ops.reshape(pairs, ops.shape(x))
+
+
+def _frequencies(width: int):
+    if width % 2:
+        raise ValueError(f"positions need an even width, got {width}")
+    return (10000.0 ** (-np.arange(0, width, 2) / width)).astype("float32")
+
+
+class PositionEmbedding(keras.layers.Layer):
+    """Adds positions to embeddings.
+
+    Args:
+        kind: "sinusoidal", "learned", or "rotary" (adds nothing: attention turns its queries and keys instead).
+        max_positions: rows of the learned table; the other kinds know no limit.
+
+    Call arguments:
+        x: embeddings (B, T, D).
+        positions: integer tensor (B, T) or (1, T).
+
+    Returns:
+        Tensor (B, T, D).
+    """
+
+    def __init__(self, kind: str = "sinusoidal", max_positions: int = 1024, **kwargs):
+        super().__init__(**kwargs)
+        if kind not in ("sinusoidal", "learned", "rotary"):
+            raise ValueError(f'positions must be "sinusoidal", "learned" or "rotary", got {kind!r}')
+        self.kind = kind
+        self.max_positions = max_positions
+
+    def build(self, input_shape):
+        if self.kind == "learned":
+            self.table = self.add_weight(
+                shape=(self.max_positions, input_shape[-1]),
+                initializer=keras.initializers.RandomNormal(stddev=input_shape[-1] ** -0.5),
+                name="table",
+            )
+
+    def call(self, x, positions):
+        if self.kind == "sinusoidal":
+            return x + ops.cast(sinusoidal_positions(positions, x.shape[-1]), x.dtype)
+        if self.kind == "learned":
+            # A clipped index would silently give two positions the same vector, so lengths are checked by the caller.
+            return x + ops.cast(ops.take(self.table, positions, axis=0), x.dtype)
+        return x
+
+    def get_config(self):
+        return {**super().get_config(), "kind": self.kind, "max_positions": self.max_positions}

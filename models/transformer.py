@@ -1,0 +1,224 @@
+"""The encoder-decoder Transformer."""
+
+import keras
+from keras import ops
+
+from models.decoder import Decoder
+from models.dropout import ByteDropout
+from models.embedding import TokenEmbedding
+from models.encoder import Encoder
+from models.masks import look_ahead_mask, padding_mask
+from models.positions import PositionEmbedding
+
+TIES = ("all", "target", "none")
+
+
+class Transformer(keras.Model):
+    """Translates token ids to logits over the next target token.
+
+    Args:
+        vocabulary_size: number of tokens V, shared by source and target.
+        encoder_layers, decoder_layers: number of layers L on each side.
+        width, hidden, heads: model width D, inner width of the feed-forward networks, number of heads H.
+        dropout: rate on embeddings and on each sublayer's output; attention_dropout and activation_dropout are rates on the
+            attention weights and inside the feed-forward networks.
+        activation: activation of the feed-forward networks.
+        norm: "post" (the paper) or "pre".
+        positions: "sinusoidal", "learned" or "rotary"; max_positions limits the learned ones.
+        tie: which tables are one: "all" (source, target, output), "target" (target and output) or "none".
+        vector_width: width of the source (and tied) vectors if they are pre-trained ones of another width.
+        vectors_trainable: whether those vectors change in training.
+        pad_id: the id of padding.
+
+    Call arguments:
+        inputs: {"source": (B, S), "target": (B, T)} token ids; the target is the decoder's input and begins with the
+            begin-of-sequence token.
+        training: whether dropout is on.
+
+    Returns:
+        Logits (B, T, V), float32: row t scores the token after target token t.
+
+    Example:
+        model = Transformer(vocabulary_size=8000, width=256, hidden=1024, heads=4)
+        logits = model({"source": source, "target": target})
+
+    References:
+        Vaswani et al. 2017, "Attention Is All You Need", https://arxiv.org/abs/1706.03762
+    """
+
+    def __init__(
+        self,
+        vocabulary_size,
+        encoder_layers=6,
+        decoder_layers=6,
+        width=512,
+        hidden=2048,
+        heads=8,
+        dropout=0.1,
+        attention_dropout=0.0,
+        activation_dropout=0.0,
+        activation="relu",
+        norm="post",
+        positions="sinusoidal",
+        max_positions=1024,
+        tie="all",
+        vector_width=None,
+        vectors_trainable=True,
+        pad_id=0,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        if tie not in TIES:
+            raise ValueError(f"tie must be one of {', '.join(TIES)}, got {tie!r}")
+        layer = {
+            "width": width,
+            "hidden": hidden,
+            "heads": heads,
+            "dropout": dropout,
+            "attention_dropout": attention_dropout,
+            "activation_dropout": activation_dropout,
+            "activation": activation,
+            "norm": norm,
+        }
+        self.settings = {
+            "vocabulary_size": vocabulary_size,
+            "encoder_layers": encoder_layers,
+            "decoder_layers": decoder_layers,
+            **layer,
+            "positions": positions,
+            "max_positions": max_positions,
+            "tie": tie,
+            "vector_width": vector_width,
+            "vectors_trainable": vectors_trainable,
+            "pad_id": pad_id,
+        }
+        layer.update(rotary=positions == "rotary", dtype=self.dtype_policy)
+        self.pad_id, self.tie, self.max_positions = pad_id, tie, max_positions
+        self.positions_kind = positions
+        self._make_embeddings(vocabulary_size, width, vector_width, vectors_trainable)
+        self.source_positions = PositionEmbedding(
+            positions, max_positions, dtype=self.dtype_policy, name="source_positions"
+        )
+        self.target_positions = PositionEmbedding(
+            positions, max_positions, dtype=self.dtype_policy, name="target_positions"
+        )
+        self.dropout = ByteDropout(dropout, dtype=self.dtype_policy, name="embedding_dropout")
+        self.encoder = Encoder(encoder_layers, **layer, name="encoder")
+        self.decoder = Decoder(decoder_layers, **layer, name="decoder")
+
+    def _make_embeddings(self, vocabulary_size, width, vector_width, trainable):
+        def table(name, vector_width=None, trainable=True):
+            return TokenEmbedding(
+                vocabulary_size, width, vector_width, trainable, dtype=self.dtype_policy, name=name
+            )
+
+        self.source_embedding = table("source_embedding", vector_width, trainable)
+        self.target_embedding = self.source_embedding if self.tie == "all" else table("target_embedding")
+        self.output_embedding = self.target_embedding if self.tie != "none" else table("output_embedding")
+
+    def build(self, input_shape=None):
+        """Makes all weights at once; their shapes do not depend on the input's."""
+        width = (None, None, self.settings["width"])
+        for embedding in (self.source_embedding, self.target_embedding, self.output_embedding):
+            if not embedding.built:
+                embedding.build()
+                embedding.built = True
+        for layer in (self.source_positions, self.target_positions, self.encoder, self.decoder):
+            layer.build(width)
+        self.built = True
+
+    def call(self, inputs, training=None):
+        return self.output_embedding.logits(self.states(inputs, training=training))
+
+    def states(self, inputs, training=None):
+        """The decoder's states (B, T, D) from which the logits are made; arguments as for a call."""
+        return self.decode(inputs["target"], self.encode(inputs["source"], training), inputs["source"], training)[0]
+
+    def encode(self, source, training=None, return_weights=False):
+        """Encodings (B, S, D) of source tokens (B, S); with return_weights also L attention weights (B, H, S, S)."""
+        positions = self._positions(source)
+        x = self.dropout(self.source_positions(self.source_embedding(source), positions), training=training)
+        mask = padding_mask(source, self.pad_id)
+        return self.encoder(x, attention_mask=mask, positions=positions, return_weights=return_weights, training=training)
+
+    def decode(self, target, encodings, source, training=None):
+        """States for all target positions at once.
+
+        Args:
+            target: decoder input (B, T).
+            encodings: (B, S, D), from `encode(source)`.
+            source: source tokens (B, S), for their padding.
+            training: whether dropout is on.
+
+        Returns:
+            States (B, T, D), and a pair of lists of attention weights for each layer: on the target (B, H, T, T) and
+            on the source (B, H, T, S).
+        """
+        positions = self._positions(target)
+        x = self.dropout(self.target_positions(self.target_embedding(target), positions), training=training)
+        mask = ops.logical_and(padding_mask(target, self.pad_id), look_ahead_mask(ops.shape(target)[1]))
+        states, _, weights = self.decoder(
+            x,
+            self.decoder.source_keys_values(encodings),
+            attention_mask=mask,
+            source_mask=padding_mask(source, self.pad_id),
+            positions=positions,
+            training=training,
+        )
+        return states, weights
+
+    def initial_state(self, source, max_length: int):
+        """What `step` needs to begin: the encoded source and empty caches.
+
+        Args:
+            source: source tokens (B, S).
+            max_length: how many steps there may be; at most max_positions with learned positions.
+
+        Returns:
+            A nested state; axis 0 of each tensor is the batch. What stands under "fixed" never changes.
+        """
+        if self.positions_kind == "learned" and max_length > self.max_positions:
+            raise ValueError(f"{max_length} steps are more than the {self.max_positions} learned positions")
+        batch = ops.shape(source)[0]
+        sources = self.decoder.source_keys_values(self.encode(source))
+        return {
+            "fixed": {"sources": sources, "mask": padding_mask(source, self.pad_id)},
+            "caches": self.decoder.empty_caches(batch, max_length),
+            "position": ops.zeros((batch,), "int32"),
+        }
+
+    def step(self, tokens, state):
+        """One step of decoding with a cache.
+
+        Args:
+            tokens: the last target token of each row (B,), at first the begin-of-sequence token.
+            state: from `initial_state` or the step before.
+
+        Returns:
+            Logits (B, V) of the next token, and the state after this step.
+        """
+        position = state["position"]
+        positions = ops.expand_dims(position, 1)
+        length = ops.shape(state["caches"][0][0])[2]
+        mask = ops.less_equal(ops.reshape(ops.arange(length), (1, 1, -1)), ops.expand_dims(positions, 2))
+        x = self.target_positions(self.target_embedding(ops.expand_dims(tokens, 1)), positions)
+        states, caches, _ = self.decoder(
+            x,
+            state["fixed"]["sources"],
+            attention_mask=mask,
+            source_mask=state["fixed"]["mask"],
+            positions=positions,
+            caches=state["caches"],
+        )
+        logits = self.output_embedding.logits(states[:, 0])
+        return logits, {"fixed": state["fixed"], "caches": caches, "position": position + 1}
+
+    def _positions(self, tokens):
+        """Positions (1, T) of tokens (B, T)."""
+        length = ops.shape(tokens)[1]
+        if self.positions_kind == "learned" and isinstance(length, int) and length > self.max_positions:
+            raise ValueError(f"{length} tokens are more than the {self.max_positions} learned positions")
+        return ops.expand_dims(ops.arange(length), 0)
+
+    def get_config(self):
+        return {**super().get_config(), **self.settings}
