@@ -43,7 +43,7 @@ class TokenizerPreset:
 
     kind: str = option("unigram", "how the pieces are found; unigram samples better, bpe is the paper's",
                        choices=("unigram", "bpe"))  # fmt: skip
-    vocabulary: int = option(8000, "pieces, the four special ones included; small corpora want few", low=16)
+    vocabulary: int = option(8000, "pieces, the four special ones included; small corpora want few", low=300)
     sampling: float = option(0.0, "random splits: unigram alpha (0.1-0.5) or BPE-dropout rate; 0 = off",
                              low=0.0, high=1.0)  # fmt: skip
 

@@ -1,0 +1,37 @@
+"""Settings for all tests: quiet TensorFlow, repeatable hypothesis, and the corpora that only some machines have."""
+
+import os
+from pathlib import Path
+
+import hypothesis
+import pytest
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+hypothesis.settings.register_profile(
+    "weitblick",
+    deadline=None,
+    derandomize=True,
+    max_examples=25,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+)
+hypothesis.settings.load_profile("weitblick")
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path_factory, monkeypatch):
+    """Keeps tests out of the user's cache folder and away from the user's corpora."""
+    monkeypatch.setenv("WEITBLICK_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+    monkeypatch.delenv("WEITBLICK_CORPORA", raising=False)
+
+
+@pytest.fixture(scope="session")
+def shared_corpora() -> Path:
+    """The folder of corpora beside the repository (or in WEITBLICK_CORPORA); skips the test where there is none."""
+    named = [Path(folder) for folder in os.environ.get("WEITBLICK_CORPORA", "").split(os.pathsep) if folder]
+    for folder in [*named, REPOSITORY.parent / "shared" / "corpora"]:
+        if (folder / "newstest" / "en.test.txt").exists():
+            return folder
+    pytest.skip("needs the corpora of ../shared/corpora (or WEITBLICK_CORPORA), which this machine does not have")
