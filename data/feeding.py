@@ -1,0 +1,71 @@
+"""Batches to `keras.Model.fit`: a tf.data pipeline on TensorFlow, a generator with a thread behind it elsewhere."""
+
+import contextlib
+import queue
+import threading
+from collections.abc import Iterable, Iterator
+
+AHEAD = 8  # batches that are made before they are asked for
+
+
+def as_dataset(batches, update: int = 0):
+    """What `keras.Model.fit(x=..., steps_per_epoch=...)` takes on the current Keras backend.
+
+    Args:
+        batches: a `data.batching.Batches`.
+        update: number of the first batch, counted over all epochs.
+
+    Returns:
+        An endless `tf.data.Dataset` on TensorFlow, an endless generator on other backends, of
+        `({"source": (B, S), "target": (B, T)}, labels (B, T))`, int32.
+    """
+    import keras
+
+    if keras.backend.backend() != "tensorflow":
+        return in_background(batches.stream(update))
+    import tensorflow as tf
+
+    tokens = tf.TensorSpec((None, None), tf.int32)
+    signature = ({"source": tokens, "target": tokens}, tokens)
+    return tf.data.Dataset.from_generator(lambda: batches.stream(update), output_signature=signature).prefetch(AHEAD)
+
+
+def in_background(items: Iterable, ahead: int = AHEAD) -> Iterator:
+    """Yields `items` while a thread draws up to `ahead` of them in advance.
+
+    An exception of `items` is raised here, after the items before it. The thread ends with the items, or when the
+    generator is closed.
+    """
+    ready: queue.Queue = queue.Queue(ahead)
+    stopped = threading.Event()
+
+    def put(entry) -> bool:
+        while not stopped.is_set():
+            with contextlib.suppress(queue.Full):
+                ready.put(entry, timeout=0.1)
+                return True
+        return False
+
+    def draw():
+        error = None
+        try:
+            for item in items:
+                if not put((item, None, False)):
+                    return
+        except BaseException as caught:  # handed to the consumer, whatever it is
+            error = caught
+        put((None, error, True))
+
+    thread = threading.Thread(target=draw, name="batches", daemon=True)
+    thread.start()
+    try:
+        while True:
+            item, error, last = ready.get()
+            if last:
+                if error is not None:
+                    raise error
+                return
+            yield item
+    finally:
+        stopped.set()
+        thread.join()

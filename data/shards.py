@@ -1,0 +1,275 @@
+"""Sentence pairs as token ids on disk: encoded once, in parallel, and memory-mapped from then on.
+
+A folder of shards holds flat little-endian arrays (`source.tokens`, `target.tokens`, their `.offsets`, `documents`) and
+`metadata.json`, which is written last. A folder without it, or whose checksums do not match it, is never used.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Mapping
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from data.encoding import Encoder, encode_chunks
+from data.errors import UserError
+from data.files import atomic_write
+from data.pairs import Pair
+
+FORMAT = 1
+_ABANDONED = 24 * 3600  # seconds without a write after which an unfinished folder is taken for left behind
+_SIDES = ("source", "target")
+
+
+def encode_pairs(
+    pairs: Iterable[Pair] | Mapping[str, Iterable[Pair]],
+    tokenizer,
+    folder: str | Path,
+    key: str,
+    sampling: float = 0.0,
+    seed: int = 0,
+    max_length: int = 256,
+    workers: int | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> "Shards":
+    """Encodes sentence pairs into shards, or opens the shards that an earlier call with the same arguments made.
+
+    Args:
+        pairs: the pairs, drawn only if they must be encoded; or a mapping from corpus name to pairs, whose corpora
+            are encoded one after another and told apart by `Shards.corpus`.
+        tokenizer: a `data.tokenizer.Tokenizer`.
+        folder: the cache; every set of shards gets a folder of its own in it.
+        key: names the content of `pairs`, for example a hash of the corpora and the cleaning options. Tokenizer,
+            `sampling`, `seed` and `max_length` are added to it here.
+        sampling: alpha of subword regularisation; 0 means the best segmentation.
+        seed: of the sampling; the result does not depend on the number of workers.
+        max_length: pairs with more tokens than this on either side are left out and counted.
+        workers: processes that encode; `None` means one a core, and none beside this one for small corpora.
+        progress: called with the number of pairs done so far.
+
+    Returns:
+        The `Shards`.
+
+    Raises:
+        UserError: if no pair is left, or a worker process was ended from outside.
+        OSError: if the disk is full or `folder` cannot be written; nothing half-written is left behind.
+    """
+    seed = seed if sampling else 0
+    name = _digest([FORMAT, key, tokenizer.fingerprint, sampling, seed, max_length])
+    folder = Path(folder)
+    place = folder / name
+    with contextlib.suppress(DamagedShards):
+        return Shards(place)
+    folder.mkdir(parents=True, exist_ok=True)
+    _sweep(folder)
+    partial = Path(tempfile.mkdtemp(dir=folder, prefix=f".{name}.", suffix=".partial"))
+    try:
+        corpora = pairs if isinstance(pairs, Mapping) else {"": pairs}
+        encoder = Encoder(tokenizer, sampling, seed, max_length)
+        _write(partial, key, corpora, encoder, workers, progress)
+        return _publish(partial, place)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+class DamagedShards(Exception):
+    """The folder is missing, unfinished, or not what its metadata says."""
+
+
+class Shards:
+    """Token ids of sentence pairs, memory-mapped from a finished folder.
+
+    `source_tokens` and `target_tokens` are flat arrays without BOS or EOS; pair `i` is
+    `source_tokens[source_offsets[i]:source_offsets[i + 1]]`.
+
+    Args:
+        folder: a folder made by `encode_pairs`.
+        verify: compare the checksums of all files (reads them once).
+
+    Raises:
+        DamagedShards: if the folder is not whole.
+    """
+
+    def __init__(self, folder: str | Path, verify: bool = True):
+        self.folder = Path(folder)
+        self.metadata = _read_metadata(self.folder, verify)
+        tokens = self.metadata["dtype"]
+        self.source_tokens = _map(self.folder / "source.tokens", tokens)
+        self.target_tokens = _map(self.folder / "target.tokens", tokens)
+        self.source_offsets = _map(self.folder / "source.offsets", "<i8")
+        self.target_offsets = _map(self.folder / "target.offsets", "<i8")
+        self.documents = _map(self.folder / "documents", "<i4")
+        self._corpus_ends = np.cumsum([corpus["pairs"] for corpus in self.metadata["corpora"]])
+
+    def __len__(self) -> int:
+        return self.metadata["pairs"]
+
+    @cached_property
+    def source_lengths(self) -> np.ndarray:
+        """Tokens of each source segment, int32, without EOS."""
+        return np.diff(self.source_offsets).astype(np.int32)
+
+    @cached_property
+    def target_lengths(self) -> np.ndarray:
+        """Tokens of each target segment, int32, without BOS or EOS."""
+        return np.diff(self.target_offsets).astype(np.int32)
+
+    @property
+    def too_long(self) -> int:
+        """The number of pairs that were left out because a side has more than `max_length` tokens."""
+        return sum(corpus["too_long"] for corpus in self.metadata["corpora"])
+
+    @property
+    def corpora(self) -> tuple[str, ...]:
+        """The names of the corpora, in their order."""
+        return tuple(corpus["name"] for corpus in self.metadata["corpora"])
+
+    def source(self, i: int) -> np.ndarray:
+        """The source ids of pair `i`."""
+        return self.source_tokens[self.source_offsets[i] : self.source_offsets[i + 1]]
+
+    def target(self, i: int) -> np.ndarray:
+        """The target ids of pair `i`."""
+        return self.target_tokens[self.target_offsets[i] : self.target_offsets[i + 1]]
+
+    def doc(self, i: int) -> int:
+        """The index of the document of pair `i`, counted from 0 in reading order, or -1 if it stands in none."""
+        return int(self.documents[i])
+
+    def corpus(self, i: int) -> int:
+        """The index in `corpora` of the corpus of pair `i`."""
+        return int(np.searchsorted(self._corpus_ends, i, side="right"))
+
+
+class _Column:
+    """One file of the folder, hashed while it grows."""
+
+    def __init__(self, path: Path, dtype: str):
+        self.path, self.dtype = path, dtype
+        self.file = open(path, "wb")  # noqa: SIM115 - closed by the writer's ExitStack
+        self.hash = hashlib.blake2b(digest_size=16)
+        self.size = 0
+
+    def append(self, array: np.ndarray) -> None:
+        data = np.ascontiguousarray(array, dtype=self.dtype).tobytes()
+        self.file.write(data)
+        self.hash.update(data)
+        self.size += len(data)
+
+    def finish(self) -> dict:
+        self.file.flush()
+        os.fsync(self.file.fileno())
+        return {"bytes": self.size, "blake2b": self.hash.hexdigest()}
+
+
+def _write(folder, key, corpora, encoder, workers, progress) -> None:
+    """Encodes all pairs into `folder`, the metadata last."""
+    dtype = "<u2" if encoder.tokenizer.vocabulary_size < 2**16 else "<i4"
+    kinds = {f"{side}.tokens": dtype for side in _SIDES} | {f"{side}.offsets": "<i8" for side in _SIDES}
+    kept = np.zeros(len(corpora), np.int64)
+    seen = np.zeros(len(corpora), np.int64)
+    with contextlib.ExitStack() as stack:
+        columns = {name: _Column(folder / name, kind) for name, kind in (kinds | {"documents": "<i4"}).items()}
+        for column in columns.values():
+            stack.callback(column.file.close)
+        for side in _SIDES:
+            columns[f"{side}.offsets"].append(np.zeros(1, np.int64))
+        ends = dict.fromkeys(_SIDES, 0)
+        for chunk, encoded in stack.enter_context(contextlib.closing(encode_chunks(corpora, encoder, workers))):
+            for side in _SIDES:
+                tokens, lengths = encoded[side]
+                columns[f"{side}.tokens"].append(tokens)
+                columns[f"{side}.offsets"].append(ends[side] + np.cumsum(lengths, dtype=np.int64))
+                ends[side] += int(lengths.sum(dtype=np.int64))
+            columns["documents"].append(chunk.documents[encoded["kept"]])
+            seen += np.bincount(chunk.corpora, minlength=len(corpora))
+            kept += np.bincount(chunk.corpora[encoded["kept"]], minlength=len(corpora))
+            if progress:
+                progress(int(seen.sum()))
+        files = {name: column.finish() for name, column in columns.items()}
+    if not kept.sum():
+        raise _nothing_left(int(seen.sum()), encoder.max_length)
+    counts = [
+        {"name": name, "pairs": int(n), "too_long": int(all_ - n)}
+        for name, n, all_ in zip(corpora, kept, seen, strict=True)
+    ]
+    metadata = {"format": FORMAT, "key": key, "dtype": dtype, "pairs": int(kept.sum())}
+    metadata |= {"max_length": encoder.max_length, "corpora": counts, "files": files}
+    with atomic_write(folder / "metadata.json", "w") as file:
+        json.dump(metadata | {"checksum": _digest(metadata)}, file, indent=1)
+
+
+def _nothing_left(seen: int, max_length: int) -> UserError:
+    if not seen:
+        return UserError("there is no sentence pair to encode: check the corpora and the cleaning options")
+    return UserError(
+        f"no sentence pair is left to encode: all {seen:,} have more than max_length = {max_length} tokens on a side; "
+        "raise max_length or use a larger vocabulary"
+    )
+
+
+def _publish(partial: Path, place: Path) -> Shards:
+    """Gives a finished folder its name, unless another process was faster."""
+    os.chmod(partial, 0o755)
+    while True:
+        try:
+            os.rename(partial, place)
+        except OSError:
+            if not place.exists():
+                raise
+            with contextlib.suppress(DamagedShards):
+                return Shards(place)
+            # What stands there is damaged. Moved aside first, so that no one ever opens a half-removed folder.
+            aside = Path(tempfile.mkdtemp(dir=place.parent, prefix=f".{place.name}.", suffix=".partial"))
+            with contextlib.suppress(FileNotFoundError):
+                os.rename(place, aside / "damaged")
+            shutil.rmtree(aside, ignore_errors=True)
+        else:
+            return Shards(place, verify=False)
+
+
+def _sweep(folder: Path) -> None:
+    """Removes unfinished folders that a killed process left behind."""
+    for partial in folder.glob(".*.partial"):
+        with contextlib.suppress(OSError):
+            newest = max(path.stat().st_mtime for path in [partial, *partial.iterdir()])
+            if time.time() - newest > _ABANDONED:
+                shutil.rmtree(partial, ignore_errors=True)
+
+
+def _read_metadata(folder: Path, verify: bool) -> dict:
+    try:
+        metadata = json.loads((folder / "metadata.json").read_text(encoding="utf-8"))
+        checksum = metadata.pop("checksum")
+        if metadata["format"] != FORMAT or checksum != _digest(metadata):
+            raise DamagedShards(f"{folder}: metadata.json is of another format or damaged")
+        for name, expected in metadata["files"].items():
+            if (folder / name).stat().st_size != expected["bytes"]:
+                raise DamagedShards(f"{folder}: {name} has the wrong size")
+            if verify and _hash_file(folder / name) != expected["blake2b"]:
+                raise DamagedShards(f"{folder}: {name} has the wrong checksum")
+    except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, AttributeError, TypeError) as error:
+        raise DamagedShards(f"{folder}: {error}") from error
+    return metadata
+
+
+def _hash_file(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+
+
+def _map(path: Path, dtype: str) -> np.ndarray:
+    if not path.stat().st_size:
+        return np.zeros(0, dtype)
+    # A plain view: indexing np.memmap itself costs a Python call for every slice.
+    return np.asarray(np.memmap(path, dtype=dtype, mode="r"))
+
+
+def _digest(value) -> str:
+    return hashlib.blake2b(json.dumps(value, sort_keys=True).encode(), digest_size=16).hexdigest()
