@@ -1,0 +1,11 @@
+"""Turning a step function into text: greedy, beam search, sampling and forced scoring.
+
+Search knows no model. It takes `step(tokens (N,), state) -> (logits (N, V), state)` and a nested state of which every
+leaf has the N rows as axis 0. `models.search.state` says what else may be expected of the two.
+"""
+
+from models.search.beam import beam_search, length_penalty
+from models.search.greedy import greedy
+from models.search.state import Hypotheses, refuse_nan
+
+__all__ = ["Hypotheses", "beam_search", "greedy", "length_penalty", "refuse_nan"]

@@ -1,0 +1,43 @@
+"""Greedy search: the likeliest token at each step."""
+
+from keras import ops
+
+from models.search.rollout import lengths, roll, total
+from models.search.rules import candidates, make_rules
+from models.search.state import Hypotheses, pick, refuse_nan
+
+
+def greedy(step, state, batch, max_length, bos, eos, pad=0, *, max_lengths=None, min_length=0, forbidden=()):
+    """Takes the likeliest token at each step.
+
+    The token at an input's limit is the end token, with the probability that the model gives it, so every hypothesis is
+    a complete one. `bos` and `pad` are never put out.
+
+    Args:
+        step: callable, `(tokens (B,), state) -> (logits (B, V), state)`, logits of any float dtype.
+        state: nested dict, tuple or list of tensors with B rows. See `models.search.state`.
+        batch: int. B. In a TensorFlow graph also an int32 scalar.
+        max_length: int. T, the most tokens of a hypothesis, the end token included. In a TensorFlow graph also an int32
+            scalar.
+        bos: int. Token that starts a sequence.
+        eos: int. Token that ends one.
+        pad: int. Token that fills up what follows.
+        max_lengths: optional (B,) int32. Limits of the single inputs; what is above `max_length` is cut to it.
+        min_length: int. The fewest tokens of a hypothesis, the end token included. A smaller limit wins.
+        forbidden: ids that may not be put out either, such as that of the unknown token.
+
+    Returns:
+        `Hypotheses` of tokens (B, T), scores (B,) and lengths (B,). A score is a sum of log-probabilities.
+
+    Raises:
+        ValueError: for options that contradict each other and, when run eagerly, for logits that are not finite.
+    """
+    rules = make_rules(batch, max_length, bos, eos, pad, max_lengths, min_length, forbidden)
+
+    def choose(logits, time):
+        log_probs, tokens, _ = candidates(logits, time, 1, rules)
+        best = ops.cast(ops.argmax(log_probs, axis=1), "int32")
+        return pick(tokens, best[:, None])[:, 0]
+
+    rollout = roll(step, state, choose, rules.limits, max_length, bos, pad, eos)
+    return refuse_nan(Hypotheses(rollout.tokens, total(rollout), lengths(rollout, pad)))

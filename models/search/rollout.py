@@ -1,0 +1,89 @@
+"""The loop of every search that follows one hypothesis a row: greedy, sampling and forced scoring."""
+
+from typing import NamedTuple
+
+from keras import ops
+
+from models.search.rules import log_probability
+from models.search.state import keep_shapes
+
+
+class Rollout(NamedTuple):
+    """One hypothesis for each of N rows, in the making.
+
+    time: int32 scalar, number of tokens so far.
+    last: (N,) int32, the tokens that the next step reads.
+    tokens: (N, T) int32, padding where nothing was chosen yet.
+    log_probs: (N, T) float32, the model's log-probability of each token; 0 at padding.
+    alive: (N,) bool, False after the end.
+    broken: (N,) bool, True where logits were not finite while the row was alive.
+    state: nested decoding state with N rows.
+    """
+
+    time: object
+    last: object
+    tokens: object
+    log_probs: object
+    alive: object
+    broken: object
+    state: object
+
+
+def roll(step, state, choose, limits, max_length, bos, pad, eos=None):
+    """Chooses a token for each row, step by step, until all rows have ended.
+
+    Args:
+        step: callable, `(tokens (N,), state) -> (logits (N, V), state)`.
+        state: nested decoding state with N rows.
+        choose: callable, `(logits (N, V) float32, time) -> tokens (N,) int32`.
+        limits: (N,) int32. A row ends with its `limits[n]`-th token.
+        max_length: int. T; no limit may be above it.
+        bos: int. Token that the first step reads.
+        pad: int. Fills up what follows the end.
+        eos: int or None. A row also ends with this token.
+
+    Returns:
+        The last `Rollout`.
+    """
+
+    def advance(rollout):
+        logits, state = step(rollout.last, rollout.state)
+        logits = ops.cast(logits, "float32")
+        token = ops.cast(choose(logits, rollout.time), "int32")
+        log_prob, finite = log_probability(logits, token)
+        sound = ops.logical_and(rollout.alive, finite)
+        token = ops.where(sound, token, pad)
+        here = ops.logical_and(ops.arange(max_length, dtype="int32") == rollout.time, sound[:, None])
+        alive = ops.logical_and(sound, rollout.time + 1 < limits)
+        following = Rollout(
+            time=rollout.time + 1,
+            last=token,
+            tokens=ops.where(here, token[:, None], rollout.tokens),
+            log_probs=ops.where(here, log_prob[:, None], rollout.log_probs),
+            alive=alive if eos is None else ops.logical_and(alive, token != eos),
+            broken=ops.logical_or(rollout.broken, ops.logical_and(rollout.alive, ops.logical_not(finite))),
+            state=state,
+        )
+        return (keep_shapes(following, rollout),)
+
+    rows = ops.shape(limits)[0]
+    start = Rollout(
+        time=ops.convert_to_tensor(0, dtype="int32"),
+        last=ops.full((rows,), bos, dtype="int32"),
+        tokens=ops.full((rows, max_length), pad, dtype="int32"),
+        log_probs=ops.zeros((rows, max_length), dtype="float32"),
+        alive=limits > 0,
+        broken=ops.zeros((rows,), dtype="bool"),
+        state=state,
+    )
+    return ops.while_loop(lambda rollout: ops.any(rollout.alive), advance, (start,))[0]
+
+
+def total(rollout):
+    """(N,) float32: the sum of the log-probabilities of each row; NaN where logits were not finite."""
+    return ops.where(rollout.broken, float("nan"), ops.sum(rollout.log_probs, axis=1))
+
+
+def lengths(rollout, pad):
+    """(N,) int32: the number of tokens of each row."""
+    return ops.sum(ops.cast(rollout.tokens != pad, "int32"), axis=1)
