@@ -1,0 +1,88 @@
+"""Lines that are too long for the model, in parts that are not."""
+
+import re
+import unicodedata
+from collections.abc import Callable
+
+# A mark, what may close after it, then white space. Where the text has a place of a better kind, it is taken.
+_CLOSING = "[\"'\u2019\u201d\u201c\u00bb\u203a)\\]]*"
+_SENTENCES = re.compile(f"(?<=[.!?\u2026])({_CLOSING})\\s+|(?<=[\u3002\uff01\uff1f])({_CLOSING})\\s*")
+_CLAUSES = re.compile(f"(?<=[;:,\u2013\u2014\u3001\uff0c\uff1b\uff1a])({_CLOSING})\\s+")
+_SPACES = re.compile("()\\s+")
+_KINDS = (_SENTENCES, _CLAUSES, _SPACES)
+
+
+def split_long(text: str, count: Callable[[list[str]], list[int]], limit: int) -> list[str]:
+    """Splits a text into parts that the model can take: at sentence marks, else clauses, else spaces, else anywhere.
+
+    Nothing is lost: the parts hold every character of the text but the white space between them. Neighbouring pieces
+    are put together again as long as they fit, so that the model sees as much context as it can.
+
+    Args:
+        text: one segment.
+        count: gives the length in tokens of each of a list of texts.
+        limit: tokens that a part may have.
+
+    Returns:
+        The parts in order; the text alone where it fits already. A single character of more than `limit` tokens
+        stays whole.
+
+    Example:
+        >>> split_long("One two. Three, four five.", lambda texts: [len(text.split()) for text in texts], 2)
+        ['One two.', 'Three,', 'four five.']
+    """
+    return _split(text, count, limit, _KINDS)
+
+
+def _split(text: str, count, limit: int, kinds) -> list[str]:
+    if count([text])[0] <= limit:
+        return [text]
+    if not kinds:
+        return _halve(text, count, limit)
+    pieces = _pieces(text, kinds[0])
+    if len(pieces) == 1:
+        return _split(text, count, limit, kinds[1:])
+    parts = []
+    for group in _pack(pieces, count, limit):
+        parts += _split(group, count, limit, kinds[1:])
+    return parts
+
+
+def _pieces(text: str, mark: re.Pattern) -> list[str]:
+    """Cuts a text behind each mark; what closes after the mark stays with it."""
+    text = text.strip()
+    pieces, start = [], 0
+    for match in mark.finditer(text):
+        end = match.start() + len(match[match.lastindex])
+        if start < end and match.end() < len(text):
+            pieces.append(text[start:end])
+            start = match.end()
+    return [*pieces, text[start:]]
+
+
+def _pack(pieces: list[str], count, limit: int) -> list[str]:
+    """Joins neighbours while they fit. A joined text may have a token more than its pieces, so the sum is checked."""
+    packed: list[str] = []
+    held, held_size = [], 0
+    for piece, size in zip(pieces, count(pieces), strict=True):
+        if held and held_size + size > limit:
+            packed += _fitting(held, count, limit)
+            held, held_size = [], 0
+        held.append(piece)
+        held_size += size
+    return packed + _fitting(held, count, limit)
+
+
+def _fitting(pieces: list[str], count, limit: int) -> list[str]:
+    joined = " ".join(pieces)
+    return [joined] if len(pieces) == 1 or count([joined])[0] <= limit else pieces
+
+
+def _halve(text: str, count, limit: int) -> list[str]:
+    """Cuts a text that has no spaces in the middle until it fits, never between a letter and its accents."""
+    middle = len(text) // 2
+    while middle < len(text) and (unicodedata.combining(text[middle]) or text[middle] in "\u200d\ufe0f"):
+        middle += 1
+    if middle in (0, len(text)):
+        return [text]
+    return [part for half in (text[:middle], text[middle:]) for part in _split(half, count, limit, ())]
