@@ -1,0 +1,80 @@
+# `make help` lists what can be done. Needs Python 3.11 to 3.13 and pip; all else is installed into .venv.
+
+PRESET ?= starter
+RUN ?= runs/$(notdir $(basename $(PRESET)))
+VENV := .venv
+PYTHON_HERE := $(VENV)/bin/python
+PIP := $(PYTHON_HERE) -m pip install --disable-pip-version-check --quiet --constraint constraints.txt
+DEPENDENCIES := setup.cfg pyproject.toml constraints.txt
+CORPORA_OPTION = $(if $(CORPORA),--corpora "$(CORPORA)")
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help train eval-bleu translate presets test test-backends lint
+
+help: ## this list
+	@echo "Weitblick: English-to-German translation with Transformers"; echo
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile; echo
+	@echo "Variables, with their defaults or an example:"
+	@echo "  PRESET=starter                 a name of 'make presets', or the path of a .toml file"
+	@echo "  RUN=runs/starter               the folder of the training; runs/PRESET unless given"
+	@echo "  SET=\"updates=500 norm=post\"    preset keys to change"
+	@echo "  CORPORA=../shared/corpora      where corpus folders are found"
+	@echo "  CORPUS=newstest BASELINE=FILE  for eval-bleu: what to score, what to compare with"
+	@echo "  FILE=in.txt OUTPUT=out.txt     for translate; the terminal unless given"
+	@echo "  ARGS=\"-k preset\"               for test: more options of pytest"
+	@echo; echo "All commands and options: $(VENV)/bin/weitblick --help"
+
+train: $(VENV)/installed ## train PRESET into RUN and score it; goes on where it was stopped
+	@$(PYTHON_HERE) -m app train "$(PRESET)" --run "$(RUN)" $(foreach change,$(SET),--set '$(change)') $(CORPORA_OPTION)
+
+eval-bleu: $(VENV)/installed ## score RUN on its test split with sacreBLEU
+	@$(PYTHON_HERE) -m app evaluate "$(RUN)" $(if $(CORPUS),--corpus "$(CORPUS)") $(CORPORA_OPTION) \
+	    $(if $(BASELINE),--baseline "$(BASELINE)")
+
+translate: $(VENV)/installed ## translate FILE with RUN, one line in = one line out
+	@$(PYTHON_HERE) -m app translate "$(RUN)" $(if $(FILE),"$(FILE)") $(if $(OUTPUT),--output "$(OUTPUT)")
+
+presets: $(VENV)/installed ## list the presets
+	@$(PYTHON_HERE) -m app presets
+
+test: $(VENV)/installed-test ## run the tests, two at a time
+	$(PYTHON_HERE) -m pytest -n 2 --dist loadfile -m "not backends" $(ARGS)
+
+test-backends: $(VENV)/installed-backends ## run the tests that need JAX and PyTorch (a large download)
+	$(PYTHON_HERE) -m pytest -m backends $(ARGS)
+
+lint: $(VENV)/installed-test ## check the style with ruff
+	$(PYTHON_HERE) -m ruff check .
+
+# Each stamp is made after its installation succeeded, so an interrupted one is taken up again and a whole one never
+# repeated until a version changes. An existing .venv is kept when its Python fits.
+RIGHT_VERSION := import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
+PIP_WORKS := import sys, pip; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
+
+$(VENV)/installed: $(DEPENDENCIES)
+	@found=; if ! $(PYTHON_HERE) -c '$(PIP_WORKS)' 2>/dev/null; then \
+	    for python in $(PYTHON) python3 python3.13 python3.12 python3.11; do \
+	        if "$$python" -c '$(RIGHT_VERSION)' >/dev/null 2>&1; then found="$$python"; break; fi; \
+	    done; \
+	    if [ -z "$$found" ]; then \
+	        echo "error: found no Python from 3.11 to 3.13 with venv and pip (on Debian: apt install python3-venv);" \
+	            "install one, or name it: make PYTHON=/path/to/python3" >&2; \
+	        exit 2; \
+	    fi; \
+	    echo "Making $(VENV) with $$("$$found" --version)"; \
+	    "$$found" -m venv --clear $(VENV); \
+	fi
+	@echo "Installing the pinned packages into $(VENV): a few minutes, once"
+	@$(PIP) --editable .
+	@touch $@
+
+$(VENV)/installed-test: $(VENV)/installed
+	@echo "Installing the packages for tests into $(VENV)"
+	@$(PIP) --editable '.[test]'
+	@touch $@
+
+$(VENV)/installed-backends: $(VENV)/installed-test
+	@echo "Installing JAX and PyTorch into $(VENV)"
+	@$(PIP) --editable '.[backends]'
+	@touch $@
