@@ -40,8 +40,9 @@ class ByteDropout(keras.layers.Layer):
             return x
         shape = ops.shape(x)
         size = math.prod(shape) if all(isinstance(n, int) for n in shape) else ops.size(x)
-        words = keras.random.randint(((size + 3) // 4,), -(2**31), 2**31 - 1, dtype="int32", seed=self.seed_generator)
-        kept = ops.reshape(ops.view(words, "uint8")[:size], shape) >= self.dropped
+        words = keras.random.randint(((size + 3) // 4, 1), -(2**31), 2**31 - 1, dtype="int32", seed=self.seed_generator)
+        random_bytes = ops.reshape(ops.view(words, "uint8"), (-1,))[:size]
+        kept = ops.reshape(random_bytes, shape) >= self.dropped
         return ops.where(kept, x * (256.0 / (256 - self.dropped)), ops.zeros((), x.dtype))
 
     def compute_output_shape(self, input_shape):

@@ -1,0 +1,158 @@
+"""A run folder: all of one training, enough to resume, evaluate and export it."""
+
+import json
+import platform
+from datetime import UTC, datetime
+from functools import cached_property
+from importlib.metadata import version
+from pathlib import Path
+
+from app.checkpoints import Checkpoints
+from app.preset import Preset, load_preset
+from app.weights import assign_variables, load_arrays
+from data.errors import UserError
+from data.files import atomic_write
+from data.tokenizer import Tokenizer
+
+FORMAT = 1
+PRESET, SUMMARY, TOKENIZER, AVERAGED = "preset.toml", "run.json", "tokenizer.model", "averaged.npz"
+WHICH = ("auto", "averaged", "best", "last")
+PACKAGES = ("keras", "tensorflow", "tensorflow-text", "sentencepiece", "sacrebleu", "numpy")
+
+
+class Run:
+    """One run folder; use `Run.open` or `Run.create`.
+
+    It holds `preset.toml` (resolved), `run.json` (format, versions, how far it came), `tokenizer.model`,
+    `checkpoints/`, `averaged.npz`, `log.jsonl`, `tensorboard/` and `results/`.
+    """
+
+    def __init__(self, path, preset: Preset):
+        self.path, self.preset = Path(path), preset
+
+    @classmethod
+    def create(cls, path, preset: Preset) -> "Run":
+        """Makes the folder and writes the preset and `run.json`."""
+        run = cls(path, preset)
+        run.path.mkdir(parents=True, exist_ok=True)
+        with atomic_write(run.path / PRESET, "w") as file:
+            file.write(preset.to_toml())
+        run.write_summary(
+            format=FORMAT,
+            created=datetime.now(UTC).isoformat(timespec="seconds"),
+            python=platform.python_version(),
+            versions={name: version(name) for name in PACKAGES},
+        )
+        return run
+
+    @classmethod
+    def exists(cls, path) -> bool:
+        """Whether a run was begun in this folder."""
+        return (Path(path) / SUMMARY).exists()
+
+    @classmethod
+    def open(cls, path) -> "Run":
+        """Opens a run.
+
+        Raises:
+            UserError: there is no such folder, it is no run or an incomplete one, or it is of another format.
+        """
+        path = Path(path)
+        if not path.is_dir():
+            raise UserError(f"{path}: there is no such run folder; `make train` or `weitblick train` makes one")
+        if not (path / SUMMARY).exists():
+            raise UserError(f"{path}: this is not a run folder ({SUMMARY} is missing)")
+        run = cls(path, load_preset(path / PRESET))
+        found = run.summary().get("format")
+        if found != FORMAT:
+            raise UserError(f"{path}: the run has format {found}, this version reads {FORMAT}: train it again")
+        return run
+
+    def summary(self) -> dict:
+        """What `run.json` says."""
+        path = self.path / SUMMARY
+        try:
+            return json.loads(path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise UserError(f"{path}: is damaged: {error}") from error
+
+    def write_summary(self, **values) -> None:
+        """Adds values to `run.json`."""
+        path = self.path / SUMMARY
+        summary = self.summary() if path.exists() else {}
+        with atomic_write(path, "w") as file:
+            json.dump({**summary, **values}, file, indent=1)
+            file.write("\n")
+
+    @property
+    def results_folder(self) -> Path:
+        """Where scores and translations go."""
+        return self.path / "results"
+
+    @cached_property
+    def checkpoints(self) -> Checkpoints:
+        """The run's checkpoints."""
+        return Checkpoints(self.path / "checkpoints", self.preset.training.keep)
+
+    def tokenizer(self) -> Tokenizer:
+        """The run's tokenizer."""
+        path = self.path / TOKENIZER
+        if not path.exists():
+            raise UserError(f"{path}: the run is incomplete: start the same training again")
+        return Tokenizer.load(path)
+
+    def new_model(self, vocabulary_size: int, vector_width: int | None = None):
+        """A Transformer with the preset's shape and fresh weights."""
+        from app.precision import keras_policy
+        from models.transformer import Transformer
+
+        shape = {key: getattr(self.preset.model, key) for key in self.preset.model.__dataclass_fields__}
+        policy = keras_policy(self.preset.training.precision)
+        trainable = self.preset.embeddings.trainable or not self.preset.embeddings.vectors
+        model = Transformer(
+            vocabulary_size, **shape, vector_width=vector_width, vectors_trainable=trainable, dtype=policy
+        )
+        model.build()
+        return model
+
+    def weights(self, which: str = "auto") -> tuple[str, dict]:
+        """The weights of one checkpoint.
+
+        Args:
+            which: "averaged", "best" (by validation), "last", or "auto": averaged if there is an average, else the last.
+
+        Returns:
+            A name for reports, and name to array.
+
+        Raises:
+            UserError: the run has no such weights.
+        """
+        if which not in WHICH:
+            raise UserError(f"no weights are called {which!r}; choose {', '.join(WHICH)}")
+        averaged = self.path / AVERAGED
+        if which == "averaged" or (which == "auto" and averaged.exists()):
+            if not averaged.exists():
+                raise UserError(f"{averaged}: there is no average yet; `weitblick average {self.path}` makes it")
+            return "averaged", load_arrays(averaged)
+        found = self.checkpoints.latest()
+        if found is None:
+            raise UserError(f"{self.path}: the run has no checkpoint yet: start the same training again")
+        checkpoint, summary = found
+        if which == "best":
+            best = summary.get("best")
+            if best is None:
+                raise UserError(f"{self.path}: no validation has been done yet, so there is no best checkpoint")
+            checkpoint = self.checkpoints.at(best["update"])
+            checkpoint.summary()
+        return f"update {checkpoint.update}", checkpoint.weights()
+
+    def load_model(self, which: str = "auto"):
+        """The trained Transformer; see `weights` for `which`."""
+        name, weights = self.weights(which)
+        width = weights["source_embedding/table"].shape[1]
+        model = self.new_model(
+            self.tokenizer().vocabulary_size, width if width != self.preset.model.width else None
+        )
+        trained = [v for v in model.variables if "seed_generator" not in v.path]
+        assign_variables(trained, weights, f"{self.path} ({name})")
+        return model

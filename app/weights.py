@@ -1,0 +1,79 @@
+"""A model's variables as named arrays in a file, with a checksum."""
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+
+from data.errors import UserError
+from data.files import atomic_write
+
+
+def read_variables(variables) -> dict[str, np.ndarray]:
+    """The values of Keras variables under names that do not depend on how many models were built before.
+
+    A weight is named by its path without the outermost model's name; the states of random generators, which Keras
+    numbers through the whole process, by their place in the list.
+    """
+    from keras import ops
+
+    return {name: np.asarray(ops.convert_to_numpy(v)) for name, v in _named(variables).items()}
+
+
+def assign_variables(variables, values: dict, origin) -> None:
+    """Sets Keras variables from `read_variables`' result.
+
+    Args:
+        variables: the variables, made by the same code.
+        values: name to array.
+        origin: the file the values come from, for messages.
+
+    Raises:
+        UserError: a variable is missing or has another shape.
+    """
+    for name, variable in _named(variables).items():
+        if name not in values:
+            raise UserError(f"{origin}: has no value for {name}: it was made by another version or another preset")
+        if tuple(values[name].shape) != tuple(variable.shape):
+            shapes = f"{tuple(values[name].shape)}, but {tuple(variable.shape)} is needed"
+            raise UserError(f"{origin}: {name} has shape {shapes}: it was made with another preset")
+        variable.assign(values[name])
+
+
+def save_arrays(path, arrays: dict) -> str:
+    """Writes named arrays as one .npz, whole or not at all; returns the file's checksum."""
+    with atomic_write(path) as file:
+        np.savez(file, **arrays)
+    return checksum(path)
+
+
+def load_arrays(path) -> dict[str, np.ndarray]:
+    """Reads what `save_arrays` wrote.
+
+    Raises:
+        UserError: the file is missing or is no .npz file.
+    """
+    try:
+        with np.load(path) as file:
+            return dict(file)
+    except FileNotFoundError:
+        raise UserError(f"{path}: the weights are missing") from None
+    except (ValueError, OSError, EOFError, KeyError) as error:
+        raise UserError(f"{path}: the weights cannot be read: {error}") from error
+
+
+def checksum(path) -> str:
+    """The blake2b checksum of a file, in hexadecimal."""
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+
+
+def _named(variables) -> dict:
+    named = {}
+    for i, variable in enumerate(variables):
+        path = variable.path
+        name = f"random/{i}" if "seed_generator" in path else path.partition("/")[2] or path
+        if name in named:
+            raise ValueError(f"two variables are called {name}")
+        named[name] = variable
+    return named

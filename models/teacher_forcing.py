@@ -1,0 +1,79 @@
+"""What `fit` trains: a Transformer that is given the true target up to each position."""
+
+import keras
+from keras import ops
+
+from models.loss import smoothed_cross_entropy
+
+
+class TeacherForcing(keras.Model):
+    """Wraps a Transformer with its training loss, so that `compile` and `fit` work on every backend.
+
+    The wrapped model's logits never leave the loss, which is formed straight from the decoder's states.
+
+    Args:
+        transformer: the model to train.
+        smoothing: label smoothing, share of the uniform distribution.
+
+    Call arguments:
+        inputs: {"source": (B, S), "target": (B, T)}.
+        training: whether dropout is on.
+
+    Returns:
+        The decoder's states (B, T, D). Labels for `fit` are token ids (B, T), padded with `transformer.pad_id`.
+        Metrics are `loss`, the smoothed cross-entropy, `nll`, the plain negative log-likelihood, both the mean in nats
+        a target token, and `tokens`, the number of target tokens.
+    """
+
+    def __init__(self, transformer, smoothing: float = 0.1, **kwargs):
+        super().__init__(**kwargs)
+        self.transformer = transformer
+        self.smoothing = smoothing
+        self.trackers = {
+            "loss": keras.metrics.Mean("loss"),
+            "nll": keras.metrics.Mean("nll"),
+            "tokens": keras.metrics.Sum("tokens"),
+        }
+
+    def build(self, input_shape=None):
+        if not self.transformer.built:
+            self.transformer.build()
+        self.built = True
+
+    def call(self, inputs, training=None):
+        return self.transformer.states(inputs, training=training)
+
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        embedding = self.transformer.output_embedding
+        states = embedding.output_states(y_pred)
+        labels = ops.reshape(y, (-1,))
+        real = ops.cast(ops.not_equal(labels, self.transformer.pad_id), "float32")
+        rows = ops.reshape(states, (-1, states.shape[-1]))
+        smoothed, likelihood = smoothed_cross_entropy(rows, embedding.table, labels, self.smoothing)
+        tokens = ops.sum(real)
+        # An empty batch has loss 0 and no gradient, not NaN.
+        weights = real / ops.maximum(tokens, 1.0)
+        loss = ops.sum(smoothed * weights)
+        self.trackers["loss"].update_state(loss, sample_weight=tokens)
+        self.trackers["nll"].update_state(ops.sum(likelihood * weights), sample_weight=tokens)
+        self.trackers["tokens"].update_state(tokens)
+        return loss
+
+    def compute_metrics(self, x, y, y_pred, sample_weight=None):
+        return self.get_metrics_result()
+
+    def get_metrics_result(self):
+        return {name: tracker.result() for name, tracker in self.trackers.items()}
+
+    @property
+    def metrics(self):
+        return list(self.trackers.values())
+
+    def get_config(self):
+        config = {**super().get_config(), "smoothing": self.smoothing}
+        return {**config, "transformer": keras.saving.serialize_keras_object(self.transformer)}
+
+    @classmethod
+    def from_config(cls, config):
+        config["transformer"] = keras.saving.deserialize_keras_object(config["transformer"])
+        return cls(**config)
