@@ -52,7 +52,7 @@ class Batches:
     ):
         if weights is not None and not all(weight > 0 for weight in weights):
             raise ValueError(f"every weight must be above 0, got {list(weights)}")
-        self._shards = shards if callable(shards) else as_list(shards)
+        self._shards = shards if callable(shards) else _as_list(shards)
         self._weights = weights
         self.batch_tokens, self.seed, self.multiple = batch_tokens, seed, multiple
         self.counts = dict(counts or {})
@@ -67,13 +67,9 @@ class Batches:
 
     def batches_per_epoch(self, epoch: int) -> int:
         """The number of batches in `epoch`; differs between epochs where weights or encodings do."""
-        if epoch not in self.counts:
-            if self._same_every_epoch():
-                epoch_planned = next(iter(self.counts), epoch)
-                self.counts[epoch] = self.counts.get(epoch_planned) or len(self._plan(epoch)[1])
-            else:
-                self._plan(epoch)
-        return self.counts[epoch]
+        if self._counted(epoch) not in self.counts:
+            self._plan(epoch)
+        return self.counts[self._counted(epoch)]
 
     def position(self, update: int) -> tuple[int, int]:
         """The epoch of the batch with number `update`, counted from 0 over all epochs, and its index in that epoch."""
@@ -89,18 +85,18 @@ class Batches:
         for number in itertools.count(epoch):
             yield from self.epoch(number, start if number == epoch else 0)
 
-    def _same_every_epoch(self) -> bool:
-        """Whether every epoch has the same lengths, and so the same number of batches."""
+    def _counted(self, epoch: int) -> int:
+        """The key in `counts`: where all epochs have the same lengths they have the same number of batches."""
         whole = self._weights is None or all(float(weight).is_integer() for weight in self._weights)
-        return whole and not callable(self._shards)
+        return 0 if whole and not callable(self._shards) else epoch
 
     def _plan(self, epoch: int) -> tuple[list[Shards], "Plan"]:
         if self._last is None or self._last[0] != epoch:
-            shards = as_list(self._shards(epoch)) if callable(self._shards) else self._shards
+            shards = _as_list(self._shards(epoch)) if callable(self._shards) else self._shards
             weights = [1.0] * len(shards) if self._weights is None else self._weights
             plan = plan_epoch(shards, self.batch_tokens, self.seed, epoch, weights, self.multiple)
             self._last = epoch, shards, plan
-            self.counts[epoch] = len(plan)
+            self.counts[self._counted(epoch)] = len(plan)
         return self._last[1:]
 
 
@@ -117,7 +113,7 @@ def ordered(
     Yields:
         `(indices, (inputs, labels))`; `indices` (B,) are the positions of the rows' pairs in `shards`.
     """
-    shards = as_list(shards)
+    shards = _as_list(shards)
     bases = _bases(shards)
     everything = np.arange(bases[-1], dtype=np.int32)
     order, starts = _bucket(everything, *_padded_lengths(shards, everything, multiple), batch_tokens, multiple)
@@ -163,7 +159,8 @@ def plan_epoch(shards, batch_tokens: int, seed: int, epoch: int, weights: Sequen
     """Draws, shuffles and buckets the pairs of one epoch; four bytes a pair are kept."""
     random = np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, epoch])))
     bases = _bases(shards)
-    drawn = [_draw(len(one), weight, random) + base for one, weight, base in zip(shards, weights, bases, strict=False)]
+    drawn = [_draw(len(one), weight, random) for one, weight in zip(shards, weights, strict=True)]
+    drawn = [own + base for own, base in zip(drawn, bases[:-1], strict=True)]
     pairs = np.concatenate(drawn).astype(np.int32)
     random.shuffle(pairs)
     order, starts = _bucket(pairs, *_padded_lengths(shards, pairs, multiple), batch_tokens, multiple)
@@ -187,20 +184,26 @@ def _bucket(pairs, source, target, budget: int, multiple: int) -> tuple[np.ndarr
     Returns:
         The pairs in the new order, and where each batch begins, the end of the last one included.
     """
+    source, target = source // multiple, target // multiple
     width = int(source.max()) + 1
-    backwards = (target // multiple) % 2 == 1
-    key = target.astype(np.int64) * width + np.where(backwards, width - 1 - source, source)
-    _, first, cell, counts = np.unique(key, return_index=True, return_inverse=True, return_counts=True)
-    cell = cell.astype(np.uint16 if len(counts) < 2**16 else np.int32)  # small keys are sorted faster
-    starts = _cut(zip(source[first].tolist(), target[first].tolist(), counts.tolist(), strict=True), budget)
-    return pairs[np.argsort(cell, kind="stable")], starts
+    key = target.astype(np.int64) * width + np.where(target % 2, width - 1 - source, source)
+    key = key.astype(np.uint16 if key.max() < 2**16 else np.int64)  # short integers are sorted many times faster
+    order = np.argsort(key, kind="stable")
+    cells, counts = np.unique(key[order], return_counts=True)
+    target, source = np.divmod(cells.astype(np.int64), width)
+    source = np.where(target % 2, width - 1 - source, source)
+    return pairs[order], _cut(source * multiple, target * multiple, counts, budget)
 
 
-def _cut(cells, budget: int) -> np.ndarray:
-    """Cuts a row of cells (S, T, pairs) into batches and returns their beginnings and the last end."""
+def _cut(sources, targets, counts, budget: int) -> np.ndarray:
+    """Cuts a row of cells, each of some pairs with the same S and T, into batches.
+
+    A cell is cut into batches of one size; what is left over is filled up from the next cells. So the shapes are few,
+    and the same ones in all epochs that have the same pairs.
+    """
     starts, end = [0], 0
     open_pairs, open_source, open_target = 0, 0, 0
-    for source, target, pairs in cells:
+    for source, target, pairs in zip(sources.tolist(), targets.tolist(), counts.tolist(), strict=True):
         if open_pairs:
             merged_source, merged_target = max(source, open_source), max(target, open_target)
             room = max(budget // max(merged_source, merged_target) - open_pairs, 0)
@@ -218,8 +221,8 @@ def _cut(cells, budget: int) -> np.ndarray:
     return np.array(starts, dtype=np.int64)
 
 
-def as_list(shards: Shards | Sequence[Shards]) -> list[Shards]:
-    return [shards] if isinstance(shards, Shards) else list(shards)
+def _as_list(shards: Shards | Sequence[Shards]) -> list[Shards]:
+    return list(shards) if isinstance(shards, Sequence) else [shards]
 
 
 def _bases(shards: Sequence[Shards]) -> np.ndarray:
@@ -240,8 +243,10 @@ def _padded_lengths(shards, indices: np.ndarray, multiple: int) -> list[np.ndarr
 def _pad(shards, bases: np.ndarray, indices: np.ndarray, side: str, multiple: int) -> tuple[np.ndarray, np.ndarray]:
     """One side as (B, length) with at least one 0 at the end of each row, and the rows' lengths (B,)."""
     owners = np.searchsorted(bases, indices, side="right") - 1
-    groups = [(one, np.flatnonzero(owners == number)) for number, one in enumerate(shards)]
-    groups = [(one, rows, indices[rows] - base) for (one, rows), base in zip(groups, bases, strict=False) if len(rows)]
+    groups = []
+    for number in np.unique(owners):
+        rows = np.flatnonzero(owners == number)
+        groups.append((shards[number], rows, indices[rows] - bases[number]))
     lengths = np.zeros(len(indices), np.int64)
     for one, rows, own in groups:
         offsets = getattr(one, f"{side}_offsets")

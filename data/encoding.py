@@ -1,5 +1,6 @@
 """Text to token ids in chunks, in this process or in a pool of others, in the order of the input."""
 
+import contextlib
 import itertools
 import os
 import signal
@@ -117,7 +118,8 @@ def _in_parallel(chunks: Iterator[Chunk], encoder: Encoder, workers: int) -> Ite
     waiting: deque = deque()
     try:
         for chunk in chunks:
-            waiting.append((chunk, pool.submit(_work, *chunk[:3])))
+            with _interrupts_blocked():  # the workers start here and inherit this: Ctrl-C is this process's to answer
+                waiting.append((chunk, pool.submit(_work, *chunk[:3])))
             if len(waiting) > workers + 2:
                 done, future = waiting.popleft()
                 yield done, future.result()
@@ -132,13 +134,21 @@ def _in_parallel(chunks: Iterator[Chunk], encoder: Encoder, workers: int) -> Ite
         pool.shutdown(wait=True, cancel_futures=True)
 
 
+@contextlib.contextmanager
+def _interrupts_blocked():
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 _encoder: Encoder
 
 
 def _start_worker(encoder: Encoder) -> None:
     global _encoder
     _encoder = encoder
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 

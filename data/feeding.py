@@ -68,4 +68,4 @@ def in_background(items: Iterable, ahead: int = AHEAD) -> Iterator:
             yield item
     finally:
         stopped.set()
-        thread.join()
+        thread.join(timeout=5)  # no longer: it may be busy encoding the next epoch

@@ -28,7 +28,7 @@ _SIDES = ("source", "target")
 
 
 def encode_pairs(
-    pairs: Iterable[Pair] | Mapping[str, Iterable[Pair]],
+    pairs: Iterable[Pair] | Mapping[str, Iterable[Pair]] | Callable[[], Iterable[Pair] | Mapping[str, Iterable[Pair]]],
     tokenizer,
     folder: str | Path,
     key: str,
@@ -42,7 +42,7 @@ def encode_pairs(
 
     Args:
         pairs: the pairs, drawn only if they must be encoded; or a mapping from corpus name to pairs, whose corpora
-            are encoded one after another and told apart by `Shards.corpus`.
+            are encoded one after another and told apart by `Shards.corpus`; or a function that returns either.
         tokenizer: a `data.tokenizer.Tokenizer`.
         folder: the cache; every set of shards gets a folder of its own in it.
         key: names the content of `pairs`, for example a hash of the corpora and the cleaning options. Tokenizer,
@@ -70,12 +70,44 @@ def encode_pairs(
     _sweep(folder)
     partial = Path(tempfile.mkdtemp(dir=folder, prefix=f".{name}.", suffix=".partial"))
     try:
+        pairs = pairs() if callable(pairs) else pairs
         corpora = pairs if isinstance(pairs, Mapping) else {"": pairs}
         encoder = Encoder(tokenizer, sampling, seed, max_length)
         _write(partial, key, corpora, encoder, workers, progress)
         return _publish(partial, place)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+class SampledShards:
+    """Shards with other segmentations in every epoch, for `Batches`: subword regularisation.
+
+    Args:
+        pairs: a function that gives the pairs anew, as `encode_pairs` takes them.
+        tokenizer, folder, key, sampling, seed, max_length, workers: see `encode_pairs`.
+
+    Call arguments:
+        epoch: the epoch, counted from 0.
+
+    Returns:
+        The epoch's `Shards`. Those of the epoch that was asked for before are removed from the disk.
+
+    References:
+        Kudo 2018, Subword Regularization, https://arxiv.org/abs/1804.10959
+    """
+
+    def __init__(self, pairs, tokenizer, folder, key, sampling, seed=0, max_length=256, workers=None):
+        self._pairs, self._seed, self._last = pairs, seed, None
+        self._rest = {"tokenizer": tokenizer, "folder": folder, "key": key, "sampling": sampling}
+        self._rest |= {"max_length": max_length, "workers": workers}
+
+    def __call__(self, epoch: int) -> "Shards":
+        seed = int(np.random.SeedSequence([self._seed, epoch]).generate_state(1, np.uint64)[0])
+        shards = encode_pairs(self._pairs, seed=seed, **self._rest)
+        if self._last is not None and self._last != shards.folder:
+            _discard(self._last)
+        self._last = shards.folder
+        return shards
 
 
 class DamagedShards(Exception):
@@ -98,13 +130,16 @@ class Shards:
 
     def __init__(self, folder: str | Path, verify: bool = True):
         self.folder = Path(folder)
-        self.metadata = _read_metadata(self.folder, verify)
-        tokens = self.metadata["dtype"]
-        self.source_tokens = _map(self.folder / "source.tokens", tokens)
-        self.target_tokens = _map(self.folder / "target.tokens", tokens)
-        self.source_offsets = _map(self.folder / "source.offsets", "<i8")
-        self.target_offsets = _map(self.folder / "target.offsets", "<i8")
-        self.documents = _map(self.folder / "documents", "<i4")
+        try:
+            self.metadata = _read_metadata(self.folder, verify)
+            tokens = self.metadata["dtype"]
+            self.source_tokens = _map(self.folder / "source.tokens", tokens)
+            self.target_tokens = _map(self.folder / "target.tokens", tokens)
+            self.source_offsets = _map(self.folder / "source.offsets", "<i8")
+            self.target_offsets = _map(self.folder / "target.offsets", "<i8")
+            self.documents = _map(self.folder / "documents", "<i4")
+        except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, AttributeError, TypeError) as error:
+            raise DamagedShards(f"{self.folder}: {error}") from error
         self._corpus_ends = np.cumsum([corpus["pairs"] for corpus in self.metadata["corpora"]])
 
     def __len__(self) -> int:
@@ -225,13 +260,17 @@ def _publish(partial: Path, place: Path) -> Shards:
                 raise
             with contextlib.suppress(DamagedShards):
                 return Shards(place)
-            # What stands there is damaged. Moved aside first, so that no one ever opens a half-removed folder.
-            aside = Path(tempfile.mkdtemp(dir=place.parent, prefix=f".{place.name}.", suffix=".partial"))
-            with contextlib.suppress(FileNotFoundError):
-                os.rename(place, aside / "damaged")
-            shutil.rmtree(aside, ignore_errors=True)
+            _discard(place)
         else:
             return Shards(place, verify=False)
+
+
+def _discard(place: Path) -> None:
+    """Removes a folder; moved aside first, so that no one opens it half-removed."""
+    aside = Path(tempfile.mkdtemp(dir=place.parent, prefix=f".{place.name}.", suffix=".partial"))
+    with contextlib.suppress(FileNotFoundError):
+        os.rename(place, aside / "removed")
+    shutil.rmtree(aside, ignore_errors=True)
 
 
 def _sweep(folder: Path) -> None:
@@ -244,18 +283,15 @@ def _sweep(folder: Path) -> None:
 
 
 def _read_metadata(folder: Path, verify: bool) -> dict:
-    try:
-        metadata = json.loads((folder / "metadata.json").read_text(encoding="utf-8"))
-        checksum = metadata.pop("checksum")
-        if metadata["format"] != FORMAT or checksum != _digest(metadata):
-            raise DamagedShards(f"{folder}: metadata.json is of another format or damaged")
-        for name, expected in metadata["files"].items():
-            if (folder / name).stat().st_size != expected["bytes"]:
-                raise DamagedShards(f"{folder}: {name} has the wrong size")
-            if verify and _hash_file(folder / name) != expected["blake2b"]:
-                raise DamagedShards(f"{folder}: {name} has the wrong checksum")
-    except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, AttributeError, TypeError) as error:
-        raise DamagedShards(f"{folder}: {error}") from error
+    metadata = json.loads((folder / "metadata.json").read_text(encoding="utf-8"))
+    checksum = metadata.pop("checksum")
+    if metadata["format"] != FORMAT or checksum != _digest(metadata):
+        raise DamagedShards(f"{folder}: metadata.json is of another format or damaged")
+    for name, expected in metadata["files"].items():
+        if (folder / name).stat().st_size != expected["bytes"]:
+            raise DamagedShards(f"{folder}: {name} has the wrong size")
+        if verify and _hash_file(folder / name) != expected["blake2b"]:
+            raise DamagedShards(f"{folder}: {name} has the wrong checksum")
     return metadata
 
 
