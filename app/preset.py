@@ -100,6 +100,12 @@ def load_preset(name_or_path, overrides=()) -> Preset:
     return preset.with_overrides(overrides) if overrides else _checked(preset, path)
 
 
+def preset_text(name_or_path) -> str:
+    """The file of a preset as it was written, comments and all; raises what `load_preset` raises."""
+    load_preset(name_or_path)
+    return _find(name_or_path).read_text(encoding="utf-8")
+
+
 def _find(name_or_path) -> Path:
     text = str(name_or_path)
     if text in list_presets():

@@ -2,6 +2,9 @@
 
 from dataclasses import Field, dataclass, field, fields
 
+from data.corpora import parse_mixture
+from data.errors import UserError
+
 
 def option(default, why: str, *, choices=(), low=None, high=None, above=None, below=None):
     """One key of a preset.
@@ -140,8 +143,10 @@ def check_together(sections: dict) -> str | None:
 def _check_data(data: DataPreset, training: TrainingPreset) -> str | None:
     if data.source == data.target:
         return f'data.target: must differ from data.source, both are "{data.source}"'
-    if not data.corpora:
-        return "data.corpora: name at least one corpus; `weitblick corpora` lists them"
+    try:
+        parse_mixture(data.corpora)
+    except UserError as error:
+        return f"data.{error}"
     if not data.validation and (training.patience or training.average_around == "best"):
         return 'data.validation: needed by training.patience above 0 and by training.average_around = "best"'
     return None

@@ -114,6 +114,7 @@ def test_a_bad_file_is_refused_naming_file_key_and_choices(tmp_path, text, expec
         (["average=9"], ["training.keep", "9"]),
         (["source=de"], ["data.target", "de"]),
         (["corpora="], ["data.corpora", "at least one"]),
+        (["corpora=software:0"], ["data.corpora", "weight"]),
         (["validation=", "patience=3"], ["data.validation", "patience"]),
     ],
 )
