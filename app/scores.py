@@ -20,13 +20,16 @@ class ScoreOptions:
         tokenize: how BLEU cuts words: sacreBLEU's "13a", "intl", "char" or "none", or "moses", which is Moses'
             punctuation normalisation and tokenizer on both sides and then "none".
         language: target language, for "moses".
-        samples: bootstrap samples for the intervals and the significance test; 0 leaves both out.
+        samples: bootstrap samples for the intervals and the significance test; 0 leaves the intervals out.
+        test, pair: sacreBLEU's name of the test set and "en-de", for the signature, where it is sacreBLEU's own.
     """
 
     lowercase: bool = False
     tokenize: str = "13a"
     language: str = "de"
     samples: int = 1000
+    test: str = ""
+    pair: str = ""
 
     def __post_init__(self):
         if self.tokenize not in TOKENIZERS:
@@ -130,10 +133,9 @@ def score(hypotheses: Sequence[str], references: Sequence[str], options: ScoreOp
     """
     options = options or ScoreOptions()
     check_lengths(hypotheses, references)
-    samples = _samples(options, len(hypotheses))
     others = {"chrF2++": _chrf(options), "TER": _ter()}
     lines = list(hypotheses), list(references)
-    return [bleu(*lines, options), *(_scored(name, metric, *lines, samples) for name, metric in others.items())]
+    return [bleu(*lines, options), *(_scored(name, metric, *lines, options) for name, metric in others.items())]
 
 
 def bleu(hypotheses: Sequence[str], references: Sequence[str], options: ScoreOptions | None = None) -> Score:
@@ -144,8 +146,7 @@ def bleu(hypotheses: Sequence[str], references: Sequence[str], options: ScoreOpt
     parts = _bleu(options).corpus_score(hypotheses, [references])
     precisions = "/".join(f"{precision:.1f}" for precision in parts.precisions)
     details = f"{precisions} (BP {parts.bp:.3f}, {parts.sys_len:,} words, reference {parts.ref_len:,})"
-    found = _scored("BLEU", _bleu(options), hypotheses, references, _samples(options, len(hypotheses)))
-    return replace(found, signature=_with_moses(found.signature, options), details=details)
+    return replace(_scored("BLEU", _bleu(options), hypotheses, references, options), details=details)
 
 
 def bleu_by_length(
@@ -198,17 +199,15 @@ def compare(
     options = options or ScoreOptions()
     check_lengths(hypotheses, references)
     check_lengths(baseline, references, "the baseline")
-    plain = {"chrF2++": _chrf(options), "TER": _ter()}
     found = []
-    for metrics, tokenised in (({"BLEU": _bleu(options)}, True), (plain, False)):
-        lines = [_tokenised(x, options) if tokenised else list(x) for x in (baseline, hypotheses, references)]
-        systems = [("baseline", lines[0]), ("system", lines[1])]
-        signatures, results = PairedTest(systems, metrics, [lines[2]], "bs", _samples(options, len(lines[0])))()
-        for name in metrics:
-            before, after = results[name]
-            signature = str(signatures[name])
-            signature = _with_moses(signature, options) if tokenised else signature
-            found.append(Comparison(name, float(before.score), float(after.score), float(after.p_value), signature))
+    for name, metric in {"BLEU": _bleu(options), "chrF2++": _chrf(options), "TER": _ter()}.items():
+        prepared = [_tokenised(x, options) if name == "BLEU" else list(x) for x in (baseline, hypotheses, references)]
+        systems = [("baseline", prepared[0]), ("system", prepared[1])]
+        samples = _samples(options, len(references))
+        signatures, results = PairedTest(systems, {name: metric}, [prepared[2]], "bs", samples)()
+        before, after = results[name]
+        values = float(before.score), float(after.score), float(after.p_value)
+        found.append(Comparison(name, *values, _sign(signatures[name], name, options)))
     return found
 
 
@@ -246,16 +245,28 @@ def _ter():
     return TER()
 
 
-def _scored(name: str, metric, hypotheses: list[str], references: list[str], samples: int) -> Score:
+def _scored(name: str, metric, hypotheses: list[str], references: list[str], options: ScoreOptions) -> Score:
     """The score of one metric; its interval comes from a significance test that has no second system."""
     from sacrebleu.significance import PairedTest
 
+    samples = _samples(options, len(hypotheses))
     if samples < 2:
         found = metric.corpus_score(hypotheses, [references])
-        return Score(name, float(found.score), None, None, str(metric.get_signature()))
+        return Score(name, float(found.score), None, None, _sign(metric.get_signature(), name, options))
     signatures, results = PairedTest([("", hypotheses)], {name: metric}, [references], "bs", samples)()
     found = results[name][0]
-    return Score(name, float(found.score), float(found.mean), float(found.ci), str(signatures[name]))
+    signature = _sign(signatures[name], name, options)
+    return Score(name, float(found.score), float(found.mean), float(found.ci), signature)
+
+
+def _sign(signature, name: str, options: ScoreOptions) -> str:
+    """The signature, with what sacreBLEU could not know: the test set's name, and what Moses did to the text."""
+    if options.test:
+        signature.update("test", options.test)
+        signature.update("lang", options.pair)
+    if name == "BLEU" and options.tokenize == "moses":
+        signature.update("text", f"sacremoses-norm-tok-{options.language}-{_sacremoses().__version__}")
+    return str(signature)
 
 
 def _tokenised(lines: Sequence[str], options: ScoreOptions) -> list[str]:
@@ -267,12 +278,6 @@ def _tokenised(lines: Sequence[str], options: ScoreOptions) -> list[str]:
     tokenizer = sacremoses.MosesTokenizer(lang=options.language)
     cased = (line.lower() if options.lowercase else line for line in lines)
     return [tokenizer.tokenize(normalizer.normalize(line), return_str=True) for line in cased]
-
-
-def _with_moses(signature: str, options: ScoreOptions) -> str:
-    if options.tokenize != "moses":
-        return signature
-    return f"{signature}|text:sacremoses-norm-tok-{options.language}-{_sacremoses().__version__}"
 
 
 def _sacremoses():

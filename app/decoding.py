@@ -1,0 +1,292 @@
+"""From token ids to token ids: batches of like length, and searches compiled for the backend in use."""
+
+import functools
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import keras
+import numpy as np
+from keras import ops
+
+from app.preset_schema import SearchPreset
+from data.errors import UserError
+from data.tokenizer import BOS, EOS, PAD, UNK
+from models.search import Hypotheses, Scores, beam_search, greedy, refuse_nan, sample, score_logits
+
+_MULTIPLE = 8
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """Draws translations instead of looking for the likeliest.
+
+    Args:
+        temperature: logits are divided by it; below 1 likely words get likelier.
+        top_k: draws from this many of the likeliest tokens; 0 for all.
+        top_p: draws from the fewest likeliest tokens with this probability together; 1 for all.
+        seed: the same seed gives the same draws for the same input in the same portions.
+    """
+
+    temperature: float = 1.0
+    top_k: int = 0
+    top_p: float = 1.0
+    seed: int = 0
+
+    def __post_init__(self):
+        if not self.temperature > 0:
+            raise UserError(f"temperature = {self.temperature} is not above 0; a beam of 1 is the limit towards 0")
+        if self.top_k < 0:
+            raise UserError(f"top-k = {self.top_k} is below 0; 0 means all tokens")
+        if not 0 < self.top_p <= 1:
+            raise UserError(f"top-p = {self.top_p} is not above 0 and at most 1; 1 means all tokens")
+
+
+class Decoded(NamedTuple):
+    """One decoded sequence: token ids without the end token, and the search's score of it."""
+
+    ids: list[int]
+    score: float
+
+
+class TokenScore(NamedTuple):
+    """The log-probability (natural) of a given sequence, and its number of tokens with the end token."""
+
+    log_probability: float
+    tokens: int
+
+
+class Decoding:
+    """A model with a search around it.
+
+    Args:
+        model: has `initial_state(source (B, S), max_length)` and `step(tokens (B,), state)`, and is callable on
+            `{"source": (B, S), "target": (B, T)}` for the scoring of given sequences.
+        search: beam, length penalty, limits of the output and tokens in a batch.
+        sampling: draws at random instead, where given.
+    """
+
+    def __init__(self, model, search: SearchPreset, sampling: Sampling | None = None):
+        self.model = model
+        self.search = search
+        self.sampling = sampling
+        self.output_tokens = 0
+        self._batches = 0
+        learned = getattr(model, "positions_kind", None) == "learned"
+        self.max_positions: int | None = model.max_positions if learned else None
+        self._search = functools.cache(self._compile_search)
+
+    def decode(
+        self, sources: Sequence[Sequence[int]], count: int = 1, progress: Callable[[list[int]], None] | None = None
+    ) -> list[list[Decoded]]:
+        """Looks for the best outputs of each source.
+
+        Args:
+            sources: token ids without the end token, none of them empty.
+            count: outputs wanted of each; with a beam at most as many as it is wide.
+            progress: called after each batch with the numbers of the sources in it.
+
+        Returns:
+            Up to `count` outputs for each source, best first; fewer where no more exist.
+
+        Raises:
+            UserError: for more outputs than the beam is wide, or a model that gives NaN.
+        """
+        if self.sampling is None and count > self.search.beam:
+            raise UserError(f"{count} translations of each line need search.beam = {count} or more")
+        results: list[list[Decoded]] = [[] for _ in sources]
+        lengths = [len(source) + 1 for source in sources]
+        for rows in plan_batches(lengths, self.search.batch_tokens):
+            found = self._decode_batch([sources[row] for row in rows], count)
+            for row, decoded in zip(rows, found, strict=True):
+                results[row] = decoded
+                self.output_tokens += len(decoded[0].ids) + 1 if decoded else 0
+            if progress:
+                progress(rows)
+        return results
+
+    def score(self, sources: Sequence[Sequence[int]], targets: Sequence[Sequence[int]]) -> list[TokenScore]:
+        """What the model thinks of given outputs.
+
+        Args:
+            sources, targets: token ids without end tokens, one target for each source.
+
+        Returns:
+            A `TokenScore` for each pair.
+
+        Raises:
+            UserError: for a model that gives NaN.
+        """
+        results: list[TokenScore] = [TokenScore(0.0, 0)] * len(sources)
+        lengths = [max(len(source), len(target)) + 1 for source, target in zip(sources, targets, strict=True)]
+        for rows in plan_batches(lengths, self.search.batch_tokens):
+            size = _round_rows(len(rows))
+            source = _pad([[*sources[row], EOS] for row in rows], size)
+            labels = _pad([[*targets[row], EOS] for row in rows], size)
+            inputs = np.concatenate([np.full((size, 1), BOS, "int32"), labels[:, :-1]], axis=1)
+            inputs[inputs == EOS] = PAD
+            found = _refuse_nan(self._score(source, inputs, labels))
+            for i, row in enumerate(rows):
+                results[row] = TokenScore(float(found.scores[i]), int(found.lengths[i]))
+        return results
+
+    def _decode_batch(self, sources: list[Sequence[int]], count: int) -> list[list[Decoded]]:
+        size = _round_rows(len(sources))
+        source = _pad([[*source, EOS] for source in sources], size)
+        limits = np.array([self._limit(len(source)) for source in sources] + [1] * (size - len(sources)), "int32")
+        most = self._limit(source.shape[1]) if keras.backend.backend() == "jax" else int(limits.max())
+        seed = np.array([self.sampling.seed if self.sampling else 0, self._batches], "uint32")
+        self._batches += 1
+        found = _refuse_nan(self._search(count)(source, limits, most, seed))
+        tokens = found.tokens.reshape(size, -1, found.tokens.shape[-1])
+        scores = found.scores.reshape(size, -1)
+        return [_decoded(tokens[row], scores[row]) for row in range(len(sources))]
+
+    def _limit(self, length: int) -> int:
+        """The most tokens, with the end token, that the output of a source of so many tokens may have."""
+        limit = int(self.search.max_ratio * length) + self.search.max_extra + 1
+        return min(limit, self.max_positions) if self.max_positions else limit
+
+    def _compile_search(self, count: int) -> Callable:
+        def run(source, limits, max_length, seed):
+            state = self.model.initial_state(source, max_length)
+            common = {"bos": BOS, "eos": EOS, "pad": PAD, "max_lengths": limits, "min_length": 2, "forbidden": (UNK,)}
+            arguments = (self.model.step, state, ops.shape(source)[0])
+            if self.sampling:
+                draw = {"temperature": self.sampling.temperature, "samples": count}
+                draw |= {"top_k": self.sampling.top_k or None, "top_p": self.sampling.top_p}
+                return tuple(sample(*arguments, max_length, _GivenSeed(seed), **draw, **common))
+            if self.search.beam == 1:
+                return tuple(greedy(*arguments, max_length, **common))
+            penalty = self.search.length_penalty
+            return tuple(beam_search(*arguments, self.search.beam, max_length, penalty, count, **common))
+
+        run = compiled(run, self.model, ("int32", 2), ("int32", 1), ("int32", 0), ("uint32", 1))
+        return lambda *arguments: Hypotheses(*run(*arguments))
+
+    @functools.cached_property
+    def _score(self) -> Callable:
+        def run(source, inputs, labels):
+            logits = self.model({"source": source, "target": inputs}, training=False)
+            return tuple(score_logits(logits, labels, PAD))
+
+        run = compiled(run, self.model, ("int32", 2), ("int32", 2), ("int32", 2))
+        return lambda *arguments: Scores(*run(*arguments))
+
+
+class _GivenSeed(keras.random.SeedGenerator):
+    """Gives the random operations a seed that is an argument of a compiled function, which Keras has no way for."""
+
+    def __init__(self, seed):
+        self.seed = seed
+
+    def next(self, ordered=True):
+        return self.seed
+
+
+def compiled(function: Callable, model, *arguments: tuple[str, int]) -> Callable:
+    """Compiles a function for the backend in use, once for all shapes where the backend can.
+
+    Args:
+        function: takes tensors, and returns a tuple of tensors.
+        model: the model whose weights it uses; they may change between calls.
+        arguments: dtype and number of axes of each argument. One without axes is a whole number that sets shapes.
+
+    Returns:
+        A function of numpy arrays that returns a tuple of numpy arrays.
+    """
+    backend = keras.backend.backend()
+    make = {"tensorflow": _compiled_tensorflow, "jax": _compiled_jax}.get(backend, _not_compiled)
+    run = make(function, model, arguments)
+    return lambda *values: tuple(np.asarray(ops.convert_to_numpy(value)) for value in run(*values))
+
+
+def _compiled_tensorflow(function, model, arguments):
+    import tensorflow as tf
+
+    signature = [tf.TensorSpec([None] * axes, dtype) for dtype, axes in arguments]
+    return tf.function(function, input_signature=signature, autograph=False)
+
+
+def _compiled_jax(function, model, arguments):
+    """JAX compiles anew for each shape, and would take weights for constants unless they are arguments."""
+    import jax
+
+    variables = list(getattr(model, "variables", ()))
+
+    def run(weights, *values):
+        with keras.StatelessScope(state_mapping=list(zip(variables, weights, strict=True))):
+            return function(*values)
+
+    static = tuple(i + 1 for i, (_, axes) in enumerate(arguments) if axes == 0)
+    run = jax.jit(run, static_argnums=static)
+    return lambda *values: run([variable.value for variable in variables], *values)
+
+
+def _not_compiled(function, model, arguments):
+    """PyTorch runs as it is written, without keeping what only gradients need."""
+    import torch
+
+    def run(*values):
+        with torch.no_grad():
+            return function(*(value if isinstance(value, int) else ops.convert_to_tensor(value) for value in values))
+
+    return run
+
+
+def plan_batches(lengths: Sequence[int], budget: int) -> Iterator[list[int]]:
+    """Puts sequences of like length together, longest first, so that too little memory shows at once.
+
+    Args:
+        lengths: of the sequences, in tokens.
+        budget: tokens in a batch, padding included; one that is longer gets a batch of its own.
+
+    Yields:
+        The numbers of the sequences in a batch.
+    """
+    rows: list[int] = []
+    for row in sorted(range(len(lengths)), key=lambda row: (-lengths[row], row)):
+        if rows and (len(rows) + 1) * _round_length(lengths[rows[0]]) > budget:
+            yield rows
+            rows = []
+        rows.append(row)
+    if rows:
+        yield rows
+
+
+def _round_length(length: int) -> int:
+    """The length to pad to: a multiple of 8, and on JAX one of few, as it compiles for each."""
+    step = _MULTIPLE
+    if keras.backend.backend() == "jax":
+        step = max(step, 1 << max(0, length.bit_length() - 2))
+    return -(-length // step) * step
+
+
+def _round_rows(rows: int) -> int:
+    return 1 << (rows - 1).bit_length() if keras.backend.backend() == "jax" else rows
+
+
+def _pad(sequences: list[Sequence[int]], rows: int) -> np.ndarray:
+    """(B, S) int32; rows beyond the sequences hold an end token alone, as attention needs something to attend to."""
+    padded = np.full((rows, _round_length(max(map(len, sequences)))), PAD, "int32")
+    padded[len(sequences) :, 0] = EOS
+    for row, ids in zip(padded, sequences, strict=False):
+        row[: len(ids)] = ids
+    return padded
+
+
+def _decoded(tokens: np.ndarray, scores: np.ndarray) -> list[Decoded]:
+    """The outputs of one source that exist: tokens (n, T), scores (n,), -inf where there is none."""
+    ends = np.argmax(np.isin(tokens, (EOS, PAD)), axis=1)
+    found = zip(tokens, ends, scores, strict=True)
+    return [Decoded(ids[:end].tolist(), float(score)) for ids, end, score in found if np.isfinite(score)]
+
+
+def _refuse_nan(found):
+    try:
+        return refuse_nan(found)
+    except ValueError as error:
+        raise UserError(
+            "the model gives numbers that are not finite: its weights are damaged, or the training went wrong; "
+            "take another checkpoint"
+        ) from error
