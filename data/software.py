@@ -270,7 +270,7 @@ def _pip_download(requirements: Path, folder: Path, report: Callable[[str], None
         try:
             for line in map(str.strip, process.stdout):
                 output.append(line)
-                if line.startswith(("Downloading", "Using cached", "Looking in")):
+                if line.startswith(("Downloading", "Using cached")):
                     report(f"software: {line}")
         except BaseException:
             process.terminate()  # at Ctrl-C pip must end before its folder is removed
