@@ -6,6 +6,18 @@ leaf has the N rows as axis 0. `models.search.state` says what else may be expec
 
 from models.search.beam import beam_search, length_penalty
 from models.search.greedy import greedy
+from models.search.sampling import sample
+from models.search.scoring import Scores, score, score_logits
 from models.search.state import Hypotheses, refuse_nan
 
-__all__ = ["Hypotheses", "beam_search", "greedy", "length_penalty", "refuse_nan"]
+__all__ = [
+    "Hypotheses",
+    "Scores",
+    "beam_search",
+    "greedy",
+    "length_penalty",
+    "refuse_nan",
+    "sample",
+    "score",
+    "score_logits",
+]

@@ -5,7 +5,7 @@ from typing import NamedTuple
 from keras import ops
 
 from models.search.rules import candidates, make_rules
-from models.search.state import Hypotheses, keep_shapes, pick, refuse_nan, reorder_rows, repeat_rows
+from models.search.state import Hypotheses, keep_shapes, pick, refuse_nan, reorder_rows, repeat_rows, take_step
 
 NEVER = float("-inf")
 
@@ -106,7 +106,7 @@ def beam_search(
     rules_of_rows = rules._replace(limits=ops.repeat(rules.limits, beam, axis=0))
 
     def advance(beams):
-        logits, new_state = step(beams.last, beams.state)
+        logits, new_state = take_step(step, beams.last, beams.state)
         choices = candidates(logits, beams.time, beam, rules_of_rows)
         best = _best_candidates(beams, choices)
         following = _move(beams, best, new_state, _finish(beams, best, length_penalty, rules))

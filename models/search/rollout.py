@@ -5,7 +5,7 @@ from typing import NamedTuple
 from keras import ops
 
 from models.search.rules import log_probability
-from models.search.state import keep_shapes
+from models.search.state import keep_shapes, take_step
 
 
 class Rollout(NamedTuple):
@@ -14,9 +14,8 @@ class Rollout(NamedTuple):
     time: int32 scalar, number of tokens so far.
     last: (N,) int32, the tokens that the next step reads.
     tokens: (N, T) int32, padding where nothing was chosen yet.
-    log_probs: (N, T) float32, the model's log-probability of each token; 0 at padding.
-    alive: (N,) bool, False after the end.
-    broken: (N,) bool, True where logits were not finite while the row was alive.
+    log_probs: (N, T) float32, the model's log-probability of each token; 0 at padding, NaN for logits not finite.
+    alive: (N,) bool, False after the end, and after logits that were not finite.
     state: nested decoding state with N rows.
     """
 
@@ -25,7 +24,6 @@ class Rollout(NamedTuple):
     tokens: object
     log_probs: object
     alive: object
-    broken: object
     state: object
 
 
@@ -47,21 +45,19 @@ def roll(step, state, choose, limits, max_length, bos, pad, eos=None):
     """
 
     def advance(rollout):
-        logits, state = step(rollout.last, rollout.state)
-        logits = ops.cast(logits, "float32")
+        logits, state = take_step(step, rollout.last, rollout.state)
         token = ops.cast(choose(logits, rollout.time), "int32")
-        log_prob, finite = log_probability(logits, token)
-        sound = ops.logical_and(rollout.alive, finite)
-        token = ops.where(sound, token, pad)
-        here = ops.logical_and(ops.arange(max_length, dtype="int32") == rollout.time, sound[:, None])
-        alive = ops.logical_and(sound, rollout.time + 1 < limits)
+        log_prob = log_probability(logits, token)
+        token = ops.where(rollout.alive, token, pad)
+        here = ops.logical_and(ops.arange(max_length, dtype="int32") == rollout.time, rollout.alive[:, None])
+        sound = ops.logical_not(ops.isnan(log_prob))
+        alive = ops.logical_and(ops.logical_and(rollout.alive, sound), rollout.time + 1 < limits)
         following = Rollout(
             time=rollout.time + 1,
             last=token,
             tokens=ops.where(here, token[:, None], rollout.tokens),
             log_probs=ops.where(here, log_prob[:, None], rollout.log_probs),
             alive=alive if eos is None else ops.logical_and(alive, token != eos),
-            broken=ops.logical_or(rollout.broken, ops.logical_and(rollout.alive, ops.logical_not(finite))),
             state=state,
         )
         return (keep_shapes(following, rollout),)
@@ -73,7 +69,6 @@ def roll(step, state, choose, limits, max_length, bos, pad, eos=None):
         tokens=ops.full((rows, max_length), pad, dtype="int32"),
         log_probs=ops.zeros((rows, max_length), dtype="float32"),
         alive=limits > 0,
-        broken=ops.zeros((rows,), dtype="bool"),
         state=state,
     )
     return ops.while_loop(lambda rollout: ops.any(rollout.alive), advance, (start,))[0]
@@ -81,7 +76,7 @@ def roll(step, state, choose, limits, max_length, bos, pad, eos=None):
 
 def total(rollout):
     """(N,) float32: the sum of the log-probabilities of each row; NaN where logits were not finite."""
-    return ops.where(rollout.broken, float("nan"), ops.sum(rollout.log_probs, axis=1))
+    return ops.sum(rollout.log_probs, axis=1)
 
 
 def lengths(rollout, pad):

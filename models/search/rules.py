@@ -58,7 +58,7 @@ def candidates(logits, time, count, rules):
     hypothesis is what `score` says about its tokens. Only `count` logits of each row are touched after one logsumexp.
 
     Args:
-        logits: (N, V) of any float dtype. V must be known.
+        logits: (N, V) float32. V must be known.
         time: int32 scalar, number of tokens before this one.
         count: int. How many continuations are wanted.
         rules: `Rules` whose `limits` has N rows.
@@ -67,17 +67,17 @@ def candidates(logits, time, count, rules):
         Tuple of: log-probabilities (N, C) float32 (-inf where not allowed), tokens (N, C) int32, and finite (N,) bool,
         False where logits were NaN or infinite. Column 0 is the end token; the others are in falling order.
     """
-    logits = ops.cast(logits, "float32")
+    size = _vocabulary(logits, rules)
     total = ops.logsumexp(logits, axis=-1, keepdims=True)
     finite = ops.isfinite(total)
-    size = min(logits.shape[-1], count + 1 + len(rules.never))  # the end token and the forbidden ones may be among them
-    values, tokens = ops.top_k(logits, size)
+    # The end token and those that are never put out may be among the best, so as many more are taken.
+    values, tokens = ops.top_k(logits, min(size, count + 1 + len(rules.never)))
     tokens = ops.cast(tokens, "int32")
     allowed = (time + 1 < rules.limits)[:, None]
     for token in (rules.eos, *rules.never):
         allowed = ops.logical_and(allowed, tokens != token)
     end = logits[:, rules.eos : rules.eos + 1]
-    end_allowed = ops.broadcast_to((_may_end(time, rules))[:, None], ops.shape(end))
+    end_allowed = ops.broadcast_to(_may_end(time, rules)[:, None], ops.shape(end))
     values = ops.concatenate([end, values], axis=1)
     allowed = ops.concatenate([end_allowed, allowed], axis=1)
     tokens = ops.concatenate([ops.full_like(tokens[:, :1], rules.eos), tokens], axis=1)
@@ -88,7 +88,7 @@ def candidates(logits, time, count, rules):
 
 def restrict(logits, time, rules):
     """Sets the logits of tokens that may not come next to -inf. (N, V) float32 -> (N, V)."""
-    ids = ops.arange(logits.shape[-1], dtype="int32")[None, :]
+    ids = ops.arange(_vocabulary(logits, rules), dtype="int32")[None, :]
     ends = ids == rules.eos
     allowed = ops.where(ends, _may_end(time, rules)[:, None], (time + 1 < rules.limits)[:, None])
     for token in rules.never:
@@ -104,12 +104,24 @@ def log_probability(logits, tokens):
         tokens: (N,) int32.
 
     Returns:
-        Tuple of: log-probabilities (N,) float32, and finite (N,) bool, False where logits were NaN or infinite.
+        Log-probabilities (N,) float32; NaN where logits of the row were NaN or infinite.
     """
     total = ops.logsumexp(logits, axis=-1)
-    return ops.minimum(pick(logits, tokens[:, None])[:, 0] - total, 0.0), ops.isfinite(total)
+    log_probs = ops.minimum(pick(logits, tokens[:, None])[:, 0] - total, 0.0)
+    return ops.where(ops.isfinite(total), log_probs, float("nan"))
 
 
 def _may_end(time, rules):
     """(N,) bool: the end token is allowed as token number `time + 1`. The upper limit wins over the minimum."""
     return ops.logical_or(time + 1 >= rules.min_length, time + 1 >= rules.limits)
+
+
+def _vocabulary(logits, rules):
+    """V, after a look whether the rules leave anything of it."""
+    size = logits.shape[-1]
+    if size is None or size <= len(rules.never) + 1:
+        raise ValueError(
+            f"The logits need a known vocabulary size and tokens other than {rules.eos} (the end) and {rules.never} "
+            f"(never put out). Received: logits.shape={tuple(logits.shape)}."
+        )
+    return size

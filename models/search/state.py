@@ -6,6 +6,7 @@ named `"fixed"` do not change during decoding and are the same for all hypothese
 of cross-attention are; they are repeated once for the beam and then left alone.
 """
 
+import warnings
 from typing import NamedTuple
 
 import numpy as np
@@ -26,6 +27,15 @@ class Hypotheses(NamedTuple):
     tokens: object
     scores: object
     lengths: object
+
+
+def take_step(step, tokens, state):
+    """Calls `step` and returns its logits in float32 and the new state, both cut off from gradients.
+
+    PyTorch would otherwise keep the intermediate values of all steps until the search ends.
+    """
+    logits, state = step(tokens, state)
+    return ops.cast(ops.stop_gradient(logits), "float32"), tree.map_structure(ops.stop_gradient, state)
 
 
 def repeat_rows(state, times):
@@ -86,8 +96,9 @@ def refuse_nan(hypotheses):
         ValueError: if a score is NaN. The message names the inputs.
     """
     try:
-        scores = np.asarray(ops.convert_to_numpy(hypotheses.scores))
-    except (NotImplementedError, TypeError):  # a symbolic tensor: TensorFlow raises the first, JAX the second
+        with warnings.catch_warnings(action="ignore"):
+            scores = ops.convert_to_numpy(hypotheses.scores)
+    except (NotImplementedError, TypeError):  # a symbolic tensor: TensorFlow warns and raises the first, JAX the second
         return hypotheses
     rows = np.flatnonzero(np.isnan(scores).reshape(len(scores), -1).any(axis=1)) if scores.size else ()
     if len(rows):

@@ -1,0 +1,134 @@
+"""Random sampling, with temperature, of all tokens, of the likeliest few (top-k) or of the likeliest part (top-p)."""
+
+from keras import ops, random
+
+from models.search.rollout import lengths, roll, total
+from models.search.rules import make_rules, restrict
+from models.search.state import Hypotheses, pick, refuse_nan, repeat_rows
+
+
+def sample(
+    step,
+    state,
+    batch,
+    max_length,
+    seed,
+    temperature=1.0,
+    top_k=None,
+    top_p=None,
+    samples=1,
+    *,
+    bos,
+    eos,
+    pad=0,
+    max_lengths=None,
+    min_length=0,
+    forbidden=(),
+):
+    """Draws sequences from the model, token by token.
+
+    Tokens that may not come are taken out first; then temperature, top-k and top-p apply, in this order. The token at
+    an input's limit is the end token. The same integer seed gives the same draws on the same backend for the same batch
+    size, `samples` and `max_length`.
+
+    Args:
+        step: callable, `(tokens (N,), state) -> (logits (N, V), state)`, logits of any float dtype.
+        state: nested dict, tuple or list of tensors with B rows, which are repeated to N = B * `samples` here.
+        batch: int. B. In a TensorFlow graph also an int32 scalar.
+        max_length: int. T, the most tokens of a hypothesis, the end token included. In a TensorFlow graph also an int32
+            scalar.
+        seed: int, or `keras.random.SeedGenerator`, which gives other draws at each call.
+        temperature: float above zero. Logits are divided by it: below one likely tokens get likelier.
+        top_k: optional int. Draws from this many of the likeliest tokens only.
+        top_p: optional float in (0, 1]. Draws from the fewest likeliest tokens that have this probability together.
+        samples: int. Number n of sequences for each input.
+        bos: int. Token that starts a sequence.
+        eos: int. Token that ends one.
+        pad: int. Token that fills up what follows.
+        max_lengths: optional (B,) int32. Limits of the single inputs; what is above `max_length` is cut to it.
+        min_length: int. The fewest tokens of a hypothesis, the end token included. A smaller limit wins.
+        forbidden: ids that may not be put out either, such as that of the unknown token.
+
+    Returns:
+        `Hypotheses` of tokens (B, n, T), scores (B, n) and lengths (B, n), in the order drawn. A score is the sum of
+        the model's own log-probabilities, whatever was drawn from, so it compares with those of other searches.
+
+    Raises:
+        ValueError: for options out of range or that contradict each other and, when run eagerly, for logits that are
+            not finite.
+
+    References:
+        - [Fan et al., 2018](https://arxiv.org/abs/1805.04833) (top-k)
+        - [Holtzman et al., 2019](https://arxiv.org/abs/1904.09751) (top-p)
+    """
+    _check(temperature, top_k, top_p, samples)
+    rules = make_rules(batch, max_length, bos, eos, pad, max_lengths, min_length, forbidden)
+    rules = rules._replace(limits=ops.repeat(rules.limits, samples, axis=0))
+    rows = ops.shape(rules.limits)[0]
+    # All draws are made here, as a seed generator cannot advance inside a loop on JAX. Staying below one keeps the draw
+    # below the last cumulative sum in spite of rounding.
+    uniform = random.uniform((max_length, rows), maxval=1.0 - 1e-6, dtype="float32", seed=seed)
+
+    def choose(logits, time):
+        probabilities, ids = distribution(restrict(logits, time, rules), temperature, top_k, top_p)
+        index, found = invert(probabilities, ops.take(uniform, time, axis=0))
+        token = index if ids is None else pick(ids, index[:, None])[:, 0]
+        return ops.where(found, token, eos)
+
+    rollout = roll(step, repeat_rows(state, samples), choose, rules.limits, max_length, bos, pad, eos)
+    tokens = ops.reshape(rollout.tokens, (batch, samples, max_length))
+    scores = ops.reshape(total(rollout), (batch, samples))
+    return refuse_nan(Hypotheses(tokens, scores, ops.reshape(lengths(rollout, pad), (batch, samples))))
+
+
+def distribution(logits, temperature, top_k, top_p):
+    """What to draw from.
+
+    Args:
+        logits: (N, V) float32, -inf for tokens that may not come.
+        temperature, top_k, top_p: as for `sample`.
+
+    Returns:
+        Tuple of: weights (N, C) float32, at least zero, whose sum is at most one; and the ids (N, C) int32 that they
+        belong to, or None where column c is token c.
+    """
+    logits, ids = logits / temperature, None
+    if top_k is not None or (top_p is not None and top_p < 1.0):
+        size = logits.shape[-1]
+        logits, ids = ops.top_k(logits, size if top_k is None else min(top_k, size))
+        ids = ops.cast(ids, "int32")
+    weights = ops.exp(logits - ops.logsumexp(logits, axis=-1, keepdims=True))
+    if top_p is not None and top_p < 1.0:
+        before = ops.cumsum(weights, axis=-1) - weights
+        # The first is kept however small top_p is, and however `before` was rounded.
+        kept = ops.logical_or(before < top_p, ops.arange(weights.shape[-1]) == 0)
+        weights = ops.where(kept, weights, 0.0)
+    return weights, ids
+
+
+def invert(weights, uniform):
+    """Draws by inverting the cumulative distribution, which needs one random number a row, not one a token.
+
+    Args:
+        weights: (N, C) float32, at least zero.
+        uniform: (N,) float32 in [0, 1).
+
+    Returns:
+        Tuple of: columns (N,) int32, never one of weight zero; and found (N,) bool, False where all weights are zero or
+        NaN.
+    """
+    sums = ops.cumsum(weights, axis=-1)
+    above = ops.logical_and(sums > uniform[:, None] * sums[:, -1:], weights > 0.0)
+    return ops.cast(ops.argmax(ops.cast(above, "int32"), axis=-1), "int32"), ops.any(above, axis=-1)
+
+
+def _check(temperature, top_k, top_p, samples):
+    """Raises a ValueError for an option out of range."""
+    if not temperature > 0.0:
+        raise ValueError(f"temperature must be above zero; `greedy` is zero. Received: temperature={temperature}.")
+    if top_k is not None and top_k < 1:
+        raise ValueError(f"top_k must be at least 1. Received: top_k={top_k}.")
+    if top_p is not None and not 0.0 < top_p <= 1.0:
+        raise ValueError(f"top_p must be above 0 and at most 1. Received: top_p={top_p}.")
+    if samples < 1:
+        raise ValueError(f"samples must be at least 1. Received: samples={samples}.")
