@@ -2,14 +2,17 @@
 
 import json
 import platform
+from dataclasses import asdict
 from datetime import UTC, datetime
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
 
+import numpy as np
+
 from app.checkpoints import Checkpoints
 from app.preset import Preset, load_preset
-from app.weights import assign_variables, load_arrays
+from app.weights import assign_variables, load_arrays, split_variables
 from data.errors import UserError
 from data.files import atomic_write
 from data.tokenizer import Tokenizer
@@ -35,8 +38,7 @@ class Run:
         """Makes the folder and writes the preset and `run.json`."""
         run = cls(path, preset)
         run.path.mkdir(parents=True, exist_ok=True)
-        with atomic_write(run.path / PRESET, "w") as file:
-            file.write(preset.to_toml())
+        run.update_preset(preset)
         run.write_summary(
             format=FORMAT,
             created=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -67,6 +69,12 @@ class Run:
         if found != FORMAT:
             raise UserError(f"{path}: the run has format {found}, this version reads {FORMAT}: train it again")
         return run
+
+    def update_preset(self, preset: Preset) -> None:
+        """Makes `preset` the run's preset."""
+        self.preset = preset
+        with atomic_write(self.path / PRESET, "w") as file:
+            file.write(preset.to_toml())
 
     def summary(self) -> dict:
         """What `run.json` says."""
@@ -101,16 +109,19 @@ class Run:
             raise UserError(f"{path}: the run is incomplete: start the same training again")
         return Tokenizer.load(path)
 
-    def new_model(self, vocabulary_size: int, vector_width: int | None = None):
-        """A Transformer with the preset's shape and fresh weights."""
+    def new_model(self, vocabulary_size: int, source_vectors: int | None = None, target_vectors: int | None = None):
+        """A Transformer with the preset's shape and fresh weights; the widths are those of pre-trained vectors."""
         from app.precision import keras_policy
         from models.transformer import Transformer
 
-        shape = {key: getattr(self.preset.model, key) for key in self.preset.model.__dataclass_fields__}
-        policy = keras_policy(self.preset.training.precision)
-        trainable = self.preset.embeddings.trainable or not self.preset.embeddings.vectors
         model = Transformer(
-            vocabulary_size, **shape, vector_width=vector_width, vectors_trainable=trainable, dtype=policy
+            vocabulary_size,
+            **asdict(self.preset.model),
+            source_vectors=source_vectors,
+            target_vectors=target_vectors,
+            vectors_trainable=self.preset.embeddings.trainable,
+            dtype=keras_policy(self.preset.training.precision),
+            name="transformer",
         )
         model.build()
         return model
@@ -119,7 +130,8 @@ class Run:
         """The weights of one checkpoint.
 
         Args:
-            which: "averaged", "best" (by validation), "last", or "auto": averaged if there is an average, else the last.
+            which: "averaged", "best" (by validation), "last", or "auto": averaged if there is an average, else the
+                last.
 
         Returns:
             A name for reports, and name to array.
@@ -149,10 +161,8 @@ class Run:
     def load_model(self, which: str = "auto"):
         """The trained Transformer; see `weights` for `which`."""
         name, weights = self.weights(which)
-        width = weights["source_embedding/table"].shape[1]
-        model = self.new_model(
-            self.tokenizer().vocabulary_size, width if width != self.preset.model.width else None
-        )
-        trained = [v for v in model.variables if "seed_generator" not in v.path]
-        assign_variables(trained, weights, f"{self.path} ({name})")
+        widths = [weights.get(f"{side}_embedding/table", np.zeros((0, 0))).shape[1] for side in ("source", "target")]
+        given = self.preset.embeddings.vectors
+        model = self.new_model(self.tokenizer().vocabulary_size, *(widths if given else ()))
+        assign_variables(split_variables(model)[0], weights, f"{self.path} ({name})")
         return model

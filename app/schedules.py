@@ -11,8 +11,8 @@ class WarmUp(keras.optimizers.schedules.LearningRateSchedule):
     """Rises linearly to a peak, then decays.
 
     Args:
-        kind: "inverse_sqrt" (peak * sqrt(warmup / update)), "linear" or "cosine" (both reach zero at the last update) or
-            "constant".
+        kind: "inverse_sqrt" (peak * sqrt(warmup / update)), "linear" or "cosine" (both reach zero at the last update)
+            or "constant".
         peak: the highest learning rate.
         warmup: updates until the peak.
         updates: the last update, for "linear" and "cosine".

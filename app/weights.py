@@ -12,12 +12,17 @@ from data.files import atomic_write
 def read_variables(variables) -> dict[str, np.ndarray]:
     """The values of Keras variables under names that do not depend on how many models were built before.
 
-    A weight is named by its path without the outermost model's name; the states of random generators, which Keras
-    numbers through the whole process, by their place in the list.
+    A weight is named by its path without the outermost model's name.
     """
     from keras import ops
 
     return {name: np.asarray(ops.convert_to_numpy(v)) for name, v in _named(variables).items()}
+
+
+def split_variables(model) -> tuple[list, list]:
+    """A model's weights, and the states of its random generators."""
+    random = [v for v in model.variables if "seed_generator" in v.path]
+    return [v for v in model.variables if "seed_generator" not in v.path], random
 
 
 def assign_variables(variables, values: dict, origin) -> None:
@@ -70,9 +75,8 @@ def checksum(path) -> str:
 
 def _named(variables) -> dict:
     named = {}
-    for i, variable in enumerate(variables):
-        path = variable.path
-        name = f"random/{i}" if "seed_generator" in path else path.partition("/")[2] or path
+    for variable in variables:
+        name = variable.path.partition("/")[2] or variable.path
         if name in named:
             raise ValueError(f"two variables are called {name}")
         named[name] = variable

@@ -16,18 +16,30 @@ def as_dataset(batches, update: int = 0):
         update: number of the first batch, counted over all epochs.
 
     Returns:
-        An endless `tf.data.Dataset` on TensorFlow, an endless generator on other backends, of
-        `({"source": (B, S), "target": (B, T)}, labels (B, T))`, int32.
+        An endless dataset, as of `dataset_of`.
+    """
+    return dataset_of(lambda: batches.stream(update))
+
+
+def dataset_of(draw):
+    """A function's batches in the form that the current Keras backend reads.
+
+    Args:
+        draw: returns an iterator of `({"source": (B, S), "target": (B, T)}, labels (B, T))`, int32.
+
+    Returns:
+        A `tf.data.Dataset` on TensorFlow, where a plain generator would fix the shapes to those of the first batches; a
+        generator on other backends. Both make a few batches ahead of their use.
     """
     import keras
 
     if keras.backend.backend() != "tensorflow":
-        return in_background(batches.stream(update))
+        return in_background(draw())
     import tensorflow as tf
 
     tokens = tf.TensorSpec((None, None), tf.int32)
     signature = ({"source": tokens, "target": tokens}, tokens)
-    return tf.data.Dataset.from_generator(lambda: batches.stream(update), output_signature=signature).prefetch(AHEAD)
+    return tf.data.Dataset.from_generator(draw, output_signature=signature).prefetch(AHEAD)
 
 
 def in_background(items: Iterable, ahead: int = AHEAD) -> Iterator:

@@ -11,8 +11,8 @@ class MultiHeadAttention(keras.layers.Layer):
     """Scaled dot-product attention over H heads, for a sequence on itself or on another one.
 
     A layer is used in one of two ways. On itself, `attention(x, attention_mask=mask)`; on another sequence,
-    `attention(x, attention.keys_values(encodings), attention_mask=mask)`. Keys and values are an explicit value, so that a decoder can
-    compute those of the source once, and keep those of its past in a cache.
+    `attention(x, attention.keys_values(encodings), attention_mask=mask)`. Keys and values are an explicit value, so
+    that a decoder can compute those of the source once, and keep those of its past in a cache.
 
     Args:
         width: model width D.

@@ -80,7 +80,7 @@ class DecoderLayer(keras.layers.Layer):
         self.feed_forward_residual.build(input_shape)
 
     def source_keys_values(self, encodings):
-        """Keys and values of the encodings (B, S, D), each (B, H, S, D/H); they are the same for every target position."""
+        """Keys and values of the encodings (B, S, D), each (B, H, S, D/H), the same for every target position."""
         return self.source_attention.keys_values(encodings)
 
     def call(self, x, source, attention_mask=None, source_mask=None, positions=None, cache=None, training=None):
@@ -91,7 +91,12 @@ class DecoderLayer(keras.layers.Layer):
             if cache is not None:
                 keys_values = seen["cache"] = _write(cache, keys_values, positions)
             output, seen["target"] = self.attention(
-                x, keys_values, attention_mask=attention_mask, positions=positions, return_weights=True, training=training
+                x,
+                keys_values,
+                attention_mask=attention_mask,
+                positions=positions,
+                return_weights=True,
+                training=training,
             )
             return output
 
@@ -134,8 +139,8 @@ class Decoder(keras.layers.Layer):
         training: whether dropout is on.
 
     Returns:
-        States (B, T, D), the list of caches (of None without caches), and two lists of attention weights per layer: on the
-        target (B, H, T, T) and on the source (B, H, T, S).
+        States (B, T, D), the list of caches (of None without caches), and two lists of attention weights per layer: on
+        the target (B, H, T, T) and on the source (B, H, T, S).
 
     References:
         Vaswani et al. 2017, section 3.1.

@@ -9,8 +9,8 @@ from keras import ops
 class ByteDropout(keras.layers.Layer):
     """Zeroes elements at random in training and scales the rest so that the mean stays.
 
-    The rate is rounded to a multiple of 1/256 (0.1 becomes 26/256 = 0.1016) and the scale follows the rounded rate. On a
-    processor drawing random numbers is most of what dropout costs; a byte each makes it about three times cheaper
+    The rate is rounded to a multiple of 1/256 (0.1 becomes 26/256 = 0.1016) and the scale follows the rounded rate. On
+    a processor drawing random numbers is most of what dropout costs; a byte each makes it about three times cheaper
     than `keras.layers.Dropout`.
 
     Args:

@@ -7,8 +7,8 @@ from keras import ops
 class TokenEmbedding(keras.layers.Layer):
     """A table of token vectors that also works backwards, from states to logits.
 
-    Vectors start from a normal distribution of standard deviation D^-0.5 and are multiplied by D^0.5 when read, so that the
-    same table fits both ends of a tied model.
+    Vectors start from a normal distribution of standard deviation D^-0.5 and are multiplied by D^0.5 when read, so
+    that the same table fits both ends of a tied model.
 
     Args:
         vocabulary_size: number of tokens V.

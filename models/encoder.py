@@ -13,8 +13,8 @@ class EncoderLayer(keras.layers.Layer):
         width: model width D.
         hidden: inner width of the feed-forward network.
         heads: number of heads H.
-        dropout, attention_dropout, activation_dropout: rates after each sublayer, on the attention weights and inside the
-            feed-forward network.
+        dropout, attention_dropout, activation_dropout: rates after each sublayer, on the attention weights and inside
+            the feed-forward network.
         activation: activation of the feed-forward network.
         norm: "pre" or "post".
         rotary: use rotary positions.
@@ -128,7 +128,9 @@ class Encoder(keras.layers.Layer):
     def call(self, x, attention_mask=None, positions=None, return_weights=False, training=None):
         weights = []
         for layer in self.stack:
-            x, attention = layer(x, attention_mask=attention_mask, positions=positions, return_weights=True, training=training)
+            x, attention = layer(
+                x, attention_mask=attention_mask, positions=positions, return_weights=True, training=training
+            )
             weights.append(attention)
         x = self.norm(x) if self.norm else x
         return (x, weights) if return_weights else x

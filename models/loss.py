@@ -6,8 +6,8 @@ from keras import ops
 def smoothed_cross_entropy(states, table, labels, smoothing: float = 0.0):
     """Cross-entropy against the true token mixed with a uniform distribution over the vocabulary.
 
-    The loss of one row is -(1 - e) log p[label] - e/V sum(log p). Written out by automatic differentiation, the softmax is
-    read and written about ten times; here its gradient, p - target, is formed in one pass, in float32.
+    The loss of one row is -(1 - e) log p[label] - e/V sum(log p). Written out by automatic differentiation, the
+    softmax is read and written about ten times; here its gradient, p - target, is formed in one pass, in float32.
 
     Args:
         states: (N, D) in any float type.
@@ -16,8 +16,8 @@ def smoothed_cross_entropy(states, table, labels, smoothing: float = 0.0):
         smoothing: the share e of the uniform distribution.
 
     Returns:
-        Loss in nats for each row: the smoothed loss (N,) and the plain negative log-likelihood (N,), both float32. Only the
-        first has a gradient.
+        Loss in nats for each row: the smoothed loss (N,) and the plain negative log-likelihood (N,), both float32.
+        Only the first has a gradient.
 
     References:
         Szegedy et al. 2016, "Rethinking the Inception Architecture", section 7; Vaswani et al. 2017, section 5.4.

@@ -54,8 +54,8 @@ class Residual(keras.layers.Layer):
 
     Args:
         width: model width D.
-        norm: "post" for norm(x + dropout(f(x))), as in the paper, or "pre" for x + dropout(f(norm(x))), which trains without
-            a careful warm-up and needs one more normalisation at the end of the stack.
+        norm: "post" for norm(x + dropout(f(x))), as in the paper, or "pre" for x + dropout(f(norm(x))), which trains
+            without a careful warm-up and needs one more normalisation at the end of the stack.
         dropout: dropout rate on the function's output.
 
     Call arguments:
@@ -92,5 +92,5 @@ class Residual(keras.layers.Layer):
 
 
 def layer_norm(name: str, dtype):
-    """Layer normalisation with the epsilon that PyTorch and the published systems use; Keras' own is 100 times larger."""
+    """Layer normalisation with PyTorch's epsilon, as in the published systems; Keras' own is 100 times larger."""
     return keras.layers.LayerNormalization(epsilon=1e-5, dtype=dtype, name=name)

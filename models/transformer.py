@@ -20,14 +20,15 @@ class Transformer(keras.Model):
         vocabulary_size: number of tokens V, shared by source and target.
         encoder_layers, decoder_layers: number of layers L on each side.
         width, hidden, heads: model width D, inner width of the feed-forward networks, number of heads H.
-        dropout: rate on embeddings and on each sublayer's output; attention_dropout and activation_dropout are rates on the
-            attention weights and inside the feed-forward networks.
+        dropout: rate on embeddings and on each sublayer's output; attention_dropout and activation_dropout are rates
+            on the attention weights and inside the feed-forward networks.
         activation: activation of the feed-forward networks.
         norm: "post" (the paper) or "pre".
         positions: "sinusoidal", "learned" or "rotary"; max_positions limits the learned ones.
         tie: which tables are one: "all" (source, target, output), "target" (target and output) or "none".
-        vector_width: width of the source (and tied) vectors if they are pre-trained ones of another width.
-        vectors_trainable: whether those vectors change in training.
+        source_vectors, target_vectors: width of the stored vectors of each side where it is not D, for pre-trained
+            ones; with tied tables the first counts.
+        vectors_trainable: whether the tables for which a width was given change in training.
         pad_id: the id of padding.
 
     Call arguments:
@@ -62,7 +63,8 @@ class Transformer(keras.Model):
         positions="sinusoidal",
         max_positions=1024,
         tie="all",
-        vector_width=None,
+        source_vectors=None,
+        target_vectors=None,
         vectors_trainable=True,
         pad_id=0,
         **kwargs,
@@ -88,14 +90,15 @@ class Transformer(keras.Model):
             "positions": positions,
             "max_positions": max_positions,
             "tie": tie,
-            "vector_width": vector_width,
+            "source_vectors": source_vectors,
+            "target_vectors": target_vectors,
             "vectors_trainable": vectors_trainable,
             "pad_id": pad_id,
         }
         layer.update(rotary=positions == "rotary", dtype=self.dtype_policy)
         self.pad_id, self.tie, self.max_positions = pad_id, tie, max_positions
         self.positions_kind = positions
-        self._make_embeddings(vocabulary_size, width, vector_width, vectors_trainable)
+        self._make_embeddings(vocabulary_size, width, (source_vectors, target_vectors), vectors_trainable)
         self.source_positions = PositionEmbedding(
             positions, max_positions, dtype=self.dtype_policy, name="source_positions"
         )
@@ -106,14 +109,13 @@ class Transformer(keras.Model):
         self.encoder = Encoder(encoder_layers, **layer, name="encoder")
         self.decoder = Decoder(decoder_layers, **layer, name="decoder")
 
-    def _make_embeddings(self, vocabulary_size, width, vector_width, trainable):
-        def table(name, vector_width=None, trainable=True):
-            return TokenEmbedding(
-                vocabulary_size, width, vector_width, trainable, dtype=self.dtype_policy, name=name
-            )
+    def _make_embeddings(self, vocabulary_size, width, vectors, trainable):
+        def table(name, vector_width=None):
+            train = trainable or vector_width is None
+            return TokenEmbedding(vocabulary_size, width, vector_width, train, dtype=self.dtype_policy, name=name)
 
-        self.source_embedding = table("source_embedding", vector_width, trainable)
-        self.target_embedding = self.source_embedding if self.tie == "all" else table("target_embedding")
+        self.source_embedding = table("source_embedding", vectors[0])
+        self.target_embedding = self.source_embedding if self.tie == "all" else table("target_embedding", vectors[1])
         self.output_embedding = self.target_embedding if self.tie != "none" else table("output_embedding")
 
     def build(self, input_shape=None):
@@ -139,7 +141,9 @@ class Transformer(keras.Model):
         positions = self._positions(source)
         x = self.dropout(self.source_positions(self.source_embedding(source), positions), training=training)
         mask = padding_mask(source, self.pad_id)
-        return self.encoder(x, attention_mask=mask, positions=positions, return_weights=return_weights, training=training)
+        return self.encoder(
+            x, attention_mask=mask, positions=positions, return_weights=return_weights, training=training
+        )
 
     def decode(self, target, encodings, source, training=None):
         """States for all target positions at once.
