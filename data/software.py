@@ -332,14 +332,15 @@ def _assign(sizes: dict[str, int], held_out: float) -> dict[str, str]:
     """Gives documents, in the order of their ids' hashes, to test and validation until each has its part."""
     quota = held_out * sum(sizes.values())
     left = {"test": quota, "validation": quota}
-    place = {}
+    place = dict.fromkeys(sizes, "train")
     for id in sorted(sizes, key=lambda id: hashlib.blake2b(id.encode(), digest_size=8).digest()):
-        # A large document stays in train, so that no single one makes up a project's held-out part.
-        fits = sizes[id] <= quota / 2
-        part = next((name for name in left if fits and 0 < left[name] >= sizes[id] - quota / 4), "train")
-        place[id] = part
-        if part != "train":
-            left[part] -= sizes[id]
+        if sizes[id] > quota / 2:  # a large one stays in train, so that it does not make up a project's held-out part
+            continue
+        for part in left:
+            if left[part] > 0 and sizes[id] <= left[part] + quota / 4:
+                place[id] = part
+                left[part] -= sizes[id]
+                break
     return place
 
 
