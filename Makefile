@@ -4,7 +4,7 @@ PRESET ?= starter
 RUN ?= runs/$(notdir $(basename $(PRESET)))
 VENV := .venv
 PYTHON_HERE := $(VENV)/bin/python
-PIP := $(PYTHON_HERE) -m pip install --disable-pip-version-check --quiet --constraint constraints.txt
+PIP := $(PYTHON_HERE) -m pip install --disable-pip-version-check -qq --constraint constraints.txt
 DEPENDENCIES := setup.cfg pyproject.toml constraints.txt
 CORPORA_OPTION = $(if $(CORPORA),--corpora "$(CORPORA)")
 

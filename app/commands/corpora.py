@@ -38,7 +38,8 @@ def _sizes(corpus) -> str:
     sizes = [corpus.size(split) if split in corpus.splits() else 0 for split in ("train", "validation", "test")]
     if None in sizes:
         return f"{'not fetched yet':>27}"
-    return " / ".join(f"{size:>{width},}" if size else f"{'-':>{width}}" for size, width in zip(sizes, (9, 6, 6), strict=True))
+    columns = zip(sizes, (9, 6, 6), strict=True)
+    return " / ".join(f"{size:>{width},}" if size else f"{'-':>{width}}" for size, width in columns)
 
 
 def _show(corpus) -> None:

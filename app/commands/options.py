@@ -1,5 +1,10 @@
 """Options that several commands share."""
 
+import os
+import shutil
+import sys
+from pathlib import Path
+
 from app.preset_schema import SearchPreset
 from data.errors import UserError
 
@@ -49,3 +54,12 @@ def chosen_search(preset, args) -> SearchPreset:
             raise UserError(f"--set {change}: only keys of the section [search] can be changed after the training")
         changes.append(change if "." in key else f"search.{change}")
     return preset.with_overrides(changes).search
+
+
+def program(name: str = "weitblick") -> str:
+    """How a program of this environment is called from here: by its name alone, or by its path."""
+    path = Path(sys.executable).with_name(name)
+    found = shutil.which(name)
+    if not path.exists() or (found and Path(found).samefile(path)):
+        return name
+    return os.path.relpath(path)

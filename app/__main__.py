@@ -1,0 +1,7 @@
+"""Makes `python -m app` the command line."""
+
+import sys
+
+from app.cli import main
+
+sys.exit(main())
