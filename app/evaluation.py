@@ -4,7 +4,7 @@ import hashlib
 import json
 import platform
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -26,7 +26,7 @@ from app.scores import (
     has_moses,
     score,
 )
-from app.testsets import TestSet, load_test_set
+from app.testsets import TestSet
 from data.errors import UserError
 from data.files import atomic_write
 
@@ -82,32 +82,28 @@ class Evaluation:
 
 def evaluate(
     run,
-    corpus: str,
-    split: str = "test",
+    test: TestSet,
     *,
-    folders: Iterable[str] = (),
     checkpoint: str = "auto",
     search: SearchPreset | None = None,
     options: ScoreOptions | None = None,
     moses: bool | None = None,
     baseline=None,
-    lines: int = 0,
 ) -> Evaluation:
-    """Decodes a split of a corpus with a run's model, scores it, and writes both into the run's folder.
+    """Decodes a test set with a run's model, scores it, and writes both into the run's folder.
 
-    `results/CORPUS-SPLIT.LANGUAGE` gets the translations, `results/CORPUS-SPLIT.json` the scores and all that is needed
-    to get them again, and `results.json` beside the folder the scores of all sets so far.
+    `results/NAME.LANGUAGE` gets the translations, `results/NAME.json` the scores and all that is needed to get them
+    again, and `results.json` the scores of all sets so far; NAME is the test set's, such as `multi30k-test`.
 
     Args:
         run: an `app.run.Run`.
-        corpus, split, folders: see `app.testsets.load_test_set`.
+        test: what to translate and score on; see `app.testsets.load_test_set`.
         checkpoint: "auto", "averaged", "best" or "last", see `Run.weights`.
         search: instead of that of the run's preset.
         options: how to score; by default lower-cased if the preset is.
         moses: whether to give BLEU on Moses' tokens as well; by default where the preset is lower-cased, as such
             benchmarks are mostly scored so, if sacremoses is installed.
         baseline: a run that has been evaluated on the same set, or a file of translations, to compare with.
-        lines: score only so many of the first lines; 0 for all.
 
     Returns:
         An `Evaluation`.
@@ -116,7 +112,6 @@ def evaluate(
         UserError: for anything that is missing or does not fit.
     """
     data = run.preset.data
-    test = load_test_set(corpus, split, data.source, data.target, folders).head(lines)
     options = options or ScoreOptions(lowercase=data.lowercase)
     options = replace(options, language=data.target, test=test.test, pair=test.pair)
     other = baseline and read_baseline(baseline, test, data.target)
@@ -170,16 +165,16 @@ def decode_bleu(
     translator,
     sources: Sequence[str],
     references: Sequence[str],
-    options: ScoreOptions | None = None,
+    lowercase: bool | None = None,
     shown: int = 1,
-    progress=None,
+    progress: Callable[[float], None] | None = None,
 ) -> tuple[float, list[Example]]:
     """BLEU of what a translator really puts out; quick enough to be run during a training.
 
     Args:
         translator: an `app.translation.Translator`.
         sources, references: segments.
-        options: how to score; no interval is computed.
+        lowercase: whether case counts nothing; by default so if the model knows no case.
         shown: number of examples wanted, drawn evenly from all segments.
         progress: see `Translator.translate_all`.
 
@@ -187,7 +182,8 @@ def decode_bleu(
         BLEU, 0 to 100, and the examples.
     """
     hypotheses = translator.translate_all(sources, progress)
-    figure = bleu(hypotheses, references, replace(options or ScoreOptions(translator.lowercase), samples=0))
+    lowercase = translator.lowercase if lowercase is None else lowercase
+    figure = bleu(hypotheses, references, ScoreOptions(lowercase, samples=0))
     step = max(1, len(sources) // max(1, shown))
     rows = range(step // 2, len(sources), step)[:shown]
     return figure.value, [Example(sources[row], hypotheses[row], references[row]) for row in rows]
@@ -212,6 +208,8 @@ def read_baseline(baseline, test: TestSet, language: str) -> tuple[str, list[str
             raise UserError(f"{path} has no translations of {test.name}; first run: weitblick evaluate {path}")
         _check_same_set(file.with_suffix(".json"), test)
     lines = read_text(file)
+    if test.first:
+        lines = lines[: test.first]
     check_lengths(lines, test.references, f"the baseline {file}")
     return str(path), lines
 

@@ -29,6 +29,7 @@ class TestSet:
         sources, references: one for each segment; `sources` is None where only references are known.
         origin: where the text is from, for the record.
         test, pair: sacreBLEU's name of the set and "en-de" where the text is sacreBLEU's own, else "".
+        first: how many lines were taken, where these are the first ones of a larger set; else 0.
     """
 
     name: str
@@ -37,6 +38,7 @@ class TestSet:
     origin: str
     test: str = ""
     pair: str = ""
+    first: int = 0
 
     __test__ = False  # not a test of pytest's
 
@@ -51,11 +53,11 @@ class TestSet:
         return digest.hexdigest()[:16]
 
     def head(self, lines: int) -> "TestSet":
-        """The first lines of the set; not official any more."""
+        """The first lines of the set, which is not the official one any more; 0 means all."""
         if not lines or lines >= len(self.references):
             return self
         sources = self.sources and self.sources[:lines]
-        return TestSet(f"{self.name}-first{lines}", sources, self.references[:lines], self.origin)
+        return TestSet(f"{self.name}-first{lines}", sources, self.references[:lines], self.origin, first=lines)
 
 
 def load_test_set(
