@@ -1,0 +1,125 @@
+"""Tells when a segment is clearly not in the language that it should be in."""
+
+import functools
+import re
+
+# Frequent words that the other languages of these lists do not have; two of them settle most segments for the price
+# of a set intersection. Words that are also words elsewhere ("die", "was", "in", "also") are left out.
+_COMMON_WORDS = {
+    "en": "the and that with this are have not you from they their has been which these what when there your his her "
+    "its would could should about into only other than then them some such very where who how because between each "
+    "must does being were while if it's don't can't i'm",
+    "de": "und nicht sich auf für eine einen einem einer eines dass ist werden auch wird zur zum sind oder aus bei "
+    "nach durch kann können aber noch nur wenn wie über vom haben sie ich wir ihr mit diese dieser dieses wurde sein "
+    "keine muss müssen ihre ihren ihnen zwischen mehr sehr unter vor ohne gegen",
+}
+_COMMON_WORDS = {language: frozenset(words.split()) for language, words in _COMMON_WORDS.items()}
+
+# What the guess is between, besides the two languages of the corpus: those that web text mixes in. Close relatives of
+# German and English that web text hardly has (Luxembourgish, Scots, Low German) would only take names from them.
+_OTHERS = [
+    "bg",
+    "cs",
+    "da",
+    "de",
+    "el",
+    "en",
+    "es",
+    "et",
+    "fi",
+    "fr",
+    "hr",
+    "hu",
+    "it",
+    "ja",
+    "ko",
+    "lt",
+    "lv",
+    "nl",
+    "no",
+    "pl",
+    "pt",
+    "ro",
+    "ru",
+    "sk",
+    "sl",
+    "sv",
+    "tr",
+    "uk",
+    "zh",
+    "ar",
+    "he",
+]
+
+_NOT_PROSE = re.compile(
+    r"""
+    <[^<>]{1,200}>                     # markup
+    | \S*(?://|@|\\|www\.)\S*          # addresses
+    | (?:\S*[/_=~|{}$%\#*+^\[\]]\S*)   # paths, options, placeholders, code
+    | (?<!\w)--?\w\S*                  # command line options
+    | \S*\d\S*                         # numbers, versions, identifiers
+    | &\w+;
+    """,
+    re.VERBOSE,
+)
+_WORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)*")
+
+
+def prose_words(text: str) -> list[str]:
+    """The words of a text in lower case, without numbers, addresses, markup, names of files and placeholders."""
+    return [word.lower() for word in _WORD.findall(_NOT_PROSE.sub(" ", text))]
+
+
+class LanguageJudge:
+    """Judges segments of one language; in doubt for the segment.
+
+    Numbers, names of files, addresses, markup and placeholders are no evidence and are left out first. Of what stays at
+    least `min_words` words and `min_letters` letters are needed; shorter segments, such as interface strings, are never
+    called foreign. Two frequent words of the language and none of `other` settle it, at a tenth of the price of the
+    rest; only what they do not settle is given to py3langid, a naive Bayes classifier of byte n-grams. A segment is
+    foreign where one other language gets at least `certainty` of the probability. For `other` itself two of its
+    frequent words must stand there too, because lists of English names and terms are at home in German text.
+
+    Args:
+        language: ISO 639-1 code of the language that is expected.
+        other: that of the other side of the corpus.
+        min_words: fewest words to judge by.
+        min_letters: fewest letters to judge by.
+        certainty: probability, 0.5 to 1.
+
+    References:
+        - Lui and Baldwin 2012, langid.py, https://aclanthology.org/P12-3005/
+    """
+
+    def __init__(self, language: str, other: str, min_words: int = 6, min_letters: int = 30, certainty: float = 0.98):
+        self.language = language
+        self.other = other
+        self.min_words = min_words
+        self.min_letters = min_letters
+        self.certainty = certainty
+        self._own = _COMMON_WORDS.get(language, frozenset())
+        self._foreign = _COMMON_WORDS.get(other, frozenset())
+        self._guesser = _guesser(frozenset({language, other, *_OTHERS}))
+
+    def is_foreign(self, text: str) -> bool:
+        """Whether the text is long enough to judge and clearly in another language."""
+        words = prose_words(text)
+        if len(words) < self.min_words or sum(map(len, words)) < self.min_letters:
+            return False
+        distinct = set(words)
+        own, foreign = len(distinct & self._own), len(distinct & self._foreign)
+        if own >= 2 and not foreign:
+            return False
+        found, certainty = self._guesser.classify(" ".join(words))
+        if found == self.language or certainty < self.certainty:
+            return False
+        return found != self.other or not self._foreign or foreign >= 2
+
+
+@functools.lru_cache(maxsize=8)
+def _guesser(languages: frozenset[str]):
+    from py3langid.langid import MODEL_FILE, LanguageIdentifier
+
+    guesser = LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
+    guesser.set_languages(sorted(languages & set(guesser.labels)))
+    return guesser
