@@ -124,14 +124,15 @@ class Supervisor(keras.callbacks.Callback):
         found = self.validation()
         update = self.journal.update
         best = self.journal.validated(update, self.validation.score(found))
-        source, reference, output = found.pop("sample")
+        source, output, reference = found.pop("sample")
         self.console.print(
             f"update {update:,}: validation nll {found['nll']:.3f}, perplexity {found['perplexity']:.2f}, "
             f"BLEU {found['bleu']:.2f}{' (best so far)' if best else ''}, {time.monotonic() - began:.0f} s",
             highlight=False,
+            soft_wrap=True,
         )
         for label, text in (("source", source), ("reference", reference), ("output", output)):
-            self.console.print(f"  {label:9} {text}", markup=False, highlight=False)
+            self.console.print(f"  {label:9} {text}", markup=False, highlight=False, soft_wrap=True)
         self.log.write(update=update, validation={**found, "sample": [source, reference, output]})
         self.board.write(update, **{f"validation_{name}": value for name, value in found.items()})
         self.log_start = time.monotonic()

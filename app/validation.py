@@ -23,7 +23,8 @@ class Validation:
         from app.translation import Translator
         from models.teacher_forcing import TeacherForcing
 
-        self.preset, self.shards = preset, prepared.validation
+        self.preset = preset
+        self.batches = [batch for _, batch in ordered(prepared.validation, preset.training.batch_tokens)]
         lines = preset.training.bleu_lines or len(prepared.validation_pairs)
         pairs = spread(prepared.validation_pairs, lines)
         self.sources, self.references = [pair.source for pair in pairs], [pair.target for pair in pairs]
@@ -33,18 +34,16 @@ class Validation:
         self.translator = Translator(transformer, prepared.tokenizer, search, preset.data.lowercase)
 
     def __call__(self) -> dict:
-        """Returns `nll` in nats a token, `perplexity`, `bleu` and the `sample` (source, reference, output)."""
+        """Returns `nll` in nats a token, `perplexity`, `bleu` and a `sample` (source, output, reference)."""
         from app.evaluation import decode_bleu
 
-        found = self.objective.evaluate(dataset_of(self._batches), verbose=0, return_dict=True)
+        batches = dataset_of(lambda: iter(self.batches))
+        found = self.objective.evaluate(batches, steps=len(self.batches), verbose=0, return_dict=True)
         nll = float(found["nll"])
         bleu, examples = decode_bleu(
             self.translator, self.sources, self.references, lowercase=self.preset.data.lowercase
         )
         return {"nll": nll, "perplexity": math.exp(min(nll, 50.0)), "bleu": bleu, "sample": examples[0]}
-
-    def _batches(self):
-        return (batch for _, batch in ordered(self.shards, self.preset.training.batch_tokens))
 
     def score(self, found: dict) -> float:
         """The number that the best checkpoint has the most of."""
