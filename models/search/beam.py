@@ -175,7 +175,8 @@ def _finish(beams, best, alpha, rules):
     beam, nbest = beams.scores.shape[1], beams.finished_scores.shape[1]
     penalised = best.scores[:, :beam] / length_penalty(beams.time + 1, alpha)
     ended = ops.where(best.ends[:, :beam], penalised, NEVER)
-    # Finished ones come first, so that of two equal hypotheses the earlier stays.
+    # Finished ones come first, so that of two equal hypotheses the earlier stays. Of those that are -inf any may be
+    # taken, and none may leave tokens behind.
     scores, index = ops.top_k(ops.concatenate([beams.finished_scores, ended], axis=1), nbest)
     ended_tokens = ops.where(ops.isfinite(ended)[:, :, None], best.tokens[:, :beam], rules.pad)
     tokens = ops.concatenate([beams.finished, ended_tokens], axis=1)
@@ -202,17 +203,17 @@ def _move(beams, best, state, finished):
 
 
 def _stop(beams, alpha, rules):
-    """Takes the live hypotheses of inputs away that cannot change the finished ones, or whose logits are broken."""
+    """Takes away the live hypotheses of inputs where they cannot change the finished ones any more."""
     hopeless = attainable(beams, alpha, rules) <= beams.finished_scores[:, -1]
-    over = ops.logical_or(hopeless, beams.broken)[:, None]
-    return beams._replace(scores=ops.where(over, NEVER, beams.scores))
+    return beams._replace(scores=ops.where(hopeless[:, None], NEVER, beams.scores))
 
 
 def attainable(beams, alpha, rules):
     """(B,) float32: a bound of the penalised scores to which live hypotheses can still come.
 
-    Log-probabilities only fall and the penalty is monotonic in the length, so the best that can happen is that the best
-    live hypothesis loses nothing more and ends at the length with the largest penalty: the next one or the limit.
+    Log-probabilities only fall (rounded ones as well: a computed logsumexp is never below the largest logit) and the
+    penalty is monotonic in the length. So the best that can happen is that the best live hypothesis loses nothing more
+    and ends at the length with the largest penalty: the next one or the limit.
     """
     nearest = length_penalty(beams.time + 1, alpha)
     return beams.scores[:, 0] / ops.maximum(nearest, length_penalty(rules.limits, alpha))

@@ -48,7 +48,6 @@ def roll(step, state, choose, limits, max_length, bos, pad, eos=None):
         logits, state = take_step(step, rollout.last, rollout.state)
         token = ops.cast(choose(logits, rollout.time), "int32")
         log_prob = log_probability(logits, token)
-        token = ops.where(rollout.alive, token, pad)
         here = ops.logical_and(ops.arange(max_length, dtype="int32") == rollout.time, rollout.alive[:, None])
         sound = ops.logical_not(ops.isnan(log_prob))
         alive = ops.logical_and(ops.logical_and(rollout.alive, sound), rollout.time + 1 < limits)

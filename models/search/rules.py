@@ -81,8 +81,7 @@ def candidates(logits, time, count, rules):
     values = ops.concatenate([end, values], axis=1)
     allowed = ops.concatenate([end_allowed, allowed], axis=1)
     tokens = ops.concatenate([ops.full_like(tokens[:, :1], rules.eos), tokens], axis=1)
-    # The minimum takes care of rounding: no log-probability is above zero, which the exact early finish relies on.
-    log_probs = ops.where(ops.logical_and(allowed, finite), ops.minimum(values - total, 0.0), float("-inf"))
+    log_probs = ops.where(ops.logical_and(allowed, finite), values - total, float("-inf"))
     return log_probs, tokens, finite[:, 0]
 
 
@@ -107,7 +106,7 @@ def log_probability(logits, tokens):
         Log-probabilities (N,) float32; NaN where logits of the row were NaN or infinite.
     """
     total = ops.logsumexp(logits, axis=-1)
-    log_probs = ops.minimum(pick(logits, tokens[:, None])[:, 0] - total, 0.0)
+    log_probs = pick(logits, tokens[:, None])[:, 0] - total
     return ops.where(ops.isfinite(total), log_probs, float("nan"))
 
 

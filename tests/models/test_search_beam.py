@@ -168,6 +168,27 @@ def test_length_penalty_as_worked_out_by_hand(alpha, tokens, expected):
     np.testing.assert_allclose(found.scores, [[expected]], rtol=1e-5)
 
 
+def test_search_goes_on_while_a_longer_hypothesis_may_still_win():
+    # log 0.6 = -0.511 has finished. log 0.4 = -0.916 is worse over lp(2), but better over lp(10) = 2.5.
+    table = np.log(np.array([[0, 0, 0, 0.6, 0.4], [0, 0, 0, 0, 1], [0, 0, 0, 1, 0]], "float32") + 1e-30)
+
+    def step(tokens, position):
+        place = ops.cast(position > 0, "int32") + ops.cast(position > 8, "int32")
+        return ops.take(ops.convert_to_tensor(table), place, axis=0), position + 1
+
+    found = beam_search(step, ops.zeros((1,), "int32"), 1, 2, 10, 1.0, **IDS)
+    assert lists(found)[0][0][1] == [4] * 9 + [EOS]
+    np.testing.assert_allclose(found.scores, [[math.log(0.4) / 2.5]], rtol=1e-5)
+
+
+def test_search_goes_on_while_the_next_length_may_still_win():
+    # log 0.45 = -0.799 has finished. log 0.55 = -0.598 is worse over lp(10) = 0.4, but better over lp(2) = 0.857.
+    step = markov(first=[0, 0, 0, 0.45, 0.55], second=[0, 0, 0, 1, 0])
+    found = beam_search(step, ops.zeros((1,), "int32"), 1, 2, 10, -1.0, **IDS)
+    assert lists(found)[0][0][1] == [4, EOS]
+    np.testing.assert_allclose(found.scores, [[math.log(0.55) * 7 / 6]], rtol=1e-5)
+
+
 def test_length_penalty_is_equation_14_of_gnmt():
     np.testing.assert_allclose(length_penalty(np.array([1, 7, 25]), 0.5), [1.0, math.sqrt(2), math.sqrt(5)], rtol=1e-6)
     np.testing.assert_allclose(length_penalty(ops.array([3, 30]), 0.0), [1.0, 1.0])

@@ -110,6 +110,14 @@ def test_tokens_that_a_search_would_refuse_are_scored_nevertheless():
     np.testing.assert_allclose(found.scores, [toy.log_prob(0, tokens)], atol=1e-5)
 
 
+def test_a_reference_ends_at_its_first_padding():
+    toy = Toy(vocabulary=7, length=3, seed=4)
+    found = score(toy.step, toy.state(inputs(0)), ops.array([[4, PAD, 5]]), BOS, PAD)
+    np.testing.assert_allclose(found.scores, [toy.log_prob(0, [4])], atol=1e-5)
+    at_once = score_logits(np.zeros((1, 3, 8), "float32"), np.array([[4, PAD, 5]]), PAD)
+    np.testing.assert_allclose(at_once.log_probs, [[-np.log(8), 0, 0]], atol=1e-5)
+
+
 def test_half_precision_logits_are_scored_in_float32():
     toy = Toy(vocabulary=9, length=6, seed=4, dtype="bfloat16")
     tokens = references(toy, 1, 4, 6)
