@@ -65,8 +65,7 @@ def main(arguments=None) -> int:
         The exit code: 0, 2 for an error that was printed, 130 after Ctrl-C, 141 when the reader of the output has gone.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(encoding="utf-8", errors="backslashreplace" if stream is sys.stderr else "strict")
+    _prepare_streams()
     args = build_parser().parse_args(arguments)
     try:
         args.run(args)
@@ -79,10 +78,18 @@ def main(arguments=None) -> int:
         return PIPE_CLOSED
     except OSError as error:
         return _fail(_explain(error))
-    except KeyboardInterrupt:
-        print(f"\ninterrupted; {COMMANDS[args.command].AFTER_INTERRUPT}", file=sys.stderr)
+    except KeyboardInterrupt as error:
+        print(f"\ninterrupted; {str(error) or COMMANDS[args.command].AFTER_INTERRUPT}", file=sys.stderr)
         return INTERRUPTED
     return 0
+
+
+def _prepare_streams() -> None:
+    """Makes both streams UTF-8 whatever the locale says; a closed one swallows what is written."""
+    sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115 (stays open to the end)
+    sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115
+    sys.stdout.reconfigure(encoding="utf-8")
+    sys.stderr.reconfigure(encoding="utf-8", errors="backslashreplace")
 
 
 def _parser(make, examples: str, *args, **kwargs) -> argparse.ArgumentParser:

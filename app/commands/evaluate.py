@@ -5,6 +5,7 @@ them and the translations into the run's folder results/. With --hypotheses it s
 """
 
 from app.commands.options import RUN_HELP, add_corpora, add_search, chosen_search
+from app.commands.scoring import score_run
 from data.errors import UserError
 
 HELP = "score a run, or a file of translations"
@@ -37,6 +38,9 @@ def add_arguments(parser) -> None:
     parser.add_argument("--pair", default=None, metavar="EN-DE", help="for --hypotheses: the languages (en-de)")
     parser.add_argument("--baseline", metavar="RUN|FILE", help="compare with this run or file by paired bootstrap")
     add_search(parser)
+    parser.add_argument(
+        "--again", action="store_true", help="translate again even if these weights and this search have done so"
+    )
     parser.add_argument("--tokenize", choices=("13a", "intl", "char", "none"), default="13a", help="for BLEU (13a)")
     parser.add_argument("--lowercase", action="store_true", help="case counts nothing; so by default if the model's do")
     parser.add_argument("--moses", action="store_true", help="give BLEU on lower-cased Moses tokens as well")
@@ -64,8 +68,8 @@ def _check(args) -> None:
         raise UserError("--reference alone has no text to translate: add --source FILE")
     if args.path and args.pair:
         raise UserError("--pair is for --hypotheses; the run's preset names its languages")
-    if args.hypotheses and (args.beam is not None or args.set or args.checkpoint != "auto"):
-        raise UserError("--hypotheses uses no model: leave out --beam, --set and --checkpoint")
+    if args.hypotheses and (args.beam is not None or args.set or args.checkpoint != "auto" or args.again):
+        raise UserError("--hypotheses uses no model: leave out --beam, --set, --checkpoint and --again")
     if args.hypotheses and not (args.corpus or args.reference):
         raise UserError("say what to score on: add --corpus NAME or --reference FILE")
     if args.lines < 0:
@@ -88,7 +92,6 @@ def _score_file(args):
 
 
 def _score_run(args):
-    from app.evaluation import evaluate
     from app.run import Run
     from app.scores import ScoreOptions
 
@@ -101,14 +104,8 @@ def _score_run(args):
     options = ScoreOptions(args.lowercase or data.lowercase, args.tokenize)
     for name in names:
         test = _test_set(args, name, data.source, data.target)
-        yield evaluate(
-            folder,
-            test,
-            checkpoint=args.checkpoint,
-            search=search,
-            options=options,
-            moses=args.moses or None,
-            baseline=args.baseline,
+        yield score_run(
+            folder, test, search, args.checkpoint, options, args.moses or None, args.baseline, args.again
         )
 
 

@@ -1,5 +1,6 @@
 """Options that several commands share."""
 
+import contextlib
 import os
 import shutil
 import sys
@@ -56,10 +57,35 @@ def chosen_search(preset, args) -> SearchPreset:
     return preset.with_overrides(changes).search
 
 
-def program(name: str = "weitblick") -> str:
-    """How a program of this environment is called from here: by its name alone, or by its path."""
+def program(name: str) -> str:
+    """How "weitblick" or a program installed with it is called from here: by its name alone, or by its path."""
     path = Path(sys.executable).with_name(name)
     found = shutil.which(name)
-    if not path.exists() or (found and Path(found).samefile(path)):
+    if found and (not path.exists() or Path(found).samefile(path)):
         return name
-    return os.path.relpath(path)
+    return os.path.relpath(path) if path.exists() else f"{os.path.relpath(sys.executable)} -m app"
+
+
+def load_keras() -> None:
+    """Imports Keras and its backend without the lines that TensorFlow's libraries print as they load.
+
+    They go around Python, straight to file descriptor 2, and heed no setting. An import that fails still raises its
+    error; TF_CPP_MIN_LOG_LEVEL=0 shows the lines.
+    """
+    with _silent(2) if os.environ.get("TF_CPP_MIN_LOG_LEVEL") == "3" else contextlib.nullcontext():
+        import keras  # noqa: F401
+        import tensorflow  # noqa: F401
+
+
+@contextlib.contextmanager
+def _silent(descriptor: int):
+    """Sends what is written to a file descriptor nowhere."""
+    sys.stderr.flush()
+    kept, nowhere = os.dup(descriptor), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, descriptor)
+        yield
+    finally:
+        os.dup2(kept, descriptor)
+        os.close(kept)
+        os.close(nowhere)

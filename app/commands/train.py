@@ -3,10 +3,10 @@
 The same command goes on where a training was stopped, however it was stopped; once it is finished, it does nothing.
 """
 
-import json
 import shlex
 
-from app.commands.options import add_corpora, program
+from app.commands.options import add_corpora, load_keras, program
+from app.commands.scoring import score_run
 
 HELP = "train a preset, or go on with a training"
 EXAMPLES = """
@@ -44,40 +44,19 @@ def run(args) -> None:
 
     preset = load_preset(args.preset, args.set)
     path = args.path or f"runs/{preset.name}"
-
+    load_keras()
+    from app.report import show_evaluation
+    from app.testsets import load_test_set
     from app.training import train
 
-    finished_before = _is_finished(path)
+    # Read before the training, so that a missing test set is not found out hours later.
+    data = preset.data
+    tests = [load_test_set(corpus, "test", data.source, data.target, args.corpora) for corpus in data.test]
     folder = train(preset, path, args.corpora)
-    if finished_before:
-        print(f"{path}: this training is finished; another --run makes another one")
-    for corpus in preset.data.test:
-        _score(folder, corpus, args.corpora)
+    for test in tests:
+        show_evaluation(score_run(folder, test, preset.search))
     programs = {name: program(name) for name in ("weitblick", "tensorboard")}
     print(NEXT_STEPS.format(path=shlex.quote(str(path)), corpora=_again(args.corpora), **programs))
-
-
-def _is_finished(path) -> bool:
-    from app.run import Run
-
-    return Run.exists(path) and bool(Run.open(path).summary().get("finished"))
-
-
-def _score(folder, corpus: str, folders) -> None:
-    """Prints the scores on a test split; decodes it only if the weights are newer than the scores that are there."""
-    from app.evaluation import evaluate
-    from app.report import show_evaluation
-    from app.run import AVERAGED
-    from app.testsets import load_test_set
-
-    data = folder.preset.data
-    test = load_test_set(corpus, "test", data.source, data.target, folders)
-    scored = folder.results_folder / f"{test.name}.json"
-    if scored.exists() and scored.stat().st_mtime >= (folder.path / AVERAGED).stat().st_mtime:
-        scores = json.loads(scored.read_text(encoding="utf-8"))["scores"]
-        print(f"{test.name}: " + ", ".join(f"{score['name']} {score['value']:.1f}" for score in scores))
-    else:
-        show_evaluation(evaluate(folder, test))
 
 
 def _again(folders) -> str:

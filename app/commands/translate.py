@@ -7,7 +7,7 @@ split at sentence marks and translated in parts; nothing is cut off.
 import contextlib
 import sys
 
-from app.commands.options import RUN_HELP, add_search, chosen_search
+from app.commands.options import RUN_HELP, add_search, chosen_search, load_keras
 from data.errors import UserError
 
 HELP = "translate a text, line by line"
@@ -53,6 +53,7 @@ def run(args) -> None:
     lines = open_lines(args.file)
     if args.file == "-" and sys.stdin.isatty():
         print("Type a line to translate it; Ctrl-D ends.", file=sys.stderr)
+    load_keras()
     if args.score_references:
         rows = _references(folder, search, lines, args)
     else:

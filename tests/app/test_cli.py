@@ -113,7 +113,6 @@ def test_errors_of_a_command_become_one_line(monkeypatch, capsys, error, code, e
         raise error
 
     monkeypatch.setattr(cli.presets, "run", fail)
-    monkeypatch.setattr(sys, "stdout", sys.__stdout__)
     assert cli.main(["presets"]) == code
     printed = capsys.readouterr().err
     assert printed.startswith(expected)
@@ -125,6 +124,5 @@ def test_bugs_keep_their_traceback(monkeypatch):
         raise ZeroDivisionError
 
     monkeypatch.setattr(cli.presets, "run", fail)
-    monkeypatch.setattr(sys, "stdout", sys.__stdout__)
     with pytest.raises(ZeroDivisionError):
         cli.main(["presets"])

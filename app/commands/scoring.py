@@ -1,0 +1,64 @@
+"""Scores a run, without translating again what these weights and this search have translated before."""
+
+import json
+from dataclasses import asdict, replace
+
+from app.commands.options import load_keras
+
+_NOT_HOW = ("test_set", "scores", "bleu_on_moses_tokens", "bleu_by_source_words", "baseline")
+
+
+def score_run(run, test, search, checkpoint="auto", options=None, moses=None, baseline=None, again=False):
+    """Like `app.evaluation.evaluate`, which see; takes the translations in the run's results if they are still right.
+
+    Args:
+        run, test, search, checkpoint, options, moses, baseline: see `app.evaluation.evaluate`.
+        again: translate in any case.
+
+    Returns:
+        An `app.evaluation.Evaluation`, which is also written into the run's results.
+    """
+    from app.evaluation import evaluate, evaluate_lines, read_baseline, write_results
+    from app.lines import read_text
+    from app.scores import ScoreOptions, has_moses
+
+    data = run.preset.data
+    how = None if again else _made_before(run, test, search, checkpoint)
+    if how is None:
+        load_keras()
+        return evaluate(
+            run, test, checkpoint=checkpoint, search=search, options=options, moses=moses, baseline=baseline
+        )
+    options = options or ScoreOptions(lowercase=data.lowercase)
+    options = replace(options, language=data.target, test=test.test, pair=test.pair)
+    moses = data.lowercase and has_moses() if moses is None else moses
+    hypotheses = read_text(run.results_folder / f"{test.name}.{data.target}")
+    other = read_baseline(baseline, test, data.target) if baseline else None
+    evaluation = replace(evaluate_lines(hypotheses, test, options, moses, other), how=how)
+    write_results(evaluation, run.path, data.target)
+    return evaluation
+
+
+def _made_before(run, test, search, checkpoint: str) -> dict | None:
+    """What the results say of how they were made, if it is how they would be made now; else None."""
+    scores = run.results_folder / f"{test.name}.json"
+    translations = run.results_folder / f"{test.name}.{run.preset.data.target}"
+    try:
+        found = json.loads(scores.read_text(encoding="utf-8"))
+        lines = translations.read_bytes().count(b"\n")
+        newer = any(path.stat().st_mtime > scores.stat().st_mtime for path in _weights(run))
+        same = (
+            found["test_set"]["fingerprint"] == test.fingerprint
+            and found["search"] == asdict(search)
+            and found["weights"]["asked_for"] == checkpoint
+        )
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    if newer or not same or lines != len(test.references):
+        return None
+    return {key: value for key, value in found.items() if key not in _NOT_HOW}
+
+
+def _weights(run):
+    """The files whose change makes other translations."""
+    return [path for pattern in ("averaged.npz", "checkpoints/*/*.npz") for path in run.path.glob(pattern)]
