@@ -135,7 +135,7 @@ class Decoding:
         source = _pad([[*source, EOS] for source in sources], size)
         limits = np.array([self._limit(len(source)) for source in sources] + [1] * (size - len(sources)), "int32")
         most = self._limit(source.shape[1]) if keras.backend.backend() == "jax" else int(limits.max())
-        seed = np.array([self.sampling.seed if self.sampling else 0, self._batches], "uint32")
+        seed = np.array([self.sampling.seed % (1 << 32) if self.sampling else 0, self._batches], "uint32")
         self._batches += 1
         found = _refuse_nan(self._search(count)(source, limits, most, seed))
         tokens = found.tokens.reshape(size, -1, found.tokens.shape[-1])

@@ -206,7 +206,9 @@ def compare(
         samples = _samples(options, len(references))
         signatures, results = PairedTest(systems, {name: metric}, [prepared[2]], "bs", samples)()
         before, after = results[name]
-        values = float(before.score), float(after.score), float(after.p_value)
+        # Where there is no difference at all, sacreBLEU counts no sample as larger and gives its smallest p.
+        p_value = float(after.p_value) if after.score != before.score else 1.0
+        values = float(before.score), float(after.score), p_value
         found.append(Comparison(name, *values, _sign(signatures[name], name, options)))
     return found
 
