@@ -125,24 +125,7 @@ class Tokenizer:
         chosen = sample_lines(lines, max_lines, seed)
         if not chosen:
             raise UserError("there is no text to train a tokenizer on: every line is empty")
-        model = io.BytesIO()
-        with tempfile.TemporaryDirectory() as folder:
-            escape, unescape = Path(folder, "escape.tsv"), Path(folder, "unescape.tsv")
-            escape.write_text(_ESCAPE, encoding="utf-8")
-            unescape.write_text(_UNESCAPE, encoding="utf-8")
-            try:
-                sentencepiece.SentencePieceTrainer.train(
-                    sentence_iterator=_handed_over(chosen),
-                    model_writer=model,
-                    vocab_size=vocabulary_size,
-                    model_type=kind,
-                    normalization_rule_tsv=str(escape),
-                    denormalization_rule_tsv=str(unescape),
-                    **_TRAINER_OPTIONS,
-                )
-            except RuntimeError as error:
-                raise _size_error(vocabulary_size, str(error)) from error
-        return cls(_without_paths(model.getvalue()))
+        return cls(_train(chosen, vocabulary_size, kind))
 
     @classmethod
     def load(cls, path) -> "Tokenizer":
@@ -237,6 +220,28 @@ class Tokenizer:
         import tensorflow_text
 
         return tensorflow_text.SentencepieceTokenizer(model=self.proto, out_type=tf.int32)
+
+
+def _train(lines: list[str], size: int, kind: str) -> bytes:
+    """Runs SentencePiece's trainer; empties `lines`."""
+    model = io.BytesIO()
+    with tempfile.TemporaryDirectory() as folder:
+        escape, unescape = Path(folder, "escape.tsv"), Path(folder, "unescape.tsv")
+        escape.write_text(_ESCAPE, encoding="utf-8")
+        unescape.write_text(_UNESCAPE, encoding="utf-8")
+        try:
+            sentencepiece.SentencePieceTrainer.train(
+                sentence_iterator=_handed_over(lines),
+                model_writer=model,
+                vocab_size=size,
+                model_type=kind,
+                normalization_rule_tsv=str(escape),
+                denormalization_rule_tsv=str(unescape),
+                **_TRAINER_OPTIONS,
+            )
+        except RuntimeError as error:
+            raise _size_error(size, str(error)) from error
+    return _without_paths(model.getvalue())
 
 
 def sample_lines(lines: Iterable[str], count: int, seed: int) -> list[str]:
