@@ -35,7 +35,7 @@ class DataPreset:
     lowercase: bool = option(False, "lower-case both sides: for benchmarks that score so")
     max_length: int = option(256, "longer pairs (in tokens) are left out of training: they cost memory", low=2)
     max_words: int = option(250, "longer pairs (in words) are removed: mostly failed sentence splitting", low=1)
-    max_ratio: float = option(9.0, "pairs whose lengths differ by more than this factor are removed", low=1.0)
+    max_ratio: float = option(4.0, "pairs whose lengths differ by more than this factor are removed", low=1.0)
     deduplicate: bool = option(True, "keep one of equal pairs, so that boilerplate is not learnt by heart")
     language_filter: bool = option(True, "remove pairs in a wrong language: they teach copying")
 

@@ -181,7 +181,7 @@ class Transformer(keras.Model):
         Returns:
             A nested state; axis 0 of each tensor is the batch. What stands under "fixed" never changes.
         """
-        if self.positions_kind == "learned" and max_length > self.max_positions:
+        if self.positions_kind == "learned" and isinstance(max_length, int) and max_length > self.max_positions:
             raise ValueError(f"{max_length} steps are more than the {self.max_positions} learned positions")
         batch = ops.shape(source)[0]
         sources = self.decoder.source_keys_values(self.encode(source))

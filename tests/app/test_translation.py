@@ -282,11 +282,6 @@ def test_weights_that_change_are_used_at_once_and_nothing_is_compiled_again(tran
         assert len(traces) == 1
 
 
-@pytest.mark.xfail(
-    keras.backend.backend() == "tensorflow",
-    strict=True,
-    reason="Transformer.initial_state compares max_length, a tensor in a graph, with max_positions",
-)
 def test_learned_positions_limit_lines_and_outputs():
     keras.utils.set_random_seed(1)
     model = Transformer(
