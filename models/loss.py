@@ -23,7 +23,8 @@ def smoothed_cross_entropy(states, table, labels, smoothing: float = 0.0):
         Szegedy et al. 2016, "Rethinking the Inception Architecture", section 7; Vaswani et al. 2017, section 5.4.
     """
     logits = ops.cast(ops.matmul(states, ops.transpose(ops.cast(table, states.dtype))), "float32")
-    return _loss(smoothing)(logits, labels)
+    smoothed, likelihood = ops.unstack(_loss(smoothing)(logits, labels), 2)
+    return smoothed, likelihood
 
 
 def _loss(smoothing):
@@ -35,12 +36,14 @@ def _loss(smoothing):
         uniform = total - ops.mean(logits, axis=-1)
         smoothed = (1 - smoothing) * likelihood + smoothing * uniform
 
-        def gradient(*upstream, **_):
-            upstream = upstream[0] if not isinstance(upstream[0], (tuple, list)) else upstream[0][0]
+        def gradient(*given, upstream=None):
+            # PyTorch gives the arguments of `loss` once more and the upstream gradient by name; the others it alone.
+            upstream = given[0] if upstream is None else upstream
             probability = ops.exp(logits - ops.expand_dims(total, -1))
             target = (1 - smoothing) * ops.one_hot(labels, size, dtype="float32") + smoothing / size
-            return (probability - target) * ops.expand_dims(upstream, -1), None
+            return (probability - target) * ops.expand_dims(upstream[0], -1), None
 
-        return (smoothed, ops.stop_gradient(likelihood)), gradient
+        # One tensor, because PyTorch's version passes on the gradient of only one.
+        return ops.stack([smoothed, likelihood]), gradient
 
     return loss
