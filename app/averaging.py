@@ -2,12 +2,13 @@
 
 import numpy as np
 
+from app.checkpoints import nearest, to_stderr
 from app.run import AVERAGED, Run
 from app.weights import save_arrays
 from data.errors import UserError
 
 
-def average(run: Run, last: int | None = None, report=print) -> list[int]:
+def average(run: Run, last: int | None = None, report=to_stderr) -> list[int]:
     """Writes the mean of some checkpoints' weights as the run's `averaged.npz`.
 
     Args:
@@ -25,9 +26,8 @@ def average(run: Run, last: int | None = None, report=print) -> list[int]:
     References:
         Vaswani et al. 2017, section 6.1.
     """
-    training = run.preset.training
-    around = _best(run) if last is None and training.average_around == "best" else None
-    chosen = _choose(_whole(run, report), last or training.average, around)
+    whole = _whole(run, report)
+    chosen = [whole[update] for update in _choose(run, list(whole), last)]
     if not chosen:
         raise UserError(f"{run.path}: there is no checkpoint to average yet: train first")
     total = {}
@@ -40,25 +40,28 @@ def average(run: Run, last: int | None = None, report=print) -> list[int]:
     return updates
 
 
-def _whole(run, report):
-    whole = []
+def _whole(run, report) -> dict:
+    """The checkpoints that are not damaged, by update."""
+    whole = {}
     for checkpoint in run.checkpoints.all():
         try:
             checkpoint.summary()
-            whole.append(checkpoint)
+            whole[checkpoint.update] = checkpoint
         except UserError as error:
             report(f"warning: {error}; left out of the average")
     return whole
+
+
+def _choose(run, updates: list[int], last: int | None) -> list[int]:
+    training = run.preset.training
+    if last is None and training.average_around == "best":
+        best = _best(run)
+        if best:
+            return nearest(updates, best, training.average)
+    return updates[-(last or training.average) :]
 
 
 def _best(run) -> int | None:
     found = run.checkpoints.latest()
     best = found[1].get("best") if found else None
     return best["update"] if best else None
-
-
-def _choose(checkpoints, count, around):
-    if around is None:
-        return checkpoints[-count:]
-    nearest = sorted(checkpoints, key=lambda checkpoint: abs(checkpoint.update - around))[:count]
-    return sorted(nearest, key=lambda checkpoint: checkpoint.update)

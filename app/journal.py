@@ -1,9 +1,10 @@
 """What a training remembers and writes down: counts, the best validation, the loss curve."""
 
 import json
-import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
+
+from data.files import atomic_write
 
 LOG = "log.jsonl"
 
@@ -12,15 +13,15 @@ LOG = "log.jsonl"
 class Journal:
     """The plain numbers of a training; they travel in its checkpoints.
 
-    `update` is the number of updates done, `seconds` the time they took over all sessions, `best` the update and score
-    of the best validation, `worse` the number of validations since, and `finished` why the training ended ("" before).
+    `update` is the number of updates done, `seconds` the time they took over all sessions, `validated` the update of
+    the last validation, `best` the update and score of the best one, and `worse` the number of validations since.
     """
 
     update: int = 0
     seconds: float = 0.0
+    validated: int = 0
     best: dict | None = None
     worse: int = 0
-    finished: str = ""
 
     def as_dict(self) -> dict:
         """Plain values for a checkpoint's summary."""
@@ -31,13 +32,28 @@ class Journal:
         """From a checkpoint's summary."""
         return cls(**{key: summary[key] for key in cls.__dataclass_fields__ if key in summary})
 
-    def validated(self, update: int, score: float) -> bool:
+    def note_validation(self, score: float) -> bool:
         """Notes a validation's score (higher is better); returns whether it is the best so far."""
+        self.validated = self.update
         if self.best is None or score > self.best["score"]:
-            self.best, self.worse = {"update": update, "score": score}, 0
+            self.best, self.worse = {"update": self.update, "score": score}, 0
             return True
         self.worse += 1
         return False
+
+    def why_finished(self, training) -> str:
+        """Why the training is at its end, or "" if it is not.
+
+        Args:
+            training: the preset's section of that name.
+        """
+        if self.update >= training.updates:
+            return f"all {training.updates:,} updates are done"
+        if training.minutes and self.seconds >= training.minutes * 60:
+            return f"the time limit of {training.minutes:g} minutes is reached"
+        if training.patience and self.worse >= training.patience:
+            return f"{self.worse} validations brought nothing better than that of update {self.best['update']:,}"
+        return ""
 
 
 class Log:
@@ -52,9 +68,8 @@ class Log:
     def __init__(self, path, update: int):
         self.path = Path(path)
         kept = [line for line in self._lines() if json.loads(line)["update"] <= update]
-        partial = self.path.with_suffix(".partial")
-        partial.write_text("".join(kept), encoding="utf-8")
-        os.replace(partial, self.path)
+        with atomic_write(self.path, "w") as file:
+            file.write("".join(kept))
 
     def write(self, **entry) -> None:
         """Adds one entry; it must have an `update`."""
@@ -68,5 +83,6 @@ class Log:
     def _lines(self) -> list[str]:
         if not self.path.exists():
             return []
-        # The last line may be half-written.
-        return [line for line in self.path.read_text(encoding="utf-8").splitlines(True) if line.endswith("\n")]
+        # A line ends at "\n" alone: a sample translation may hold other line ends. The last line may be half-written.
+        with self.path.open(encoding="utf-8", newline="\n", errors="replace") as file:
+            return [line for line in file if line.endswith("\n")]

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-import shutil
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,18 +20,20 @@ from data.tokenizer import Tokenizer
 
 # Counts up whenever the same text and options would be cleaned to something else.
 CLEANING_VERSION = 1
+REPORT = "report.json"
 
 
 @dataclass(frozen=True)
 class Prepared:
     """All text of one training.
 
-    `batches` are those of the training split; `validation` are the shards of the validation splits (None without any),
-    and `validation_pairs` the same segments as normalised text.
+    `batches` are those of the training split, and `fingerprint` stands for its cleaned text; `validation` are the
+    shards of the validation splits (None without any), and `validation_pairs` the same segments as normalised text.
     """
 
     tokenizer: Tokenizer
     batches: Batches
+    fingerprint: str
     validation: Shards | None
     validation_pairs: list[Pair]
 
@@ -68,9 +70,8 @@ def prepare(run: Run, folders=(), report=print, counts=None) -> Prepared:
     pairs = split_pairs(preset, preset.data.validation, "validation", folders)
     validation = None
     if pairs:
-        key = hashlib.blake2b(repr(pairs).encode(), digest_size=16).hexdigest()
-        validation = encode_pairs(pairs, tokenizer, _cache("shards"), key, max_length=preset.data.max_length)
-    return Prepared(tokenizer, batches, validation, pairs)
+        validation = encode_pairs(pairs, tokenizer, _cache("shards"), _digest(pairs), max_length=preset.data.max_length)
+    return Prepared(tokenizer, batches, _digest([key for _, key in cleaned]), validation, pairs)
 
 
 def split_pairs(preset: Preset, names, split: str, folders=()) -> list[Pair]:
@@ -100,6 +101,10 @@ def _padding_multiple() -> int:
     return 8 if keras.backend.backend() == "jax" else 2
 
 
+def _digest(content) -> str:
+    return hashlib.blake2b(repr(content).encode(), digest_size=16).hexdigest()
+
+
 def _cache(kind: str) -> Path:
     return cache_folder() / kind
 
@@ -111,18 +116,32 @@ def _cleaned(name: str, preset: Preset, folders, report) -> tuple[FolderCorpus, 
     corpus.prepare(report)
     if "train" not in corpus.splits():
         raise UserError(f"{name}: has no train split; it has {', '.join(corpus.splits())}")
-    identity = json.dumps([CLEANING_VERSION, corpus.fingerprint("train"), repr(options), source, target])
-    key = hashlib.blake2b(identity.encode(), digest_size=16).hexdigest()
+    key = _digest([CLEANING_VERSION, corpus.fingerprint("train"), options, source, target])
     folder = _cache("cleaned") / key
-    if not (folder / "report.json").exists():
-        shutil.rmtree(folder, ignore_errors=True)
-        counted = cleaning.CleaningReport()
-        pairs = cleaning.clean(corpus.pairs("train"), options, source, target, counted)
-        _write(folder, pairs, source, target)
-        with atomic_write(folder / "report.json", "w") as file:
-            json.dump({"corpus": name, "table": counted.table(), **counted.as_dict()}, file, indent=1)
-    report(f"{name}, cleaning:\n" + json.loads((folder / "report.json").read_text(encoding="utf-8"))["table"])
+    if not folder.exists():
+        _clean(corpus, options, folder)
+    report(f"{name}, cleaning:\n" + json.loads((folder / REPORT).read_text(encoding="utf-8"))["table"])
     return FolderCorpus(folder, source, target), key
+
+
+def _clean(corpus, options: cleaning.CleaningOptions, folder: Path) -> None:
+    """Writes the cleaned training split into a folder, which appears when it is whole."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    counted = cleaning.CleaningReport()
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".") as partial:
+        place = Path(partial) / "text"
+        pairs = cleaning.clean(corpus.pairs("train"), options, corpus.source, corpus.target, counted)
+        _write(place, pairs, corpus.source, corpus.target)
+        if not counted.kept:
+            reasons = ", ".join(f"{cleaning.REASONS[key]}: {n:,}" for key, n in counted.removed.items() if n)
+            raise UserError(f"{corpus.name}: cleaning leaves no pair of {counted.seen:,}: {reasons}; change [data]")
+        with atomic_write(place / REPORT, "w") as file:
+            json.dump({"corpus": corpus.name, "table": counted.table(), **counted.as_dict()}, file, indent=1)
+        try:
+            place.rename(folder)
+        except OSError:
+            if not folder.exists():  # else another process was faster
+                raise
 
 
 def _write(folder: Path, pairs, source: str, target: str) -> None:

@@ -2,7 +2,6 @@
 
 import time
 
-import keras
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
@@ -52,11 +51,6 @@ class ProgressBar:
         per_update = (time.monotonic() - self.began) / max(update - self.start, 1)
         left, limit = per_update * (self.updates - update), self.time_left()
         return left if limit is None else max(min(left, limit), 0.0)
-
-
-def learning_rate(optimizer) -> float:
-    """The rate of the optimizer's next update."""
-    return float(keras.ops.convert_to_numpy(optimizer.learning_rate))
 
 
 def _clock(seconds: float) -> str:

@@ -1,18 +1,18 @@
 """A run folder: all of one training, enough to resume, evaluate and export it."""
 
+import contextlib
 import json
 import platform
 from dataclasses import asdict
 from datetime import UTC, datetime
-from functools import cached_property
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import numpy as np
 
 from app.checkpoints import Checkpoints
 from app.preset import Preset, load_preset
-from app.weights import assign_variables, load_arrays, split_variables
+from app.weights import assign_variables, checksum, load_arrays, split_variables
 from data.errors import UserError
 from data.files import atomic_write
 from data.tokenizer import Tokenizer
@@ -43,7 +43,7 @@ class Run:
             format=FORMAT,
             created=datetime.now(UTC).isoformat(timespec="seconds"),
             python=platform.python_version(),
-            versions={name: version(name) for name in PACKAGES},
+            versions=_versions(),
         )
         return run
 
@@ -64,11 +64,18 @@ class Run:
             raise UserError(f"{path}: there is no such run folder; `make train` or `weitblick train` makes one")
         if not (path / SUMMARY).exists():
             raise UserError(f"{path}: this is not a run folder ({SUMMARY} is missing)")
-        run = cls(path, load_preset(path / PRESET))
-        found = run.summary().get("format")
+        found = _read_summary(path / SUMMARY).get("format")
+        # Before the preset, which may have other keys in another version.
         if found != FORMAT:
             raise UserError(f"{path}: the run has format {found}, this version reads {FORMAT}: train it again")
-        return run
+        if not (path / PRESET).exists():
+            raise UserError(f"{path}: the run is incomplete ({PRESET} is missing): train again in another folder")
+        return cls(path, load_preset(path / PRESET))
+
+    def discard(self) -> None:
+        """Removes what `create` and the preparation wrote, for a run that never came to its first checkpoint."""
+        for name in (SUMMARY, PRESET, TOKENIZER):
+            (self.path / name).unlink(missing_ok=True)
 
     def update_preset(self, preset: Preset) -> None:
         """Makes `preset` the run's preset."""
@@ -78,11 +85,7 @@ class Run:
 
     def summary(self) -> dict:
         """What `run.json` says."""
-        path = self.path / SUMMARY
-        try:
-            return json.loads(path.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise UserError(f"{path}: is damaged: {error}") from error
+        return _read_summary(self.path / SUMMARY)
 
     def write_summary(self, **values) -> None:
         """Adds values to `run.json`."""
@@ -97,7 +100,7 @@ class Run:
         """Where scores and translations go."""
         return self.path / "results"
 
-    @cached_property
+    @property
     def checkpoints(self) -> Checkpoints:
         """The run's checkpoints."""
         return Checkpoints(self.path / "checkpoints", self.preset.training.keep)
@@ -145,6 +148,9 @@ class Run:
         if which == "averaged" or (which == "auto" and averaged.exists()):
             if not averaged.exists():
                 raise UserError(f"{averaged}: there is no average yet; `weitblick average {self.path}` makes it")
+            noted = self.summary().get("averaged", {}).get("checksum")
+            if noted and noted != checksum(averaged):
+                raise UserError(f"{averaged}: the file is damaged; `weitblick average {self.path}` makes it anew")
             return "averaged", load_arrays(averaged)
         found = self.checkpoints.latest()
         if found is None:
@@ -166,3 +172,21 @@ class Run:
         model = self.new_model(self.tokenizer().vocabulary_size, *(widths if given else ()))
         assign_variables(split_variables(model)[0], weights, f"{self.path} ({name})")
         return model
+
+
+def _versions() -> dict:
+    found = {}
+    for name in PACKAGES:
+        with contextlib.suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return found
+
+
+def _read_summary(path: Path) -> dict:
+    try:
+        summary = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UserError(f"{path}: the file is damaged ({error}): train again in another folder") from error
+    if not isinstance(summary, dict):
+        raise UserError(f"{path}: the file is damaged (no JSON object): train again in another folder")
+    return summary

@@ -16,19 +16,35 @@ class WarmUp(keras.optimizers.schedules.LearningRateSchedule):
         peak: the highest learning rate.
         warmup: updates until the peak.
         updates: the last update, for "linear" and "cosine".
+        accumulate: batches in an update; Keras' optimisers count batches.
+
+    Call arguments:
+        step: the number of batches before this one.
+
+    Returns:
+        The learning rate of the update that the batch belongs to.
 
     References:
         Vaswani et al. 2017, section 5.3, equation 3: there peak is D^-0.5 * warmup^-0.5.
     """
 
-    def __init__(self, kind: str, peak: float, warmup: int, updates: int):
-        self.kind, self.peak, self.warmup, self.updates = kind, peak, warmup, updates
+    def __init__(self, kind: str, peak: float, warmup: int, updates: int, accumulate: int = 1):
+        self.kind, self.peak, self.warmup, self.updates, self.accumulate = kind, peak, warmup, updates, accumulate
+
+    @classmethod
+    def of(cls, training) -> "WarmUp":
+        """The schedule of a preset's section [training]."""
+        return cls(training.schedule, training.learning_rate, training.warmup, training.updates, training.accumulate)
 
     def __call__(self, step):
-        # Keras counts updates from 0; the first update must not have a rate of 0.
-        update = ops.cast(step, "float32") + 1.0
+        # The first update must not have a rate of 0.
+        update = ops.cast(ops.floor_divide(step, self.accumulate), "float32") + 1.0
         rising = update / self.warmup
         return self.peak * ops.where(update < self.warmup, rising, self._decay(update))
+
+    def rate(self, update: int) -> float:
+        """The learning rate of one update, the first being 1."""
+        return float(ops.convert_to_numpy(self((update - 1) * self.accumulate)))
 
     def _decay(self, update):
         if self.kind == "inverse_sqrt":
@@ -39,4 +55,5 @@ class WarmUp(keras.optimizers.schedules.LearningRateSchedule):
         return 1.0 - share if self.kind == "linear" else 0.5 * (1.0 + ops.cos(math.pi * share))
 
     def get_config(self):
-        return {"kind": self.kind, "peak": self.peak, "warmup": self.warmup, "updates": self.updates}
+        names = ("kind", "peak", "warmup", "updates", "accumulate")
+        return {name: getattr(self, name) for name in names}

@@ -1,29 +1,29 @@
 """Trains a preset into a run folder, and goes on exactly where an earlier start of the same training stopped."""
 
 import contextlib
-import signal
+from pathlib import Path
 
 import keras
 from rich.console import Console
 
 from app.averaging import average
-from app.board import Board
-from app.journal import LOG, Journal, Log
+from app.diagnosis import explain
+from app.journal import Journal
+from app.lock import locked
 from app.preparation import Prepared, prepare
 from app.preset import Preset
-from app.progress import ProgressBar
 from app.run import Run
 from app.schedules import WarmUp
-from app.supervisor import Supervisor, restore_state
-from app.validation import Validation
+from app.signals import terminate_like_interrupt, wait_for_update
+from app.state import restore_state
+from app.supervisor import NotFinite, Supervisor
 from data.errors import UserError
-from data.feeding import as_dataset
+from data.feeding import dataset_of
 
 # What a person may change between two starts of a training without making it another one.
 FREE_KEYS = (
     "description:",
     "data.test:",
-    "training.updates:",
     "training.minutes:",
     "training.keep:",
     "training.patience:",
@@ -47,66 +47,96 @@ def train(preset: Preset, path, folders=(), console: Console | None = None) -> R
 
     Raises:
         UserError: bad input, another training in this folder, or a loss that is not a number.
-        KeyboardInterrupt: after Ctrl-C, once a checkpoint of the last update is written.
+        KeyboardInterrupt: after Ctrl-C or SIGTERM, once a checkpoint of the last update is written.
     """
-    console = console or Console(stderr=True)
-    run = open_or_create(path, preset)
-    if is_finished(run):
-        console.print(f"{run.path}: this training is finished: {run.summary()['finished']['why']}.")
-        return run
-    _fix_randomness(preset)
-    found = run.checkpoints.latest(console.print)
-    summary = found[1] if found else {}
-    counts = {int(epoch): n for epoch, n in summary.get("counts", {}).items()}
-    prepared = prepare(run, folders, console.print, counts)
-    model = _compiled(run, prepared, console)
-    if found:
-        restore_state(model, found[0].weights(), found[0].state(), found[0].folder)
-        console.print(f"Going on after update {found[0].update:,}.")
-    journal = Journal.from_summary({**summary, "finished": ""})
-    _fit(run, model, prepared, journal, console)
-    updates = average(run, report=console.print)
-    run.write_summary(finished={"update": journal.update, "why": journal.finished, "seconds": journal.seconds})
-    console.print(
-        f"Training ended at update {journal.update:,}: {journal.finished}. "
-        f"Averaged {len(updates)} checkpoints, {updates[0]:,} to {updates[-1]:,}."
-    )
+    console = console or Console(stderr=True, soft_wrap=True, markup=False, highlight=False)
+    with terminate_like_interrupt(), locked(path):
+        run, changed = open_or_create(path, preset)
+        why = _why_finished(run)
+        if not why:
+            _train(run, folders, console)
+        elif any(line.startswith("training.average") for line in changed):
+            _average(run, console)
+        else:
+            console.print(f"{run.path}: this training is finished: {why}.")
     return run
 
 
-def open_or_create(path, preset: Preset) -> Run:
-    """The run in a folder, with `preset` as its preset.
+def open_or_create(path, preset: Preset) -> tuple[Run, list[str]]:
+    """The run in a folder, with `preset` as its preset, and what that changed.
 
     Raises:
-        UserError: the folder holds a training that differs in more than `FREE_KEYS`.
+        UserError: the folder holds a training that differs in more than what may be changed, and that has come to its
+            first checkpoint.
     """
+    for left_by_a_kill in Path(path).glob(".*.partial"):
+        left_by_a_kill.unlink(missing_ok=True)
     if not Run.exists(path):
-        return Run.create(path, preset)
+        return Run.create(path, preset), []
     run = Run.open(path)
     changed = run.preset.differences(preset)
-    fixed = [line for line in changed if not line.startswith(FREE_KEYS)]
+    free = FREE_KEYS
+    if preset.training.schedule not in ("linear", "cosine"):  # their learning rate depends on the last update
+        free += ("training.updates:",)
+    fixed = [line for line in changed if not line.startswith(free)]
+    if fixed and not run.checkpoints.all():
+        run.discard()
+        return Run.create(path, preset), []
     if fixed:
         raise UserError(
             f"{path}: holds another training; what differs: {'; '.join(fixed)}. "
             "Choose another run folder, or remove this one"
         )
-    run.update_preset(preset)
-    return run
+    if changed:
+        run.update_preset(preset)
+    return run, changed
 
 
-def is_finished(run: Run) -> bool:
-    """Whether the training came to its end; more `updates` or `minutes` than then make it unfinished again."""
-    finished, training = run.summary().get("finished"), run.preset.training
-    if not finished:
-        return False
-    enough = finished["update"] >= training.updates
-    late = training.minutes and finished["seconds"] >= training.minutes * 60
-    patient = "validations" in finished["why"] and training.patience
-    return bool(enough or late or patient)
+def _why_finished(run: Run) -> str:
+    """Why there is nothing to do, or ""; more `updates` or `minutes` than before give a finished training a task."""
+    finished = run.summary().get("finished")
+    return Journal.from_summary(finished).why_finished(run.preset.training) if finished else ""
 
 
-def _fix_randomness(preset: Preset) -> None:
-    keras.utils.set_random_seed(preset.training.seed)
+def _train(run: Run, folders, console) -> None:
+    _make_deterministic(run.preset)
+    found = run.checkpoints.latest(console.print)
+    summary = found[1] if found else {}
+    prepared = _prepared(run, folders, console, summary)
+    model = _compiled(run, prepared, console)
+    if found:
+        restore_state(model, found[0].weights(), found[0].state(), found[0].folder)
+        console.print(f"Going on after update {found[0].update:,}.")
+    supervisor = Supervisor(run, model, prepared, Journal.from_summary(summary), console)
+    try:
+        _fit(model, supervisor, prepared)
+    except NotFinite as error:
+        fresh = _transformer(run, prepared.tokenizer)
+        raise UserError(explain(run, prepared, model, fresh, error)) from error
+    if supervisor.interrupted:
+        raise KeyboardInterrupt
+    _average(run, console)
+    finished = {**supervisor.journal.as_dict(), "why": supervisor.why_finished}
+    run.write_summary(finished=finished)
+    console.print(f"Training ended at update {finished['update']:,}: {finished['why']}.")
+
+
+def _prepared(run: Run, folders, console, summary: dict) -> Prepared:
+    counts = {int(epoch): n for epoch, n in summary.get("counts", {}).items()}
+    try:
+        prepared = prepare(run, folders, console.print, counts)
+    except (UserError, OSError):
+        if not run.checkpoints.all():
+            run.discard()
+            with contextlib.suppress(OSError):
+                run.path.rmdir()
+        raise
+    if summary.get("text", prepared.fingerprint) != prepared.fingerprint:
+        console.print("warning: the training text is not what this training began with; it goes on with the new text")
+    return prepared
+
+
+def _make_deterministic(preset: Preset) -> None:
     if preset.training.deterministic and keras.backend.backend() == "tensorflow":
         import tensorflow as tf
 
@@ -118,12 +148,11 @@ def _compiled(run: Run, prepared: Prepared, console):
     from models.teacher_forcing import TeacherForcing
 
     training = run.preset.training
-    transformer = _with_vectors(run, prepared.tokenizer, console)
+    transformer = _transformer(run, prepared.tokenizer, console.print)
     model = TeacherForcing(transformer, training.label_smoothing)
     model.build()
-    schedule = WarmUp(training.schedule, training.learning_rate, training.warmup, training.updates)
     optimizer = keras.optimizers.Adam(
-        schedule,
+        WarmUp.of(training),
         beta_1=training.beta_1,
         beta_2=training.beta_2,
         epsilon=training.epsilon,
@@ -140,16 +169,17 @@ def _compiled(run: Run, prepared: Prepared, console):
     return model
 
 
-def _with_vectors(run: Run, tokenizer, console):
+def _transformer(run: Run, tokenizer, report=None):
     """A fresh Transformer whose embeddings start from the preset's word vectors, if it names any."""
-    embeddings, size = run.preset.embeddings, tokenizer.vocabulary_size
+    embeddings, size, seed = run.preset.embeddings, tokenizer.vocabulary_size, run.preset.training.seed
+    keras.utils.set_random_seed(seed)
     if not embeddings.vectors:
         return run.new_model(size)
     from data.vectors import load_vectors
 
-    width, seed = run.preset.model.width, run.preset.training.seed
-    vectors, coverage = load_vectors(embeddings.vectors, tokenizer.pieces(), width, seed)
-    console.print(str(coverage))
+    vectors, coverage = load_vectors(embeddings.vectors, tokenizer.pieces(), run.preset.model.width, seed)
+    if report:
+        report(str(coverage))
     both = embeddings.side == "both"
     transformer = run.new_model(size, vectors.shape[1], vectors.shape[1] if both else None)
     transformer.source_embedding.table.assign(vectors)
@@ -158,45 +188,31 @@ def _with_vectors(run: Run, tokenizer, console):
     return transformer
 
 
-def _fit(run: Run, model, prepared: Prepared, journal: Journal, console) -> None:
-    training = run.preset.training
-    progress = ProgressBar(console, journal.update, training.updates, lambda: supervisor.time_left())
-    supervisor = Supervisor(
-        run.preset,
-        journal,
-        run.checkpoints,
-        Log(run.path / LOG, journal.update),
-        Board(run.path / "tensorboard"),
-        Validation(model.transformer, prepared, run.preset) if prepared.validation else None,
-        lambda: prepared.batches.counts,
-        progress,
-        console,
-    )
-    if journal.update >= training.updates:
-        journal.finished = f"all {training.updates:,} updates are done"
+def _fit(model, supervisor: Supervisor, prepared: Prepared) -> None:
+    supervisor.conclude()
+    if supervisor.why_finished:
         return
-    dataset = as_dataset(prepared.batches, journal.update * training.accumulate)
-    with _stop_at_update(supervisor), progress:
-        steps = (training.updates - journal.update) * training.accumulate
-        model.fit(dataset, epochs=1, steps_per_epoch=steps, callbacks=[supervisor], shuffle=False, verbose=0)
-    if supervisor.interrupted:
-        raise KeyboardInterrupt(f"stopped after update {journal.update:,}; the same command goes on from there")
+    training, errors = supervisor.preset.training, []
 
+    def batches():
+        # TensorFlow would wrap the error in one of its own.
+        try:
+            yield from prepared.batches.stream(supervisor.batch)
+        except (UserError, OSError) as error:
+            errors.append(error)
+            raise
 
-@contextlib.contextmanager
-def _stop_at_update(supervisor: Supervisor):
-    """Lets the first Ctrl-C or SIGTERM end the current update and write a checkpoint; the second one stops at once."""
-
-    def stop(number, _):
-        supervisor.interrupted = True
-        signal.signal(number, signal.default_int_handler)
-
+    steps = (training.updates - supervisor.journal.update) * training.accumulate
     try:
-        before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
-    except ValueError:  # not in the main thread, a notebook's for example
-        before = {}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        with wait_for_update(supervisor), supervisor.progress:
+            dataset = dataset_of(batches)
+            model.fit(dataset, steps_per_epoch=steps, callbacks=[supervisor], shuffle=False, verbose=0)
+    except Exception:
+        if errors:
+            raise errors[0] from None
+        raise
+
+
+def _average(run: Run, console) -> None:
+    updates = average(run, report=console.print)
+    console.print(f"Averaged the weights after updates {', '.join(f'{update:,}' for update in updates)}.")

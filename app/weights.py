@@ -1,6 +1,8 @@
 """A model's variables as named arrays in a file, with a checksum."""
 
 import hashlib
+import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -63,7 +65,7 @@ def load_arrays(path) -> dict[str, np.ndarray]:
             return dict(file)
     except FileNotFoundError:
         raise UserError(f"{path}: the weights are missing") from None
-    except (ValueError, OSError, EOFError, KeyError) as error:
+    except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
         raise UserError(f"{path}: the weights cannot be read: {error}") from error
 
 

@@ -1,0 +1,56 @@
+"""All numbers that change in training, out of a model and back into it."""
+
+import keras
+import numpy as np
+
+from app.weights import assign_variables, read_variables, split_variables
+from data.errors import UserError
+
+
+def sync(model) -> None:
+    """On JAX, brings the values that `fit` holds back into the model's variables."""
+    if keras.backend.backend() == "jax":
+        model.jax_state_sync()
+
+
+def read_state(model) -> tuple[dict, dict]:
+    """The state of a compiled `TeacherForcing` model with a built optimiser.
+
+    Returns:
+        Name to array of the Transformer's weights, and name to array of all else: the optimiser, the random generators,
+        and the sums behind the loss that is logged next.
+    """
+    weights, _ = split_variables(model.transformer)
+    return read_variables(weights), {name: to_array(variable) for name, variable in _others(model).items()}
+
+
+def restore_state(model, weights: dict, state: dict, origin) -> None:
+    """Sets what `read_state` returned.
+
+    Args:
+        model: a model made from the same preset by the same code.
+        weights, state: as `read_state` returned them.
+        origin: where they come from, for messages.
+
+    Raises:
+        UserError: the values belong to another model.
+    """
+    mine, _ = split_variables(model.transformer)
+    assign_variables(mine, weights, origin)
+    others = _others(model)
+    if set(others) != set(state):
+        raise UserError(f"{origin}: the checkpoint's state is that of another model or version")
+    for name, variable in others.items():
+        variable.assign(state[name])
+
+
+def to_array(variable) -> np.ndarray:
+    """A copy of a variable's value."""
+    return np.array(keras.ops.convert_to_numpy(variable))
+
+
+def _others(model) -> dict:
+    _, random = split_variables(model.transformer)
+    metrics = [variable for metric in model.metrics for variable in metric.variables]
+    groups = {"optimizer": model.optimizer.variables, "random": random, "metrics": metrics}
+    return {f"{group}/{i:05d}": v for group, variables in groups.items() for i, v in enumerate(variables)}
