@@ -1,18 +1,15 @@
 """The decoder: masked self-attention, attention to the source and feed-forward layers over the target."""
 
-import keras
 from keras import ops
 
-from models.attention import MultiHeadAttention
-from models.sublayers import FeedForward, Residual, layer_norm
+from models.stack import Stack, TransformerLayer
 
 
-class DecoderLayer(keras.layers.Layer):
+class DecoderLayer(TransformerLayer):
     """Self-attention, attention to the source, then a feed-forward network, each with a residual connection.
 
     Args:
-        width, hidden, heads, dropout, attention_dropout, activation_dropout, activation, norm, rotary: as for
-            `models.encoder.EncoderLayer`.
+        width, hidden, heads and so on: see `TransformerLayer`.
 
     Call arguments:
         x: tensor (B, T, D).
@@ -28,56 +25,15 @@ class DecoderLayer(keras.layers.Layer):
         target (B, H, T, T) and on the source (B, H, T, S).
     """
 
-    def __init__(
-        self,
-        width,
-        hidden,
-        heads,
-        dropout=0.1,
-        attention_dropout=0.0,
-        activation_dropout=0.0,
-        activation="relu",
-        norm="post",
-        rotary=False,
-        **kwargs,
-    ):
-        super().__init__(**kwargs)
-        self.settings = {
-            "width": width,
-            "hidden": hidden,
-            "heads": heads,
-            "dropout": dropout,
-            "attention_dropout": attention_dropout,
-            "activation_dropout": activation_dropout,
-            "activation": activation,
-            "norm": norm,
-            "rotary": rotary,
-        }
-        policy = self.dtype_policy
-
-        def residual(name):
-            return Residual(width, norm, dropout, dtype=policy, name=f"{name}_residual")
-
-        self.attention = MultiHeadAttention(
-            width, heads, attention_dropout, rotary, dtype=policy, name="self_attention"
-        )
-        self.source_attention = MultiHeadAttention(
-            width, heads, attention_dropout, dtype=policy, name="source_attention"
-        )
-        self.feed_forward = FeedForward(
-            width, hidden, activation, activation_dropout, dtype=policy, name="feed_forward"
-        )
-        self.attention_residual = residual("self_attention")
-        self.source_attention_residual = residual("source_attention")
-        self.feed_forward_residual = residual("feed_forward")
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.source_attention = self._new_attention("source_attention")
+        self.source_attention_residual = self._new_residual("source_attention")
 
     def build(self, input_shape, *_):
-        self.attention.build(input_shape)
-        self.attention_residual.build(input_shape)
+        super().build(input_shape)
         self.source_attention.build(input_shape)
         self.source_attention_residual.build(input_shape)
-        self.feed_forward.build(input_shape)
-        self.feed_forward_residual.build(input_shape)
 
     def source_keys_values(self, encodings):
         """Keys and values of the encodings (B, S, D), each (B, H, S, D/H), the same for every target position."""
@@ -111,9 +67,6 @@ class DecoderLayer(keras.layers.Layer):
         x = self.feed_forward_residual(x, function=lambda x: self.feed_forward(x, training=training), training=training)
         return x, seen.get("cache"), (seen["target"], seen["source"])
 
-    def get_config(self):
-        return {**super().get_config(), **self.settings}
-
 
 def _write(cache, keys_values, positions):
     """Puts one position's keys and values (B, H, 1, D/H) at its place (B, 1) in a cache of (B, H, Tmax, D/H)."""
@@ -122,7 +75,7 @@ def _write(cache, keys_values, positions):
     return tuple(ops.where(here, new, old) for new, old in zip(keys_values, cache, strict=True))
 
 
-class Decoder(keras.layers.Layer):
+class Decoder(Stack):
     """L decoder layers over embedded target tokens.
 
     Args:
@@ -146,21 +99,7 @@ class Decoder(keras.layers.Layer):
         Vaswani et al. 2017, section 3.1.
     """
 
-    def __init__(self, layers: int, width: int, hidden: int, heads: int, **settings):
-        own = {key: settings.pop(key) for key in ("name", "dtype", "trainable") if key in settings}
-        super().__init__(**own)
-        self.settings = {"layers": layers, "width": width, "hidden": hidden, "heads": heads, **settings}
-        self.stack = [
-            DecoderLayer(width, hidden, heads, **settings, dtype=self.dtype_policy, name=f"layer_{i}")
-            for i in range(layers)
-        ]
-        self.norm = layer_norm("norm", self.dtype_policy) if settings.get("norm") == "pre" else None
-
-    def build(self, input_shape, *_):
-        for layer in self.stack:
-            layer.build(input_shape)
-        if self.norm:
-            self.norm.build(input_shape)
+    layer_class = DecoderLayer
 
     def source_keys_values(self, encodings):
         """Each layer's keys and values of the encodings (B, S, D)."""
@@ -189,6 +128,3 @@ class Decoder(keras.layers.Layer):
             weights.append(attention)
         x = self.norm(x) if self.norm else x
         return x, written, tuple(map(list, zip(*weights, strict=True)))
-
-    def get_config(self):
-        return {**super().get_config(), **self.settings}

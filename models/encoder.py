@@ -1,23 +1,13 @@
 """The encoder: a stack of self-attention and feed-forward layers over the source."""
 
-import keras
-
-from models.attention import MultiHeadAttention
-from models.sublayers import FeedForward, Residual, layer_norm
+from models.stack import Stack, TransformerLayer
 
 
-class EncoderLayer(keras.layers.Layer):
+class EncoderLayer(TransformerLayer):
     """Self-attention, then a feed-forward network, each with a residual connection.
 
     Args:
-        width: model width D.
-        hidden: inner width of the feed-forward network.
-        heads: number of heads H.
-        dropout, attention_dropout, activation_dropout: rates after each sublayer, on the attention weights and inside
-            the feed-forward network.
-        activation: activation of the feed-forward network.
-        norm: "pre" or "post".
-        rotary: use rotary positions.
+        width, hidden, heads and so on: see `TransformerLayer`.
 
     Call arguments:
         x: tensor (B, S, D).
@@ -29,45 +19,6 @@ class EncoderLayer(keras.layers.Layer):
     Returns:
         Tensor (B, S, D), or that and the weights.
     """
-
-    def __init__(
-        self,
-        width,
-        hidden,
-        heads,
-        dropout=0.1,
-        attention_dropout=0.0,
-        activation_dropout=0.0,
-        activation="relu",
-        norm="post",
-        rotary=False,
-        **kwargs,
-    ):
-        super().__init__(**kwargs)
-        self.settings = {
-            "width": width,
-            "hidden": hidden,
-            "heads": heads,
-            "dropout": dropout,
-            "attention_dropout": attention_dropout,
-            "activation_dropout": activation_dropout,
-            "activation": activation,
-            "norm": norm,
-            "rotary": rotary,
-        }
-        policy = self.dtype_policy
-        self.attention = MultiHeadAttention(
-            width, heads, attention_dropout, rotary, dtype=policy, name="self_attention"
-        )
-        self.attention_residual = Residual(width, norm, dropout, dtype=policy, name="attention_residual")
-        self.feed_forward = FeedForward(
-            width, hidden, activation, activation_dropout, dtype=policy, name="feed_forward"
-        )
-        self.feed_forward_residual = Residual(width, norm, dropout, dtype=policy, name="feed_forward_residual")
-
-    def build(self, input_shape):
-        for layer in (self.attention, self.attention_residual, self.feed_forward, self.feed_forward_residual):
-            layer.build(input_shape)
 
     def call(self, x, attention_mask=None, positions=None, return_weights=False, training=None):
         weights = []
@@ -83,11 +34,8 @@ class EncoderLayer(keras.layers.Layer):
         x = self.feed_forward_residual(x, function=lambda x: self.feed_forward(x, training=training), training=training)
         return (x, weights[0]) if return_weights else x
 
-    def get_config(self):
-        return {**super().get_config(), **self.settings}
 
-
-class Encoder(keras.layers.Layer):
+class Encoder(Stack):
     """L encoder layers over embedded source tokens.
 
     Args:
@@ -108,22 +56,7 @@ class Encoder(keras.layers.Layer):
         Vaswani et al. 2017, section 3.1.
     """
 
-    def __init__(self, layers: int, width: int, hidden: int, heads: int, **settings):
-        own = {key: settings.pop(key) for key in ("name", "dtype", "trainable") if key in settings}
-        super().__init__(**own)
-        self.settings = {"layers": layers, "width": width, "hidden": hidden, "heads": heads, **settings}
-        self.stack = [
-            EncoderLayer(width, hidden, heads, **settings, dtype=self.dtype_policy, name=f"layer_{i}")
-            for i in range(layers)
-        ]
-        # Pre-norm leaves the last sum unnormalised.
-        self.norm = layer_norm("norm", self.dtype_policy) if settings.get("norm") == "pre" else None
-
-    def build(self, input_shape):
-        for layer in self.stack:
-            layer.build(input_shape)
-        if self.norm:
-            self.norm.build(input_shape)
+    layer_class = EncoderLayer
 
     def call(self, x, attention_mask=None, positions=None, return_weights=False, training=None):
         weights = []
@@ -134,6 +67,3 @@ class Encoder(keras.layers.Layer):
             weights.append(attention)
         x = self.norm(x) if self.norm else x
         return (x, weights) if return_weights else x
-
-    def get_config(self):
-        return {**super().get_config(), **self.settings}
