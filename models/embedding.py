@@ -44,7 +44,7 @@ class TokenEmbedding(keras.layers.Layer):
         self.projection = None
         if self.vector_width != self.width:
             self.projection = self.add_weight(
-                shape=(self.vector_width, self.width), initializer="orthogonal", name="projection"
+                shape=(self.vector_width, self.width), initializer="glorot_uniform", name="projection"
             )
 
     def call(self, tokens):
