@@ -57,8 +57,8 @@ def test_presets_lists_and_prints_and_changes(tmp_path):
     text = weitblick("presets", "starter").stdout
     assert text == (REPOSITORY / "app/presets/starter.toml").read_text(encoding="utf-8")
     (tmp_path / "mine.toml").write_text(text, encoding="utf-8")
-    changed = weitblick("presets", tmp_path / "mine.toml", "--set", "norm=post", "updates=7").stdout
-    assert 'norm = "post"' in changed and "updates = 7" in changed
+    changed = weitblick("presets", tmp_path / "mine.toml", "--set", "norm=post", "updates=700").stdout
+    assert 'norm = "post"' in changed and "updates = 700" in changed
 
 
 def test_corpora_lists_and_shows_folders(tmp_path):
