@@ -59,6 +59,8 @@ class Checkpoint:
             raise UserError(f"{self.folder}: the checkpoint is incomplete ({error})") from error
         if damaged:
             raise UserError(f"{self.folder / damaged[0]}: the checkpoint is damaged (wrong checksum)")
+        if summary.get("update") != self.update:
+            raise UserError(f"{path}: is of update {summary.get('update')}, not of the one its folder names")
         return summary
 
     def weights(self) -> dict:

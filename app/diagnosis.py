@@ -48,8 +48,8 @@ def explain(run, prepared, model, fresh, error) -> str:
     texts = [prepared.tokenizer.decode([tokens[rows[0]].tolist()])[0] for tokens in (inputs["source"], labels)]
     return (
         f"{accident}. It is so with other weights, {origin}, too: {where}, for {len(rows)} of {len(labels)} pairs "
-        f"of the batch, the first being {_short(texts[0])} = {_short(texts[1])}. Mend or leave out such pairs, and begin "
-        "another run"
+        f"of the batch, the first being {_short(texts[0])} = {_short(texts[1])}. Mend or leave out such pairs and "
+        "begin another run"
     )
 
 

@@ -1,0 +1,146 @@
+"""Kills a training at random moments, starts it again each time, and compares it with one that ran undisturbed.
+
+    python -m tests.app.kill_training
+    python -m tests.app.kill_training --kills 5 --set updates=500 accumulate=2 tokenizer.kind=unigram sampling=0.2
+
+Every second kill waits for a checkpoint that is just being written. The exit code is 0 if the two trainings are equal
+bit for bit: weights, optimiser, random states, average, loss curve, and which checkpoints are left.
+"""
+
+import argparse
+import contextlib
+import itertools
+import json
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from tests.app.toy_training import command, environment, write_preset
+
+# What tells of time, and the checksum over it.
+TIMINGS = {"tokens_per_second", "seconds", "checksum"}
+
+
+class Training:
+    """One training as a process, which can be watched through its folder.
+
+    Args:
+        preset: path of the preset.
+        run: the run folder.
+        changes: texts such as "updates=500".
+        cache: folder for tokenised text.
+    """
+
+    def __init__(self, preset, run, changes, cache):
+        self.run = Path(run)
+        arguments = ["train", preset, "--run", run, "--set", "deterministic=true", *changes]
+        self.process = subprocess.Popen(
+            command(*arguments),
+            env=environment(WEITBLICK_CACHE=str(cache)),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def update(self) -> int:
+        """The last update in the log."""
+        entries = read_log(self.run)
+        return entries[-1]["update"] if entries else 0
+
+    def wait_for(self, reached) -> None:
+        """Waits until `reached()` is true."""
+        while not reached():
+            if self.process.poll() is not None:
+                raise RuntimeError(f"the training ended before its kill: {self.process.communicate()[1]}")
+            time.sleep(0.0005)
+
+    def is_writing(self) -> bool:
+        """Whether a checkpoint is half-written."""
+        folders = self.run.glob("checkpoints/update-*")
+        return any(not (folder / "checkpoint.json").exists() for folder in folders)
+
+    def stop(self, number=signal.SIGKILL) -> tuple[int, str]:
+        """Sends a signal; returns the exit code and what was printed."""
+        self.process.send_signal(number)
+        return self.finish()
+
+    def finish(self) -> tuple[int, str]:
+        """Waits for the end; returns the exit code and what was printed."""
+        _, errors = self.process.communicate()
+        return self.process.returncode, errors
+
+
+def read_log(run) -> list[dict]:
+    """The whole lines of a run's log, without timings."""
+    path = Path(run) / "log.jsonl"
+    lines = path.read_text(encoding="utf-8").split("\n")[:-1] if path.exists() else []
+    return [{key: value for key, value in json.loads(line).items() if key not in TIMINGS} for line in lines]
+
+
+def differences(run, other) -> list[str]:
+    """What differs between two runs, timings aside; empty if they are equal bit for bit."""
+    run, other = Path(run), Path(other)
+    logs = itertools.zip_longest(read_log(run), read_log(other))
+    found = [f"log.jsonl: {entry} and {theirs}" for entry, theirs in logs if entry != theirs][:1]
+    names = [sorted(str(path.relative_to(one)) for path in one.glob("checkpoints/*/*")) for one in (run, other)]
+    if names[0] != names[1]:
+        return [*found, f"files: {names[0]} and {names[1]}"]
+    for name in [*names[0], "averaged.npz"]:
+        read = _summary if name.endswith(".json") else Path.read_bytes
+        if read(run / name) != read(other / name):
+            found.append(name)
+    return found
+
+
+def _summary(path: Path) -> dict:
+    return {key: value for key, value in json.loads(path.read_text()).items() if key not in TIMINGS}
+
+
+def kill_at_random(preset, run, changes, cache, updates, kills, draw) -> list[str]:
+    """Trains with kills at random moments; returns where they fell."""
+    moments = []
+    for number, update in enumerate(sorted(draw.sample(range(updates // 10, updates - 20), kills))):
+        training = Training(preset, run, changes, cache)
+        training.wait_for(lambda training=training, update=update: training.update() >= update - 10)
+        if number % 2:
+            training.wait_for(training.is_writing)
+        else:
+            time.sleep(draw.uniform(0, 0.5))
+        code, _ = training.stop()
+        writing = ", a checkpoint half-written" if training.is_writing() else ""
+        moments.append(f"signal {-code} after update {training.update()} in the log{writing}")
+    code, errors = Training(preset, run, changes, cache).finish()
+    if code:
+        raise RuntimeError(errors)
+    return moments
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--kills", type=int, default=5)
+    parser.add_argument("--seed", type=int, default=0, help="of the moments")
+    parser.add_argument("--set", nargs="+", default=["updates=400"], metavar="KEY=VALUE")
+    parser.add_argument("--folder", help="where the trainings stay afterwards; by default they are removed")
+    args = parser.parse_args()
+    updates = int(dict(change.split("=") for change in args.set)["updates"])
+    with contextlib.nullcontext(args.folder) if args.folder else tempfile.TemporaryDirectory() as folder:
+        folder = Path(folder)
+        preset = write_preset(folder)
+        code, errors = Training(preset, folder / "undisturbed", args.set, folder / "cache").finish()
+        if code:
+            raise RuntimeError(errors)
+        draw = random.Random(args.seed)
+        for moment in kill_at_random(preset, folder / "killed", args.set, folder / "cache", updates, args.kills, draw):
+            print(moment)
+        found = differences(folder / "undisturbed", folder / "killed")
+        files, entries = len(list((folder / "killed").glob("**/*.npz"))), len(read_log(folder / "killed"))
+    print("\n".join(found) if found else f"equal bit for bit: {files} files of arrays, {entries} entries of the log")
+    return bool(found)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
