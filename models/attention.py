@@ -7,6 +7,7 @@ from models.dropout import ByteDropout
 from models.positions import rotate
 
 
+@keras.saving.register_keras_serializable(package="weitblick")
 class MultiHeadAttention(keras.layers.Layer):
     """Scaled dot-product attention over H heads, for a sequence on itself or on another one.
 

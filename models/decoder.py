@@ -1,10 +1,12 @@
 """The decoder: masked self-attention, attention to the source and feed-forward layers over the target."""
 
+import keras
 from keras import ops
 
 from models.stack import Stack, TransformerLayer
 
 
+@keras.saving.register_keras_serializable(package="weitblick")
 class DecoderLayer(TransformerLayer):
     """Self-attention, attention to the source, then a feed-forward network, each with a residual connection.
 
@@ -13,9 +15,9 @@ class DecoderLayer(TransformerLayer):
 
     Call arguments:
         x: tensor (B, T, D).
-        source: keys and values of the encodings, from `source_keys_values`.
+        attended: keys and values of the encodings, from `source_keys_values`.
         attention_mask: boolean, broadcastable to (B, T, T), or to (B, T, Tmax) with a cache.
-        source_mask: boolean, broadcastable to (B, T, S).
+        source_mask: boolean, broadcastable to (B, T, S). None lets everything attend.
         positions: integer tensor (B, T) or (1, T).
         cache: keys and values of all positions so far, each (B, H, Tmax, D/H); needs T = 1.
         training: whether dropout is on.
@@ -39,7 +41,7 @@ class DecoderLayer(TransformerLayer):
         """Keys and values of the encodings (B, S, D), each (B, H, S, D/H), the same for every target position."""
         return self.source_attention.keys_values(encodings)
 
-    def call(self, x, source, attention_mask=None, source_mask=None, positions=None, cache=None, training=None):
+    def call(self, x, attended, attention_mask=None, source_mask=None, positions=None, cache=None, training=None):
         seen = {}
 
         def attend(x):
@@ -58,7 +60,7 @@ class DecoderLayer(TransformerLayer):
 
         def attend_source(x):
             output, seen["source"] = self.source_attention(
-                x, source, attention_mask=source_mask, return_weights=True, training=training
+                x, attended, attention_mask=source_mask, return_weights=True, training=training
             )
             return output
 
@@ -75,6 +77,7 @@ def _write(cache, keys_values, positions):
     return tuple(ops.where(here, new, old) for new, old in zip(keys_values, cache, strict=True))
 
 
+@keras.saving.register_keras_serializable(package="weitblick")
 class Decoder(Stack):
     """L decoder layers over embedded target tokens.
 

@@ -6,6 +6,7 @@ import keras
 from keras import ops
 
 
+@keras.saving.register_keras_serializable(package="weitblick")
 class ByteDropout(keras.layers.Layer):
     """Zeroes elements at random in training and scales the rest so that the mean stays.
 

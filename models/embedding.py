@@ -4,6 +4,7 @@ import keras
 from keras import ops
 
 
+@keras.saving.register_keras_serializable(package="weitblick")
 class TokenEmbedding(keras.layers.Layer):
     """A table of token vectors that also works backwards, from states to logits.
 

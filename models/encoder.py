@@ -1,8 +1,11 @@
 """The encoder: a stack of self-attention and feed-forward layers over the source."""
 
+import keras
+
 from models.stack import Stack, TransformerLayer
 
 
+@keras.saving.register_keras_serializable(package="weitblick")
 class EncoderLayer(TransformerLayer):
     """Self-attention, then a feed-forward network, each with a residual connection.
 
@@ -35,6 +38,7 @@ class EncoderLayer(TransformerLayer):
         return (x, weights[0]) if return_weights else x
 
 
+@keras.saving.register_keras_serializable(package="weitblick")
 class Encoder(Stack):
     """L encoder layers over embedded source tokens.
 

@@ -52,6 +52,7 @@ def _frequencies(width: int):
     return (10000.0 ** (-np.arange(0, width, 2) / width)).astype("float32")
 
 
+@keras.saving.register_keras_serializable(package="weitblick")
 class PositionEmbedding(keras.layers.Layer):
     """Adds positions to embeddings.
 

@@ -5,6 +5,7 @@ import keras
 from models.dropout import ByteDropout
 
 
+@keras.saving.register_keras_serializable(package="weitblick")
 class FeedForward(keras.layers.Layer):
     """Two dense layers with an activation between them, applied to each position alone.
 
@@ -49,6 +50,7 @@ class FeedForward(keras.layers.Layer):
         }
 
 
+@keras.saving.register_keras_serializable(package="weitblick")
 class Residual(keras.layers.Layer):
     """A residual connection with dropout and layer normalisation around a function.
 

@@ -6,6 +6,7 @@ from keras import ops
 from models.loss import smoothed_cross_entropy
 
 
+@keras.saving.register_keras_serializable(package="weitblick")
 class TeacherForcing(keras.Model):
     """Wraps a Transformer with its training loss, so that `compile` and `fit` work on every backend.
 

@@ -13,6 +13,7 @@ from models.positions import PositionEmbedding
 TIES = ("all", "target", "none")
 
 
+@keras.saving.register_keras_serializable(package="weitblick")
 class Transformer(keras.Model):
     """Translates token ids to logits over the next target token.
 
