@@ -1,0 +1,115 @@
+"""Computes results with the backend that KERAS_BACKEND names: `python -m tests.models.backend_worker OUT.npz`.
+
+Weights and inputs are drawn by numpy from fixed seeds, so that every backend has the same.
+"""
+
+import sys
+
+import keras
+import numpy as np
+from keras import ops
+
+from models.dropout import ByteDropout
+from models.loss import smoothed_cross_entropy
+from models.search import beam_search, greedy
+from models.teacher_forcing import TeacherForcing
+from models.transformer import Transformer
+from tests.models.copied_weights import array, randomise
+
+VOCABULARY = 24
+SOURCE = np.array([[5, 9, 7, 3], [8, 4, 3, 0], [6, 14, 3, 0]], "int32")
+TARGET = np.array([[2, 9, 7, 10, 6], [2, 8, 4, 0, 0], [2, 15, 6, 5, 0]], "int32")
+LABELS = np.array([[9, 7, 10, 6, 3], [8, 4, 3, 0, 0], [15, 6, 5, 3, 0]], "int32")
+KINDS = {
+    "paper": {},
+    "other": {"norm": "pre", "positions": "rotary", "tie": "none", "activation": "gelu"},
+    "learned": {"norm": "pre", "positions": "learned", "max_positions": 16, "source_vectors": 6},
+}
+
+
+def make(**settings):
+    model = Transformer(VOCABULARY, 2, 2, 12, 20, 3, **settings)
+    model.build()
+    return randomise(model)
+
+
+def decoding(model):
+    """Logits of cached steps, and what the searches find."""
+    state, steps = model.initial_state(SOURCE, 8), []
+    for t in range(TARGET.shape[1]):
+        logits, state = model.step(ops.convert_to_tensor(TARGET[:, t]), state)
+        steps.append(array(logits))
+    start = model.initial_state(SOURCE, 8)
+    likeliest = greedy(model.step, start, len(SOURCE), 8, bos=2, eos=3)
+    best = beam_search(model.step, start, len(SOURCE), 3, 8, nbest=2, bos=2, eos=3)
+    return {
+        "steps": np.stack(steps, 1),
+        "greedy": array(likeliest.tokens),
+        "greedy_scores": array(likeliest.scores),
+        "beam": array(best.tokens),
+        "beam_scores": array(best.scores),
+    }
+
+
+def training(model):
+    """Losses of three updates by `fit`, and the logits after them."""
+    trainer = TeacherForcing(model, smoothing=0.1)
+    trainer.compile(optimizer=keras.optimizers.SGD(0.05))
+    inputs = {"source": SOURCE, "target": TARGET}
+    history = trainer.fit(inputs, LABELS, batch_size=len(SOURCE), epochs=3, shuffle=False, verbose=0).history
+    return {"history": np.array(history["loss"]), "nll": np.array(history["nll"]), "trained": array(model(inputs))}
+
+
+def loss_gradients():
+    """The loss of random rows, and the gradients of a weighted sum of it in states and table."""
+    random = np.random.default_rng(0)
+    states, table, weights = (random.normal(size=shape).astype("float32") for shape in ((7, 6), (11, 6), (7,)))
+    labels = ops.convert_to_tensor(random.integers(0, 11, 7).astype("int32"))
+
+    def loss(states, table):
+        return ops.sum(smoothed_cross_entropy(states, table, labels, 0.1)[0] * ops.convert_to_tensor(weights))
+
+    smoothed, likelihood = smoothed_cross_entropy(states, table, labels, 0.1)
+    in_states, in_table = gradients(loss, states, table)
+    return {
+        "loss": array(smoothed),
+        "likelihood": array(likelihood),
+        "states_gradient": array(in_states),
+        "table_gradient": array(in_table),
+    }
+
+
+def gradients(function, *arrays):
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        arrays = [tf.constant(values) for values in arrays]
+        with tf.GradientTape() as tape:
+            tape.watch(arrays)
+            result = function(*arrays)
+        return tape.gradient(result, arrays)
+    if keras.backend.backend() == "jax":
+        import jax
+
+        return jax.grad(function, argnums=tuple(range(len(arrays))))(*arrays)
+    import torch
+
+    arrays = [torch.tensor(values, requires_grad=True) for values in arrays]
+    return torch.autograd.grad(function(*arrays), arrays)
+
+
+def main(path):
+    results = {f"loss/{name}": values for name, values in loss_gradients().items()}
+    for kind, settings in KINDS.items():
+        model = make(dropout=0.0, **settings)
+        logits = array(model({"source": SOURCE, "target": TARGET}))
+        parts = {"logits": logits, "encodings": array(model.encode(SOURCE)), **decoding(model), **training(model)}
+        results.update({f"{kind}/{name}": values for name, values in parts.items()})
+    results["dropout"] = array(ByteDropout(0.3, seed=1)(np.ones((300, 301), "float32"), training=True))
+    noisy = make(dropout=0.3, attention_dropout=0.3, activation_dropout=0.3)
+    results["noisy"] = array(noisy({"source": SOURCE, "target": TARGET}, training=True))
+    np.savez(path, **results)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
