@@ -92,9 +92,10 @@ class Supervisor(keras.callbacks.Callback):
         Called at the start of a session, it makes up for the validation that an interruption had no time for.
         """
         # A stop that the user asked for must not wait for a validation.
-        best = not self.interrupted and self._validation_due() and self._validate()
+        due = not self.interrupted and self._validation_due()
+        best = due and self._validate()
         regular = self.journal.update % self.preset.training.checkpoint_every == 0
-        new = self.saved != self.journal.update
+        new = due or self.saved != self.journal.update
         if best or (new and (regular or self.interrupted or self.why_finished)):
             self.save()
 

@@ -181,6 +181,8 @@ def _transformer(run: Run, tokenizer, report=None):
     if report:
         report(str(coverage))
     both = embeddings.side == "both"
+    # As large as fresh embeddings are, so that positions are heard beside them.
+    vectors *= run.preset.model.width**-0.5 / vectors.std()
     transformer = run.new_model(size, vectors.shape[1], vectors.shape[1] if both else None)
     transformer.source_embedding.table.assign(vectors)
     if both:
