@@ -91,8 +91,6 @@ def encoder_subjects():
     sizes = (WIDTH, HIDDEN, HEADS)
     return [
         Subject("encoder-layer", made(EncoderLayer, *sizes), call),
-        Subject("encoder-layer-rotary", made(EncoderLayer, *sizes, activation="gelu", rotary=True), call),
-        Subject("encoder", made(Encoder, 2, *sizes), call),
         Subject("encoder-pre", made(Encoder, 2, *sizes, norm="pre"), call),
     ]
 
@@ -118,8 +116,6 @@ def decoder_subjects():
     sizes = (WIDTH, HIDDEN, HEADS)
     return [
         Subject("decoder-layer", made(DecoderLayer, *sizes), by_target, causal=True),
-        Subject("decoder-layer-source", made(DecoderLayer, *sizes), by_source, aligned=False),
-        Subject("decoder", made(Decoder, 2, *sizes), by_target, causal=True),
         Subject("decoder-pre-rotary", made(Decoder, 2, *sizes, norm="pre", rotary=True), by_target, causal=True),
         Subject("decoder-pre-source", made(Decoder, 2, *sizes, norm="pre"), by_source, aligned=False),
     ]
@@ -179,7 +175,6 @@ def transformer_subjects():
         Subject("transformer-variant", make(**variant), by_target, causal=True, tokens=True),
         Subject("transformer-learned", make(positions="learned", norm="pre"), by_target, causal=True, tokens=True),
         Subject("transformer-source", make(layers=2), by_source, **source),
-        Subject("transformer-variant-source", make(**variant), by_source, **source),
     ]
 
 
@@ -192,10 +187,10 @@ def named(*names):
 
 
 # Where a layer made of others stands for its parts, to save time.
-COMPOSED = named("encoder-pre", "decoder", "transformer")
+COMPOSED = named("encoder-pre", "decoder-pre-rotary", "transformer")
 TRAINED = named(
     *("feed-forward", "positions-learned", "embedding-projected", "attention-rotary", "attention-source"),
-    *("encoder-layer", "encoder-pre", "decoder-layer", "transformer-variant", "transformer"),
+    *("encoder-layer", "encoder-pre", "decoder-layer", "transformer-variant"),
 )
 TRACED = [*small_subjects(), *attention_subjects(), *COMPOSED, *named("transformer-variant", "transformer-source")]
 

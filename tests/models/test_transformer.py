@@ -82,9 +82,9 @@ def test_number_of_weights():
 @pytest.mark.parametrize("training,dropout", [(False, 0.0), (True, 0.0), (True, 0.3)])
 def test_later_target_tokens_get_no_gradient(training, dropout):
     """Every token stands in one place only, so a row of the target table belongs to one position."""
-    model = make(tie="none", dropout=dropout, attention_dropout=dropout, activation_dropout=dropout)
+    model = make(tie="none", dropout=dropout, attention_dropout=dropout, activation_dropout=dropout, encoder_layers=1)
     target = np.array([[2, 9, 7, 10, 6]])
-    for t in range(5):
+    for t in (0, 2):
         with tf.GradientTape() as tape:
             logits = model({"source": SOURCE[:1], "target": target}, training=training)
             total = tf.reduce_sum(logits[0, t] * np.arange(VOCABULARY))
@@ -111,17 +111,33 @@ def test_another_padding_id():
     np.testing.assert_allclose(result[..., 1:13], expected[..., 1:13], atol=1e-5)
 
 
-@pytest.mark.parametrize("compiled", [False, True])
 @pytest.mark.parametrize("settings", KINDS, ids=str)
-def test_cached_steps_equal_the_whole_target_at_once(settings, compiled):
+def test_cached_steps_equal_the_whole_target_at_once(settings):
     model = make(**settings)
-    advance = tf.function(model.step) if compiled else model.step
 
     def step(t, state):
-        return advance(tf.constant(TARGET[:, t]), state)
+        return model.step(tf.constant(TARGET[:, t]), state)
 
     whole = model({"source": SOURCE, "target": TARGET})
     check_cached(whole, model.initial_state(SOURCE, 7), step, 5)
+
+
+def test_cached_steps_in_a_graph_of_unknown_sizes():
+    model = make(positions="learned", max_positions=12, encoder_layers=1, decoder_layers=1)
+
+    @tf.function(input_signature=[tf.TensorSpec((None, None), "int32")] * 2)
+    def decode(source, target):
+        state = model.initial_state(source, ops.shape(target)[1])
+        logits = tf.TensorArray("float32", ops.shape(target)[1])
+        for t in tf.range(ops.shape(target)[1]):
+            row, state = model.step(target[:, t], state)
+            logits = logits.write(t, row)
+        return tf.transpose(logits.stack(), (1, 0, 2))
+
+    for length in (5, 2):
+        inputs = {"source": SOURCE.astype("int32"), "target": TARGET[:, :length].astype("int32")}
+        np.testing.assert_allclose(array(decode(**inputs)), array(model(inputs)), rtol=1e-5, atol=1e-5)
+    assert decode.experimental_get_tracing_count() == 1
 
 
 @pytest.mark.parametrize("dtype", ["mixed_bfloat16", "mixed_float16"])
@@ -206,7 +222,7 @@ def test_learns_to_copy_with_fit():
     trainer = TeacherForcing(model, smoothing=0.0)
     trainer.compile(optimizer=keras.optimizers.Adam(0.005), jit_compile=False)
     inputs = {"source": source, "target": target}
-    history = trainer.fit(inputs, source, batch_size=64, epochs=20, verbose=0).history
+    history = trainer.fit(inputs, source, batch_size=64, epochs=15, verbose=0).history
     assert history["loss"][-1] < 0.1 * history["loss"][0]
 
     words = random.integers(4, 10, (16, 3))
