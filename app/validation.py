@@ -31,7 +31,9 @@ class Validation:
         self.objective = TeacherForcing(transformer, preset.training.label_smoothing)
         self.objective.compile(jit_compile=False)
         search = replace(preset.search, beam=1)
-        self.translator = Translator(transformer, prepared.tokenizer, search, preset.data.lowercase)
+        self.translator = Translator(
+            transformer, prepared.tokenizer, search, preset.data.lowercase, preset.data.max_length
+        )
 
     def __call__(self) -> dict:
         """Returns `nll` in nats a token, `perplexity`, `bleu` and a `sample` (source, output, reference)."""
