@@ -1,10 +1,13 @@
 """A toy language, its corpus, and a training small enough for a test."""
 
+import io
 import os
 import random
 import subprocess
 import sys
 from pathlib import Path
+
+from rich.console import Console
 
 from app.preset import load_preset
 
@@ -71,6 +74,15 @@ def write_preset(folder, corpus=None) -> Path:
 def toy_preset(folder, *changes, corpus="./toy"):
     """The toy preset with changes such as "updates=5"; the corpus need not be there."""
     return load_preset(write_preset(folder, corpus), changes)
+
+
+def train_here(folder, *changes):
+    """A training in this process, in FOLDER/run with the corpus FOLDER/toy: the run and what it printed."""
+    from app.training import train
+
+    console = Console(file=io.StringIO(), soft_wrap=True)
+    run = train(toy_preset(folder, *changes, corpus=folder / "toy"), folder / "run", console=console)
+    return run, console.file.getvalue()
 
 
 def command(*arguments) -> list[str]:
