@@ -56,10 +56,12 @@ def test_residual_refuses_an_unknown_order():
 
 @pytest.mark.parametrize("norm", ["post", "pre"])
 def test_a_stacks_output_is_normalised(norm):
-    stack = Encoder(LAYERS, WIDTH, HIDDEN, HEADS, norm=norm)
-    output = array(stack(draw(2, 5, WIDTH) * 7))
-    np.testing.assert_allclose(output.mean(-1), 0, atol=1e-4)
-    np.testing.assert_allclose(output.std(-1), 1, atol=1e-2)
+    encoder, decoder = (kind(LAYERS, WIDTH, HIDDEN, HEADS, norm=norm) for kind in (Encoder, Decoder))
+    decoder.build((None, None, WIDTH))
+    x = draw(2, 5, WIDTH) * 7
+    for output in (encoder(x), decoder(x, decoder.source_keys_values(x))[0]):
+        np.testing.assert_allclose(array(output).mean(-1), 0, atol=1e-4)
+        np.testing.assert_allclose(array(output).std(-1), 1, atol=1e-2)
 
 
 def test_each_dropout_rate_reaches_its_place():
