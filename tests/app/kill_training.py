@@ -37,6 +37,7 @@ class Training:
 
     def __init__(self, preset, run, changes, cache):
         self.run = Path(run)
+        self.former_log = self._log_number()
         arguments = ["train", preset, "--run", run, "--set", "deterministic=true", *changes]
         self.process = subprocess.Popen(
             command(*arguments),
@@ -47,9 +48,14 @@ class Training:
         )
 
     def update(self) -> int:
-        """The last update in the log."""
-        entries = read_log(self.run)
+        """The last update in the log; 0 until this session has begun its own."""
+        entries = read_log(self.run) if self._log_number() != self.former_log else []
         return entries[-1]["update"] if entries else 0
+
+    def _log_number(self) -> int:
+        # Each session replaces the file.
+        log = self.run / "log.jsonl"
+        return log.stat().st_ino if log.exists() else 0
 
     def wait_for(self, reached) -> None:
         """Waits until `reached()` is true."""
