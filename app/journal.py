@@ -1,6 +1,7 @@
 """What a training remembers and writes down: counts, the best validation, the loss curve."""
 
 import json
+import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -67,7 +68,7 @@ class Log:
 
     def __init__(self, path, update: int):
         self.path = Path(path)
-        kept = [line for line in self._lines() if json.loads(line)["update"] <= update]
+        kept = [line for line in self._lines() if _update_of(line) <= update]
         with atomic_write(self.path, "w") as file:
             file.write("".join(kept))
 
@@ -86,3 +87,10 @@ class Log:
         # A line ends at "\n" alone: a sample translation may hold other line ends. The last line may be half-written.
         with self.path.open(encoding="utf-8", newline="\n", errors="replace") as file:
             return [line for line in file if line.endswith("\n")]
+
+
+def _update_of(line: str) -> float:
+    try:
+        return json.loads(line)["update"]
+    except (ValueError, TypeError, KeyError):  # what a power failure left
+        return math.inf

@@ -47,7 +47,9 @@ def _accelerators() -> list:
         import tensorflow as tf
 
         return tf.config.list_physical_devices("GPU")
-    return []
+    import torch
+
+    return list(range(torch.cuda.device_count()))
 
 
 def _cpuinfo() -> list[str]:

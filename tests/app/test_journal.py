@@ -51,7 +51,7 @@ def test_the_log_drops_what_will_be_written_again(tmp_path):
     for update in (10, 20, 30):
         log.write(update=update, loss=1 / update)
     with log.path.open("a") as file:
-        file.write('{"update": 40, "lo')
+        file.write('\0\0\0\n[]\n{"update": 40, "lo')
     again = Log(tmp_path / "log.jsonl", 20)
     assert again.entries() == [{"update": 10, "loss": 0.1}, {"update": 20, "loss": 0.05}]
     again.write(update=30, loss=0.0)

@@ -70,7 +70,7 @@ def test_an_interruption_saves_the_last_update_and_says_what_to_do(disturbed):
 
 @pytest.mark.usefixtures("eagerly")
 def test_to_rounding_where_bits_are_not_asked_for(tmp_path, monkeypatch):
-    changes = ["updates=14", "accumulate=2", "sampling=0.2", "validation=[]", "checkpoint_every=7", "schedule=cosine",
+    changes = ["updates=10", "accumulate=2", "sampling=0.2", "validation=[]", "checkpoint_every=5", "schedule=cosine",
                "warmup=3"]  # fmt: skip
     write_corpus(tmp_path / "toy", train=40)
     write_corpus(tmp_path / "more", train=20)
@@ -78,26 +78,26 @@ def test_to_rounding_where_bits_are_not_asked_for(tmp_path, monkeypatch):
     train_here(tmp_path, *changes)
     (tmp_path / "run").rename(tmp_path / "undisturbed")
 
-    def stop_in_update_9(self):
-        if self.journal.update == 9:
+    def stop_in_update_7(self):
+        if self.journal.update == 7:
             signal.raise_signal(signal.SIGTERM)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Supervisor, "_log", stop_in_update_9)
+        patch.setattr(Supervisor, "_log", stop_in_update_7)
         with pytest.raises(KeyboardInterrupt):
             train_here(tmp_path, *changes)
-    assert Run.open(tmp_path / "run").checkpoints.latest()[0].update == 9
+    assert Run.open(tmp_path / "run").checkpoints.latest()[0].update == 7
     _, text = train_here(tmp_path, *changes)
-    assert "Going on after update 9." in text
+    assert "Going on after update 7." in text
     # The log of that session was switched off, and with it the sums' reset; what counts here are the weights.
-    states = [Run.open(tmp_path / name).checkpoints.at(14) for name in ("undisturbed", "run")]
+    states = [Run.open(tmp_path / name).checkpoints.at(10) for name in ("undisturbed", "run")]
     for read in ("weights", "state"):
         one, other = (getattr(state, read)() for state in states)
         assert set(one) == set(other)
         for name in set(one) - {name for name in one if name.startswith("metrics/")}:
             np.testing.assert_allclose(one[name], other[name], rtol=1e-4, atol=1e-6, err_msg=name)
     # As many updates as were asked for, of two batches each.
-    assert states[0].state()["optimizer/00000"] == 28
+    assert states[0].state()["optimizer/00000"] == 20
 
 
 @pytest.mark.usefixtures("eagerly")
