@@ -1,0 +1,289 @@
+"""The pictures of the notebooks: a few kinds of plot in one style, so that a cell needs one line for its figure."""
+
+import textwrap
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.colors import LinearSegmentedColormap, ListedColormap
+from matplotlib.ticker import MaxNLocator
+
+INK, FAINT, LINE = "#1f2d3d", "#6b7785", "#d5dbe1"
+COLOURS = ["#2868b0", "#e0762f", "#2f9b72", "#8a5fb3", "#c43d5c", "#b08a1e"]
+WEIGHTS = LinearSegmentedColormap.from_list("weights", ["#ffffff", "#bcd4ec", "#2868b0", "#0d2f57"])
+SIGNED = LinearSegmentedColormap.from_list("signed", ["#b5501a", "#f3c9a8", "#ffffff", "#aecbe8", "#1c5293"])
+ALLOWED = ListedColormap(["#e9edf1", "#2868b0"])
+
+_STYLE = {
+    "figure.dpi": 96,
+    "figure.constrained_layout.use": True,
+    "font.size": 10,
+    "text.color": INK,
+    "axes.edgecolor": LINE,
+    "axes.labelcolor": INK,
+    "axes.titlesize": 10.5,
+    "axes.titlelocation": "left",
+    "axes.titlepad": 8,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.prop_cycle": plt.cycler(color=COLOURS),
+    "axes.axisbelow": True,
+    "grid.color": "#e9edf1",
+    "grid.linewidth": 0.8,
+    "xtick.color": FAINT,
+    "ytick.color": FAINT,
+    "lines.linewidth": 2.0,
+    "lines.solid_capstyle": "round",
+    "legend.frameon": False,
+}
+
+
+def masks(panels, rows=None, columns=None, xlabel="may look at ...", ylabel="position"):
+    """Boolean matrices side by side: blue for "may attend".
+
+    Args:
+        panels: title to boolean matrix (rows, columns).
+        rows, columns: labels of the cells; numbers by default.
+        xlabel, ylabel: of every panel, and of the first.
+    """
+    with plt.rc_context(_STYLE):
+        matrices = [np.asarray(matrix) for matrix in panels.values()]
+        figure, axes = _panels(len(panels), 0.34, matrices)
+        for axis, title, matrix in zip(axes, panels, matrices, strict=True):
+            axis.imshow(matrix, cmap=ALLOWED, vmin=0, vmax=1)
+            _grid(axis, matrix.shape)
+            axis.set_title(title, pad=8)
+            axis.set_xlabel(xlabel)
+            _ticks(axis, rows, columns, matrix.shape)
+        axes[0].set_ylabel(ylabel)
+        plt.show()
+
+
+def heatmaps(panels, rows=None, columns=None, xlabel="", ylabel="", signed=False, cell=None, share=True, bar=""):
+    """Matrices of numbers side by side, all in the same colours.
+
+    Args:
+        panels: title to matrix (rows, columns).
+        rows, columns: labels of the cells; numbers by default.
+        xlabel, ylabel: of every panel, and of the first.
+        signed: numbers around zero, in two colours, instead of numbers from zero up.
+        cell: size of a cell in inches; by default panels share the width of the page.
+        share: whether the largest number of all panels sets the colours, or each panel has its own.
+        bar: what the colour stands for, written at a scale beside the last panel; "" for no scale.
+    """
+    with plt.rc_context(_STYLE):
+        matrices = [np.asarray(matrix, dtype="float32") for matrix in panels.values()]
+        figure, axes = _panels(len(panels), cell, matrices)
+        common = max(float(np.abs(matrix).max()) for matrix in matrices)
+        for axis, title, matrix in zip(axes, panels, matrices, strict=True):
+            most = common if share else float(np.abs(matrix).max())
+            image = axis.imshow(
+                matrix, cmap=SIGNED if signed else WEIGHTS, vmin=-most if signed else 0, vmax=most,
+                aspect="equal" if cell else "auto", interpolation="nearest",
+            )  # fmt: skip
+            axis.set_title(title)
+            axis.set_xlabel(xlabel)
+            _ticks(axis, rows, columns, matrix.shape)
+            if cell is None and rows is None:
+                axis.yaxis.set_major_locator(MaxNLocator(6, integer=True))
+            for spine in axis.spines.values():
+                spine.set_visible(True)
+        axes[0].set_ylabel(ylabel)
+        if bar:
+            scale = figure.colorbar(image, ax=axes, shrink=0.9, pad=0.015, aspect=18)
+            scale.outline.set_edgecolor(LINE)
+            scale.set_label(bar)
+        plt.show()
+
+
+def lines(curves, xlabel="", ylabel="", title="", logx=False, logy=False, marks=None, bottom=None, styles=None):
+    """Curves with their names at their side.
+
+    Args:
+        curves: name to y values, or to a pair of x and y values.
+        xlabel, ylabel, title: texts.
+        logx, logy: logarithmic axes.
+        marks: name to an x value at which a dotted line stands.
+        bottom: lowest y shown.
+        styles: name to a matplotlib line style such as "--" or "o".
+    """
+    with plt.rc_context(_STYLE):
+        figure, axis = plt.subplots(figsize=(7.6, 3.3))
+        axis.grid(True)
+        for name, values in curves.items():
+            x, y = values if isinstance(values, tuple) else (np.arange(1, len(values) + 1), values)
+            axis.plot(x, y, (styles or {}).get(name, "-"), label=name, markersize=5)
+        axis.set(xlabel=xlabel, ylabel=ylabel)
+        axis.set_title(title)
+        if logx:
+            axis.set_xscale("log")
+        if logy:
+            axis.set_yscale("log")
+        if bottom is not None:
+            axis.set_ylim(bottom=bottom)
+        for name, x in (marks or {}).items():
+            axis.axvline(x, color=FAINT, linewidth=1, linestyle=":")
+            axis.annotate(name, (x, 0), (5, 6), xycoords=("data", "axes fraction"), textcoords="offset points",
+                          color=FAINT, fontsize=9)  # fmt: skip
+        if len(curves) > 1:
+            axis.legend(loc="center left", bbox_to_anchor=(1.01, 0.5))
+        plt.show()
+
+
+def bars(groups, labels, ylabel="", title="", errors=None, form="{:.1f}", top=None, xlabel=""):
+    """Bars beside each other, each with its number.
+
+    Args:
+        groups: name to values, one for each label.
+        labels: what stands below the bars.
+        ylabel, xlabel, title: texts.
+        errors: name to half-widths of intervals, one for each label.
+        form: how a number is written; "" for no numbers.
+        top: highest y shown.
+    """
+    with plt.rc_context(_STYLE):
+        figure, axis = plt.subplots(figsize=(7.6, 3.3))
+        axis.grid(True, axis="y")
+        width = 0.8 / len(groups) if len(groups) > 1 else 0.5
+        for number, (name, values) in enumerate(groups.items()):
+            x = np.arange(len(labels)) + (number - (len(groups) - 1) / 2) * width
+            spread = errors[name] if errors else None
+            drawn = axis.bar(x, values, width * 0.9, label=name, yerr=spread,
+                             error_kw={"ecolor": INK, "elinewidth": 1.2, "capsize": 4})  # fmt: skip
+            if form:
+                axis.bar_label(drawn, [form.format(value) for value in values], padding=3, fontsize=9)
+        axis.set_xticks(np.arange(len(labels)), labels)
+        axis.tick_params(axis="x", length=0, labelcolor=INK)
+        axis.set(xlabel=xlabel, ylabel=ylabel)
+        axis.set_title(title)
+        axis.set_ylim(0, top or 1.12 * axis.dataLim.ymax)
+        if len(groups) > 1:
+            axis.legend(loc="center left", bbox_to_anchor=(1.01, 0.5))
+        plt.show()
+
+
+def density(x, y, xlabel="", ylabel="", title="", limit=None):
+    """Where many points lie, with the diagonal on which both numbers are equal."""
+    with plt.rc_context(_STYLE):
+        figure, axis = plt.subplots(figsize=(5.2, 4.2))
+        limit = limit or max(max(x), max(y))
+        axis.plot([0, limit], [0, limit], color=FAINT, linewidth=1, linestyle="--", zorder=3)
+        drawn = axis.hexbin(x, y, gridsize=32, extent=(0, limit, 0, limit), cmap=WEIGHTS, mincnt=1, bins="log",
+                            linewidths=0.2)  # fmt: skip
+        axis.set(xlabel=xlabel, ylabel=ylabel, xlim=(0, limit), ylim=(0, limit))
+        axis.set_title(title)
+        scale = figure.colorbar(drawn, ax=axis, pad=0.02, aspect=24)
+        scale.outline.set_edgecolor(LINE)
+        scale.set_label("pairs")
+        plt.show()
+
+
+def tokens(panels, names=None):
+    """Small batches of token ids as numbers in boxes, below each other.
+
+    Args:
+        panels: title to integer matrix (rows, columns).
+        names: what is written for some ids, such as {2: "bos"}; padding, 0, is a dot.
+    """
+    names = {0: "·", 2: "bos", 3: "eos"} if names is None else names
+    with plt.rc_context(_STYLE):
+        matrices = [np.asarray(matrix) for matrix in panels.values()]
+        figure, axes = _panels(len(panels), 0.27, matrices)
+        for axis, title, matrix in zip(axes, panels, matrices, strict=True):
+            kind = np.select([matrix == 0, matrix <= 3], [0, 1], 2)
+            axis.imshow(kind, cmap=ListedColormap(["#f3f5f7", "#f6d9c4", "#cfe0f1"]), vmin=0, vmax=2)
+            _grid(axis, matrix.shape)
+            axis.set_title(title)
+            axis.set(xticks=[], yticks=[])
+            for (row, column), id in np.ndenumerate(matrix):
+                axis.text(column, row, names.get(int(id), str(id)), ha="center", va="center", fontsize=7.5)
+        plt.show()
+
+
+def pieces(sentences, title=""):
+    """Sentences cut into pieces, each piece a coloured tile; an underscore at the start stands for a space before.
+
+    Args:
+        sentences: label to list of pieces.
+        title: text.
+    """
+    with plt.rc_context(_STYLE | {"figure.constrained_layout.use": False}):
+        figure, axis = plt.subplots(figsize=(7.6, 0.52 * len(sentences) + 0.45))
+        figure.subplots_adjust(left=0.1, right=0.99, bottom=0.02, top=0.8)
+        axis.set_title(title)
+        axis.set(xlim=(0, 1), ylim=(len(sentences) - 0.4, -0.6))
+        axis.axis("off")
+        for row, (label, cut) in enumerate(sentences.items()):
+            axis.text(-0.01, row, label, ha="right", va="center", color=FAINT)
+            x = 0.0
+            for number, piece in enumerate(cut):
+                colour = COLOURS[number % 2] + "26"
+                drawn = axis.text(x, row, piece.replace("\u2581", "_"), va="center", family="monospace",
+                                  bbox={"boxstyle": "round,pad=0.28", "fc": colour, "ec": "none"})  # fmt: skip
+                box = drawn.get_window_extent(figure.canvas.get_renderer()).transformed(axis.transData.inverted())
+                x = box.x1 + 0.022
+        plt.show()
+
+
+def ranking(texts, values, xlabel="", title="", form="{:.2f}"):
+    """Texts with a bar each, as long as the value says; the values are negative and the best is first.
+
+    Args:
+        texts: one for each bar.
+        values: negative numbers, such as log-probabilities.
+        xlabel, title: texts.
+        form: how a number is written.
+    """
+    with plt.rc_context(_STYLE):
+        figure, axis = plt.subplots(figsize=(7.6, 0.42 * len(texts) + 0.9))
+        places = np.arange(len(texts))
+        axis.barh(places, values, height=0.6, color=[COLOURS[0]] + [COLOURS[0] + "80"] * (len(texts) - 1))
+        for place, value in zip(places, values, strict=True):
+            text = form.format(value).replace("-", "\u2212")
+            axis.annotate(text, (value, place), (5, 0), textcoords="offset points", va="center", fontsize=9)
+        axis.set_yticks(places, [textwrap.shorten(text, 52, placeholder=" ...") for text in texts])
+        axis.tick_params(axis="y", length=0, labelcolor=INK)
+        axis.invert_yaxis()
+        axis.set_xlim(0, 1.12 * min(values))
+        axis.set_xlabel(xlabel)
+        axis.set_title(title)
+        plt.show()
+
+
+def _panels(count, cell, matrices):
+    """A figure with panels beside each other, as wide as their matrices where a cell has a fixed size."""
+    if cell is None:
+        return _as_row(*plt.subplots(1, count, figsize=(7.6, 3.0), sharey=True))
+    shapes = [matrix.shape for matrix in matrices]
+    width = sum(columns * cell + 0.45 for _, columns in shapes) + 0.9
+    height = max(rows for rows, _ in shapes) * cell + 1.1
+    ratios = [columns for _, columns in shapes]
+    return _as_row(*plt.subplots(1, count, figsize=(width, height), width_ratios=ratios))
+
+
+def _as_row(figure, axes):
+    return figure, list(np.atleast_1d(axes))
+
+
+def _grid(axis, shape):
+    """White lines between cells."""
+    axis.set_xticks(np.arange(shape[1] + 1) - 0.5, minor=True)
+    axis.set_yticks(np.arange(shape[0] + 1) - 0.5, minor=True)
+    axis.grid(which="minor", color="white", linewidth=2)
+    axis.tick_params(which="minor", length=0)
+    for spine in axis.spines.values():
+        spine.set_visible(False)
+
+
+def _ticks(axis, rows, columns, shape):
+    """Labels of cells; long ones are turned."""
+    axis.tick_params(length=0)
+    if columns is not None:
+        turned = max(map(len, columns)) > 2
+        axis.set_xticks(range(shape[1]), columns[: shape[1]], rotation=60 if turned else 0,
+                        ha="right" if turned else "center", rotation_mode="anchor" if turned else None)  # fmt: skip
+    elif shape[1] <= 24:
+        axis.set_xticks(range(shape[1]))
+    if rows is not None:
+        axis.set_yticks(range(shape[0]), rows[: shape[0]])
+    elif shape[0] <= 24:
+        axis.set_yticks(range(shape[0]))
