@@ -637,7 +637,9 @@ figures.bars(chances, labels, "probability", title, form="")
 # side by side, so that a good sentence may begin with a piece that was only second. `sample` draws at random. All
 # three know nothing of the model but a function from the last token and a state to logits and a state.
 #
-# A translation's score is the logarithm of its probability: closer to zero is likelier.
+# A translation's score is the logarithm of its probability: closer to zero is likelier. But likelier is not better yet:
+# each further piece makes a translation less likely, so fragments come out well. That is why the presets divide the
+# score by a power of the length (`length_penalty`).
 
 # %%
 longer = "Where is the radio in the cellar?" if QUICK else "The selected device could not be found"
@@ -645,15 +647,17 @@ source = np.array([[*tokenizer.encode([longer])[0], EOS]], "int32")
 common = {"max_length": 30, "bos": BOS, "eos": EOS, "forbidden": (UNK,)}
 first = greedy(model.step, model.initial_state(source, 30), 1, **common)
 beam = beam_search(model.step, model.initial_state(source, 30), 1, beam=5, length_penalty=0.0, nbest=5, **common)
+fair = beam_search(model.step, model.initial_state(source, 30), 1, beam=5, length_penalty=1.0, **common)
 drawn = sample(model.step, model.initial_state(source, 30), 1, seed=1, top_p=0.8, samples=3, **common)
 print("source            ", longer)
 for name, tokens, scores in [("greedy", first.tokens, first.scores), ("sampled", drawn.tokens[0], drawn.scores[0])]:
     for text, value in zip(tokenizer.decode(np.asarray(tokens).tolist()), np.asarray(scores), strict=True):
         print(f"{name:10} {value:6.2f}  {text}")
+print(f"beam, with length penalty: {tokenizer.decode(np.asarray(fair.tokens)[0].tolist())[0]}")
 ranked = np.asarray(beam.scores)[0]
 assert (np.diff(ranked) <= 0).all()
 texts = tokenizer.decode(np.asarray(beam.tokens)[0].tolist())
-figures.ranking(texts, ranked, "log-probability", "The five best of a beam of five")
+figures.ranking(texts, ranked, "log-probability", "The five best of a beam of five, without length penalty")
 
 # %% [markdown]
 # ## The beam finds likelier translations, if not always
