@@ -141,6 +141,15 @@ def test_each_log_entry_is_the_mean_of_ten_updates(tmp_path):
     assert [(entry["update"], entry["loss"]) for entry in read_log(run.path)] == [(10, 9.5), (20, 29.5), (25, 44.5)]
 
 
+def test_a_training_that_goes_on_after_its_end_logs_as_if_it_had_had_none(tmp_path):
+    run = make_run(tmp_path, "updates=25", "validation=[]")
+    train(run)
+    run.preset = run.preset.with_overrides(["updates=30"])
+    train(run)
+    found = [(entry["update"], entry["loss"]) for entry in read_log(run.path)]
+    assert found == [(10, 4.5), (20, 14.5), (25, 22.0), (30, 24.5)]
+
+
 def test_each_log_entry_has_the_rate_of_its_update(tmp_path):
     run = make_run(tmp_path, "updates=40", "learning_rate=0.1", "warmup=20", "accumulate=2", "validation=[]")
     train(run)
@@ -224,10 +233,12 @@ def test_no_validation_without_validation_text(tmp_path):
 
 
 def test_an_interruption_does_not_wait_for_a_validation_but_the_next_session_makes_up_for_it(tmp_path):
-    run = make_run(tmp_path, "updates=40", "validate_every=20")
-    assert train(run, scores=[1], stop=20).journal.validated == 0
+    run = make_run(tmp_path, "updates=40", "validate_every=10")
+    assert train(run, scores=[1], stop=20).journal.validated == 10
     assert updates(run) == [10, 20]
-    assert train(run, scores=[1], stop=21).journal.best == {"update": 20, "score": 1}
+    assert train(run, scores=[1], stop=21).journal.validated == 20
+    # Though no better, it counts, and the checkpoint of its update knows of it.
+    assert run.checkpoints.at(20).summary()["worse"] == 1
 
 
 def test_a_loss_that_is_no_number_stops_at_once(tmp_path):
