@@ -203,6 +203,11 @@ def test_text_is_not_drawn_far_ahead_of_the_encoding(tmp_path, monkeypatch):
     assert max(ahead) <= 50
 
 
+def heed_ctrl_c():
+    """A test run in the background ignores SIGINT, and its child processes would too."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def encode_slowly(tmp_path):
     """A process that encodes 10,000 pairs into `cache` in about ten seconds; it prints its progress."""
     script = textwrap.dedent("""
@@ -223,7 +228,7 @@ def encode_slowly(tmp_path):
     command = [sys.executable, str(tmp_path / "script.py"), str(tmp_path / "cache")]
     environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    process = subprocess.Popen(command, env=environment, start_new_session=True, **pipes)
+    process = subprocess.Popen(command, env=environment, start_new_session=True, preexec_fn=heed_ctrl_c, **pipes)
     assert int(process.stdout.readline()) == 10
     return process
 
