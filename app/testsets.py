@@ -179,7 +179,7 @@ def _unreachable(url: str) -> str:
 
     def ask():
         try:
-            with contextlib.closing(urllib.request.urlopen(url, timeout=CONNECT_SECONDS)):
+            with contextlib.closing(urllib.request.build_opener().open(url, timeout=CONNECT_SECONDS)):
                 answers.append("")
         except Exception as error:  # whatever it is, it is an answer
             answers.append(str(getattr(error, "reason", error)))

@@ -186,7 +186,8 @@ class _Unreachable(Exception):
 
 def _download(url: str) -> Iterator[bytes]:
     try:
-        with urllib.request.urlopen(url, timeout=30) as response:
+        # A new opener, since the common one keeps the proxy settings of its first use.
+        with urllib.request.build_opener().open(url, timeout=30) as response:
             while chunk := response.read(_CHUNK):
                 yield chunk
     except (OSError, http.client.HTTPException) as error:
