@@ -1,4 +1,4 @@
-"""Multi-head attention with a cache and with weights that can be looked at."""
+"""Multi-head attention of a sequence on itself and on another one, with weights that can be looked at."""
 
 import keras
 from keras import ops
@@ -7,88 +7,145 @@ from models.dropout import ByteDropout
 from models.positions import rotate
 
 
-@keras.saving.register_keras_serializable(package="weitblick")
-class MultiHeadAttention(keras.layers.Layer):
-    """Scaled dot-product attention over H heads, for a sequence on itself or on another one.
-
-    A layer is used in one of two ways. On itself, `attention(x, attention_mask=mask)`; on another sequence,
-    `attention(x, attention.keys_values(encodings), attention_mask=mask)`. Keys and values are an explicit value, so
-    that a decoder can compute those of the source once, and keep those of its past in a cache.
+class Attention(keras.layers.Layer):
+    """Scaled dot-product attention over H heads; subclasses say where queries, keys and values come from.
 
     Args:
         width: model width D.
         heads: number of heads H; divides D.
         dropout: dropout rate on the attention weights.
-        rotary: turn queries and keys by their positions (self-attention only).
+
+    References:
+        Vaswani et al. 2017, section 3.2.
+    """
+
+    def __init__(self, width: int, heads: int, dropout: float = 0.0, **kwargs):
+        super().__init__(**kwargs)
+        if width % heads:
+            raise ValueError(f"width ({width}) must be a multiple of heads ({heads})")
+        self.width, self.heads, self.rate = width, heads, dropout
+        self.size = width // heads
+        self.output_dense = self._dense(1, "output")
+        self.dropout = ByteDropout(dropout, dtype=self.dtype_policy, name="dropout")
+
+    def _dense(self, parts, name):
+        """Several projections side by side, each as spread at the start as if it were alone."""
+        spread = keras.initializers.VarianceScaling(1.0, "fan_in", "uniform")
+        return keras.layers.Dense(parts * self.width, kernel_initializer=spread, dtype=self.dtype_policy, name=name)
+
+    def attend(self, queries, keys, values, attention_mask=None, training=None):
+        """What the queries gather from the values.
+
+        Args:
+            queries: (B, H, T, D/H).
+            keys, values: (B, H, S, D/H).
+            attention_mask: boolean, broadcastable to (B, T, S); True means "may attend". None lets everything attend.
+            training: whether dropout is on.
+
+        Returns:
+            Output (B, T, D) and the attention weights (B, H, T, S), those before dropout. A row that may attend to
+            nothing gets the plain mean of the values.
+        """
+        scores = ops.matmul(queries * self.size**-0.5, ops.transpose(keys, (0, 1, 3, 2)))
+        weights = _masked_softmax(scores, attention_mask)
+        mixed = ops.matmul(self.dropout(weights, training=training), values)
+        batch, _, length, _ = ops.shape(mixed)
+        mixed = ops.reshape(ops.transpose(mixed, (0, 2, 1, 3)), (batch, length, self.width))
+        return self.output_dense(mixed), weights
+
+    def _split(self, x, parts):
+        """(B, T, parts * D) -> as many tensors (B, H, T, D/H)."""
+        batch, length = ops.shape(x)[:2]
+        x = ops.reshape(x, (batch, length, parts, self.heads, self.size))
+        return ops.unstack(ops.transpose(x, (2, 0, 3, 1, 4)), parts)
+
+    def get_config(self):
+        return {**super().get_config(), "width": self.width, "heads": self.heads, "dropout": self.rate}
+
+
+@keras.saving.register_keras_serializable(package="weitblick")
+class SelfAttention(Attention):
+    """Attention of a sequence on itself. Queries, keys and values come from one matrix product.
+
+    Args:
+        width, heads, dropout: see `Attention`.
+        rotary: turn queries and keys by their positions.
 
     Call arguments:
-        x: queries' input (B, T, D).
-        keys_values: pair of (B, H, S, D/H) tensors, by default those of `x` itself.
-        attention_mask: boolean, broadcastable to (B, T, S); True means "may attend". None lets everything attend.
+        x: tensor (B, T, D).
+        attention_mask: boolean, broadcastable to (B, T, T); True means "may attend". None lets everything attend.
         positions: integer tensor (B, T) or (1, T), needed for rotary.
-        return_weights: also return the attention weights (B, H, T, S).
+        return_weights: also return the attention weights (B, H, T, T).
         training: whether dropout is on.
 
     Returns:
-        Tensor (B, T, D), or that and the weights. A row that may attend to nothing gets the plain mean of the values.
+        Tensor (B, T, D), or that and the weights.
 
     References:
         Vaswani et al. 2017, section 3.2.
     """
 
     def __init__(self, width: int, heads: int, dropout: float = 0.0, rotary: bool = False, **kwargs):
-        super().__init__(**kwargs)
-        if width % heads:
-            raise ValueError(f"width ({width}) must be a multiple of heads ({heads})")
-        self.width, self.heads, self.rate, self.rotary = width, heads, dropout, rotary
-        self.size = width // heads
-
-        def dense(name):
-            return keras.layers.Dense(width, dtype=self.dtype_policy, name=name)
-
-        self.query, self.key, self.value, self.output_dense = map(dense, ("query", "key", "value", "output"))
-        self.dropout = ByteDropout(dropout, dtype=self.dtype_policy, name="dropout")
+        super().__init__(width, heads, dropout, **kwargs)
+        self.rotary = rotary
+        self.query_key_value = self._dense(3, "query_key_value")
 
     def build(self, input_shape, *_):
-        for layer in (self.query, self.key, self.value, self.output_dense):
+        for layer in (self.query_key_value, self.output_dense):
             layer.build((None, None, self.width))
 
-    def keys_values(self, x, positions=None):
-        """The keys and values of a sequence (B, S, D), each as (B, H, S, D/H)."""
-        keys = self._split(self.key(x))
+    def queries_keys_values(self, x, positions=None):
+        """The three projections of a sequence (B, T, D), each (B, H, T, D/H)."""
+        queries, keys, values = self._split(self.query_key_value(x), 3)
         if self.rotary:
-            keys = rotate(keys, positions)
-        return keys, self._split(self.value(x))
+            queries, keys = rotate(queries, positions), rotate(keys, positions)
+        return queries, keys, values
 
-    def call(self, x, keys_values=None, attention_mask=None, positions=None, return_weights=False, training=None):
-        queries = self._split(self.query(x))
-        if self.rotary:
-            queries = rotate(queries, positions)
-        keys, values = self.keys_values(x, positions) if keys_values is None else keys_values
-        scores = ops.matmul(queries * self.size**-0.5, ops.transpose(keys, (0, 1, 3, 2)))
-        weights = _masked_softmax(scores, attention_mask)
-        mixed = ops.matmul(self.dropout(weights, training=training), values)
-        output = self.output_dense(self._merge(mixed))
+    def call(self, x, attention_mask=None, positions=None, return_weights=False, training=None):
+        output, weights = self.attend(*self.queries_keys_values(x, positions), attention_mask, training)
         return (output, weights) if return_weights else output
 
-    def _split(self, x):
-        """(B, T, D) -> (B, H, T, D/H)."""
-        batch, length = ops.shape(x)[:2]
-        return ops.transpose(ops.reshape(x, (batch, length, self.heads, self.size)), (0, 2, 1, 3))
-
-    def _merge(self, x):
-        """(B, H, T, D/H) -> (B, T, D)."""
-        batch, _, length, _ = ops.shape(x)
-        return ops.reshape(ops.transpose(x, (0, 2, 1, 3)), (batch, length, self.width))
-
     def get_config(self):
-        return {
-            **super().get_config(),
-            "width": self.width,
-            "heads": self.heads,
-            "dropout": self.rate,
-            "rotary": self.rotary,
-        }
+        return {**super().get_config(), "rotary": self.rotary}
+
+
+@keras.saving.register_keras_serializable(package="weitblick")
+class CrossAttention(Attention):
+    """Attention of one sequence on another, whose keys and values are computed once and given to each call.
+
+    Args:
+        width, heads, dropout: see `Attention`.
+
+    Call arguments:
+        x: tensor (B, T, D).
+        keys_values: pair of tensors (B, H, S, D/H), from the method of that name.
+        attention_mask: boolean, broadcastable to (B, T, S); True means "may attend". None lets everything attend.
+        return_weights: also return the attention weights (B, H, T, S).
+        training: whether dropout is on.
+
+    Returns:
+        Tensor (B, T, D), or that and the weights.
+
+    References:
+        Vaswani et al. 2017, section 3.2.3.
+    """
+
+    def __init__(self, width: int, heads: int, dropout: float = 0.0, **kwargs):
+        super().__init__(width, heads, dropout, **kwargs)
+        self.query, self.key_value = self._dense(1, "query"), self._dense(2, "key_value")
+
+    def build(self, input_shape, *_):
+        for layer in (self.query, self.key_value, self.output_dense):
+            layer.build((None, None, self.width))
+
+    def keys_values(self, x):
+        """The keys and values of a sequence (B, S, D), each (B, H, S, D/H)."""
+        return tuple(self._split(self.key_value(x), 2))
+
+    def call(self, x, keys_values, attention_mask=None, return_weights=False, training=None):
+        (queries,) = self._split(self.query(x), 1)
+        output, weights = self.attend(queries, *keys_values, attention_mask, training)
+        return (output, weights) if return_weights else output
 
 
 def _masked_softmax(scores, mask):

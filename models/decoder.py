@@ -3,6 +3,7 @@
 import keras
 from keras import ops
 
+from models.attention import CrossAttention
 from models.stack import Stack, TransformerLayer
 
 
@@ -29,7 +30,8 @@ class DecoderLayer(TransformerLayer):
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
-        self.source_attention = self._new_attention("source_attention")
+        width, heads, rate = (self.settings[key] for key in ("width", "heads", "attention_dropout"))
+        self.source_attention = CrossAttention(width, heads, rate, dtype=self.dtype_policy, name="source_attention")
         self.source_attention_residual = self._new_residual("source_attention")
 
     def build(self, input_shape, *_):
@@ -45,17 +47,10 @@ class DecoderLayer(TransformerLayer):
         seen = {}
 
         def attend(x):
-            keys_values = self.attention.keys_values(x, positions)
+            queries, *keys_values = self.attention.queries_keys_values(x, positions)
             if cache is not None:
                 keys_values = seen["cache"] = _write(cache, keys_values, positions)
-            output, seen["target"] = self.attention(
-                x,
-                keys_values,
-                attention_mask=attention_mask,
-                positions=positions,
-                return_weights=True,
-                training=training,
-            )
+            output, seen["target"] = self.attention.attend(queries, *keys_values, attention_mask, training)
             return output
 
         def attend_source(x):

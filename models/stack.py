@@ -2,7 +2,7 @@
 
 import keras
 
-from models.attention import MultiHeadAttention
+from models.attention import SelfAttention
 from models.sublayers import FeedForward, Residual, layer_norm
 
 
@@ -45,16 +45,14 @@ class TransformerLayer(keras.layers.Layer):
             "norm": norm,
             "rotary": rotary,
         }
-        self.attention = self._new_attention("self_attention", rotary)
+        self.attention = SelfAttention(
+            width, heads, attention_dropout, rotary, dtype=self.dtype_policy, name="self_attention"
+        )
         self.attention_residual = self._new_residual("self_attention")
         self.feed_forward = FeedForward(
             width, hidden, activation, activation_dropout, dtype=self.dtype_policy, name="feed_forward"
         )
         self.feed_forward_residual = self._new_residual("feed_forward")
-
-    def _new_attention(self, name, rotary=False):
-        width, heads, rate = (self.settings[key] for key in ("width", "heads", "attention_dropout"))
-        return MultiHeadAttention(width, heads, rate, rotary, dtype=self.dtype_policy, name=name)
 
     def _new_residual(self, name):
         width, norm, rate = (self.settings[key] for key in ("width", "norm", "dropout"))

@@ -64,7 +64,7 @@ from data.corpora import open_corpus
 from data.feeding import dataset_of
 from data.shards import encode_pairs
 from data.tokenizer import BOS, EOS, PAD, UNK, Tokenizer
-from models.attention import MultiHeadAttention
+from models.attention import SelfAttention
 from models.embedding import TokenEmbedding
 from models.encoder import EncoderLayer
 from models.loss import smoothed_cross_entropy
@@ -134,7 +134,7 @@ figures.masks({"first sentence": both[0], "second sentence": both[1]})
 # the weights of the layer are random; even so they are a proper mean, and masked positions get nothing.
 
 # %%
-attention = MultiHeadAttention(width=32, heads=4)
+attention = SelfAttention(width=32, heads=4)
 x = random.normal(size=(1, 7, 32)).astype("float32")
 output, weights = attention(x, attention_mask=past, return_weights=True)
 print("x", x.shape, "-> output", tuple(output.shape), "and weights (B, H, T, S)", tuple(weights.shape))
@@ -241,7 +241,7 @@ figures.lines(scores, "distance of the key", "score", "One query and one key, tu
 vocabulary, width, heads = 100, 32, 4
 tokens = random.integers(4, vocabulary, (2, 9))
 embed, add_positions = TokenEmbedding(vocabulary, width), PositionEmbedding("sinusoidal")
-attend, around = MultiHeadAttention(width, heads), Residual(width, "pre")
+attend, around = SelfAttention(width, heads), Residual(width, "pre")
 feed, around_feed = FeedForward(width, hidden=128), Residual(width, "pre")
 grid = {"embedded": embed(tokens)}
 grid["plus positions"] = add_positions(grid["embedded"], np.arange(9)[None])

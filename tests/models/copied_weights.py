@@ -15,9 +15,17 @@ def randomise(layer, seed=0):
 
 
 def attention_weights(attention):
-    """Kernels (D, D), that multiply from the right, and biases (D,) of a `MultiHeadAttention`, by use."""
-    parts = {"query": attention.query, "key": attention.key, "value": attention.value, "output": attention.output_dense}
-    return {use: dense_weights(part) for use, part in parts.items()}
+    """Kernels (D, D), that multiply from the right, and biases (D,) of an attention layer, by use."""
+    if hasattr(attention, "query"):
+        parts = [dense_weights(attention.query), *_parts(attention.key_value, 2)]
+    else:
+        parts = _parts(attention.query_key_value, 3)
+    return dict(zip(("query", "key", "value", "output"), [*parts, dense_weights(attention.output_dense)], strict=True))
+
+
+def _parts(dense, count):
+    kernel, bias = dense_weights(dense)
+    return list(zip(np.split(kernel, count, axis=1), np.split(bias, count), strict=True))
 
 
 def dense_weights(dense):

@@ -7,15 +7,15 @@ import numpy as np
 import pytest
 from keras import ops
 
-from models.attention import MultiHeadAttention
+from models.attention import CrossAttention, SelfAttention
 from models.masks import look_ahead_mask
 from tests.models.copied_weights import attention_weights, copy_to_keras_attention, randomise
 
 WIDTH, HEADS = 12, 3
 
 
-def make(**settings):
-    attention = MultiHeadAttention(WIDTH, HEADS, **settings)
+def make(kind=SelfAttention, **settings):
+    attention = kind(WIDTH, HEADS, **settings)
     attention.build((None, None, WIDTH))
     return randomise(attention)
 
@@ -47,13 +47,13 @@ def by_loops(attention, x, other, mask):
 
 @pytest.mark.parametrize("on_itself", [True, False])
 def test_equals_the_paper_written_with_loops(on_itself):
-    attention = make()
+    attention = make(SelfAttention if on_itself else CrossAttention)
     x = draw(1, 4, WIDTH)
     other = x if on_itself else draw(1, 6, WIDTH, seed=2)
     mask = np.random.default_rng(3).random((4, other.shape[1])) < 0.6
     mask[:, 0] = True
-    keys_values = None if on_itself else attention.keys_values(other)
-    output, weights = attention(x, keys_values, attention_mask=mask[None], return_weights=True)
+    given = () if on_itself else (attention.keys_values(other),)
+    output, weights = attention(x, *given, attention_mask=mask[None], return_weights=True)
     expected, expected_weights = by_loops(attention, x[0], other[0], mask)
     np.testing.assert_allclose(ops.convert_to_numpy(output)[0], expected, rtol=1e-5, atol=1e-5)
     np.testing.assert_allclose(ops.convert_to_numpy(weights)[0], expected_weights, rtol=1e-5, atol=1e-6)
@@ -62,7 +62,7 @@ def test_equals_the_paper_written_with_loops(on_itself):
 @pytest.mark.parametrize("masked", [False, True])
 @pytest.mark.parametrize("on_itself", [True, False])
 def test_equals_keras_attention_with_copied_weights(on_itself, masked):
-    attention = make()
+    attention = make(SelfAttention if on_itself else CrossAttention)
     theirs = keras.layers.MultiHeadAttention(HEADS, WIDTH // HEADS)
     x, other = draw(2, 5, WIDTH), draw(2, 5 if on_itself else 7, WIDTH, seed=2)
     other = x if on_itself else other
@@ -72,7 +72,8 @@ def test_equals_keras_attention_with_copied_weights(on_itself, masked):
     if masked:
         mask[:, :, 0] = True
     expected, expected_weights = theirs(x, other, attention_mask=mask, return_attention_scores=True)
-    output, weights = attention(x, attention.keys_values(other), attention_mask=mask, return_weights=True)
+    given = () if on_itself else (attention.keys_values(other),)
+    output, weights = attention(x, *given, attention_mask=mask, return_weights=True)
     for ours, reference in ((output, expected), (weights, expected_weights)):
         np.testing.assert_allclose(ops.convert_to_numpy(ours), ops.convert_to_numpy(reference), rtol=1e-5, atol=1e-5)
 
@@ -129,4 +130,4 @@ def test_rotary_attention_does_not_see_where_a_sequence_begins():
 
 def test_heads_must_divide_the_width():
     with pytest.raises(ValueError, match=r"width \(10\) must be a multiple of heads \(4\)"):
-        MultiHeadAttention(10, 4)
+        SelfAttention(10, 4)

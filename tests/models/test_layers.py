@@ -3,7 +3,7 @@
 import pytest
 from keras import ops
 
-from models.attention import MultiHeadAttention
+from models.attention import CrossAttention, SelfAttention
 from models.decoder import Decoder, DecoderLayer
 from models.dropout import ByteDropout
 from models.embedding import TokenEmbedding
@@ -74,13 +74,13 @@ def attention_subjects():
         queries, _ = states_of(TARGET, x)
         return layer(queries, layer.keys_values(x), attention_mask=real[:, None, :], training=training)
 
-    plain = made(MultiHeadAttention, WIDTH, HEADS)
-    rotary = made(MultiHeadAttention, WIDTH, HEADS, rotary=True)
+    plain = made(SelfAttention, WIDTH, HEADS)
+    rotary = made(SelfAttention, WIDTH, HEADS, rotary=True)
     return [
         Subject("attention", plain, full),
         Subject("attention-look-ahead", plain, no_future, causal=True),
         Subject("attention-rotary", rotary, no_future, causal=True),
-        Subject("attention-source", plain, on_source, aligned=False),
+        Subject("attention-source", made(CrossAttention, WIDTH, HEADS), on_source, aligned=False),
     ]
 
 
