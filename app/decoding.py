@@ -148,19 +148,7 @@ class Decoding:
         return min(limit, self.max_positions) if self.max_positions else limit
 
     def _compile_search(self, count: int) -> Callable:
-        def run(source, limits, max_length, seed):
-            state = self.model.initial_state(source, max_length)
-            common = {"bos": BOS, "eos": EOS, "pad": PAD, "max_lengths": limits, "min_length": 2, "forbidden": (UNK,)}
-            arguments = (self.model.step, state, ops.shape(source)[0])
-            if self.sampling:
-                draw = {"temperature": self.sampling.temperature, "samples": count}
-                draw |= {"top_k": self.sampling.top_k or None, "top_p": self.sampling.top_p}
-                return tuple(sample(*arguments, max_length, _GivenSeed(seed), **draw, **common))
-            if self.search.beam == 1:
-                return tuple(greedy(*arguments, max_length, **common))
-            penalty = self.search.length_penalty
-            return tuple(beam_search(*arguments, self.search.beam, max_length, penalty, count, **common))
-
+        run = search_function(self.model, self.search, count, self.sampling)
         run = compiled(run, self.model, ("int32", 2), ("int32", 1), ("int32", 0), ("uint32", 1))
         return lambda *arguments: Hypotheses(*run(*arguments))
 
@@ -172,6 +160,37 @@ class Decoding:
 
         run = compiled(run, self.model, ("int32", 2), ("int32", 2), ("int32", 2))
         return lambda *arguments: Scores(*run(*arguments))
+
+
+def search_function(model, search: SearchPreset, count: int = 1, sampling: Sampling | None = None) -> Callable:
+    """The whole search over one batch, from token ids to token ids, in operations of Keras alone.
+
+    Args:
+        model: see `Decoding`.
+        search: beam and length penalty; its limits and its tokens in a batch are the caller's matter.
+        count: outputs wanted of each source; with a beam at most as many as it is wide.
+        sampling: draws at random instead, where given.
+
+    Returns:
+        A function that can be compiled, of: source (B, S) int32, where each row ends with `EOS` and then has padding;
+        limits (B,) int32 of the outputs' tokens, end token included; max_length, an int32 scalar at least as large as
+        they are; and seed (2,) uint32, for drawing. It returns what `models.search.Hypotheses` holds, as a tuple:
+        tokens (B, n, T), scores (B, n) and lengths (B, n), or without the n where the beam is 1.
+    """
+
+    def run(source, limits, max_length, seed):
+        state = model.initial_state(source, max_length)
+        common = {"bos": BOS, "eos": EOS, "pad": PAD, "max_lengths": limits, "min_length": 2, "forbidden": (UNK,)}
+        arguments = (model.step, state, ops.shape(source)[0])
+        if sampling:
+            draw = {"temperature": sampling.temperature, "samples": count}
+            draw |= {"top_k": sampling.top_k or None, "top_p": sampling.top_p}
+            return tuple(sample(*arguments, max_length, _GivenSeed(seed), **draw, **common))
+        if search.beam == 1:
+            return tuple(greedy(*arguments, max_length, **common))
+        return tuple(beam_search(*arguments, search.beam, max_length, search.length_penalty, count, **common))
+
+    return run
 
 
 class _GivenSeed(keras.random.SeedGenerator):
