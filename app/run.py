@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from app.checkpoints import Checkpoints
+from app.checkpoints import WEIGHTS, Checkpoints
 from app.preset import Preset, load_preset
 from app.weights import assign_variables, checksum, load_arrays, split_variables
 from data.errors import UserError
@@ -130,17 +130,22 @@ class Run:
         return model
 
     def weights(self, which: str = "auto") -> tuple[str, dict]:
-        """The weights of one checkpoint.
+        """The weights of one checkpoint: a name for reports, and name to array; see `weights_file`."""
+        name, path, _ = self.weights_file(which)
+        return name, load_arrays(path)
+
+    def weights_file(self, which: str = "auto") -> tuple[str, Path, str]:
+        """Where the weights of one checkpoint are.
 
         Args:
             which: "averaged", "best" (by validation), "last", or "auto": averaged if there is an average, else the
                 last.
 
         Returns:
-            A name for reports, and name to array.
+            A name for reports, the file, and its checksum.
 
         Raises:
-            UserError: the run has no such weights.
+            UserError: the run has no such weights, or they are damaged.
         """
         if which not in WHICH:
             raise UserError(f"no weights are called {which!r}; choose {', '.join(WHICH)}")
@@ -148,10 +153,10 @@ class Run:
         if which == "averaged" or (which == "auto" and averaged.exists()):
             if not averaged.exists():
                 raise UserError(f"{averaged}: there is no average yet; `weitblick average {self.path}` makes it")
-            noted = self.summary().get("averaged", {}).get("checksum")
-            if noted and noted != checksum(averaged):
+            found, noted = checksum(averaged), self.summary().get("averaged", {}).get("checksum")
+            if noted and noted != found:
                 raise UserError(f"{averaged}: the file is damaged; `weitblick average {self.path}` makes it anew")
-            return "averaged", load_arrays(averaged)
+            return "averaged", averaged, found
         found = self.checkpoints.latest()
         if found is None:
             raise UserError(f"{self.path}: the run has no checkpoint yet: start the same training again")
@@ -161,8 +166,8 @@ class Run:
             if best is None:
                 raise UserError(f"{self.path}: no validation has been done yet, so there is no best checkpoint")
             checkpoint = self.checkpoints.at(best["update"])
-            checkpoint.summary()
-        return f"update {checkpoint.update}", checkpoint.weights()
+            summary = checkpoint.summary()
+        return f"update {checkpoint.update}", checkpoint.folder / WEIGHTS, summary["checksums"][WEIGHTS]
 
     def load_model(self, which: str = "auto"):
         """The trained Transformer; see `weights` for `which`."""

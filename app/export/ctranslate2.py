@@ -1,0 +1,228 @@
+"""Export to CTranslate2: a folder that `ctranslate2.Translator` loads, with all that is needed to translate alike.
+
+References:
+    https://opennmt.net/CTranslate2/
+"""
+
+import json
+import shutil
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+
+from app.export.folder import new_folder
+from data.errors import UserError
+from data.files import atomic_write
+from data.tokenizer import BOS, EOS, UNK
+
+FORMAT = 1
+SETTINGS, TOKENIZER, README, EXAMPLE = "weitblick.json", "tokenizer.model", "README.txt", "translate.py"
+QUANTIZATIONS = ("float32", "bfloat16", "float16", "int16", "int8", "int8_float32", "int8_bfloat16")
+# Sinusoidal and rotary positions have no end; the folder holds at least so many.
+LEAST_POSITIONS = 1024
+_README = """\
+A translation model from {source} to {target}, made by Weitblick for CTranslate2 (https://opennmt.net/CTranslate2/).
+
+    pip install ctranslate2 sentencepiece
+    python translate.py < text.{source} > text.{target}
+
+translate.py is all that a program of your own has to do, in 60 lines. The files:
+
+  model.bin, config.json, shared_vocabulary.json   for ctranslate2.Translator; weights: {weights}, {quantization}
+  tokenizer.model                                  for sentencepiece.SentencePieceProcessor
+  weitblick.json                                   what else makes the translations what they are:
+    source, target       the languages
+    lowercase            {lowercase}: whether text must be lower-cased first
+    max_length           tokens of the longest segment that the model has seen; split longer ones at sentence marks
+    max_positions        tokens at which CTranslate2 stops with an error, on either side
+    search.beam          beam_size
+    search.length_penalty, search.max_ratio, search.max_extra   see translate.py
+"""
+
+
+def export(run, directory, checkpoint: str = "auto", quantization: str = "float32") -> None:
+    """Writes a run's model as a folder for CTranslate2.
+
+    Args:
+        run: an `app.run.Run`.
+        directory: the folder to make; missing or empty.
+        checkpoint: which weights, see `Run.weights`.
+        quantization: how weights are stored, one of `QUANTIZATIONS`.
+
+    Raises:
+        UserError: CTranslate2 is not installed, the model is of a kind that it cannot compute, its weights are
+            damaged, or something is in the folder's place.
+    """
+    if quantization not in QUANTIZATIONS:
+        raise UserError(f"no quantization is called {quantization!r}; choose {', '.join(QUANTIZATIONS)}")
+    import_ctranslate2()
+    with new_folder(directory) as folder:
+        name, _, checksum = run.weights_file(checkpoint)
+        model = run.load_model(checkpoint)
+        settings = _settings(run, model) | {"weights": name, "checksum": checksum, "quantization": quantization}
+        save(model, run.tokenizer(), folder, settings["max_positions"], quantization)
+        shutil.copyfile(run.path / TOKENIZER, folder / TOKENIZER)
+        shutil.copyfile(Path(__file__).with_name("ctranslate2_example.py"), folder / EXAMPLE)
+        with atomic_write(folder / SETTINGS, "w") as file:
+            json.dump(settings, file, indent=1, ensure_ascii=False)
+            file.write("\n")
+        with atomic_write(folder / README, "w") as file:
+            file.write(_README.format(**settings))
+
+
+def import_ctranslate2():
+    """The package `ctranslate2`.
+
+    Raises:
+        UserError: it is not installed.
+    """
+    try:
+        import ctranslate2
+    except ImportError as error:
+        raise UserError(
+            'CTranslate2 is not installed: pip install "weitblick[ctranslate2]", or in a copy of the repository '
+            "make export, which installs it"
+        ) from error
+    return ctranslate2
+
+
+def save(model, tokenizer, folder, max_positions: int = LEAST_POSITIONS, quantization: str = "float32") -> None:
+    """Writes what CTranslate2 itself reads: `model.bin`, `config.json` and `shared_vocabulary.json`.
+
+    Args:
+        model: a `models.transformer.Transformer`.
+        tokenizer: its `data.tokenizer.Tokenizer`.
+        folder: where to write; exists.
+        max_positions: how many positions of those that have no end are written.
+        quantization: one of `QUANTIZATIONS`.
+
+    Raises:
+        UserError: for a model of another kind, or weights that are not finite.
+    """
+    spec = specification(model, max_positions)
+    pieces = tokenizer.pieces()
+    spec.register_source_vocabulary(pieces)
+    spec.register_target_vocabulary(pieces)
+    spec.config.unk_token, spec.config.bos_token, spec.config.eos_token = (pieces[i] for i in (UNK, BOS, EOS))
+    spec.config.decoder_start_token = pieces[BOS]
+    spec.config.add_source_eos = True
+    spec.validate()
+    spec.optimize(quantization=quantization)
+    spec.save(str(folder))
+
+
+def specification(model, max_positions: int = LEAST_POSITIONS):
+    """A model's weights, as CTranslate2 wants them.
+
+    Args:
+        model: a `models.transformer.Transformer`.
+        max_positions: rows of the table of sinusoidal positions.
+
+    Returns:
+        A `ctranslate2.specs.TransformerSpec` without vocabularies.
+
+    Raises:
+        UserError: for a model of another kind, or weights that are not finite.
+    """
+    from models.transformer import Transformer
+
+    if type(model) is not Transformer:
+        raise UserError(
+            f"a model of the kind {type(model).__name__} cannot be exported to CTranslate2: that computes plain "
+            "Transformers, and has no place for a memory or other parts of a model's own"
+        )
+    specs = import_ctranslate2().specs
+    settings = model.settings
+    common = {
+        "pre_norm": settings["norm"] == "pre",
+        "activation": {"relu": specs.Activation.RELU, "gelu": specs.Activation.GELU}[settings["activation"]],
+    }
+    if settings["positions"] == "rotary":
+        common |= {"rotary_dim": 0, "rotary_interleave": True}
+    layers, heads = (settings["encoder_layers"], settings["decoder_layers"]), settings["heads"]
+    encoder = specs.transformer_spec.TransformerEncoderSpec(layers[0], heads, **common)
+    decoder = specs.transformer_spec.TransformerDecoderSpec(layers[1], heads, **common)
+    encoder.embeddings[0].weight = _table(model.source_embedding)
+    decoder.embeddings.weight = _table(model.target_embedding)
+    decoder.projection.weight = _table(model.output_embedding)
+    if settings["positions"] != "rotary":
+        encoder.position_encodings.encodings = _positions(model.source_positions, settings, max_positions)
+        decoder.position_encodings.encodings = _positions(model.target_positions, settings, max_positions)
+    _fill_stack(encoder, model.encoder)
+    _fill_stack(decoder, model.decoder)
+    return specs.TransformerSpec(encoder, decoder)
+
+
+def _fill_stack(spec, stack) -> None:
+    for part, layer in zip(spec.layer, stack.stack, strict=True):
+        _fill_dense(part.self_attention.linear[0], layer.attention.query_key_value)
+        _fill_dense(part.self_attention.linear[1], layer.attention.output_dense)
+        _fill_norm(part.self_attention.layer_norm, layer.attention_residual.norm)
+        if hasattr(layer, "source_attention"):
+            _fill_dense(part.attention.linear[0], layer.source_attention.query)
+            _fill_dense(part.attention.linear[1], layer.source_attention.key_value)
+            _fill_dense(part.attention.linear[2], layer.source_attention.output_dense)
+            _fill_norm(part.attention.layer_norm, layer.source_attention_residual.norm)
+        _fill_dense(part.ffn.linear_0, layer.feed_forward.inner)
+        _fill_dense(part.ffn.linear_1, layer.feed_forward.outer)
+        _fill_norm(part.ffn.layer_norm, layer.feed_forward_residual.norm)
+    if stack.norm is not None:
+        _fill_norm(spec.layer_norm, stack.norm)
+
+
+def _fill_dense(spec, dense) -> None:
+    spec.weight, spec.bias = np.ascontiguousarray(_array(dense.kernel).T), _array(dense.bias)
+
+
+def _fill_norm(spec, norm) -> None:
+    spec.gamma, spec.beta = _array(norm.gamma), _array(norm.beta)
+
+
+def _table(embedding) -> np.ndarray:
+    """(V, D): the vectors, after their projection where they have one; CTranslate2 multiplies them by D^0.5 itself."""
+    table = _array(embedding.table)
+    return table if embedding.projection is None else table @ _array(embedding.projection)
+
+
+def _positions(layer, settings, rows: int) -> np.ndarray:
+    """(rows, D); CTranslate2's own sinusoids have other frequencies and another order of columns."""
+    from keras import ops
+
+    from models.positions import sinusoidal_positions
+
+    if settings["positions"] == "learned":
+        return _array(layer.table)
+    return _array(sinusoidal_positions(ops.arange(rows), settings["width"]))
+
+
+def _array(variable) -> np.ndarray:
+    from keras import ops
+
+    array = np.asarray(ops.convert_to_numpy(variable), "float32")
+    if not np.isfinite(array).all():
+        name = getattr(variable, "path", "a weight")
+        raise UserError(f"{name} has numbers that are not finite: the weights are damaged; take another checkpoint")
+    return array
+
+
+def _settings(run, model) -> dict:
+    """What `weitblick.json` says: all but the weights that makes the translations what they are."""
+    preset = run.preset
+    most = model.max_positions
+    if model.positions_kind != "learned":
+        longest = int(preset.search.max_ratio * preset.data.max_length) + preset.search.max_extra + 1
+        most = max(LEAST_POSITIONS, preset.data.max_length + 1, longest)
+    return {
+        "format": FORMAT,
+        "name": preset.name,
+        "source": preset.data.source,
+        "target": preset.data.target,
+        "lowercase": preset.data.lowercase,
+        "max_length": min(preset.data.max_length, most - 1),
+        "max_positions": most,
+        "model": asdict(preset.model),
+        "search": asdict(preset.search),
+        "versions": {name: version(name) for name in ("ctranslate2", "keras", "numpy", "sentencepiece")},
+    }
