@@ -1,6 +1,7 @@
 """A run folder: all of one training, enough to resume, evaluate and export it."""
 
 import contextlib
+import functools
 import json
 import platform
 from dataclasses import asdict
@@ -12,7 +13,7 @@ import numpy as np
 
 from app.checkpoints import WEIGHTS, Checkpoints
 from app.preset import Preset, load_preset
-from app.weights import assign_variables, checksum, load_arrays, split_variables
+from app.weights import build_with, checksum, load_arrays
 from data.errors import UserError
 from data.files import atomic_write
 from data.tokenizer import Tokenizer
@@ -174,9 +175,9 @@ class Run:
         name, weights = self.weights(which)
         widths = [weights.get(f"{side}_embedding/table", np.zeros((0, 0))).shape[1] for side in ("source", "target")]
         given = self.preset.embeddings.vectors
-        model = self.new_model(self.tokenizer().vocabulary_size, *(widths if given else ()))
-        assign_variables(split_variables(model)[0], weights, f"{self.path} ({name})")
-        return model
+        size = self.tokenizer().vocabulary_size
+        build = functools.partial(self.new_model, size, *(widths if given else ()))
+        return build_with(build, weights, f"{self.path} ({name})")
 
 
 def _versions() -> dict:

@@ -1,8 +1,10 @@
 """A model's variables as named arrays in a file, with a checksum."""
 
+import functools
 import hashlib
 import zipfile
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -38,13 +40,38 @@ def assign_variables(variables, values: dict, origin) -> None:
     Raises:
         UserError: a variable is missing or has another shape.
     """
-    for name, variable in _named(variables).items():
-        if name not in values:
-            raise UserError(f"{origin}: has no value for {name}: it was made by another version or another preset")
-        if tuple(values[name].shape) != tuple(variable.shape):
-            shapes = f"{tuple(values[name].shape)}, but {tuple(variable.shape)} is needed"
-            raise UserError(f"{origin}: {name} has shape {shapes}: it was made with another preset")
-        variable.assign(values[name])
+    for variable, value in _matched(variables, values, origin):
+        variable.assign(value)
+
+
+def build_with(build: Callable, values: dict, origin):
+    """Makes a model that has given weights from the start, so that no random ones are drawn to be overwritten.
+
+    Args:
+        build: makes the model with all its variables.
+        values: name to array.
+        origin: the file the values come from, for messages.
+
+    Returns:
+        The model.
+
+    Raises:
+        UserError: a variable is missing or has another shape.
+    """
+    import keras
+
+    # Variables made in such a scope wait for their values until it ends.
+    with keras.StatelessScope():
+        model = build()
+        for variable, value in _matched(split_variables(model)[0], values, origin):
+            variable._initializer = functools.partial(_given, value)
+    return model
+
+
+def _given(value, shape, dtype=None):
+    from keras import ops
+
+    return ops.convert_to_tensor(value, dtype)
 
 
 def save_arrays(path, arrays: dict) -> str:
@@ -73,6 +100,19 @@ def checksum(path) -> str:
     """The blake2b checksum of a file, in hexadecimal."""
     with Path(path).open("rb") as file:
         return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+
+
+def _matched(variables, values: dict, origin) -> list[tuple]:
+    """Each variable with its value."""
+    matched = []
+    for name, variable in _named(variables).items():
+        if name not in values:
+            raise UserError(f"{origin}: has no value for {name}: it was made by another version or another preset")
+        if tuple(values[name].shape) != tuple(variable.shape):
+            shapes = f"{tuple(values[name].shape)}, but {tuple(variable.shape)} is needed"
+            raise UserError(f"{origin}: {name} has shape {shapes}: it was made with another preset")
+        matched.append((variable, values[name]))
+    return matched
 
 
 def _named(variables) -> dict:

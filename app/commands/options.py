@@ -1,6 +1,7 @@
 """Options that several commands share."""
 
 import contextlib
+import gc
 import os
 import shutil
 import sys
@@ -67,14 +68,47 @@ def program(name: str) -> str:
 
 
 def load_keras() -> None:
-    """Imports Keras and its backend without the lines that TensorFlow's libraries print as they load.
+    """Imports Keras and its backend, without the lines that TensorFlow's libraries print as they load.
 
     They go around Python, straight to file descriptor 2, and heed no setting. An import that fails still raises its
     error; TF_CPP_MIN_LOG_LEVEL=0 shows the lines.
     """
-    with _silent(2) if os.environ.get("TF_CPP_MIN_LOG_LEVEL") == "3" else contextlib.nullcontext():
+    silence = _silent(2) if os.environ.get("TF_CPP_MIN_LOG_LEVEL") == "3" else contextlib.nullcontext()
+    with silence, _no_garbage(), _hidden("matplotlib"):
         import keras  # noqa: F401
         import tensorflow  # noqa: F401
+
+
+@contextlib.contextmanager
+def _no_garbage():
+    """Takes all objects that are made here for lasting ones.
+
+    An import of this size makes a million, and Python would look through all of them for garbage again and again,
+    then, when graphs are traced, and at its end: a third of a short command's time.
+    """
+    if "keras" in sys.modules or not gc.isenabled():
+        yield
+        return
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.set_threshold(50_000, 10, 10)
+        gc.enable()
+
+
+@contextlib.contextmanager
+def _hidden(package: str):
+    """Lets imports take a package for missing: Keras loads Matplotlib, if there is one, for plots of images."""
+    if package in sys.modules:
+        yield
+        return
+    sys.modules[package] = None
+    try:
+        yield
+    finally:
+        del sys.modules[package]
 
 
 @contextlib.contextmanager
