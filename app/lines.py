@@ -12,7 +12,7 @@ from data.errors import UserError
 from data.folder import read_lines
 
 _CHUNK = 1 << 16
-_BREAKS = re.compile("[\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029]+")
+BREAKS = "[\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029]+"
 
 
 class LineReader:
@@ -118,4 +118,4 @@ def _unreadable(path, error: OSError) -> UserError:
 
 def one_line(text: str) -> str:
     """The text with everything that some program may take for a line end turned into a space."""
-    return _BREAKS.sub(" ", text).strip()
+    return re.sub(BREAKS, " ", text).strip()

@@ -5,11 +5,12 @@ import unicodedata
 from collections.abc import Callable
 
 # A mark, what may close after it, then white space. Where the text has a place of a better kind, it is taken.
+# Written for the regular expressions of TensorFlow as well (RE2), which cannot look behind.
 _CLOSING = "[\"'\u2019\u201d\u201c\u00bb\u203a)\\]]*"
-_SENTENCES = re.compile(f"(?<=[.!?\u2026])({_CLOSING})\\s+|(?<=[\u3002\uff01\uff1f])({_CLOSING})\\s*")
-_CLAUSES = re.compile(f"(?<=[;:,\u2013\u2014\u3001\uff0c\uff1b\uff1a])({_CLOSING})\\s+")
-_SPACES = re.compile("()\\s+")
-_KINDS = (_SENTENCES, _CLAUSES, _SPACES)
+SENTENCES = f"[.!?\u2026]{_CLOSING}\\s+|[\u3002\uff01\uff1f]{_CLOSING}\\s*"
+CLAUSES = f"[;:,\u2013\u2014\u3001\uff0c\uff1b\uff1a]{_CLOSING}\\s+"
+SPACES = "\\s+"
+KINDS = (SENTENCES, CLAUSES, SPACES)
 
 
 def split_long(text: str, count: Callable[[list[str]], list[int]], limit: int) -> list[str]:
@@ -31,7 +32,7 @@ def split_long(text: str, count: Callable[[list[str]], list[int]], limit: int) -
         >>> split_long("One two. Three, four five.", lambda texts: [len(text.split()) for text in texts], 2)
         ['One two.', 'Three,', 'four five.']
     """
-    return _split(text, count, limit, _KINDS)
+    return _split(text, count, limit, KINDS)
 
 
 def _split(text: str, count, limit: int, kinds) -> list[str]:
@@ -48,16 +49,12 @@ def _split(text: str, count, limit: int, kinds) -> list[str]:
     return parts
 
 
-def _pieces(text: str, mark: re.Pattern) -> list[str]:
+def _pieces(text: str, mark: str) -> list[str]:
     """Cuts a text behind each mark; what closes after the mark stays with it."""
     text = text.strip()
-    pieces, start = [], 0
-    for match in mark.finditer(text):
-        end = match.start() + len(match[match.lastindex])
-        if start < end and match.end() < len(text):
-            pieces.append(text[start:end])
-            start = match.end()
-    return [*pieces, text[start:]]
+    cuts = [match.end() for match in re.finditer(mark, text)]
+    pieces = [text[start:end].strip() for start, end in zip([0, *cuts], [*cuts, None], strict=True)]
+    return [piece for piece in pieces if piece] or [text]
 
 
 def _pack(pieces: list[str], count, limit: int) -> list[str]:
@@ -81,8 +78,13 @@ def _fitting(pieces: list[str], count, limit: int) -> list[str]:
 def _halve(text: str, count, limit: int) -> list[str]:
     """Cuts a text that has no spaces in the middle until it fits, never between a letter and its accents."""
     middle = len(text) // 2
-    while middle < len(text) and (unicodedata.combining(text[middle]) or text[middle] in "\u200d\ufe0f"):
+    while middle < len(text) and clings(text[middle]):
         middle += 1
     if middle in (0, len(text)):
         return [text]
     return [part for half in (text[:middle], text[middle:]) for part in _split(half, count, limit, ())]
+
+
+def clings(character: str) -> bool:
+    """Whether a character belongs to the one before it: an accent, a joiner, a variation selector."""
+    return bool(unicodedata.combining(character)) or character in "\u200d\ufe0f"

@@ -33,8 +33,8 @@ def _junk_table() -> dict[int, str | None]:
     return table
 
 
-_TABLE = _junk_table()
-_JUNK = re.compile("[" + "".join(map(re.escape, map(chr, _TABLE))) + "]")
+JUNK = _junk_table()
+_ANY_JUNK = re.compile("[" + "".join(map(re.escape, map(chr, JUNK))) + "]")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 # Joiners hold emoji together and shape Arabic or Indic letters; beside a Latin letter, digit or space they are junk.
 _NO_JOINER = "[^\0-\u036f\u1e00-\u1eff\\s]"
@@ -70,8 +70,8 @@ def normalise(text: str, lowercase: bool = False) -> str:
 
 
 def _repaired(text: str) -> str:
-    if _JUNK.search(text):
-        text = text.translate(_TABLE)
+    if _ANY_JUNK.search(text):
+        text = text.translate(JUNK)
     text = unicodedata.normalize("NFC", _SURROGATE.sub("\ufffd", text))
     if "\u200c" in text or "\u200d" in text:
         text = unicodedata.normalize("NFC", _JOINERS.sub("", text))

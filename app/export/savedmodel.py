@@ -1,0 +1,228 @@
+"""A run as a TensorFlow SavedModel: text in, text out, without any of this code.
+
+Tokenizer, normalisation, splitting of long lines, batching by length and search are all in the graph. Whoever loads it
+needs TensorFlow and, for the tokenizer's operations, tensorflow-text:
+
+    import tensorflow as tf
+    import tensorflow_text
+
+    model = tf.saved_model.load("translator")
+    result = model.translate(tf.constant(["Save the file.", "", "Close the window."]))
+    for line in result["translation"].numpy():
+        print(line.decode())
+"""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from app.decoding import search_function
+from app.export import graph_text
+from app.export.folder import new_folder
+from app.preset_schema import SearchPreset
+from app.run import Run
+from app.translation import Translator
+from data.errors import UserError
+from data.tokenizer import EOS, PAD
+
+_MULTIPLE = 8
+ABOUT = "assets.extra/weitblick.json"
+
+
+def export(
+    run: Run, directory, checkpoint: str = "auto", search: SearchPreset | None = None, precision: str | None = None
+) -> None:
+    """Writes a SavedModel that translates as `Translator` does.
+
+    Its signature `serving_default`, also its method `translate`, takes `text` (N,), strings in UTF-8, N being any
+    number, and gives for each line
+
+    - `translation`: string (N,), one line of UTF-8; of an empty line the empty one.
+    - `score`: float32 (N,), the search's score, of a line in parts the sum of theirs.
+    - `parts`: int32 (N,), in how many parts it was translated: 0 for an empty line, 1 for most, more for those that
+      are too long for the model.
+
+    Args:
+        run: a trained run.
+        directory: a folder that is missing or empty. `assets.extra/weitblick.json` in it says what was exported.
+        checkpoint: which weights, see `Run.weights`.
+        search: instead of that of the run's preset. The beam and the tokens in a batch set speed and memory.
+        precision: "float32", "bfloat16" or "auto", instead of that of the run's preset. What the processor that serves
+            the model has no matrix units for is slow there.
+
+    Raises:
+        UserError: for weights that are missing or not finite, a folder that is not empty, or another backend.
+    """
+    if keras.backend.backend() != "tensorflow":
+        raise UserError("a SavedModel is made of TensorFlow operations: export it with KERAS_BACKEND=tensorflow")
+    run = run if precision is None else _with_precision(run, precision)
+    with new_folder(directory) as folder:
+        translator = Translator.of_run(run, checkpoint, search)
+        _refuse_damaged(translator.decoding.model, run.path)
+        module = TranslationModule(translator)
+        options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
+        tf.saved_model.save(module, folder, {"serving_default": module.translate}, options)
+        _describe(folder / ABOUT, run, checkpoint, translator)
+
+
+class TranslationModule(tf.Module):
+    """A translator in one TensorFlow function, `translate`; see `export` for what it takes and gives.
+
+    Args:
+        translator: an `app.translation.Translator` that does not draw at random.
+    """
+
+    def __init__(self, translator: Translator):
+        super().__init__(name="translation")
+        model, search = translator.decoding.model, translator.decoding.search
+        _store_in_compute_dtype(model)
+        self.tokenizer = translator.tokenizer.graph_tokenizer()
+        # Keras objects are kept out of the module's attributes: they would be saved, too, and could not be loaded.
+        graph = _Graph(self.tokenizer, search_function(model, search), search, translator)
+        self.translate = tf.function(graph.translate, [tf.TensorSpec([None], tf.string, "text")], autograph=False)
+        self.weights = self.translate.get_concrete_function().graph.variables
+
+
+class _Graph:
+    """The steps of `TranslationModule.translate`, from lines to parts, to batches, to tokens, and back."""
+
+    def __init__(self, tokenizer, run_search, search: SearchPreset, translator: Translator):
+        self.tokenizer, self.run_search, self.search = tokenizer, run_search, search
+        self.lowercase, self.max_length = translator.lowercase, translator.max_length
+        self.max_positions = translator.decoding.max_positions
+
+    def translate(self, text):
+        """Lines (N,) to a dictionary of tensors (N,)."""
+        ids, owners = self._parts(graph_text.normalise(text, self.lowercase))
+        texts, scores = self._search_all(ids)
+        number = tf.size(text)
+        filled = texts != ""
+        return {
+            "translation": tf.strings.unsorted_segment_join(texts[filled], owners[filled], number, separator=" "),
+            "score": tf.math.unsorted_segment_sum(scores, owners, number),
+            "parts": tf.math.unsorted_segment_sum(tf.ones_like(owners), owners, number),
+        }
+
+    def _parts(self, lines):
+        """Normalised lines (N,) to the tokens of their parts, ragged (P, S), and the line of each part (P,) int32."""
+        ids = self.tokenizer.tokenize(lines)
+        sizes = self._sizes(ids)
+        is_long = sizes > self.max_length
+
+        def split():
+            short, long = tf.where(~is_long)[:, 0], tf.where(is_long)[:, 0]
+            parts, owners = graph_text.split_long(
+                tf.gather(lines, long), lambda texts: self._sizes(self.tokenizer.tokenize(texts)), self.max_length
+            )
+            owners = tf.concat([short, tf.gather(long, owners)], axis=0)
+            order = tf.argsort(owners, stable=True)
+            texts = tf.gather(tf.concat([tf.gather(lines, short), parts], axis=0), order)
+            ids = self.tokenizer.tokenize(texts)
+            return ids.values, self._sizes(ids), tf.cast(tf.gather(owners, order), tf.int32)
+
+        def keep():
+            return ids.values, sizes, tf.range(tf.size(lines))
+
+        values, sizes, owners = tf.cond(tf.reduce_any(is_long), split, keep)
+        values = tf.ensure_shape(values, [None])
+        filled = sizes > 0
+        return tf.RaggedTensor.from_row_lengths(values, sizes[filled], validate=False), owners[filled]
+
+    @staticmethod
+    def _sizes(ids):
+        return tf.cast(ids.row_lengths(), tf.int32)
+
+    def _search_all(self, ids):
+        """Tokens, ragged (P, S), to the texts (P,) and scores (P,) of what the search finds.
+
+        Sequences of like length are searched together, longest first, in batches of as many as the budget of tokens
+        allows: what `app.decoding.plan_batches` does.
+        """
+        sizes = self._sizes(ids)
+        number = tf.size(sizes)
+        order = tf.argsort(sizes, direction="DESCENDING", stable=True)
+        ids, sizes = tf.gather(ids, order), tf.gather(sizes, order)
+        padded = -(-(sizes + 1) // _MULTIPLE) * _MULTIPLE
+        padded = tf.minimum(padded, self.max_positions) if self.max_positions else padded
+
+        def batch(start, count, texts, scores):
+            end = tf.minimum(start + tf.maximum(self.search.batch_tokens // padded[start], 1), number)
+            found, found_scores = self._search_batch(ids[start:end], sizes[start:end], padded[start])
+            return end, count + 1, texts.write(count, found), scores.write(count, found_scores)
+
+        arrays = [
+            tf.TensorArray(dtype, 0, dynamic_size=True, infer_shape=False, element_shape=[None])
+            for dtype in (tf.string, tf.float32)
+        ]
+        # One batch at a time: TensorFlow would otherwise begin the next ones before, at the price of their memory.
+        *_, texts, scores = tf.while_loop(
+            lambda start, *_: start < number, batch, (0, 0, *arrays), parallel_iterations=1
+        )
+        places = tf.math.invert_permutation(order)
+        return tf.gather(texts.concat(), places), tf.gather(scores.concat(), places)
+
+    def _search_batch(self, ids, sizes, length):
+        """Tokens, ragged (B, S), to texts (B,) and scores (B,); S is padded to `length`."""
+        ends = tf.RaggedTensor.from_tensor(tf.fill([tf.size(sizes), 1], EOS), row_splits_dtype=tf.int32)
+        source = tf.concat([ids, ends], axis=1).to_tensor(PAD, shape=tf.stack([tf.size(sizes), length]))
+        limits = self._limits(sizes)
+        tokens, scores, *_ = self.run_search(source, limits, tf.reduce_max(limits), tf.zeros([2], tf.uint32))
+        tokens, scores = (tf.reshape(found, [tf.size(sizes), *rest]) for found, rest in ((tokens, [-1]), (scores, [])))
+        broken = tf.reduce_any(tf.math.is_nan(scores))
+        message = ["the model gives numbers that are not finite"]
+        with tf.control_dependencies([tf.debugging.Assert(~broken, message)]):
+            over = tf.cumsum(tf.cast((tokens == EOS) | (tokens == PAD), tf.int32), axis=1)
+        texts = self.tokenizer.detokenize(tf.ragged.boolean_mask(tokens, over == 0))
+        return graph_text.one_line(texts), scores
+
+    def _limits(self, sizes):
+        """The most tokens (B,), with the end token, that the outputs of sources of so many tokens (B,) may have."""
+        limits = tf.cast(self.search.max_ratio * tf.cast(sizes, tf.float64), tf.int32) + self.search.max_extra + 1
+        return tf.minimum(limits, self.max_positions) if self.max_positions else limits
+
+
+def _with_precision(run: Run, precision: str) -> Run:
+    training = dataclasses.replace(run.preset.training, precision=precision)
+    return Run(run.path, dataclasses.replace(run.preset, training=training))
+
+
+def _refuse_damaged(model, path) -> None:
+    for variable in model.variables:
+        if not np.isfinite(keras.ops.convert_to_numpy(variable)).all():
+            raise UserError(f"{path}: {variable.path} has numbers that are not finite; take another checkpoint")
+
+
+def _store_in_compute_dtype(model) -> None:
+    """Keeps weights in the number format that they are used in.
+
+    In training they are stored in float32, and a layer in bfloat16 rounds them each time it reads them. For a model
+    that will not change, rounding them once gives the same results with half the memory.
+    """
+    dtype = model.compute_dtype
+    for variable in model.variables:
+        # The variables that a layer does not round, such as those of a normalisation, say so.
+        if dtype != variable.dtype == "float32" and variable._autocast:
+            variable._value = tf.Variable(tf.cast(variable._value, dtype), trainable=False, name=variable.name)
+            variable._dtype = dtype
+
+
+def _describe(path: Path, run: Run, checkpoint: str, translator: Translator) -> None:
+    """Says what the folder holds, for people; TensorFlow leaves `assets.extra` alone."""
+    data = run.preset.data
+    about = {
+        "run": run.preset.name,
+        "weights": run.weights(checkpoint)[0],
+        "source": data.source,
+        "target": data.target,
+        "lowercase": translator.lowercase,
+        "max_length": translator.max_length,
+        "precision": translator.decoding.model.compute_dtype,
+        "search": dataclasses.asdict(translator.decoding.search),
+        "versions": {"tensorflow": tf.__version__, "keras": keras.__version__},
+    }
+    path.parent.mkdir()
+    path.write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
