@@ -1,26 +1,16 @@
-"""Text to token ids in chunks, in this process or in a pool of others, in the order of the input."""
+"""Text to token ids in chunks."""
 
-import contextlib
 import itertools
-import os
-import signal
-import threading
-from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from multiprocessing import get_context, parent_process
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from data.errors import UserError
 from data.pairs import Pair
+from data.parallel import Job, Workers, opened
 
 CHUNK = 10_000  # pairs; part of the format, as sampled segmentations are seeded by chunk
-SMALL = 30_000  # pairs; below, starting processes takes longer than encoding
-MOST_WORKERS = 16  # each holds a chunk of text, so this bounds memory
 
 
 class Chunk(NamedTuple):
@@ -62,31 +52,21 @@ class Encoder:
 
 
 def encode_chunks(
-    corpora: Mapping[str, Iterable[Pair]], encoder: Encoder, workers: int | None
+    corpora: Mapping[str, Iterable[Pair]], encoder: Encoder, workers: Workers | int | None
 ) -> Iterator[tuple[Chunk, dict]]:
     """Yields every chunk with its encoding, in order.
 
     Args:
         corpora: pairs by corpus name.
         encoder: what to do with a chunk.
-        workers: number of processes; `None` means one a core, and none beside this one for small corpora.
+        workers: see `data.shards.encode_pairs`.
 
     Raises:
         UserError: if a worker was ended from outside.
     """
-    chunks = _chunks(corpora)
-    first = list(itertools.islice(chunks, -(-SMALL // CHUNK)))
-    if workers is None:
-        workers = min(cores(), MOST_WORKERS) if sum(len(chunk.sources) for chunk in first) >= SMALL else 1
-    chunks = itertools.chain(first, chunks)
-    if workers <= 1:
-        return ((chunk, encoder(*chunk[:3])) for chunk in chunks)
-    return _in_parallel(chunks, encoder, workers)
-
-
-def cores() -> int:
-    """The number of processor cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    jobs = (Job(chunk[:3], len(chunk.sources), chunk) for chunk in _chunks(corpora))
+    with opened(workers) as pool:
+        yield from pool.map(encoder, jobs)
 
 
 def _chunks(corpora: Mapping[str, Iterable[Pair]]) -> Iterator[Chunk]:
@@ -110,53 +90,3 @@ def _number(corpora: Mapping[str, Iterable[Pair]]) -> Iterator[tuple[Pair, int, 
                 document += 1
             last = pair.doc
             yield pair, document if pair.doc else -1, corpus
-
-
-def _in_parallel(chunks: Iterator[Chunk], encoder: Encoder, workers: int) -> Iterator[tuple[Chunk, dict]]:
-    # "spawn": a fork of a process that runs TensorFlow's threads may hang.
-    pool = ProcessPoolExecutor(workers, get_context("spawn"), initializer=_start_worker, initargs=(encoder,))
-    waiting: deque = deque()
-    try:
-        for chunk in chunks:
-            with _interrupts_blocked():  # the workers start here and inherit this: Ctrl-C is this process's to answer
-                waiting.append((chunk, pool.submit(_work, *chunk[:3])))
-            if len(waiting) > workers + 2:
-                done, future = waiting.popleft()
-                yield done, future.result()
-        while waiting:
-            done, future = waiting.popleft()
-            yield done, future.result()
-    except BrokenProcessPool as error:
-        raise UserError(
-            "a process that encoded text was ended from outside, probably for lack of memory: free some and try again"
-        ) from error
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
-
-
-@contextlib.contextmanager
-def _interrupts_blocked():
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-_encoder: Encoder
-
-
-def _start_worker(encoder: Encoder) -> None:
-    global _encoder
-    _encoder = encoder
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    """Ends this worker when its parent is killed; it would wait for work for ever."""
-    parent_process().join()
-    os._exit(1)
-
-
-def _work(number: int, sources: list[str], targets: list[str]) -> dict:
-    return _encoder(number, sources, targets)

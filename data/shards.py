@@ -21,6 +21,7 @@ from data.encoding import Encoder, encode_chunks
 from data.errors import UserError
 from data.files import atomic_write
 from data.pairs import Pair
+from data.parallel import Workers
 
 FORMAT = 1
 _ABANDONED = 24 * 3600  # seconds without a write after which an unfinished folder is taken for left behind
@@ -35,7 +36,7 @@ def encode_pairs(
     sampling: float = 0.0,
     seed: int = 0,
     max_length: int = 256,
-    workers: int | None = None,
+    workers: Workers | int | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> "Shards":
     """Encodes sentence pairs into shards, or opens the shards that an earlier call with the same arguments made.
@@ -50,7 +51,8 @@ def encode_pairs(
         sampling: alpha of subword regularisation; 0 means the best segmentation.
         seed: of the sampling; the result does not depend on the number of workers.
         max_length: pairs with more tokens than this on either side are left out and counted.
-        workers: processes that encode; `None` means one a core, and none beside this one for small corpora.
+        workers: the processes that encode, or their number; `None` means one a core, and none beside this one for
+            small corpora.
         progress: called with the number of pairs done so far.
 
     Returns:

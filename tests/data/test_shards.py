@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data import encoding
+from data import encoding, parallel
 from data.errors import UserError
 from data.pairs import Pair
 from data.shards import DamagedShards, SampledShards, Shards, encode_pairs
@@ -170,12 +170,12 @@ def test_the_number_of_workers_does_not_change_a_byte(tmp_path, monkeypatch, sam
 
 
 def test_large_corpora_are_encoded_by_other_processes_and_small_ones_here(tmp_path, monkeypatch):
-    monkeypatch.setattr(encoding, "SMALL", 100)
+    monkeypatch.setattr(parallel, "SMALL", 100)
     monkeypatch.setattr(encoding, "CHUNK", 30)
-    monkeypatch.setattr(encoding, "cores", lambda: 2)
+    monkeypatch.setattr(parallel, "cores", lambda: 2)
     pools = []
-    real = encoding.ProcessPoolExecutor
-    monkeypatch.setattr(encoding, "ProcessPoolExecutor", lambda *a, **k: pools.append(a[0]) or real(*a, **k))
+    real = parallel.ProcessPoolExecutor
+    monkeypatch.setattr(parallel, "ProcessPoolExecutor", lambda *a, **k: pools.append(a[0]) or real(*a, **k))
     encode_pairs(random_pairs(99), LETTERS, tmp_path, "small")
     assert pools == []
     shards = encode_pairs(random_pairs(200), LETTERS, tmp_path, "large")
@@ -186,7 +186,7 @@ def test_large_corpora_are_encoded_by_other_processes_and_small_ones_here(tmp_pa
 
 def test_text_is_not_drawn_far_ahead_of_the_encoding(tmp_path, monkeypatch):
     monkeypatch.setattr(encoding, "CHUNK", 10)
-    monkeypatch.setattr(encoding, "SMALL", 10)
+    monkeypatch.setattr(parallel, "SMALL", 10)
     drawn, ahead = 0, []
 
     def counted():
