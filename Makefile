@@ -3,6 +3,7 @@
 PRESET ?= starter
 RUN ?= runs/$(notdir $(basename $(PRESET)))
 VENV := .venv
+PEERS := .venv-peers
 PYTHON_HERE := $(VENV)/bin/python
 PIP := $(PYTHON_HERE) -m pip install --disable-pip-version-check -qq --constraint constraints.txt
 DEPENDENCIES := setup.cfg pyproject.toml constraints.txt
@@ -10,7 +11,7 @@ CORPORA_OPTION = $(if $(CORPORA),--corpora "$(CORPORA)")
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help train eval-bleu translate presets test test-backends lint
+.PHONY: help train eval-bleu translate presets test test-backends bench lint
 
 help: ## this list
 	@echo "Weitblick: English-to-German translation with Transformers"; echo
@@ -22,7 +23,7 @@ help: ## this list
 	@echo "  CORPORA=../shared/corpora      where corpus folders are found"
 	@echo "  CORPUS=newstest BASELINE=FILE  for eval-bleu: what to score, what to compare with"
 	@echo "  FILE=in.txt OUTPUT=out.txt     for translate; the terminal unless given"
-	@echo "  ARGS=\"-k preset\"               for test: more options of pytest"
+	@echo "  ARGS=\"-k preset\"               for test: more options of pytest; for bench: see ARGS=--help"
 	@echo; echo "All commands and options: $(VENV)/bin/weitblick --help"
 
 train: $(VENV)/installed ## train PRESET into RUN and score it; goes on where it was stopped
@@ -43,6 +44,9 @@ test: $(VENV)/installed-test ## run the tests, two at a time
 
 test-backends: $(VENV)/installed-backends ## run the tests that need JAX and PyTorch (a large download)
 	$(PYTHON_HERE) -m pytest -m backends $(ARGS)
+
+bench: $(VENV)/installed $(PEERS)/installed ## measure beside other programs (a large download, then half an hour)
+	@$(PYTHON_HERE) -m tests.bench $(ARGS)
 
 lint: $(VENV)/installed-test ## check the style with ruff
 	$(PYTHON_HERE) -m ruff check .
@@ -77,4 +81,12 @@ $(VENV)/installed-test: $(VENV)/installed
 $(VENV)/installed-backends: $(VENV)/installed-test
 	@echo "Installing JAX and PyTorch into $(VENV)"
 	@$(PIP) --editable '.[backends]'
+	@touch $@
+
+# JoeyNMT's declared requirements hold back other packages; what it imports is in peers.txt.
+$(PEERS)/installed: tests/bench/peers.txt $(VENV)/installed
+	@echo "Installing the programs to compare with into $(PEERS)"
+	@$(PYTHON_HERE) -m venv --clear $(PEERS)
+	@$(PEERS)/bin/python -m pip install --disable-pip-version-check -qq --requirement tests/bench/peers.txt
+	@$(PEERS)/bin/python -m pip install --disable-pip-version-check -qq --no-deps joeynmt==2.3.0
 	@touch $@

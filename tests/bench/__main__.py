@@ -1,0 +1,159 @@
+"""Measures Weitblick beside what people would use instead, in turns, each contestant in a process of its own.
+
+Run it on a machine that does nothing else. Results of parts that are not run stay as an earlier run left them.
+"""
+
+import argparse
+import contextlib
+import json
+import sys
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from data.errors import UserError
+from data.files import atomic_write
+from tests.bench import machine, report, training
+from tests.bench.contestant import PEERS, Contestant, ContestantFailed, peers_installed
+from tests.bench.shapes import SHAPES, quick
+
+PARTS = ("training",)
+EXAMPLES = """
+  make bench                                              everything, half an hour on two cores
+  make bench ARGS="--only training --shapes base"         one table
+  make bench ARGS="--quick"                               a few minutes: does everything run here?
+  make bench ARGS="--write docs/benchmarks.md --only ''"  no measuring: the tables of bench/results.json into a page
+"""
+
+
+def main(arguments=None) -> int:
+    """Parses, measures, shows, writes; 2 for a user's error, 130 after Ctrl-C."""
+    args = _parser().parse_args(arguments)
+    console = Console(stderr=True)
+    try:
+        _run(args, console)
+    except (UserError, ContestantFailed) as error:
+        console.print(f"error: {error}", markup=False, soft_wrap=True)
+        return 2
+    except KeyboardInterrupt:
+        console.print(f"stopped; what was measured is in {args.results}", markup=False)
+        return 130
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        "make bench", description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--only", default=",".join(PARTS), metavar="PARTS", help=f"of {', '.join(PARTS)} (all)")
+    parser.add_argument("--shapes", default="tiny,256,base", help=f"of {', '.join(SHAPES)} (%(default)s)")
+    parser.add_argument(
+        "--contestants", default=",".join(training.MODULES), help="of the training (%(default)s)", metavar="NAMES"
+    )
+    parser.add_argument("--repeat", type=int, default=3, metavar="N", help="turns of each contestant (%(default)s)")
+    parser.add_argument(
+        "--sweep", action="store_true", help="try the peers' settings anew, also where an earlier run has chosen them"
+    )
+    parser.add_argument("--quick", action="store_true", help="only a few updates and one turn; says little about speed")
+    parser.add_argument(
+        "--corpus", default="software", help="to train on; a folder is written with a slash (%(default)s)"
+    )
+    parser.add_argument("--folder", default="bench", help="where runs and logs go (%(default)s)")
+    parser.add_argument("--results", metavar="FILE", help="JSON with all figures (FOLDER/results.json)")
+    parser.add_argument("--write", metavar="PAGE", help="put the tables between the markers of a Markdown page")
+    return parser
+
+
+def _run(args, console) -> None:
+    folder = Path(args.folder).resolve()
+    args.results = Path(args.results) if args.results else folder / "results.json"
+    parts = _chosen("--only", args.only, PARTS)
+    shapes = [SHAPES[name] for name in _chosen("--shapes", args.shapes, SHAPES)]
+    contestants = _chosen("--contestants", args.contestants, training.MODULES)
+    if args.quick:
+        shapes, args.repeat = [quick(shape) for shape in shapes], 1
+    if parts and any(training.MODULES[name][1] for name in contestants) and not peers_installed():
+        raise UserError(f"{PEERS}: the peers are not installed; start this as `make bench`, which installs them")
+    results = _read(args.results)
+    if parts:
+        results["machine"] = machine.describe()
+    if "training" in parts:
+        _training(args, shapes, contestants, folder, results, console)
+    out = Console()
+    for table in report.tables(results):
+        out.print(table.rich())
+    if args.write:
+        report.write_page(args.write, results)
+
+
+def _chosen(option: str, text: str, known) -> list[str]:
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    for name in names:
+        if name not in known:
+            raise UserError(f"{option} {name}: unknown; choose from {', '.join(known)}")
+    return names
+
+
+def _training(args, shapes, contestants, folder, results, console) -> None:
+    total = 1 + sum(training.units(shape, contestants, args.repeat) for shape in shapes)
+    about = {"repeat": args.repeat, "corpus": args.corpus, "quick": args.quick, "machine": results["machine"]}
+    with _progress(console, total) as step:
+        step("the ceiling of matrix products")
+        with Contestant("ceiling", {"size": 512 if args.quick else 4096}) as one:
+            ceiling = one.answer()
+        for shape in shapes:
+            known = {} if args.sweep else _known_sweeps(results, shape, about)
+            found = training.measure(shape, args.corpus, contestants, args.repeat, folder / shape.name, step, known)
+            results.setdefault("training", {})[shape.name] = {**found, "ceiling": ceiling, "about": about}
+            _write(args.results, results)
+
+
+def _known_sweeps(results: dict, shape, about: dict) -> dict:
+    """The sweeps of an earlier run, where shape, machine, text and versions were the same."""
+    before = results.get("training", {}).get(shape.name)
+    fixed = ("processor", "flags", "threads", "versions", "peer_versions")
+    if not before or before["shape"] != shape.as_dict() or before["about"]["corpus"] != about["corpus"]:
+        return {}
+    if any(before["about"]["machine"][name] != about["machine"][name] for name in fixed):
+        return {}
+    return before["sweeps"]
+
+
+@contextlib.contextmanager
+def _progress(console, total: int):
+    """Yields a function that names the unit of work which begins."""
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TextColumn("left"))
+    with Progress(*columns, TimeRemainingColumn(elapsed_when_finished=False), console=console) as progress:
+        task = progress.add_task("", total=total)
+        begun = False
+
+        def step(line: str) -> None:
+            nonlocal begun
+            progress.update(task, description=line, advance=int(begun))
+            begun = True
+            if not console.is_terminal:
+                console.print(line, markup=False)
+
+        yield step
+        progress.update(task, completed=total)
+
+
+def _read(path: Path) -> dict:
+    if not path.exists():
+        return {}
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UserError(f"{path}: not JSON ({error}); remove it, and all parts are measured anew") from error
+
+
+def _write(path: Path, results: dict) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_write(path, "w") as file:
+        json.dump(results, file, indent=1)
+        file.write("\n")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

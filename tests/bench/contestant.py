@@ -1,0 +1,108 @@
+"""The benchmark's end of a contestant: a process that is sent turns and answers with what it measured."""
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+PEERS = REPOSITORY / ".venv-peers" / "bin" / "python"
+PATIENCE = 900  # seconds until a silent contestant is given up
+
+
+class ContestantFailed(Exception):
+    """A contestant ended, or said nothing, where an answer was due; the message says why in one line."""
+
+
+class Contestant:
+    """A process of its own: own memory, own threads, own packages.
+
+    Args:
+        module: its module in `tests.bench.contestants`.
+        spec: what it shall do; JSON.
+        peers: whether it runs in the environment of the peers.
+        log: the file that gets what it prints.
+
+    Example:
+        with Contestant("ours_training", spec, log=folder / "ours.log") as ours:
+            ours.answer()  # {"ready": True, ...}
+            ours.ask(updates=10)  # {"seconds": 4.2, "tokens": 31000, "peak_bytes": ...}
+    """
+
+    def __init__(self, module: str, spec: dict, peers: bool = False, log: Path | None = None):
+        self.module, self._log = module, log
+        python = PEERS if peers else Path(sys.executable)
+        environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONUNBUFFERED": "1"}
+        with open(log or os.devnull, "wb") as errors:
+            self._process = subprocess.Popen(
+                [python, "-m", f"tests.bench.contestants.{module}"],
+                cwd=REPOSITORY,
+                env=environment,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                text=True,
+                start_new_session=True,  # Ctrl-C is the benchmark's to answer
+            )
+        self._send(spec)
+
+    def ask(self, **values) -> dict:
+        """Sends a turn and waits for what the contestant measured."""
+        self._send(values)
+        return self.answer()
+
+    def answer(self) -> dict:
+        """The contestant's next line.
+
+        Raises:
+            ContestantFailed: it ended or is silent for too long.
+        """
+        watch = threading.Timer(PATIENCE, self._process.kill)
+        watch.start()
+        line = self._process.stdout.readline()
+        watch.cancel()
+        if not line:
+            raise ContestantFailed(self._why())
+        return json.loads(line)
+
+    def answers(self, count: int) -> list[dict]:
+        """The next `count` lines, or as many as came before the contestant failed."""
+        found = []
+        with contextlib.suppress(ContestantFailed):
+            while len(found) < count:
+                found.append(self.answer())
+        return found
+
+    def close(self) -> None:
+        """Ends the process."""
+        self._process.kill()
+        self._process.wait()
+        for pipe in (self._process.stdin, self._process.stdout):
+            with contextlib.suppress(OSError):
+                pipe.close()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+    def _send(self, values: dict) -> None:
+        with contextlib.suppress(BrokenPipeError):  # `answer` says why
+            print(json.dumps(values), file=self._process.stdin, flush=True)
+
+    def _why(self) -> str:
+        """The last line that the process printed, and how it ended."""
+        code = self._process.wait()
+        lines = self._log.read_text(errors="replace").strip().splitlines() if self._log else []
+        if code < 0:
+            return f"ended by signal {-code}" + (" (out of memory, or silent for too long)" if code == -9 else "")
+        return (lines[-1] if lines else f"ended with code {code}")[:200]
+
+
+def peers_installed() -> bool:
+    """Whether the environment of the peers is there."""
+    return PEERS.exists()

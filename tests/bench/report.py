@@ -1,0 +1,130 @@
+"""Tables of the results: for the terminal, and as Markdown between two markers of docs/benchmarks.md."""
+
+from rich.table import Table
+
+from data.errors import UserError
+from data.files import atomic_write
+from tests.bench.training import told
+
+BEGIN, END = "<!-- begin: written by make bench -->", "<!-- end: written by make bench -->"
+
+
+class Rows:
+    """A table that can be shown in both ways.
+
+    Args:
+        title: what it shows; Markdown puts it above the table.
+        columns: headings; the first column is text, the others are numbers.
+        note: a sentence below.
+    """
+
+    def __init__(self, title: str, columns, note: str = ""):
+        self.title, self.columns, self.note, self.rows = title, columns, note, []
+
+    def add(self, *cells) -> None:
+        """Adds a row; `None` is an empty cell."""
+        self.rows.append(["" if cell is None else str(cell) for cell in cells])
+
+    def rich(self) -> Table:
+        """For the terminal."""
+        table = Table(title=self.title, caption=self.note or None, title_justify="left", caption_justify="left")
+        for number, column in enumerate(self.columns):
+            table.add_column(column, justify="right" if number else "left")
+        for row in self.rows:
+            table.add_row(*row)
+        return table
+
+    def markdown(self) -> str:
+        """For a page."""
+        lines = [f"| {' | '.join(row)} |" for row in (self.columns, *self.rows)]
+        lines.insert(1, "|" + "|".join([" --- "] + [" ---: "] * (len(self.columns) - 1)) + "|")
+        return "\n".join([f"**{self.title}**", "", *lines, *(["", self.note] if self.note else [])])
+
+
+def tables(results: dict) -> list[Rows]:
+    """All tables of what has been measured."""
+    found = []
+    for shape in results.get("training", {}).values():
+        found.append(_training(shape))
+        found.append(_sweeps(shape))
+    return [table for table in found if table.rows]
+
+
+def _training(result: dict) -> Rows:
+    shape, text, ceiling = result["shape"], result["text"], result.get("ceiling")
+    table = Rows(
+        f"Training, {shape['description']}, V {shape['vocabulary']:,}, {shape['batch_tokens']:,} tokens a batch",
+        ("", "setting", "tokens/s", "spread", "ours is", "of the ceiling", "peak memory"),
+        _training_note(result, text, ceiling),
+    )
+    ours = result["contestants"].get("ours", {}).get("median")
+    for name, found in result["contestants"].items():
+        setting = told(found["setting"]) if found.get("setting") is not None else ""
+        if "median" not in found:
+            table.add(name, setting, found.get("error", "not measured"), *[None] * 4)
+            continue
+        ratio = f"{ours / found['median']:.2f} x" if ours and name != "ours" else None
+        share = None
+        if ceiling:
+            share = f"{found['median'] * result['flops_a_token'] / 1e9 / max(ceiling['gflops'].values()):.0%}"
+        memory = f"{found['peak_bytes'] / 1e9:.1f} GB"
+        table.add(name, setting, f"{found['median']:,.0f}", f"{found['spread']:.0%}", ratio, share, memory)
+    return table
+
+
+def _training_note(result, text, ceiling) -> str:
+    about = result["about"]
+    note = (
+        f"Real target tokens a second (no padding), median of {about['repeat']} turn(s) of {result['shape']['updates']} "
+        f"updates after {result['shape']['warmup']} for warming up; {about['corpus']}, {text['pairs']:,} pairs."
+    )
+    if ceiling:
+        rates = ", ".join(f"{rate:,.0f} in {name}" for name, rate in ceiling["gflops"].items())
+        note += (
+            f" Ceiling: the best product of two matrices of {ceiling['size']:,} squared, GFLOP/s: {rates}; the model's "
+            f"matrix products take {result['flops_a_token'] / 1e6:,.0f} MFLOP a target token, forward and backward."
+        )
+    return note + (f" Vocabulary: {text['note']}." if text["note"] else "")
+
+
+def _sweeps(result: dict) -> Rows:
+    table = Rows(
+        f"Settings tried for {result['shape']['name']}, on one batch",
+        ("", "setting", "tokens/s", "first updates and compiling"),
+    )
+    for name, trials in result["sweeps"].items():
+        for trial in trials:
+            rate = trial["error"] or f"{trial['rate']:,.0f}"
+            table.add(name, told(trial["setting"]), rate, f"{trial.get('all_seconds', 0):.0f} s in all")
+    return table
+
+
+def machine_line(machine: dict) -> str:
+    """One paragraph about where the figures come from."""
+    versions = {**machine["versions"], **machine["peer_versions"]}
+    return (
+        f"{machine['date']}, commit {machine['commit']}: {machine['processor']} ({', '.join(machine['flags'])}), "
+        f"{machine['memory_bytes'] / 2**30:.0f} GiB, {machine['threads']} threads, {machine['system']}; "
+        + ", ".join(f"{name} {version}" for name, version in versions.items() if version)
+        + "."
+    )
+
+
+def write_page(path, results: dict) -> None:
+    """Replaces what stands between the two markers of a page.
+
+    Raises:
+        UserError: the page is not there, or has no markers.
+    """
+    try:
+        with open(path, encoding="utf-8") as file:
+            page = file.read()
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}") from error
+    before, begin, rest = page.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise UserError(f'{path}: expected the lines "{BEGIN}" and "{END}", between which the tables go')
+    parts = [machine_line(results["machine"]), *(table.markdown() for table in tables(results))]
+    with atomic_write(path, "w") as file:
+        file.write(before + BEGIN + "\n\n" + "\n\n".join(parts) + "\n\n" + END + after)

@@ -1,0 +1,160 @@
+"""Training: target tokens a second of Weitblick and of its peers, on the same text, shape and token batch."""
+
+import contextlib
+import shutil
+import statistics
+from pathlib import Path
+
+from tests.bench.contestant import Contestant, ContestantFailed
+from tests.bench.shapes import Shape, matrix_flops
+
+PRESET = "starter"
+PRECISIONS = ("float32", "bfloat16")
+# Each peer's settings, of which a trial on one batch chooses; compiled ones are seen at their best, as nothing is
+# compiled twice. Ours chooses for itself.
+SETTINGS = {
+    "ours": [],
+    "keras-hub": [{"precision": p, "jit": jit} for jit in (False, True) for p in PRECISIONS],
+    "marian": [{"precision": p, "compile": c} for c in (False, True) for p in PRECISIONS],
+    "joeynmt": [{"precision": p} for p in PRECISIONS],
+}
+MODULES = {
+    "ours": ("ours_training", False),
+    "keras-hub": ("keras_hub_training", False),
+    "marian": ("marian_training", True),
+    "joeynmt": ("joeynmt_training", True),
+}
+
+
+def units(shape: Shape, contestants, repeat: int) -> int:
+    """How many steps of the progress bar `measure` takes."""
+    return 1 + sum(len(SETTINGS[name]) + 1 + repeat for name in contestants)
+
+
+def measure(shape: Shape, corpus: str, contestants, repeat: int, folder: Path, step, known=()) -> dict:
+    """Measures all contestants on one shape.
+
+    Args:
+        shape: the model and its batch.
+        corpus: what they train on.
+        contestants: names in `MODULES`.
+        repeat: turns; in each turn every contestant does the same updates.
+        folder: for text, runs and logs; what is in it is replaced.
+        step: called with a line for the progress bar whenever a unit of work begins.
+        known: contestant to trials of an earlier sweep, which is not done again.
+
+    Returns:
+        For JSON: the text, each sweep, and for each contestant its rates or an error.
+    """
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    step(f"{shape.name}: text")
+    spec = _spec(shape, corpus, folder)
+    with Contestant("text", {**spec, "batches": shape.warmup + repeat * shape.updates}, log=folder / "text.log") as one:
+        text = one.answer()
+    sweeps = dict(known)
+    for name in contestants:
+        if SETTINGS[name] and name not in sweeps:
+            sweeps[name] = _sweep(name, spec, folder, step)
+    chosen = {name: _best(sweeps.get(name)) for name in contestants}
+    found = _in_turns(shape, spec, chosen, repeat, folder, step)
+    flops = matrix_flops(shape.as_dict(), text["sums"]) / text["sums"]["target"]
+    return {"shape": shape.as_dict(), "text": text, "flops_a_token": flops, "sweeps": sweeps, "contestants": found}
+
+
+def _spec(shape: Shape, corpus: str, folder: Path) -> dict:
+    return {
+        "folder": str(folder),
+        "preset": PRESET,
+        "changes": shape.changes(corpus),
+        "shape": shape.as_dict(),
+        "batch_tokens": shape.batch_tokens,
+        "max_length": shape.max_length,
+        "warmup": shape.warmup,
+        "trial_warmup": shape.trial_warmup,
+        "trial_updates": shape.trial_updates,
+    }
+
+
+def _sweep(name: str, spec: dict, folder: Path, step) -> list[dict]:
+    """The rate of each setting, or why it has none."""
+    module, peers = MODULES[name]
+    settings, found = SETTINGS[name], []
+    spec = {**spec, "mode": "sweep", "settings": settings}
+    with Contestant(module, spec, peers, folder / f"{name}-sweep.log") as one:
+        for setting in settings:
+            step(f"{spec['shape']['name']}: {name}, trying {told(setting)}")
+            try:
+                found.append(one.answer())
+            except ContestantFailed as error:
+                found.append({"setting": setting, "rate": 0.0, "error": str(error)})
+                break
+    return found
+
+
+def _best(trials) -> dict | None:
+    """The fastest setting; none for a contestant without settings, and an error's where all failed."""
+    if trials is None:
+        return {}
+    best = max(trials, key=lambda trial: trial["rate"])
+    return best["setting"] if best["rate"] else None
+
+
+def _in_turns(shape, spec, chosen, repeat, folder, step) -> dict:
+    """Starts and warms up all contestants, then lets one after another do its turn."""
+    found = {name: {"setting": setting, "rates": []} for name, setting in chosen.items()}
+    with contextlib.ExitStack() as stack:
+        running = {}
+        for name, setting in chosen.items():
+            step(f"{shape.name}: {name}, warming up")
+            if setting is None:
+                found[name]["error"] = "no setting of the sweep worked"
+                continue
+            with _noting_failure(found[name]):
+                one = stack.enter_context(_start(name, setting, spec, folder))
+                ready = one.answer()
+                found[name] |= {key: ready[key] for key in ("setting", "threads", "warmup_seconds") if key in ready}
+                running[name] = one
+        for turn in range(repeat):
+            for name, one in list(running.items()):
+                step(f"{shape.name}: {name}, turn {turn + 1} of {repeat}")
+                with _noting_failure(found[name], lambda name=name: running.pop(name)):
+                    _note_turn(found[name], one.ask(updates=shape.updates))
+    return {name: _summary(one) for name, one in found.items()}
+
+
+def _start(name: str, setting: dict, spec: dict, folder: Path) -> Contestant:
+    module, peers = MODULES[name]
+    run = folder / f"{name}-run"
+    if name == "ours":
+        shutil.copytree(folder / "run", run)
+    spec = {**spec, "mode": "turns", "setting": setting, "run": str(run)}
+    return Contestant(module, spec, peers, folder / f"{name}.log")
+
+
+@contextlib.contextmanager
+def _noting_failure(found: dict, drop=lambda: None):
+    try:
+        yield
+    except ContestantFailed as error:
+        found["error"] = str(error)
+        drop()
+
+
+def _note_turn(found: dict, turn: dict) -> None:
+    found["rates"].append(turn["tokens"] / turn["seconds"])
+    found["peak_bytes"] = turn["peak_bytes"]
+
+
+def _summary(found: dict) -> dict:
+    rates = found["rates"]
+    if rates:
+        middle = statistics.median(rates)
+        found |= {"median": middle, "spread": (max(rates) - min(rates)) / middle}
+    return found
+
+
+def told(setting: dict) -> str:
+    """A setting in a few words."""
+    words = [setting["precision"]] if "precision" in setting else ["its own choice"]
+    return ", ".join(words + [name for name in ("jit", "compile") if setting.get(name)])
