@@ -11,7 +11,7 @@ CORPORA_OPTION = $(if $(CORPORA),--corpora "$(CORPORA)")
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help train eval-bleu translate presets test test-backends bench lint
+.PHONY: help train eval-bleu translate presets notebook test test-backends bench lint
 
 help: ## this list
 	@echo "Weitblick: English-to-German translation with Transformers"; echo
@@ -23,7 +23,7 @@ help: ## this list
 	@echo "  CORPORA=../shared/corpora      where corpus folders are found"
 	@echo "  CORPUS=newstest BASELINE=FILE  for eval-bleu: what to score, what to compare with"
 	@echo "  FILE=in.txt OUTPUT=out.txt     for translate; the terminal unless given"
-	@echo "  ARGS=\"-k preset\"               for test: more options of pytest; for bench: see ARGS=--help"
+	@echo "  ARGS=\"-k preset\"               for test: more options of pytest; for bench and notebook: see ARGS=--help"
 	@echo; echo "All commands and options: $(VENV)/bin/weitblick --help"
 
 train: $(VENV)/installed ## train PRESET into RUN and score it; goes on where it was stopped
@@ -38,6 +38,9 @@ translate: $(VENV)/installed ## translate FILE with RUN, one line in = one line 
 
 presets: $(VENV)/installed ## list the presets
 	@$(PYTHON_HERE) -m app presets
+
+notebook: $(VENV)/installed-notebooks ## execute the notebooks and write their outputs: up to 5 minutes
+	@$(PYTHON_HERE) notebooks/execute.py $(ARGS)
 
 test: $(VENV)/installed-test ## run the tests, two at a time
 	$(PYTHON_HERE) -m pytest -n 2 --dist loadfile -m "not backends" $(ARGS)
@@ -71,6 +74,11 @@ $(VENV)/installed: $(DEPENDENCIES)
 	fi
 	@echo "Installing the pinned packages into $(VENV): a few minutes, once"
 	@$(PIP) --editable .
+	@touch $@
+
+$(VENV)/installed-notebooks: $(VENV)/installed
+	@echo "Installing the packages for notebooks into $(VENV)"
+	@$(PIP) --editable '.[notebooks]'
 	@touch $@
 
 $(VENV)/installed-test: $(VENV)/installed

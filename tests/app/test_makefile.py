@@ -23,7 +23,7 @@ def commands(*arguments):
 def test_help_is_the_default_and_lists_every_target():
     printed = make().stdout
     targets = re.findall(r"^([a-z-]+):.*## ", (REPOSITORY / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
-    assert {"train", "eval-bleu", "translate", "test", "lint"} <= set(targets)
+    assert {"train", "eval-bleu", "translate", "notebook", "test", "lint"} <= set(targets)
     assert all(f"  make {target} " in printed for target in targets)
 
 
