@@ -49,7 +49,7 @@ def export(
     Args:
         run: a trained run.
         directory: a folder that is missing or empty. `assets.extra/weitblick.json` in it says what was exported.
-        checkpoint: which weights, see `Run.weights`.
+        checkpoint: which weights, see `Run.weights_file`.
         search: instead of that of the run's preset. The beam and the tokens in a batch set speed and memory.
         precision: "float32", "bfloat16" or "auto", instead of that of the run's preset. What the processor that serves
             the model has no matrix units for is slow there.
@@ -213,9 +213,11 @@ def _store_in_compute_dtype(model) -> None:
 def _describe(path: Path, run: Run, checkpoint: str, translator: Translator) -> None:
     """Says what the folder holds, for people; TensorFlow leaves `assets.extra` alone."""
     data = run.preset.data
+    weights, _, checksum = run.weights_file(checkpoint)
     about = {
-        "run": run.preset.name,
-        "weights": run.weights(checkpoint)[0],
+        "preset": run.preset.name,
+        "weights": weights,
+        "weights_checksum": checksum,
         "source": data.source,
         "target": data.target,
         "lowercase": translator.lowercase,
