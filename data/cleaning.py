@@ -1,13 +1,19 @@
 """Makes text uniform and leaves out pairs that would teach a model nothing or something wrong."""
 
 import dataclasses
+import functools
 import hashlib
+import itertools
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
+from typing import NamedTuple
 
 from data.language import LanguageJudge, prose_words
 from data.pairs import Pair
+from data.parallel import Job, Workers, opened
+
+CHUNK = 10_000  # pairs that a process works on at a time
 
 # Why a pair is left out, in the order of the checks: cheap ones first.
 REASONS = {
@@ -34,7 +40,6 @@ def _junk_table() -> dict[int, str | None]:
 
 
 JUNK = _junk_table()
-_ANY_JUNK = re.compile("[" + "".join(map(re.escape, map(chr, JUNK))) + "]")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 # Joiners hold emoji together and shape Arabic or Indic letters; beside a Latin letter, digit or space they are junk.
 _NO_JOINER = "[^\0-\u036f\u1e00-\u1eff\\s]"
@@ -70,9 +75,10 @@ def normalise(text: str, lowercase: bool = False) -> str:
 
 
 def _repaired(text: str) -> str:
-    if _ANY_JUNK.search(text):
-        text = text.translate(JUNK)
-    text = unicodedata.normalize("NFC", _SURROGATE.sub("\ufffd", text))
+    # All that is junk is not printable, except for one invisible mark.
+    if text.isprintable() and "\u034f" not in text:
+        return unicodedata.normalize("NFC", text)
+    text = unicodedata.normalize("NFC", _SURROGATE.sub("\ufffd", text.translate(JUNK)))
     if "\u200c" in text or "\u200d" in text:
         text = unicodedata.normalize("NFC", _JOINERS.sub("", text))
     return text
@@ -147,8 +153,9 @@ def clean(
     source: str = "en",
     target: str = "de",
     report: CleaningReport | None = None,
+    workers: Workers | int | None = 1,
 ) -> Iterator[Pair]:
-    """Normalises the pairs of a training split and passes on the good ones, one by one, in their order.
+    """Normalises the pairs of a training split and passes on the good ones in their order.
 
     Of what has passed only a hash of 64 bits is remembered, to find duplicates: about 70 bytes a pair.
 
@@ -158,23 +165,35 @@ def clean(
         source: language of the source side, an ISO 639-1 code.
         target: language of the target side.
         report: is counted up while the pairs are drawn.
+        workers: the processes that do the work, or their number, and `None` means one a core; the result does not
+            depend on it. With 1 each pair is passed on before the next one is read, else they go in chunks.
 
     Yields:
         Normalised pairs.
     """
     options = options or CleaningOptions()
     report = CleaningReport() if report is None else report
-    judges = ()
-    if options.language_filter:
-        judges = (LanguageJudge(source, target), LanguageJudge(target, source))
-    hashes: set[int] = set()
-    for pair in normalise_pairs(pairs, options):
+    inspect, hashes = _Inspector(options, source, target), set()
+    if workers == 1:
+        inspected = ((pair.doc, inspect.pair(pair, hashes)) for pair in pairs)
+    else:
+        inspected = _inspect_chunks(pairs, inspect, workers)
+    for doc, (fault, number, texts) in inspected:
         report.seen += 1
-        if reason := _fault(pair, options, hashes, judges):
-            report.removed[reason] += 1
+        if number is not None:
+            fault = "duplicate" if number in hashes else fault
+            hashes.add(number)
+        if fault:
+            report.removed[fault] += 1
         else:
             report.kept += 1
-            yield pair
+            yield Pair(*texts, doc)
+
+
+def digest(pair: Pair) -> int:
+    """A hash of 64 bits of both sides of a normalised pair: equal for equal ones, and hardly ever for others."""
+    text = f"{pair.source}\n{pair.target}".encode()
+    return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "little")
 
 
 def normalise_pairs(pairs: Iterable[Pair], options: CleaningOptions | None = None) -> Iterator[Pair]:
@@ -184,8 +203,63 @@ def normalise_pairs(pairs: Iterable[Pair], options: CleaningOptions | None = Non
         yield Pair(normalise(pair.source, lowercase), normalise(pair.target, lowercase), pair.doc)
 
 
-def _fault(pair: Pair, options: CleaningOptions, hashes: set[int], judges) -> str | None:
-    """The first reason to leave a normalised pair out, a key of `REASONS`; None for a good pair."""
+class _Inspection(NamedTuple):
+    """What can be said of a pair without knowing the others, except that the hashes of others may save work.
+
+    `fault` is the first reason to leave it out; one without those that come before duplicates has a `digest`.
+    """
+
+    fault: str | None
+    digest: int | None
+    texts: tuple[str, str] | None
+
+
+@dataclasses.dataclass(frozen=True)
+class _Inspector:
+    """Inspects pairs, in any process: the languages' judges are made where they are needed."""
+
+    options: CleaningOptions
+    source: str
+    target: str
+
+    def __call__(self, pairs: list[tuple[str, str]]) -> list[_Inspection]:
+        return [self.pair(Pair(*pair)) for pair in pairs]
+
+    def pair(self, pair: Pair, known: Container[int] = ()) -> _Inspection:
+        """Inspects one raw pair; the language of one whose digest is known is not looked at."""
+        lowercase = self.options.lowercase
+        pair = Pair(normalise(pair.source, lowercase), normalise(pair.target, lowercase))
+        fault = _fault(pair, self.options)
+        if fault:
+            return _Inspection(fault, None, None)
+        number = digest(pair) if self.options.deduplicate else None
+        if self.options.language_filter and number not in known:
+            judges = _judges(self.source, self.target)
+            if any(judge.is_foreign(text) for judge, text in zip(judges, pair, strict=False)):
+                return _Inspection("language", number, None)
+        return _Inspection(None, number, (pair.source, pair.target))
+
+
+@functools.lru_cache(maxsize=4)
+def _judges(source: str, target: str) -> tuple[LanguageJudge, LanguageJudge]:
+    return LanguageJudge(source, target), LanguageJudge(target, source)
+
+
+def _inspect_chunks(pairs: Iterable[Pair], inspect: _Inspector, workers) -> Iterator[tuple[str, _Inspection]]:
+    """Yields the document and the inspection of each pair."""
+
+    def jobs():
+        drawn = iter(pairs)
+        while chunk := list(itertools.islice(drawn, CHUNK)):
+            yield Job(([pair[:2] for pair in chunk],), len(chunk), [pair.doc for pair in chunk])
+
+    with opened(workers) as pool:
+        for docs, found in pool.map(inspect, jobs()):
+            yield from zip(docs, found, strict=True)
+
+
+def _fault(pair: Pair, options: CleaningOptions) -> str | None:
+    """The first of the cheap reasons to leave a normalised pair out, a key of `REASONS`; None if none applies."""
     source, target = pair.source, pair.target
     if not source or not target:
         return "empty"
@@ -196,12 +270,4 @@ def _fault(pair: Pair, options: CleaningOptions, hashes: set[int], judges) -> st
         return "ratio"
     if source == target and len(prose_words(source)) > options.max_copied_words:
         return "untranslated"
-    if options.deduplicate:
-        digest = hashlib.blake2b(f"{source}\n{target}".encode(), digest_size=8).digest()
-        number = int.from_bytes(digest, "little")
-        if number in hashes:
-            return "duplicate"
-        hashes.add(number)
-    if any(judge.is_foreign(text) for judge, text in zip(judges, (source, target), strict=False)):
-        return "language"
     return None

@@ -5,9 +5,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data.cleaning import REASONS, CleaningOptions, CleaningReport, clean, normalise, normalise_pairs
+from data.cleaning import JUNK, REASONS, CleaningOptions, CleaningReport, clean, normalise, normalise_pairs
 from data.language import LanguageJudge, prose_words
 from data.pairs import Pair
+from data.parallel import Workers
 
 LONG = "This sentence has enough words to be judged with certainty by anyone."
 LANG = "Dieser Satz hat genug Wörter, damit man ihn sicher beurteilen kann."
@@ -44,6 +45,11 @@ def run(pairs, **options):
 )
 def test_normalise(raw, expected):
     assert normalise(raw) == expected
+
+
+def test_no_junk_is_left_in_letters_beyond_ascii():
+    for code, meant in JUNK.items():
+        assert normalise(f"ä{chr(code)}b") == " ".join(f"ä{meant or ''}b".split()), hex(code)
 
 
 def test_lower_case_is_an_option():
@@ -136,6 +142,42 @@ def test_pairs_are_streamed():
     stream = clean(endless(), report=report)
     assert [next(stream).target for _ in range(3)] == ["Nummer 1", "Nummer 2", "Nummer 3"]
     assert report.seen == 3
+
+
+def some_of_each(count):
+    """Raw pairs with every fault, duplicates of bad and of good pairs, near and far."""
+    kinds = [
+        ("A  house {}", "Ein Haus {}"), (LONG + " {}", LANG), (LONG, FRENCH), (LONG, LONG), ("", "leer {}"),
+        ("a {}", "b " * 9), ("OK", "OK"), ("x " * 300, "y"), (FRENCH, LANG), (LONG.upper(), LANG.upper()),
+    ]  # fmt: skip
+    return [
+        Pair(*(text.format(i % 170) for text in kinds[i % len(kinds)]), f"d{i // 50}") for i in range(count)
+    ]
+
+
+@pytest.mark.parametrize("options", [CleaningOptions(), CleaningOptions(lowercase=True), CleaningOptions(max_ratio=99,
+                         deduplicate=False), CleaningOptions(language_filter=False)])  # fmt: skip
+def test_the_number_of_processes_does_not_change_what_is_left(options, monkeypatch, workers):
+    monkeypatch.setattr("data.cleaning.CHUNK", 30)
+    alone, together = CleaningReport(), CleaningReport()
+    left = list(clean(some_of_each(500), options, report=alone))
+    assert list(clean(some_of_each(500), options, report=together, workers=workers)) == left
+    assert together == alone and alone.kept == len(left) > 30
+    assert alone.removed["duplicate"] > 50 or not options.deduplicate
+
+
+@pytest.fixture(scope="module")
+def workers():
+    with Workers(2) as workers:
+        yield workers
+
+
+def test_chunks_are_not_drawn_far_ahead(monkeypatch, workers):
+    monkeypatch.setattr("data.cleaning.CHUNK", 10)
+    drawn = iter(some_of_each(400))
+    stream = clean(drawn, CleaningOptions(deduplicate=False), workers=workers)
+    assert next(stream).source == "A house 0"
+    assert len(list(drawn)) >= 400 - 10 * (2 + 4)
 
 
 def test_validation_pairs_are_normalised_and_all_kept():
