@@ -55,7 +55,7 @@ def _training(result: dict) -> Rows:
     table = Rows(
         f"Training, {shape['description']}, V {shape['vocabulary']:,}, {shape['batch_tokens']:,} tokens a batch",
         ("", "setting", "tokens/s", "spread", "ours is", "of the ceiling", "peak memory"),
-        _training_note(result, text, ceiling),
+        _training_note(result, shape, text, ceiling),
     )
     ours = result["contestants"].get("ours", {}).get("median")
     for name, found in result["contestants"].items():
@@ -72,11 +72,11 @@ def _training(result: dict) -> Rows:
     return table
 
 
-def _training_note(result, text, ceiling) -> str:
+def _training_note(result, shape, text, ceiling) -> str:
     about = result["about"]
     note = (
-        f"Real target tokens a second (no padding), median of {about['repeat']} turn(s) of {result['shape']['updates']} "
-        f"updates after {result['shape']['warmup']} for warming up; {about['corpus']}, {text['pairs']:,} pairs."
+        f"Real target tokens a second (no padding), median of {about['repeat']} turn(s) of {shape['updates']} updates "
+        f"after {shape['warmup']} for warming up; {about['corpus']}, {text['pairs']:,} pairs."
     )
     if ceiling:
         rates = ", ".join(f"{rate:,.0f} in {name}" for name, rate in ceiling["gflops"].items())

@@ -18,8 +18,9 @@ def main() -> None:
         number = batches.typical()
         sweep(channel, lambda setting, trial: _train(shape, setting, lambda _: number, batches, trial))
     else:
-        clock = Clock(channel, channel.spec["warmup"], threads=len(os.sched_getaffinity(0)))
-        _train(shape, channel.spec["setting"], lambda update: update, batches, clock)
+        extra = channel.spec["extra"]
+        clock = Clock(channel, channel.spec["warmup"] + extra, threads=len(os.sched_getaffinity(0)))
+        _train(shape, channel.spec["setting"], lambda update: update - extra, batches, clock)
 
 
 def _train(shape, setting, number_of, batches, clock) -> None:

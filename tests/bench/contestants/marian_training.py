@@ -20,8 +20,9 @@ def main() -> None:
         number = batches.typical()
         sweep(channel, lambda setting, trial: _train(spec["shape"], setting, lambda _: number, batches, trial))
     else:
-        clock = Clock(channel, spec["warmup"], threads=torch.get_num_threads())
-        _train(spec["shape"], spec["setting"], lambda update: update, batches, clock)
+        extra = spec["extra"]
+        clock = Clock(channel, spec["warmup"] + extra, threads=torch.get_num_threads())
+        _train(spec["shape"], spec["setting"], lambda update: update - extra, batches, clock)
 
 
 def _train(shape, setting, number_of, batches, clock) -> None:
