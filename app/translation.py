@@ -4,7 +4,8 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from app.decoding import Decoded, Decoding, Sampling, TokenScore
+from app.ctranslate2_decoding import CTranslate2Decoding
+from app.decoded import KERAS, Decoded, Engine, Sampling, TokenScore
 from app.lines import one_line
 from app.preset_schema import SearchPreset
 from app.splitting import split_long
@@ -34,7 +35,7 @@ class Translator:
     translated one by one and joined with spaces, and one warning says so.
 
     Args:
-        model: see `app.decoding.Decoding`.
+        model: see `app.decoding.Decoding`; or a `CTranslate2Decoding`, which has its search and its sampling already.
         tokenizer: of the model.
         search: how translations are looked for.
         lowercase: whether the model knows lower-case text only.
@@ -61,24 +62,36 @@ class Translator:
     ):
         self.tokenizer = tokenizer
         self.lowercase = lowercase
-        self.decoding = Decoding(model, search or SearchPreset(), sampling)
+        self.decoding = _decoding(model, search, sampling)
         self.max_length = min(max_length, (self.decoding.max_positions or max_length + 1) - 1)
         self._warn = warn or _warn
         self._warned = False
 
     @classmethod
-    def of_run(cls, run, checkpoint: str = "auto", search: SearchPreset | None = None, **options) -> "Translator":
+    def of_run(
+        cls,
+        run,
+        checkpoint: str = "auto",
+        search: SearchPreset | None = None,
+        engine: Engine = KERAS,
+        sampling: Sampling | None = None,
+        warn: Callable[[str], None] | None = None,
+    ) -> "Translator":
         """The translator of a run.
 
         Args:
             run: an `app.run.Run`.
-            checkpoint: which weights, see `Run.load_model`.
+            checkpoint: which weights, see `Run.weights_file`.
             search: instead of that of the run's preset.
-            **options: `sampling` and `warn`.
+            engine: the program that computes the model.
+            sampling, warn: see the class.
         """
-        data = run.preset.data
-        search = search or run.preset.search
-        return cls(run.load_model(checkpoint), run.tokenizer(), search, data.lowercase, data.max_length, **options)
+        data, search = run.preset.data, search or run.preset.search
+        if engine.name == KERAS.name:
+            model = run.load_model(checkpoint)
+        else:
+            model = CTranslate2Decoding.of_run(run, checkpoint, search, sampling, engine.quantization)
+        return cls(model, run.tokenizer(), search, data.lowercase, data.max_length, sampling, warn)
 
     def translate(self, lines: Iterable[str]) -> Iterator[str]:
         """Translates lines as they come.
@@ -195,6 +208,15 @@ class Translator:
                 f"line {number} has {tokens:,} tokens, and the model takes {self.max_length:,}: it is split at "
                 "sentence marks and translated in parts, and so is every other line of this kind"
             )
+
+
+def _decoding(model, search: SearchPreset | None, sampling: Sampling | None):
+    if isinstance(model, CTranslate2Decoding):
+        return model
+    # Here, as the other engine does without Keras, which takes seconds to load.
+    from app.decoding import Decoding
+
+    return Decoding(model, search or SearchPreset(), sampling)
 
 
 def _warn(message: str) -> None:

@@ -75,7 +75,7 @@ def _check(args) -> None:
 
 
 def _translations(folder, search, lines, args):
-    from app.decoding import Sampling
+    from app.decoded import Sampling
     from app.translation import Translator
 
     chosen = {name: getattr(args, name) for name in DRAWING if getattr(args, name) is not None}

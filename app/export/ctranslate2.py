@@ -109,7 +109,9 @@ def save(model, tokenizer, folder, max_positions: int = LEAST_POSITIONS, quantiz
     spec.config.decoder_start_token = pieces[BOS]
     spec.config.add_source_eos = True
     spec.validate()
-    spec.optimize(quantization=quantization)
+    spec.optimize(quantization=quantization.replace("bfloat16", "float32"))
+    if "bfloat16" in quantization:
+        _round_floats(spec)
     spec.save(str(folder))
 
 
@@ -153,6 +155,15 @@ def specification(model, max_positions: int = LEAST_POSITIONS):
     _fill_stack(encoder, model.encoder)
     _fill_stack(decoder, model.decoder)
     return specs.TransformerSpec(encoder, decoder)
+
+
+def _round_floats(spec) -> None:
+    """Stores what is float32 in bfloat16, for which CTranslate2 itself would need PyTorch."""
+    from ml_dtypes import bfloat16
+
+    for name, variable in spec.variables().items():
+        if getattr(variable, "dtype", "") == "float32" and not (variable.is_scalar() or name.endswith("_scale")):
+            variable.array = variable.array.astype(bfloat16)
 
 
 def _fill_stack(spec, stack) -> None:
