@@ -1,15 +1,45 @@
-"""What a person sees while a model trains."""
+"""What a person sees while something takes long."""
 
 import time
+from collections.abc import Iterable, Iterator
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
 QUIET_SECONDS = 30
+_OFTEN = 1000  # pairs between two looks at the clock
 
 
-class ProgressBar:
-    """A line with updates, loss, learning rate, tokens a second and the time left; plain lines where no one watches.
+class _Line:
+    """One line that changes, with a bar; plain lines where no one watches."""
+
+    def __init__(self, console: Console, label: str, start: int, total: int | None):
+        self.console = console
+        self.began = self.printed = time.monotonic()
+        columns = [TextColumn("{task.description}"), BarColumn(bar_width=24), TextColumn("{task.fields[text]}")]
+        self.bar = Progress(*columns, console=console, transient=True) if console.is_terminal else None
+        self.task = self.bar.add_task(label, total=total, completed=start, text="") if self.bar else None
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        if self.bar:
+            self.bar.stop()
+
+    def _show(self, done: int, text: str, plain: str, last: bool = False) -> None:
+        """Shows a text beside the bar, or, not often, a plain line."""
+        now = time.monotonic()
+        if self.bar:
+            self.bar.start()
+            self.bar.update(self.task, completed=done, text=text)
+        elif now - self.printed >= QUIET_SECONDS or last:
+            self.printed = now
+            self.console.print(plain)
+
+
+class ProgressBar(_Line):
+    """A line with updates, loss, learning rate, tokens a second and the time left.
 
     Args:
         console: where to print.
@@ -19,20 +49,8 @@ class ProgressBar:
     """
 
     def __init__(self, console: Console, start: int, updates: int, time_left):
-        self.console, self.start, self.updates, self.time_left = console, start, updates, time_left
-        self.began = self.printed = time.monotonic()
-        columns = [TextColumn("{task.description}"), BarColumn(bar_width=24), TextColumn("{task.fields[text]}")]
-        self.bar = Progress(*columns, console=console, transient=True) if console.is_terminal else None
-        self.task = self.bar.add_task("training", total=updates, completed=start, text="") if self.bar else None
-
-    def __enter__(self):
-        if self.bar:
-            self.bar.start()
-        return self
-
-    def __exit__(self, *_):
-        if self.bar:
-            self.bar.stop()
+        super().__init__(console, "training", start, updates)
+        self.start, self.updates, self.time_left = start, updates, time_left
 
     def show(self, update: int, loss: float, rate: float, speed: float) -> None:
         """Shows one state: loss in nats a token, learning rate, speed in target tokens a second."""
@@ -40,17 +58,44 @@ class ProgressBar:
             f"{update:,}/{self.updates:,}  loss {loss:.3f}  lr {rate:.2e}  {speed:,.0f} tok/s  "
             f"{_clock(self._left(update))} left"
         )
-        now = time.monotonic()
-        if self.bar:
-            self.bar.update(self.task, completed=update, text=text)
-        elif now - self.printed >= QUIET_SECONDS or update == self.updates:
-            self.printed = now
-            self.console.print(f"update {text}")
+        self._show(update, text, f"update {text}", last=update == self.updates)
 
     def _left(self, update: int) -> float:
         per_update = (time.monotonic() - self.began) / max(update - self.start, 1)
         left, limit = per_update * (self.updates - update), self.time_left()
         return left if limit is None else max(min(left, limit), 0.0)
+
+
+class PairsBar(_Line):
+    """A line with the number of pairs done, pairs a second and the time left, once there is any to tell.
+
+    Args:
+        console: where to print.
+        label: what is being done.
+        total: number of all pairs, or None where no one knows.
+
+    Call arguments:
+        done: number of pairs done.
+    """
+
+    def __init__(self, console: Console, label: str, total: int | None = None):
+        super().__init__(console, label, 0, total)
+        self.label, self.total = label, total
+
+    def __call__(self, done: int) -> None:
+        speed = done / max(time.monotonic() - self.began, 1e-9)
+        text = f"{done:,}/{self.total:,}" if self.total else f"{done:,}"
+        text += f" pairs  {speed:,.0f} pairs/s"
+        if self.total and done:
+            text += f"  {_clock(max(self.total - done, 0) / speed)} left"
+        self._show(done, text, f"{self.label}: {text}")
+
+    def count(self, pairs: Iterable) -> Iterator:
+        """Passes pairs on and shows how many."""
+        for number, pair in enumerate(pairs, start=1):
+            yield pair
+            if not number % _OFTEN:
+                self(number)
 
 
 def _clock(seconds: float) -> str:

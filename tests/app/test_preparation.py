@@ -45,7 +45,7 @@ def test_text_goes_through_cleaning_tokenizer_and_batches(tmp_path, toy):
 def test_nothing_is_done_twice(tmp_path, toy, monkeypatch):
     run = run_of(tmp_path)
     first = prepare(run, report=silent)
-    monkeypatch.setattr("app.preparation.cleaning.clean", None)
+    monkeypatch.setattr("data.cleaning.clean", None)
     monkeypatch.setattr("app.preparation.Tokenizer.train", None)
     monkeypatch.setattr("data.shards.encode_chunks", None)
     lines = []
@@ -99,6 +99,69 @@ def test_weights_say_how_often_a_corpus_is_drawn(tmp_path):
             text for inputs, _ in prepared.batches.epoch(epoch) for text in prepared.tokenizer.decode(inputs["source"])
         ]
         assert {name: drawn.count(text) for name, text in MIXTURE.items()} == {"long": 20, "short": 80}
+
+
+def sources(prepared, epoch=0):
+    """The source texts of an epoch, sorted."""
+    batches = (inputs["source"].tolist() for inputs, _ in prepared.batches.epoch(epoch))
+    return sorted(text for batch in batches for text in prepared.tokenizer.decode(batch))
+
+
+def mixture(folder, *changes):
+    """A run on three corpora that share pairs: two with five equal ones, the third with pairs of both."""
+    words = [f"{a}{b}" for a in "abcdef" for b in "uvwxyz"]
+    texts = {"one": words[:20], "two": words[15:30], "three": [words[0], *words[28:]]}
+    for name, lines in texts.items():
+        write_split(folder / name, "train", lines, [line.upper() for line in lines])
+    names = ",".join(f"{folder}/{name}" for name in texts)
+    return words, run_of(folder, f"corpora={names}", "validation=[]", "vocabulary=300", *changes)
+
+
+@pytest.mark.parametrize("sampling", [0.0, 0.1])
+def test_a_pair_of_several_corpora_stays_in_the_first(tmp_path, sampling):
+    words, run = mixture(tmp_path, "deduplicate=true", f"sampling={sampling}")
+    lines = []
+    assert sources(prepare(run, report=lines.append)) == sorted(words)
+    said = [line.replace(f"{tmp_path}/", "") for line in lines if "left out" in line]
+    assert said == [
+        "two: 5 of 15 pairs stand in one and are left out",
+        "three: 3 of 9 pairs stand in one, two and are left out",
+    ]
+    assert sources(prepare(run, report=silent)) == sorted(words)  # out of the caches
+
+
+def test_repetitions_stay_where_the_preset_says_so(tmp_path):
+    words, run = mixture(tmp_path)
+    assert len(sources(prepare(run, report=silent))) == 20 + 15 + 9
+
+
+def test_the_order_of_the_corpora_says_which_pairs_stay(tmp_path):
+    _, run = mixture(tmp_path, "deduplicate=true")
+    first = prepare(run, report=silent)
+    _, run = mixture(tmp_path, "deduplicate=true", f"corpora={tmp_path}/two,{tmp_path}/one:0.5")
+    lines = []
+    second = prepare(run, report=lines.append)
+    assert f"{tmp_path}/one: 5 of 20 pairs stand in {tmp_path}/two and are left out" in lines
+    assert len(sources(second)) == 15 + round(15 * 0.5)
+    assert first.fingerprint != second.fingerprint
+
+
+def test_corpora_without_common_pairs_share_their_caches_with_other_mixtures(tmp_path, monkeypatch):
+    monkeypatch.setenv("WEITBLICK_CACHE", str(tmp_path / "cache"))
+    _, run = mixture(tmp_path, "deduplicate=true", f"corpora={tmp_path}/one")
+    alone = prepare(run, report=silent)
+    write_split(tmp_path / "other", "train", ["something else"], ["etwas anderes"])
+    _, run = mixture(tmp_path, "deduplicate=true", f"corpora={tmp_path}/other,{tmp_path}/one")
+    (run.path / "tokenizer.model").write_bytes(alone.tokenizer.proto)
+    prepare(run, report=silent)
+    assert len(list((tmp_path / "cache" / "shards").iterdir())) == 2
+
+
+def test_a_corpus_that_adds_nothing(tmp_path):
+    _, run = mixture(tmp_path, "deduplicate=true", f"corpora={tmp_path}/one,{tmp_path}/copy")
+    write_split(tmp_path / "copy", "train", ["au", "av"], ["AU", "AV"])
+    with pytest.raises(UserError, match="copy: all its pairs stand in .*one; take it from the list of corpora"):
+        prepare(run, report=silent)
 
 
 def test_sampling_splits_words_anew_in_each_epoch_and_the_same_for_each_start(tmp_path, toy):

@@ -4,7 +4,7 @@ import pytest
 from rich.console import Console
 
 from app import progress
-from app.progress import ProgressBar
+from app.progress import PairsBar, ProgressBar
 
 
 @pytest.fixture
@@ -57,3 +57,28 @@ def test_time_left(clock, start, update, time_left, left):
     clock[0] += 60.0
     shown.show(update, 1.0, 1e-3, 1.0)
     assert file.getvalue().strip().endswith(f"tok/s  {left} left")
+
+
+def test_pairs_are_counted_as_they_pass(clock):
+    file = io.StringIO()
+
+    def slow():
+        for number in range(90_000):
+            clock[0] += number % 1000 == 0  # a second for a thousand
+            yield number
+
+    with PairsBar(Console(file=file, width=120), "cleaning news", 100_000) as shown:
+        assert list(shown.count(slow())) == list(range(90_000))
+    assert file.getvalue().splitlines() == [
+        "cleaning news: 30,000/100,000 pairs  1,000 pairs/s  1:10 left",
+        "cleaning news: 60,000/100,000 pairs  1,000 pairs/s  0:40 left",
+        "cleaning news: 90,000/100,000 pairs  1,000 pairs/s  0:10 left",
+    ]
+
+
+def test_pairs_whose_number_no_one_knows():
+    file = io.StringIO()
+    with PairsBar(Console(file=file, width=120, force_terminal=True), "cleaning news") as shown:
+        assert file.getvalue() == ""  # no bar where nothing takes long
+        shown(2000)
+    assert "cleaning news" in file.getvalue() and "2,000 pairs  " in file.getvalue() and "left" not in file.getvalue()
