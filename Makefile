@@ -2,16 +2,19 @@
 
 PRESET ?= starter
 RUN ?= runs/$(notdir $(basename $(PRESET)))
+TO ?= ctranslate2
+DIR ?= $(RUN)-$(TO)
 VENV := .venv
 PEERS := .venv-peers
 PYTHON_HERE := $(VENV)/bin/python
 PIP := $(PYTHON_HERE) -m pip install --disable-pip-version-check -qq --constraint constraints.txt
 DEPENDENCIES := setup.cfg pyproject.toml constraints.txt
 CORPORA_OPTION = $(if $(CORPORA),--corpora "$(CORPORA)")
+QUANTIZATION_OPTION = $(if $(QUANTIZATION),--quantization "$(QUANTIZATION)")
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help train eval-bleu translate presets notebook test test-backends bench lint
+.PHONY: help train eval-bleu translate export presets notebook test test-backends bench lint
 
 help: ## this list
 	@echo "Weitblick: English-to-German translation with Transformers"; echo
@@ -23,6 +26,9 @@ help: ## this list
 	@echo "  CORPORA=../shared/corpora      where corpus folders are found"
 	@echo "  CORPUS=newstest BASELINE=FILE  for eval-bleu: what to score, what to compare with"
 	@echo "  FILE=in.txt OUTPUT=out.txt     for translate; the terminal unless given"
+	@echo "  ENGINE=ctranslate2             for translate: starts faster; installed on first use"
+	@echo "  TO=ctranslate2 DIR=model       for export: or TO=savedmodel; DIR is RUN-TO unless given"
+	@echo "  QUANTIZATION=int8              for both: smaller and faster in CTranslate2"
 	@echo "  ARGS=\"-k preset\"               for test: more options of pytest; for bench and notebook: see ARGS=--help"
 	@echo; echo "All commands and options: $(VENV)/bin/weitblick --help"
 
@@ -33,8 +39,12 @@ eval-bleu: $(VENV)/installed ## score RUN on its test split with sacreBLEU
 	@$(PYTHON_HERE) -m app evaluate "$(RUN)" $(if $(CORPUS),--corpus "$(CORPUS)") $(CORPORA_OPTION) \
 	    $(if $(BASELINE),--baseline "$(BASELINE)")
 
-translate: $(VENV)/installed ## translate FILE with RUN, one line in = one line out
-	@$(PYTHON_HERE) -m app translate "$(RUN)" $(if $(FILE),"$(FILE)") $(if $(OUTPUT),--output "$(OUTPUT)")
+translate: $(VENV)/installed$(if $(filter ctranslate2,$(ENGINE)),-ctranslate2) ## translate FILE with RUN, one line in = one line out
+	@$(PYTHON_HERE) -m app translate "$(RUN)" $(if $(FILE),"$(FILE)") $(if $(OUTPUT),--output "$(OUTPUT)") \
+	    $(if $(ENGINE),--engine "$(ENGINE)") $(QUANTIZATION_OPTION)
+
+export: $(VENV)/installed$(if $(filter ctranslate2,$(TO)),-ctranslate2) ## write RUN into DIR for another program to translate with
+	@$(PYTHON_HERE) -m app export "$(RUN)" --to "$(TO)" "$(DIR)" $(QUANTIZATION_OPTION)
 
 presets: $(VENV)/installed ## list the presets
 	@$(PYTHON_HERE) -m app presets
@@ -84,6 +94,11 @@ $(VENV)/installed-notebooks: $(VENV)/installed
 $(VENV)/installed-test: $(VENV)/installed
 	@echo "Installing the packages for tests into $(VENV)"
 	@$(PIP) --editable '.[test]'
+	@touch $@
+
+$(VENV)/installed-ctranslate2: $(VENV)/installed
+	@echo "Installing CTranslate2 into $(VENV)"
+	@$(PIP) --editable '.[ctranslate2]'
 	@touch $@
 
 $(VENV)/installed-backends: $(VENV)/installed-test

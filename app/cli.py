@@ -8,13 +8,14 @@ import sys
 import textwrap
 
 from app import __version__
-from app.commands import average, corpora, evaluate, presets, train, translate
+from app.commands import average, corpora, evaluate, export, presets, train, translate
 from data.errors import UserError
 
 COMMANDS = {
     "train": train,
     "evaluate": evaluate,
     "translate": translate,
+    "export": export,
     "average": average,
     "presets": presets,
     "corpora": corpora,

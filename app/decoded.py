@@ -11,7 +11,7 @@ class Engine(NamedTuple):
 
     Args:
         name: one of `ENGINES`.
-        quantization: how CTranslate2 stores weights, see `app.export.ctranslate2`; "" for Keras.
+        quantization: how CTranslate2 stores weights, one of `QUANTIZATIONS`; "" for Keras.
     """
 
     name: str = "keras"
@@ -19,6 +19,7 @@ class Engine(NamedTuple):
 
 
 ENGINES = ("keras", "ctranslate2")
+QUANTIZATIONS = ("float32", "bfloat16", "float16", "int16", "int8", "int8_float32", "int8_bfloat16")
 KERAS = Engine()
 
 

@@ -11,6 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple
 
+from app.decoded import KERAS, Engine
 from app.lines import read_text
 from app.preset_schema import SearchPreset
 from app.report import decoding_progress
@@ -30,7 +31,7 @@ from app.testsets import TestSet
 from data.errors import UserError
 from data.files import atomic_write
 
-PACKAGES = ("keras", "tensorflow", "sacrebleu", "sentencepiece")
+PACKAGES = ("sacrebleu", "sentencepiece")
 
 
 class Example(NamedTuple):
@@ -89,6 +90,7 @@ def evaluate(
     options: ScoreOptions | None = None,
     moses: bool | None = None,
     baseline=None,
+    engine: Engine = KERAS,
 ) -> Evaluation:
     """Decodes a test set with a run's model, scores it, and writes both into the run's folder.
 
@@ -104,6 +106,7 @@ def evaluate(
         moses: whether to give BLEU on Moses' tokens as well; by default where the preset is lower-cased, as such
             benchmarks are mostly scored so, if sacremoses is installed.
         baseline: a run that has been evaluated on the same set, or a file of translations, to compare with.
+        engine: the program that computes the model.
 
     Returns:
         An `Evaluation`.
@@ -116,10 +119,10 @@ def evaluate(
     options = replace(options, language=data.target, test=test.test, pair=test.pair)
     other = baseline and read_baseline(baseline, test, data.target)
     search = search or run.preset.search
-    hypotheses, how = _decode(run, test, checkpoint, search)
+    hypotheses, how = _decode(run, test, checkpoint, search, engine)
     moses = data.lowercase and has_moses() if moses is None else moses
     evaluation = evaluate_lines(hypotheses, test, options, moses, other)
-    evaluation = replace(evaluation, how={"preset": run.preset.name, **how, **_record()})
+    evaluation = replace(evaluation, how={"preset": run.preset.name, **how, **_record(engine)})
     write_results(evaluation, run.path, data.target)
     return evaluation
 
@@ -225,12 +228,12 @@ def write_results(evaluation: Evaluation, folder: Path, language: str) -> None:
     _write_json(folder / "results.json", {name: found for name, found in every.items() if found})
 
 
-def _decode(run, test: TestSet, checkpoint: str, search: SearchPreset) -> tuple[list[str], dict]:
+def _decode(run, test: TestSet, checkpoint: str, search: SearchPreset, engine: Engine) -> tuple[list[str], dict]:
     from app.translation import Translator
 
     if test.sources is None:
         raise UserError(f"{test.origin} has no source text to translate")
-    translator = Translator.of_run(run, checkpoint, search)
+    translator = Translator.of_run(run, checkpoint, search, engine)
     # The first call compiles the search, which is no part of the speed.
     translator.translate_all([next((source for source in test.sources if source.strip()), "")])
     before, start = translator.output_tokens, time.perf_counter()
@@ -242,7 +245,8 @@ def _decode(run, test: TestSet, checkpoint: str, search: SearchPreset) -> tuple[
         "segments_per_second": round(len(test.sources) / seconds, 2),
         "output_tokens_per_second": round((translator.output_tokens - before) / seconds, 1),
     }
-    return hypotheses, {"weights": _weights(run, checkpoint), "search": asdict(search), "decoding": speed}
+    how = {"weights": _weights(run, checkpoint), "search": asdict(search), "engine": engine._asdict()}
+    return hypotheses, {**how, "decoding": speed}
 
 
 def _weights(run, checkpoint: str) -> dict:
@@ -258,16 +262,20 @@ def _weights(run, checkpoint: str) -> dict:
     return found
 
 
-def _record() -> dict:
+def _record(engine: Engine) -> dict:
     """Where, when and with what."""
-    import keras
-
     from app.precision import processor
 
-    hardware = {"processor": processor(), "machine": platform.platform(), "backend": keras.backend.backend()}
+    hardware = {"processor": processor(), "machine": platform.platform()}
+    packages = [engine.name, *PACKAGES]
+    if engine == KERAS:
+        import keras
+
+        hardware["backend"] = keras.backend.backend()
+        packages.insert(1, "tensorflow")
     return {
         "hardware": hardware,
-        "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
+        "versions": {"python": platform.python_version(), **{name: version(name) for name in packages}},
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
     }
 

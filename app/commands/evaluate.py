@@ -4,8 +4,9 @@ Reports BLEU, chrF2++ and TER with signatures and 95% bootstrap intervals, BLEU 
 them and the translations into the run's folder results/. With --hypotheses it scores a file instead, without a model.
 """
 
-from app.commands.options import RUN_HELP, add_corpora, add_search, chosen_search
+from app.commands.options import RUN_HELP, add_corpora, add_engine, add_search, chosen_engine, chosen_search
 from app.commands.scoring import score_run
+from app.decoded import KERAS
 from data.errors import UserError
 
 HELP = "score a run, or a file of translations"
@@ -38,6 +39,7 @@ def add_arguments(parser) -> None:
     parser.add_argument("--pair", default=None, metavar="EN-DE", help="for --hypotheses: the languages (en-de)")
     parser.add_argument("--baseline", metavar="RUN|FILE", help="compare with this run or file by paired bootstrap")
     add_search(parser)
+    add_engine(parser)
     parser.add_argument(
         "--again", action="store_true", help="translate again even if these weights and this search have done so"
     )
@@ -70,6 +72,8 @@ def _check(args) -> None:
         raise UserError("--pair is for --hypotheses; the run's preset names its languages")
     if args.hypotheses and (args.beam is not None or args.set or args.checkpoint != "auto" or args.again):
         raise UserError("--hypotheses uses no model: leave out --beam, --set, --checkpoint and --again")
+    if chosen_engine(args) != KERAS and args.hypotheses:
+        raise UserError("--hypotheses uses no model: leave out --engine")
     if args.hypotheses and not (args.corpus or args.reference):
         raise UserError("say what to score on: add --corpus NAME or --reference FILE")
     if args.lines < 0:
@@ -104,9 +108,8 @@ def _score_run(args):
     options = ScoreOptions(args.lowercase or data.lowercase, args.tokenize)
     for name in names:
         test = _test_set(args, name, data.source, data.target)
-        yield score_run(
-            folder, test, search, args.checkpoint, options, args.moses or None, args.baseline, args.again
-        )
+        how = (args.checkpoint, options, args.moses or None, args.baseline, args.again, chosen_engine(args))
+        yield score_run(folder, test, search, *how)
 
 
 def _test_set(args, name, source, target):

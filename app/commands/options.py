@@ -7,6 +7,7 @@ import shutil
 import sys
 from pathlib import Path
 
+from app.decoded import ENGINES, KERAS, QUANTIZATIONS, Engine
 from app.preset_schema import SearchPreset
 from data.errors import UserError
 
@@ -30,6 +31,54 @@ def add_search(parser) -> None:
         metavar="KEY=VALUE",
         help="other keys of the preset's section [search], such as length_penalty=1.0 or batch_tokens=1000",
     )
+
+
+def add_engine(parser) -> None:
+    """Adds the options that say which program computes the model."""
+    parser.add_argument(
+        "--engine",
+        choices=ENGINES,
+        default=KERAS.name,
+        help="what computes the model (keras); ctranslate2, from the extra of that name, starts at once and needs an "
+        "export, which is made the first time and kept in RUN/exports",
+    )
+    add_quantization(parser, "for --engine ctranslate2: ")
+
+
+def add_quantization(parser, when: str) -> None:
+    """Adds the option that says how CTranslate2 stores weights."""
+    parser.add_argument(
+        "--quantization",
+        choices=QUANTIZATIONS,
+        metavar="TYPE",
+        help=f"{when}how weights are stored: {', '.join(QUANTIZATIONS)} (float32, which gives the same translations; "
+        "int8 is the smallest and the fastest)",
+    )
+
+
+def chosen_engine(args) -> Engine:
+    """The engine of the command line.
+
+    Raises:
+        UserError: --quantization without an engine that has it.
+    """
+    if args.engine == KERAS.name:
+        if args.quantization:
+            raise UserError("--quantization says how CTranslate2 stores weights; add --engine ctranslate2")
+        return KERAS
+    return Engine(args.engine, args.quantization or QUANTIZATIONS[0])
+
+
+def load_engine(engine: Engine, run, checkpoint: str) -> None:
+    """Imports what an engine needs; Keras only where it computes or its model must be exported first."""
+    if engine != KERAS:
+        from app.ctranslate2_decoding import export_folder
+        from app.export.ctranslate2 import import_ctranslate2
+
+        import_ctranslate2()
+        if export_folder(run, checkpoint, engine.quantization).exists():
+            return
+    load_keras()
 
 
 def add_corpora(parser) -> None:

@@ -3,17 +3,21 @@
 import json
 from dataclasses import asdict, replace
 
-from app.commands.options import load_keras
+from app.commands.options import load_engine
+from app.decoded import KERAS, Engine
 
 _NOT_HOW = ("test_set", "scores", "bleu_on_moses_tokens", "bleu_by_source_words", "baseline")
 
 
-def score_run(run, test, search, checkpoint="auto", options=None, moses=None, baseline=None, again=False):
+def score_run(
+    run, test, search, checkpoint="auto", options=None, moses=None, baseline=None, again=False, engine: Engine = KERAS
+):
     """Like `app.evaluation.evaluate`, which see; takes the translations in the run's results if they are still right.
 
     Args:
         run, test, search, checkpoint, options, moses, baseline: see `app.evaluation.evaluate`.
         again: translate in any case.
+        engine: see `app.evaluation.evaluate`.
 
     Returns:
         An `app.evaluation.Evaluation`, which is also written into the run's results.
@@ -23,12 +27,11 @@ def score_run(run, test, search, checkpoint="auto", options=None, moses=None, ba
     from app.scores import ScoreOptions, has_moses
 
     data = run.preset.data
-    how = None if again else _made_before(run, test, search, checkpoint)
+    how = None if again else _made_before(run, test, search, checkpoint, engine)
     if how is None:
-        load_keras()
-        return evaluate(
-            run, test, checkpoint=checkpoint, search=search, options=options, moses=moses, baseline=baseline
-        )
+        load_engine(engine, run, checkpoint)
+        chosen = {"checkpoint": checkpoint, "search": search, "engine": engine}
+        return evaluate(run, test, options=options, moses=moses, baseline=baseline, **chosen)
     options = options or ScoreOptions(lowercase=data.lowercase)
     options = replace(options, language=data.target, test=test.test, pair=test.pair)
     moses = data.lowercase and has_moses() if moses is None else moses
@@ -39,7 +42,7 @@ def score_run(run, test, search, checkpoint="auto", options=None, moses=None, ba
     return evaluation
 
 
-def _made_before(run, test, search, checkpoint: str) -> dict | None:
+def _made_before(run, test, search, checkpoint: str, engine: Engine) -> dict | None:
     """What the results say of how they were made, if it is how they would be made now; else None."""
     scores = run.results_folder / f"{test.name}.json"
     translations = run.results_folder / f"{test.name}.{run.preset.data.target}"
@@ -51,6 +54,7 @@ def _made_before(run, test, search, checkpoint: str) -> dict | None:
             found["test_set"]["fingerprint"] == test.fingerprint
             and found["search"] == asdict(search)
             and found["weights"]["asked_for"] == checkpoint
+            and found.get("engine", KERAS._asdict()) == engine._asdict()
         )
     except (OSError, ValueError, KeyError, TypeError):
         return None

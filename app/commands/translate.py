@@ -7,7 +7,7 @@ split at sentence marks and translated in parts; nothing is cut off.
 import contextlib
 import sys
 
-from app.commands.options import RUN_HELP, add_search, chosen_search, load_keras
+from app.commands.options import RUN_HELP, add_engine, add_search, chosen_engine, chosen_search, load_engine
 from data.errors import UserError
 
 HELP = "translate a text, line by line"
@@ -17,6 +17,7 @@ EXAMPLES = """
   weitblick translate runs/starter in.txt --beam 8 --nbest 3              line number, score, translation
   weitblick translate runs/starter in.txt --sample --top-p 0.9 --seed 7
   weitblick translate runs/starter in.txt --score-references de.txt       how likely are given translations?
+  weitblick translate runs/starter in.txt --engine ctranslate2 --quantization int8
 """
 AFTER_INTERRUPT = "an output file is written only when it is whole; run the same command again"
 DRAWING = ("temperature", "top_k", "top_p", "seed")
@@ -28,6 +29,7 @@ def add_arguments(parser) -> None:
     parser.add_argument("file", nargs="?", default="-", metavar="FILE", help='UTF-8 text; "-" or none: standard input')
     parser.add_argument("--output", metavar="FILE", help="where the translations go; standard output by default")
     add_search(parser)
+    add_engine(parser)
     parser.add_argument("--nbest", type=int, default=1, metavar="N", help="print N translations of each line")
     parser.add_argument("--scores", action="store_true", help="print the search's score and a tab before each")
     parser.add_argument("--sample", action="store_true", help="draw translations at random instead of searching")
@@ -49,15 +51,15 @@ def run(args) -> None:
     from app.run import Run
 
     folder = Run.open(args.path)
-    search = chosen_search(folder.preset, args)
+    search, engine = chosen_search(folder.preset, args), chosen_engine(args)
     lines = open_lines(args.file)
     if args.file == "-" and sys.stdin.isatty():
         print("Type a line to translate it; Ctrl-D ends.", file=sys.stderr)
-    load_keras()
+    load_engine(engine, folder, args.checkpoint)
     if args.score_references:
-        rows = _references(folder, search, lines, args)
+        rows = _references(folder, search, engine, lines, args)
     else:
-        rows = _translations(folder, search, lines, args)
+        rows = _translations(folder, search, engine, lines, args)
     with _output(args.output) as file:
         for row in rows:
             print(row, file=file, flush=True)
@@ -74,7 +76,7 @@ def _check(args) -> None:
         raise UserError("--score-references translates nothing; leave out --sample, --scores and --nbest")
 
 
-def _translations(folder, search, lines, args):
+def _translations(folder, search, engine, lines, args):
     from app.decoded import Sampling
     from app.translation import Translator
 
@@ -82,7 +84,7 @@ def _translations(folder, search, lines, args):
     sampling = Sampling(**chosen) if args.sample else None
     if not sampling and args.nbest > search.beam:
         raise UserError(f"--nbest {args.nbest} needs a beam of as many: add --beam {args.nbest}")
-    translator = Translator.of_run(folder, args.checkpoint, search, sampling=sampling)
+    translator = Translator.of_run(folder, args.checkpoint, search, engine, sampling)
     for number, found in enumerate(translator.nbest(lines, args.nbest), start=1):
         for text, score in found:
             before = f"{number}\t" if args.nbest > 1 else ""
@@ -90,7 +92,7 @@ def _translations(folder, search, lines, args):
             yield before + text
 
 
-def _references(folder, search, lines, args):
+def _references(folder, search, engine, lines, args):
     from app.lines import read_text
     from app.translation import Translator
 
@@ -100,7 +102,7 @@ def _references(folder, search, lines, args):
             f"{lines.name} has {len(sources):,} lines and {args.score_references} has {len(targets):,}; "
             "line n of one must belong to line n of the other"
         )
-    translator = Translator.of_run(folder, args.checkpoint, search)
+    translator = Translator.of_run(folder, args.checkpoint, search, engine)
     for score in translator.score_pairs(sources, targets):
         yield f"{score.log_probability:.4f}\t{score.tokens}"
 

@@ -12,14 +12,15 @@ from pathlib import Path
 
 import numpy as np
 
+from app.decoded import QUANTIZATIONS
 from app.export.folder import new_folder
+from app.preset_schema import SearchPreset
 from data.errors import UserError
 from data.files import atomic_write
 from data.tokenizer import BOS, EOS, UNK
 
 FORMAT = 1
 SETTINGS, TOKENIZER, README, EXAMPLE = "weitblick.json", "tokenizer.model", "README.txt", "translate.py"
-QUANTIZATIONS = ("float32", "bfloat16", "float16", "int16", "int8", "int8_float32", "int8_bfloat16")
 # Sinusoidal and rotary positions have no end; the folder holds at least so many.
 LEAST_POSITIONS = 1024
 _README = """\
@@ -42,14 +43,17 @@ translate.py is all that a program of your own has to do, in 60 lines. The files
 """
 
 
-def export(run, directory, checkpoint: str = "auto", quantization: str = "float32") -> None:
+def export(
+    run, directory, checkpoint: str = "auto", quantization: str = "float32", search: SearchPreset | None = None
+) -> None:
     """Writes a run's model as a folder for CTranslate2.
 
     Args:
         run: an `app.run.Run`.
         directory: the folder to make; missing or empty.
         checkpoint: which weights, see `Run.weights`.
-        quantization: how weights are stored, one of `QUANTIZATIONS`.
+        quantization: how weights are stored, one of `app.decoded.QUANTIZATIONS`.
+        search: what `weitblick.json` says of it, instead of that of the run's preset.
 
     Raises:
         UserError: CTranslate2 is not installed, the model is of a kind that it cannot compute, its weights are
@@ -61,7 +65,8 @@ def export(run, directory, checkpoint: str = "auto", quantization: str = "float3
     with new_folder(directory) as folder:
         name, _, checksum = run.weights_file(checkpoint)
         model = run.load_model(checkpoint)
-        settings = _settings(run, model) | {"weights": name, "checksum": checksum, "quantization": quantization}
+        settings = _settings(run.preset, model, search or run.preset.search)
+        settings |= {"weights": name, "checksum": checksum, "quantization": quantization}
         save(model, run.tokenizer(), folder, settings["max_positions"], quantization)
         shutil.copyfile(run.path / TOKENIZER, folder / TOKENIZER)
         shutil.copyfile(Path(__file__).with_name("ctranslate2_example.py"), folder / EXAMPLE)
@@ -96,7 +101,7 @@ def save(model, tokenizer, folder, max_positions: int = LEAST_POSITIONS, quantiz
         tokenizer: its `data.tokenizer.Tokenizer`.
         folder: where to write; exists.
         max_positions: how many positions of those that have no end are written.
-        quantization: one of `QUANTIZATIONS`.
+        quantization: one of `app.decoded.QUANTIZATIONS`.
 
     Raises:
         UserError: for a model of another kind, or weights that are not finite.
@@ -218,12 +223,11 @@ def _array(variable) -> np.ndarray:
     return array
 
 
-def _settings(run, model) -> dict:
+def _settings(preset, model, search: SearchPreset) -> dict:
     """What `weitblick.json` says: all but the weights that makes the translations what they are."""
-    preset = run.preset
     most = model.max_positions
     if model.positions_kind != "learned":
-        longest = int(preset.search.max_ratio * preset.data.max_length) + preset.search.max_extra + 1
+        longest = int(search.max_ratio * preset.data.max_length) + search.max_extra + 1
         most = max(LEAST_POSITIONS, preset.data.max_length + 1, longest)
     return {
         "format": FORMAT,
@@ -234,6 +238,6 @@ def _settings(run, model) -> dict:
         "max_length": min(preset.data.max_length, most - 1),
         "max_positions": most,
         "model": asdict(preset.model),
-        "search": asdict(preset.search),
+        "search": asdict(search),
         "versions": {name: version(name) for name in ("ctranslate2", "keras", "numpy", "sentencepiece")},
     }
