@@ -10,6 +10,7 @@ from app.averaging import average
 from app.diagnosis import explain
 from app.journal import Journal
 from app.lock import locked
+from app.optimizer import FusedAdam
 from app.preparation import Prepared, prepare
 from app.preset import Preset
 from app.run import Run
@@ -151,7 +152,7 @@ def _compiled(run: Run, prepared: Prepared, console):
     transformer = _transformer(run, prepared.tokenizer, console.print)
     model = TeacherForcing(transformer, training.label_smoothing)
     model.build()
-    optimizer = keras.optimizers.Adam(
+    optimizer = FusedAdam(
         WarmUp.of(training),
         beta_1=training.beta_1,
         beta_2=training.beta_2,

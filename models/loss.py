@@ -1,49 +1,96 @@
-"""Label-smoothed cross-entropy with a gradient of its own."""
+"""Label-smoothed cross-entropy straight from the decoder's states, with a gradient of its own."""
 
 from keras import ops
 
+# Rows are taken in so many portions: the float32 numbers of one fit the processor's cache, and all of them together
+# would need rows x vocabulary x 4 bytes several times over.
+BLOCKS = 8
 
-def smoothed_cross_entropy(states, table, labels, smoothing: float = 0.0):
-    """Cross-entropy against the true token mixed with a uniform distribution over the vocabulary.
 
-    The loss of one row is -(1 - e) log p[label] - e/V sum(log p). Written out by automatic differentiation, the
-    softmax is read and written about ten times; here its gradient, p - target, is formed in one pass, in float32.
+def smoothed_cross_entropy(states, table, labels, weights, smoothing: float = 0.0):
+    """Weighted sum of cross-entropies against the true token mixed with a uniform distribution over the vocabulary.
+
+    The loss of one row is -(1 - e) log p[label] - e/V sum(log p). As the weights are known, the gradient p - target is
+    formed together with the loss, one block of rows after the other, with one exponential for each logit; the uniform
+    part needs only the mean of the table, the true token only its row. The logits are never kept.
 
     Args:
         states: (N, D) in any float type.
         table: output vectors (V, D), of which the logits are the products with the states.
         labels: integer tensor (N,).
+        weights: float tensor (N,), of what the rows count for; 0 for padding.
         smoothing: the share e of the uniform distribution.
 
     Returns:
-        Loss in nats for each row: the smoothed loss (N,) and the plain negative log-likelihood (N,), both float32.
-        Only the first has a gradient.
+        Two float32 scalars in nats: the smoothed loss and the plain negative log-likelihood. Only the first has a
+        gradient, in the states and the table.
 
     References:
         Szegedy et al. 2016, "Rethinking the Inception Architecture", section 7; Vaswani et al. 2017, section 5.4.
     """
-    logits = ops.cast(ops.matmul(states, ops.transpose(ops.cast(table, states.dtype))), "float32")
-    smoothed, likelihood = ops.unstack(_loss(smoothing)(logits, labels), 2)
-    return smoothed, likelihood
+    table = ops.cast(table, table.dtype)  # a variable's value: TensorFlow's custom gradients are those of tensors alone
+    # One tensor, because PyTorch's custom gradient passes on that of only one.
+    both = _loss(smoothing)(states, table, labels, weights)
+    return both[0], both[1]
 
 
 def _loss(smoothing):
     @ops.custom_gradient
-    def loss(logits, labels):
-        size = logits.shape[-1]
-        total = ops.logsumexp(logits, axis=-1)
-        likelihood = total - ops.squeeze(ops.take_along_axis(logits, ops.expand_dims(labels, -1), axis=-1), -1)
-        uniform = total - ops.mean(logits, axis=-1)
-        smoothed = (1 - smoothing) * likelihood + smoothing * uniform
+    def loss(states, table, labels, weights):
+        losses, states_gradient, table_gradient = _with_gradients(states, table, labels, weights, smoothing)
 
         def gradient(*given, upstream=None):
             # PyTorch gives the arguments of `loss` once more and the upstream gradient by name; the others it alone.
             upstream = given[0] if upstream is None else upstream
-            probability = ops.exp(logits - ops.expand_dims(total, -1))
-            target = (1 - smoothing) * ops.one_hot(labels, size, dtype="float32") + smoothing / size
-            return (probability - target) * ops.expand_dims(upstream[0], -1), None
+            in_states, in_table = states_gradient * upstream[0], table_gradient * upstream[0]
+            return ops.cast(in_states, states.dtype), ops.cast(in_table, table.dtype), None, None
 
-        # One tensor, because PyTorch's version passes on the gradient of only one.
-        return ops.stack([smoothed, likelihood]), gradient
+        return losses, gradient
 
     return loss
+
+
+def _with_gradients(states, table, labels, weights, smoothing):
+    """The two losses (2,), and the gradients of the first in states (N, D) and table (V, D), all float32."""
+    count, dtype = ops.shape(states)[0], states.dtype
+    vectors, mean = ops.cast(table, dtype), ops.mean(ops.cast(table, "float32"), axis=0)
+    own = ops.cast(ops.take(vectors, labels, axis=0), "float32")
+    weighted = ops.cast(states, "float32") * ops.expand_dims(weights, -1)
+    blocks = [
+        _block(*parts, vectors) for parts in zip(*map(_blocks, (states, ops.cast(weighted, dtype))), strict=True)
+    ]
+    total, through_softmax, table_gradient = zip(*blocks, strict=True)
+    total = ops.concatenate(total)[:count] * weights
+    likelihood = ops.sum(total) - ops.sum(weighted * own)
+    uniform = ops.sum(total) - ops.sum(ops.matmul(weighted, ops.expand_dims(mean, -1)))
+    target = (1 - smoothing) * own + smoothing * mean
+    states_gradient = (ops.concatenate(through_softmax)[:count] - target) * ops.expand_dims(weights, -1)
+    table_gradient = sum(table_gradient[1:], table_gradient[0]) - smoothing / table.shape[0] * ops.sum(weighted, axis=0)
+    table_gradient = table_gradient - (1 - smoothing) * _sums_by_label(weighted, labels, table.shape[0])
+    losses = ops.stack([(1 - smoothing) * likelihood + smoothing * uniform, likelihood])
+    return losses, states_gradient, table_gradient
+
+
+def _block(states, weighted, vectors):
+    """Log of the softmax's denominator (n,), the mean vector under the softmax (n, D), and its part of the table's."""
+    logits = ops.cast(ops.matmul(states, ops.transpose(vectors)), "float32")
+    highest = ops.max(logits, axis=-1, keepdims=True)
+    powers = ops.exp(logits - highest)
+    total = ops.sum(powers, axis=-1, keepdims=True)
+    shares = ops.cast(powers * (1.0 / total), states.dtype)
+    in_states = ops.cast(ops.matmul(shares, vectors), "float32")
+    in_table = ops.cast(ops.matmul(ops.transpose(shares), weighted), "float32")
+    return ops.squeeze(highest + ops.log(total), -1), in_states, in_table
+
+
+def _blocks(rows):
+    """(N, D) -> `BLOCKS` tensors (n, D), the last rows of zeros."""
+    count, width = ops.shape(rows)
+    size = (count + BLOCKS - 1) // BLOCKS
+    padded = ops.pad(rows, ((0, size * BLOCKS - count), (0, 0)))
+    return ops.unstack(ops.reshape(padded, (BLOCKS, size, width)), BLOCKS)
+
+
+def _sums_by_label(rows, labels, size):
+    """Adds up the rows (N, D) of each label: (V, D)."""
+    return ops.segment_sum(rows, labels, size)

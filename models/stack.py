@@ -3,7 +3,8 @@
 import keras
 
 from models.attention import SelfAttention
-from models.sublayers import FeedForward, Residual, layer_norm
+from models.normalisation import LayerNorm
+from models.sublayers import FeedForward, Residual
 
 
 class TransformerLayer(keras.layers.Layer):
@@ -85,7 +86,7 @@ class Stack(keras.layers.Layer):
             for i in range(layers)
         ]
         # Pre-norm leaves the last sum unnormalised.
-        self.norm = layer_norm("norm", self.dtype_policy) if settings.get("norm") == "pre" else None
+        self.norm = LayerNorm(dtype=self.dtype_policy, name="norm") if settings.get("norm") == "pre" else None
 
     def build(self, input_shape, *_):
         for layer in self.stack:

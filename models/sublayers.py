@@ -3,6 +3,7 @@
 import keras
 
 from models.dropout import ByteDropout
+from models.normalisation import LayerNorm
 
 
 @keras.saving.register_keras_serializable(package="weitblick")
@@ -78,7 +79,7 @@ class Residual(keras.layers.Layer):
         if norm not in ("pre", "post"):
             raise ValueError(f'norm must be "pre" or "post", got {norm!r}')
         self.width, self.order, self.rate = width, norm, dropout
-        self.norm = layer_norm("norm", self.dtype_policy)
+        self.norm = LayerNorm(dtype=self.dtype_policy, name="norm")
         self.dropout = ByteDropout(dropout, dtype=self.dtype_policy, name="dropout")
 
     def build(self, input_shape, *_):
@@ -91,8 +92,3 @@ class Residual(keras.layers.Layer):
 
     def get_config(self):
         return {**super().get_config(), "width": self.width, "norm": self.order, "dropout": self.rate}
-
-
-def layer_norm(name: str, dtype):
-    """Layer normalisation with PyTorch's epsilon, as in the published systems; Keras' own is 100 times larger."""
-    return keras.layers.LayerNormalization(epsilon=1e-5, dtype=dtype, name=name)

@@ -50,13 +50,12 @@ class TeacherForcing(keras.Model):
         labels = ops.reshape(y, (-1,))
         real = ops.cast(ops.not_equal(labels, self.transformer.pad_id), "float32")
         rows = ops.reshape(states, (-1, states.shape[-1]))
-        smoothed, likelihood = smoothed_cross_entropy(rows, embedding.table, labels, self.smoothing)
         tokens = ops.sum(real)
         # An empty batch has loss 0 and no gradient, not NaN.
         weights = real / ops.maximum(tokens, 1.0)
-        loss = ops.sum(smoothed * weights)
+        loss, likelihood = smoothed_cross_entropy(rows, embedding.table, labels, weights, self.smoothing)
         self.trackers["loss"].update_state(loss, sample_weight=tokens)
-        self.trackers["nll"].update_state(ops.sum(likelihood * weights), sample_weight=tokens)
+        self.trackers["nll"].update_state(likelihood, sample_weight=tokens)
         self.trackers["tokens"].update_state(tokens)
         return loss
 

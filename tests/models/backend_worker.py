@@ -66,10 +66,12 @@ def loss_gradients():
     states, table, weights = (random.normal(size=shape).astype("float32") for shape in ((7, 6), (11, 6), (7,)))
     labels = ops.convert_to_tensor(random.integers(0, 11, 7).astype("int32"))
 
-    def loss(states, table):
-        return ops.sum(smoothed_cross_entropy(states, table, labels, 0.1)[0] * ops.convert_to_tensor(weights))
+    weights = ops.convert_to_tensor(weights)
 
-    smoothed, likelihood = smoothed_cross_entropy(states, table, labels, 0.1)
+    def loss(states, table):
+        return smoothed_cross_entropy(states, table, labels, weights, 0.1)[0]
+
+    smoothed, likelihood = smoothed_cross_entropy(*map(ops.convert_to_tensor, (states, table)), labels, weights, 0.1)
     in_states, in_table = gradients(loss, states, table)
     return {
         "loss": array(smoothed),
