@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import pytest
 
+from app.lines import one_line
 from app.preset import load_preset
 from app.preset_schema import SearchPreset
 from app.run import AVERAGED, TOKENIZER, Run
@@ -192,6 +193,14 @@ def test_text_is_normalised_as_in_python(lowercase):
     found = graph_text.normalise(tf.constant(texts), lowercase).numpy()
     assert [text.decode() for text in found] == [normalise(text, lowercase) for text in texts]
     assert graph_text.normalise(tf.constant([b"a\xffb"])).numpy()[0].decode() == "a\ufffdb"
+
+
+def test_tokens_become_text_as_in_python():
+    draw = random.Random(9)
+    rows = [draw.choices(range(4, TOKENIZER_OF_ALL.vocabulary_size), k=draw.randint(0, 9)) for _ in range(2000)]
+    texts = TOKENIZER_OF_ALL.graph_tokenizer().detokenize(tf.ragged.constant(rows, tf.int32))
+    found = [text.decode() for text in graph_text.one_line(texts).numpy()]
+    assert found == [one_line(text) for text in TOKENIZER_OF_ALL.decode(rows)]
 
 
 @pytest.mark.parametrize("limit", [3, 8, 30])
