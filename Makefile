@@ -58,7 +58,7 @@ test: $(VENV)/installed-test ## run the tests, two at a time
 test-backends: $(VENV)/installed-backends ## run the tests that need JAX and PyTorch (a large download)
 	$(PYTHON_HERE) -m pytest -m backends $(ARGS)
 
-bench: $(VENV)/installed $(PEERS)/installed ## measure beside other programs (a large download, then half an hour)
+bench: $(VENV)/installed-ctranslate2 $(PEERS)/installed ## measure beside other programs (a large download, then half an hour)
 	@$(PYTHON_HERE) -m tests.bench $(ARGS)
 
 lint: $(VENV)/installed-test ## check the style with ruff

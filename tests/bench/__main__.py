@@ -13,12 +13,12 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from data.errors import UserError
-from data.files import atomic_write
-from tests.bench import machine, report, training
+from tests.bench import input, machine, report, search, startup, training
 from tests.bench.contestant import PEERS, Contestant, ContestantFailed, peers_installed
 from tests.bench.shapes import SHAPES, quick
 
-PARTS = ("training",)
+PARTS = ("training", "search", "startup", "input")
+QUICK_LINES, QUICK_PAIRS = 60, 60_000
 EXAMPLES = """
   make bench                                              everything, half an hour on two cores
   make bench ARGS="--only training --shapes base"         one table
@@ -47,10 +47,21 @@ def _parser() -> argparse.ArgumentParser:
         "make bench", description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--only", default=",".join(PARTS), metavar="PARTS", help=f"of {', '.join(PARTS)} (all)")
-    parser.add_argument("--shapes", default="tiny,256,base", help=f"of {', '.join(SHAPES)} (%(default)s)")
+    names = ",".join(training.MODULES)
+    parser.add_argument("--shapes", default="tiny,256,base", help=f"of {', '.join(SHAPES)}; for training (%(default)s)")
+    parser.add_argument("--contestants", default=names, help="for training (%(default)s)", metavar="NAMES")
     parser.add_argument(
-        "--contestants", default=",".join(training.MODULES), help="of the training (%(default)s)", metavar="NAMES"
+        "--models", default=",".join(search.SHAPES), help="for search: the run's own shape, and base (%(default)s)"
     )
+    parser.add_argument(
+        "--run", default="runs/starter", help="a trained run for search and start-up; the base model is grown from it"
+    )
+    parser.add_argument("--test", default="wmt14", help="what search translates, newstest2014 (%(default)s)")
+    parser.add_argument("--source", metavar="FILE", help="for search: other text, with its --reference")
+    parser.add_argument("--reference", metavar="FILE", help="see --source")
+    parser.add_argument("--corpora", nargs="+", default=[], metavar="DIR", help="where corpus folders are looked for")
+    parser.add_argument("--lines", type=int, default=0, metavar="N", help="for search: only the first N lines")
+    parser.add_argument("--pairs", type=int, default=500_000, metavar="N", help="for input: pairs (%(default)s)")
     parser.add_argument("--repeat", type=int, default=3, metavar="N", help="turns of each contestant (%(default)s)")
     parser.add_argument(
         "--sweep", action="store_true", help="try the peers' settings anew, also where an earlier run has chosen them"
@@ -71,16 +82,43 @@ def _run(args, console) -> None:
     parts = _chosen("--only", args.only, PARTS)
     shapes = [SHAPES[name] for name in _chosen("--shapes", args.shapes, SHAPES)]
     contestants = _chosen("--contestants", args.contestants, training.MODULES)
+    models = _chosen("--models", args.models, search.SHAPES)
     if args.quick:
         shapes, args.repeat = [quick(shape) for shape in shapes], 1
-    if parts and any(training.MODULES[name][1] for name in contestants) and not peers_installed():
+        args.lines, args.pairs = args.lines or QUICK_LINES, min(args.pairs, QUICK_PAIRS)
+    needs_peers = {"search", "startup"} & set(parts) or any(training.MODULES[name][1] for name in contestants)
+    if parts and needs_peers and not peers_installed():
         raise UserError(f"{PEERS}: the peers are not installed; start this as `make bench`, which installs them")
     results = _read(args.results)
+    about = {"repeat": args.repeat, "corpus": args.corpus, "quick": args.quick}
     if parts:
-        results["machine"] = machine.describe()
-    if "training" in parts:
-        _training(args, shapes, contestants, folder, results, console)
-    out = Console()
+        about["machine"] = results["machine"] = machine.describe()
+    total = {
+        "training": 1 + sum(training.units(shape, contestants, args.repeat) for shape in shapes),
+        "search": len(models) * search.units(args.repeat),
+        "startup": startup.units(args.repeat),
+        "input": input.units(),
+    }
+    measures = {
+        "training": lambda step: _training(args, shapes, contestants, folder, results, about, step),
+        "search": lambda step: _search(args, models, folder, results, about, step),
+        "startup": lambda step: _startup(args, folder, results, about, step),
+        "input": lambda step: _input(args, folder, results, about, step),
+    }
+    failed = []
+    with _progress(console, sum(total[part] for part in parts)) as step:
+        for part in parts:
+            try:
+                measures[part](step)
+            except (UserError, ContestantFailed) as error:
+                failed.append(f"{part}: {error}")
+    _show(args, results)
+    if failed:
+        raise UserError("; ".join(failed))
+
+
+def _show(args, results) -> None:
+    out = Console(width=None if sys.stdout.isatty() else report.COLUMNS)
     for table in report.tables(results):
         out.print(table.rich())
     if args.write:
@@ -95,18 +133,54 @@ def _chosen(option: str, text: str, known) -> list[str]:
     return names
 
 
-def _training(args, shapes, contestants, folder, results, console) -> None:
-    total = 1 + sum(training.units(shape, contestants, args.repeat) for shape in shapes)
-    about = {"repeat": args.repeat, "corpus": args.corpus, "quick": args.quick, "machine": results["machine"]}
-    with _progress(console, total) as step:
+def _training(args, shapes, contestants, folder, results, about, step) -> None:
+    ceiling = None
+    if not args.quick:
         step("the ceiling of matrix products")
-        with Contestant("ceiling", {"size": 512 if args.quick else 4096}) as one:
+        with Contestant("ceiling", {"size": 4096}) as one:
             ceiling = one.answer()
-        for shape in shapes:
-            known = {} if args.sweep else _known_sweeps(results, shape, about)
-            found = training.measure(shape, args.corpus, contestants, args.repeat, folder / shape.name, step, known)
-            results.setdefault("training", {})[shape.name] = {**found, "ceiling": ceiling, "about": about}
-            _write(args.results, results)
+    for shape in shapes:
+        known = {} if args.sweep else _known_sweeps(results, shape, about)
+        found = training.measure(shape, args.corpus, contestants, args.repeat, folder / shape.name, step, known)
+        results.setdefault("training", {})[shape.name] = {**found, "ceiling": ceiling, "about": about}
+        report.write_json(args.results, results)
+
+
+def _search(args, models, folder, results, about, step) -> None:
+    from app.testsets import load_test_set, read_test_files
+
+    if args.source or args.reference:
+        if not (args.source and args.reference):
+            raise UserError("--source and --reference go together: line n of one belongs to line n of the other")
+        test = read_test_files(args.reference, args.source)
+    else:
+        test = load_test_set(args.test, folders=args.corpora)
+    test = test.head(args.lines)
+    for name in models:
+        found = search.measure(name, _trained(args), test, args.repeat, folder / f"search-{name}", step)
+        results.setdefault("search", {})[name] = {**found, "about": {**about, **found["about"]}}
+        report.write_json(args.results, results)
+
+
+def _startup(args, folder, results, about, step) -> None:
+    results["startup"] = {**startup.measure(_trained(args), args.repeat, folder / "startup", step), **about}
+    report.write_json(args.results, results)
+
+
+def _input(args, folder, results, about, step) -> None:
+    results["input"] = {**input.measure(args.corpus, args.pairs, folder / "input", step), **about}
+    report.write_json(args.results, results)
+
+
+def _trained(args) -> Path:
+    """The run folder for search and start-up.
+
+    Raises:
+        UserError: it is not there.
+    """
+    if not (Path(args.run) / "run.json").exists():
+        raise UserError(f"{args.run}: search and start-up need a trained run: `make train`, or --run RUN")
+    return Path(args.run).resolve()
 
 
 def _known_sweeps(results: dict, shape, about: dict) -> dict:
@@ -146,13 +220,6 @@ def _read(path: Path) -> dict:
         return json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise UserError(f"{path}: not JSON ({error}); remove it, and all parts are measured anew") from error
-
-
-def _write(path: Path, results: dict) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_write(path, "w") as file:
-        json.dump(results, file, indent=1)
-        file.write("\n")
 
 
 if __name__ == "__main__":

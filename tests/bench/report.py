@@ -1,11 +1,16 @@
 """Tables of the results: for the terminal, and as Markdown between two markers of docs/benchmarks.md."""
 
+import json
+from pathlib import Path
+
 from rich.table import Table
 
 from data.errors import UserError
 from data.files import atomic_write
+from tests.bench.search import told as told_search
 from tests.bench.training import told
 
+COLUMNS = 140  # of tables that go to a file
 BEGIN, END = "<!-- begin: written by make bench -->", "<!-- end: written by make bench -->"
 
 
@@ -47,6 +52,12 @@ def tables(results: dict) -> list[Rows]:
     for shape in results.get("training", {}).values():
         found.append(_training(shape))
         found.append(_sweeps(shape))
+    for result in results.get("search", {}).values():
+        found += [_search(result), _search_sweep(result)]
+    if "startup" in results:
+        found += [_startup(results["startup"]), _steps(results["startup"])]
+    if "input" in results:
+        found.append(_input(results["input"], results.get("training", {})))
     return [table for table in found if table.rows]
 
 
@@ -84,7 +95,7 @@ def _training_note(result, shape, text, ceiling) -> str:
             f" Ceiling: the best product of two matrices of {ceiling['size']:,} squared, GFLOP/s: {rates}; the model's "
             f"matrix products take {result['flops_a_token'] / 1e6:,.0f} MFLOP a target token, forward and backward."
         )
-    return note + (f" Vocabulary: {text['note']}." if text["note"] else "")
+    return note + (f" Vocabulary: {text['note']}. " if text["note"] else " ") + _when(about)
 
 
 def _sweeps(result: dict) -> Rows:
@@ -99,11 +110,83 @@ def _sweeps(result: dict) -> Rows:
     return table
 
 
+def _search(result: dict) -> Rows:
+    about, engines = result["about"], result["engines"]
+    lines = "every turn all of them" if about["whole"] else "each turn another share of them"
+    scored = [one["scores"] for one in engines.values() if "scores" in one][:1]
+    signatures = [f"{name} {scores[f'{name} signature']}" for scores in scored for name in ("BLEU", "chrF")]
+    table = Rows(
+        f"Search, {result['shape']}, V {result['vocabulary']:,}, beam 4",
+        ("", "setting", "tokens/s", "spread", "ours is", "one sentence", "slow tenth", "BLEU", "chrF", "peak memory"),
+        f"Target tokens a second, median of {about['repeat']} turn(s); {about['lines']:,} lines of {about['set']}, "
+        f"{lines}. {'; '.join(signatures)}. {_when(about)}",
+    )
+    ours = engines["ours"].get("median")
+    for name, found in engines.items():
+        setting = told_search(found["setting"])
+        if "median" not in found or "latency" not in found:
+            table.add(name, setting, found.get("error", "not measured"), *[None] * 7)
+            continue
+        ratio = f"{ours / found['median']:.2f} x" if ours and name != "ours" else None
+        latency = [f"{1000 * found['latency'][key]:,.0f} ms" for key in ("median", "slow")]
+        scores = [f"{found['scores'][key]:.2f}" if "scores" in found else None for key in ("BLEU", "chrF")]
+        memory = f"{found['peak_bytes'] / 1e9:.1f} GB"
+        speed = (f"{found['median']:,.0f}", f"{found['spread']:.0%}", ratio)
+        table.add(name, setting, *speed, *latency, *scores, memory)
+    return table
+
+
+def _search_sweep(result: dict) -> Rows:
+    table = Rows(f"Settings of CTranslate2 tried for {result['shape']}", ("", "tokens/s"))
+    for trial in result["sweep"]:
+        table.add(told_search(trial["setting"]), trial["error"] or f"{trial['rate']:,.0f}")
+    return table
+
+
+def _startup(result: dict) -> Rows:
+    note = f"Whole processes with one sentence to translate, median of {result['repeat']} turn(s). {_when(result)}"
+    table = Rows("Cold start", ("", "seconds", "spread"), note)
+    for name, found in result["whole"].items():
+        table.add(name, f"{found['median']:.2f}", f"{found['spread']:.0%}")
+    return table
+
+
+def _steps(result: dict) -> Rows:
+    columns = ("", "imports", "model", "first sentence", "all", "second sentence")
+    note = "Seconds; the first sentence includes tracing. Marian has random weights of this shape; it writes 20 pieces."
+    table = Rows("Cold start by steps", columns, note)
+    for name, found in result["steps"].items():
+        first = [found[step] for step in ("imports", "model", "first")]
+        table.add(name, *(f"{seconds:.2f}" for seconds in (*first, sum(first), found["second"])))
+    return table
+
+
+def _input(result: dict, training: dict) -> Rows:
+    encoding, feeding = result["encoding"], result["feeding"]
+    rates = [one["contestants"].get("ours", {}).get("median", 0.0) for one in training.values()]
+    note = (
+        f"{result['corpus']}, repeated up to {encoding['pairs']:,} pairs of {encoding['words']:.1f} English words. "
+        f"{_when(result)}"
+    )
+    table = Rows("Input", ("", "per second", "peak memory"), note)
+    pairs = f"{encoding['pairs'] / encoding['seconds']:,.0f} pairs"
+    table.add("encoding, all cores", pairs, f"{encoding['all_bytes'] / 1e9:.2f} GB, all processes")
+    table.add("batches for training", f"{feeding['tokens_a_second']:,.0f} target tokens", None)
+    if max(rates, default=0.0):
+        table.add("the same over what training eats", f"{feeding['tokens_a_second'] / max(rates):.0f} x", None)
+    return table
+
+
+def _when(about: dict) -> str:
+    machine = about["machine"]
+    return f"Measured {machine['date'].replace('+00:00', ' UTC')}, commit {machine['commit']}."
+
+
 def machine_line(machine: dict) -> str:
     """One paragraph about where the figures come from."""
     versions = {**machine["versions"], **machine["peer_versions"]}
     return (
-        f"{machine['date']}, commit {machine['commit']}: {machine['processor']} ({', '.join(machine['flags'])}), "
+        f"{machine['processor']} ({', '.join(machine['flags'])}), "
         f"{machine['memory_bytes'] / 2**30:.0f} GiB, {machine['threads']} threads, {machine['system']}; "
         + ", ".join(f"{name} {version}" for name, version in versions.items() if version)
         + "."
@@ -111,7 +194,7 @@ def machine_line(machine: dict) -> str:
 
 
 def write_page(path, results: dict) -> None:
-    """Replaces what stands between the two markers of a page.
+    """Replaces what stands between the two markers of a page, and writes the figures beside it, as JSON.
 
     Raises:
         UserError: the page is not there, or has no markers.
@@ -126,5 +209,14 @@ def write_page(path, results: dict) -> None:
     if not begin or not end:
         raise UserError(f'{path}: expected the lines "{BEGIN}" and "{END}", between which the tables go')
     parts = [machine_line(results["machine"]), *(table.markdown() for table in tables(results))]
+    write_json(Path(path).with_suffix(".json"), results)
     with atomic_write(path, "w") as file:
         file.write(before + BEGIN + "\n\n" + "\n\n".join(parts) + "\n\n" + END + after)
+
+
+def write_json(path: Path, results: dict) -> None:
+    """Writes the figures, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_write(path, "w") as file:
+        json.dump(results, file, indent=1)
+        file.write("\n")

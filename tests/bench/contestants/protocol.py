@@ -118,3 +118,31 @@ def peak_bytes() -> int:
     """The most memory that this process has held at once."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
+
+
+def serve_translations(channel: Channel, translate) -> None:
+    """Answers turns of translating until the input ends.
+
+    A turn is `{"lines": [...], "setting": ..., "one_by_one": false}`; the answer holds the translations, their tokens
+    and the seconds, of each line alone where `one_by_one` is true.
+
+    Args:
+        channel: where turns come from.
+        translate: a function of lines and a setting that returns translations and the number of their tokens.
+    """
+    channel.send(ready=True)
+    while True:
+        turn = channel.receive()
+        portions = [[line] for line in turn["lines"]] if turn.get("one_by_one") else [turn["lines"]]
+        texts, tokens, seconds = [], 0, []
+        try:
+            for portion in portions:
+                begin = time.perf_counter()
+                found, count = translate(portion, turn["setting"])
+                seconds.append(time.perf_counter() - begin)
+                texts += found
+                tokens += count
+        except Exception as error:  # a setting that a machine cannot do is a row of the table
+            channel.send(error=f"{type(error).__name__}: {error}".splitlines()[0][:200])
+            continue
+        channel.send(texts=texts, tokens=tokens, seconds=seconds)

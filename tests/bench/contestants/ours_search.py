@@ -1,0 +1,31 @@
+"""Translates with `app.translation.Translator`, as `weitblick translate` does."""
+
+import os
+
+from tests.bench.contestants.protocol import Channel, serve_translations
+
+
+def main() -> None:
+    """Loads the run and translates whatever the benchmark sends."""
+    channel = Channel()
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    from dataclasses import replace
+
+    from app.run import Run
+    from app.translation import Translator
+
+    spec = channel.spec
+    run = Run.open(spec["run"])
+    search = replace(run.preset.search, beam=spec["beam"])
+    translator = Translator.of_run(run, search=search)
+
+    def translate(lines, setting):
+        before = translator.output_tokens
+        found = translator.translate_all(lines)
+        return found, translator.output_tokens - before
+
+    serve_translations(channel, translate)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,117 @@
+import json
+
+import pytest
+
+from data.errors import UserError
+from tests.app.toy_training import write_corpus
+from tests.bench import report, search, training
+from tests.bench.__main__ import _known_sweeps, main
+from tests.bench.contestants.protocol import Clock, Enough, Trial
+from tests.bench.shapes import SHAPES, matrix_flops, quick
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory):
+    """A quick run of our own training on a toy corpus: its results and the page that it wrote."""
+    folder = tmp_path_factory.mktemp("bench")
+    page = folder / "page.md"
+    page.write_text(f"before\n{report.BEGIN}\nold\n{report.END}\nafter\n", encoding="utf-8")
+    corpus = write_corpus(folder / "toy")
+    options = ["--only", "training", "--shapes", "toy", "--contestants", "ours", "--quick", "--corpus", str(corpus)]
+    assert main([*options, "--folder", str(folder / "out"), "--write", str(page)]) == 0
+    return json.loads((folder / "out" / "results.json").read_text(encoding="utf-8")), page
+
+
+def test_a_quick_run_measures_our_training_and_writes_the_page(measured):
+    results, page = measured
+    ours = results["training"]["toy"]["contestants"]["ours"]
+    assert "error" not in ours
+    assert ours["median"] > 0 and ours["peak_bytes"] > 1e8 and ours["threads"] >= 1
+    text = page.read_text(encoding="utf-8")
+    assert text.startswith("before\n") and text.endswith("\nafter\n") and "old" not in text
+    assert f"| ours | {ours['setting']['precision']} | {ours['median']:,.0f} |" in text
+    assert json.loads(page.with_suffix(".json").read_text(encoding="utf-8")) == results
+
+
+def test_the_tokens_counted_are_those_of_the_batches(measured):
+    text = measured[0]["training"]["toy"]["text"]
+    assert 250 < text["pairs"] <= 300 and text["vocabulary"] == 400
+    assert 0 < text["sums"]["target"] <= text["sums"]["padded"]
+
+
+def test_a_sweep_is_kept_while_nothing_has_changed(measured):
+    results, _ = measured
+    results["training"]["toy"]["sweeps"] = {"marian": []}
+    about = results["training"]["toy"]["about"]
+    assert _known_sweeps(results, quick(SHAPES["toy"]), about) == {"marian": []}
+    assert _known_sweeps(results, SHAPES["toy"], about) == {}
+    other = {**about, "machine": {**about["machine"], "processor": "another"}}
+    assert _known_sweeps(results, quick(SHAPES["toy"]), other) == {}
+
+
+def test_matrix_products_are_counted_one_by_one():
+    shape = {"encoder_layers": 1, "decoder_layers": 1, "width": 2, "hidden": 3, "vocabulary": 5}
+    sums = {"source": 7, "target": 11, "source_source": 49, "target_target": 121, "source_target": 77}
+    encoder = [(7, 2, 6), (7, 2, 7), (7, 7, 2), (7, 2, 2), (7, 2, 3), (7, 3, 2)]
+    on_target = [(11, 2, 6), (11, 2, 11), (11, 11, 2), (11, 2, 2)]
+    on_source = [(11, 2, 2), (7, 2, 4), (11, 2, 7), (11, 7, 2), (11, 2, 2)]
+    rest = [(11, 2, 3), (11, 3, 2), (11, 2, 5)]
+    products = encoder + on_target + on_source + rest
+    assert matrix_flops(shape, sums) == 3 * sum(2 * m * k * n for m, k, n in products)
+
+
+class FakeChannel:
+    def __init__(self, turns):
+        self.turns, self.sent = list(turns), []
+
+    def receive(self):
+        return self.turns.pop(0)
+
+    def send(self, **values):
+        self.sent.append(values)
+
+
+def test_a_clock_counts_each_turn_by_itself():
+    channel = FakeChannel([{"updates": 2}, {"updates": 1}, {"updates": 9}])
+    clock = Clock(channel, 1, threads=2)
+    for tokens in (100, 1, 2, 4):
+        clock.updated(tokens)
+    assert channel.sent[0]["ready"] and channel.sent[0]["threads"] == 2
+    assert [turn["tokens"] for turn in channel.sent[1:]] == [3, 4]
+
+
+def test_a_trial_ends_after_its_updates():
+    trial = Trial(warmup=1, updates=2)
+    trial.updated(5)
+    trial.updated(5)
+    with pytest.raises(Enough):
+        trial.updated(5)
+    assert trial.rate > 0
+
+
+def test_a_compiled_setting_must_be_clearly_faster():
+    def trials(compiled):
+        return [{"setting": {"compile": setting}, "rate": rate} for setting, rate in ((False, 100), compiled)]
+
+    assert not training._best(trials((True, 105)))["compile"]
+    assert training._best(trials((True, 120)))["compile"]
+    assert training._best([{"setting": {}, "rate": 0.0, "error": "no compiler"}]) is None
+
+
+def test_shares_of_the_lines_are_scored_together():
+    references = ["ein roter Hund sieht die Katze", "das alte Haus ist sehr groß", "nie war der Baum so hoch"]
+    whole = search._scores([references], references, 1, whole=True)
+    shares = search._scores([references[0::2], references[1::2]], references, 2, whole=False)
+    assert whole["BLEU"] == shares["BLEU"] == pytest.approx(100.0)
+    assert "tok:13a" in whole["BLEU signature"]
+
+
+def test_errors_say_what_to_do(tmp_path, capsys):
+    assert main(["--only", "speed", "--folder", str(tmp_path)]) == 2
+    assert "choose from training, search" in capsys.readouterr().err
+    page = tmp_path / "page.md"
+    page.write_text("no markers")
+    with pytest.raises(UserError, match="expected the lines"):
+        report.write_page(page, {})
+    assert main(["--only", "", "--write", str(tmp_path / "none.md"), "--folder", str(tmp_path)]) == 2
+    assert "none.md" in capsys.readouterr().err
