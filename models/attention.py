@@ -4,6 +4,7 @@ import keras
 from keras import ops
 
 from models.dropout import ByteDropout
+from models.masks import MASKED
 from models.positions import rotate
 
 
@@ -46,17 +47,42 @@ class Attention(keras.layers.Layer):
             Output (B, T, D) and the attention weights (B, H, T, S), those before dropout. A row that may attend to
             nothing gets the plain mean of the values.
         """
-        scores = ops.matmul(queries * self.size**-0.5, ops.transpose(keys, (0, 1, 3, 2)))
-        weights = _masked_softmax(scores, attention_mask)
+        weights = _masked_softmax(self._scores(queries, keys), attention_mask)
         mixed = ops.matmul(self.dropout(weights, training=training), values)
         batch, _, length, _ = ops.shape(mixed)
         mixed = ops.reshape(ops.transpose(mixed, (0, 2, 1, 3)), (batch, length, self.width))
         return self.output_dense(mixed), weights
 
+    def attend_rows(self, queries, keys, values, ceilings):
+        """The same for one position of each of the B * K hypotheses of a search, all dense work on a plain matrix.
+
+        Args:
+            queries: (B, H, K, D/H).
+            keys, values: (B, H, S, D/H).
+            ceilings: (B, 1, 1 or K, S) float32, the most that a score may be: infinite, or `MASKED` where there is
+                nothing to attend to. (TensorFlow's optimiser takes a product with something added to it for another
+                pattern, and inside a loop the result then is empty.)
+
+        Returns:
+            Output (B * K, D).
+        """
+        scores = self._scores(queries, keys)
+        weights = ops.softmax(ops.minimum(ops.cast(scores, "float32"), ceilings), axis=-1)
+        mixed = ops.matmul(ops.cast(weights, scores.dtype), values)
+        return self.output_dense(ops.reshape(ops.transpose(mixed, (0, 2, 1, 3)), (-1, self.width)))
+
+    def _scores(self, queries, keys):
+        return ops.matmul(queries * self.size**-0.5, ops.transpose(keys, (0, 1, 3, 2)))
+
     def _split(self, x, parts):
         """(B, T, parts * D) -> as many tensors (B, H, T, D/H)."""
         batch, length = ops.shape(x)[:2]
         x = ops.reshape(x, (batch, length, parts, self.heads, self.size))
+        return ops.unstack(ops.transpose(x, (2, 0, 3, 1, 4)), parts)
+
+    def _split_rows(self, x, parts, beam):
+        """(B * K, parts * D) -> as many tensors (B, H, K, D/H)."""
+        x = ops.reshape(x, (-1, beam, parts, self.heads, self.size))
         return ops.unstack(ops.transpose(x, (2, 0, 3, 1, 4)), parts)
 
     def get_config(self):
@@ -105,6 +131,33 @@ class SelfAttention(Attention):
         output, weights = self.attend(*self.queries_keys_values(x, positions), attention_mask, training)
         return (output, weights) if return_weights else output
 
+    def step(self, x, cache, places, ceilings, positions=None):
+        """One more position of each hypothesis of a search, attending to those before it and to itself.
+
+        Args:
+            x: (B * K, D).
+            cache: keys and values of all hypotheses so far, each (B, H, T, K, D/H).
+            places: (B * H * K, 1) int32, where the new ones go in the cache as a matrix (B * H * T * K, D/H).
+            ceilings: (B, 1, K, T * K) float32, see `attend_rows`: infinite for what belongs to a hypothesis.
+            positions: (B, 1) int32, needed for rotary.
+
+        Returns:
+            Output (B * K, D) and the cache with the new keys and values.
+        """
+        queries, keys, values = self._split_rows(self.query_key_value(x), 3, cache[0].shape[3])
+        if self.rotary:
+            queries, keys = rotate(queries, positions), rotate(keys, positions)
+        cache = tuple(_write(old, new, places) for old, new in zip(cache, (keys, values), strict=True))
+        flat = (ops.reshape(entries, self._flat_shape(entries)) for entries in cache)
+        return self.attend_rows(queries, *flat, ceilings), cache
+
+    def _flat_shape(self, entries):
+        """(B, H, T * K, D/H), with a -1 for what the graph does not know."""
+        batch, _, length, beam, _ = entries.shape
+        if batch is None and length is None:
+            return (ops.shape(entries)[0], self.heads, -1, self.size)
+        return (-1 if batch is None else batch, self.heads, -1 if length is None else length * beam, self.size)
+
     def get_config(self):
         return {**super().get_config(), "rotary": self.rotary}
 
@@ -147,11 +200,33 @@ class CrossAttention(Attention):
         output, weights = self.attend(queries, *keys_values, attention_mask, training)
         return (output, weights) if return_weights else output
 
+    def step(self, x, keys_values, ceilings, beam):
+        """One position of each hypothesis of a search.
+
+        Args:
+            x: (B * K, D).
+            keys_values: pair of tensors (B, H, S, D/H).
+            ceilings: (B, 1, 1, S) float32, see `attend_rows`: infinite for real tokens.
+            beam: int. K.
+
+        Returns:
+            Output (B * K, D).
+        """
+        (queries,) = self._split_rows(self.query(x), 1, beam)
+        return self.attend_rows(queries, *keys_values, ceilings)
+
+
+def _write(cache, entries, places):
+    """A cache (B, H, T, K, D/H) with entries (B, H, K, D/H) at their places; see `SelfAttention.step`."""
+    size = cache.shape[-1]
+    written = ops.scatter_update(ops.reshape(cache, (-1, size)), places, ops.reshape(entries, (-1, size)))
+    return ops.reshape(written, ops.shape(cache))
+
 
 def _masked_softmax(scores, mask):
     """Softmax over the last axis in float32; positions where the mask is False get no weight."""
     dtype = scores.dtype
     scores = ops.cast(scores, "float32")
     if mask is not None:
-        scores = ops.where(ops.expand_dims(mask, axis=-3), scores, -1e9)
+        scores = ops.where(ops.expand_dims(mask, axis=-3), scores, MASKED)
     return ops.cast(ops.softmax(scores, axis=-1), dtype)

@@ -4,6 +4,7 @@ import keras
 from keras import ops
 
 from models.attention import CrossAttention
+from models.masks import MASKED
 from models.stack import Stack, TransformerLayer
 
 
@@ -17,15 +18,13 @@ class DecoderLayer(TransformerLayer):
     Call arguments:
         x: tensor (B, T, D).
         attended: keys and values of the encodings, from `source_keys_values`.
-        attention_mask: boolean, broadcastable to (B, T, T), or to (B, T, Tmax) with a cache.
+        attention_mask: boolean, broadcastable to (B, T, T).
         source_mask: boolean, broadcastable to (B, T, S). None lets everything attend.
         positions: integer tensor (B, T) or (1, T).
-        cache: keys and values of all positions so far, each (B, H, Tmax, D/H); needs T = 1.
         training: whether dropout is on.
 
     Returns:
-        Output (B, T, D), the cache with this position written (None without one), and the attention weights on the
-        target (B, H, T, T) and on the source (B, H, T, S).
+        Output (B, T, D), and the attention weights on the target (B, H, T, T) and on the source (B, H, T, S).
     """
 
     def __init__(self, *args, **kwargs):
@@ -43,14 +42,13 @@ class DecoderLayer(TransformerLayer):
         """Keys and values of the encodings (B, S, D), each (B, H, S, D/H), the same for every target position."""
         return self.source_attention.keys_values(encodings)
 
-    def call(self, x, attended, attention_mask=None, source_mask=None, positions=None, cache=None, training=None):
+    def call(self, x, attended, attention_mask=None, source_mask=None, positions=None, training=None):
         seen = {}
 
         def attend(x):
-            queries, *keys_values = self.attention.queries_keys_values(x, positions)
-            if cache is not None:
-                keys_values = seen["cache"] = _write(cache, keys_values, positions)
-            output, seen["target"] = self.attention.attend(queries, *keys_values, attention_mask, training)
+            output, seen["target"] = self.attention(
+                x, attention_mask=attention_mask, positions=positions, return_weights=True, training=training
+            )
             return output
 
         def attend_source(x):
@@ -62,14 +60,26 @@ class DecoderLayer(TransformerLayer):
         x = self.attention_residual(x, function=attend, training=training)
         x = self.source_attention_residual(x, function=attend_source, training=training)
         x = self.feed_forward_residual(x, function=lambda x: self.feed_forward(x, training=training), training=training)
-        return x, seen.get("cache"), (seen["target"], seen["source"])
+        return x, (seen["target"], seen["source"])
 
+    def step(self, x, attended, cache, places, ceilings, source_ceilings, positions):
+        """One more position of each hypothesis of a search: (B * K, D) -> (B * K, D) and the cache.
 
-def _write(cache, keys_values, positions):
-    """Puts one position's keys and values (B, H, 1, D/H) at its place (B, 1) in a cache of (B, H, Tmax, D/H)."""
-    length = ops.shape(cache[0])[2]
-    here = ops.equal(ops.reshape(ops.arange(length), (1, 1, -1, 1)), ops.expand_dims(positions, (1, 2)))
-    return tuple(ops.where(here, new, old) for new, old in zip(keys_values, cache, strict=True))
+        Args: see `SelfAttention.step` and `CrossAttention.step`.
+        """
+        written = []
+
+        def attend(x):
+            output, cached = self.attention.step(x, cache, places, ceilings, positions)
+            written.append(cached)
+            return output
+
+        def attend_source(x):
+            return self.source_attention.step(x, attended, source_ceilings, cache[0].shape[3])
+
+        x = self.attention_residual(x, function=attend)
+        x = self.source_attention_residual(x, function=attend_source)
+        return self.feed_forward_residual(x, function=self.feed_forward), written[0]
 
 
 @keras.saving.register_keras_serializable(package="weitblick")
@@ -86,12 +96,11 @@ class Decoder(Stack):
         attention_mask: boolean, broadcastable to (B, T, T); usually look-ahead and padding together.
         source_mask: boolean, broadcastable to (B, T, S); usually `padding_mask(source)`.
         positions: integer tensor (B, T) or (1, T).
-        caches: list of L caches from `empty_caches`, for one position at a time.
         training: whether dropout is on.
 
     Returns:
-        States (B, T, D), the list of caches (of None without caches), and two lists of attention weights per layer: on
-        the target (B, H, T, T) and on the source (B, H, T, S).
+        States (B, T, D), and two lists of attention weights per layer: on the target (B, H, T, T) and on the source
+        (B, H, T, S).
 
     References:
         Vaswani et al. 2017, section 3.1.
@@ -104,25 +113,52 @@ class Decoder(Stack):
         return [layer.source_keys_values(encodings) for layer in self.stack]
 
     def empty_caches(self, batch, length: int):
-        """L caches for `length` positions, each a pair of zeros (B, H, Tmax, D/H)."""
+        """L caches for `length` positions, each a pair of zeros (B, H, T, 1, D/H); a search makes the 1 its K."""
         heads, size = self.settings["heads"], self.settings["width"] // self.settings["heads"]
-        zeros = ops.zeros((batch, heads, length, size), self.compute_dtype)
+        zeros = ops.zeros((batch, heads, length, 1, size), self.compute_dtype)
         return [(zeros, zeros) for _ in self.stack]
 
-    def call(self, x, sources, attention_mask=None, source_mask=None, positions=None, caches=None, training=None):
-        caches = caches or [None] * len(self.stack)
-        written, weights = [], []
-        for layer, source, cache in zip(self.stack, sources, caches, strict=True):
-            x, cache, attention = layer(
+    def call(self, x, sources, attention_mask=None, source_mask=None, positions=None, training=None):
+        weights = []
+        for layer, source in zip(self.stack, sources, strict=True):
+            x, attention = layer(
                 x,
                 source,
                 attention_mask=attention_mask,
                 source_mask=source_mask,
                 positions=positions,
-                cache=cache,
                 training=training,
             )
-            written.append(cache)
             weights.append(attention)
         x = self.norm(x) if self.norm else x
-        return x, written, tuple(map(list, zip(*weights, strict=True)))
+        return x, tuple(map(list, zip(*weights, strict=True)))
+
+    def step(self, x, sources, caches, entries, source_ceilings, positions):
+        """One more position of each hypothesis of a search, by keys and values that are in caches.
+
+        The caches of an input hold what all its hypotheses ever wrote and are never reordered. `entries` says which of
+        it belongs to which hypothesis.
+
+        Args:
+            x: (B * K, D).
+            sources: list of L pairs of keys and values, from `source_keys_values(encodings)`.
+            caches: list of L pairs, each (B, H, T, K, D/H).
+            entries: (B * K, T) int32: which of the K at each position a hypothesis attends to, -1 for none.
+            source_ceilings: (B, 1, 1, S) float32, infinite for real source tokens and `MASKED` for padding.
+            positions: (B, 1) int32, where this position is written.
+
+        Returns:
+            States (B * K, D) and the list of caches.
+        """
+        heads, (batch, _, length, beam, _) = self.settings["heads"], ops.shape(caches[0][0])
+        entries = ops.reshape(entries, (-1, 1, beam, length, 1))
+        own = ops.equal(entries, ops.arange(beam, dtype="int32"))
+        ceilings = ops.reshape(ops.where(own, float("inf"), MASKED), (-1, 1, beam, length * beam))
+        firsts = ops.reshape(ops.arange(batch * heads, dtype="int32"), (-1, heads)) * length + positions
+        places = ops.expand_dims(firsts * beam, -1) + ops.arange(beam, dtype="int32")
+        places = ops.reshape(places, (-1, 1))
+        written = []
+        for layer, source, cache in zip(self.stack, sources, caches, strict=True):
+            x, cache = layer.step(x, source, cache, places, ceilings, source_ceilings, positions)
+            written.append(cache)
+        return (self.norm(x) if self.norm else x), written

@@ -2,6 +2,9 @@
 
 from keras import ops
 
+# A score that leaves no weight; a row of nothing else gets the plain mean.
+MASKED = -1e9
+
 
 def padding_mask(tokens, pad_id: int = 0):
     """Which positions hold a token rather than padding.

@@ -7,7 +7,7 @@ from models.decoder import Decoder
 from models.dropout import ByteDropout
 from models.embedding import TokenEmbedding
 from models.encoder import Encoder
-from models.masks import look_ahead_mask, padding_mask
+from models.masks import MASKED, look_ahead_mask, padding_mask
 from models.positions import PositionEmbedding
 
 TIES = ("all", "target", "none")
@@ -162,7 +162,7 @@ class Transformer(keras.Model):
         positions = self._positions(target)
         x = self.dropout(self.target_positions(self.target_embedding(target), positions), training=training)
         mask = ops.logical_and(padding_mask(target, self.pad_id), look_ahead_mask(ops.shape(target)[1]))
-        states, _, weights = self.decoder(
+        states, weights = self.decoder(
             x,
             self.decoder.source_keys_values(encodings),
             attention_mask=mask,
@@ -180,43 +180,55 @@ class Transformer(keras.Model):
             max_length: how many steps there may be; at most max_positions with learned positions.
 
         Returns:
-            A nested state; axis 0 of each tensor is the batch. What stands under "fixed" never changes.
+            A nested state; axis 0 of each tensor is the batch. A search for K hypotheses of each source makes it one of
+            B * K rows, see `models.search.state`; `"shared"` and `"written"` keep one row for each source.
         """
         if self.positions_kind == "learned" and isinstance(max_length, int) and max_length > self.max_positions:
             raise ValueError(f"{max_length} steps are more than the {self.max_positions} learned positions")
         batch = ops.shape(source)[0]
         sources = self.decoder.source_keys_values(self.encode(source))
+        ceilings = ops.where(padding_mask(source, self.pad_id)[:, None], float("inf"), MASKED)
         return {
-            "fixed": {"sources": sources, "mask": padding_mask(source, self.pad_id)},
-            "caches": self.decoder.empty_caches(batch, max_length),
+            "shared": {"sources": sources, "ceilings": ceilings},
+            "written": self.decoder.empty_caches(batch, max_length),
+            "entries": ops.full((batch, max_length), -1, "int32"),
             "position": ops.zeros((batch,), "int32"),
         }
 
+    def lengthen_state(self, state, steps: int):
+        """The state with room for so many more steps."""
+
+        def zeros(cache):
+            batch, heads, _, beam, size = ops.shape(cache)
+            return ops.concatenate([cache, ops.zeros((batch, heads, steps, beam, size), cache.dtype)], axis=2)
+
+        unwritten = ops.full((ops.shape(state["entries"])[0], steps), -1, "int32")
+        caches = [tuple(zeros(cache) for cache in layer) for layer in state["written"]]
+        return {**state, "written": caches, "entries": ops.concatenate([state["entries"], unwritten], axis=1)}
+
     def step(self, tokens, state):
-        """One step of decoding with a cache.
+        """One step of decoding with a cache, for one or more hypotheses of each source.
 
         Args:
-            tokens: the last target token of each row (B,), at first the begin-of-sequence token.
-            state: from `initial_state` or the step before.
+            tokens: the last target token of each row (B * K,), at first the begin-of-sequence token.
+            state: from `initial_state` or the step before. All hypotheses of a source are at the same position.
 
         Returns:
-            Logits (B, V) of the next token, and the state after this step.
+            Logits (B * K, V) of the next token, and the state after this step.
         """
-        position = state["position"]
-        positions = ops.expand_dims(position, 1)
-        length = ops.shape(state["caches"][0][0])[2]
-        mask = ops.less_equal(ops.reshape(ops.arange(length), (1, 1, -1)), ops.expand_dims(positions, 2))
-        x = self.target_positions(self.target_embedding(ops.expand_dims(tokens, 1)), positions)
-        states, caches, _ = self.decoder(
-            x,
-            state["fixed"]["sources"],
-            attention_mask=mask,
-            source_mask=state["fixed"]["mask"],
-            positions=positions,
-            caches=state["caches"],
-        )
-        logits = self.output_embedding.logits(states[:, 0])
-        return logits, {"fixed": state["fixed"], "caches": caches, "position": position + 1}
+        caches, position = state["written"], state["position"]
+        beam = caches[0][0].shape[3]
+        positions = ops.reshape(position, (-1, beam))[:, :1]
+        # What a row writes now is number k of its source's at this position.
+        here = ops.equal(ops.arange(ops.shape(caches[0][0])[2], dtype="int32"), ops.expand_dims(position, 1))
+        own = ops.expand_dims(ops.arange(ops.shape(tokens)[0], dtype="int32") % beam, 1)
+        entries = ops.where(here, own, state["entries"])
+        x = self.target_positions(self.target_embedding(ops.reshape(tokens, (-1, beam))), positions)
+        x = ops.reshape(x, (-1, self.settings["width"]))
+        shared = state["shared"]
+        states, caches = self.decoder.step(x, shared["sources"], caches, entries, shared["ceilings"], positions)
+        following = {"shared": shared, "written": caches, "entries": entries, "position": position + 1}
+        return self.output_embedding.logits(states), following
 
     def _positions(self, tokens):
         """Positions (1, T) of tokens (B, T)."""

@@ -4,10 +4,19 @@ from typing import NamedTuple
 
 from keras import ops
 
-from models.search.rules import candidates, make_rules
-from models.search.state import Hypotheses, keep_shapes, pick, refuse_nan, reorder_rows, repeat_rows, take_step
-
-NEVER = float("-inf")
+from models.search.ranking import NEVER, rank
+from models.search.rules import Rules, make_rules
+from models.search.state import (
+    Hypotheses,
+    by_input,
+    keep_shapes,
+    map_leaves,
+    pick,
+    refuse_nan,
+    reorder_rows,
+    repeat_rows,
+    take_step,
+)
 
 
 class Beams(NamedTuple):
@@ -22,6 +31,7 @@ class Beams(NamedTuple):
     finished: (B, n, T) int32, finished hypotheses.
     finished_scores: (B, n) float32, penalised, in falling order; -inf where there is none.
     broken: (B,) bool, True where a live hypothesis got logits that were not finite.
+    limits: (B,) int32, the most tokens of an input's hypotheses.
     """
 
     time: object
@@ -32,6 +42,7 @@ class Beams(NamedTuple):
     finished: object
     finished_scores: object
     broken: object
+    limits: object
 
 
 def length_penalty(length, alpha):
@@ -100,106 +111,144 @@ def beam_search(
     References:
         - [Wu et al., 2016](https://arxiv.org/abs/1609.08144)
     """
-    if not 1 <= nbest <= beam:
-        raise ValueError(f"nbest must be between 1 and the beam size. Received: nbest={nbest}, beam={beam}.")
-    rules = make_rules(batch, max_length, bos, eos, pad, max_lengths, min_length, forbidden)
-    rules_of_rows = rules._replace(limits=ops.repeat(rules.limits, beam, axis=0))
-
-    def advance(beams):
-        logits, new_state = take_step(step, beams.last, beams.state)
-        choices = candidates(logits, beams.time, beam, rules_of_rows)
-        best = _best_candidates(beams, choices)
-        following = _move(beams, best, new_state, _finish(beams, best, length_penalty, rules))
-        return (keep_shapes(_stop(following, length_penalty, rules), beams),)
-
-    start = _start(state, batch, beam, nbest, max_length, rules)
-    beams = ops.while_loop(lambda beams: ops.any(beams.scores > NEVER), advance, (start,))[0]
-    scores = ops.where(beams.broken[:, None], float("nan"), beams.finished_scores)
-    lengths = ops.sum(ops.cast(beams.finished != pad, "int32"), axis=-1)
-    return refuse_nan(Hypotheses(beams.finished, scores, lengths))
+    search = BeamSearch(step, beam, length_penalty, nbest, bos, eos, pad, min_length, forbidden)
+    beams = search.start(state, batch, max_length, max_lengths)
+    return refuse_nan(search.hypotheses(search.advance(beams)))
 
 
-class _Best(NamedTuple):
-    """The 2 K best candidates of each input: enough for K that go on, as at most K of them end.
+class BeamSearch:
+    """Beam search in parts, so that a caller may look at it between them.
 
-    scores: (B, 2 K) float32, log-probabilities of the whole hypotheses in falling order.
-    parents: (B, 2 K) int32, which live hypothesis each continues.
-    last: (B, 2 K) int32, the new token.
-    tokens: (B, 2 K, T) int32, the whole hypothesis.
-    ends: (B, 2 K) bool, whether the new token is the end.
-    broken: (B,) bool, whether a live hypothesis got logits that are not finite.
+    `beam_search` is one `start`, one `advance` to the end and `hypotheses`. Between two calls of `advance` a caller may
+    drop the inputs that are done (`live`), which leaves the others' results as they are, or give the others room for
+    more tokens (`lengthen`).
+
+    Args:
+        step, beam, length_penalty, nbest, bos, eos, pad, min_length, forbidden: see `beam_search`.
     """
 
-    scores: object
-    parents: object
-    last: object
-    tokens: object
-    ends: object
-    broken: object
+    def __init__(self, step, beam, length_penalty, nbest, bos, eos, pad=0, min_length=0, forbidden=()):
+        if not 1 <= nbest <= beam:
+            raise ValueError(f"nbest must be between 1 and the beam size. Received: nbest={nbest}, beam={beam}.")
+        self.step, self.beam, self.alpha, self.nbest = step, beam, length_penalty, nbest
+        forbidden = tuple(map(int, forbidden))
+        self.ids = {"bos": bos, "eos": eos, "pad": pad, "min_length": min_length, "forbidden": forbidden}
+
+    def start(self, state, batch, max_length, max_lengths=None, room=None):
+        """`Beams` before the first step: one live hypothesis, as all but the first of K equal ones would only crowd.
+
+        Args:
+            state, batch, max_length, max_lengths: see `beam_search`.
+            room: optional int, at most `max_length`. Number of tokens after which the caller will `lengthen`.
+        """
+        rules = make_rules(batch, max_length, max_lengths=max_lengths, **self.ids)
+        room = max_length if room is None else room
+        first = ops.arange(self.beam, dtype="int32")[None, :] == ops.zeros((batch, 1), dtype="int32")
+        return Beams(
+            time=ops.convert_to_tensor(0, dtype="int32"),
+            tokens=ops.full((batch, self.beam, room), rules.pad, dtype="int32"),
+            scores=ops.where(first, 0.0, NEVER),
+            last=ops.full((batch * self.beam,), rules.bos, dtype="int32"),
+            state=repeat_rows(state, self.beam),
+            finished=ops.full((batch, self.nbest, room), rules.pad, dtype="int32"),
+            finished_scores=ops.full((batch, self.nbest), NEVER, dtype="float32"),
+            broken=ops.zeros((batch,), dtype="bool"),
+            limits=rules.limits,
+        )
+
+    def advance(self, beams, steps=None):
+        """Goes on until all inputs are done, or by so many steps. There must be room for them."""
+        end = None if steps is None else beams.time + steps
+
+        def more(beams):
+            live = ops.any(live_inputs(beams))
+            return live if end is None else ops.logical_and(live, beams.time < end)
+
+        return ops.while_loop(more, lambda beams: (self._advance(beams),), (beams,))[0]
+
+    def _advance(self, beams):
+        rules = Rules(**self.ids, limits=beams.limits)
+        logits, state = take_step(self.step, beams.last, beams.state)
+        ranking = rank(logits, beams.scores, beams.time, self.beam, rules)
+        following = _move(beams, ranking, state, _finish(beams, ranking, self.alpha, rules))
+        return keep_shapes(_stop(following, self.alpha, rules), beams)
+
+    def hypotheses(self, beams):
+        """The `Hypotheses` of inputs that are done."""
+        scores = ops.where(beams.broken[:, None], float("nan"), beams.finished_scores)
+        lengths = ops.sum(ops.cast(beams.finished != self.ids["pad"], "int32"), axis=-1)
+        return Hypotheses(beams.finished, scores, lengths)
+
+    def lengthen(self, beams, steps, state):
+        """The same beams with room for so many more tokens, and with a state that has it as well."""
+
+        def longer(tokens):
+            return ops.pad(tokens, ((0, 0), (0, 0), (0, steps)), constant_values=self.ids["pad"])
+
+        return beams._replace(tokens=longer(beams.tokens), finished=longer(beams.finished), state=state)
 
 
-def _start(state, batch, beam, nbest, max_length, rules):
-    """`Beams` with one live hypothesis: of K equal ones, all but the first would only crowd the beam."""
-    first = ops.arange(beam, dtype="int32")[None, :] == ops.zeros((batch, 1), dtype="int32")
-    return Beams(
-        time=ops.convert_to_tensor(0, dtype="int32"),
-        tokens=ops.full((batch, beam, max_length), rules.pad, dtype="int32"),
-        scores=ops.where(first, 0.0, NEVER),
-        last=ops.full((batch * beam,), rules.bos, dtype="int32"),
-        state=repeat_rows(state, beam),
-        finished=ops.full((batch, nbest, max_length), rules.pad, dtype="int32"),
-        finished_scores=ops.full((batch, nbest), NEVER, dtype="float32"),
-        broken=ops.zeros((batch,), dtype="bool"),
-    )
+
+def live_inputs(beams):
+    """(B,) bool: inputs whose search goes on."""
+    return ops.any(beams.scores > NEVER, axis=1)
 
 
-def _best_candidates(beams, choices):
-    """Ranks the candidates of all live hypotheses of an input together. Returns `_Best`."""
-    log_probs, tokens, finite = choices
-    batch, beam, length = ops.shape(beams.tokens)
-    columns = log_probs.shape[1]
-    totals = beams.scores[:, :, None] + ops.reshape(log_probs, (batch, beam, columns))
-    scores, index = ops.top_k(ops.reshape(totals, (batch, beam * columns)), 2 * beam)
-    index = ops.cast(index, "int32")
-    parents = index // columns
-    last = pick(ops.reshape(tokens, (batch, beam * columns)), index)
-    here = ops.arange(length, dtype="int32") == beams.time
-    whole = ops.where(here, last[:, :, None], pick(beams.tokens, parents))
-    alive = beams.scores > NEVER
-    broken = ops.logical_and(alive, ops.logical_not(ops.reshape(finite, (batch, beam))))
-    return _Best(scores, parents, last, whole, index % columns == 0, ops.any(broken, axis=1))
+def select_inputs(beams, inputs):
+    """The `Beams` of some of the inputs.
+
+    Args:
+        beams: `Beams` of B inputs.
+        inputs: (C,) int32, their numbers.
+    """
+    beam = beams.scores.shape[1]
+    rows = ops.reshape(inputs[:, None] * beam + ops.arange(beam, dtype="int32"), (-1,))
+    state = map_leaves(lambda leaf, key: ops.take(leaf, inputs if by_input(key) else rows, axis=0), beams.state)
+    rest = {name: ops.take(getattr(beams, name), inputs, axis=0) for name in _BY_INPUT}
+    return beams._replace(last=ops.take(beams.last, rows, axis=0), state=state, **rest)
 
 
-def _finish(beams, best, alpha, rules):
-    """Merges candidates that end, if among the K best, into the finished set. Returns its tokens and scores."""
+_BY_INPUT = ("tokens", "scores", "finished", "finished_scores", "broken", "limits")
+
+
+def _finish(beams, ranking, alpha, rules):
+    """Merges hypotheses that end, if among the K best, into the finished set. Returns its tokens and scores."""
     beam, nbest = beams.scores.shape[1], beams.finished_scores.shape[1]
-    penalised = best.scores[:, :beam] / length_penalty(beams.time + 1, alpha)
-    ended = ops.where(best.ends[:, :beam], penalised, NEVER)
+    best, index = ops.top_k(ops.concatenate([ranking.ends, ranking.scores], axis=1), beam)
+    index = ops.cast(index, "int32")
+    ends = index < beam
+    ended = ops.where(ends, best / length_penalty(beams.time + 1, alpha), NEVER)
+    ended_tokens = _append(beams, ops.where(ends, index, 0), rules.eos)
     # Finished ones come first, so that of two equal hypotheses the earlier stays. Of those that are -inf any may be
     # taken, and none may leave tokens behind.
     scores, index = ops.top_k(ops.concatenate([beams.finished_scores, ended], axis=1), nbest)
-    ended_tokens = ops.where(ops.isfinite(ended)[:, :, None], best.tokens[:, :beam], rules.pad)
+    ended_tokens = ops.where(ops.isfinite(ended)[:, :, None], ended_tokens, rules.pad)
     tokens = ops.concatenate([beams.finished, ended_tokens], axis=1)
     return pick(tokens, ops.cast(index, "int32")), scores
 
 
-def _move(beams, best, state, finished):
-    """The K best candidates that go on become the live hypotheses, and the rows of the state follow them."""
-    batch, beam = ops.shape(beams.scores)
-    scores, index = ops.top_k(ops.where(best.ends, NEVER, best.scores), beam)
-    index = ops.cast(index, "int32")
-    parents = pick(best.parents, index)
-    rows = ops.reshape(parents + beam * ops.arange(batch, dtype="int32")[:, None], (-1,))
-    return Beams(
+def _move(beams, ranking, state, finished):
+    """The K best continuations become the live hypotheses, and the rows of the state follow them."""
+    beam = beams.scores.shape[1]
+    firsts = beam * ops.arange(ops.shape(beams.scores)[0], dtype="int32")
+    rows = ops.reshape(ranking.parents + firsts[:, None], (-1,))
+    broken = ops.logical_and(beams.scores > NEVER, ops.logical_not(ranking.finite))
+    return beams._replace(
         time=beams.time + 1,
-        tokens=pick(best.tokens, index),
-        scores=scores,
-        last=ops.reshape(pick(best.last, index), (-1,)),
+        tokens=_append(beams, ranking.parents, ranking.tokens[:, :, None]),
+        scores=ranking.scores,
+        last=ops.reshape(ranking.tokens, (-1,)),
         state=reorder_rows(state, rows),
         finished=finished[0],
         finished_scores=finished[1],
-        broken=ops.logical_or(beams.broken, best.broken),
+        broken=ops.logical_or(beams.broken, ops.any(broken, axis=1)),
     )
+
+
+def _append(beams, parents, tokens):
+    """The tokens (B, K, T) of hypotheses `parents` (B, K) with one more each (B, K, 1)."""
+    here = ops.arange(ops.shape(beams.tokens)[2], dtype="int32") == beams.time
+    return ops.where(here, tokens, pick(beams.tokens, parents))
 
 
 def _stop(beams, alpha, rules):

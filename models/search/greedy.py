@@ -2,9 +2,10 @@
 
 from keras import ops
 
+from models.search.ranking import rank
 from models.search.rollout import lengths, roll, total
-from models.search.rules import candidates, make_rules
-from models.search.state import Hypotheses, pick, refuse_nan
+from models.search.rules import make_rules
+from models.search.state import Hypotheses, refuse_nan
 
 
 def greedy(step, state, batch, max_length, bos, eos, pad=0, *, max_lengths=None, min_length=0, forbidden=()):
@@ -35,9 +36,8 @@ def greedy(step, state, batch, max_length, bos, eos, pad=0, *, max_lengths=None,
     rules = make_rules(batch, max_length, bos, eos, pad, max_lengths, min_length, forbidden)
 
     def choose(logits, time):
-        log_probs, tokens, _ = candidates(logits, time, 1, rules)
-        best = ops.cast(ops.argmax(log_probs, axis=1), "int32")
-        return pick(tokens, best[:, None])[:, 0]
+        ranking = rank(logits, ops.zeros((batch, 1), "float32"), time, 1, rules)
+        return ops.where(ranking.ends >= ranking.scores, rules.eos, ranking.tokens)[:, 0]
 
     rollout = roll(step, state, choose, rules.limits, max_length, bos, pad, eos)
     return refuse_nan(Hypotheses(rollout.tokens, total(rollout), lengths(rollout, pad)))

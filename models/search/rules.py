@@ -51,45 +51,11 @@ def make_rules(batch, max_length, bos, eos, pad, max_lengths=None, min_length=0,
     return Rules(int(bos), int(eos), int(pad), forbidden, min_length, limits)
 
 
-def candidates(logits, time, count, rules):
-    """The best continuations of each row, and its end.
-
-    Probabilities are the model's own: they are not spread anew over what the rules leave, so that the score of a
-    hypothesis is what `score` says about its tokens. Only `count` logits of each row are touched after one logsumexp.
-
-    Args:
-        logits: (N, V) float32. V must be known.
-        time: int32 scalar, number of tokens before this one.
-        count: int. How many continuations are wanted.
-        rules: `Rules` whose `limits` has N rows.
-
-    Returns:
-        Tuple of: log-probabilities (N, C) float32 (-inf where not allowed), tokens (N, C) int32, and finite (N,) bool,
-        False where logits were NaN or infinite. Column 0 is the end token; the others are in falling order.
-    """
-    size = _vocabulary(logits, rules)
-    total = ops.logsumexp(logits, axis=-1, keepdims=True)
-    finite = ops.isfinite(total)
-    # The end token and those that are never put out may be among the best, so as many more are taken.
-    values, tokens = ops.top_k(logits, min(size, count + 1 + len(rules.never)))
-    tokens = ops.cast(tokens, "int32")
-    allowed = (time + 1 < rules.limits)[:, None]
-    for token in (rules.eos, *rules.never):
-        allowed = ops.logical_and(allowed, tokens != token)
-    end = logits[:, rules.eos : rules.eos + 1]
-    end_allowed = ops.broadcast_to(_may_end(time, rules)[:, None], ops.shape(end))
-    values = ops.concatenate([end, values], axis=1)
-    allowed = ops.concatenate([end_allowed, allowed], axis=1)
-    tokens = ops.concatenate([ops.full_like(tokens[:, :1], rules.eos), tokens], axis=1)
-    log_probs = ops.where(ops.logical_and(allowed, finite), values - total, float("-inf"))
-    return log_probs, tokens, finite[:, 0]
-
-
 def restrict(logits, time, rules):
     """Sets the logits of tokens that may not come next to -inf. (N, V) float32 -> (N, V)."""
-    ids = ops.arange(_vocabulary(logits, rules), dtype="int32")[None, :]
+    ids = ops.arange(vocabulary(logits, rules), dtype="int32")[None, :]
     ends = ids == rules.eos
-    allowed = ops.where(ends, _may_end(time, rules)[:, None], (time + 1 < rules.limits)[:, None])
+    allowed = ops.where(ends, may_end(time, rules)[:, None], (time + 1 < rules.limits)[:, None])
     for token in rules.never:
         allowed = ops.logical_and(allowed, ids != token)
     return ops.where(allowed, logits, float("-inf"))
@@ -105,17 +71,27 @@ def log_probability(logits, tokens):
     Returns:
         Log-probabilities (N,) float32; NaN where logits of the row were NaN or infinite.
     """
-    total = ops.logsumexp(logits, axis=-1)
+    total = log_total(logits)[:, 0]
     log_probs = pick(logits, tokens[:, None])[:, 0] - total
     return ops.where(ops.isfinite(total), log_probs, float("nan"))
 
 
-def _may_end(time, rules):
+def log_total(logits):
+    """Logarithm of the sum of exponentials, never below the largest logit: (N, V) float32 -> (N, 1).
+
+    It is read off the largest probability, as softmax is a single fast operation where a logsumexp is several. NaN
+    where a logit is NaN or +inf, or all are -inf.
+    """
+    most = ops.max(ops.softmax(logits, axis=-1), axis=-1, keepdims=True)
+    return ops.max(logits, axis=-1, keepdims=True) - ops.log(ops.minimum(most, 1.0))
+
+
+def may_end(time, rules):
     """(N,) bool: the end token is allowed as token number `time + 1`. The upper limit wins over the minimum."""
     return ops.logical_or(time + 1 >= rules.min_length, time + 1 >= rules.limits)
 
 
-def _vocabulary(logits, rules):
+def vocabulary(logits, rules):
     """V, after a look whether the rules leave anything of it."""
     size = logits.shape[-1]
     if size is None or size <= len(rules.never) + 1:

@@ -1,9 +1,15 @@
 """What every search shares: the hypotheses it returns, and the handling of rows in a nested decoding state.
 
 A decoding state is any nest of dicts, tuples and lists whose leaves have the rows as axis 0. Within one search a leaf
-keeps its shape and dtype (caches are allocated at their full length, not grown). Leaves anywhere below a dictionary key
-named `"fixed"` do not change during decoding and are the same for all hypotheses of one input, as the keys and values
-of cross-attention are; they are repeated once for the beam and then left alone.
+keeps its shape and dtype (caches are allocated at their full length, not grown). A search that follows K hypotheses of
+each of B inputs repeats each leaf to B * K rows, and the rows follow the hypotheses. Three dictionary keys say that
+what lies below them is treated otherwise:
+
+- `"fixed"`: does not change during decoding and is the same for all hypotheses of one input. It is repeated once.
+- `"shared"`: the same, but it keeps its B rows: the step function sees to it that K rows of `tokens` belong to each.
+- `"written"`: what the hypotheses of an input write down together, such as keys and values. It keeps its B rows too,
+  and its second last axis, of size 1, becomes K: the place where hypothesis k writes. It is never reordered, which
+  would cost more than the rest of a step; the step function keeps in an ordinary leaf which of it is whose.
 """
 
 import warnings
@@ -12,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 from keras import ops, tree
 
-FIXED = "fixed"
+FIXED, SHARED, WRITTEN = "fixed", "shared", "written"
 
 
 class Hypotheses(NamedTuple):
@@ -39,25 +45,42 @@ def take_step(step, tokens, state):
 
 
 def repeat_rows(state, times):
-    """Repeats every row: (B, ...) leaves become (B * times, ...), the copies of a row side by side."""
+    """Repeats every row: (B, ...) leaves become (B * times, ...), the copies of a row side by side.
 
-    def repeat(leaf):
+    What lies below "shared" stays as it is, and what lies below "written" gets `times` places in its second last axis.
+    """
+
+    def repeat(leaf, key):
         if len(leaf.shape) == 0:
             raise ValueError("Every leaf of a decoding state needs the rows as axis 0, but a scalar leaf was given.")
-        return ops.repeat(leaf, times, axis=0) if times > 1 else leaf
+        if times == 1 or key == SHARED:
+            return leaf
+        return ops.repeat(leaf, times, axis=len(leaf.shape) - 2 if key == WRITTEN else 0)
 
-    return tree.map_structure(repeat, state)
+    return map_leaves(repeat, state)
 
 
 def reorder_rows(state, rows):
-    """Row n of the result is row `rows[n]` of `state`; what lies below the key "fixed" stays as it is."""
+    """Row n of the result is row `rows[n]` of `state`; what has one row for each input, or is fixed, stays as it is."""
+    return map_leaves(lambda leaf, key: leaf if key else ops.take(leaf, rows, axis=0), state)
+
+
+def by_input(key):
+    """Whether leaves below this key have one row for each input rather than one for each hypothesis."""
+    return key in (SHARED, WRITTEN)
+
+
+def map_leaves(function, state, key=None):
+    """Applies a function of a leaf and of the key above it ("fixed", "shared", "written" or None) to all leaves."""
     if isinstance(state, dict):
-        return type(state)((key, value if key == FIXED else reorder_rows(value, rows)) for key, value in state.items())
+        special = (FIXED, SHARED, WRITTEN)
+        found = ((name, map_leaves(function, part, name if name in special else key)) for name, part in state.items())
+        return type(state)(found)
     if isinstance(state, tuple) and hasattr(state, "_fields"):
-        return type(state)(*(reorder_rows(value, rows) for value in state))
+        return type(state)(*(map_leaves(function, part, key) for part in state))
     if isinstance(state, list | tuple):
-        return type(state)(reorder_rows(value, rows) for value in state)
-    return ops.take(state, rows, axis=0)
+        return type(state)(map_leaves(function, part, key) for part in state)
+    return function(state, key)
 
 
 def pick(x, indices):

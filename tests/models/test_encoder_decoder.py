@@ -6,7 +6,7 @@ from keras import ops
 
 from models.decoder import Decoder
 from models.encoder import Encoder, EncoderLayer
-from models.masks import look_ahead_mask
+from models.masks import MASKED, look_ahead_mask
 from models.sublayers import FeedForward, Residual
 from tests.models.copied_weights import dense_weights, randomise
 from tests.models.layer_checks import check_cached
@@ -101,9 +101,8 @@ SOURCE_MASK = np.array([[[True] * 4], [[True] * 2 + [False] * 2]])
 
 def test_decoder_gives_back_the_weights_on_target_and_source():
     decoder = make(Decoder, LAYERS, WIDTH, HIDDEN, HEADS)
-    states, caches, (target, source) = run(decoder, draw(2, 5, WIDTH), draw(2, 4, WIDTH, seed=1), np.arange(5)[None])
+    states, (target, source) = run(decoder, draw(2, 5, WIDTH), draw(2, 4, WIDTH, seed=1), np.arange(5)[None])
     assert tuple(states.shape) == (2, 5, WIDTH)
-    assert caches == [None] * LAYERS
     assert [tuple(layer.shape) for layer in target] == [(2, HEADS, 5, 5)] * LAYERS
     assert [tuple(layer.shape) for layer in source] == [(2, HEADS, 5, 4)] * LAYERS
     for layer in map(array, target):
@@ -121,27 +120,20 @@ def test_cached_decoding_equals_uncached(norm, rotary):
     sources = decoder.source_keys_values(encodings)
 
     def step(t, caches):
-        mask = np.arange(7) <= t
-        states, caches, _ = decoder(
-            x[:, t : t + 1],
-            sources,
-            attention_mask=mask[None, None],
-            source_mask=SOURCE_MASK,
-            positions=np.full((2, 1), t),
-            caches=caches,
-        )
-        return states[:, 0], caches
+        entries = np.broadcast_to(np.where(np.arange(7) <= t, 0, -1), (2, 7))
+        ceilings = np.where(SOURCE_MASK, np.inf, MASKED).astype("float32").reshape(2, 1, 1, 4)
+        return decoder.step(x[:, t], sources, caches, entries, ceilings, np.full((2, 1), t))
 
     whole = run(decoder, x, encodings, np.arange(5)[None])[0]
     check_cached(whole, decoder.empty_caches(2, 7), step, 5)
 
 
-def test_a_step_writes_its_own_place_of_the_cache_alone():
+def test_a_step_writes_its_own_places_of_the_cache_alone():
     decoder = make(Decoder, 1, WIDTH, HIDDEN, HEADS)
     sources = decoder.source_keys_values(draw(2, 4, WIDTH))
-    caches = [tuple(draw(2, HEADS, 6, WIDTH // HEADS, seed=seed) for seed in (1, 2))]
-    places = np.array([[3], [0]])
-    _, written, _ = decoder(draw(2, 1, WIDTH, seed=3), sources, positions=places, caches=caches)
+    caches = [tuple(draw(2, HEADS, 6, 3, WIDTH // HEADS, seed=seed) for seed in (1, 2))]
+    places, entries = np.array([[3], [0]]), np.zeros((6, 6), "int32")
+    _, written = decoder.step(draw(6, WIDTH, seed=3), sources, caches, entries, np.ones((2, 1, 1, 4)), places)
     for before, after in zip(caches[0], map(array, written[0]), strict=True):
-        changed = np.any(before != after, axis=(1, 3))
-        assert changed.tolist() == [[False, False, False, True, False, False], [True] + [False] * 5]
+        changed = np.any(before != after, axis=(1, 4))
+        np.testing.assert_array_equal(changed, np.repeat(places == np.arange(6), 3, axis=1).reshape(2, 6, 3))

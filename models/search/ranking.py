@@ -1,0 +1,116 @@
+"""The likeliest continuations of the hypotheses of an input, found without sorting the whole vocabulary."""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+from keras import ops
+
+from models.search.rules import log_total, may_end, vocabulary
+from models.search.state import pick
+
+NEVER = float("-inf")
+# Tokens in a group, about; and the vocabulary from which on groups pay.
+_GROUP, _LARGE = 64, 1024
+
+
+class Ranking(NamedTuple):
+    """What may follow the K hypotheses of each of B inputs.
+
+    scores: (B, C) float32, log-probabilities of the C best hypotheses that go on, in falling order; -inf where none is.
+    parents: (B, C) int32, which hypothesis each continues.
+    tokens: (B, C) int32, the new token.
+    ends: (B, K) float32, log-probability of each hypothesis with the end token; -inf where it may not end.
+    finite: (B, K) bool, False where logits were NaN or infinite.
+    """
+
+    scores: object
+    parents: object
+    tokens: object
+    ends: object
+    finite: object
+
+
+def rank(logits, scores, time, count, rules):
+    """Ranks all continuations of all hypotheses of an input together.
+
+    Probabilities are the model's own: they are not spread anew over what the rules leave, so that the score of a
+    hypothesis is what `score` says about its tokens.
+
+    Args:
+        logits: (B * K, V) float32. V must be known.
+        scores: (B, K) float32, log-probabilities of the hypotheses; -inf where there is none.
+        time: int32 scalar, number of tokens before this one.
+        count: int. C, less than V.
+        rules: `Rules` whose `limits` has B rows.
+
+    Returns:
+        `Ranking`.
+    """
+    size, beam = vocabulary(logits, rules), scores.shape[1]
+    total = ops.reshape(log_total(logits), (-1, beam))
+    finite = ops.isfinite(total)
+    base = ops.where(finite, scores - total, NEVER)
+    ends = _add(ops.reshape(logits[:, rules.eos], (-1, beam)), base)
+    ends = ops.where(may_end(time, rules)[:, None], ends, NEVER)
+    base = ops.where((time + 1 < rules.limits)[:, None], base, NEVER)
+    width = group_width(size, count)
+    special = np.isin(np.arange(size), (rules.eos, *rules.never))
+    if width:
+        best, index = _best_by_groups(logits, base, width, count, special)
+    else:
+        allowed = _add(ops.where(special, NEVER, ops.reshape(logits, (-1, beam, size))), base[:, :, None])
+        best, index = ops.top_k(ops.reshape(allowed, (-1, beam * size)), count)
+    index = ops.cast(index, "int32")
+    return Ranking(best, index // size, index % size, ends, finite)
+
+
+def group_width(size, count):
+    """Tokens in a group, a divisor of the vocabulary's size; 0 where groups do not pay or there is no such divisor."""
+    fitting = [width for width in range(_GROUP // 4, _GROUP * 4) if size % width == 0 and size // width >= count]
+    if size < _LARGE or not fitting:
+        return 0
+    return min(fitting, key=lambda width: abs(math.log(width / _GROUP)))
+
+
+def _best_by_groups(logits, base, width, count, special):
+    """The best `count` of the K * V continuations of each input, exactly.
+
+    They can only be in the `count` groups with the largest maxima, so that one cheap pass over the logits is enough.
+
+    Args:
+        logits: (B * K, V) float32.
+        base: (B, K) float32, what is added to a hypothesis' logits; -inf for one without continuations.
+        width: int. Tokens in a group.
+        count: int. C.
+        special: (V,) numpy bool, tokens that are left out.
+
+    Returns:
+        Scores (B, C), in falling order, and the numbers of hypothesis and token (B, C), the latter counting fastest.
+    """
+    beam, groups = base.shape[1], len(special) // width
+    maxima = _add(ops.reshape(_group_maxima(logits, width, special), (-1, beam, groups)), base[:, :, None])
+    _, best = ops.top_k(ops.reshape(maxima, (-1, beam * groups)), count)
+    best = ops.cast(best, "int32")
+    values = pick(ops.reshape(logits, (-1, beam * groups, width)), best)
+    index = ops.expand_dims(best * width, -1) + ops.arange(width, dtype="int32")
+    left_out = ops.take(special, ops.mod(index, len(special)), axis=0)
+    values = _add(ops.where(left_out, NEVER, values), pick(base, best // groups)[:, :, None])
+    scores, place = ops.top_k(ops.reshape(values, (-1, count * width)), count)
+    return scores, pick(ops.reshape(index, (-1, count * width)), ops.cast(place, "int32"))
+
+
+def _group_maxima(logits, width, special):
+    """(N, V / width): the largest logit of each group of neighbours, those of special tokens left out."""
+    grouped = ops.reshape(logits, (-1, len(special) // width, width))
+    maxima = ops.max(grouped, axis=-1)
+    for group in sorted(set(np.flatnonzero(special) // width)):
+        kept = ops.where(special[group * width : (group + 1) * width], NEVER, grouped[:, group])
+        one = ops.max(kept, axis=-1, keepdims=True)
+        maxima = ops.concatenate([maxima[:, :group], one, maxima[:, group + 1 :]], axis=1)
+    return maxima
+
+
+def _add(values, base):
+    """values + base, and -inf where the base is, even if the values are not finite."""
+    return ops.where(base > NEVER, values + base, NEVER)
