@@ -56,9 +56,7 @@ def _with_gradients(states, table, labels, weights, smoothing):
     vectors, mean = ops.cast(table, dtype), ops.mean(ops.cast(table, "float32"), axis=0)
     own = ops.cast(ops.take(vectors, labels, axis=0), "float32")
     weighted = ops.cast(states, "float32") * ops.expand_dims(weights, -1)
-    blocks = [
-        _block(*parts, vectors) for parts in zip(*map(_blocks, (states, ops.cast(weighted, dtype))), strict=True)
-    ]
+    blocks = [_block(*parts, vectors) for parts in zip(*map(_blocks, (states, weighted)), strict=True)]
     total, through_softmax, table_gradient = zip(*blocks, strict=True)
     total = ops.concatenate(total)[:count] * weights
     likelihood = ops.sum(total) - ops.sum(weighted * own)
@@ -77,10 +75,11 @@ def _block(states, weighted, vectors):
     highest = ops.max(logits, axis=-1, keepdims=True)
     powers = ops.exp(logits - highest)
     total = ops.sum(powers, axis=-1, keepdims=True)
-    shares = ops.cast(powers * (1.0 / total), states.dtype)
-    in_states = ops.cast(ops.matmul(shares, vectors), "float32")
-    in_table = ops.cast(ops.matmul(ops.transpose(shares), weighted), "float32")
-    return ops.squeeze(highest + ops.log(total), -1), in_states, in_table
+    # Dividing the products of width D by the total spares one more pass over the vocabulary.
+    powers = ops.cast(powers, states.dtype)
+    in_states = ops.cast(ops.matmul(powers, vectors), "float32") / total
+    in_table = ops.matmul(ops.transpose(powers), ops.cast(weighted / total, states.dtype))
+    return ops.squeeze(highest + ops.log(total), -1), in_states, ops.cast(in_table, "float32")
 
 
 def _blocks(rows):
