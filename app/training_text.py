@@ -137,17 +137,20 @@ def _write(folder: Path, pairs, source: str, target: str) -> None:
 
 def _without_repetitions(corpora: list[CleanCorpus], report) -> list[CleanCorpus]:
     """Leaves each pair in the first of the corpora that has it; eight bytes a pair are held."""
-    found, seen = corpora[:1], _digests(corpora[0].text) if len(corpora) > 1 else None
-    for number, corpus in enumerate(corpora[1:], start=1):
-        own, before = _digests(corpus.text), corpora[:number]
+    if len(corpora) == 1:
+        return corpora
+    found, seen = [], np.zeros(0, np.uint64)
+    for corpus in corpora:
+        own = _digests(corpus.text)
         kept = ~np.isin(own, seen)
         seen = np.concatenate([seen, own[kept]])
+        if not kept.any():
+            raise UserError(f"{corpus.name}: all its pairs stand in corpora named before it; take it from the list")
         if not kept.all():
-            names = ", ".join(other.name for other in before)
-            report(f"{corpus.name}: {len(own) - kept.sum():,} of {len(own):,} pairs stand in {names} and are left out")
-            if not kept.any():
-                raise UserError(f"{corpus.name}: all its pairs stand in {names}; take it from the list of corpora")
-            corpus = replace(corpus, key=digest([corpus.key, *(other.key for other in before)]), kept=kept)
+            lost = len(own) - int(kept.sum())
+            report(f"{corpus.name}: {lost:,} of {len(own):,} pairs stand in corpora named before it and are left out")
+            before = [other.key for other in corpora[: len(found)]]
+            corpus = replace(corpus, key=digest([corpus.key, *before]), kept=kept)
         found.append(corpus)
     return found
 
