@@ -6,6 +6,7 @@ Run it on a machine that does nothing else. Results of parts that are not run st
 import argparse
 import contextlib
 import json
+import signal
 import sys
 from pathlib import Path
 
@@ -31,6 +32,7 @@ def main(arguments=None) -> int:
     """Parses, measures, shows, writes; 2 for a user's error, 130 after Ctrl-C."""
     args = _parser().parse_args(arguments)
     console = Console(stderr=True)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         _run(args, console)
     except (UserError, ContestantFailed) as error:
@@ -140,8 +142,11 @@ def _training(args, shapes, contestants, folder, results, about, step) -> None:
         with Contestant("ceiling", {"size": 4096}) as one:
             ceiling = one.answer()
     for shape in shapes:
-        known = {} if args.sweep else _known_sweeps(results, shape, about)
-        found = training.measure(shape, args.corpus, contestants, args.repeat, folder / shape.name, step, known)
+        sweeps = _sweeps(results, shape, about, args.sweep)
+        found = training.measure(
+            shape, args.corpus, contestants, args.repeat, folder / shape.name, step, sweeps,
+            save=lambda: report.write_json(args.results, results),
+        )  # fmt: skip
         results.setdefault("training", {})[shape.name] = {**found, "ceiling": ceiling, "about": about}
         report.write_json(args.results, results)
 
@@ -183,15 +188,14 @@ def _trained(args) -> Path:
     return Path(args.run).resolve()
 
 
-def _known_sweeps(results: dict, shape, about: dict) -> dict:
-    """The sweeps of an earlier run, where shape, machine, text and versions were the same."""
-    before = results.get("training", {}).get(shape.name)
+def _sweeps(results: dict, shape, about: dict, anew: bool) -> dict:
+    """The trials of an earlier run where shape, text, machine and versions are the same; else none."""
     fixed = ("processor", "flags", "threads", "versions", "peer_versions")
-    if not before or before["shape"] != shape.as_dict() or before["about"]["corpus"] != about["corpus"]:
-        return {}
-    if any(before["about"]["machine"][name] != about["machine"][name] for name in fixed):
-        return {}
-    return before["sweeps"]
+    made_with = {"shape": shape.as_dict(), "corpus": about["corpus"]} | {key: about["machine"][key] for key in fixed}
+    known = results.setdefault("sweeps", {})
+    if anew or known.get(shape.name, {}).get("made_with") != made_with:
+        known[shape.name] = {"made_with": made_with, "trials": {}}
+    return known[shape.name]["trials"]
 
 
 @contextlib.contextmanager

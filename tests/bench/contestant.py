@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -45,7 +46,7 @@ class Contestant:
                 stdout=subprocess.PIPE,
                 stderr=errors,
                 text=True,
-                start_new_session=True,  # Ctrl-C is the benchmark's to answer
+                start_new_session=True,  # a group of its own, which ends as one; Ctrl-C is the benchmark's to answer
             )
         self._send(spec)
 
@@ -77,8 +78,9 @@ class Contestant:
         return found
 
     def close(self) -> None:
-        """Ends the process."""
-        self._process.kill()
+        """Ends the process, and those that it started."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
         for pipe in (self._process.stdin, self._process.stdout):
             with contextlib.suppress(OSError):

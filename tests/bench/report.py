@@ -49,9 +49,9 @@ class Rows:
 def tables(results: dict) -> list[Rows]:
     """All tables of what has been measured."""
     found = []
-    for shape in results.get("training", {}).values():
+    for name, shape in results.get("training", {}).items():
         found.append(_training(shape))
-        found.append(_sweeps(shape))
+        found.append(_sweeps(name, results["sweeps"][name]["trials"]))
     for result in results.get("search", {}).values():
         found += [_search(result), _search_sweep(result)]
     if "startup" in results:
@@ -98,12 +98,12 @@ def _training_note(result, shape, text, ceiling) -> str:
     return note + (f" Vocabulary: {text['note']}. " if text["note"] else " ") + _when(about)
 
 
-def _sweeps(result: dict) -> Rows:
+def _sweeps(name: str, sweeps: dict) -> Rows:
     table = Rows(
-        f"Settings tried for {result['shape']['name']}, on one batch",
+        f"Settings tried for {name}, on one batch",
         ("", "setting", "tokens/s", "first updates and compiling"),
     )
-    for name, trials in result["sweeps"].items():
+    for name, trials in sweeps.items():
         for trial in trials:
             rate = trial["error"] or f"{trial['rate']:,.0f}"
             table.add(name, told(trial["setting"]), rate, f"{trial.get('all_seconds', 0):.0f} s in all")

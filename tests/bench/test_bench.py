@@ -1,3 +1,4 @@
+import copy
 import json
 
 import pytest
@@ -5,7 +6,7 @@ import pytest
 from data.errors import UserError
 from tests.app.toy_training import write_corpus
 from tests.bench import report, search, training
-from tests.bench.__main__ import _known_sweeps, main
+from tests.bench.__main__ import _sweeps, main
 from tests.bench.contestants.protocol import Clock, Enough, Trial
 from tests.bench.shapes import SHAPES, matrix_flops, quick
 
@@ -41,12 +42,13 @@ def test_the_tokens_counted_are_those_of_the_batches(measured):
 
 def test_a_sweep_is_kept_while_nothing_has_changed(measured):
     results, _ = measured
-    results["training"]["toy"]["sweeps"] = {"marian": []}
-    about = results["training"]["toy"]["about"]
-    assert _known_sweeps(results, quick(SHAPES["toy"]), about) == {"marian": []}
-    assert _known_sweeps(results, SHAPES["toy"], about) == {}
+    shape, about = quick(SHAPES["toy"]), results["training"]["toy"]["about"]
+    _sweeps(results, shape, about, anew=False)["marian"] = ["a trial"]
+    assert _sweeps(results, shape, about, anew=False) == {"marian": ["a trial"]}
     other = {**about, "machine": {**about["machine"], "processor": "another"}}
-    assert _known_sweeps(results, quick(SHAPES["toy"]), other) == {}
+    assert _sweeps(copy.deepcopy(results), shape, other, anew=False) == {}
+    assert _sweeps(copy.deepcopy(results), SHAPES["toy"], about, anew=False) == {}
+    assert _sweeps(results, shape, about, anew=True) == {}
 
 
 def test_matrix_products_are_counted_one_by_one():

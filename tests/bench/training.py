@@ -32,7 +32,7 @@ def units(shape: Shape, contestants, repeat: int) -> int:
     return 1 + sum(len(SETTINGS[name]) + 1 + repeat for name in contestants)
 
 
-def measure(shape: Shape, corpus: str, contestants, repeat: int, folder: Path, step, known=()) -> dict:
+def measure(shape: Shape, corpus: str, contestants, repeat: int, folder: Path, step, sweeps: dict, save) -> dict:
     """Measures all contestants on one shape.
 
     Args:
@@ -42,10 +42,11 @@ def measure(shape: Shape, corpus: str, contestants, repeat: int, folder: Path, s
         repeat: turns; in each turn every contestant does the same updates.
         folder: for text, runs and logs; what is in it is replaced.
         step: called with a line for the progress bar whenever a unit of work begins.
-        known: contestant to trials of an earlier sweep, which is not done again.
+        sweeps: contestant to trials of an earlier sweep, which is not done again; new ones are added.
+        save: called after each new sweep.
 
     Returns:
-        For JSON: the text, each sweep, and for each contestant its rates or an error.
+        For JSON: the text, and for each contestant its rates or an error.
     """
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
@@ -53,14 +54,14 @@ def measure(shape: Shape, corpus: str, contestants, repeat: int, folder: Path, s
     spec = _spec(shape, corpus, folder)
     with Contestant("text", {**spec, "batches": shape.warmup + repeat * shape.updates}, log=folder / "text.log") as one:
         text = one.answer()
-    sweeps = dict(known)
     for name in contestants:
         if SETTINGS[name] and name not in sweeps:
             sweeps[name] = _sweep(name, spec, folder, step)
+            save()
     chosen = {name: _best(sweeps.get(name)) for name in contestants}
     found = _in_turns(shape, spec, chosen, repeat, folder, step)
     flops = matrix_flops(shape.as_dict(), text["sums"]) / text["sums"]["target"]
-    return {"shape": shape.as_dict(), "text": text, "flops_a_token": flops, "sweeps": sweeps, "contestants": found}
+    return {"shape": shape.as_dict(), "text": text, "flops_a_token": flops, "contestants": found}
 
 
 def _spec(shape: Shape, corpus: str, folder: Path) -> dict:
