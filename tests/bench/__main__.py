@@ -32,7 +32,6 @@ def main(arguments=None) -> int:
     """Parses, measures, shows, writes; 2 for a user's error, 130 after Ctrl-C."""
     args = _parser().parse_args(arguments)
     console = Console(stderr=True)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         _run(args, console)
     except (UserError, ContestantFailed) as error:
@@ -108,12 +107,13 @@ def _run(args, console) -> None:
         "input": lambda step: _input(args, folder, results, about, step),
     }
     failed = []
-    with _progress(console, sum(total[part] for part in parts)) as step:
-        for part in parts:
-            try:
-                measures[part](step)
-            except (UserError, ContestantFailed) as error:
-                failed.append(f"{part}: {error}")
+    if parts:
+        with _progress(console, sum(total[part] for part in parts)) as step:
+            for part in parts:
+                try:
+                    measures[part](step)
+                except (UserError, ContestantFailed) as error:
+                    failed.append(f"{part}: {error}")
     _show(args, results)
     if failed:
         raise UserError("; ".join(failed))
@@ -227,4 +227,5 @@ def _read(path: Path) -> dict:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # the contestants end with it
     sys.exit(main())
