@@ -129,6 +129,8 @@ def _search(result: dict) -> Rows:
             continue
         ratio = f"{ours / found['median']:.2f} x" if ours and name != "ours" else None
         latency = [f"{1000 * found['latency'][key]:,.0f} ms" for key in ("median", "slow")]
+        if name == "ours" and "latency" in engines["ctranslate2"]:
+            latency[0] += f" ({found['latency']['median'] / engines['ctranslate2']['latency']['median']:.1f} x)"
         scores = [f"{found['scores'][key]:.2f}" if "scores" in found else None for key in ("BLEU", "chrF")]
         memory = f"{found['peak_bytes'] / 1e9:.1f} GB"
         speed = (f"{found['median']:,.0f}", f"{found['spread']:.0%}", ratio)

@@ -108,6 +108,36 @@ def test_shares_of_the_lines_are_scored_together():
     assert "tok:13a" in whole["BLEU signature"]
 
 
+def test_tables_of_search_start_up_and_input():
+    about = {"machine": {"date": "2026-11-22T07:00+00:00", "commit": "abc"}, "repeat": 3, "corpus": "software"}
+    setting = {"compute": "int8", "workers": 2, "batch_tokens": 1024}
+    scores = {"BLEU": 20.0, "chrF": 50.0, "BLEU signature": "tok:13a", "chrF signature": "nc:6"}
+    common = {"spread": 0.1, "peak_bytes": 1e9, "scores": scores}
+    ours = {"setting": {}, "median": 3000.0, "latency": {"median": 0.03, "slow": 0.05}, **common}
+    peer = {"setting": setting, "median": 2000.0, "latency": {"median": 0.02, "slow": 0.04}, **common}
+    result = {"about": {**about, "lines": 9, "set": "s", "whole": True}, "shape": "4+4", "vocabulary": 8000}
+    engines = {"ours": ours, "ctranslate2": peer}
+    trials = [{"setting": setting, "rate": 2000.0, "error": None}]
+    trials.append({"setting": setting, "rate": 0.0, "error": "no int8"})
+    steps = {"ours": {"imports": 1.0, "model": 0.5, "first": 0.25, "second": 0.1}}
+    results = {
+        "search": {"own": {**result, "engines": engines, "sweep": trials}},
+        "startup": {**about, "whole": {"weitblick --help": {"median": 0.1, "spread": 0.0}}, "steps": steps},
+        "input": {
+            **about,
+            "encoding": {"pairs": 1000, "seconds": 0.5, "words": 7.0, "all_bytes": 2e8},
+            "feeding": {"tokens_a_second": 1e6},
+        },
+    }
+    text = "\n".join(table.markdown() for table in report.tables(results))
+    assert "| ours | its own choice | 3,000 | 10% |  | 30 ms (1.5 x) | 50 ms | 20.00 | 50.00 | 1.0 GB |" in text
+    assert "| ctranslate2 | int8, 2 workers, batch 1,024 | 2,000 | 10% | 1.50 x | 20 ms |" in text
+    assert "no int8" in text and "| ours | 1.00 | 0.50 | 0.25 | 1.75 | 0.10 |" in text and "2,000 pairs" in text
+    failed = {**result, "engines": {"ours": {"setting": {}, "rates": [], "error": "ended by signal 9"}}, "sweep": []}
+    failed["engines"]["ctranslate2"] = peer
+    assert "ended by signal 9" in report.tables({"search": {"own": failed}})[0].markdown()
+
+
 def test_errors_say_what_to_do(tmp_path, capsys):
     assert main(["--only", "speed", "--folder", str(tmp_path)]) == 2
     assert "choose from training, search" in capsys.readouterr().err
