@@ -29,13 +29,13 @@ A translation model from {source} to {target}, made by Weitblick for CTranslate2
     pip install ctranslate2 sentencepiece
     python translate.py < text.{source} > text.{target}
 
-translate.py is all that a program of your own has to do, in 60 lines. The files:
+translate.py is short, and a pattern for programs of your own. The files:
 
   model.bin, config.json, shared_vocabulary.json   for ctranslate2.Translator; weights: {weights}, {quantization}
   tokenizer.model                                  for sentencepiece.SentencePieceProcessor
   weitblick.json                                   what else makes the translations what they are:
     source, target       the languages
-    lowercase            {lowercase}: whether text must be lower-cased first
+    lowercase            {lowercase}: whether text is lower-cased first
     max_length           tokens of the longest segment that the model has seen; split longer ones at sentence marks
     max_positions        tokens at which CTranslate2 stops with an error, on either side
     search.beam          beam_size
@@ -106,13 +106,15 @@ def save(model, tokenizer, folder, max_positions: int = LEAST_POSITIONS, quantiz
     Raises:
         UserError: for a model of another kind, or weights that are not finite.
     """
+    from models.normalisation import EPSILON
+
     spec = specification(model, max_positions)
     pieces = tokenizer.pieces()
     spec.register_source_vocabulary(pieces)
     spec.register_target_vocabulary(pieces)
     spec.config.unk_token, spec.config.bos_token, spec.config.eos_token = (pieces[i] for i in (UNK, BOS, EOS))
     spec.config.decoder_start_token = pieces[BOS]
-    spec.config.add_source_eos = True
+    spec.config.add_source_eos, spec.config.layer_norm_epsilon = True, EPSILON
     spec.validate()
     spec.optimize(quantization=quantization.replace("bfloat16", "float32"))
     if "bfloat16" in quantization:

@@ -7,6 +7,7 @@ tokens than `max_length` of weitblick.json want to be split before, at sentence 
 import itertools
 import json
 import os
+import re
 import sys
 import unicodedata
 from pathlib import Path
@@ -15,6 +16,7 @@ import ctranslate2
 import sentencepiece
 
 PATIENCE = 2
+LINE_ENDS = re.compile("[\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029]+")
 
 
 def load(folder):
@@ -29,8 +31,8 @@ def translate(lines, settings, tokenizer, translator):
     """One translation for each line."""
     texts = [" ".join(unicodedata.normalize("NFC", line).split()) for line in lines]
     tokens = tokenizer.encode([text.lower() if settings["lowercase"] else text for text in texts], out_type=str)
-    longest = max(map(len, tokens), default=0)
     search = settings["search"]
+    limit = int(search["max_ratio"] * max(map(len, tokens), default=0)) + search["max_extra"] + 1
     found = translator.translate_batch(
         tokens,
         max_batch_size=1024,
@@ -40,7 +42,7 @@ def translate(lines, settings, tokenizer, translator):
         num_hypotheses=search["beam"] * PATIENCE if search["beam"] > 1 else 1,
         length_penalty=search["length_penalty"],
         max_input_length=0,
-        max_decoding_length=int(search["max_ratio"] * longest) + search["max_extra"] + 1,
+        max_decoding_length=min(limit, settings["max_positions"]),
         disable_unk=True,
         return_end_token=True,
         return_scores=True,
@@ -57,7 +59,7 @@ def best(result, alpha, tokenizer):
         return found[1] * length**alpha / ((length + 5) / 6) ** alpha
 
     pieces, _ = max(zip(result.hypotheses, result.scores, strict=True), key=score)
-    return " ".join(tokenizer.decode(pieces).split())
+    return LINE_ENDS.sub(" ", tokenizer.decode(pieces)).strip()
 
 
 if __name__ == "__main__":
