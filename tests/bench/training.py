@@ -42,8 +42,8 @@ def measure(shape: Shape, corpus: str, contestants, repeat: int, folder: Path, s
         repeat: turns; in each turn every contestant does the same updates.
         folder: for text, runs and logs; what is in it is replaced.
         step: called with a line for the progress bar whenever a unit of work begins.
-        sweeps: contestant to trials of an earlier sweep, which is not done again; new ones are added.
-        save: called after each new sweep.
+        sweeps: contestant to trials of an earlier run, which are not done again; new ones are added.
+        save: called after each new trial.
 
     Returns:
         For JSON: the text, and for each contestant its rates or an error.
@@ -55,10 +55,9 @@ def measure(shape: Shape, corpus: str, contestants, repeat: int, folder: Path, s
     with Contestant("text", {**spec, "batches": shape.warmup + repeat * shape.updates}, log=folder / "text.log") as one:
         text = one.answer()
     for name in contestants:
-        if SETTINGS[name] and name not in sweeps:
-            sweeps[name] = _sweep(name, spec, folder, step)
-            save()
-    chosen = {name: _best(sweeps.get(name)) for name in contestants}
+        if SETTINGS[name]:
+            _sweep(name, spec, folder, step, sweeps.setdefault(name, []), save)
+    chosen = {name: _best(sweeps[name]) if SETTINGS[name] else {} for name in contestants}
     found = _in_turns(shape, spec, chosen, repeat, folder, step)
     flops = matrix_flops(shape.as_dict(), text["sums"]) / text["sums"]["target"]
     return {"shape": shape.as_dict(), "text": text, "flops_a_token": flops, "contestants": found}
@@ -78,29 +77,31 @@ def _spec(shape: Shape, corpus: str, folder: Path) -> dict:
     }
 
 
-def _sweep(name: str, spec: dict, folder: Path, step) -> list[dict]:
-    """The rate of each setting, or why it has none."""
+def _sweep(name: str, spec: dict, folder: Path, step, trials: list[dict], save) -> None:
+    """Adds the rate of each setting that has none yet, or why it has none."""
     module, peers = MODULES[name]
-    settings, found = SETTINGS[name], []
-    spec = {**spec, "mode": "sweep", "settings": settings}
+    tried = [trial["setting"] for trial in trials]
+    missing = [setting for setting in SETTINGS[name] if setting not in tried]
+    if not missing:
+        return
+    spec = {**spec, "mode": "sweep", "settings": missing}
     with Contestant(module, spec, peers, folder / f"{name}-sweep.log") as one:
-        for setting in settings:
+        for setting in missing:
             step(f"{spec['shape']['name']}: {name}, trying {told(setting)}")
             try:
-                found.append(one.answer())
+                trials.append(one.answer())
             except ContestantFailed as error:
-                found.append({"setting": setting, "rate": 0.0, "error": str(error)})
+                trials.append({"setting": setting, "rate": 0.0, "error": str(error)})
                 break
-    return found
+            finally:
+                save()
 
 
 def _best(trials) -> dict | None:
-    """The fastest setting, {} for a contestant without settings, None where all failed.
+    """The fastest setting, or None where all failed.
 
     A compiled one must be a tenth faster in the trial, which has one batch shape and compiles once.
     """
-    if trials is None:
-        return {}
 
     def worth(trial):
         return trial["rate"] / (1.1 if _is_compiled(trial["setting"]) else 1.0)
