@@ -1,12 +1,15 @@
 """From token ids to token ids: batches of like length, and searches compiled for the backend in use."""
 
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import keras
 import numpy as np
 from keras import ops
 
+from app.chunks import ChunkedSearch
 from app.decoded import Decoded, Sampling, TokenScore
 from app.preset_schema import SearchPreset
 from data.errors import UserError
@@ -14,6 +17,7 @@ from data.tokenizer import BOS, EOS, PAD, UNK
 from models.search import Hypotheses, Scores, beam_search, greedy, refuse_nan, sample, score_logits
 
 _MULTIPLE = 8
+_AT_ONCE = 2
 
 
 class Decoding:
@@ -56,9 +60,11 @@ class Decoding:
             raise UserError(f"{count} translations of each line need search.beam = {count} or more")
         results: list[list[Decoded]] = [[] for _ in sources]
         lengths = [len(source) + 1 for source in sources]
-        for rows in plan_batches(lengths, self.search.batch_tokens):
-            found = self._decode_batch([sources[row] for row in rows], count)
-            for row, decoded in zip(rows, found, strict=True):
+        search = self._search(count)
+        batches = list(plan_batches(lengths, self.search.batch_tokens))
+        inputs = (self._batch([sources[row] for row in rows]) for rows in batches)
+        for rows, found in zip(batches, _side_by_side(search, inputs), strict=True):
+            for row, decoded in zip(rows, _outputs(_refuse_nan(found), len(rows)), strict=True):
                 results[row] = decoded
                 self.output_tokens += len(decoded[0].ids) + 1 if decoded else 0
             if progress:
@@ -90,17 +96,15 @@ class Decoding:
                 results[row] = TokenScore(float(found.scores[i]), int(found.lengths[i]))
         return results
 
-    def _decode_batch(self, sources: list[Sequence[int]], count: int) -> list[list[Decoded]]:
+    def _batch(self, sources: list[Sequence[int]]) -> tuple:
+        """The arguments of a search: source (B, S), limits (B,), the largest limit and the seed (2,)."""
         size = _round_rows(len(sources))
         source = _pad([[*source, EOS] for source in sources], size)
         limits = np.array([self._limit(len(source)) for source in sources] + [1] * (size - len(sources)), "int32")
         most = self._limit(source.shape[1]) if keras.backend.backend() == "jax" else int(limits.max())
         seed = np.array([self.sampling.seed % (1 << 32) if self.sampling else 0, self._batches], "uint32")
         self._batches += 1
-        found = _refuse_nan(self._search(count)(source, limits, most, seed))
-        tokens = found.tokens.reshape(size, -1, found.tokens.shape[-1])
-        scores = found.scores.reshape(size, -1)
-        return [_decoded(tokens[row], scores[row]) for row in range(len(sources))]
+        return source, limits, most, seed
 
     def _limit(self, length: int) -> int:
         """The most tokens, with the end token, that the output of a source of so many tokens may have."""
@@ -108,6 +112,10 @@ class Decoding:
         return min(limit, self.max_positions) if self.max_positions else limit
 
     def _compile_search(self, count: int) -> Callable:
+        in_chunks = keras.backend.backend() != "jax" and hasattr(self.model, "lengthen_state")
+        if in_chunks and self.sampling is None:
+            search = ChunkedSearch(self.model, self.search, count)
+            return lambda source, limits, *_: search(source, limits)
         run = search_function(self.model, self.search, count, self.sampling)
         run = compiled(run, self.model, ("int32", 2), ("int32", 1), ("int32", 0), ("uint32", 1))
         return lambda *arguments: Hypotheses(*run(*arguments))
@@ -233,6 +241,29 @@ def plan_batches(lengths: Sequence[int], budget: int) -> Iterator[list[int]]:
         yield rows
 
 
+def _side_by_side(search: Callable, inputs: Iterable[tuple]) -> Iterator[Hypotheses]:
+    """The results for each of the inputs, in order.
+
+    On TensorFlow several batches are in work at once: while one waits for a small operation, another one's matrix
+    product has the processor.
+    """
+    if keras.backend.backend() != "tensorflow":
+        yield from (search(*values) for values in inputs)
+        return
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        waiting: deque = deque()
+        try:
+            for values in inputs:
+                waiting.append(pool.submit(search, *values))
+                if len(waiting) > _AT_ONCE:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()
+
+
 def _round_length(length: int) -> int:
     """The length to pad to: a multiple of 8, and on JAX one of few, as it compiles for each."""
     step = _MULTIPLE
@@ -252,6 +283,14 @@ def _pad(sequences: list[Sequence[int]], rows: int) -> np.ndarray:
     for row, ids in zip(padded, sequences, strict=False):
         row[: len(ids)] = ids
     return padded
+
+
+def _outputs(found: Hypotheses, size: int) -> list[list[Decoded]]:
+    """The outputs of the first `size` sources of a batch."""
+    rows = len(found.tokens)
+    tokens = found.tokens.reshape(rows, -1, found.tokens.shape[-1])
+    scores = found.scores.reshape(rows, -1)
+    return [_decoded(tokens[row], scores[row]) for row in range(size)]
 
 
 def _decoded(tokens: np.ndarray, scores: np.ndarray) -> list[Decoded]:

@@ -20,6 +20,11 @@ def keras_policy(precision: str) -> str:
     return "mixed_bfloat16" if precision == "bfloat16" else "float32"
 
 
+def decoding_policy(precision: str) -> str:
+    """Like `keras_policy`, for a model that is not trained any more: its weights are stored in the fast format too."""
+    return keras_policy(precision).removeprefix("mixed_")
+
+
 def processor() -> str:
     """The processor's name and its number of cores, for reports."""
     import os

@@ -113,18 +113,31 @@ class Run:
             raise UserError(f"{path}: the run is incomplete: start the same training again")
         return Tokenizer.load(path)
 
-    def new_model(self, vocabulary_size: int, source_vectors: int | None = None, target_vectors: int | None = None):
-        """A Transformer with the preset's shape and fresh weights; the widths are those of pre-trained vectors."""
-        from app.precision import keras_policy
+    def new_model(
+        self,
+        vocabulary_size: int,
+        source_vectors: int | None = None,
+        target_vectors: int | None = None,
+        decoding: bool = False,
+    ):
+        """A Transformer with the preset's shape and fresh weights.
+
+        Args:
+            vocabulary_size: number of tokens.
+            source_vectors, target_vectors: widths of pre-trained vectors.
+            decoding: see `load_model`.
+        """
+        from app.precision import decoding_policy, keras_policy
         from models.transformer import Transformer
 
+        policy = decoding_policy if decoding else keras_policy
         model = Transformer(
             vocabulary_size,
             **asdict(self.preset.model),
             source_vectors=source_vectors,
             target_vectors=target_vectors,
             vectors_trainable=self.preset.embeddings.trainable,
-            dtype=keras_policy(self.preset.training.precision),
+            dtype=policy(self.preset.training.precision),
             name="transformer",
         )
         model.build()
@@ -170,13 +183,19 @@ class Run:
             summary = checkpoint.summary()
         return f"update {checkpoint.update}", checkpoint.folder / WEIGHTS, summary["checksums"][WEIGHTS]
 
-    def load_model(self, which: str = "auto"):
-        """The trained Transformer; see `weights` for `which`."""
+    def load_model(self, which: str = "auto", decoding: bool = False):
+        """The trained Transformer.
+
+        Args:
+            which: see `weights`.
+            decoding: stores the weights in the format that matrix products are fast in, which is faster than to
+                convert them at each step. With the preset's `training.precision = "float32"` they stay as they are.
+        """
         name, weights = self.weights(which)
         widths = [weights.get(f"{side}_embedding/table", np.zeros((0, 0))).shape[1] for side in ("source", "target")]
         given = self.preset.embeddings.vectors
         size = self.tokenizer().vocabulary_size
-        build = functools.partial(self.new_model, size, *(widths if given else ()))
+        build = functools.partial(self.new_model, size, *(widths if given else ()), decoding=decoding)
         return build_with(build, weights, f"{self.path} ({name})")
 
 

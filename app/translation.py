@@ -88,7 +88,7 @@ class Translator:
         """
         data, search = run.preset.data, search or run.preset.search
         if engine.name == KERAS.name:
-            model = run.load_model(checkpoint)
+            model = run.load_model(checkpoint, decoding=True)
         else:
             model = CTranslate2Decoding.of_run(run, checkpoint, search, sampling, engine.quantization)
         return cls(model, run.tokenizer(), search, data.lowercase, data.max_length, sampling, warn)

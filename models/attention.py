@@ -137,7 +137,7 @@ class SelfAttention(Attention):
         Args:
             x: (B * K, D).
             cache: keys and values of all hypotheses so far, each (B, H, T, K, D/H).
-            places: (B * H * K, 1) int32, where the new ones go in the cache as a matrix (B * H * T * K, D/H).
+            places: (B * H, 1) int32, where the new ones go in the cache as a matrix (B * H * T, K * D/H).
             ceilings: (B, 1, K, T * K) float32, see `attend_rows`: infinite for what belongs to a hypothesis.
             positions: (B, 1) int32, needed for rotary.
 
@@ -218,7 +218,7 @@ class CrossAttention(Attention):
 
 def _write(cache, entries, places):
     """A cache (B, H, T, K, D/H) with entries (B, H, K, D/H) at their places; see `SelfAttention.step`."""
-    size = cache.shape[-1]
+    size = cache.shape[3] * cache.shape[4]
     written = ops.scatter_update(ops.reshape(cache, (-1, size)), places, ops.reshape(entries, (-1, size)))
     return ops.reshape(written, ops.shape(cache))
 

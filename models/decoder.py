@@ -154,8 +154,7 @@ class Decoder(Stack):
         entries = ops.reshape(entries, (-1, 1, beam, length, 1))
         own = ops.equal(entries, ops.arange(beam, dtype="int32"))
         ceilings = ops.reshape(ops.where(own, float("inf"), MASKED), (-1, 1, beam, length * beam))
-        firsts = ops.reshape(ops.arange(batch * heads, dtype="int32"), (-1, heads)) * length + positions
-        places = ops.expand_dims(firsts * beam, -1) + ops.arange(beam, dtype="int32")
+        places = ops.reshape(ops.arange(batch * heads, dtype="int32"), (-1, heads)) * length + positions
         places = ops.reshape(places, (-1, 1))
         written = []
         for layer, source, cache in zip(self.stack, sources, caches, strict=True):

@@ -317,8 +317,8 @@ stepwise, filled = [], []
 for t in range(6):
     step_logits, state = model.step(target[:, t], state)
     stepwise.append(np.asarray(step_logits))
-    keys, _ = state["caches"][0]
-    filled.append(np.linalg.norm(np.asarray(keys)[0, 0], axis=-1))
+    keys, _ = state["written"][0]
+    filled.append(np.linalg.norm(np.asarray(keys)[0, 0, :, 0], axis=-1))
 difference = np.abs(np.stack(stepwise, axis=1) - logits).max()
 print(f"largest difference between cached and uncached logits: {difference:.1e}")
 assert difference < 1e-4

@@ -4,20 +4,23 @@ Search knows no model. It takes `step(tokens (N,), state) -> (logits (N, V), sta
 leaf has the N rows as axis 0. `models.search.state` says what else may be expected of the two.
 """
 
-from models.search.beam import beam_search, length_penalty
+from models.search.beam import BeamSearch, beam_search, length_penalty, live_inputs, select_inputs
 from models.search.greedy import greedy
 from models.search.sampling import sample
 from models.search.scoring import Scores, score, score_logits
 from models.search.state import Hypotheses, refuse_nan
 
 __all__ = [
+    "BeamSearch",
     "Hypotheses",
     "Scores",
     "beam_search",
     "greedy",
     "length_penalty",
+    "live_inputs",
     "refuse_nan",
     "sample",
     "score",
     "score_logits",
+    "select_inputs",
 ]

@@ -48,16 +48,17 @@ def rank(logits, scores, time, count, rules):
         `Ranking`.
     """
     size, beam = vocabulary(logits, rules), scores.shape[1]
-    total = ops.reshape(log_total(logits), (-1, beam))
+    width = group_width(size, count)
+    maxima = ops.max(ops.reshape(logits, (-1, size // width, width)), axis=-1) if width else logits
+    total = ops.reshape(log_total(logits, ops.max(maxima, axis=-1, keepdims=True)), (-1, beam))
     finite = ops.isfinite(total)
     base = ops.where(finite, scores - total, NEVER)
     ends = _add(ops.reshape(logits[:, rules.eos], (-1, beam)), base)
     ends = ops.where(may_end(time, rules)[:, None], ends, NEVER)
     base = ops.where((time + 1 < rules.limits)[:, None], base, NEVER)
-    width = group_width(size, count)
     special = np.isin(np.arange(size), (rules.eos, *rules.never))
     if width:
-        best, index = _best_by_groups(logits, base, width, count, special)
+        best, index = _best_by_groups(logits, maxima, base, count, special)
     else:
         allowed = _add(ops.where(special, NEVER, ops.reshape(logits, (-1, beam, size))), base[:, :, None])
         best, index = ops.top_k(ops.reshape(allowed, (-1, beam * size)), count)
@@ -73,23 +74,25 @@ def group_width(size, count):
     return min(fitting, key=lambda width: abs(math.log(width / _GROUP)))
 
 
-def _best_by_groups(logits, base, width, count, special):
+def _best_by_groups(logits, maxima, base, count, special):
     """The best `count` of the K * V continuations of each input, exactly.
 
     They can only be in the `count` groups with the largest maxima, so that one cheap pass over the logits is enough.
 
     Args:
         logits: (B * K, V) float32.
+        maxima: (B * K, G) float32, the largest logit of each group of neighbours.
         base: (B, K) float32, what is added to a hypothesis' logits; -inf for one without continuations.
-        width: int. Tokens in a group.
         count: int. C.
         special: (V,) numpy bool, tokens that are left out.
 
     Returns:
         Scores (B, C), in falling order, and the numbers of hypothesis and token (B, C), the latter counting fastest.
     """
-    beam, groups = base.shape[1], len(special) // width
-    maxima = _add(ops.reshape(_group_maxima(logits, width, special), (-1, beam, groups)), base[:, :, None])
+    beam, groups = base.shape[1], maxima.shape[1]
+    width = len(special) // groups
+    maxima = _leave_out(special, logits, maxima)
+    maxima = _add(ops.reshape(maxima, (-1, beam, groups)), base[:, :, None])
     _, best = ops.top_k(ops.reshape(maxima, (-1, beam * groups)), count)
     best = ops.cast(best, "int32")
     values = pick(ops.reshape(logits, (-1, beam * groups, width)), best)
@@ -100,13 +103,12 @@ def _best_by_groups(logits, base, width, count, special):
     return scores, pick(ops.reshape(index, (-1, count * width)), ops.cast(place, "int32"))
 
 
-def _group_maxima(logits, width, special):
-    """(N, V / width): the largest logit of each group of neighbours, those of special tokens left out."""
-    grouped = ops.reshape(logits, (-1, len(special) // width, width))
-    maxima = ops.max(grouped, axis=-1)
+def _leave_out(special, logits, maxima):
+    """The maxima (N, G) of logits (N, V) without the special tokens."""
+    width = len(special) // maxima.shape[1]
     for group in sorted(set(np.flatnonzero(special) // width)):
-        kept = ops.where(special[group * width : (group + 1) * width], NEVER, grouped[:, group])
-        one = ops.max(kept, axis=-1, keepdims=True)
+        columns = slice(group * width, (group + 1) * width)
+        one = ops.max(ops.where(special[columns], NEVER, logits[:, columns]), axis=-1, keepdims=True)
         maxima = ops.concatenate([maxima[:, :group], one, maxima[:, group + 1 :]], axis=1)
     return maxima
 

@@ -76,14 +76,15 @@ def log_probability(logits, tokens):
     return ops.where(ops.isfinite(total), log_probs, float("nan"))
 
 
-def log_total(logits):
+def log_total(logits, largest=None):
     """Logarithm of the sum of exponentials, never below the largest logit: (N, V) float32 -> (N, 1).
 
     It is read off the largest probability, as softmax is a single fast operation where a logsumexp is several. NaN
-    where a logit is NaN or +inf, or all are -inf.
+    where a logit is NaN or +inf, or all are -inf. The largest logits (N, 1) may be given where they are known.
     """
     most = ops.max(ops.softmax(logits, axis=-1), axis=-1, keepdims=True)
-    return ops.max(logits, axis=-1, keepdims=True) - ops.log(ops.minimum(most, 1.0))
+    largest = ops.max(logits, axis=-1, keepdims=True) if largest is None else largest
+    return largest - ops.log(ops.minimum(most, 1.0))
 
 
 def may_end(time, rules):

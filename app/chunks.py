@@ -1,0 +1,118 @@
+"""Beam search a few steps at a time: room grows with the output, and sentences that are done make place."""
+
+import keras
+import numpy as np
+from keras import ops, tree
+
+from app.preset_schema import SearchPreset
+from data.tokenizer import BOS, EOS, PAD, UNK
+from models.search import BeamSearch, Hypotheses, live_inputs, select_inputs
+
+# Steps between two looks at what is done; room for so many tokens is added at a time.
+STEPS, ROOM = 8, 16
+# The batch is made smaller when at most this share of it still lives.
+_LIVING = 0.9
+
+
+class ChunkedSearch:
+    """Finds the same as `app.decoding.search_function`, several times faster on batches of unlike outputs.
+
+    One compiled function does a few steps at a time. Between two calls, sentences that are done leave the batch, and
+    caches get room for the next steps instead of having it for the longest thinkable output from the start. Not for
+    JAX, which would compile anew for each size.
+
+    Args:
+        model: as for `app.decoding.Decoding`, with `lengthen_state(state, steps)`.
+        search: beam, 1 for greedy search, and length penalty.
+        count: outputs wanted of each source, at most as many as the beam is wide.
+    """
+
+    def __init__(self, model, search: SearchPreset, count: int = 1):
+        self.model = model
+        # One hypothesis, the best at each step, is followed until it ends: a penalty could not change it.
+        penalty = search.length_penalty if search.beam > 1 else 0.0
+        self.search = BeamSearch(model.step, search.beam, penalty, count, BOS, EOS, PAD, 2, (UNK,))
+        compile_parts = _compiled_tensorflow if keras.backend.backend() == "tensorflow" else _not_compiled
+        self._start, self._advance, self._select, self._lengthen = compile_parts(
+            self._start_beams, self._advance_beams, select_inputs, self._lengthen_beams
+        )
+
+    def __call__(self, source: np.ndarray, limits: np.ndarray) -> Hypotheses:
+        """Searches for one batch.
+
+        Args:
+            source: (B, S) int32, rows that end with `EOS` and then have padding.
+            limits: (B,) int32, the most tokens of each output, end token included.
+
+        Returns:
+            `Hypotheses` of numpy arrays: tokens (B, n, T), scores (B, n) and lengths (B, n).
+        """
+        found, places, steps = [], np.arange(len(source)), 0
+        room = min(ROOM, getattr(self.model, "max_positions", ROOM))
+        beams = self._start(source, limits, room)
+        while len(places):
+            if steps + STEPS > room:
+                beams, room = self._lengthen(beams), room + ROOM
+            beams, live = self._advance(beams)
+            steps, live = steps + STEPS, ops.convert_to_numpy(live)
+            if live.mean() <= _LIVING:
+                found.append((places[~live], _part(self.search.hypotheses(beams), ~live)))
+                places = places[live]
+                if len(places):
+                    beams = self._select(beams, np.flatnonzero(live).astype("int32"))
+        return _joined(found, len(source))
+
+    def _start_beams(self, source, limits, room):
+        state = self.model.initial_state(source, room)
+        return self.search.start(state, ops.shape(source)[0], ops.max(limits), limits, room)
+
+    def _advance_beams(self, beams):
+        beams = self.search.advance(beams, STEPS)
+        return beams, live_inputs(beams)
+
+    def _lengthen_beams(self, beams):
+        return self.search.lengthen(beams, ROOM, self.model.lengthen_state(beams.state, ROOM))
+
+
+def _compiled_tensorflow(start, advance, select, lengthen):
+    """Compiles the parts once for batches, lengths and rooms of any size."""
+    import tensorflow as tf
+
+    def compiled(function, *signature):
+        return tf.function(function, input_signature=signature, autograph=False)
+
+    start = compiled(start, *(tf.TensorSpec([None] * axes, "int32") for axes in (2, 1, 0)))
+    beams = start.get_concrete_function().structured_outputs
+    beams = tree.map_structure(lambda leaf: tf.TensorSpec(leaf.shape, leaf.dtype), beams)
+    inputs = tf.TensorSpec([None], "int32")
+    return start, compiled(advance, beams), compiled(select, beams, inputs), compiled(lengthen, beams)
+
+
+def _not_compiled(*functions):
+    """PyTorch runs as it is written, without keeping what only gradients need."""
+    import torch
+
+    def without_gradients(function):
+        def run(*values):
+            with torch.no_grad():
+                return function(*(ops.convert_to_tensor(v) if isinstance(v, np.ndarray) else v for v in values))
+
+        return run
+
+    return map(without_gradients, functions)
+
+
+def _part(hypotheses: Hypotheses, chosen: np.ndarray) -> Hypotheses:
+    return Hypotheses(*(ops.convert_to_numpy(values)[chosen] for values in hypotheses))
+
+
+def _joined(found: list[tuple[np.ndarray, Hypotheses]], size: int) -> Hypotheses:
+    """The parts of a batch as one, by the inputs' numbers in it."""
+    longest = max(part.tokens.shape[-1] for _, part in found)
+    count = found[0][1].scores.shape[1]
+    tokens, scores = np.full((size, count, longest), PAD, "int32"), np.zeros((size, count), "float32")
+    whole = Hypotheses(tokens, scores, np.zeros((size, count), "int32"))
+    for places, part in found:
+        whole.tokens[places, :, : part.tokens.shape[-1]] = part.tokens
+        whole.scores[places], whole.lengths[places] = part.scores, part.lengths
+    return whole
