@@ -55,27 +55,22 @@ class Contestant:
         self._send(values)
         return self.answer()
 
-    def answer(self) -> dict:
+    def answer(self, patience: float = PATIENCE) -> dict:
         """The contestant's next line.
+
+        Args:
+            patience: seconds after which it is given up.
 
         Raises:
             ContestantFailed: it ended or is silent for too long.
         """
-        watch = threading.Timer(PATIENCE, self._process.kill)
+        watch = threading.Timer(patience, self._process.kill)
         watch.start()
         line = self._process.stdout.readline()
         watch.cancel()
         if not line:
             raise ContestantFailed(self._why())
         return json.loads(line)
-
-    def answers(self, count: int) -> list[dict]:
-        """The next `count` lines, or as many as came before the contestant failed."""
-        found = []
-        with contextlib.suppress(ContestantFailed):
-            while len(found) < count:
-                found.append(self.answer())
-        return found
 
     def close(self) -> None:
         """Ends the process, and those that it started."""

@@ -19,6 +19,7 @@ SETTINGS = {
     "joeynmt": [{"precision": p} for p in PRECISIONS],
 }
 COMPILING = 24  # more updates before the first turn for a setting that compiles
+TRIAL_SECONDS = 120  # for starting, compiling and a few updates; a setting that needs more is given up
 MODULES = {
     "ours": ("ours_training", False),
     "keras-hub": ("keras_hub_training", False),
@@ -89,7 +90,7 @@ def _sweep(name: str, spec: dict, folder: Path, step, trials: list[dict], save) 
         for setting in missing:
             step(f"{spec['shape']['name']}: {name}, trying {told(setting)}")
             try:
-                trials.append(one.answer())
+                trials.append(one.answer(TRIAL_SECONDS))
             except ContestantFailed as error:
                 trials.append({"setting": setting, "rate": 0.0, "error": str(error)})
                 break
