@@ -107,7 +107,7 @@ $(VENV)/installed-backends: $(VENV)/installed-test
 	@touch $@
 
 # JoeyNMT's declared requirements hold back other packages; what it imports is in peers.txt.
-$(PEERS)/installed: tests/bench/peers.txt $(VENV)/installed
+$(PEERS)/installed: tests/bench/peers.txt | $(VENV)/installed
 	@echo "Installing the programs to compare with into $(PEERS)"
 	@$(PYTHON_HERE) -m venv --clear $(PEERS)
 	@$(PEERS)/bin/python -m pip install --disable-pip-version-check -qq --requirement tests/bench/peers.txt
