@@ -19,17 +19,23 @@ from pathlib import Path
 import keras
 import numpy as np
 import tensorflow as tf
+from tensorflow.core.protobuf import saved_model_pb2
 
-from app.decoding import search_function
 from app.export import graph_text
 from app.export.folder import new_folder
 from app.preset_schema import SearchPreset
 from app.run import Run
 from app.translation import Translator
 from data.errors import UserError
-from data.tokenizer import EOS, PAD
+from data.tokenizer import BOS, EOS, PAD, UNK
+from models.search.beam import BeamSearch, live_inputs, select_inputs
 
+# Sources are padded to a multiple of this.
 _MULTIPLE = 8
+# Steps of the search between two looks at what is done.
+_STEPS = 8
+# Batches in work: while one waits for a small operation, another one's matrix product has the processor.
+_AT_ONCE = 2
 ABOUT = "assets.extra/weitblick.json"
 
 
@@ -66,6 +72,7 @@ def export(
         module = TranslationModule(translator)
         options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
         tf.saved_model.save(module, folder, {"serving_default": module.translate}, options)
+        _forget_gradients(folder / "saved_model.pb")
         _describe(folder / ABOUT, run, checkpoint, translator)
 
 
@@ -78,11 +85,9 @@ class TranslationModule(tf.Module):
 
     def __init__(self, translator: Translator):
         super().__init__(name="translation")
-        model, search = translator.decoding.model, translator.decoding.search
-        _store_in_compute_dtype(model)
         self.tokenizer = translator.tokenizer.graph_tokenizer()
         # Keras objects are kept out of the module's attributes: they would be saved, too, and could not be loaded.
-        graph = _Graph(self.tokenizer, search_function(model, search), search, translator)
+        graph = _Graph(self.tokenizer, translator)
         self.translate = tf.function(graph.translate, [tf.TensorSpec([None], tf.string, "text")], autograph=False)
         self.weights = self.translate.get_concrete_function().graph.variables
 
@@ -90,10 +95,13 @@ class TranslationModule(tf.Module):
 class _Graph:
     """The steps of `TranslationModule.translate`, from lines to parts, to batches, to tokens, and back."""
 
-    def __init__(self, tokenizer, run_search, search: SearchPreset, translator: Translator):
-        self.tokenizer, self.run_search, self.search = tokenizer, run_search, search
+    def __init__(self, tokenizer, translator: Translator):
+        self.tokenizer, self.model, self.search = tokenizer, translator.decoding.model, translator.decoding.search
         self.lowercase, self.max_length = translator.lowercase, translator.max_length
         self.max_positions = translator.decoding.max_positions
+        # One hypothesis is followed until it ends, whatever the penalty.
+        penalty = self.search.length_penalty if self.search.beam > 1 else 0.0
+        self.beam_search = BeamSearch(self.model.step, self.search.beam, penalty, 1, BOS, EOS, PAD, 2, (UNK,))
 
     def translate(self, text):
         """Lines (N,) to a dictionary of tensors (N,)."""
@@ -158,26 +166,53 @@ class _Graph:
             tf.TensorArray(dtype, 0, dynamic_size=True, infer_shape=False, element_shape=[None])
             for dtype in (tf.string, tf.float32)
         ]
-        # One batch at a time: TensorFlow would otherwise begin the next ones before, at the price of their memory.
         *_, texts, scores = tf.while_loop(
-            lambda start, *_: start < number, batch, (0, 0, *arrays), parallel_iterations=1
+            lambda start, *_: start < number, batch, (0, 0, *arrays), parallel_iterations=_AT_ONCE
         )
         places = tf.math.invert_permutation(order)
         return tf.gather(texts.concat(), places), tf.gather(scores.concat(), places)
 
     def _search_batch(self, ids, sizes, length):
-        """Tokens, ragged (B, S), to texts (B,) and scores (B,); S is padded to `length`."""
-        ends = tf.RaggedTensor.from_tensor(tf.fill([tf.size(sizes), 1], EOS), row_splits_dtype=tf.int32)
-        source = tf.concat([ids, ends], axis=1).to_tensor(PAD, shape=tf.stack([tf.size(sizes), length]))
+        """Tokens, ragged (B, S), to texts (B,) and scores (B,); S is padded to `length`.
+
+        Every few steps the sources that are done leave the batch, and the others get room for the next tokens.
+        """
+        number = tf.size(sizes)
+        ends = tf.RaggedTensor.from_tensor(tf.fill([number, 1], EOS), row_splits_dtype=tf.int32)
+        source = tf.concat([ids, ends], axis=1).to_tensor(PAD, shape=tf.stack([number, length]))
         limits = self._limits(sizes)
-        tokens, scores, *_ = self.run_search(source, limits, tf.reduce_max(limits), tf.zeros([2], tf.uint32))
-        tokens, scores = (tf.reshape(found, [tf.size(sizes), *rest]) for found, rest in ((tokens, [-1]), (scores, [])))
-        broken = tf.reduce_any(tf.math.is_nan(scores))
-        message = ["the model gives numbers that are not finite"]
-        with tf.control_dependencies([tf.debugging.Assert(~broken, message)]):
-            over = tf.cumsum(tf.cast((tokens == EOS) | (tokens == PAD), tf.int32), axis=1)
-        texts = self.tokenizer.detokenize(tf.ragged.boolean_mask(tokens, over == 0))
-        return graph_text.one_line(texts), scores
+        # The room grows, so the shapes must not take it for a constant.
+        room = tf.compat.v1.placeholder_with_default(_STEPS, [])
+        state = self.model.initial_state(source, room)
+        beams = self.beam_search.start(state, number, tf.reduce_max(limits), limits, room)
+        shapes = tf.nest.map_structure(lambda leaf: leaf.shape, beams)
+
+        def go_on(beams, places, texts, scores):
+            beams = self.beam_search.advance(beams, _STEPS)
+            live = live_inputs(beams)
+            found, found_scores, _ = self.beam_search.hypotheses(beams)
+            done = tf.gather(places, tf.where(~live))
+            texts = tf.tensor_scatter_nd_update(texts, done, self._texts(found[:, 0][~live]))
+            scores = tf.tensor_scatter_nd_update(scores, done, found_scores[:, 0][~live])
+            beams = select_inputs(beams, tf.cast(tf.where(live)[:, 0], tf.int32))
+            beams = self.beam_search.lengthen(beams, _STEPS, self.model.lengthen_state(beams.state, _STEPS))
+            return tf.nest.map_structure(tf.ensure_shape, beams, shapes), places[live], texts, scores
+
+        start = (beams, tf.range(number), tf.fill([number], ""), tf.zeros([number]))
+        loose = (shapes, *[tf.TensorShape([None])] * 3)
+        *_, texts, scores = tf.while_loop(
+            lambda beams, places, *_: tf.size(places) > 0, go_on, start, shape_invariants=loose
+        )
+        sound = tf.debugging.Assert(
+            ~tf.reduce_any(tf.math.is_nan(scores)), ["the model gives numbers that are not finite"]
+        )
+        with tf.control_dependencies([sound]):
+            return texts, tf.identity(scores)
+
+    def _texts(self, tokens):
+        """Tokens (B, T) up to the end token to texts (B,)."""
+        over = tf.cumsum(tf.cast((tokens == EOS) | (tokens == PAD), tf.int32), axis=1)
+        return graph_text.one_line(self.tokenizer.detokenize(tf.ragged.boolean_mask(tokens, over == 0)))
 
     def _limits(self, sizes):
         """The most tokens (B,), with the end token, that the outputs of sources of so many tokens (B,) may have."""
@@ -196,18 +231,14 @@ def _refuse_damaged(model, path) -> None:
             raise UserError(f"{path}: {variable.path} has numbers that are not finite; take another checkpoint")
 
 
-def _store_in_compute_dtype(model) -> None:
-    """Keeps weights in the number format that they are used in.
-
-    In training they are stored in float32, and a layer in bfloat16 rounds them each time it reads them. For a model
-    that will not change, rounding them once gives the same results with half the memory.
-    """
-    dtype = model.compute_dtype
-    for variable in model.variables:
-        # The variables that a layer does not round, such as those of a normalisation, say so.
-        if dtype != variable.dtype == "float32" and variable._autocast:
-            variable._value = tf.Variable(tf.cast(variable._value, dtype), trainable=False, name=variable.name)
-            variable._dtype = dtype
+def _forget_gradients(path: Path) -> None:
+    """Takes away the names of gradient functions, which are not saved: who loads the model would be warned of it."""
+    saved = saved_model_pb2.SavedModel.FromString(path.read_bytes())
+    for graph in (meta_graph.graph_def for meta_graph in saved.meta_graphs):
+        for nodes in (graph.node, *(function.node_def for function in graph.library.function)):
+            for node in nodes:
+                node.attr.pop("_gradient_op_type", None)
+    path.write_bytes(saved.SerializeToString(deterministic=True))
 
 
 def _describe(path: Path, run: Run, checkpoint: str, translator: Translator) -> None:

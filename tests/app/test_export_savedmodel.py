@@ -111,6 +111,7 @@ def test_a_process_without_this_code_answers_the_same(run, exported, tmp_path):
         input=json.dumps(calls), capture_output=True, text=True, cwd=tmp_path, env=environment,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
+    assert "gradient" not in done.stderr
     (texts, scores, parts), *others = json.loads(done.stdout.splitlines()[-1])
     translations, log_probabilities = expected(run, lines)
     assert texts == translations
