@@ -19,8 +19,9 @@ from data.tokenizer import BOS, EOS, PAD
 
 FOLDER = "exports"
 # CTranslate2 stops after beam * patience finished outputs, and the search in Keras when no better one can come. The
-# larger this is, the more alike the two, and the slower; see docs/export.md for what was measured.
-PATIENCE = 2.0
+# larger this is, the more alike the two, and the slower. Equal translations with 1, 1.5 and 2: 99.8, 99.9 and 99.9% of
+# newstest2013; with a length penalty of 1.4 on Multi30k 96.3, 99.5 and 99.8%.
+PATIENCE = 1.5
 # Source tokens in a batch with which CTranslate2 was fastest on a core: whole numbers of 8 bits fit into its cache.
 _FASTEST_BATCH = {True: 384, False: 2048}
 # The score of tokens that may not come is the lowest number there is.

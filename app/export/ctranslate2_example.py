@@ -15,7 +15,7 @@ from pathlib import Path
 import ctranslate2
 import sentencepiece
 
-PATIENCE = 2
+PATIENCE = 1.5
 LINE_ENDS = re.compile("[\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029]+")
 
 
@@ -39,7 +39,7 @@ def translate(lines, settings, tokenizer, translator):
         batch_type="tokens",
         beam_size=search["beam"],
         patience=PATIENCE,
-        num_hypotheses=search["beam"] * PATIENCE if search["beam"] > 1 else 1,
+        num_hypotheses=round(search["beam"] * PATIENCE) if search["beam"] > 1 else 1,
         length_penalty=search["length_penalty"],
         max_input_length=0,
         max_decoding_length=min(limit, settings["max_positions"]),
