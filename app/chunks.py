@@ -8,10 +8,10 @@ from app.preset_schema import SearchPreset
 from data.tokenizer import BOS, EOS, PAD, UNK
 from models.search import BeamSearch, Hypotheses, live_inputs, select_inputs
 
-# Steps between two looks at what is done; room for so many tokens is added at a time.
-STEPS, ROOM = 8, 16
+# Steps between two looks at what is done.
+STEPS = 8
 # The batch is made smaller when at most this share of it still lives.
-_LIVING = 0.9
+_LIVING = 0.95
 
 
 class ChunkedSearch:
@@ -33,8 +33,8 @@ class ChunkedSearch:
         penalty = search.length_penalty if search.beam > 1 else 0.0
         self.search = BeamSearch(model.step, search.beam, penalty, count, BOS, EOS, PAD, 2, (UNK,))
         compile_parts = _compiled_tensorflow if keras.backend.backend() == "tensorflow" else _not_compiled
-        self._start, self._advance, self._select, self._lengthen = compile_parts(
-            self._start_beams, self._advance_beams, select_inputs, self._lengthen_beams
+        self._start, self._advance, self._advance_some = compile_parts(
+            self._start_beams, self._advance_beams, self._advance_some_beams
         )
 
     def __call__(self, source: np.ndarray, limits: np.ndarray) -> Hypotheses:
@@ -47,45 +47,44 @@ class ChunkedSearch:
         Returns:
             `Hypotheses` of numpy arrays: tokens (B, n, T), scores (B, n) and lengths (B, n).
         """
-        found, places, steps = [], np.arange(len(source)), 0
-        room = min(ROOM, getattr(self.model, "max_positions", ROOM))
-        beams = self._start(source, limits, room)
+        found, places = [], np.arange(len(source))
+        beams, live = self._advance(self._start(source, limits))
         while len(places):
-            if steps + STEPS > room:
-                beams, room = self._lengthen(beams), room + ROOM
-            beams, live = self._advance(beams)
-            steps, live = steps + STEPS, ops.convert_to_numpy(live)
-            if live.mean() <= _LIVING:
-                found.append((places[~live], _part(self.search.hypotheses(beams), ~live)))
-                places = places[live]
-                if len(places):
-                    beams = self._select(beams, np.flatnonzero(live).astype("int32"))
+            live = ops.convert_to_numpy(live)
+            if live.mean() > _LIVING:
+                beams, live = self._advance(beams)
+                continue
+            found.append((places[~live], _part(self.search.hypotheses(beams), ~live)))
+            places = places[live]
+            if len(places):
+                beams, live = self._advance_some(beams, np.flatnonzero(live).astype("int32"))
         return _joined(found, len(source))
 
-    def _start_beams(self, source, limits, room):
-        state = self.model.initial_state(source, room)
-        return self.search.start(state, ops.shape(source)[0], ops.max(limits), limits, room)
+    def _start_beams(self, source, limits):
+        state = self.model.initial_state(source, 0)
+        return self.search.start(state, ops.shape(source)[0], ops.max(limits), limits, room=0)
 
     def _advance_beams(self, beams):
+        beams = self.search.lengthen(beams, STEPS, self.model.lengthen_state(beams.state, STEPS))
         beams = self.search.advance(beams, STEPS)
         return beams, live_inputs(beams)
 
-    def _lengthen_beams(self, beams):
-        return self.search.lengthen(beams, ROOM, self.model.lengthen_state(beams.state, ROOM))
+    def _advance_some_beams(self, beams, inputs):
+        return self._advance_beams(select_inputs(beams, inputs))
 
 
-def _compiled_tensorflow(start, advance, select, lengthen):
-    """Compiles the parts once for batches, lengths and rooms of any size."""
+def _compiled_tensorflow(start, advance, advance_some):
+    """Compiles the parts once for batches and lengths of any size."""
     import tensorflow as tf
 
     def compiled(function, *signature):
         return tf.function(function, input_signature=signature, autograph=False)
 
-    start = compiled(start, *(tf.TensorSpec([None] * axes, "int32") for axes in (2, 1, 0)))
+    start = compiled(start, *(tf.TensorSpec([None] * axes, "int32") for axes in (2, 1)))
     beams = start.get_concrete_function().structured_outputs
-    beams = tree.map_structure(lambda leaf: tf.TensorSpec(leaf.shape, leaf.dtype), beams)
-    inputs = tf.TensorSpec([None], "int32")
-    return start, compiled(advance, beams), compiled(select, beams, inputs), compiled(lengthen, beams)
+    # The output's length, a zero here, grows.
+    beams = tree.map_structure(lambda leaf: tf.TensorSpec([size or None for size in leaf.shape], leaf.dtype), beams)
+    return start, compiled(advance, beams), compiled(advance_some, beams, tf.TensorSpec([None], "int32"))
 
 
 def _not_compiled(*functions):

@@ -1,4 +1,4 @@
-"""Beam search with the length penalty of GNMT, a separate set of finished hypotheses and an exact early finish."""
+"""Beam search with the length penalty of GNMT, a separate set of finished hypotheses and an early finish."""
 
 from typing import NamedTuple
 
@@ -73,6 +73,7 @@ def beam_search(
     max_lengths=None,
     min_length=0,
     forbidden=(),
+    exact=False,
 ):
     """Finds likely sequences by keeping the K best beginnings at each step.
 
@@ -80,9 +81,9 @@ def beam_search(
       the beam to the next best beginning. With one beam and no length penalty this is greedy search.
     - The token at an input's limit is the end token, with the probability that the model gives it. So all hypotheses
       are complete, and `score * penalty` is the log-probability of the tokens, as `score` gives it.
-    - The search for an input ends when no live hypothesis can come to a better score than the worst of its `nbest`
-      finished ones, even if every further token had probability one and the best attainable length. That changes
-      nothing in the result.
+    - The search for an input ends when no live hypothesis, could it end at once for nothing, would have a better score
+      than the worst of its `nbest` finished ones. A longer one may in principle still gain by the length penalty; with
+      `exact` the search goes on until that is impossible, in about twice the time, and hardly ever finds anything.
 
     Args:
         step: callable, `(tokens (N,), state) -> (logits (N, V), state)`, logits of any float dtype.
@@ -100,6 +101,7 @@ def beam_search(
         max_lengths: optional (B,) int32. Limits of the single inputs; what is above `max_length` is cut to it.
         min_length: int. The fewest tokens of a hypothesis, the end token included. A smaller limit wins.
         forbidden: ids that may not be put out either, such as that of the unknown token.
+        exact: bool. Whether the early finish may change nothing in the result. It cannot without a length penalty.
 
     Returns:
         `Hypotheses` of tokens (B, n, T), scores (B, n) in falling order and lengths (B, n). A score is a sum of
@@ -111,7 +113,7 @@ def beam_search(
     References:
         - [Wu et al., 2016](https://arxiv.org/abs/1609.08144)
     """
-    search = BeamSearch(step, beam, length_penalty, nbest, bos, eos, pad, min_length, forbidden)
+    search = BeamSearch(step, beam, length_penalty, nbest, bos, eos, pad, min_length, forbidden, exact)
     beams = search.start(state, batch, max_length, max_lengths)
     return refuse_nan(search.hypotheses(search.advance(beams)))
 
@@ -124,13 +126,13 @@ class BeamSearch:
     more tokens (`lengthen`).
 
     Args:
-        step, beam, length_penalty, nbest, bos, eos, pad, min_length, forbidden: see `beam_search`.
+        step, beam, length_penalty, nbest, bos, eos, pad, min_length, forbidden, exact: see `beam_search`.
     """
 
-    def __init__(self, step, beam, length_penalty, nbest, bos, eos, pad=0, min_length=0, forbidden=()):
+    def __init__(self, step, beam, length_penalty, nbest, bos, eos, pad=0, min_length=0, forbidden=(), exact=False):
         if not 1 <= nbest <= beam:
             raise ValueError(f"nbest must be between 1 and the beam size. Received: nbest={nbest}, beam={beam}.")
-        self.step, self.beam, self.alpha, self.nbest = step, beam, length_penalty, nbest
+        self.step, self.beam, self.alpha, self.nbest, self.exact = step, beam, length_penalty, nbest, exact
         forbidden = tuple(map(int, forbidden))
         self.ids = {"bos": bos, "eos": eos, "pad": pad, "min_length": min_length, "forbidden": forbidden}
 
@@ -171,7 +173,7 @@ class BeamSearch:
         logits, state = take_step(self.step, beams.last, beams.state)
         ranking = rank(logits, beams.scores, beams.time, self.beam, rules)
         following = _move(beams, ranking, state, _finish(beams, ranking, self.alpha, rules))
-        return keep_shapes(_stop(following, self.alpha, rules), beams)
+        return keep_shapes(_stop(following, self.alpha, rules, self.exact), beams)
 
     def hypotheses(self, beams):
         """The `Hypotheses` of inputs that are done."""
@@ -251,18 +253,20 @@ def _append(beams, parents, tokens):
     return ops.where(here, tokens, pick(beams.tokens, parents))
 
 
-def _stop(beams, alpha, rules):
-    """Takes away the live hypotheses of inputs where they cannot change the finished ones any more."""
-    hopeless = attainable(beams, alpha, rules) <= beams.finished_scores[:, -1]
+def _stop(beams, alpha, rules, exact):
+    """Takes away the live hypotheses of inputs where they cannot, or will not, change the finished ones any more."""
+    hopeless = attainable(beams, alpha, rules, exact) <= beams.finished_scores[:, -1]
     return beams._replace(scores=ops.where(hopeless[:, None], NEVER, beams.scores))
 
 
-def attainable(beams, alpha, rules):
-    """(B,) float32: a bound of the penalised scores to which live hypotheses can still come.
+def attainable(beams, alpha, rules, exact):
+    """(B,) float32: a bound of the penalised scores to which live hypotheses come if they end next.
 
-    Log-probabilities only fall (rounded ones as well: a computed logsumexp is never below the largest logit) and the
-    penalty is monotonic in the length. So the best that can happen is that the best live hypothesis loses nothing more
-    and ends at the length with the largest penalty: the next one or the limit.
+    Log-probabilities only fall (rounded ones as well: a computed `log_total` is never below the largest logit) and the
+    penalty is monotonic in the length. So the best that can happen at all, the exact bound, is that the best live
+    hypothesis loses nothing more and ends at the length with the largest penalty: the next one or the limit.
     """
-    nearest = length_penalty(beams.time + 1, alpha)
-    return beams.scores[:, 0] / ops.maximum(nearest, length_penalty(rules.limits, alpha))
+    penalty = length_penalty(beams.time + 1, alpha)
+    if exact:
+        penalty = ops.maximum(penalty, length_penalty(rules.limits, alpha))
+    return beams.scores[:, 0] / penalty

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from app.chunks import ROOM, ChunkedSearch
+from app.chunks import STEPS, ChunkedSearch
 from app.decoding import Decoding, compiled, search_function
 from app.preset_schema import SearchPreset
 from data.tokenizer import EOS, PAD
@@ -57,13 +57,13 @@ def assert_same(found, expected):
 def test_chunks_find_what_one_piece_finds(settings, beam, count):
     model, search = make(**settings), SearchPreset(beam=beam)
     source, limits = sources(), LIMITS
-    assert limits.max() > 2 * ROOM
+    assert limits.max() > 4 * STEPS
     kinds = ("int32", 2), ("int32", 1), ("int32", 0), ("uint32", 1)
     whole = compiled(search_function(model, search, count), model, *kinds)
     expected = whole(source, limits, int(limits.max()), np.zeros(2, "uint32"))
     found = ChunkedSearch(model, search, count)(source, limits)
     assert_same(found, expected)
-    assert (found.lengths[:, 0] <= limits).all() and found.lengths.max() > ROOM
+    assert (found.lengths[:, 0] <= limits).all() and found.lengths.max() > 2 * STEPS
 
 
 def test_a_sentence_is_decoded_the_same_in_any_company():
@@ -76,7 +76,7 @@ def test_a_sentence_is_decoded_the_same_in_any_company():
         np.testing.assert_array_equal(alone.tokens[0], together.tokens[row][:, :longest])
 
 
-def test_fewer_positions_than_the_first_room():
+def test_fewer_positions_than_steps_in_a_chunk():
     model = make(positions="learned", max_positions=7)
     limits = np.minimum(LIMITS, 7)
     found = ChunkedSearch(model, SearchPreset(beam=2))(sources()[:, :7], limits)

@@ -89,8 +89,8 @@ def every_hypothesis(toy, number, limit, alpha=0.0, **rules):
     return sorted(found, reverse=True)
 
 
-def plain_beam_search(toy, number, beam, limit, alpha, nbest, **rules):
-    """Beam search on lists that never finishes early. Returns (score, tokens), best first."""
+def plain_beam_search(toy, number, beam, limit, alpha, nbest, exact=True, **rules):
+    """Beam search on lists that, if exact, never finishes early. Returns (score, tokens), best first."""
     live, finished = [(0.0, [])], []
     for count in range(1, limit + 1):
         allowed = toy.next_tokens(count, limit, **rules)
@@ -102,6 +102,9 @@ def plain_beam_search(toy, number, beam, limit, alpha, nbest, **rules):
         grown.sort(reverse=True)
         finished += [(score / penalty(count, alpha), tokens) for score, tokens in grown[:beam] if tokens[-1] == EOS]
         live = [(score, tokens) for score, tokens in grown if tokens[-1] != EOS][:beam]
+        best = sorted(finished, reverse=True)[:nbest]
+        if not exact and len(best) == nbest and live and live[0][0] / penalty(count + 1, alpha) <= best[-1][0]:
+            break
     return sorted(finished, reverse=True)[:nbest]
 
 

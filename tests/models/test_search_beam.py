@@ -30,6 +30,7 @@ EXAMPLES = 40 if keras.backend.backend() != "jax" else 5
 
 def search(toy, numbers, size, alpha=0.0, nbest=1, **options):
     step_limit = options.pop("max_length", toy.length)
+    options = {"exact": True} | options
     return beam_search(
         toy.step, toy.state(inputs(*numbers)), len(numbers), size, step_limit, alpha, nbest, **IDS, **options
     )
@@ -61,19 +62,18 @@ def test_wide_beam_under_rules_finds_exactly_the_best_of_the_sequences_that_they
     min_length=st.integers(0, 5),
     forbidden=st.sampled_from([(), (UNK,), (4, UNK)]),
     scale=st.sampled_from([0.5, 2.0, 5.0]),
+    exact=st.booleans(),
 )
-def test_beam_equals_a_plain_search_without_early_finish(
-    seed, size, nbest, alpha, limits, min_length, forbidden, scale
-):
+def test_beam_equals_a_plain_search(seed, size, nbest, alpha, limits, min_length, forbidden, scale, exact):
     nbest = min(nbest, size)
     toy = Toy(vocabulary=8, length=6, seed=seed, scale=scale)
     numbers = range(len(limits))
     rules = {"min_length": min_length, "forbidden": forbidden}
-    found = search(toy, numbers, size, alpha, nbest, max_lengths=ops.array(limits), **rules)
+    found = search(toy, numbers, size, alpha, nbest, max_lengths=ops.array(limits), exact=exact, **rules)
 
     assert_well_formed(found, limits, **rules)
     for number, limit, row in zip(numbers, limits, lists(found), strict=True):
-        assert_same(row, plain_beam_search(toy, number, size, limit, alpha, nbest, **rules))
+        assert_same(row, plain_beam_search(toy, number, size, limit, alpha, nbest, exact, **rules))
         assert len({tuple(tokens) for _, tokens in row}) == len(row)
         assert [score for score, _ in row] == sorted((score for score, _ in row), reverse=True)
 
@@ -101,10 +101,10 @@ def test_one_beam_without_penalty_is_greedy(seed):
 
 
 @pytest.mark.parametrize(("alpha", "nbest"), [(0.0, 1), (0.6, 1), (0.6, 3), (3.0, 2), (-1.0, 2)])
-def test_early_finish_changes_nothing(monkeypatch, alpha, nbest):
+def test_exact_early_finish_changes_nothing(monkeypatch, alpha, nbest):
     toy = Toy(vocabulary=8, length=9, seed=11)
     early = search(toy, range(12), 3, alpha, nbest)
-    monkeypatch.setattr(beam, "attainable", lambda beams, alpha, rules: ops.full_like(beams.scores[:, 0], math.inf))
+    monkeypatch.setattr(beam, "attainable", lambda beams, *_: ops.full_like(beams.scores[:, 0], math.inf))
     late = search(toy, range(12), 3, alpha, nbest)
     for one, other in zip(early, late, strict=True):
         np.testing.assert_array_equal(one, other)
@@ -176,7 +176,7 @@ def test_search_goes_on_while_a_longer_hypothesis_may_still_win():
         place = ops.cast(position > 0, "int32") + ops.cast(position > 8, "int32")
         return ops.take(ops.convert_to_tensor(table), place, axis=0), position + 1
 
-    found = beam_search(step, ops.zeros((1,), "int32"), 1, 2, 10, 1.0, **IDS)
+    found = beam_search(step, ops.zeros((1,), "int32"), 1, 2, 10, 1.0, **IDS, exact=True)
     assert lists(found)[0][0][1] == [4] * 9 + [EOS]
     np.testing.assert_allclose(found.scores, [[math.log(0.4) / 2.5]], rtol=1e-5)
 
@@ -184,7 +184,7 @@ def test_search_goes_on_while_a_longer_hypothesis_may_still_win():
 def test_search_goes_on_while_the_next_length_may_still_win():
     # log 0.45 = -0.799 has finished. log 0.55 = -0.598 is worse over lp(10) = 0.4, but better over lp(2) = 0.857.
     step = markov(first=[0, 0, 0, 0.45, 0.55], second=[0, 0, 0, 1, 0])
-    found = beam_search(step, ops.zeros((1,), "int32"), 1, 2, 10, -1.0, **IDS)
+    found = beam_search(step, ops.zeros((1,), "int32"), 1, 2, 10, -1.0, **IDS, exact=True)
     assert lists(found)[0][0][1] == [4, EOS]
     np.testing.assert_allclose(found.scores, [[math.log(0.55) * 7 / 6]], rtol=1e-5)
 
