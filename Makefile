@@ -23,7 +23,7 @@ help: ## this list
 	@echo "  PRESET=starter                 a name of 'make presets', or the path of a .toml file"
 	@echo "  RUN=runs/starter               the folder of the training; runs/PRESET unless given"
 	@echo "  SET=\"updates=500 norm=post\"    preset keys to change"
-	@echo "  CORPORA=../shared/corpora      where corpus folders are found"
+	@echo "  CORPORA=../corpora             where corpus folders are found"
 	@echo "  CORPUS=newstest BASELINE=FILE  for eval-bleu: what to score, what to compare with"
 	@echo "  FILE=in.txt OUTPUT=out.txt     for translate; the terminal unless given"
 	@echo "  ENGINE=ctranslate2             for translate: starts faster; installed on first use"
