@@ -11,7 +11,7 @@ from models.search import BeamSearch, Hypotheses, live_inputs, select_inputs
 # Steps between two looks at what is done.
 STEPS = 8
 # The batch is made smaller when at most this share of it still lives.
-_LIVING = 0.95
+LIVING = 0.95
 
 
 class ChunkedSearch:
@@ -51,7 +51,7 @@ class ChunkedSearch:
         beams, live = self._advance(self._start(source, limits))
         while len(places):
             live = ops.convert_to_numpy(live)
-            if live.mean() > _LIVING:
+            if live.mean() > LIVING:
                 beams, live = self._advance(beams)
                 continue
             found.append((places[~live], _part(self.search.hypotheses(beams), ~live)))

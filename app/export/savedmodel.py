@@ -21,6 +21,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
+from app.chunks import LIVING, STEPS
 from app.export import graph_text
 from app.export.folder import new_folder
 from app.preset_schema import SearchPreset
@@ -32,8 +33,6 @@ from models.search.beam import BeamSearch, live_inputs, select_inputs
 
 # Sources are padded to a multiple of this.
 _MULTIPLE = 8
-# Steps of the search between two looks at what is done.
-_STEPS = 8
 # Batches in work: while one waits for a small operation, another one's matrix product has the processor.
 _AT_ONCE = 2
 ABOUT = "assets.extra/weitblick.json"
@@ -175,28 +174,26 @@ class _Graph:
     def _search_batch(self, ids, sizes, length):
         """Tokens, ragged (B, S), to texts (B,) and scores (B,); S is padded to `length`.
 
-        Every few steps the sources that are done leave the batch, and the others get room for the next tokens.
+        Every few steps the sources that are done leave the batch, and the others get room for the next tokens: what
+        `app.chunks.ChunkedSearch` does.
         """
         number = tf.size(sizes)
         ends = tf.RaggedTensor.from_tensor(tf.fill([number, 1], EOS), row_splits_dtype=tf.int32)
         source = tf.concat([ids, ends], axis=1).to_tensor(PAD, shape=tf.stack([number, length]))
         limits = self._limits(sizes)
         # The room grows, so the shapes must not take it for a constant.
-        room = tf.compat.v1.placeholder_with_default(_STEPS, [])
+        room = tf.compat.v1.placeholder_with_default(STEPS, [])
         state = self.model.initial_state(source, room)
         beams = self.beam_search.start(state, number, tf.reduce_max(limits), limits, room)
         shapes = tf.nest.map_structure(lambda leaf: leaf.shape, beams)
 
-        def go_on(beams, places, texts, scores):
-            beams = self.beam_search.advance(beams, _STEPS)
+        def go_on(beams, *others):
+            beams = self.beam_search.advance(beams, STEPS)
             live = live_inputs(beams)
-            found, found_scores, _ = self.beam_search.hypotheses(beams)
-            done = tf.gather(places, tf.where(~live))
-            texts = tf.tensor_scatter_nd_update(texts, done, self._texts(found[:, 0][~live]))
-            scores = tf.tensor_scatter_nd_update(scores, done, found_scores[:, 0][~live])
-            beams = select_inputs(beams, tf.cast(tf.where(live)[:, 0], tf.int32))
-            beams = self.beam_search.lengthen(beams, _STEPS, self.model.lengthen_state(beams.state, _STEPS))
-            return tf.nest.map_structure(tf.ensure_shape, beams, shapes), places[live], texts, scores
+            few = tf.reduce_mean(tf.cast(live, tf.float64)) <= LIVING
+            beams, *others = tf.cond(few, lambda: self._part(live, beams, *others), lambda: (beams, *others))
+            beams = self.beam_search.lengthen(beams, STEPS, self.model.lengthen_state(beams.state, STEPS))
+            return tf.nest.map_structure(tf.ensure_shape, beams, shapes), *others
 
         start = (beams, tf.range(number), tf.fill([number], ""), tf.zeros([number]))
         loose = (shapes, *[tf.TensorShape([None])] * 3)
@@ -208,6 +205,15 @@ class _Graph:
         )
         with tf.control_dependencies([sound]):
             return texts, tf.identity(scores)
+
+    def _part(self, live, beams, places, texts, scores):
+        """Notes the results of the sources that are done, and goes on with the others."""
+        found, found_scores, _ = self.beam_search.hypotheses(beams)
+        done = tf.gather(places, tf.where(~live))
+        texts = tf.tensor_scatter_nd_update(texts, done, self._texts(found[:, 0][~live]))
+        scores = tf.tensor_scatter_nd_update(scores, done, found_scores[:, 0][~live])
+        beams = select_inputs(beams, tf.cast(tf.where(live)[:, 0], tf.int32))
+        return beams, places[live], texts, scores
 
     def _texts(self, tokens):
         """Tokens (B, T) up to the end token to texts (B,)."""
