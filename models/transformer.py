@@ -139,6 +139,7 @@ class Transformer(keras.Model):
 
     def encode(self, source, training=None, return_weights=False):
         """Encodings (B, S, D) of source tokens (B, S); with return_weights also L attention weights (B, H, S, S)."""
+        self._make_weights()
         positions = self._positions(source)
         x = self.dropout(self.source_positions(self.source_embedding(source), positions), training=training)
         mask = padding_mask(source, self.pad_id)
@@ -159,6 +160,7 @@ class Transformer(keras.Model):
             States (B, T, D), and a pair of lists of attention weights for each layer: on the target (B, H, T, T) and
             on the source (B, H, T, S).
         """
+        self._make_weights()
         positions = self._positions(target)
         x = self.dropout(self.target_positions(self.target_embedding(target), positions), training=training)
         mask = ops.logical_and(padding_mask(target, self.pad_id), look_ahead_mask(ops.shape(target)[1]))
@@ -229,6 +231,11 @@ class Transformer(keras.Model):
         states, caches = self.decoder.step(x, shared["sources"], caches, entries, shared["ceilings"], positions)
         following = {"shared": shared, "written": caches, "entries": entries, "position": position + 1}
         return self.output_embedding.logits(states), following
+
+    def _make_weights(self):
+        # Keras does so before a call, and cannot when another method has made a part of them.
+        if not self.built:
+            self.build()
 
     def _positions(self, tokens):
         """Positions (1, T) of tokens (B, T)."""

@@ -57,6 +57,23 @@ def test_logits_are_made_of_the_parts(settings):
         np.testing.assert_allclose(array(ours), array(theirs), atol=1e-6)
 
 
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda model: model.encode(SOURCE),
+        lambda model: model.decode(TARGET, np.zeros((2, 4, 8), "float32"), SOURCE),
+        lambda model: model.initial_state(SOURCE, 5),
+    ],
+    ids=["encode", "decode", "initial_state"],
+)
+def test_parts_can_be_used_before_the_whole(use):
+    model, built = (Transformer(VOCABULARY, 1, 1, width=8, hidden=12, heads=2, name="same") for _ in range(2))
+    use(model)
+    assert model({"source": SOURCE, "target": TARGET}).shape == (2, 5, VOCABULARY)
+    built.build()
+    assert [weight.path for weight in model.weights] == [weight.path for weight in built.weights]
+
+
 @pytest.mark.parametrize("tie,tables", [("all", 1), ("target", 2), ("none", 3)])
 def test_ties_share_tables(tie, tables):
     model = make(tie=tie)
