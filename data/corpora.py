@@ -63,7 +63,7 @@ def open_corpus(name: str, source: str = "en", target: str = "de", folders: Iter
         UserError: for an unknown name; says what there is and where it looked.
 
     Example:
-        >>> corpus = open_corpus("multi30k", folders=["../shared/corpora"])
+        >>> corpus = open_corpus("multi30k", folders=["../corpora"])
         >>> for pair in corpus.pairs("train"):
         ...     print(pair.source, pair.target)
     """

@@ -8,7 +8,7 @@ HELP = "list the corpora, or show one"
 EXAMPLES = """
   weitblick corpora                                        what there is
   weitblick corpora software                               fetch it, count it, show some of it
-  weitblick corpora multi30k --corpora ../shared/corpora
+  weitblick corpora multi30k --corpora ../corpora
 """
 AFTER_INTERRUPT = "what was fetched so far is kept"
 SHOWN = 3

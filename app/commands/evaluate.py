@@ -12,7 +12,7 @@ from data.errors import UserError
 HELP = "score a run, or a file of translations"
 EXAMPLES = """
   weitblick evaluate runs/starter
-  weitblick evaluate runs/starter --corpus newstest --corpora ../shared/corpora --beam 8
+  weitblick evaluate runs/starter --corpus newstest --corpora ../corpora --beam 8
   weitblick evaluate runs/post --baseline runs/starter              is the difference more than chance?
   weitblick evaluate runs/starter --source in.en --reference in.de
   weitblick evaluate --hypotheses out.de --corpus wmt14             published output, the official test set

@@ -12,7 +12,7 @@ HELP = "train a preset, or go on with a training"
 EXAMPLES = """
   weitblick train starter                                      into runs/starter
   weitblick train starter --run runs/post --set norm=post minutes=5
-  weitblick train news-small --corpora ../shared/corpora
+  weitblick train news-small --corpora ../corpora
   weitblick train mine.toml                                    a preset of your own
 """
 AFTER_INTERRUPT = "run the same command again to go on from the last checkpoint"
