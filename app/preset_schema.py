@@ -160,9 +160,12 @@ def _check_model(data: DataPreset, model: ModelPreset, embeddings: EmbeddingsPre
         return f'model.heads: positions = "rotary" needs an even width / heads, and {odd} is odd'
     if model.positions == "sinusoidal" and model.width % 2:
         return f'model.width: positions = "sinusoidal" needs an even width, got {model.width}'
-    if model.positions == "learned" and model.max_positions < data.max_length + 1:
-        needed = data.max_length + 1
-        return f"model.max_positions: learned positions need data.max_length + 1 = {needed}, got {model.max_positions}"
+    # Batches are padded to a multiple of 8, and padding has positions as well.
+    if model.positions == "learned" and model.max_positions < (needed := (data.max_length // 8 + 1) * 8):
+        return (
+            f"model.max_positions: learned positions need data.max_length + 1 = {data.max_length + 1} rounded up to "
+            f"{needed}, got {model.max_positions}"
+        )
     if embeddings.vectors and embeddings.side == "source" and model.tie == "all":
         return 'embeddings.side: tie = "all" has one table for both sides: set side = "both", or model.tie = "target"'
     return None

