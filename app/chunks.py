@@ -29,9 +29,7 @@ class ChunkedSearch:
 
     def __init__(self, model, search: SearchPreset, count: int = 1):
         self.model = model
-        # One hypothesis, the best at each step, is followed until it ends: a penalty could not change it.
-        penalty = search.length_penalty if search.beam > 1 else 0.0
-        self.search = BeamSearch(model.step, search.beam, penalty, count, BOS, EOS, PAD, 2, (UNK,))
+        self.search = beam_search_of(model, search, count)
         compile_parts = _compiled_tensorflow if keras.backend.backend() == "tensorflow" else _not_compiled
         self._start, self._advance, self._advance_some = compile_parts(
             self._start_beams, self._advance_beams, self._advance_some_beams
@@ -71,6 +69,13 @@ class ChunkedSearch:
 
     def _advance_some_beams(self, beams, inputs):
         return self._advance_beams(select_inputs(beams, inputs))
+
+
+def beam_search_of(model, search: SearchPreset, count: int = 1) -> BeamSearch:
+    """The search that a preset asks for; see `ChunkedSearch` for the arguments."""
+    # One hypothesis, the best at each step, is followed until it ends: a penalty could not change it.
+    penalty = search.length_penalty if search.beam > 1 else 0.0
+    return BeamSearch(model.step, search.beam, penalty, count, BOS, EOS, PAD, 2, (UNK,))
 
 
 def _compiled_tensorflow(start, advance, advance_some):

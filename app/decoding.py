@@ -9,6 +9,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from app.batch_plan import plan_batches
 from app.chunks import ChunkedSearch
 from app.decoded import Decoded, Sampling, TokenScore
 from app.preset_schema import SearchPreset
@@ -61,7 +62,7 @@ class Decoding:
         results: list[list[Decoded]] = [[] for _ in sources]
         lengths = [len(source) + 1 for source in sources]
         search = self._search(count)
-        batches = list(plan_batches(lengths, self.search.batch_tokens))
+        batches = list(plan_batches(lengths, self.search.batch_tokens, _round_length))
         inputs = (self._batch([sources[row] for row in rows]) for rows in batches)
         for rows, found in zip(batches, _side_by_side(search, inputs), strict=True):
             for row, decoded in zip(rows, _outputs(_refuse_nan(found), len(rows)), strict=True):
@@ -85,7 +86,7 @@ class Decoding:
         """
         results: list[TokenScore] = [TokenScore(0.0, 0)] * len(sources)
         lengths = [max(len(source), len(target)) + 1 for source, target in zip(sources, targets, strict=True)]
-        for rows in plan_batches(lengths, self.search.batch_tokens):
+        for rows in plan_batches(lengths, self.search.batch_tokens, _round_length):
             size = _round_rows(len(rows))
             source = _pad([[*sources[row], EOS] for row in rows], size)
             labels = _pad([[*targets[row], EOS] for row in rows], size)
@@ -108,7 +109,7 @@ class Decoding:
 
     def _limit(self, length: int) -> int:
         """The most tokens, with the end token, that the output of a source of so many tokens may have."""
-        limit = int(self.search.max_ratio * length) + self.search.max_extra + 1
+        limit = self.search.most_tokens(length)
         return min(limit, self.max_positions) if self.max_positions else limit
 
     def _compile_search(self, count: int) -> Callable:
@@ -219,26 +220,6 @@ def _not_compiled(function, model, arguments):
             return function(*(value if isinstance(value, int) else ops.convert_to_tensor(value) for value in values))
 
     return run
-
-
-def plan_batches(lengths: Sequence[int], budget: int) -> Iterator[list[int]]:
-    """Puts sequences of like length together, longest first, so that too little memory shows at once.
-
-    Args:
-        lengths: of the sequences, in tokens.
-        budget: tokens in a batch, padding included; one that is longer gets a batch of its own.
-
-    Yields:
-        The numbers of the sequences in a batch.
-    """
-    rows: list[int] = []
-    for row in sorted(range(len(lengths)), key=lambda row: (-lengths[row], row)):
-        if rows and (len(rows) + 1) * _round_length(lengths[rows[0]]) > budget:
-            yield rows
-            rows = []
-        rows.append(row)
-    if rows:
-        yield rows
 
 
 def _side_by_side(search: Callable, inputs: Iterable[tuple]) -> Iterator[Hypotheses]:

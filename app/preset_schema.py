@@ -124,6 +124,10 @@ class SearchPreset:
     max_extra: int = option(50, "see max_ratio", low=1)
     batch_tokens: int = option(4096, "source tokens decoded at once, padding included", low=16)
 
+    def most_tokens(self, length: int) -> int:
+        """The most tokens, with the end token, that the output of a source of so many tokens may have."""
+        return int(self.max_ratio * length) + self.max_extra + 1
+
 
 def check_together(sections: dict) -> str | None:
     """Looks for values that are right alone and wrong together.

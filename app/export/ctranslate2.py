@@ -229,8 +229,7 @@ def _settings(preset, model, search: SearchPreset) -> dict:
     """What `weitblick.json` says: all but the weights that makes the translations what they are."""
     most = model.max_positions
     if model.positions_kind != "learned":
-        longest = int(search.max_ratio * preset.data.max_length) + search.max_extra + 1
-        most = max(LEAST_POSITIONS, preset.data.max_length + 1, longest)
+        most = max(LEAST_POSITIONS, preset.data.max_length + 1, search.most_tokens(preset.data.max_length))
     return {
         "format": FORMAT,
         "name": preset.name,

@@ -21,15 +21,15 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
-from app.chunks import LIVING, STEPS
+from app.chunks import LIVING, STEPS, beam_search_of
 from app.export import graph_text
 from app.export.folder import new_folder
 from app.preset_schema import SearchPreset
 from app.run import Run
 from app.translation import Translator
 from data.errors import UserError
-from data.tokenizer import BOS, EOS, PAD, UNK
-from models.search.beam import BeamSearch, live_inputs, select_inputs
+from data.tokenizer import EOS, PAD
+from models.search.beam import live_inputs, select_inputs
 
 # Sources are padded to a multiple of this.
 _MULTIPLE = 8
@@ -98,9 +98,7 @@ class _Graph:
         self.tokenizer, self.model, self.search = tokenizer, translator.decoding.model, translator.decoding.search
         self.lowercase, self.max_length = translator.lowercase, translator.max_length
         self.max_positions = translator.decoding.max_positions
-        # One hypothesis is followed until it ends, whatever the penalty.
-        penalty = self.search.length_penalty if self.search.beam > 1 else 0.0
-        self.beam_search = BeamSearch(self.model.step, self.search.beam, penalty, 1, BOS, EOS, PAD, 2, (UNK,))
+        self.beam_search = beam_search_of(self.model, self.search)
 
     def translate(self, text):
         """Lines (N,) to a dictionary of tensors (N,)."""
@@ -147,7 +145,7 @@ class _Graph:
         """Tokens, ragged (P, S), to the texts (P,) and scores (P,) of what the search finds.
 
         Sequences of like length are searched together, longest first, in batches of as many as the budget of tokens
-        allows: what `app.decoding.plan_batches` does.
+        allows: what `app.batch_plan.plan_batches` does.
         """
         sizes = self._sizes(ids)
         number = tf.size(sizes)

@@ -122,7 +122,7 @@ class BeamSearch:
     """Beam search in parts, so that a caller may look at it between them.
 
     `beam_search` is one `start`, one `advance` to the end and `hypotheses`. Between two calls of `advance` a caller may
-    drop the inputs that are done (`live`), which leaves the others' results as they are, or give the others room for
+    drop the inputs that are done (`select_inputs`), which leaves the others' results as they are, or give the others room for
     more tokens (`lengthen`).
 
     Args:
@@ -188,7 +188,6 @@ class BeamSearch:
             return ops.pad(tokens, ((0, 0), (0, 0), (0, steps)), constant_values=self.ids["pad"])
 
         return beams._replace(tokens=longer(beams.tokens), finished=longer(beams.finished), state=state)
-
 
 
 def live_inputs(beams):

@@ -95,7 +95,7 @@ def _patient(monkeypatch):
     """Lets CTranslate2 search as long as the search in Keras, so that equal results are no chance."""
     monkeypatch.setattr(ctranslate2_decoding, "PATIENCE", 12.0)
     # Threads that wait for each other take long where other tests run beside.
-    monkeypatch.setattr(ctranslate2_decoding, "_cores", lambda: 1)
+    monkeypatch.setattr(ctranslate2_decoding, "cores", lambda: 1)
 
 
 def with_search(run, search, sampling=None) -> CTranslate2Decoding:
