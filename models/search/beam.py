@@ -122,8 +122,8 @@ class BeamSearch:
     """Beam search in parts, so that a caller may look at it between them.
 
     `beam_search` is one `start`, one `advance` to the end and `hypotheses`. Between two calls of `advance` a caller may
-    drop the inputs that are done (`select_inputs`), which leaves the others' results as they are, or give the others room for
-    more tokens (`lengthen`).
+    drop the inputs that are done (`select_inputs`), which leaves the others' results as they are, or give the others
+    room for more tokens (`lengthen`).
 
     Args:
         step, beam, length_penalty, nbest, bos, eos, pad, min_length, forbidden, exact: see `beam_search`.
