@@ -41,6 +41,8 @@ class Batches:
     ```
     """
 
+    inputs = ("source", "target")  # the keys of each batch's first part
+
     def __init__(
         self,
         shards: Shards | Sequence[Shards] | Callable[[int], Sequence[Shards]],

@@ -12,20 +12,22 @@ def as_dataset(batches, update: int = 0):
     """What `keras.Model.fit(x=..., steps_per_epoch=...)` takes on the current Keras backend.
 
     Args:
-        batches: a `data.batching.Batches`.
+        batches: a `data.batching.Batches`, or the like.
         update: number of the first batch, counted over all epochs.
 
     Returns:
         An endless dataset, as of `dataset_of`.
     """
-    return dataset_of(lambda: batches.stream(update))
+    return dataset_of(lambda: batches.stream(update), batches.inputs)
 
 
-def dataset_of(draw):
+def dataset_of(draw, inputs: Iterable[str] = ("source", "target")):
     """A function's batches in the form that the current Keras backend reads.
 
     Args:
-        draw: returns an iterator of `({"source": (B, S), "target": (B, T)}, labels (B, T))`, int32.
+        draw: returns an iterator of `(inputs, labels)`: a dictionary of int32 matrices, for example
+            `{"source": (B, S), "target": (B, T)}`, and another such matrix (B, T).
+        inputs: the keys of that dictionary.
 
     Returns:
         A `tf.data.Dataset` on TensorFlow, where a plain generator would fix the shapes to those of the first batches; a
@@ -38,7 +40,7 @@ def dataset_of(draw):
     import tensorflow as tf
 
     tokens = tf.TensorSpec((None, None), tf.int32)
-    signature = ({"source": tokens, "target": tokens}, tokens)
+    signature = (dict.fromkeys(inputs, tokens), tokens)
     return tf.data.Dataset.from_generator(draw, output_signature=signature).prefetch(AHEAD)
 
 
