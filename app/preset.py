@@ -10,7 +10,9 @@ from pathlib import Path
 from app.preset_schema import (
     SECTIONS,
     DataPreset,
+    DocumentsPreset,
     EmbeddingsPreset,
+    MemoryPreset,
     ModelPreset,
     SearchPreset,
     TokenizerPreset,
@@ -32,7 +34,9 @@ class Preset:
     description: str = ""
     data: DataPreset = field(default_factory=DataPreset)
     tokenizer: TokenizerPreset = field(default_factory=TokenizerPreset)
+    documents: DocumentsPreset = field(default_factory=DocumentsPreset)
     model: ModelPreset = field(default_factory=ModelPreset)
+    memory: MemoryPreset = field(default_factory=MemoryPreset)
     embeddings: EmbeddingsPreset = field(default_factory=EmbeddingsPreset)
     training: TrainingPreset = field(default_factory=TrainingPreset)
     search: SearchPreset = field(default_factory=SearchPreset)

@@ -52,6 +52,22 @@ class TokenizerPreset:
 
 
 @dataclass(frozen=True)
+class DocumentsPreset:
+    """How documents are cut into windows, the segments that the model sees at once."""
+
+    windows: str = option("off", "each segment alone, or windows of segments, of tokens, or growing with the document",
+                          choices=("off", "segments", "tokens", "dynamic"))  # fmt: skip
+    size: int = option(1, "segments: how many in a window; with concat 4 are 3 of context and the current one", low=1)
+    tokens: int = option(128, "tokens, dynamic: most source tokens of a window; may exceed any seen in training", low=1)
+    lanes: int = option(16, "documents that training reads side by side; a row gets batch_tokens / lanes", low=1)
+    back_propagation: int = option(8, "most windows of a document that the gradient runs through", low=1)
+    context_target: bool = option(True, "concat: give the translations of the context as well")
+    segment_dropout: float = option(0.0, "share of context segments (concat) or remembered windows left out",
+                                    low=0.0, below=1.0)  # fmt: skip
+    word_dropout: float = option(0.0, "share of context words hidden (concat) or not remembered", low=0.0, below=1.0)
+
+
+@dataclass(frozen=True)
 class ModelPreset:
     """The shape of the Transformer."""
 
@@ -74,6 +90,20 @@ class ModelPreset:
 
 
 @dataclass(frozen=True)
+class MemoryPreset:
+    """What the model knows of a document beyond the window; needs documents.windows."""
+
+    kind: str = option("none", "nothing, segments joined, gated slots, or one or several vectors a window",
+                       choices=("none", "concat", "gru", "fixed", "variable"))  # fmt: skip
+    slots: int = option(16, "gru: how many vectors are kept; variable: how many sum up a window", low=1)
+    segments: int = option(8, "fixed, variable: of how many windows the vectors are kept", low=1)
+    cell: str = option("gru", "gru: reset and update gate, or the update gate alone", choices=("gru", "minimal"))
+    sides: str = option("encoder", "whose states are remembered and who reads them", choices=("encoder", "both"))
+    read_bias: float = option(-3.0, "bias of the reading gate: it starts nearly closed, as the model without memory")
+    keep_bias: float = option(1.0, "bias of the update gate: above 0 a slot begins by keeping what it holds")
+
+
+@dataclass(frozen=True)
 class EmbeddingsPreset:
     """Word vectors that the embeddings start from."""
 
@@ -86,6 +116,7 @@ class EmbeddingsPreset:
 class TrainingPreset:
     """The recipe."""
 
+    start: str = option("", "a run whose weights and tokenizer this training begins with, as the second of two stages")
     seed: int = option(1, "first number of every random choice", low=0, high=2**31 - 1)
     batch_tokens: int = option(4096, "target tokens in a batch, padding included", low=16)
     accumulate: int = option(1, "batches summed before an update: large batches on small machines", low=1)
@@ -133,14 +164,19 @@ def check_together(sections: dict) -> str | None:
     """Looks for values that are right alone and wrong together.
 
     Args:
-        sections: a section's name to its dataclass, for all six sections.
+        sections: a section's name to its dataclass, for all sections.
 
     Returns:
         None, or what is wrong and what to do, beginning with the key.
     """
     data, model, embeddings = sections["data"], sections["model"], sections["embeddings"]
-    return _check_data(data, sections["training"]) or _check_model(data, model, embeddings) or (
-        _check_training(sections["training"])
+    documents, memory, training = sections["documents"], sections["memory"], sections["training"]
+    return (
+        _check_data(data, training)
+        or _check_model(data, model, embeddings)
+        or _check_documents(documents, memory)
+        or _check_positions(data, model, documents)
+        or _check_training(training)
     )
 
 
@@ -164,14 +200,42 @@ def _check_model(data: DataPreset, model: ModelPreset, embeddings: EmbeddingsPre
         return f'model.heads: positions = "rotary" needs an even width / heads, and {odd} is odd'
     if model.positions == "sinusoidal" and model.width % 2:
         return f'model.width: positions = "sinusoidal" needs an even width, got {model.width}'
-    # Batches are padded to a multiple of 8, and padding has positions as well.
-    if model.positions == "learned" and model.max_positions < (needed := (data.max_length // 8 + 1) * 8):
-        return (
-            f"model.max_positions: learned positions need data.max_length + 1 = {data.max_length + 1} rounded up to "
-            f"{needed}, got {model.max_positions}"
-        )
     if embeddings.vectors and embeddings.side == "source" and model.tie == "all":
         return 'embeddings.side: tie = "all" has one table for both sides: set side = "both", or model.tie = "target"'
+    return None
+
+
+def _check_documents(documents: DocumentsPreset, memory: MemoryPreset) -> str | None:
+    if documents.windows == "off" and memory.kind != "none":
+        return (
+            f'memory.kind: "{memory.kind}" needs documents in windows: set documents.windows to "segments", "tokens" '
+            'or "dynamic", or memory.kind to "none"'
+        )
+    if memory.kind == "concat" and documents.windows == "segments" and documents.size < 2:
+        return (
+            'documents.size: memory.kind = "concat" counts the current segment as well, so that at least 2 are needed '
+            f"for any context, got {documents.size}"
+        )
+    return None
+
+
+def _check_positions(data: DataPreset, model: ModelPreset, documents: DocumentsPreset) -> str | None:
+    if model.positions != "learned":
+        return None
+    if documents.windows in ("tokens", "dynamic"):
+        return (
+            f'model.positions: "learned" has an end, and documents.windows = "{documents.windows}" has none on the '
+            'target side: choose "sinusoidal" or "rotary", or windows = "segments"'
+        )
+    segments = documents.size if documents.windows == "segments" else 1
+    longest = segments * (data.max_length + 1)
+    # Batches are padded to a multiple of 8, and padding has positions as well.
+    if model.max_positions < (needed := -(-longest // 8) * 8):
+        window = f"documents.size = {segments} times " if segments > 1 else ""
+        return (
+            f"model.max_positions: learned positions need {window}data.max_length + 1 = {longest} rounded up to "
+            f"{needed}, got {model.max_positions}"
+        )
     return None
 
 
@@ -189,7 +253,9 @@ def _check_training(training: TrainingPreset) -> str | None:
 SECTIONS = {
     "data": DataPreset,
     "tokenizer": TokenizerPreset,
+    "documents": DocumentsPreset,
     "model": ModelPreset,
+    "memory": MemoryPreset,
     "embeddings": EmbeddingsPreset,
     "training": TrainingPreset,
     "search": SearchPreset,

