@@ -1,0 +1,173 @@
+"""Documents to windows: which consecutive segments a model sees at once, and which of them are only context."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+WINDOWS = ("segments", "tokens", "dynamic")
+FIRST_LIMIT = 32  # tokens of a document's first window in "dynamic"; each further one may hold twice as many
+
+
+@dataclass(frozen=True)
+class WindowOptions:
+    """How a document is cut. A segment costs its source tokens and one more, for the break behind it.
+
+    Without `sliding`, windows follow one another and all of their segments are scored; what came before is left to a
+    memory. With it, each segment is scored in a window of its own, which begins with as many of the previous segments
+    as are allowed, as context.
+
+    Args:
+        windows: what limits a window. "segments": `size` segments; "tokens": `tokens` source tokens, in whole segments;
+            "dynamic": window n of a document, from 0, holds `min(tokens, 32 * 2**n)` source tokens, so that a window
+            grows with its document (with `sliding` it grows by itself, and "dynamic" is "tokens").
+        size: segments of a window, its context included.
+        tokens: source tokens of a window, its context included; a segment that is longer is a window by itself.
+        sliding: whether windows overlap, for context by concatenation.
+        context_target: with `sliding`, whether the previous target segments are given as well.
+        segment_dropout: share of context segments left out in training; without `sliding`, of windows not remembered.
+        word_dropout: share of context words replaced by the unknown piece; without `sliding`, not remembered.
+
+    Raises:
+        ValueError: if a value is out of range.
+    """
+
+    windows: str = "segments"
+    size: int = 1
+    tokens: int = 128
+    sliding: bool = False
+    context_target: bool = True
+    segment_dropout: float = 0.0
+    word_dropout: float = 0.0
+
+    def __post_init__(self):
+        if self.windows not in WINDOWS:
+            raise ValueError(f"windows must be one of {', '.join(WINDOWS)}, got {self.windows!r}")
+        if self.size < 1 or self.tokens < 1:
+            raise ValueError(f"size and tokens must be at least 1, got {self.size} and {self.tokens}")
+        for name in ("segment_dropout", "word_dropout"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 0 and below 1, got {getattr(self, name)}")
+
+    def limit(self, number: int) -> int:
+        """The most source tokens of a document's window `number`, counted from 0, where tokens limit it."""
+        growing = self.windows == "dynamic" and not self.sliding
+        return min(self.tokens, FIRST_LIMIT << min(number, 40)) if growing else self.tokens
+
+
+def next_window(
+    source_lengths: Sequence[int], position: int, number: int, options: WindowOptions
+) -> tuple[int, int, int]:
+    """One window, for documents that are read as a stream.
+
+    Args:
+        source_lengths: the source tokens of the document's segments, without EOS, as far as they are known. A window
+            that ends with them might be longer if more were known. Segments before those that fit in a window may be
+            left away, with `position` counted from what is left.
+        position: the first segment that has not been scored.
+        number: how many windows of the document came before.
+        options: how the document is cut.
+
+    Returns:
+        `(first, current, end)`: segments `first` to `current - 1` are context, `current` to `end - 1` are scored;
+        `current == position`.
+    """
+    if options.windows == "segments":
+        if options.sliding:
+            return max(position - options.size + 1, 0), position, position + 1
+        return position, position, min(position + options.size, len(source_lengths))
+    first, end = position, position + 1
+    room = options.limit(number) - source_lengths[position] - 1
+    if options.sliding:
+        while first > 0 and source_lengths[first - 1] < room:
+            first -= 1
+            room -= source_lengths[first] + 1
+    else:
+        while end < len(source_lengths) and source_lengths[end] < room:
+            room -= source_lengths[end] + 1
+            end += 1
+    return first, position, end
+
+
+def cut(source_lengths: Sequence[int] | np.ndarray, options: WindowOptions) -> np.ndarray:
+    """All windows of one document.
+
+    Args:
+        source_lengths: (N,) the source tokens of its segments, without EOS.
+        options: how it is cut.
+
+    Returns:
+        (W, 3), int32: `first`, `current` and `end` of each window, as of `next_window`; every segment is in
+        `current` to `end - 1` of exactly one of them.
+
+    Example:
+
+    ```python
+    cut([4, 4, 4], WindowOptions("segments", size=2))  # [[0, 0, 2], [2, 2, 3]]
+    cut([4, 4, 4], WindowOptions("segments", size=2, sliding=True))  # [[0, 0, 1], [0, 1, 2], [1, 2, 3]]
+    ```
+    """
+    return cut_documents(source_lengths, np.array([0, len(source_lengths)]), options)
+
+
+def cut_documents(source_lengths: Sequence[int] | np.ndarray, bounds: np.ndarray, options: WindowOptions) -> np.ndarray:
+    """All windows of many documents that stand one after another.
+
+    Args:
+        source_lengths: (N,) the source tokens of all segments.
+        bounds: (D + 1,) where each document begins, the end of the last one included.
+        options: how they are cut.
+
+    Returns:
+        (W, 3), int32, as of `cut`, counted over all documents; no window reaches into another document.
+    """
+    bounds = np.asarray(bounds, np.int64)
+    every = np.arange(len(source_lengths))
+    cumulative = np.concatenate([[0], np.cumsum(np.asarray(source_lengths, np.int64) + 1)])
+    begin = np.repeat(bounds[:-1], np.diff(bounds))  # of each segment's document
+    if options.sliding:
+        if options.windows == "segments":
+            first = every - options.size + 1
+        else:
+            first = np.minimum(np.searchsorted(cumulative, cumulative[1:] - options.tokens), every)
+        return np.stack([np.maximum(first, begin), every, every + 1], axis=1).astype(np.int32)
+    if options.windows == "segments":
+        starts = np.flatnonzero((every - begin) % options.size == 0)
+    else:
+        starts = _starts(cumulative, bounds, options)
+    ends = np.append(starts[1:], len(every))[: len(starts)]
+    return np.stack([starts, starts, ends], axis=1).astype(np.int32)
+
+
+def _starts(cumulative: np.ndarray, bounds: np.ndarray, options: WindowOptions) -> np.ndarray:
+    """Where windows begin that follow one another and are limited by tokens; `cumulative` (N + 1,) are costs."""
+    marked = np.zeros(len(cumulative), bool)
+    position, end = bounds[:-1], bounds[1:]
+
+    def after(position, end, limit):
+        """The ends of windows that begin at `position`."""
+        fitting = np.searchsorted(cumulative, cumulative[position] + limit, side="right") - 1
+        return np.minimum(np.maximum(fitting, position + 1), end)
+
+    number = 0
+    while True:  # as long as windows grow, all documents' at once
+        unfinished = position < end
+        position, end = position[unfinished], end[unfinished]
+        if options.limit(number) == options.tokens:
+            break
+        marked[position] = True
+        position = after(position, end, options.limit(number))
+        number += 1
+    sizes = np.diff(bounds)
+    following = after(np.arange(bounds[-1]), np.repeat(bounds[1:], sizes), options.tokens)
+    follow(following, position, end, marked)
+    return np.flatnonzero(marked)
+
+
+def follow(following: np.ndarray, starts: np.ndarray, ends: np.ndarray, marked: np.ndarray) -> None:
+    """Marks what one gets to from each of `starts`, itself included, by `following`, before the one of `ends`."""
+    steps, marks = memoryview(following), memoryview(marked.view(np.uint8))  # item access without NumPy's overhead
+    for place, end in zip(starts.tolist(), ends.tolist(), strict=True):
+        while place < end:
+            marks[place] = 1
+            place = steps[place]
