@@ -62,6 +62,19 @@ class DecoderLayer(TransformerLayer):
         x = self.feed_forward_residual(x, function=lambda x: self.feed_forward(x, training=training), training=training)
         return x, (seen["target"], seen["source"])
 
+    def prefill(self, x, attended, attention_mask, source_mask, positions):
+        """Like a call without dropout, with the cache it leaves: keys and values, each (B, H, T, 1, D/H)."""
+        cache = []
+
+        def attend(x):
+            queries, *keys_values = self.attention.queries_keys_values(x, positions)
+            cache.extend(ops.expand_dims(part, 3) for part in keys_values)
+            return self.attention.attend(queries, *keys_values, attention_mask)[0]
+
+        x = self.attention_residual(x, function=attend)
+        x = self.source_attention_residual(x, function=lambda x: self.source_attention(x, attended, source_mask))
+        return self.feed_forward_residual(x, function=self.feed_forward), tuple(cache)
+
     def step(self, x, attended, cache, places, ceilings, source_ceilings, positions):
         """One more position of each hypothesis of a search: (B * K, D) -> (B * K, D) and the cache.
 
@@ -117,6 +130,17 @@ class Decoder(Stack):
         heads, size = self.settings["heads"], self.settings["width"] // self.settings["heads"]
         zeros = ops.zeros((batch, heads, length, 1, size), self.compute_dtype)
         return [(zeros, zeros) for _ in self.stack]
+
+    def prefill(self, x, sources, attention_mask, source_mask, positions):
+        """Caches as `step` takes them, with what a target (B, T, D) that is known already leaves in them.
+
+        Args: see the call. A position that is padding leaves something, too; `step` writes over it.
+        """
+        caches = []
+        for layer, source in zip(self.stack, sources, strict=True):
+            x, cache = layer.prefill(x, source, attention_mask, source_mask, positions)
+            caches.append(cache)
+        return caches
 
     def call(self, x, sources, attention_mask=None, source_mask=None, positions=None, training=None):
         weights = []

@@ -1,7 +1,7 @@
 """What `fit` trains: a Transformer that is given the true target up to each position."""
 
 import keras
-from keras import ops
+from keras import ops, tree
 
 from models.loss import smoothed_cross_entropy
 
@@ -77,3 +77,48 @@ class TeacherForcing(keras.Model):
     def from_config(cls, config):
         config["transformer"] = keras.saving.deserialize_keras_object(config["transformer"])
         return cls(**config)
+
+
+@keras.saving.register_keras_serializable(package="weitblick")
+class DocumentTeacherForcing(TeacherForcing):
+    """The same for a `DocumentTransformer`: from one batch to the next it carries the memory of its lanes.
+
+    Gradients end at the beginning of a batch, which makes it truncated back-propagation over the batch's windows
+    (Williams and Peng 1990, "An Efficient Gradient-Based Algorithm for On-Line Training of Recurrent Networks").
+
+    Args:
+        transformer: the model to train.
+        smoothing: see `TeacherForcing`.
+        lanes: rows B of each batch. Row b goes on where row b of the batch before ended.
+
+    Call arguments:
+        inputs: as for `DocumentTransformer.document_states`.
+        training: whether dropout is on.
+
+    Returns:
+        As `TeacherForcing`. The carried memory is in `carried`, non-trainable variables.
+    """
+
+    def __init__(self, transformer, smoothing: float = 0.1, lanes: int = 16, **kwargs):
+        super().__init__(transformer, smoothing, **kwargs)
+        self.lanes = lanes
+
+    def build(self, input_shape=None):
+        super().build(input_shape)
+        leaves = tree.flatten(self.transformer.initial_memory(self.lanes))
+        options = {"initializer": "zeros", "trainable": False}
+        self.carried = [
+            self.add_weight(shape=leaf.shape, dtype=keras.backend.standardize_dtype(leaf.dtype), **options)
+            for leaf in leaves
+        ]
+
+    def call(self, inputs, training=None):
+        structure = self.transformer.initial_memory(self.lanes)
+        memory = tree.pack_sequence_as(structure, [variable.value for variable in self.carried])
+        states, memory = self.transformer.document_states(inputs, memory, training=training)
+        for variable, value in zip(self.carried, tree.flatten(memory), strict=True):
+            variable.assign(ops.stop_gradient(value))
+        return states
+
+    def get_config(self):
+        return {**super().get_config(), "lanes": self.lanes}

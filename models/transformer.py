@@ -139,10 +139,12 @@ class Transformer(keras.Model):
 
     def encode(self, source, training=None, return_weights=False):
         """Encodings (B, S, D) of source tokens (B, S); with return_weights also L attention weights (B, H, S, S)."""
+        mask, positions = padding_mask(source, self.pad_id), self._positions(source)
+        return self._read_source(source, mask, positions, training, return_weights)
+
+    def _read_source(self, source, mask, positions, training=None, return_weights=False):
         self._make_weights()
-        positions = self._positions(source)
         x = self.dropout(self.source_positions(self.source_embedding(source), positions), training=training)
-        mask = padding_mask(source, self.pad_id)
         return self.encoder(
             x, attention_mask=mask, positions=positions, return_weights=return_weights, training=training
         )
@@ -160,19 +162,17 @@ class Transformer(keras.Model):
             States (B, T, D), and a pair of lists of attention weights for each layer: on the target (B, H, T, T) and
             on the source (B, H, T, S).
         """
-        self._make_weights()
-        positions = self._positions(target)
-        x = self.dropout(self.target_positions(self.target_embedding(target), positions), training=training)
         mask = ops.logical_and(padding_mask(target, self.pad_id), look_ahead_mask(ops.shape(target)[1]))
-        states, weights = self.decoder(
-            x,
-            self.decoder.source_keys_values(encodings),
-            attention_mask=mask,
-            source_mask=padding_mask(source, self.pad_id),
-            positions=positions,
-            training=training,
+        source_mask, positions = padding_mask(source, self.pad_id), self._positions(target)
+        return self._read_target(target, encodings, mask, source_mask, positions, training)
+
+    def _read_target(self, target, encodings, mask, source_mask, positions, training=None):
+        self._make_weights()
+        x = self.dropout(self.target_positions(self.target_embedding(target), positions), training=training)
+        masks = {"attention_mask": mask, "source_mask": source_mask}
+        return self.decoder(
+            x, self.decoder.source_keys_values(encodings), **masks, positions=positions, training=training
         )
-        return states, weights
 
     def initial_state(self, source, max_length: int):
         """What `step` needs to begin: the encoded source and empty caches.
@@ -187,8 +187,11 @@ class Transformer(keras.Model):
         """
         if self.positions_kind == "learned" and isinstance(max_length, int) and max_length > self.max_positions:
             raise ValueError(f"{max_length} steps are more than the {self.max_positions} learned positions")
-        batch = ops.shape(source)[0]
-        sources = self.decoder.source_keys_values(self.encode(source))
+        return self._state_before(source, self.encode(source), max_length)
+
+    def _state_before(self, source, encodings, max_length):
+        """The state before the first step, from the source (B, S) and its encodings (B, S, D)."""
+        batch, sources = ops.shape(source)[0], self.decoder.source_keys_values(encodings)
         ceilings = ops.where(padding_mask(source, self.pad_id)[:, None], float("inf"), MASKED)
         return {
             "shared": {"sources": sources, "ceilings": ceilings},
@@ -218,6 +221,10 @@ class Transformer(keras.Model):
         Returns:
             Logits (B * K, V) of the next token, and the state after this step.
         """
+        states, state = self._step_states(tokens, state)
+        return self.output_embedding.logits(states), state
+
+    def _step_states(self, tokens, state):
         caches, position = state["written"], state["position"]
         beam = caches[0][0].shape[3]
         positions = ops.reshape(position, (-1, beam))[:, :1]
@@ -229,8 +236,7 @@ class Transformer(keras.Model):
         x = ops.reshape(x, (-1, self.settings["width"]))
         shared = state["shared"]
         states, caches = self.decoder.step(x, shared["sources"], caches, entries, shared["ceilings"], positions)
-        following = {"shared": shared, "written": caches, "entries": entries, "position": position + 1}
-        return self.output_embedding.logits(states), following
+        return states, {"shared": shared, "written": caches, "entries": entries, "position": position + 1}
 
     def _make_weights(self):
         # Keras does so before a call, and cannot when another method has made a part of them.

@@ -1,0 +1,256 @@
+"""A Transformer that reads documents window by window and remembers what it has read."""
+
+import keras
+from keras import ops
+
+from models.masks import look_ahead_mask, padding_mask
+from models.memories import KINDS, GatedRead, new_memory
+from models.memories.base import positions_of
+from models.transformer import Transformer
+
+SIDES = ("encoder", "both")
+DEFAULTS = {
+    "kind": "none",
+    "slots": 16,
+    "segments": 8,
+    "cell": "gru",
+    "sides": "encoder",
+    "read_bias": -3.0,
+    "keep_bias": 1.0,
+}
+
+
+@keras.saving.register_keras_serializable(package="weitblick")
+class DocumentTransformer(Transformer):
+    """A Transformer over windows of documents, with a memory state from one window to the next.
+
+    The source memory is written from the encodings. Encoder positions read it above the encoder's stack, decoder
+    positions above the decoder's; with sides = "both" a second memory is written from the decoder's states and read by
+    the decoder. As neither stack depends on the memory, all windows of a batch pass them together, and only the
+    slots go from window to window. Without a memory ("none", "concat") its weights and results are a Transformer's.
+
+    Args:
+        vocabulary_size, **settings: see `Transformer`.
+        memory: dictionary of kind, slots, segments, cell, sides, read_bias and keep_bias, as in a preset's `[memory]`;
+            what is left out has its default there.
+
+    Call arguments:
+        inputs: as for `document_states`.
+        training: whether dropout is on.
+
+    Returns:
+        Logits (B, T, V), float32, with the initial memory before the first window.
+
+    Example:
+        model = DocumentTransformer(8000, width=256, hidden=1024, heads=4, memory={"kind": "gru"})
+        memory = model.initial_memory(batch=16)
+        for inputs, labels in batches:
+            states, memory = model.document_states(inputs, memory)
+    """
+
+    def __init__(self, vocabulary_size, memory=None, **settings):
+        super().__init__(vocabulary_size, **settings)
+        memory = {**DEFAULTS, **(memory or {})}
+        if memory["kind"] not in KINDS:
+            raise ValueError(f"memory kind must be one of {', '.join(KINDS)}, got {memory['kind']!r}")
+        if memory["sides"] not in SIDES:
+            raise ValueError(f"memory sides must be one of {', '.join(SIDES)}, got {memory['sides']!r}")
+        self.settings["memory"] = memory
+        self.source_memory = self.target_memory = self.source_read = self.target_read = None
+        if memory["kind"] not in ("none", "concat"):
+            self._make_memories(memory)
+
+    def _make_memories(self, memory):
+        width, heads, rate = (self.settings[key] for key in ("width", "heads", "dropout"))
+
+        def new(name):
+            options = {key: memory[key] for key in ("slots", "segments", "cell", "keep_bias")}
+            return new_memory(memory["kind"], width, heads, **options, dtype=self.dtype_policy, name=name)
+
+        def reading(name):
+            return GatedRead(width, heads, rate, memory["read_bias"], dtype=self.dtype_policy, name=name)
+
+        self.source_memory, self.source_read = new("source_memory"), reading("source_read")
+        self.target_memory = new("target_memory") if memory["sides"] == "both" else None
+        self.target_read = reading("target_read")
+
+    def build(self, input_shape=None):
+        super().build(input_shape)
+        for layer in (self.source_memory, self.target_memory, self.source_read, self.target_read):
+            if layer is not None:
+                layer.build((None, None, self.settings["width"]))
+
+    def call(self, inputs, training=None):
+        memory = self.initial_memory(ops.shape(inputs["source"])[0])
+        return self.output_embedding.logits(self.document_states(inputs, memory, training=training)[0])
+
+    def initial_memory(self, batch):
+        """The memory of documents that begin: a nested dictionary of tensors with the batch as axis 0; {} for none."""
+        self._make_weights()
+        sides = {"source": self.source_memory, "target": self.target_memory}
+        return {side: memory.initial_state(batch) for side, memory in sides.items() if memory is not None}
+
+    def document_states(self, inputs, memory, training=None):
+        """The decoder's states of all windows of a batch, and the memory after them.
+
+        Args:
+            inputs: a dictionary of integer tensors: "source" (B, S) tokens, "source_windows" (B, S) 1 to W or 0 for
+                padding, "source_positions" (B, S) positions in the window, "source_remembered" (B, S) 0 or 1; the
+                same four for "target", the decoder's input (B, T); "resets" (B, W), 1 for a document's first window.
+            memory: from `initial_memory` or the call before.
+            training: whether dropout is on.
+
+        Returns:
+            States (B, T, D), and the memory.
+        """
+        encodings, source_seen, memory = self._read_windows(inputs, memory, training)
+        states = self._write_windows(inputs, encodings, training)
+        if self.source_memory is None:
+            return states, memory
+        seen = [source_seen]
+        if self.target_memory is not None:
+            target_seen, memory["target"] = self._remember("target", states, inputs, memory)
+            seen.append(target_seen)
+        states = self.target_read(states, inputs["target_windows"], *_joined(seen), training=training)
+        return states, memory
+
+    def remember(self, inputs, memory):
+        """The memory after the windows in `inputs`; arguments as for `document_states`."""
+        if self.target_memory is not None:
+            return self.document_states(inputs, memory)[1]
+        return self._read_windows(inputs, memory)[2]
+
+    def initial_state(self, source, max_length: int, prefix=None, memory=None):
+        """What `step` needs to begin, for one window of each row.
+
+        Args:
+            source: source tokens (B, S) of the window, all its segments.
+            max_length: how many steps there may be.
+            prefix: (B, P) target tokens of the window's earlier segments, the decoder's input for them, padded at the
+                end; a row may have none. `step` then goes on after them.
+            memory: the memory before the window; that of a document's start by default.
+
+        Returns:
+            A nested state as `Transformer.initial_state` gives.
+        """
+        memory = self.initial_memory(ops.shape(source)[0]) if memory is None else memory
+        encodings, shared = self.encode(source), {}
+        if self.source_memory is not None:
+            seen = [self._view("source", memory)]
+            windows = ops.cast(ops.not_equal(source, self.pad_id), "int32")
+            encodings = self.source_read(encodings, windows, *(part[:, None] for part in seen[0]))
+            if self.target_memory is not None:
+                seen.append(self._view("target", memory))
+            shared["memory"] = self.target_read.keys_values(*_joined(seen))
+        state = self._state_before(source, encodings, max_length)
+        state["shared"] |= shared
+        return state if prefix is None else self._after_prefix(state, source, prefix)
+
+    def _step_states(self, tokens, state):
+        states, state = super()._step_states(tokens, state)
+        if "memory" in state["shared"]:
+            beam = state["written"][0][0].shape[3]
+            states = self.target_read.step(states, state["shared"]["memory"], beam)
+        return states, state
+
+    def look(self, inputs, memory):
+        """How the memory is used; for plots, not for compiled functions.
+
+        Args:
+            inputs, memory: as for `document_states`.
+
+        Returns:
+            A dictionary of tensors: "source_gates" (B, S) and "target_gates" (B, T), the mean reading gate of each
+            position; "source_slots" (B, S, N) and "target_slots" (B, T, N), reading attention on what its window may
+            read, mean over heads; "writes" (B, W, M), the share of each source slot that window w wrote anew; and
+            "attended" (B, W, M, S), what the slots looked at. {} without a memory.
+        """
+        if self.source_memory is None:
+            return {}
+        encodings = self._encode_windows(inputs)
+        source_seen, _ = self._remember("source", encodings, inputs, memory)
+        found = self._look_at_writing(encodings, inputs, memory)
+        encodings, *source = self.source_read(encodings, inputs["source_windows"], *source_seen, look=True)
+        states, seen = self._write_windows(inputs, encodings), [source_seen]
+        if self.target_memory is not None:
+            seen.append(self._remember("target", states, inputs, memory)[0])
+        _, *target = self.target_read(states, inputs["target_windows"], *_joined(seen), look=True)
+        for side, (gates, weights) in {"source": source, "target": target}.items():
+            found[f"{side}_gates"] = ops.mean(ops.cast(gates, "float32"), axis=-1)
+            # A window attends to its own slots alone, so the sum over windows leaves one entry for each slot.
+            weights = ops.mean(ops.cast(weights, "float32"), axis=1)
+            weights = ops.reshape(weights, (*ops.shape(weights)[:2], ops.shape(inputs["resets"])[1], -1))
+            found[f"{side}_slots"] = ops.sum(weights, axis=2)
+        return found
+
+    def _look_at_writing(self, encodings, inputs, memory):
+        layer, shares, attended = self.source_memory, [], []
+        states, _ = layer.states_before(
+            encodings, inputs["source_windows"], inputs["resets"], memory["source"], inputs["source_remembered"]
+        )
+        prepared = layer.prepare(encodings)
+        here = positions_of(inputs["source_windows"], inputs["resets"], inputs["source_remembered"])
+        for window in range(ops.shape(inputs["resets"])[1]):
+            before = keras.tree.map_structure(lambda leaf, window=window: leaf[window], states)
+            _, (share, weights) = layer.write_and_tell(prepared, here[window], before)
+            shares.append(share)
+            attended.append(weights)
+        return {"writes": ops.stack(shares, axis=1), "attended": ops.stack(attended, axis=1)}
+
+    def _read_windows(self, inputs, memory, training=None):
+        """Encodings with what was read, what the windows saw of the source memory, and a copy of the memory after."""
+        encodings = self._encode_windows(inputs, training)
+        if self.source_memory is None:
+            return encodings, None, dict(memory)
+        seen, state = self._remember("source", encodings, inputs, memory)
+        encodings = self.source_read(encodings, inputs["source_windows"], *seen, training=training)
+        return encodings, seen, {**memory, "source": state}
+
+    def _encode_windows(self, inputs, training=None):
+        windows = inputs["source_windows"]
+        mask = _same_window(windows, windows)
+        return self._read_source(inputs["source"], mask, inputs["source_positions"], training)
+
+    def _write_windows(self, inputs, encodings, training=None):
+        target, windows = inputs["target"], inputs["target_windows"]
+        mask = ops.logical_and(_same_window(windows, windows), look_ahead_mask(ops.shape(target)[1]))
+        source_mask = _same_window(windows, inputs["source_windows"])
+        return self._read_target(target, encodings, mask, source_mask, inputs["target_positions"], training)[0]
+
+    def _remember(self, side, states, inputs, memory):
+        layer = self.source_memory if side == "source" else self.target_memory
+        windows, remembered = inputs[f"{side}_windows"], inputs[f"{side}_remembered"]
+        return layer(states, windows, inputs["resets"], memory[side], remembered)
+
+    def _view(self, side, memory):
+        layer = self.source_memory if side == "source" else self.target_memory
+        return layer.view(memory[side])
+
+    def _after_prefix(self, state, source, prefix):
+        length = ops.shape(prefix)[1]
+        real = ops.not_equal(prefix, self.pad_id)
+        mask = ops.logical_and(real[:, None], look_ahead_mask(length))
+        positions = self._positions(prefix)
+        x = self.target_positions(self.target_embedding(prefix), positions)
+        sources = state["shared"]["sources"]
+        caches = self.decoder.prefill(x, sources, mask, padding_mask(source, self.pad_id), positions)
+        longer = zip(caches, state["written"], strict=True)
+        written = [tuple(map(_longer, before, after)) for before, after in longer]
+        entries = ops.concatenate([ops.where(real, 0, -1), state["entries"]], axis=1)
+        position = ops.sum(ops.cast(real, "int32"), axis=1)
+        return {**state, "written": written, "entries": entries, "position": position}
+
+
+def _longer(before, after):
+    return ops.concatenate([before, after], axis=2)
+
+
+def _joined(seen):
+    """What can be read of several memories: values and filled, each joined over the slots."""
+    values, filled = zip(*seen, strict=True)
+    return ops.concatenate(values, axis=-2), ops.concatenate(filled, axis=-1)
+
+
+def _same_window(rows, columns):
+    """Boolean (B, T, S): which columns (B, S) belong to the same window as each row (B, T); none to padding."""
+    return ops.logical_and(ops.equal(rows[:, :, None], columns[:, None]), ops.not_equal(columns, 0)[:, None])

@@ -1,0 +1,79 @@
+"""Segment summaries: a few learned vectors of each of the last windows."""
+
+import keras
+from keras import ops
+
+from models.attention import CrossAttention
+from models.memories.base import Memory, where
+
+
+@keras.saving.register_keras_serializable(package="weitblick")
+class SummaryMemory(Memory):
+    """A queue of the summaries of the last R windows.
+
+    A summary is what learned queries find in the window: one of them, as a [CLS] token, or several. A window that is
+    summarised pushes the oldest out. When read, each summary carries a learned vector for its age.
+
+    Args:
+        width, heads: see `Memory`.
+        summaries: vectors N for a window.
+        windows: how many windows R are kept.
+
+    Call arguments and results: see `Memory`; M is R * N.
+
+    References:
+        Devlin et al. 2019, "BERT", section 3, for [CLS]; Lee et al. 2019, "Set Transformer", section 3.2, for pooling
+        by attention of learned queries.
+    """
+
+    def __init__(self, width: int, heads: int, summaries: int = 1, windows: int = 8, **kwargs):
+        super().__init__(width, heads, **kwargs)
+        self.summaries, self.windows = summaries, windows
+        self.attention = CrossAttention(width, heads, dtype=self.dtype_policy, name="attention")
+
+    def build(self, *_):
+        normal = keras.initializers.RandomNormal(stddev=0.5)
+        self.queries = self.add_weight(shape=(self.summaries, self.width), initializer=normal, name="queries")
+        small = keras.initializers.RandomNormal(stddev=0.02)
+        self.ages = self.add_weight(shape=(self.windows, 1, self.width), initializer=small, name="ages")
+        self.attention.build((None, None, self.width))
+
+    def initial_state(self, batch):
+        return {
+            "summaries": ops.zeros((batch, self.windows, self.summaries, self.width), "float32"),
+            "filled": ops.zeros((batch, self.windows), "bool"),
+        }
+
+    def prepare(self, x):
+        return self.attention.keys_values(ops.cast(x, self.compute_dtype))
+
+    def write(self, prepared, here, state):
+        return self.write_and_tell(prepared, here, state)[0]
+
+    def write_and_tell(self, prepared, here, state):
+        """Like `write`, with what it did: share of each vector written anew (B, M), and weights (B, M, S)."""
+        batch = ops.shape(here)[0]
+        queries = ops.repeat(ops.cast(self.queries, self.compute_dtype)[None], batch, axis=0)
+        found, weights = self.attention(queries, prepared, attention_mask=here[:, None], return_weights=True)
+        found = ops.cast(found, "float32")[:, None]
+        new = {
+            "summaries": ops.concatenate([state["summaries"][:, 1:], found], axis=1),
+            "filled": ops.concatenate([state["filled"][:, 1:], ops.ones((batch, 1), "bool")], axis=1),
+        }
+        anything = ops.any(here, axis=1)
+        return where(anything, new, state), self._told(anything, ops.mean(weights, axis=1))
+
+    def _told(self, anything, weights):
+        """The newest summary is all new and the others are what they were, one place further."""
+        older = (self.windows - 1) * self.summaries
+        share = ops.repeat(ops.cast(anything, "float32")[:, None], self.summaries, axis=1)
+        return ops.pad(share, ((0, 0), (older, 0))), ops.pad(weights, ((0, 0), (older, 0), (0, 0)))
+
+    def view(self, state):
+        summaries = state["summaries"] + ops.cast(self.ages, "float32")
+        shape = (*ops.shape(summaries)[:-3], self.windows * self.summaries, self.width)
+        filled = ops.repeat(state["filled"], self.summaries, axis=-1)
+        return ops.cast(ops.reshape(summaries, shape), self.compute_dtype), filled
+
+    def get_config(self):
+        return {**super().get_config(), "summaries": self.summaries, "windows": self.windows}
