@@ -63,7 +63,7 @@ class Batches:
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """Yields the batches of one epoch, from the one with index `start` on."""
         shards, plan = self._plan(epoch)
-        bases = _bases(shards)
+        bases = bases_of(shards)
         for number in range(start, len(plan)):
             yield assemble(shards, plan.indices(number), self.multiple, bases)
 
@@ -96,10 +96,13 @@ class Batches:
         if self._last is None or self._last[0] != epoch:
             shards = _as_list(self._shards(epoch)) if callable(self._shards) else self._shards
             weights = [1.0] * len(shards) if self._weights is None else self._weights
-            plan = plan_epoch(shards, self.batch_tokens, self.seed, epoch, weights, self.multiple)
+            plan = self._plan_epoch(shards, epoch, weights)
             self._last = epoch, shards, plan
             self.counts[self._counted(epoch)] = len(plan)
         return self._last[1:]
+
+    def _plan_epoch(self, shards: list[Shards], epoch: int, weights: Sequence[float]) -> "Plan":
+        return plan_epoch(shards, self.batch_tokens, self.seed, epoch, weights, self.multiple)
 
 
 def ordered(
@@ -116,7 +119,7 @@ def ordered(
         `(indices, (inputs, labels))`; `indices` (B,) are the positions of the rows' pairs in `shards`.
     """
     shards = _as_list(shards)
-    bases = _bases(shards)
+    bases = bases_of(shards)
     everything = np.arange(bases[-1], dtype=np.int32)
     order, starts = _bucket(everything, *_padded_lengths(shards, everything, multiple), batch_tokens, multiple)
     for begin, end in itertools.pairwise(starts):
@@ -130,7 +133,7 @@ def assemble(shards: Sequence[Shards], indices: np.ndarray, multiple: int, bases
         `({"source": (B, S), "target": (B, T)}, labels (B, T))`, int32, 0 where padded: `source` ends with EOS,
         `target` begins with BOS, `labels` is `target` moved one to the left and ends with EOS.
     """
-    bases = _bases(shards) if bases is None else bases
+    bases = bases_of(shards) if bases is None else bases
     source, ends = _pad(shards, bases, indices, "source", multiple)
     rows = np.arange(len(indices))
     source[rows, ends] = EOS
@@ -160,8 +163,8 @@ class Plan(NamedTuple):
 def plan_epoch(shards, batch_tokens: int, seed: int, epoch: int, weights: Sequence[float], multiple: int) -> Plan:
     """Draws, shuffles and buckets the pairs of one epoch; four bytes a pair are kept."""
     random = np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, epoch])))
-    bases = _bases(shards)
-    drawn = [_draw(len(one), weight, random) for one, weight in zip(shards, weights, strict=True)]
+    bases = bases_of(shards)
+    drawn = [draw(len(one), weight, random) for one, weight in zip(shards, weights, strict=True)]
     drawn = [own + base for own, base in zip(drawn, bases[:-1], strict=True)]
     pairs = np.concatenate(drawn).astype(np.int32)
     random.shuffle(pairs)
@@ -169,7 +172,7 @@ def plan_epoch(shards, batch_tokens: int, seed: int, epoch: int, weights: Sequen
     return Plan(order, starts, random.permutation(len(starts) - 1).astype(np.int32))
 
 
-def _draw(size: int, weight: float, random: np.random.Generator) -> np.ndarray:
+def draw(size: int, weight: float, random: np.random.Generator) -> np.ndarray:
     """`weight * size` of the numbers below `size`, each as often as any other or once more; at least one."""
     whole, rest = divmod(weight, 1.0)
     copies = [np.arange(size)] * int(whole)
@@ -227,8 +230,8 @@ def _as_list(shards: Shards | Sequence[Shards]) -> list[Shards]:
     return list(shards) if isinstance(shards, Sequence) else [shards]
 
 
-def _bases(shards: Sequence[Shards]) -> np.ndarray:
-    """The index of the first pair of each of `shards`, and the number of all pairs."""
+def bases_of(shards: Sequence[Shards]) -> np.ndarray:
+    """The index of the first pair of each of `shards`, and the number of all pairs, (len(shards) + 1,)."""
     return np.cumsum([0, *(len(one) for one in shards)])
 
 
