@@ -9,23 +9,27 @@ import data.cleaning as cleaning
 from app.preset import Preset
 from app.progress import PairsBar
 from app.run import TOKENIZER, Run
+from app.start import take_tokenizer
 from app.training_text import CleanCorpus, cleaning_options, digest, training_text
 from data.batching import Batches
 from data.corpora import open_corpus
+from data.documents import DocumentBatches
 from data.errors import UserError
 from data.files import cache_folder
 from data.pairs import Pair
 from data.parallel import Workers
 from data.shards import SampledShards, Shards, encode_pairs
 from data.tokenizer import Tokenizer
+from data.windows import WindowOptions
 
 
 @dataclass(frozen=True)
 class Prepared:
     """All text of one training.
 
-    `batches` are those of the training split, and `fingerprint` stands for its cleaned text; `validation` are the
-    shards of the validation splits (None without any), and `validation_pairs` the same segments as normalised text.
+    `batches` are those of the training split, `DocumentBatches` where the preset has windows, and `fingerprint` stands
+    for its cleaned text; `validation` are the shards of the validation splits (None without any), and
+    `validation_pairs` the same segments as normalised text.
     """
 
     tokenizer: Tokenizer
@@ -39,7 +43,7 @@ def prepare(run: Run, folders=(), report=print, counts=None) -> Prepared:
     """Cleans, trains the tokenizer and encodes, on all cores; whatever was done before is reused.
 
     Args:
-        run: the run; its tokenizer is trained if it has none yet.
+        run: the run; if it has no tokenizer yet, that of `training.start` is taken, or one is trained.
         folders: where folder corpora are looked for.
         report: called with lines for the user; what takes long shows its progress on standard error.
         counts: `Batches.counts` from a checkpoint.
@@ -48,9 +52,12 @@ def prepare(run: Run, folders=(), report=print, counts=None) -> Prepared:
         What training needs.
 
     Raises:
-        UserError: an unknown corpus, a missing split, no text left, or a vocabulary that the text does not allow.
+        UserError: an unknown corpus, a missing split, no text left, a vocabulary that the text does not allow, or a
+            run in `training.start` that does not fit.
     """
-    preset, training, length = run.preset, run.preset.training, run.preset.data.max_length
+    preset, length = run.preset, run.preset.data.max_length
+    if preset.training.start and not (run.path / TOKENIZER).exists():
+        take_tokenizer(run)
     console = Console(stderr=True, soft_wrap=True, markup=False, highlight=False)
     with Workers() as workers:
         corpora = training_text(preset, folders, report, console, workers)
@@ -58,16 +65,36 @@ def prepare(run: Run, folders=(), report=print, counts=None) -> Prepared:
         shards = [_shards(corpus, tokenizer, preset, console, workers) for corpus in corpora]
     pairs = split_pairs(preset, preset.data.validation, "validation", folders)
     validation = encode_pairs(pairs, tokenizer, _shards_cache(), digest(pairs), max_length=length) if pairs else None
-    sampled = preset.tokenizer.sampling > 0
-    batches = Batches(
-        (lambda epoch: [draw(epoch) for draw in shards]) if sampled else shards,
-        training.batch_tokens,
-        training.seed,
-        multiple=_padding_multiple(),
-        weights=[corpus.weight for corpus in corpora],
-        counts=counts,
-    )
+    batches = _batches(preset, shards, [corpus.weight for corpus in corpora], counts)
     return Prepared(tokenizer, batches, digest([corpus.key for corpus in corpora]), validation, pairs)
+
+
+def window_options(preset: Preset) -> WindowOptions:
+    """How a preset with windows cuts documents, its context dropout included."""
+    documents = preset.documents
+    return WindowOptions(
+        windows=documents.windows,
+        size=documents.size,
+        tokens=documents.tokens,
+        sliding=preset.memory.kind == "concat",
+        context_target=documents.context_target,
+        segment_dropout=documents.segment_dropout,
+        word_dropout=documents.word_dropout,
+    )
+
+
+def document_batches(preset: Preset, shards, **rest) -> DocumentBatches:
+    """The batches of a preset with windows; `rest` are more arguments of `DocumentBatches`."""
+    training, documents = preset.training, preset.documents
+    return DocumentBatches(
+        shards,
+        documents.lanes,
+        training.batch_tokens,
+        documents.back_propagation,
+        window_options(preset),
+        training.seed,
+        **rest,
+    )
 
 
 def split_pairs(preset: Preset, names, split: str, folders=()) -> list[Pair]:
@@ -80,6 +107,15 @@ def split_pairs(preset: Preset, names, split: str, folders=()) -> list[Pair]:
             raise UserError(f"{name}: has no {split} split; it has {', '.join(corpus.splits())}")
         pairs.extend(cleaning.normalise_pairs(corpus.pairs(split), options))
     return pairs
+
+
+def _batches(preset: Preset, shards: list, weights, counts) -> Batches:
+    training = preset.training
+    drawn = (lambda epoch: [draw(epoch) for draw in shards]) if preset.tokenizer.sampling else shards
+    rest = {"multiple": _padding_multiple(), "weights": weights, "counts": counts}
+    if preset.documents.windows == "off":
+        return Batches(drawn, training.batch_tokens, training.seed, **rest)
+    return document_batches(preset, drawn, **rest)
 
 
 def _padding_multiple() -> int:

@@ -120,7 +120,7 @@ class Run:
         target_vectors: int | None = None,
         decoding: bool = False,
     ):
-        """A Transformer with the preset's shape and fresh weights.
+        """A Transformer with the preset's shape and fresh weights; a `DocumentTransformer` where it has windows.
 
         Args:
             vocabulary_size: number of tokens.
@@ -128,10 +128,15 @@ class Run:
             decoding: see `load_model`.
         """
         from app.precision import decoding_policy, keras_policy
+        from models.document import DocumentTransformer
         from models.transformer import Transformer
 
         policy = decoding_policy if decoding else keras_policy
-        model = Transformer(
+        if self.preset.documents.windows == "off":
+            kind = Transformer
+        else:
+            kind = functools.partial(DocumentTransformer, memory=asdict(self.preset.memory))
+        model = kind(
             vocabulary_size,
             **asdict(self.preset.model),
             source_vectors=source_vectors,

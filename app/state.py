@@ -18,7 +18,7 @@ def read_state(model) -> tuple[dict, dict]:
 
     Returns:
         Name to array of the Transformer's weights, and name to array of all else: the optimiser, the random generators,
-        and the sums behind the loss that is logged next.
+        the memory that goes from batch to batch, and the sums behind the loss that is logged next.
     """
     weights, _ = split_variables(model.transformer)
     return read_variables(weights), {name: to_array(variable) for name, variable in _others(model).items()}
@@ -45,12 +45,15 @@ def restore_state(model, weights: dict, state: dict, origin) -> None:
 
 
 def to_array(variable) -> np.ndarray:
-    """A copy of a variable's value."""
-    return np.array(keras.ops.convert_to_numpy(variable))
+    """A copy of a variable's value; in float32 where it has a type that .npz files do not know, such as bfloat16."""
+    value = np.array(keras.ops.convert_to_numpy(variable))
+    return value.astype("float32") if value.dtype.kind == "V" else value
 
 
 def _others(model) -> dict:
     _, random = split_variables(model.transformer)
     metrics = [variable for metric in model.metrics for variable in metric.variables]
     groups = {"optimizer": model.optimizer.variables, "random": random, "metrics": metrics}
+    # Only a model that reads documents has some.
+    groups["carried"] = getattr(model, "carried", [])
     return {f"{group}/{i:05d}": v for group, variables in groups.items() for i, v in enumerate(variables)}

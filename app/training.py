@@ -10,12 +10,14 @@ from app.averaging import average
 from app.diagnosis import explain
 from app.journal import Journal
 from app.lock import locked
+from app.objective import teacher_forcing
 from app.optimizer import FusedAdam
 from app.preparation import Prepared, prepare
 from app.preset import Preset
 from app.run import Run
 from app.schedules import WarmUp
 from app.signals import terminate_like_interrupt, wait_for_update
+from app.start import take_weights
 from app.state import restore_state
 from app.supervisor import NotFinite, Supervisor
 from data.errors import UserError
@@ -104,7 +106,7 @@ def _train(run: Run, folders, console) -> None:
     found = run.checkpoints.latest(console.print)
     summary = found[1] if found else {}
     prepared = _prepared(run, folders, console, summary)
-    model = _compiled(run, prepared, console)
+    model = _compiled(run, prepared, console, begins=not found)
     if found:
         restore_state(model, found[0].weights(), found[0].state(), found[0].folder)
         console.print(f"Going on after update {found[0].update:,}.")
@@ -112,7 +114,7 @@ def _train(run: Run, folders, console) -> None:
     try:
         _fit(model, supervisor, prepared)
     except NotFinite as error:
-        fresh = _transformer(run, prepared.tokenizer)
+        fresh = _transformer(run, prepared.tokenizer, begins=run.checkpoints.latest(lambda _: None) is None)
         raise UserError(explain(run, prepared, model, fresh, error)) from error
     if supervisor.interrupted:
         raise KeyboardInterrupt
@@ -144,13 +146,11 @@ def _make_deterministic(preset: Preset) -> None:
         tf.config.experimental.enable_op_determinism()
 
 
-def _compiled(run: Run, prepared: Prepared, console):
+def _compiled(run: Run, prepared: Prepared, console, begins: bool):
     """The model with its loss and optimiser, all variables made."""
-    from models.teacher_forcing import TeacherForcing
-
     training = run.preset.training
-    transformer = _transformer(run, prepared.tokenizer, console.print)
-    model = TeacherForcing(transformer, training.label_smoothing)
+    transformer = _transformer(run, prepared.tokenizer, begins, console.print)
+    model = teacher_forcing(transformer, run.preset)
     model.build()
     optimizer = FusedAdam(
         WarmUp.of(training),
@@ -170,8 +170,19 @@ def _compiled(run: Run, prepared: Prepared, console):
     return model
 
 
-def _transformer(run: Run, tokenizer, report=None):
-    """A fresh Transformer whose embeddings start from the preset's word vectors, if it names any."""
+def _transformer(run: Run, tokenizer, begins: bool, report=None):
+    """The Transformer that a training begins with: fresh, or with the weights of `training.start`.
+
+    Those are not needed, and may be gone, where a checkpoint is there.
+    """
+    transformer = _fresh(run, tokenizer, report)
+    if begins and run.preset.training.start:
+        take_weights(run, transformer, report)
+    return transformer
+
+
+def _fresh(run: Run, tokenizer, report):
+    """A Transformer whose embeddings start from the preset's word vectors, if it names any."""
     embeddings, size, seed = run.preset.embeddings, tokenizer.vocabulary_size, run.preset.training.seed
     keras.utils.set_random_seed(seed)
     if not embeddings.vectors:
@@ -208,7 +219,7 @@ def _fit(model, supervisor: Supervisor, prepared: Prepared) -> None:
     steps = (training.updates - supervisor.journal.update) * training.accumulate
     try:
         with wait_for_update(supervisor), supervisor.progress:
-            dataset = dataset_of(batches)
+            dataset = dataset_of(batches, prepared.batches.inputs)
             model.fit(dataset, steps_per_epoch=steps, callbacks=[supervisor], shuffle=False, verbose=0)
     except Exception:
         if errors:

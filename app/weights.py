@@ -20,7 +20,18 @@ def read_variables(variables) -> dict[str, np.ndarray]:
     """
     from keras import ops
 
-    return {name: np.asarray(ops.convert_to_numpy(v)) for name, v in _named(variables).items()}
+    return {name: np.asarray(ops.convert_to_numpy(v)) for name, v in named(variables).items()}
+
+
+def named(variables) -> dict:
+    """Keras variables by their names as of `read_variables`."""
+    found = {}
+    for variable in variables:
+        name = variable.path.partition("/")[2] or variable.path
+        if name in found:
+            raise ValueError(f"two variables are called {name}")
+        found[name] = variable
+    return found
 
 
 def split_variables(model) -> tuple[list, list]:
@@ -105,7 +116,7 @@ def checksum(path) -> str:
 def _matched(variables, values: dict, origin) -> list[tuple]:
     """Each variable with its value."""
     matched = []
-    for name, variable in _named(variables).items():
+    for name, variable in named(variables).items():
         if name not in values:
             raise UserError(f"{origin}: has no value for {name}: it was made by another version or another preset")
         if tuple(values[name].shape) != tuple(variable.shape):
@@ -113,13 +124,3 @@ def _matched(variables, values: dict, origin) -> list[tuple]:
             raise UserError(f"{origin}: {name} has shape {shapes}: it was made with another preset")
         matched.append((variable, values[name]))
     return matched
-
-
-def _named(variables) -> dict:
-    named = {}
-    for variable in variables:
-        name = variable.path.partition("/")[2] or variable.path
-        if name in named:
-            raise ValueError(f"two variables are called {name}")
-        named[name] = variable
-    return named

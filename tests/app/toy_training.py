@@ -49,8 +49,11 @@ keep = 3
 """
 
 
-def write_corpus(folder, train: int = 300, validation: int = 40) -> Path:
-    """A folder corpus of sentences in which each English word has one German word, in the same order."""
+def write_corpus(folder, train: int = 300, validation: int = 40, document: int = 0) -> Path:
+    """A folder corpus of sentences in which each English word has one German word, in the same order.
+
+    With `document`, so many sentences make a document.
+    """
     draw = random.Random(1)
     folder = Path(folder)
     folder.mkdir(parents=True)
@@ -60,6 +63,9 @@ def write_corpus(folder, train: int = 300, validation: int = 40) -> Path:
         for language, rows in lines.items():
             text = "".join(" ".join(row) + "\n" for row in rows)
             (folder / f"{language}.{split}.txt").write_text(text, encoding="utf-8")
+        if document:
+            ids = "".join(f"{split}-{number // document}\n" for number in range(count))
+            (folder / f"doc.{split}.txt").write_text(ids, encoding="utf-8")
     return folder
 
 
