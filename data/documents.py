@@ -231,7 +231,6 @@ def _rows(costs: np.ndarray, lane_ends: np.ndarray, room: int, back_propagation:
         cumulative = np.concatenate([[0], np.cumsum(own, dtype=np.int64)])
         following = np.minimum(following, np.searchsorted(cumulative, cumulative[:-1] + room, side="right") - 1)
     following = np.maximum(following, windows + 1)
-    following = np.minimum(following, np.repeat(lane_ends, lane_ends - lane_starts))
     marked = np.zeros(len(windows), bool)
     follow(following, lane_starts, lane_ends, marked)
     starts = np.flatnonzero(marked)

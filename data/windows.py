@@ -144,10 +144,10 @@ def _starts(cumulative: np.ndarray, bounds: np.ndarray, options: WindowOptions) 
     marked = np.zeros(len(cumulative), bool)
     position, end = bounds[:-1], bounds[1:]
 
-    def after(position, end, limit):
-        """The ends of windows that begin at `position`."""
+    def after(position, limit):
+        """Where windows that begin at `position` would end if their documents did not."""
         fitting = np.searchsorted(cumulative, cumulative[position] + limit, side="right") - 1
-        return np.minimum(np.maximum(fitting, position + 1), end)
+        return np.maximum(fitting, position + 1)
 
     number = 0
     while True:  # as long as windows grow, all documents' at once
@@ -156,11 +156,9 @@ def _starts(cumulative: np.ndarray, bounds: np.ndarray, options: WindowOptions) 
         if options.limit(number) == options.tokens:
             break
         marked[position] = True
-        position = after(position, end, options.limit(number))
+        position = after(position, options.limit(number))
         number += 1
-    sizes = np.diff(bounds)
-    following = after(np.arange(bounds[-1]), np.repeat(bounds[1:], sizes), options.tokens)
-    follow(following, position, end, marked)
+    follow(after(np.arange(bounds[-1]), options.tokens), position, end, marked)
     return np.flatnonzero(marked)
 
 
