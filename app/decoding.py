@@ -7,17 +7,17 @@ from concurrent.futures import ThreadPoolExecutor
 
 import keras
 import numpy as np
-from keras import ops
+from keras import ops, tree
 
 from app.batch_plan import plan_batches
-from app.chunks import ChunkedSearch
+from app.chunks import ChunkedSearch, initial_state
 from app.decoded import Decoded, Sampling, TokenScore
+from app.padding import pad_rows, round_length, round_rows
 from app.preset_schema import SearchPreset
 from data.errors import UserError
 from data.tokenizer import BOS, EOS, PAD, UNK
 from models.search import Hypotheses, Scores, beam_search, greedy, refuse_nan, sample, score_logits
 
-_MULTIPLE = 8
 _AT_ONCE = 2
 
 
@@ -36,6 +36,7 @@ class Decoding:
         self.search = search
         self.sampling = sampling
         self.output_tokens = 0
+        self.memory: dict | None = None
         self._batches = 0
         learned = getattr(model, "positions_kind", None) == "learned"
         self.max_positions: int | None = model.max_positions if learned else None
@@ -62,10 +63,10 @@ class Decoding:
         results: list[list[Decoded]] = [[] for _ in sources]
         lengths = [len(source) + 1 for source in sources]
         search = self._search(count)
-        batches = list(plan_batches(lengths, self.search.batch_tokens, _round_length))
+        batches = list(plan_batches(lengths, self.search.batch_tokens, round_length))
         inputs = (self._batch([sources[row] for row in rows]) for rows in batches)
-        for rows, found in zip(batches, _side_by_side(search, inputs), strict=True):
-            for row, decoded in zip(rows, _outputs(_refuse_nan(found), len(rows)), strict=True):
+        for rows, found in zip(batches, side_by_side(search, inputs), strict=True):
+            for row, decoded in zip(rows, outputs_of(refuse_broken(found), len(rows)), strict=True):
                 results[row] = decoded
                 self.output_tokens += len(decoded[0].ids) + 1 if decoded else 0
             if progress:
@@ -86,21 +87,21 @@ class Decoding:
         """
         results: list[TokenScore] = [TokenScore(0.0, 0)] * len(sources)
         lengths = [max(len(source), len(target)) + 1 for source, target in zip(sources, targets, strict=True)]
-        for rows in plan_batches(lengths, self.search.batch_tokens, _round_length):
-            size = _round_rows(len(rows))
-            source = _pad([[*sources[row], EOS] for row in rows], size)
-            labels = _pad([[*targets[row], EOS] for row in rows], size)
+        for rows in plan_batches(lengths, self.search.batch_tokens, round_length):
+            size = round_rows(len(rows))
+            source = pad_rows([[*sources[row], EOS] for row in rows], size)
+            labels = pad_rows([[*targets[row], EOS] for row in rows], size)
             inputs = np.concatenate([np.full((size, 1), BOS, "int32"), labels[:, :-1]], axis=1)
             inputs[inputs == EOS] = PAD
-            found = _refuse_nan(self._score(source, inputs, labels))
+            found = refuse_broken(self._score(source, inputs, labels))
             for i, row in enumerate(rows):
                 results[row] = TokenScore(float(found.scores[i]), int(found.lengths[i]))
         return results
 
     def _batch(self, sources: list[Sequence[int]]) -> tuple:
         """The arguments of a search: source (B, S), limits (B,), the largest limit and the seed (2,)."""
-        size = _round_rows(len(sources))
-        source = _pad([[*source, EOS] for source in sources], size)
+        size = round_rows(len(sources))
+        source = pad_rows([[*source, EOS] for source in sources], size)
         limits = np.array([self._limit(len(source)) for source in sources] + [1] * (size - len(sources)), "int32")
         most = self._limit(source.shape[1]) if keras.backend.backend() == "jax" else int(limits.max())
         seed = np.array([self.sampling.seed % (1 << 32) if self.sampling else 0, self._batches], "uint32")
@@ -115,20 +116,33 @@ class Decoding:
     def _compile_search(self, count: int) -> Callable:
         in_chunks = keras.backend.backend() != "jax" and hasattr(self.model, "lengthen_state")
         if in_chunks and self.sampling is None:
-            search = ChunkedSearch(self.model, self.search, count)
-            return lambda source, limits, *_: search(source, limits)
+            search = ChunkedSearch(self.model, self.search, count, self.memory)
+            return lambda source, limits, most, seed, *context: search(source, limits, *context)
         run = search_function(self.model, self.search, count, self.sampling)
-        run = compiled(run, self.model, ("int32", 2), ("int32", 1), ("int32", 0), ("uint32", 1))
-        return lambda *arguments: Hypotheses(*run(*arguments))
+        kinds = [("int32", 2), ("int32", 1), ("int32", 0), ("uint32", 1), self.memory, ("int32", 2)]
+        variants = functools.cache(lambda given: compiled(run, self.model, *kinds[:given]))
+        return lambda *arguments: Hypotheses(*variants(len(arguments))(*arguments))
 
     @functools.cached_property
     def _score(self) -> Callable:
         def run(source, inputs, labels):
-            logits = self.model({"source": source, "target": inputs}, training=False)
+            logits = self.model(_inputs(self.model, source, inputs), training=False)
             return tuple(score_logits(logits, labels, PAD))
 
         run = compiled(run, self.model, ("int32", 2), ("int32", 2), ("int32", 2))
         return lambda *arguments: Scores(*run(*arguments))
+
+
+def _inputs(model, source, target) -> dict:
+    """What the model is called on; one of documents takes each row for a document of one segment."""
+    inputs = {"source": source, "target": target}
+    if not hasattr(model, "document_states"):
+        return inputs
+    for side, tokens in (("source", source), ("target", target)):
+        real = ops.cast(ops.not_equal(tokens, PAD), "int32")
+        positions = ops.arange(ops.shape(tokens)[1], dtype="int32") * real
+        inputs |= {f"{side}_windows": real, f"{side}_positions": positions, f"{side}_remembered": real}
+    return inputs | {"resets": ops.ones_like(source[:, :1])}
 
 
 def search_function(model, search: SearchPreset, count: int = 1, sampling: Sampling | None = None) -> Callable:
@@ -143,12 +157,13 @@ def search_function(model, search: SearchPreset, count: int = 1, sampling: Sampl
     Returns:
         A function that can be compiled, of: source (B, S) int32, where each row ends with `EOS` and then has padding;
         limits (B,) int32 of the outputs' tokens, end token included; max_length, an int32 scalar at least as large as
-        they are; and seed (2,) uint32, for drawing. It returns what `models.search.Hypotheses` holds, as a tuple:
-        tokens (B, n, T), scores (B, n) and lengths (B, n), or without the n where the beam is 1.
+        they are; and seed (2,) uint32, for drawing; for a model of documents also memory and prefix, see
+        `app.chunks.ChunkedSearch`. It returns what `models.search.Hypotheses` holds, as a tuple: tokens (B, n, T),
+        scores (B, n) and lengths (B, n), or without the n where the beam is 1.
     """
 
-    def run(source, limits, max_length, seed):
-        state = model.initial_state(source, max_length)
+    def run(source, limits, max_length, seed, *context):
+        state = initial_state(model, source, max_length, *context)
         common = {"bos": BOS, "eos": EOS, "pad": PAD, "max_lengths": limits, "min_length": 2, "forbidden": (UNK,)}
         arguments = (model.step, state, ops.shape(source)[0])
         if sampling:
@@ -172,27 +187,35 @@ class _GivenSeed(keras.random.SeedGenerator):
         return self.seed
 
 
-def compiled(function: Callable, model, *arguments: tuple[str, int]) -> Callable:
+def compiled(function: Callable, model, *arguments: tuple[str, int] | dict) -> Callable:
     """Compiles a function for the backend in use, once for all shapes where the backend can.
 
     Args:
-        function: takes tensors, and returns a tuple of tensors.
+        function: takes tensors and nested dictionaries of them, and returns a tuple of the same.
         model: the model whose weights it uses; they may change between calls.
-        arguments: dtype and number of axes of each argument. One without axes is a whole number that sets shapes.
+        arguments: dtype and number of axes of each argument. One without axes is a whole number that sets shapes. For a
+            nested dictionary one with, in place of each tensor, the same or an array that is like it but for axis 0.
 
     Returns:
-        A function of numpy arrays that returns a tuple of numpy arrays.
+        The same function of numpy arrays.
     """
     backend = keras.backend.backend()
     make = {"tensorflow": _compiled_tensorflow, "jax": _compiled_jax}.get(backend, _not_compiled)
     run = make(function, model, arguments)
-    return lambda *values: tuple(np.asarray(ops.convert_to_numpy(value)) for value in run(*values))
+    return lambda *values: tree.map_structure(lambda x: np.asarray(ops.convert_to_numpy(x)), tuple(run(*values)))
 
 
 def _compiled_tensorflow(function, model, arguments):
     import tensorflow as tf
 
-    signature = [tf.TensorSpec([None] * axes, dtype) for dtype, axes in arguments]
+    def spec(kind):
+        if isinstance(kind, dict):
+            return {name: spec(part) for name, part in kind.items()}
+        if isinstance(kind, tuple):
+            return tf.TensorSpec([None] * kind[1], kind[0])
+        return tf.TensorSpec([None, *kind.shape[1:]], kind.dtype)
+
+    signature = [spec(kind) for kind in arguments]
     return tf.function(function, input_signature=signature, autograph=False)
 
 
@@ -206,7 +229,7 @@ def _compiled_jax(function, model, arguments):
         with keras.StatelessScope(state_mapping=list(zip(variables, weights, strict=True))):
             return function(*values)
 
-    static = tuple(i + 1 for i, (_, axes) in enumerate(arguments) if axes == 0)
+    static = tuple(i + 1 for i, kind in enumerate(arguments) if isinstance(kind, tuple) and kind[1] == 0)
     run = jax.jit(run, static_argnums=static)
     return lambda *values: run([variable.value for variable in variables], *values)
 
@@ -215,14 +238,17 @@ def _not_compiled(function, model, arguments):
     """PyTorch runs as it is written, without keeping what only gradients need."""
     import torch
 
+    def tensor(value):
+        return value if isinstance(value, int) else ops.convert_to_tensor(value)
+
     def run(*values):
         with torch.no_grad():
-            return function(*(value if isinstance(value, int) else ops.convert_to_tensor(value) for value in values))
+            return function(*tree.map_structure(tensor, values))
 
     return run
 
 
-def _side_by_side(search: Callable, inputs: Iterable[tuple]) -> Iterator[Hypotheses]:
+def side_by_side(search: Callable, inputs: Iterable[tuple]) -> Iterator[Hypotheses]:
     """The results for each of the inputs, in order.
 
     On TensorFlow several batches are in work at once: while one waits for a small operation, another one's matrix
@@ -245,28 +271,7 @@ def _side_by_side(search: Callable, inputs: Iterable[tuple]) -> Iterator[Hypothe
                 future.cancel()
 
 
-def _round_length(length: int) -> int:
-    """The length to pad to: a multiple of 8, and on JAX one of few, as it compiles for each."""
-    step = _MULTIPLE
-    if keras.backend.backend() == "jax":
-        step = max(step, 1 << max(0, length.bit_length() - 2))
-    return -(-length // step) * step
-
-
-def _round_rows(rows: int) -> int:
-    return 1 << (rows - 1).bit_length() if keras.backend.backend() == "jax" else rows
-
-
-def _pad(sequences: list[Sequence[int]], rows: int) -> np.ndarray:
-    """(B, S) int32; rows beyond the sequences hold an end token alone, as attention needs something to attend to."""
-    padded = np.full((rows, _round_length(max(map(len, sequences)))), PAD, "int32")
-    padded[len(sequences) :, 0] = EOS
-    for row, ids in zip(padded, sequences, strict=False):
-        row[: len(ids)] = ids
-    return padded
-
-
-def _outputs(found: Hypotheses, size: int) -> list[list[Decoded]]:
+def outputs_of(found: Hypotheses, size: int) -> list[list[Decoded]]:
     """The outputs of the first `size` sources of a batch."""
     rows = len(found.tokens)
     tokens = found.tokens.reshape(rows, -1, found.tokens.shape[-1])
@@ -281,7 +286,7 @@ def _decoded(tokens: np.ndarray, scores: np.ndarray) -> list[Decoded]:
     return [Decoded(ids[:end].tolist(), float(score)) for ids, end, score in found if np.isfinite(score)]
 
 
-def _refuse_nan(found):
+def refuse_broken(found):
     try:
         return refuse_nan(found)
     except ValueError as error:

@@ -1,15 +1,12 @@
 """Translates text: streamed, one line out for each line in."""
 
-import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from app.ctranslate2_decoding import CTranslate2Decoding
 from app.decoded import KERAS, Decoded, Engine, Sampling, TokenScore
-from app.lines import one_line
+from app.line_encoder import LineEncoder
 from app.preset_schema import SearchPreset
-from app.splitting import split_long
-from data.cleaning import normalise
 from data.errors import UserError
 from data.tokenizer import Tokenizer
 
@@ -64,8 +61,7 @@ class Translator:
         self.lowercase = lowercase
         self.decoding = _decoding(model, search, sampling)
         self.max_length = min(max_length, (self.decoding.max_positions or max_length + 1) - 1)
-        self._warn = warn or _warn
-        self._warned = False
+        self._encoder = LineEncoder(tokenizer, lowercase, self.max_length, warn)
 
     @classmethod
     def of_run(
@@ -154,7 +150,7 @@ class Translator:
                 f"there are {len(sources):,} source lines and {len(targets):,} target lines; "
                 "line n of one must belong to line n of the other"
             )
-        sides = [self._encode([self._normalise(line) for line in side]) for side in (sources, targets)]
+        sides = [self._encoder.whole(side) for side in (sources, targets)]
         most = self.decoding.max_positions
         for number, pair in enumerate(zip(*sides, strict=True), start=1):
             if most and max(map(len, pair)) >= most:
@@ -170,44 +166,15 @@ class Translator:
         self, lines: Sequence[str], count: int, number: int, progress: Callable[[float], None] | None = None
     ) -> list[list[Hypothesis]]:
         """Translates the lines that begin with line `number` of the input."""
-        parts_of = self._prepare(lines, number)
+        parts_of = self._encoder.parts(lines, number)
         parts = [part for line in parts_of for part in line]
         report = progress and _Share([len(part) for part in parts], progress)
         decoded = iter(self._texts(self.decoding.decode(parts, count, report)))
         return [_join([next(decoded) for _ in line]) for line in parts_of]
 
-    def _prepare(self, lines: Sequence[str], number: int) -> list[list[list[int]]]:
-        """The tokens of each part of each line: no part for an empty line, most often one."""
-        texts = [self._normalise(line) for line in lines]
-        found = []
-        for text, ids in zip(texts, self._encode(texts), strict=True):
-            if len(ids) > self.max_length:
-                self._say_once(number + len(found), len(ids))
-                found.append(self._encode(split_long(text, self._count, self.max_length)))
-            else:
-                found.append([ids] if ids else [])
-        return found
-
-    def _normalise(self, line: str) -> str:
-        return normalise(line, self.lowercase)
-
-    def _encode(self, texts: list[str]) -> list[list[int]]:
-        return self.tokenizer.encode(texts)
-
-    def _count(self, texts: list[str]) -> list[int]:
-        return [len(ids) for ids in self._encode(texts)]
-
     def _texts(self, decoded: list[list[Decoded]]) -> list[list[Hypothesis]]:
-        texts = iter(self.tokenizer.decode([found.ids for group in decoded for found in group]))
-        return [[Hypothesis(one_line(next(texts)), found.score) for found in group] for group in decoded]
-
-    def _say_once(self, number: int, tokens: int) -> None:
-        if not self._warned:
-            self._warned = True
-            self._warn(
-                f"line {number} has {tokens:,} tokens, and the model takes {self.max_length:,}: it is split at "
-                "sentence marks and translated in parts, and so is every other line of this kind"
-            )
+        texts = iter(self._encoder.texts(found.ids for group in decoded for found in group))
+        return [[Hypothesis(next(texts), found.score) for found in group] for group in decoded]
 
 
 def _decoding(model, search: SearchPreset | None, sampling: Sampling | None):
@@ -217,10 +184,6 @@ def _decoding(model, search: SearchPreset | None, sampling: Sampling | None):
     from app.decoding import Decoding
 
     return Decoding(model, search or SearchPreset(), sampling)
-
-
-def _warn(message: str) -> None:
-    print(f"warning: {message}", file=sys.stderr, flush=True)
 
 
 def _portions(lines: Iterable[str]) -> Iterator[list[str]]:

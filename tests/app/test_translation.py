@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.batch_plan import plan_batches
-from app.decoding import Sampling, _round_length
+from app.decoding import Sampling
 from app.lines import LineReader
+from app.padding import round_length
 from app.preset_schema import SearchPreset
 from app.translation import Translator
 from data.cleaning import normalise
@@ -220,7 +221,7 @@ def test_tokens_are_counted_with_their_ends():
 
 @given(st.lists(st.integers(1, 50), max_size=40), st.integers(10, 200))
 def test_batches_hold_every_sequence_once_within_the_budget(lengths, budget):
-    batches = list(plan_batches(lengths, budget, _round_length))
+    batches = list(plan_batches(lengths, budget, round_length))
     assert sorted(row for rows in batches for row in rows) == list(range(len(lengths)))
     for rows in batches:
         padded = -(-max(lengths[row] for row in rows) // 8) * 8

@@ -1,0 +1,32 @@
+"""To which sizes batches are filled up."""
+
+from collections.abc import Sequence
+
+import keras
+import numpy as np
+
+from data.tokenizer import EOS, PAD
+
+MULTIPLE = 8
+
+
+def round_length(length: int) -> int:
+    """The length to pad to: a multiple of 8, and on JAX one of few, as it compiles for each."""
+    step = MULTIPLE
+    if keras.backend.backend() == "jax":
+        step = max(step, 1 << max(0, length.bit_length() - 2))
+    return -(-length // step) * step
+
+
+def round_rows(rows: int) -> int:
+    """The number of rows to fill a batch up to: as many as there are, and on JAX one of few."""
+    return 1 << (rows - 1).bit_length() if keras.backend.backend() == "jax" else rows
+
+
+def pad_rows(sequences: list[Sequence[int]], rows: int) -> np.ndarray:
+    """(B, S) int32; rows beyond the sequences hold an end token alone, as attention needs something to attend to."""
+    padded = np.full((rows, round_length(max(map(len, sequences)))), PAD, "int32")
+    padded[len(sequences) :, 0] = EOS
+    for row, ids in zip(padded, sequences, strict=False):
+        row[: len(ids)] = ids
+    return padded
