@@ -1,0 +1,125 @@
+"""Made-up documents in which an answer stands some windows before its question, and nowhere else.
+
+A document is a list of segments of a tiny language. Most are filler, a few words at random. Some state a fact, "fact
+KEY VALUE". A question, "ask KEY", is to be answered with that key's value, which its own segment does not tell. All other segments are translated word by word; each source word has its own target word.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+FIRST_WORD = 4  # after padding, unknown, begin and end
+LEAD = 3  # most filler before a test document's facts
+LONGEST_SEGMENT = 4  # words
+
+
+class Segment(NamedTuple):
+    """Token ids of one segment, without begin and end tokens; `answer` is the target token of a question, else 0."""
+
+    source: np.ndarray
+    target: np.ndarray
+    answer: int = 0
+
+
+@dataclass(frozen=True)
+class Task:
+    """What documents are made of.
+
+    Attributes:
+        keys: how many there are; a document's facts are about different ones.
+        values: how many there are. Chance is one in so many.
+        facts: how many facts a document states. The question is about one of them, so a memory that holds values
+            without their keys answers one question in so many.
+        fillers: how many filler words there are.
+
+    Raises:
+        ValueError: fewer keys or values than facts.
+    """
+
+    keys: int = 8
+    values: int = 8
+    facts: int = 2
+    fillers: int = 16
+
+    def __post_init__(self):
+        if not 1 <= self.facts <= min(self.keys, self.values):
+            raise ValueError(f"{self.facts} facts need as many keys ({self.keys}) and values ({self.values})")
+
+    @property
+    def words(self) -> int:
+        """Source words, which is also the number of target words."""
+        return 2 + self.keys + self.values + self.fillers
+
+    @property
+    def vocabulary(self) -> int:
+        """Tokens of both languages, special ones included."""
+        return FIRST_WORD + 2 * self.words
+
+    def fact(self, key: int, value: int) -> Segment:
+        """States that a key has a value; keys and values are numbers from 0."""
+        return self._segment([0, 2 + key, 2 + self.keys + value])
+
+    def question(self, key: int, value: int) -> Segment:
+        """Asks for a key's value."""
+        source = np.array([1, 2 + key], "int32") + FIRST_WORD
+        answer = int(FIRST_WORD + self.words + 2 + self.keys + value)
+        return Segment(source, np.array([answer], "int32"), answer)
+
+    def filler(self, rng: np.random.Generator) -> Segment:
+        """Two words or more without a meaning."""
+        words = rng.integers(self.fillers, size=rng.integers(2, LONGEST_SEGMENT + 1))
+        return self._segment(2 + self.keys + self.values + words)
+
+    def _segment(self, words) -> Segment:
+        source = np.asarray(words, "int32") + FIRST_WORD
+        return Segment(source, source + self.words)
+
+
+def training_document(task: Task, length: int, rng: np.random.Generator) -> list[Segment]:
+    """A document of up to `length` segments, which asks for its facts at all distances that fit.
+
+    Facts stand anywhere, more of them near the beginning. Of the segments after the first fact half are questions, so
+    that there is much to learn from each document; the last one always is.
+    """
+    size = int(rng.integers(task.facts + 1, max(length, task.facts + 1) + 1))
+    # Of equal places the next free one, from the front.
+    places = np.sort((rng.random(task.facts) ** 2 * (size - task.facts)).astype(int)) + np.arange(task.facts)
+    keys, values = rng.permutation(task.keys)[: task.facts], rng.permutation(task.values)[: task.facts]
+    return list(_training_segments(task, size, places.tolist(), keys, values, rng))
+
+
+def _training_segments(task, size, places, keys, values, rng):
+    known = 0
+    for place in range(size):
+        if place in places:
+            yield task.fact(keys[known], values[known])
+            known += 1
+        elif known and (place == size - 1 or rng.random() < 0.5):
+            asked = rng.integers(known)
+            yield task.question(keys[asked], values[asked])
+        else:
+            yield task.filler(rng)
+
+
+def asking_documents(task: Task, distance: int, count: int, rng: np.random.Generator) -> list[list[Segment]]:
+    """Documents whose last segment is their one question, about the fact `distance` segments before it.
+
+    The other facts stand anywhere before the question. Each value is the answer equally often (up to one), and keys are
+    drawn at random, so that without the fact nothing is better than chance.
+    """
+    answers = rng.permutation(np.arange(count) % task.values)
+    return [_asking_document(task, distance, int(answer), rng) for answer in answers]
+
+
+def _asking_document(task, distance, answer, rng):
+    place = task.facts - 1 + int(rng.integers(LEAD + 1))
+    size = place + distance + 1
+    keys = rng.permutation(task.keys)[: task.facts]
+    others = rng.permutation(np.delete(np.arange(task.values), answer))[: task.facts - 1]
+    places = rng.permutation(np.delete(np.arange(size - 1), place))[: task.facts - 1]
+    document = [task.filler(rng) for _ in range(size - 1)]
+    document[place] = task.fact(keys[0], answer)
+    for where, key, value in zip(places, keys[1:], others, strict=True):
+        document[where] = task.fact(key, value)
+    return [*document, task.question(keys[0], answer)]
