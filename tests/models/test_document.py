@@ -1,0 +1,223 @@
+"""The document Transformer: packed windows equal windows one by one, and nothing crosses where it must not."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from keras import ops, tree
+
+from data.packing import PackedWindow, pack
+from models.document import DocumentTransformer
+from models.teacher_forcing import DocumentTeacherForcing
+from models.transformer import Transformer
+from tests.models.layer_checks import call_with_same_seed, equal, numbers
+
+VOCABULARY = 30
+MEMORIES = {
+    "none": {"kind": "none"},
+    "gru": {"kind": "gru", "slots": 3},
+    "gru-both": {"kind": "gru", "slots": 2, "sides": "both"},
+    "fixed": {"kind": "fixed", "segments": 2},
+    "variable-both": {"kind": "variable", "slots": 2, "segments": 2, "sides": "both"},
+}
+
+
+def model_of(kind, positions="sinusoidal", dropout=0.0, read_bias=1.0, layers=1, dtype=None):
+    keras.utils.set_random_seed(3)
+    memory = {**MEMORIES[kind], "read_bias": read_bias}
+    sizes = {"encoder_layers": layers, "decoder_layers": layers, "width": 16, "hidden": 24, "heads": 2}
+    options = {"norm": "pre", "positions": positions, "dropout": dropout, "dtype": dtype, "name": "transformer"}
+    model = DocumentTransformer(VOCABULARY, memory=memory, **sizes, **options)
+    model.build()
+    return model
+
+
+def documents(seed=0, count=2, windows=4):
+    """Windows of one to three segments, the first one of each document marked."""
+    random = np.random.default_rng(seed)
+
+    def segments(size):
+        return [random.integers(4, VOCABULARY, random.integers(1, 5)).tolist() for _ in range(size)]
+
+    sizes = random.integers(1, 4, (count, windows))
+    return [[PackedWindow(segments(n), segments(n), 0, w == 0) for w, n in enumerate(own)] for own in sizes]
+
+
+def window_rows(states, inputs, row, window):
+    return numbers(states)[row][inputs["target_windows"][row] == window + 1]
+
+
+@pytest.mark.parametrize(
+    "kind,positions", [*((kind, "sinusoidal") for kind in MEMORIES), ("gru-both", "rotary"), ("gru", "learned")]
+)
+def test_packed_windows_equal_windows_one_by_one(kind, positions):
+    model, lanes = model_of(kind, positions), documents()
+    packed, _ = pack(lanes, multiple=4)
+    whole, memory = model.document_states(packed, model.initial_memory(2))
+    carried = model.initial_memory(2)
+    for window in range(4):
+        inputs, _ = pack([[lane[window]] for lane in lanes], multiple=8)
+        states, carried = model.document_states(inputs, carried)
+        for row in range(2):
+            equal(window_rows(states, inputs, row, 0), window_rows(whole, packed, row, window))
+    for other in (carried, model.remember(packed, model.initial_memory(2))):
+        for mine, theirs in zip(tree.flatten(memory), tree.flatten(other), strict=True):
+            equal(numbers(ops.cast(mine, "float32")), numbers(ops.cast(theirs, "float32")))
+
+
+def test_without_a_memory_it_is_a_transformer_with_the_same_weights():
+    model = model_of("none")
+    settings = {key: value for key, value in model.settings.items() if key != "memory"}
+    plain = Transformer(**settings, name="transformer")
+    plain.build()
+    assert [v.path for v in plain.weights] == [v.path for v in model.weights]
+    plain.set_weights(model.get_weights())
+    lane = [PackedWindow([[5, 6, 7]], [[8, 9]], 0, True), PackedWindow([[9, 4]], [[7, 7, 5, 6]], 0, False)]
+    inputs, labels = pack([lane], multiple=1)
+    states, _ = model.document_states(inputs, {})
+    rows = {"source": np.array([[5, 6, 7, 3], [9, 4, 3, 0]]), "target": np.array([[2, 8, 9, 0, 0], [2, 7, 7, 5, 6]])}
+    expected = numbers(plain.states(rows))
+    equal(numbers(states)[0], np.concatenate([expected[0, :3], expected[1]]))
+    assert labels.tolist() == [[8, 9, 3, 7, 7, 5, 6, 3]]
+
+
+def test_a_closed_gate_leaves_the_sentence_level_model_as_it_was():
+    closed, plain = model_of("gru-both", read_bias=-40.0), model_of("none")
+    known = {v.path: v for v in closed.weights}
+    for variable in plain.weights:
+        variable.assign(known[variable.path])
+    inputs, _ = pack(documents(), multiple=4)
+    states, _ = closed.document_states(inputs, closed.initial_memory(2))
+    equal(numbers(states), numbers(plain.document_states(inputs, {})[0]))
+
+
+@pytest.mark.parametrize("kind", ["gru-both", "variable-both"])
+def test_a_document_does_not_depend_on_the_one_before_it_in_its_lane(kind):
+    model = model_of(kind)
+    one, other, third = documents(1, count=3)
+    results = []
+    for before in (one, other):
+        inputs, _ = pack([[*before, *third]], multiple=1)
+        states, _ = model.document_states(inputs, model.initial_memory(1))
+        results.append(np.concatenate([window_rows(states, inputs, 0, window) for window in range(4, 8)]))
+    equal(results[1], results[0])
+    inputs, _ = pack([[*one, *(window._replace(reset=False) for window in third)]], multiple=1)
+    states, _ = model.document_states(inputs, model.initial_memory(1))
+    without = np.concatenate([window_rows(states, inputs, 0, window) for window in range(4, 8)])
+    assert np.abs(without - results[0]).max() > 1e-3, "the memory is not used at all"
+
+
+def other_tokens(tokens):
+    return 4 + (tokens + 3) % (VOCABULARY - 4)
+
+
+@pytest.mark.parametrize("dropout,training", [(0.0, False), (0.3, True)])
+@pytest.mark.parametrize("kind", ["gru-both", "variable-both"])
+def test_no_window_sees_a_later_window_and_no_position_a_later_target(kind, dropout, training):
+    model = model_of(kind, dropout=dropout)
+    (lane,) = documents(2, count=1, windows=3)
+    sizes = [len(window.targets) for window in lane]
+    inputs, _ = pack([lane], multiple=1)
+
+    def states_of(inputs):
+        def run():
+            return numbers(model.document_states(inputs, model.initial_memory(1), training=training)[0])
+
+        return call_with_same_seed(model, run)
+
+    before = states_of(inputs)
+    changed = {name: value.copy() for name, value in inputs.items()}
+    for side in ("source", "target"):
+        later = changed[f"{side}_windows"] == 3
+        changed[side] = np.where(later, other_tokens(changed[side]), changed[side])
+    after, earlier = states_of(changed), inputs["target_windows"] < 3
+    equal(after[earlier], before[earlier])
+    assert np.abs(after[~earlier] - before[~earlier]).max() > 1e-3
+    for t in (1, inputs["target"].shape[1] // 2, inputs["target"].shape[1] - 1):
+        changed = {name: value.copy() for name, value in inputs.items()}
+        changed["target"][:, t:] = other_tokens(changed["target"][:, t:])
+        equal(states_of(changed)[:, :t], before[:, :t])
+    assert sum(sizes) == np.sum(inputs["target"] == 2)
+
+
+@pytest.mark.parametrize(
+    "kind,positions", [*((kind, "sinusoidal") for kind in MEMORIES), ("gru-both", "rotary"), ("gru", "learned")]
+)
+def test_steps_after_a_prefix_and_with_a_memory_equal_all_at_once(kind, positions):
+    model = model_of(kind, positions)
+    first, second = documents(4, count=2)
+    carried = model.remember(pack([first[:2], second[:2]])[0], model.initial_memory(2))
+    sources = [[[5, 6], [7], [8, 9, 10]], [[11, 12]]]
+    prefixes, current = [[[13, 14], [15]], []], [[16, 17, 18], [19, 20, 21]]
+    windows = [PackedWindow(source, [*prefix, own], 0, False)
+               for source, prefix, own in zip(sources, prefixes, current, strict=True)]  # fmt: skip
+    inputs, _ = pack([[window] for window in windows], multiple=1)
+    states, _ = model.document_states(inputs, carried)
+    expected = numbers(model.output_embedding.logits(states))
+    prefix = np.array([[2, 13, 14, 2, 15, 0], [0, 0, 0, 0, 0, 0]])
+    state = model.lengthen_state(model.initial_state(inputs["source"], 0, prefix, carried), 5)
+    tokens = np.array([[2, 16, 17, 18], [2, 19, 20, 21]])
+    for t in range(4):
+        logits, state = model.step(tokens[:, t], state)
+        equal(numbers(logits)[0], expected[0, 5 + t], 1e-4)
+        equal(numbers(logits)[1], expected[1, t], 1e-4)
+
+
+def test_looking_tells_how_a_memory_is_used():
+    model, lanes = model_of("gru"), documents()
+    inputs, _ = pack(lanes, multiple=4)
+    found = {name: numbers(value) for name, value in model.look(inputs, model.initial_memory(2)).items()}
+    real = inputs["source_windows"] > 0
+    equal(found["source_slots"].sum(-1)[real], np.ones(real.sum()))
+    assert np.all((found["source_gates"][real] > 0) & (found["source_gates"][real] < 1))
+    assert np.all((found["writes"] > 0) & (found["writes"] < 1))
+    for window in range(4):
+        seen = found["attended"][:, window].sum(axis=1)
+        assert np.all((seen > 0) == (inputs["source_windows"] == window + 1))
+    assert model_of("none").look(inputs, {}) == {}
+
+
+def batches(lanes=2):
+    """Two batches: the second goes on with the documents of the first."""
+    windows = documents(5, count=lanes, windows=6)
+    return [pack([own[:3] for own in windows], 4), pack([own[3:] for own in windows], 4)]
+
+
+@pytest.mark.parametrize("kind", ["gru-both", "fixed"])
+def test_training_carries_the_memory_from_batch_to_batch(kind):
+    model = model_of(kind)
+    training = DocumentTeacherForcing(model, 0.1, lanes=2)
+    training.build()
+    (first, _), (second, _) = batches()
+    training(first)
+    carried = [numbers(ops.cast(variable, "float32")) for variable in training.carried]
+    _, memory = model.document_states(first, model.initial_memory(2))
+    for mine, theirs in zip(carried, tree.flatten(memory), strict=True):
+        equal(mine, numbers(ops.cast(theirs, "float32")))
+    equal(numbers(training(second)), numbers(model.document_states(second, memory)[0]))
+    other = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(training))
+    assert other.get_config() == training.get_config()
+
+
+def test_fit_trains_every_weight_of_the_memory_and_lowers_the_loss():
+    model = model_of("gru-both", dropout=0.1, dtype="mixed_bfloat16")
+    training = DocumentTeacherForcing(model, 0.0, lanes=2)
+    training.build()
+    training.compile(keras.optimizers.Adam(0.02), jit_compile=False)
+    before = {v.path: numbers(v) for v in model.trainable_weights}
+    both = batches()
+    kinds = tree.map_structure(lambda array: tf.TensorSpec((None, None), "int32"), both[0])
+    data = tf.data.Dataset.from_generator(lambda: (b for _ in range(15) for b in both), output_signature=kinds)
+    losses = []
+    note = keras.callbacks.LambdaCallback(on_train_batch_end=lambda _, logs: losses.append(logs["nll"]))
+    training.fit(data, steps_per_epoch=30, verbose=0, callbacks=[note], shuffle=False)
+    assert losses[-1] < 0.8 * losses[0]
+    unmoved = [v.path for v in model.trainable_weights if np.array_equal(numbers(v), before[v.path])]
+    assert not unmoved
+
+
+def test_bad_settings_are_refused():
+    with pytest.raises(ValueError, match="memory kind must be one of none, concat, gru"):
+        DocumentTransformer(30, width=16, hidden=16, heads=2, memory={"kind": "tape"})
+    with pytest.raises(ValueError, match="memory sides must be one of encoder, both"):
+        DocumentTransformer(30, width=16, hidden=16, heads=2, memory={"kind": "gru", "sides": "decoder"})

@@ -1,0 +1,210 @@
+"""Memories: the shared layer test with a window for each position, the cells' formulas, and what is kept and when."""
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+from models.memories import GatedRead, GRUMemory, SummaryMemory, new_memory
+from models.memories.cells import GRUCell, MinimalCell
+from tests.models.layer_checks import (
+    FLOATS,
+    MIXED,
+    WIDTH,
+    Subject,
+    check_finite,
+    check_no_future,
+    check_one_trace,
+    check_padding,
+    check_saves,
+    check_trains,
+    equal,
+    numbers,
+)
+
+HEADS = 2
+KINDS = {
+    "gru": {"kind": "gru", "slots": 3},
+    "minimal": {"kind": "gru", "slots": 2, "cell": "minimal"},
+    "fixed": {"kind": "fixed", "segments": 2},
+    "variable": {"kind": "variable", "slots": 2, "segments": 3},
+}
+
+
+@keras.saving.register_keras_serializable(package="tests")
+class Remembering(keras.layers.Layer):
+    """A memory and its reading, where each position is a window and the third begins a document."""
+
+    def __init__(self, memory, dropout=0.0, **kwargs):
+        super().__init__(**kwargs)
+        self.settings = {"memory": memory, "dropout": dropout}
+        self.memory = new_memory(memory["kind"], WIDTH, HEADS, **_rest(memory), dtype=self.dtype_policy, name="memory")
+        self.read = GatedRead(WIDTH, HEADS, dropout, bias=1.0, dtype=self.dtype_policy, name="read")
+
+    def build(self, *_):
+        self.memory.build((None, None, WIDTH))
+        self.read.build((None, None, WIDTH))
+
+    def call(self, x, real, training=None):
+        batch, length = ops.shape(x)[:2]
+        numbers = ops.arange(1, length + 1, dtype="int32")
+        windows = ops.where(real, numbers, 0)
+        resets = ops.repeat(ops.equal(numbers, 3)[None], batch, axis=0)
+        seen, _ = self.memory(x, windows, resets, self.memory.initial_state(batch))
+        return self.read(x, windows, *seen, training=training)
+
+    def get_config(self):
+        return {**super().get_config(), **self.settings}
+
+
+def _rest(memory):
+    return {key: value for key, value in memory.items() if key != "kind"}
+
+
+def subject_of(name):
+    def make(dropout=0.0, dtype="float32"):
+        layer = Remembering(KINDS[name], dropout, dtype=dtype)
+        layer.build()
+        return layer
+
+    def call(layer, x, real, training):
+        return layer(x, real, training=training)
+
+    return Subject(name, make, call, causal=True)
+
+
+SUBJECTS = [subject_of(name) for name in KINDS]
+
+
+@pytest.mark.parametrize("subject", SUBJECTS, ids=str)
+def test_serialises_and_loads(subject, tmp_path):
+    check_saves(subject, tmp_path)
+
+
+@pytest.mark.parametrize("subject", SUBJECTS, ids=str)
+def test_padding_never_changes_a_real_position(subject):
+    check_padding(subject)
+
+
+@pytest.mark.parametrize("training,dropout", [(False, 0.0), (True, 0.3)])
+@pytest.mark.parametrize("subject", SUBJECTS, ids=str)
+def test_no_window_depends_on_a_later_one(subject, training, dropout):
+    check_no_future(subject, dropout, training)
+
+
+@pytest.mark.parametrize("dtype", [*FLOATS, *MIXED])
+@pytest.mark.parametrize("subject", SUBJECTS, ids=str)
+def test_finite_in_every_precision(subject, dtype):
+    check_finite(subject, dtype)
+
+
+@pytest.mark.parametrize("subject", SUBJECTS, ids=str)
+def test_a_few_training_steps_lower_a_loss(subject):
+    check_trains(subject)
+
+
+@pytest.mark.parametrize("subject", SUBJECTS, ids=str)
+def test_one_trace_serves_unknown_lengths(subject):
+    check_one_trace(subject, training=True)
+
+
+def test_the_gru_is_that_of_keras_with_its_weights():
+    mine = GRUCell(WIDTH, keep_bias=1.0)
+    mine.build()
+    theirs = keras.layers.GRUCell(WIDTH, reset_after=False)
+    theirs.build((None, WIDTH))
+    parts = [mine.update, mine.reset, mine.candidate]  # Keras' order; its kernel of x and its kernel of h are two
+    kernels = [np.split(numbers(dense.kernel), [WIDTH]) for dense in parts]
+    of_h, of_x = (np.concatenate([kernel[i] for kernel in kernels], axis=1) for i in (0, 1))
+    theirs.set_weights([of_x, of_h, np.concatenate([numbers(dense.bias) for dense in parts])])
+    random = np.random.default_rng(0)
+    h, x = random.normal(size=(2, 5, WIDTH)).astype("float32")
+    new, kept = mine(h, x)
+    equal(numbers(new), numbers(theirs(x, h)[0]))
+    assert np.all((numbers(kept) > 0) & (numbers(kept) < 1))
+
+
+def test_the_minimal_cell_by_hand():
+    cell = MinimalCell(1, keep_bias=2.0)
+    cell.build()
+    cell.forget.set_weights([np.array([[0.5], [-1.0]]), np.array([0.25])])
+    cell.candidate.set_weights([np.array([[2.0], [1.0]]), np.array([-0.5])])
+    forget = 1 / (1 + np.exp(-(0.5 * 0.3 - 0.8 + 0.25)))
+    candidate = np.tanh(2.0 * forget * 0.3 + 0.8 - 0.5)
+    new, kept = cell(np.array([[0.3]], "float32"), np.array([[0.8]], "float32"))
+    equal(numbers(new), [[(1 - forget) * 0.3 + forget * candidate]])
+    equal(numbers(kept), [[1 - forget]])
+
+
+def test_the_bias_says_how_much_a_cell_keeps_at_the_start():
+    for cell in (GRUCell(WIDTH, keep_bias=4.0), MinimalCell(WIDTH, keep_bias=4.0)):
+        cell.build()
+        zeros = np.zeros((1, WIDTH), "float32")
+        equal(numbers(cell(zeros, zeros)[1]), np.full((1, WIDTH), 1 / (1 + np.exp(-4.0))))
+
+
+def inputs(length=4, seed=0):
+    return np.random.default_rng(seed).normal(size=(2, length, WIDTH)).astype("float32")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_is_not_remembered_changes_nothing(kind):
+    memory = Remembering(KINDS[kind]).memory
+    memory.build()
+    start, resets = memory.initial_state(2), np.array([[0], [0]])
+    windows, remembered = np.array([[1, 1, 1, 0], [0, 0, 0, 0]]), np.array([[0, 0, 0, 0], [1, 1, 1, 1]])
+    _, state = memory(inputs(), windows, resets, start, remembered)
+    for name in start:
+        np.testing.assert_array_equal(ops.convert_to_numpy(state[name]), ops.convert_to_numpy(start[name]))
+    words = np.array([[1, 0, 1, 1], [0, 1, 0, 0]])
+    _, some = memory(inputs(), np.ones_like(words), resets, start, words)
+    changed = np.where(words[..., None], inputs(), 9.0)
+    _, same = memory(changed.astype("float32"), np.ones_like(words), resets, start, words)
+    for name in start:
+        np.testing.assert_array_equal(ops.convert_to_numpy(some[name]), ops.convert_to_numpy(same[name]))
+
+
+def test_summaries_are_a_queue_with_the_newest_at_its_end():
+    memory = SummaryMemory(WIDTH, HEADS, summaries=1, windows=2)
+    memory.build()
+    windows, resets = np.array([[1, 2, 3, 0], [1, 0, 0, 0]]), np.zeros((2, 3), "int32")
+    (values, filled), state = memory(inputs(), windows, resets, memory.initial_state(2))
+    assert ops.convert_to_numpy(filled).tolist() == [
+        [[False, False], [False, True], [True, True]],
+        [[False, False], [False, True], [False, True]],
+    ]
+    ages = numbers(memory.ages)[:, 0]
+    pushed = numbers(values) - ages
+    equal(pushed[0, 2, 0], pushed[0, 1, 1])  # The first window's summary, one place further.
+    equal(numbers(state["summaries"])[0, 0, 0], pushed[0, 2, 1])
+
+
+def test_a_slot_adds_up_small_changes_in_low_precision():
+    """A bfloat16 state would stay where it is, as each change is below its last digit."""
+    memory = GRUMemory(WIDTH, HEADS, slots=1, keep_bias=7.0, dtype="mixed_bfloat16")
+    memory.build()
+    x, state = 10 * inputs(1), memory.initial_state(2)
+    before = numbers(state["slots"])
+    windows, resets = np.ones((2, 1), "int32"), np.zeros((2, 1), "int32")
+    for _ in range(100):
+        _, state = memory(x, windows, resets, state)
+    assert state["slots"].dtype == "float32"
+    assert np.abs(numbers(state["slots"]) - before).mean() > 0.02
+
+
+def test_nothing_is_read_where_nothing_was_written():
+    read = GatedRead(WIDTH, HEADS, bias=5.0)
+    read.build()
+    x, windows = inputs(), np.ones((2, 4), "int32")
+    values, filled = inputs(3, seed=1)[:, None], np.array([[[True, False, True]], [[False, False, False]]])
+    output, gates, weights = read(x, windows, values, filled, look=True)
+    equal(numbers(output)[1], x[1])
+    assert np.abs(numbers(output)[0] - x[0]).max() > 0.01
+    assert np.all(numbers(weights)[0][..., 1] == 0) and np.all(numbers(gates)[1] == 0)
+
+
+def test_unknown_kinds_are_refused():
+    with pytest.raises(ValueError, match='"gru", "fixed" or "variable"'):
+        new_memory("lstm", WIDTH, HEADS)
+    with pytest.raises(ValueError, match="gru, minimal"):
+        GRUMemory(WIDTH, HEADS, cell="lstm")
