@@ -47,10 +47,13 @@ class DocumentDecoding(Decoding):
         model: see `Decoding`; one of documents also has `initial_memory`, `document_states`, `remember`, `look` and
             `output_embedding`, and takes `prefix` and `memory` in `initial_state`.
         search: see `Decoding`.
+        segments: the most segments of a window. With learned positions each gets its share of them.
     """
 
-    def __init__(self, model, search: SearchPreset):
+    def __init__(self, model, search: SearchPreset, segments: int = 1):
         super().__init__(model, search)
+        if self.max_positions:
+            self.max_positions //= segments
         self.first_memory: dict | None = None
         if hasattr(model, "initial_memory"):
             self.memory = tree.map_structure(ops.convert_to_numpy, model.initial_memory(1))
@@ -141,7 +144,7 @@ class DocumentDecoding(Decoding):
         size = round_rows(len(requests))
         source = pad_rows([[i for ids in request.sources for i in (*ids, EOS)] for request in requests], size)
         prefixes = [[i for ids in request.before for i in (BOS, *ids)] for request in requests]
-        limits = [self._segment_limit(request, len(prefix)) for request, prefix in zip(requests, prefixes, strict=True)]
+        limits = [self._limit(len(request.sources[request.current])) for request in requests]
         limits = np.array(limits + [1] * (size - len(requests)), "int32")
         most = self._limit(source.shape[1]) if keras.backend.backend() == "jax" else int(limits.max())
         arguments = source, limits, most, np.zeros(2, "uint32")
@@ -152,14 +155,6 @@ class DocumentDecoding(Decoding):
             # What `pad_rows` puts into rows that stand for nobody is no matter here.
             arguments += (pad_rows(prefixes, size),)
         return arguments
-
-    def _segment_limit(self, request: Request, prefix: int) -> int:
-        limit = self._limit(len(request.sources[request.current]))
-        if self.max_positions is None:
-            return limit
-        # The segments of the window that follow need a break and a token each.
-        following = len(request.sources) - 1 - request.current
-        return max(1, min(limit, self.max_positions - prefix - 2 * following))
 
     def _pack(self, rows: list[list[PackedWindow]]) -> tuple[dict, np.ndarray]:
         if keras.backend.backend() != "jax":

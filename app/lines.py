@@ -61,6 +61,10 @@ class LineReader:
             self._read()
         return False
 
+    def close(self) -> None:
+        """Closes the file descriptor; there is nothing to read any more."""
+        os.close(self._descriptor)
+
     def _read(self) -> None:
         block = os.read(self._descriptor, _CHUNK)
         first, *rest = block.split(b"\n")

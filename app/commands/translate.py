@@ -2,11 +2,16 @@
 
 Lines are translated as they come in, so the command can stand in a pipe. Lines that are too long for the model are
 split at sentence marks and translated in parts; nothing is cut off.
+
+Each line is translated alone unless documents are asked for. Then a model that was trained on documents remembers what
+came before in the same one.
 """
 
 import contextlib
+import itertools
 import sys
 
+from app.commands import translate_documents
 from app.commands.options import RUN_HELP, add_engine, add_search, chosen_engine, chosen_search, load_engine
 from data.errors import UserError
 
@@ -18,6 +23,8 @@ EXAMPLES = """
   weitblick translate runs/starter in.txt --sample --top-p 0.9 --seed 7
   weitblick translate runs/starter in.txt --score-references de.txt       how likely are given translations?
   weitblick translate runs/starter in.txt --engine ctranslate2 --quantization int8
+  weitblick translate runs/documents in.txt --document                    blank lines part the documents
+  weitblick translate runs/documents chapter*.txt --per-file --show-memory memory.jsonl
 """
 AFTER_INTERRUPT = "an output file is written only when it is whole; run the same command again"
 DRAWING = ("temperature", "top_k", "top_p", "seed")
@@ -26,10 +33,16 @@ DRAWING = ("temperature", "top_k", "top_p", "seed")
 def add_arguments(parser) -> None:
     """Declares the command's arguments."""
     parser.add_argument("path", metavar="RUN", help=RUN_HELP)
-    parser.add_argument("file", nargs="?", default="-", metavar="FILE", help='UTF-8 text; "-" or none: standard input')
+    parser.add_argument(
+        "files",
+        nargs="*",
+        metavar="FILE",
+        help='UTF-8 text; "-" or none: standard input. Several ones need --document or --per-file',
+    )
     parser.add_argument("--output", metavar="FILE", help="where the translations go; standard output by default")
     add_search(parser)
     add_engine(parser)
+    translate_documents.add_arguments(parser)
     parser.add_argument("--nbest", type=int, default=1, metavar="N", help="print N translations of each line")
     parser.add_argument("--scores", action="store_true", help="print the search's score and a tab before each")
     parser.add_argument("--sample", action="store_true", help="draw translations at random instead of searching")
@@ -52,21 +65,25 @@ def run(args) -> None:
 
     folder = Run.open(args.path)
     search, engine = chosen_search(folder.preset, args), chosen_engine(args)
-    lines = open_lines(args.file)
-    if args.file == "-" and sys.stdin.isatty():
+    if translate_documents.wanted(args):
+        rows = translate_documents.rows(folder, search, args)
+    elif args.score_references:
+        rows = _references(folder, search, engine, open_lines(args.files[0]), args)
+    else:
+        rows = _translations(folder, search, engine, open_lines(args.files[0]), args)
+    if args.files == ["-"] and sys.stdin.isatty():
         print("Type a line to translate it; Ctrl-D ends.", file=sys.stderr)
     load_engine(engine, folder, args.checkpoint)
-    if args.score_references:
-        rows = _references(folder, search, engine, lines, args)
-    else:
-        rows = _translations(folder, search, engine, lines, args)
-    with _output(args.output) as file:
+    with _output(args.output) as file, _progress(args) as count:
         for row in rows:
             print(row, file=file, flush=True)
+            count()
 
 
 def _check(args) -> None:
     """Refuses options that would have no effect or no sense."""
+    args.files = args.files or ["-"]
+    translate_documents.check(args)
     given = [name for name in DRAWING if getattr(args, name) is not None]
     if given and not args.sample:
         raise UserError(f"--{given[0].replace('_', '-')} says how to draw translations; add --sample")
@@ -105,6 +122,27 @@ def _references(folder, search, engine, lines, args):
     translator = Translator.of_run(folder, args.checkpoint, search, engine)
     for score in translator.score_pairs(sources, targets):
         yield f"{score.log_probability:.4f}\t{score.tokens}"
+
+
+@contextlib.contextmanager
+def _progress(args):
+    """Gives a function to call for each line that is done; a bar shows how many, where files go into a file."""
+    from pathlib import Path
+
+    from app.report import decoding_progress
+
+    if not args.output or not sys.stderr.isatty() or not all(Path(path).is_file() for path in args.files):
+        yield lambda: None
+        return
+    lines = max(1, sum(_count_lines(path) for path in args.files))
+    with decoding_progress(lines) as report:
+        done = itertools.count(1)
+        yield lambda: report(min(next(done), lines) / lines)
+
+
+def _count_lines(path) -> int:
+    with open(path, "rb") as file:
+        return sum(block.count(b"\n") for block in iter(lambda: file.read(1 << 20), b""))
 
 
 @contextlib.contextmanager
