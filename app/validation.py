@@ -5,7 +5,7 @@ import math
 from dataclasses import replace
 
 from app.objective import teacher_forcing
-from app.preparation import Prepared, document_batches
+from app.preparation import Prepared, document_batches, window_options
 from app.preset import Preset
 from data.batching import Batch, ordered
 from data.feeding import dataset_of
@@ -55,11 +55,38 @@ class Validation:
         """The number that the best checkpoint has the most of."""
         return found["bleu"] if self.preset.training.monitor == "bleu" else -found["nll"]
 
-    def _translator(self, transformer, tokenizer, sizes):
-        from app.translation import Translator
-
+    def _translator(self, transformer, tokenizer, sizes: list[int]):
         data, search = self.preset.data, replace(self.preset.search, beam=1)
-        return Translator(transformer, tokenizer, search, data.lowercase, data.max_length)
+        rest = {"lowercase": data.lowercase, "max_length": data.max_length}
+        if not self.in_documents:
+            from app.translation import Translator
+
+            return Translator(transformer, tokenizer, search, **rest)
+        from app.document_translation import DocumentTranslator
+
+        options = window_options(self.preset)
+        return LinesOfDocuments(DocumentTranslator(transformer, tokenizer, search, options, **rest), sizes)
+
+
+class LinesOfDocuments:
+    """Translates always the same documents, given and returned as one list of lines, for those who know only lines.
+
+    Args:
+        translator: a `DocumentTranslator`.
+        sizes: the lines of each document.
+    """
+
+    def __init__(self, translator, sizes: list[int]):
+        self.translator, self.sizes = translator, sizes
+
+    def translate_all(self, lines: list[str], progress=None) -> list[str]:
+        """One translation for each line; `progress` is told once, at the end."""
+        rest = iter(lines)
+        documents = [list(itertools.islice(rest, size)) for size in self.sizes]
+        found = list(itertools.chain.from_iterable(self.translator.translate(documents)))
+        if progress:
+            progress(1.0)
+        return found
 
 
 def _batches(shards: Shards, preset: Preset) -> list[Batch]:

@@ -2,6 +2,7 @@
 
     python -m tests.app.kill_training
     python -m tests.app.kill_training --kills 5 --set updates=500 accumulate=2 tokenizer.kind=unigram sampling=0.2
+    python -m tests.app.kill_training --document 6 --set updates=400 windows=segments memory.kind=gru lanes=4
 
 Every second kill waits for a checkpoint that is just being written. The exit code is 0 if the two trainings are equal
 bit for bit: weights, optimiser, random states, average, loss curve, and which checkpoints are left.
@@ -19,7 +20,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from tests.app.toy_training import command, environment, write_preset
+from tests.app.toy_training import command, environment, write_corpus, write_preset
 
 # What tells of time, and the checksum over it.
 TIMINGS = {"tokens_per_second", "seconds", "checksum"}
@@ -128,6 +129,7 @@ def kill_at_random(preset, run, changes, cache, updates, kills, draw) -> list[st
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=5)
+    parser.add_argument("--document", type=int, default=0, help="sentences of a document; 0 = none are documents")
     parser.add_argument("--seed", type=int, default=0, help="of the moments")
     parser.add_argument("--set", nargs="+", default=["updates=400"], metavar="KEY=VALUE")
     parser.add_argument("--folder", help="where the trainings stay afterwards; by default they are removed")
@@ -135,7 +137,7 @@ def main() -> int:
     updates = int(dict(change.split("=") for change in args.set)["updates"])
     with contextlib.nullcontext(args.folder) if args.folder else tempfile.TemporaryDirectory() as folder:
         folder = Path(folder)
-        preset = write_preset(folder)
+        preset = write_preset(folder, write_corpus(folder / "toy", document=args.document))
         code, errors = Training(preset, folder / "undisturbed", args.set, folder / "cache").finish()
         if code:
             raise RuntimeError(errors)

@@ -3,11 +3,13 @@
 import itertools
 import json
 import signal
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from app.preparation import prepare
+from app.document_translation import DocumentTranslator
+from app.preparation import prepare, window_options
 from app.run import TOKENIZER, Run
 from app.start import take_weights
 from app.supervisor import Supervisor
@@ -197,6 +199,12 @@ def test_validation_reads_whole_documents_with_their_memory(tmp_path, first):
     found = [validation(), validation()]
     assert found[0]["nll"] == found[1]["nll"]  # nothing dropped, nothing left over from the first time
     assert found[0]["nll"] == pytest.approx(_nll(model, prepared), rel=1e-5)
+    translator = DocumentTranslator(
+        model, prepared.tokenizer, replace(run.preset.search, beam=1), window_options(run.preset)
+    )
+    (expected,) = translator.translate([validation.sources])
+    assert found[0]["sample"][1] in expected
+    assert validation.translator.translate_all(validation.sources) == expected
     assert found[0]["nll"] != pytest.approx(_nll(model, prepared, forget=True), rel=1e-5)
 
 
