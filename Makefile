@@ -10,11 +10,12 @@ PYTHON_HERE := $(VENV)/bin/python
 PIP := $(PYTHON_HERE) -m pip install --disable-pip-version-check -qq --constraint constraints.txt
 DEPENDENCIES := setup.cfg pyproject.toml constraints.txt
 CORPORA_OPTION = $(if $(CORPORA),--corpora "$(CORPORA)")
+ITEMS_OPTION = $(if $(ITEMS),--contrapro $(if $(filter-out all,$(ITEMS)),--items $(ITEMS)))
 QUANTIZATION_OPTION = $(if $(QUANTIZATION),--quantization "$(QUANTIZATION)")
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help train eval-bleu translate export presets notebook test test-backends bench lint
+.PHONY: help train eval-bleu eval-doc translate export presets notebook test test-backends bench lint
 
 help: ## this list
 	@echo "Weitblick: English-to-German translation with Transformers"; echo
@@ -24,12 +25,13 @@ help: ## this list
 	@echo "  RUN=runs/starter               the folder of the training; runs/PRESET unless given"
 	@echo "  SET=\"updates=500 norm=post\"    preset keys to change"
 	@echo "  CORPORA=../corpora             where corpus folders are found"
-	@echo "  CORPUS=newstest BASELINE=FILE  for eval-bleu: what to score, what to compare with"
+	@echo "  CORPUS=newstest BASELINE=FILE  for eval-bleu, eval-doc: what to score, what to compare with"
+	@echo "  ITEMS=1000                     for eval-doc: items of ContraPro to score as well, or all"
 	@echo "  FILE=in.txt OUTPUT=out.txt     for translate; the terminal unless given"
 	@echo "  ENGINE=ctranslate2             for translate: starts faster; installed on first use"
 	@echo "  TO=ctranslate2 DIR=model       for export: or TO=savedmodel; DIR is RUN-TO unless given"
 	@echo "  QUANTIZATION=int8              for both: smaller and faster in CTranslate2"
-	@echo "  ARGS=\"-k preset\"               for test: more options of pytest; for bench and notebook: see ARGS=--help"
+	@echo "  ARGS=\"-k preset\"               for test: more options of pytest; for eval-doc, bench, notebook: see ARGS=--help"
 	@echo; echo "All commands and options: $(VENV)/bin/weitblick --help"
 
 train: $(VENV)/installed ## train PRESET into RUN and score it; goes on where it was stopped
@@ -38,6 +40,10 @@ train: $(VENV)/installed ## train PRESET into RUN and score it; goes on where it
 eval-bleu: $(VENV)/installed ## score RUN on its test split with sacreBLEU
 	@$(PYTHON_HERE) -m app evaluate "$(RUN)" $(if $(CORPUS),--corpus "$(CORPUS)") $(CORPORA_OPTION) \
 	    $(if $(BASELINE),--baseline "$(BASELINE)")
+
+eval-doc: $(VENV)/installed ## score RUN on whole documents: BLEU, consistency, use of context, pronouns
+	@$(PYTHON_HERE) -m app evaluate-documents "$(RUN)" $(if $(CORPUS),--corpus $(CORPUS)) $(CORPORA_OPTION) \
+	    $(if $(BASELINE),--baseline "$(BASELINE)") $(ITEMS_OPTION) $(ARGS)
 
 translate: $(VENV)/installed$(if $(filter ctranslate2,$(ENGINE)),-ctranslate2) ## translate FILE with RUN, one line in = one line out
 	@$(PYTHON_HERE) -m app translate "$(RUN)" $(if $(FILE),"$(FILE)") $(if $(OUTPUT),--output "$(OUTPUT)") \

@@ -8,12 +8,13 @@ import sys
 import textwrap
 
 from app import __version__
-from app.commands import average, corpora, evaluate, export, presets, train, translate
+from app.commands import average, corpora, evaluate, evaluate_documents, export, presets, train, translate
 from data.errors import UserError
 
 COMMANDS = {
     "train": train,
     "evaluate": evaluate,
+    "evaluate-documents": evaluate_documents,
     "translate": translate,
     "export": export,
     "average": average,
@@ -36,7 +37,7 @@ class _Formatter(argparse.RawDescriptionHelpFormatter):
     def __init__(self, prog):
         super().__init__(prog, max_help_position=32, width=_columns())
         # argparse forgets the indentation of commands, and would break the line after the longest name.
-        self._action_max_length = 14
+        self._action_max_length = 22
 
 
 def _columns() -> int:

@@ -1,0 +1,164 @@
+"""How sure a figure is: whole documents (or test items) are drawn anew, a thousand times."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+
+import numpy as np
+
+SEED = 12345  # sacreBLEU's
+SAMPLES = 1000
+# With fewer, nearly all samples hold the same documents, and an interval would mean nothing.
+FEWEST = 5
+Figure = Callable[[np.ndarray], float]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A figure beside that of a baseline on the same documents.
+
+    Args:
+        baseline: the baseline's figure.
+        difference: the system's figure less the baseline's.
+        low, high: 95% interval of the difference; None with too few documents.
+        p_value: how often chance alone makes a difference as large, up or down; None with too few documents.
+        wins: the share of samples in which the system is above the baseline.
+    """
+
+    baseline: float
+    difference: float
+    low: float | None = None
+    high: float | None = None
+    p_value: float | None = None
+    wins: float | None = None
+
+
+@dataclass(frozen=True)
+class Measure:
+    """One figure.
+
+    Args:
+        name: what was measured.
+        value: the figure.
+        low, high: 95% interval; None with too few documents.
+        units: what was drawn for the interval: "documents" or "items".
+        count: how many there are.
+        reference: the human reference's own figure, where it has one.
+        comparison: beside a baseline.
+        signature: sacreBLEU's, for its scores.
+        digits: shown behind the decimal point.
+    """
+
+    name: str
+    value: float
+    low: float | None
+    high: float | None
+    units: str
+    count: int
+    reference: float | None = None
+    comparison: Comparison | None = None
+    signature: str = ""
+    digits: int = 1
+
+    def as_dict(self) -> dict:
+        """The fields, for JSON."""
+        return asdict(self)
+
+
+def measure(
+    name: str,
+    statistics: np.ndarray,
+    figure: Figure,
+    baseline: np.ndarray | None = None,
+    samples: int = SAMPLES,
+    units: str = "documents",
+    **fields,
+) -> Measure:
+    """A figure of a whole text, its 95% interval, and whether it differs from a baseline's by more than chance.
+
+    The text's figure comes from the sum of its documents' statistics. A bootstrap sample draws as many documents, with
+    replacement; the draws are sacreBLEU's, so that one document for one line gives sacreBLEU's samples. For the
+    p-value, the samples' differences are shifted to a mean of zero, which is how they would lie without any real
+    difference; p is the share of them that are as far from zero as the real difference, to either side.
+
+    Args:
+        name: what is measured.
+        statistics: one row for each document; rows can be added up.
+        figure: from such a sum to the figure; NaN where a sample has nothing to measure, which leaves it out.
+        baseline: the same of another system.
+        samples: how many are drawn; 0 for none.
+        units: what a row stands for.
+        **fields: more of `Measure`.
+
+    Returns:
+        A `Measure`.
+
+    References:
+        - Koehn 2004, Statistical Significance Tests for Machine Translation Evaluation,
+          https://aclanthology.org/W04-3250
+        - Riezler and Maxwell 2005, On Some Pitfalls in Automatic Evaluation and Significance Testing for MT,
+          https://aclanthology.org/W05-0908 (the shift)
+    """
+    statistics = np.asarray(statistics, "float64")
+    count = len(statistics)
+    value = figure(statistics.sum(axis=0))
+    other = None if baseline is None else figure(np.asarray(baseline, "float64").sum(axis=0))
+    low = high = None
+    comparison = None if other is None else Comparison(other, value - other)
+    if samples and count >= FEWEST:
+        draws = _draws(count, samples)
+        figures = _figures(draws, statistics, figure)
+        low, high = _interval(figures)
+        if baseline is not None:
+            differences = figures - _figures(draws, np.asarray(baseline, "float64"), figure)
+            comparison = _compare(other, value - other, differences)
+    return Measure(name, float(value), low, high, units, count, comparison=comparison, **fields)
+
+
+def _draws(count: int, samples: int) -> np.ndarray:
+    """(samples, count): how often each document was drawn."""
+    rows = np.random.default_rng(SEED).choice(count, size=(samples, count), replace=True)
+    return np.stack([np.bincount(row, minlength=count) for row in rows])
+
+
+def _figures(draws: np.ndarray, statistics: np.ndarray, figure: Figure) -> np.ndarray:
+    return np.array([figure(sums) for sums in draws @ statistics])
+
+
+def _compare(other: float, difference: float, differences: np.ndarray) -> Comparison:
+    differences = differences[np.isfinite(differences)]
+    if not len(differences) or not np.isfinite(difference):
+        return Comparison(other, difference)
+    chance = np.abs(differences - differences.mean())
+    # Rounding must not make a difference of nothing significant.
+    as_far = int((chance >= abs(difference) - 1e-9).sum())
+    p_value = (as_far + 1) / (len(differences) + 1)
+    return Comparison(other, difference, *_interval(differences), p_value, float((differences > 0).mean()))
+
+
+def _interval(figures: np.ndarray) -> tuple[float, float] | tuple[None, None]:
+    """The middle 95%, cut as sacreBLEU does."""
+    figures = np.sort(figures[np.isfinite(figures)])
+    if not len(figures):
+        return None, None
+    cut = len(figures) // 40
+    return float(figures[cut]), float(figures[len(figures) - cut - 1])
+
+
+def ratio(scale: float = 100.0) -> Figure:
+    """The figure of statistics (amount, of how much): their quotient, times `scale`."""
+    return lambda sums: scale * float(sums[0] / sums[1]) if sums[1] else float("nan")
+
+
+def by_document(statistics: Sequence, lengths: Sequence[int]) -> np.ndarray:
+    """Adds up what there is for each segment within each document.
+
+    Args:
+        statistics: one row for each segment.
+        lengths: segments of each document.
+
+    Returns:
+        One row for each document.
+    """
+    rows = np.asarray(statistics, "float64")
+    ends = np.cumsum(lengths)
+    return np.stack([rows[end - length : end].sum(axis=0) for end, length in zip(ends, lengths, strict=True)])
