@@ -17,8 +17,8 @@ from data.errors import UserError
 # Training pairs for the aligner: so many for each word, so many in all, out of so many of a corpus.
 EACH, MOST, READ = 10, 20_000, 200_000
 ALL, TERMS, SAME, FOUND = (
-    "consistency of repeated words",
-    "consistency of terms",
+    "consistency, repeated words",
+    "consistency, terms",
     "terms as in the reference",
     "repeated words aligned",
 )

@@ -18,19 +18,23 @@ def show_documents(evaluation, file=None) -> None:
     title = f"{documents.origin}: {len(documents.names):,} documents, {documents.segments:,} segments"
     if evaluation.options.shuffle:
         title += ", in shuffled order"
-    tables = [_table(title, [*evaluation.quality, *evaluation.terms], evaluation.baseline)]
+    scores = [*evaluation.quality, *evaluation.terms]
+    tables = [_table(title, scores)]
     if evaluation.context:
         tables.append(_table("Use of context, in nats a token", evaluation.context))
+    if evaluation.baseline:
+        tables.append(_comparisons(evaluation.baseline, scores))
     _print(tables, _remarks(evaluation), file)
 
 
 def show_pronouns(evaluation, file=None) -> None:
     """Prints an `app.document_scores.evaluation.PronounEvaluation`; arguments as for `show_documents`."""
-    table = _table(f"ContraPro: {evaluation.items:,} items", evaluation.measures, evaluation.baseline)
-    remarks = ["right: the reference is likelier than each translation with a wrong pronoun, in percent of the items"]
+    tables = [_table(f"ContraPro: {evaluation.items:,} items", evaluation.measures)]
+    remarks = ["right is an item whose reference is likelier than each of its wrong translations; percent of the items"]
     if evaluation.baseline:
+        tables.append(_comparisons(evaluation.baseline, evaluation.measures))
         remarks.append(P_VALUE.format("items"))
-    _print([table], remarks, file)
+    _print(tables, remarks, file)
 
 
 def _print(tables: Sequence, remarks: Sequence[str], file) -> None:
@@ -43,33 +47,38 @@ def _print(tables: Sequence, remarks: Sequence[str], file) -> None:
         console.print(line, soft_wrap=True, markup=False)
 
 
-def _table(title: str, measures: Sequence[Measure], baseline: str = ""):
-    from rich.table import Table
-
-    table = Table(title=title, title_justify="left")
+def _table(title: str, measures: Sequence[Measure]):
     references = any(found.reference is not None for found in measures)
-    columns = ["score", "", "95% interval", *(["reference"] if references else [])]
-    columns += [baseline, "difference", "95% interval", "p"] if baseline else []
-    for number, name in enumerate(columns):
-        table.add_column(name, justify="right" if number else "left")
+    rows = [[found.name, _figure(found.value, found), _interval(found, found)] for found in measures]
+    if references:
+        rows = [[*row, _figure(found.reference, found)] for row, found in zip(rows, measures, strict=True)]
+    return _rows(title, ["score", "", "95% interval", *(["reference"] if references else [])], rows)
+
+
+def _comparisons(baseline: str, measures: Sequence[Measure]):
+    rows = []
     for found in measures:
-        row = [found.name, _figure(found.value, found), _interval(found, found)]
-        row += [_figure(found.reference, found)] if references else []
-        table.add_row(*row, *(_comparison(found) if baseline else []))
+        other = found.comparison
+        p_value = "" if other.p_value is None else f"{other.p_value:.3f}"
+        figures = _figure(other.baseline, found), _figure(other.difference, found, "+")
+        rows.append([found.name, *figures, _interval(other, found, "+"), p_value])
+    return _rows(f"Compared with {baseline}", ["score", "baseline", "difference", "95% interval", "p"], rows)
+
+
+def _rows(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]):
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title=Text(title), title_justify="left")
+    for number, name in enumerate(columns):
+        table.add_column(name, justify="right" if number else "left", no_wrap=True)
+    for row in rows:
+        table.add_row(*row)
     return table
 
 
-def _comparison(found: Measure) -> list[str]:
-    other = found.comparison
-    if other is None:
-        return [""] * 4
-    p_value = "" if other.p_value is None else f"{other.p_value:.3f}"
-    figures = _figure(other.baseline, found), _figure(other.difference, found, "+")
-    return [*figures, _interval(other, found, "+"), p_value]
-
-
 def _figure(value: float | None, found: Measure, sign: str = "") -> str:
-    return "" if value is None else f"{value:{sign}.{found.digits}f}"
+    return "" if value is None else f"{value:{sign}z.{found.digits}f}"
 
 
 def _interval(ends, found: Measure, sign: str = "") -> str:
@@ -87,9 +96,7 @@ def _remarks(evaluation) -> list[str]:
     if evaluation.baseline:
         lines.append(P_VALUE.format("documents"))
     if evaluation.terms:
-        lines.append(
-            "consistency: pairs of occurrences of a source word in a document with equal translations, percent"
-        )
+        lines.append("consistency: percent of the pairs of equal source words in a document that are translated alike")
     speed = evaluation.how.get("decoding")
     if speed:
         lines.append(f"translated in {speed['seconds']:,.1f} s: {speed['segments_per_second']:,.1f} lines/s")
