@@ -61,6 +61,8 @@ def prepare(run: Run, folders=(), report=print, counts=None) -> Prepared:
     console = Console(stderr=True, soft_wrap=True, markup=False, highlight=False)
     with Workers() as workers:
         corpora = training_text(preset, folders, report, console, workers)
+        if preset.documents.windows != "off":
+            _warn_of_no_documents(corpora, report)
         tokenizer = _tokenizer(run, corpora, report)
         shards = [_shards(corpus, tokenizer, preset, console, workers) for corpus in corpora]
     pairs = split_pairs(preset, preset.data.validation, "validation", folders)
@@ -116,6 +118,12 @@ def _batches(preset: Preset, shards: list, weights, counts) -> Batches:
     if preset.documents.windows == "off":
         return Batches(drawn, training.batch_tokens, training.seed, **rest)
     return document_batches(preset, drawn, **rest)
+
+
+def _warn_of_no_documents(corpora: list[CleanCorpus], report) -> None:
+    for corpus in corpora:
+        if not any(pair.doc for pair in corpus.pairs()):
+            report(f"warning: {corpus.name} has no documents: each of its segments is read alone, with no memory")
 
 
 def _padding_multiple() -> int:

@@ -83,6 +83,15 @@ def test_cleaned_text_and_mixtures_keep_documents(tmp_path, first):
     assert sum(inputs["resets"].sum() for inputs, _ in batches) == 60 / 4 + 10 / 5
 
 
+def test_text_without_documents_is_pointed_out(tmp_path, first):
+    write_corpus(tmp_path / "alone", train=10)
+    run, lines = second(tmp_path, first, "run", f"corpora={first / 'toy'},{tmp_path / 'alone'}"), []
+    resets = sum(inputs["resets"].sum() for inputs, _ in prepare(run, report=lines.append).batches.epoch(0))
+    assert resets == 60 / 4 + 10
+    (warning,) = [line for line in lines if line.startswith("warning")]
+    assert f"{tmp_path / 'alone'} has no documents" in warning
+
+
 def test_the_second_stage_begins_with_the_first(tmp_path, first):
     run = second(tmp_path, first, "run")
     prepare(run, report=silent)
