@@ -30,7 +30,7 @@ class DocumentTransformer(Transformer):
     slots go from window to window. Without a memory ("none", "concat") its weights and results are a Transformer's.
 
     Args:
-        vocabulary_size, **settings: see `Transformer`.
+        *sizes, **settings: see `Transformer`.
         memory: dictionary of kind, slots, segments, cell, sides, read_bias and keep_bias, as in a preset's `[memory]`;
             what is left out has its default there.
 
@@ -48,8 +48,8 @@ class DocumentTransformer(Transformer):
             states, memory = model.document_states(inputs, memory)
     """
 
-    def __init__(self, vocabulary_size, memory=None, **settings):
-        super().__init__(vocabulary_size, **settings)
+    def __init__(self, *sizes, memory=None, **settings):
+        super().__init__(*sizes, **settings)
         memory = {**DEFAULTS, **(memory or {})}
         if memory["kind"] not in KINDS:
             raise ValueError(f"memory kind must be one of {', '.join(KINDS)}, got {memory['kind']!r}")

@@ -35,7 +35,10 @@ class Memory(keras.layers.Layer):
         self.width, self.heads = width, heads
 
     def initial_state(self, batch):
-        """The state at a document's start: a dictionary of tensors with the batch as axis 0."""
+        """The state at a document's start: a dictionary of tensors with the batch as axis 0.
+
+        Its names stand in alphabetical order, as some backends flatten dictionaries so and others as they are.
+        """
         raise NotImplementedError
 
     def prepare(self, x):

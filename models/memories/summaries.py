@@ -40,8 +40,8 @@ class SummaryMemory(Memory):
 
     def initial_state(self, batch):
         return {
-            "summaries": ops.zeros((batch, self.windows, self.summaries, self.width), "float32"),
             "filled": ops.zeros((batch, self.windows), "bool"),
+            "summaries": ops.zeros((batch, self.windows, self.summaries, self.width), "float32"),
         }
 
     def prepare(self, x):
@@ -57,8 +57,8 @@ class SummaryMemory(Memory):
         found, weights = self.attention(queries, prepared, attention_mask=here[:, None], return_weights=True)
         found = ops.cast(found, "float32")[:, None]
         new = {
-            "summaries": ops.concatenate([state["summaries"][:, 1:], found], axis=1),
             "filled": ops.concatenate([state["filled"][:, 1:], ops.ones((batch, 1), "bool")], axis=1),
+            "summaries": ops.concatenate([state["summaries"][:, 1:], found], axis=1),
         }
         anything = ops.any(here, axis=1)
         return where(anything, new, state), self._told(anything, ops.mean(weights, axis=1))

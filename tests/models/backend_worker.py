@@ -9,10 +9,12 @@ import keras
 import numpy as np
 from keras import ops
 
+from data.packing import PackedWindow, pack
+from models.document import DocumentTransformer
 from models.dropout import ByteDropout
 from models.loss import smoothed_cross_entropy
 from models.search import beam_search, greedy
-from models.teacher_forcing import TeacherForcing
+from models.teacher_forcing import DocumentTeacherForcing, TeacherForcing
 from models.transformer import Transformer
 from tests.models.copied_weights import array, randomise
 
@@ -25,6 +27,14 @@ KINDS = {
     "other": {"norm": "pre", "positions": "rotary", "tie": "none", "activation": "gelu"},
     "learned": {"norm": "pre", "positions": "learned", "max_positions": 16, "source_vectors": 6},
 }
+MEMORIES = {
+    "gru": {"kind": "gru", "slots": 2, "sides": "both", "read_bias": 0.0},
+    "variable": {"kind": "variable", "slots": 2, "segments": 2, "read_bias": 0.0},
+}
+LANES = [
+    [PackedWindow([[5, 6], [7]], [[8], [9, 10]], 0, True), PackedWindow([[11]], [[12, 13]], 0, False)],
+    [PackedWindow([[14]], [[15, 16]], 0, True), PackedWindow([[17, 18]], [[19]], 0, True)],
+]
 
 
 def make(**settings):
@@ -58,6 +68,28 @@ def training(model):
     inputs = {"source": SOURCE, "target": TARGET}
     history = trainer.fit(inputs, LABELS, batch_size=len(SOURCE), epochs=3, shuffle=False, verbose=0).history
     return {"history": np.array(history["loss"]), "nll": np.array(history["nll"]), "trained": array(model(inputs))}
+
+
+def documents(memory):
+    """A document Transformer: states, steps after a prefix, losses of three updates, and the memory then carried."""
+    model = DocumentTransformer(VOCABULARY, 1, 1, 12, 20, 3, norm="pre", dropout=0.0, memory=memory)
+    model.build()
+    randomise(model)
+    inputs, labels = pack(LANES, multiple=1)
+    states, carried = model.document_states(inputs, model.initial_memory(2))
+    prefix = np.array([[2, 4, 5], [2, 6, 0]], "int32")
+    state = model.lengthen_state(model.initial_state(SOURCE[:2], 0, prefix, carried), 2)
+    steps = []
+    for t in range(2):
+        logits, state = model.step(ops.convert_to_tensor(TARGET[:2, t]), state)
+        steps.append(array(logits))
+    trainer = DocumentTeacherForcing(model, smoothing=0.1, lanes=2)
+    trainer.build()
+    trainer.compile(optimizer=keras.optimizers.SGD(0.1))
+    history = trainer.fit(inputs, labels, batch_size=2, epochs=3, shuffle=False, verbose=0).history
+    after = np.concatenate([array(variable).astype("float32").ravel() for variable in trainer.carried])
+    real = array(states) * (inputs["target_windows"] > 0)[..., None]
+    return {"states": real, "steps": np.stack(steps), "history": np.array(history["loss"]), "carried": after}
 
 
 def loss_gradients():
@@ -107,6 +139,8 @@ def main(path):
         logits = array(model({"source": SOURCE, "target": TARGET}))
         parts = {"logits": logits, "encodings": array(model.encode(SOURCE)), **decoding(model), **training(model)}
         results.update({f"{kind}/{name}": values for name, values in parts.items()})
+    for kind, memory in MEMORIES.items():
+        results.update({f"document-{kind}/{name}": values for name, values in documents(memory).items()})
     results["dropout"] = array(ByteDropout(0.3, seed=1)(np.ones((300, 301), "float32"), training=True))
     noisy = make(dropout=0.3, attention_dropout=0.3, activation_dropout=0.3)
     results["noisy"] = array(noisy({"source": SOURCE, "target": TARGET}, training=True))

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.models.backend_worker import KINDS, VOCABULARY
+from tests.models.backend_worker import KINDS, MEMORIES, VOCABULARY
 
 pytestmark = pytest.mark.backends
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -61,6 +61,17 @@ class TestEqual:
             equal(backend, f"{kind}/{name}", 1e-4)
         history = results(backend)[f"{kind}/history"]
         assert history[-1] < history[0]
+
+
+@pytest.mark.parametrize("backend", ["jax", "torch"])
+@pytest.mark.parametrize("kind", MEMORIES)
+def test_documents(backend, kind):
+    for name in ("states", "steps"):
+        equal(backend, f"document-{kind}/{name}")
+    for name in ("history", "carried"):
+        equal(backend, f"document-{kind}/{name}", 1e-4)
+    history = results(backend)[f"document-{kind}/history"]
+    assert history[-1] < history[0]
 
 
 @pytest.mark.parametrize("backend", ["jax", "torch"])
