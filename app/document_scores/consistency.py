@@ -1,6 +1,8 @@
 """Consistency of terms: is a source word that comes back in a document translated as before?"""
 
+import hashlib
 import itertools
+import json
 import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
@@ -36,6 +38,8 @@ class TermScorer:
         documents: the text.
         source, target: languages.
         training: more pairs of segments, see `training_pairs`.
+
+    `trained_on` says how many those were, with a hash of them: figures of two evaluations can be compared if it is equal.
     """
 
     def __init__(
@@ -46,7 +50,9 @@ class TermScorer:
         self._terms = [repeated(document, source) for document in self._sources]
         references = self._cut(documents.references)
         own = zip(_flat(self._sources), _flat(references), strict=True)
-        more = ((source_words(a, source), target_words(b, target)) for a, b in training)
+        more = [(source_words(a, source), target_words(b, target)) for a, b in training]
+        digest = hashlib.sha256(json.dumps(more).encode()).hexdigest()[:16]
+        self.trained_on = {"training_pairs": len(more), "fingerprint": digest}
         self._aligner = Aligner(itertools.chain(own, more))
         self._references = self._occurrences(references)
 

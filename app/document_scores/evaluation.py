@@ -59,6 +59,7 @@ class DocumentEvaluation:
         options: what was scored.
         quality: s-BLEU, d-BLEU and chrF2++.
         terms: consistency of terms; empty where it was not asked for.
+        aligner: what aligned the words for `terms`, see `TermScorer.trained_on`.
         context: CXMI; empty where it was not asked for, or without a model.
         baseline: what the system was compared with, or "".
         how: all that made the translations, for the record.
@@ -68,6 +69,7 @@ class DocumentEvaluation:
     options: DocumentOptions
     quality: list[Measure]
     terms: list[Measure] = field(default_factory=list)
+    aligner: dict = field(default_factory=dict)
     context: list[Measure] = field(default_factory=list)
     baseline: str = ""
     how: dict = field(default_factory=dict)
@@ -81,6 +83,7 @@ class DocumentEvaluation:
             "baseline": self.baseline,
             "scores": [found.as_dict() for found in self.quality],
             "consistency": [found.as_dict() for found in self.terms],
+            "aligner": self.aligner,
             "cxmi": [found.as_dict() for found in self.context],
             **self.how,
         }
@@ -117,7 +120,8 @@ def evaluate_translations(
     name, other = baseline or ("", None)
     quality = score_documents(documents, hypotheses, other, options.lowercase, options.samples)
     found = terms.score(hypotheses, other, options.samples) if terms else []
-    return DocumentEvaluation(documents, options, quality, found, baseline=name)
+    aligner = terms.trained_on if terms else {}
+    return DocumentEvaluation(documents, options, quality, found, aligner, baseline=name)
 
 
 def evaluate_documents(

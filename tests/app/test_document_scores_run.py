@@ -2,6 +2,7 @@
 
 import io
 import json
+import shutil
 from types import SimpleNamespace
 
 import pytest
@@ -16,6 +17,7 @@ from app.document_scores.report import show_documents, show_pronouns
 from app.preset import Preset
 from app.preset_schema import SearchPreset
 from data.errors import UserError
+from tests.app import test_cli, test_makefile
 from tests.app.test_cli import refusal, weitblick
 
 SOURCES = tuple(tuple(f"the window {d} of house {s} is old" for s in range(3)) for d in range(6))
@@ -99,6 +101,7 @@ def test_a_run_is_translated_scored_and_written_down(fake):
     assert record["test_set"]["documents"] == 6 and record["test_set"]["segments"] == 18
     assert [score["name"] for score in record["scores"]] == ["s-BLEU", "d-BLEU", "chrF2++"]
     assert record["consistency"][0]["reference"] == 100
+    assert record["aligner"]["training_pairs"] == 0
     # A nat for two of three segments, of four tokens each.
     assert record["cxmi"][0]["value"] == pytest.approx(2 / 12)
     assert record["weights"] == {"asked_for": "auto", "used": "update 7", "checksum": "1"}
@@ -253,3 +256,17 @@ def test_an_error_comes_out_of_the_process_as_one_line(place):
     assert "has no documents" in refusal(
         "evaluate-documents", "--hypotheses", place / "out.de", "--corpus", "lines", "--corpora", place
     )
+
+
+def test_help_is_light_and_make_knows_the_command():
+    test_cli.test_help_has_examples_and_loads_nothing_heavy(["evaluate-documents"])
+    if not shutil.which("make"):
+        return
+    chosen = ("RUN=a run", "BASELINE=b", "CORPUS=c d", "CORPORA=e", "ITEMS=50")
+    line = " ".join(test_makefile.commands("eval-doc", *chosen)[0].replace("\\", " ").split())
+    assert line == '.venv/bin/python -m app evaluate-documents "a run" --corpus c d --corpora "e"'
+    script = " ".join(test_makefile.make("-n", "eval-doc", *chosen).stdout.replace("\\", " ").split())
+    assert '--corpora "e" --baseline "b" --contrapro --items 50' in script
+    assert script.endswith("--items 50")
+    everything = test_makefile.make("-n", "eval-doc", "ITEMS=all").stdout.strip()
+    assert everything.endswith("--contrapro")
