@@ -39,7 +39,7 @@ class TermScorer:
         source, target: languages.
         training: more pairs of segments, see `training_pairs`.
 
-    `trained_on` says how many those were, with a hash of them: figures of two evaluations can be compared if it is equal.
+    `trained_on` says how many those were, with a hash of them; figures of two evaluations compare if it is equal.
     """
 
     def __init__(
