@@ -53,7 +53,7 @@ def test_every_command_is_in_the_help():
 
 def test_presets_lists_and_prints_and_changes(tmp_path):
     listed = weitblick("presets").stdout
-    assert "wmt14-big" in listed and len(listed.splitlines()) == 6
+    assert "wmt14-big" in listed and len(listed.splitlines()) == 8
     text = weitblick("presets", "starter").stdout
     assert text == (REPOSITORY / "app/presets/starter.toml").read_text(encoding="utf-8")
     (tmp_path / "mine.toml").write_text(text, encoding="utf-8")
