@@ -28,11 +28,10 @@ from tests.app.word_tokenizer import WordTokenizer, words
 VOCABULARY = 40
 SEARCH = {"max_ratio": 1.0, "max_extra": 3, "length_penalty": 0.0}
 KINDS = {
-    "gru": ({"kind": "gru", "slots": 3, "sides": "both", "read_bias": 1.0}, WindowOptions("segments", size=1)),
-    "gru, long windows": ({"kind": "gru", "slots": 3, "read_bias": 1.0}, WindowOptions("tokens", tokens=18)),
+    "gru": ({"kind": "gru", "slots": 3, "sides": "both", "read_bias": 1.0}, WindowOptions("tokens", tokens=18)),
     "concat": ({"kind": "concat"}, WindowOptions("segments", size=3, sliding=True)),
 }
-BEAMS = {"gru": 1, "gru, long windows": 2, "concat": 1}
+BEAMS = {"gru": 1, "concat": 2}
 random = np.random.default_rng(4)
 DOCUMENTS = [[words(random.integers(4, VOCABULARY, random.integers(1, 9))) for _ in range(n)] for n in (5, 1, 7, 2, 4)]
 BLANKS = [["", DOCUMENTS[0][0], "  ", *DOCUMENTS[0][1:], ""], [], [""], DOCUMENTS[1]]
@@ -74,7 +73,7 @@ def test_a_document_is_remembered_but_never_the_one_before(kind):
     assert together[1:3] == [translated([document], kind)[0] for document in DOCUMENTS[1:3]]
     alone = [document[0] for document in translated([[segment] for segment in DOCUMENTS[2]], kind)]
     assert sum(one != other for one, other in zip(alone[1:], together[2][1:], strict=True)) > 2
-    assert alone[0] == together[2][0] or "long" in kind
+    assert alone[0] == together[2][0] or kind == "gru"
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -85,29 +84,26 @@ def test_batches_and_neighbours_change_no_token(kind):
     assert translated(DOCUMENTS, kind, batch_tokens=16) == expected
 
 
-def greedy(kind, document):
+def test_greedy_search_is_what_the_whole_model_says_token_by_token():
     """The same by another way: without caches, without batches, and with all logits made anew for each token."""
-    transformer, options = model(kind), KINDS[kind][1]
-    ids, outputs, memory = WordTokenizer().encode(document), [], transformer.initial_memory(1)
-    for number, source in enumerate(ids):
-        first, output = max(0, number - options.size + 1), []
-        while not output or output[-1] != EOS:
-            window = PackedWindow(ids[first : number + 1], [*outputs[first:], output], 0, number == 0)
-            states, after = transformer.document_states(pack([[window]], multiple=1)[0], memory)
-            logits = np.array(transformer.output_embedding.logits(states)[0, -1])
-            logits[[PAD, BOS, UNK, *([] if output else [EOS])]] = -np.inf
-            limit = len(source) + SEARCH["max_extra"] + 1
-            output.append(EOS if len(output) + 1 == limit else int(logits.argmax()))
-        # The last of these windows was the whole one but for the end token.
-        outputs.append(output[:-1])
-        memory = after
-    return [words(output) for output in outputs]
-
-
-@pytest.mark.parametrize("kind", ["gru", "concat"])
-def test_greedy_search_is_what_the_whole_model_says_token_by_token(kind):
-    document = ["w5 w6", "w7", "w8 w9", "w5"]
-    assert translated([document], kind) == [greedy(kind, document)]
+    transformer = model("gru")
+    windows = [["w5 w6 w7 w8", "w7 w9 w20 w21 w22 w5 w6 w33 w34 w35"], ["w8 w9", "w15"]]
+    outputs, memory = [], transformer.initial_memory(1)
+    for number, segments in enumerate(windows):
+        ids, done = WordTokenizer().encode(segments), []
+        for source in ids:
+            output = []
+            while not output or output[-1] != EOS:
+                window = PackedWindow(ids, [*done, output], 0, number == 0)
+                states, after = transformer.document_states(pack([[window]], multiple=1)[0], memory)
+                logits = np.array(transformer.output_embedding.logits(states)[0, -1])
+                logits[[PAD, BOS, UNK, *([] if output else [EOS])]] = -np.inf
+                limit = len(source) + SEARCH["max_extra"] + 1
+                output.append(EOS if len(output) + 1 == limit else int(logits.argmax()))
+            done.append(output[:-1])
+        # The last of these looks was at the whole window.
+        memory, outputs = after, [*outputs, *done]
+    assert translated([list(itertools.chain(*windows))]) == [[words(output) for output in outputs]]
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -135,12 +131,11 @@ def test_what_is_no_segment_has_no_score_and_is_no_context():
     assert translator().score([[*pairs, ("", "")], []], "last") == [[(0.0, 0)], []]
 
 
-@pytest.mark.parametrize("kind", ["gru", "gru, long windows"])
-def test_empty_segments_stay_empty_and_are_none_to_the_model(kind):
-    found = translated(BLANKS, kind)
+def test_empty_segments_stay_empty_and_are_none_to_the_model():
+    found = translated(BLANKS)
     assert [len(document) for document in found] == [8, 0, 1, 1]
     assert [place for place, text in enumerate(found[0]) if not text] == [0, 2, 7]
-    assert [text for text in found[0] if text] == translated(DOCUMENTS[:1], kind)[0]
+    assert [text for text in found[0] if text] == translated(DOCUMENTS[:1])[0]
 
 
 TEXT = st.text(st.sampled_from("w4 w5 w17   \t\u2028xß"), max_size=60)
@@ -149,7 +144,7 @@ TEXT = st.text(st.sampled_from("w4 w5 w17   \t\u2028xß"), max_size=60)
 @settings(max_examples=12, deadline=None)
 @given(st.lists(st.lists(TEXT, max_size=4), max_size=5))
 def test_one_segment_in_is_one_segment_out(documents):
-    found = list(translator("gru, long windows", max_length=9, warn=print).translate(documents))
+    found = list(translator("gru", max_length=9, warn=print).translate(documents))
     assert [len(document) for document in found] == [len(document) for document in documents]
     for segment, text in zip(itertools.chain(*documents), itertools.chain(*found), strict=True):
         assert bool(text) == bool(segment.strip()) and "\n" not in text
@@ -171,8 +166,8 @@ def test_a_finished_segment_comes_out_before_more_is_written():
     lines = DocumentLines([])
     lines._reader = LineReader(read, "pipe")
     lines._document = 1
-    output = translator().translate_lines(lines)
-    first, second = translated([DOCUMENTS[2][:3], ["w5"]])
+    output = translator("concat").translate_lines(lines)
+    first, second = translated([DOCUMENTS[2][:3], ["w5"]], "concat")
     for segment, expected in zip([*DOCUMENTS[2][:3], "", "w5"], [*first, "", *second], strict=True):
         os.write(write, f"{segment}\n".encode())
         assert next(output).text == expected
@@ -180,7 +175,7 @@ def test_a_finished_segment_comes_out_before_more_is_written():
     assert list(output) == []
 
 
-@pytest.mark.parametrize(("kind", "waits"), [("gru", 0), ("gru, long windows", 1), ("concat", 0)])
+@pytest.mark.parametrize(("kind", "waits"), [("gru", 1), ("concat", 0)])
 def test_only_a_window_is_waited_for(kind, waits):
     document, read = ["w5 w6 w7 w8 w9 w10"] * 30, []
 
@@ -236,8 +231,8 @@ def test_an_error_of_the_input_comes_after_what_was_before_it():
         yield DocumentLine(1, "w6 w7")
         raise UserError("line 3 is bad")
 
-    output = translator("gru, long windows").translate_lines(lines())
-    assert [next(output).text, next(output).text] == translated([["w5", "w6 w7"]], "gru, long windows")[0]
+    output = translator("gru").translate_lines(lines())
+    assert [next(output).text, next(output).text] == translated([["w5", "w6 w7"]], "gru")[0]
     with pytest.raises(UserError, match="line 3 is bad"):
         next(output)
 
@@ -256,10 +251,10 @@ def test_a_model_without_documents_takes_each_segment_alone():
 
 
 def test_how_the_memory_was_used_is_told_segment_by_segment():
-    looks, kind = [], "gru, long windows"
+    looks = []
     lines = [DocumentLine(n, text) for n, document in enumerate(DOCUMENTS) for text in document]
-    found = [h.text for h in translator(kind).translate_lines(lines, looks.append)]
-    assert found == list(itertools.chain(*translated(DOCUMENTS, kind)))
+    found = [h.text for h in translator().translate_lines(lines, looks.append)]
+    assert found == list(itertools.chain(*translated(DOCUMENTS)))
     assert [look["line"] for look in looks] == list(range(1, 20))
     assert [look["document"] for look in looks] == [n + 1 for n, document in enumerate(DOCUMENTS) for _ in document]
     for look, segment in zip(looks, itertools.chain(*DOCUMENTS), strict=True):
