@@ -60,10 +60,16 @@ def export(
             the model has no matrix units for is slow there.
 
     Raises:
-        UserError: for weights that are missing or not finite, a folder that is not empty, or another backend.
+        UserError: for weights that are missing or not finite, a folder that is not empty, another backend, or a run
+            that was trained on documents.
     """
     if keras.backend.backend() != "tensorflow":
         raise UserError("a SavedModel is made of TensorFlow operations: export it with KERAS_BACKEND=tensorflow")
+    if run.preset.documents.windows != "off":
+        raise UserError(
+            f"{run.path}: the run was trained on documents, and a SavedModel takes lines that know nothing of each "
+            "other; translate with `weitblick translate --document`, or export the run that it started from"
+        )
     run = run if precision is None else _with_precision(run, precision)
     with new_folder(directory) as folder:
         translator = Translator.of_run(run, checkpoint, search)

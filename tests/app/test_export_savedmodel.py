@@ -180,6 +180,13 @@ def test_damaged_weights_and_a_full_folder_are_refused(tmp_path):
         export(run, run.path)
 
 
+def test_a_run_on_documents_is_refused(tmp_path):
+    run = make_run(tmp_path)
+    run.update_preset(run.preset.with_overrides(["documents.windows=segments"]))
+    with pytest.raises(UserError, match="translate --document"):
+        export(run, tmp_path / "new")
+
+
 ALPHABET = (
     "aAbß ΑΣσİıǅÅ\u0308\u0301\u0323\u0327가\u11a8e🙂\ufe0f\u0915\u094d\u0937مب.,"  # letters, accents, other scripts
     "\t\n\v\f\r\x1c\x1f\xa0\u1680\u2028\u3000\x00\x07\x7f\x80\x81\x85\x93\x99\x9f"  # white space and controls
