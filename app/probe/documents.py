@@ -33,6 +33,7 @@ class Task:
         facts: how many facts a document states. The question is about one of them, so a memory that holds values
             without their keys answers one question in so many.
         fillers: how many filler words there are.
+        keys_in_use: the first so many keys alone are used; 0 for all.
 
     Raises:
         ValueError: fewer keys or values than facts.
@@ -42,6 +43,7 @@ class Task:
     values: int = 8
     facts: int = 2
     fillers: int = 16
+    keys_in_use: int = 0
 
     def __post_init__(self):
         if not 1 <= self.facts <= min(self.keys, self.values):
@@ -72,6 +74,10 @@ class Task:
         words = rng.integers(self.fillers, size=rng.integers(2, LONGEST_SEGMENT + 1))
         return self._segment(2 + self.keys + self.values + words)
 
+    def some_keys(self, rng: np.random.Generator) -> np.ndarray:
+        """As many different keys as a document states facts."""
+        return rng.permutation(self.keys_in_use or self.keys)[: self.facts]
+
     def _segment(self, words) -> Segment:
         source = np.asarray(words, "int32") + FIRST_WORD
         return Segment(source, source + self.words)
@@ -86,7 +92,7 @@ def training_document(task: Task, length: int, rng: np.random.Generator) -> list
     size = int(rng.integers(task.facts + 1, max(length, task.facts + 1) + 1))
     # Of equal places the next free one, from the front.
     places = np.sort((rng.random(task.facts) ** 2 * (size - task.facts)).astype(int)) + np.arange(task.facts)
-    keys, values = rng.permutation(task.keys)[: task.facts], rng.permutation(task.values)[: task.facts]
+    keys, values = task.some_keys(rng), rng.permutation(task.values)[: task.facts]
     return list(_training_segments(task, size, places.tolist(), keys, values, rng))
 
 
@@ -116,7 +122,7 @@ def asking_documents(task: Task, distance: int, count: int, rng: np.random.Gener
 def _asking_document(task, distance, answer, rng):
     place = task.facts - 1 + int(rng.integers(LEAD + 1))
     size = place + distance + 1
-    keys = rng.permutation(task.keys)[: task.facts]
+    keys = task.some_keys(rng)
     others = rng.permutation(np.delete(np.arange(task.values), answer))[: task.facts - 1]
     places = rng.permutation(np.delete(np.arange(size - 1), place))[: task.facts - 1]
     document = [task.filler(rng) for _ in range(size - 1)]

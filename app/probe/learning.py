@@ -1,8 +1,9 @@
-"""Trains one memory on the probe's documents, short ones first."""
+"""Trains one memory on the probe's documents, easy ones first."""
 
+import itertools
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import keras
 import numpy as np
@@ -11,16 +12,15 @@ from app.optimizer import FusedAdam
 from app.probe.batches import Shape, stream
 from app.probe.documents import Task, training_document
 from app.probe.recall import Examiner
-from app.schedules import WarmUp
 
 MODEL = {"encoder_layers": 1, "decoder_layers": 1, "width": 64, "hidden": 128, "heads": 4}
 MODEL |= {"dropout": 0.0, "norm": "pre"}
 LANES, WINDOWS = 64, 16
-SHORTEST = 4
+FIRST_KEYS, FIRST_LENGTH = 4, 4
 CHECK_EVERY = 50  # updates
-# Longer documents when the model knows these, and an end when it knows the longest so well.
+# The next lesson when the model knows this one, and the end when it knows the last one so well.
 GOOD, PERFECT = 0.9, 0.995
-LEARNING_RATE, WARMUP, CLIP_NORM = 3e-3, 50, 1.0
+LEARNING_RATE, CLIP_NORM = 4e-3, 1.0
 
 
 @dataclass(frozen=True)
@@ -30,16 +30,47 @@ class Progress:
     Attributes:
         update: updates done.
         seconds: time they took.
-        length: segments that training documents have now at most.
+        keys: how many keys training documents use now.
+        length: segments that they have at most.
         loss: mean negative log-likelihood of a target token since the last check, in nats.
         recall: share of right answers at the farthest distance in such documents.
     """
 
     update: int
     seconds: float
+    keys: int
     length: int
     loss: float
     recall: float
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """Training documents of up to `length` segments, and what they are made of."""
+
+    task: Task
+    length: int
+
+    @property
+    def farthest(self) -> int:
+        """The farthest distance between the first of the facts that are stated together and its question."""
+        return max(self.length - self.task.facts, 1)
+
+
+def lessons(task: Task, longest: int) -> list[Lesson]:
+    """From few keys to all, then from short documents to long ones, each time twice as many or as long.
+
+    A memory must be found useful before it can be found useful for long; and slots learn to tell two of four keys apart
+    several times faster than two of eight, after which more keys are soon learnt.
+    """
+    keys = [max(FIRST_KEYS, task.facts)]
+    while keys[-1] < task.keys:
+        keys.append(2 * keys[-1])
+    lengths = [min(max(FIRST_LENGTH, task.facts + 2), longest)]
+    while lengths[-1] < longest:
+        lengths.append(min(2 * lengths[-1], longest))
+    easy = [Lesson(replace(task, keys_in_use=min(number, task.keys)), lengths[0]) for number in keys]
+    return easy + [Lesson(easy[-1].task, length) for length in lengths[1:]]
 
 
 @dataclass(frozen=True)
@@ -52,10 +83,7 @@ class Learnt:
 
 
 def learn(task: Task, memory: dict, context: int, longest: int, minutes: float, seed: int, report: Callable) -> Learnt:
-    """Trains a small `DocumentTransformer` until it knows the longest documents or the time is over.
-
-    Documents begin with 4 segments and become twice as long each time that the model answers nine of ten
-    questions at their farthest distance: a memory must be found useful before it can be found useful for long.
+    """Trains a small `DocumentTransformer` through all `lessons` or until the time is over.
 
     Args:
         task: what documents are made of.
@@ -71,46 +99,49 @@ def learn(task: Task, memory: dict, context: int, longest: int, minutes: float, 
     # A window with context is longer, and there is no memory through which a gradient could run on.
     shape = Shape(LANES, max(1, WINDOWS // size), size)
     model = _compiled_model(task, memory)
-    examiner = Examiner(model.transformer, shape)
-    training = _Training(model, examiner, task, longest, seed)
-    progress = training.run(minutes * 60, report)
-    return Learnt(examiner, progress, model.transformer.count_params())
+    training = _Training(model, Examiner(model.transformer, shape), lessons(task, longest), seed)
+    return Learnt(training.examiner, training.run(minutes * 60, report), model.transformer.count_params())
 
 
 class _Training:
-    """The loop over updates; `length` is what the documents that are drawn from now on may have."""
+    """The loop over updates, from the first lesson to the last."""
 
-    def __init__(self, model, examiner: Examiner, task: Task, longest: int, seed: int):
-        self.model, self.examiner, self.task, self.longest, self.seed = model, examiner, task, longest, seed
-        self.length = min(SHORTEST, longest)
+    def __init__(self, model, examiner: Examiner, lessons: list[Lesson], seed: int):
+        self.model, self.examiner, self.lessons, self.seed = model, examiner, lessons, seed
+        self.rng = np.random.default_rng([seed, 0])
+        self.update, self.began = 0, time.monotonic()
 
     def run(self, seconds: float, report) -> Progress:
-        began = time.monotonic()
-        rng = np.random.default_rng([self.seed, 0])
-        batches = stream(self._documents(rng), self.examiner.shape)
-        update = 0
-        while True:
-            inputs, labels = next(batches)
-            logs = self.model.train_on_batch(inputs, labels, return_dict=True)
-            update += 1
-            over = time.monotonic() - began >= seconds
-            if over or update % CHECK_EVERY == 0:
-                recall = self._check(update)
-                progress = Progress(update, time.monotonic() - began, self.length, float(logs["nll"]), recall)
-                report(progress)
-                self.model.reset_metrics()
-                if over or (self.length == self.longest and recall >= PERFECT):
-                    return progress
-                if recall >= GOOD:
-                    self.length = min(2 * self.length, self.longest)
+        for number, lesson in enumerate(self.lessons):
+            known = PERFECT if number == len(self.lessons) - 1 else GOOD
+            # Long documents need finer steps, as what is kept is changed by so many windows.
+            self.model.optimizer.learning_rate = LEARNING_RATE * (self.lessons[0].length / lesson.length) ** 0.5
+            for inputs, labels in self._batches(lesson):
+                logs = self.model.train_on_batch(inputs, labels, return_dict=True)
+                self.update += 1
+                over = time.monotonic() - self.began >= seconds
+                if over or self.update % CHECK_EVERY == 0:
+                    progress = self._check(lesson, float(logs["nll"]))
+                    report(progress)
+                    if over:
+                        return progress
+                    if progress.recall >= known:
+                        break
+        return progress
 
-    def _documents(self, rng):
-        while True:
-            yield training_document(self.task, self.length, rng)
+    def _batches(self, lesson: Lesson):
+        shape = self.examiner.shape
+        # Documents of 8 segments have nothing to learn from a gradient through 16.
+        windows = min(shape.windows, max(8, lesson.length))
+        documents = (training_document(lesson.task, lesson.length, self.rng) for _ in itertools.count())
+        return stream(documents, shape._replace(windows=windows))
 
-    def _check(self, update: int) -> float:
-        lanes, farthest = self.examiner.shape.lanes, max(self.length - self.task.facts, 1)
-        return self.examiner.recall(self.task, farthest, 4 * lanes, seed=self.seed + 1000 * update).share
+    def _check(self, lesson: Lesson, loss: float) -> Progress:
+        count, seed = 4 * self.examiner.shape.lanes, self.seed + 1000 * self.update
+        recall = self.examiner.recall(lesson.task, lesson.farthest, count, seed).share
+        self.model.reset_metrics()
+        seconds = time.monotonic() - self.began
+        return Progress(self.update, seconds, lesson.task.keys_in_use, lesson.length, loss, recall)
 
 
 def _compiled_model(task: Task, memory: dict):
@@ -119,8 +150,7 @@ def _compiled_model(task: Task, memory: dict):
 
     model = DocumentTeacherForcing(DocumentTransformer(task.vocabulary, **MODEL, memory=memory), 0.0, LANES)
     model.build()
-    schedule = WarmUp("constant", LEARNING_RATE, WARMUP, updates=1)
-    optimizer = FusedAdam(schedule, beta_2=0.98, epsilon=1e-9, global_clipnorm=CLIP_NORM)
+    optimizer = FusedAdam(LEARNING_RATE, beta_2=0.98, epsilon=1e-9, global_clipnorm=CLIP_NORM)
     optimizer.build(model.transformer.trainable_variables)
     model.compile(optimizer=optimizer, jit_compile=keras.backend.backend() == "jax")
     return model
