@@ -8,7 +8,7 @@ import sys
 import textwrap
 
 from app import __version__
-from app.commands import average, corpora, evaluate, evaluate_documents, export, presets, train, translate
+from app.commands import average, corpora, evaluate, evaluate_documents, export, presets, probe, train, translate
 from data.errors import UserError
 
 COMMANDS = {
@@ -18,6 +18,7 @@ COMMANDS = {
     "translate": translate,
     "export": export,
     "average": average,
+    "probe": probe,
     "presets": presets,
     "corpora": corpora,
 }

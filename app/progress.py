@@ -66,6 +66,28 @@ class ProgressBar(_Line):
         return left if limit is None else max(min(left, limit), 0.0)
 
 
+class TimeBar(_Line):
+    """A line for what ends when its time is over, or before.
+
+    Args:
+        console: where to print.
+        label: what is being done.
+        seconds: the most time that it takes.
+
+    Call arguments:
+        done: seconds that have passed.
+        text: how it stands.
+    """
+
+    def __init__(self, console: Console, label: str, seconds: float):
+        super().__init__(console, label, 0, seconds)
+        self.label, self.seconds = label, seconds
+
+    def __call__(self, done: float, text: str) -> None:
+        text += f"  at most {_clock(max(self.seconds - done, 0))} left"
+        self._show(done, text, f"{self.label}: {text}")
+
+
 class PairsBar(_Line):
     """A line with the number of pairs done, pairs a second and the time left, once there is any to tell.
 

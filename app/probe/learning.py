@@ -43,6 +43,12 @@ class Progress:
     loss: float
     recall: float
 
+    def __str__(self) -> str:
+        return (
+            f"update {self.update:,}  loss {self.loss:.3f}  recall {100 * self.recall:.0f}% of {self.keys} keys in "
+            f"documents of {self.length}  {self.update / self.seconds:.1f} updates/s"
+        )
+
 
 @dataclass(frozen=True)
 class Lesson:

@@ -1,0 +1,93 @@
+"""Recall against distance, drawn: on the terminal, and as a figure."""
+
+import io
+
+from app.probe.experiment import Experiment, Results
+from data.files import atomic_write
+
+_BLOCKS = " ▁▂▃▄▅▆▇█"
+_INK, _FAINT = "#1f2d3d", "#6b7785"
+_COLOURS = {"none": "#6b7785", "concat": "#e0762f", "gru": "#2868b0", "fixed": "#8a5fb3", "variable": "#2f9b72"}
+_MARKERS = {"none": "x", "concat": "s", "gru": "o", "fixed": "^", "variable": "D"}
+
+
+def show(results: Results, console) -> None:
+    """Prints a table with a small drawing in each row."""
+    from rich.table import Table
+
+    experiment = results.experiment
+    table = Table(title="right answers in %, by windows between fact and question", title_justify="left")
+    table.add_column("memory")
+    table.add_column("", no_wrap=True)
+    for distance in experiment.distances:
+        table.add_column(f"{distance}", justify="right")
+    for kind, found in results.memories.items():
+        shares = [recall["recall"] for recall in found["recall"]]
+        drawing = "".join(_BLOCKS[round(share * (len(_BLOCKS) - 1))] for share in shares)
+        table.add_row(kind, drawing, *(f"{100 * share:.1f}" for share in shares))
+    console.print(table)
+    console.print(f"chance: {100 / experiment.task.values:.1f}%; {experiment.documents:,} questions at each distance")
+
+
+def draw(results: Results, path) -> bool:
+    """Writes the figure with its 95% intervals as SVG.
+
+    Returns:
+        Whether Matplotlib, which draws it, is installed.
+    """
+    try:
+        from matplotlib import rc_context
+        from matplotlib.figure import Figure
+    except ImportError:
+        return False
+    # Equal results give an equal file, with text that can be searched.
+    style = {"svg.hashsalt": "recall", "svg.fonttype": "none", "text.color": _INK, "axes.labelcolor": _INK}
+    with rc_context({**style, "xtick.color": _FAINT, "ytick.color": _FAINT, "font.size": 10}):
+        figure = Figure(figsize=(7, 4), layout="constrained")
+        _fill(figure.subplots(), results)
+        content = io.BytesIO()
+        figure.savefig(content, format="svg", metadata={"Date": None})
+    with atomic_write(path) as file:
+        file.write(content.getvalue())
+    return True
+
+
+def _fill(axis, results: Results) -> None:
+    experiment = results.experiment
+    for kind, found in results.memories.items():
+        recalls = found["recall"]
+        distances = [recall["distance"] for recall in recalls]
+        low, middle, high = ([100 * recall[name] for recall in recalls] for name in ("low", "recall", "high"))
+        axis.fill_between(distances, low, high, color=_COLOURS[kind], alpha=0.2, linewidth=0)
+        label = _label(kind, found["settings"])
+        axis.plot(distances, middle, color=_COLOURS[kind], marker=_MARKERS[kind], markersize=5, label=label)
+    chance, last = 100 / experiment.task.values, max(experiment.distances)
+    axis.axhline(chance, color=_FAINT, linewidth=1, linestyle=":")
+    axis.annotate("chance", (last, chance), (0, 3), textcoords="offset points", ha="right", color=_FAINT)
+    _mark_training(axis, experiment)
+    axis.set_xscale("log", base=2)
+    axis.set_xticks(experiment.distances, experiment.distances)
+    axis.set_ylim(0, 103)
+    axis.set_xlabel("windows between the fact and the question")
+    axis.set_ylabel("right answers, %")
+    axis.spines[["top", "right"]].set_visible(False)
+    axis.legend(frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
+
+
+def _mark_training(axis, experiment: Experiment) -> None:
+    """A line behind the farthest distance that training documents have."""
+    farthest = experiment.longest - 1
+    if farthest < max(experiment.distances):
+        axis.axvline(farthest, color=_FAINT, linewidth=1, linestyle=":")
+        place = (farthest, 50)
+        axis.annotate("none farther\nin training", place, (4, 0), textcoords="offset points", color=_FAINT)
+
+
+def _label(kind: str, settings: dict) -> str:
+    kept = {
+        "concat": "{context} before",
+        "gru": "{slots} slots",
+        "fixed": "1 x {segments} windows",
+        "variable": "{slots} x {segments} windows",
+    }
+    return f"{kind}: {kept[kind].format(**settings)}" if kind in kept else kind
