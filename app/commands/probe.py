@@ -104,9 +104,8 @@ def _experiment(args):
         _at_least("distances", distance, 1)
     if not args.minutes > 0:
         raise UserError(f"--minutes {args.minutes:g}: must be above 0")
-    if args.facts > min(args.keys, args.values):
-        few = "keys" if args.keys < args.values else "values"
-        raise UserError(f"--facts {args.facts}: each has its own key and value; add --{few} {args.facts} or more")
+    if args.facts > args.keys:
+        raise UserError(f"--facts {args.facts}: each has its own key; add --keys {args.facts} or more")
     return Experiment(
         memory=_memory(args.set),
         task=Task(keys=args.keys, values=args.values, facts=args.facts),

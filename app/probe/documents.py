@@ -31,12 +31,12 @@ class Task:
         keys: how many there are; a document's facts are about different ones.
         values: how many there are. Chance is one in so many.
         facts: how many facts a document states. The question is about one of them, so a memory that holds values
-            without their keys answers one question in so many.
+            without their keys answers little more than one question in so many.
         fillers: how many filler words there are.
         keys_in_use: the first so many keys alone are used; 0 for all.
 
     Raises:
-        ValueError: fewer keys or values than facts.
+        ValueError: fewer keys than facts.
     """
 
     keys: int = 8
@@ -46,8 +46,8 @@ class Task:
     keys_in_use: int = 0
 
     def __post_init__(self):
-        if not 1 <= self.facts <= min(self.keys, self.values):
-            raise ValueError(f"{self.facts} facts need as many keys ({self.keys}) and values ({self.values})")
+        if not 1 <= self.facts <= self.keys:
+            raise ValueError(f"{self.facts} facts need as many keys, got {self.keys}")
 
     @property
     def words(self) -> int:
@@ -92,7 +92,7 @@ def training_document(task: Task, length: int, rng: np.random.Generator) -> list
     size = int(rng.integers(task.facts + 1, max(length, task.facts + 1) + 1))
     # Of equal places the next free one, from the front.
     places = np.sort((rng.random(task.facts) ** 2 * (size - task.facts)).astype(int)) + np.arange(task.facts)
-    keys, values = task.some_keys(rng), rng.permutation(task.values)[: task.facts]
+    keys, values = task.some_keys(rng), rng.integers(task.values, size=task.facts)
     return list(_training_segments(task, size, places.tolist(), keys, values, rng))
 
 
@@ -112,8 +112,8 @@ def _training_segments(task, size, places, keys, values, rng):
 def asking_documents(task: Task, distance: int, count: int, rng: np.random.Generator) -> list[list[Segment]]:
     """Documents whose last segment is their one question, about the fact `distance` segments before it.
 
-    The other facts stand anywhere before the question. Each value is the answer equally often (up to one), and keys are
-    drawn at random, so that without the fact nothing is better than chance.
+    The other facts stand anywhere before the question. Each value is the answer equally often (up to one), and keys and
+    the other facts' values are drawn independently of it, so that without that fact nothing is better than chance.
     """
     answers = rng.permutation(np.arange(count) % task.values)
     return [_asking_document(task, distance, int(answer), rng) for answer in answers]
@@ -123,7 +123,7 @@ def _asking_document(task, distance, answer, rng):
     place = task.facts - 1 + int(rng.integers(LEAD + 1))
     size = place + distance + 1
     keys = task.some_keys(rng)
-    others = rng.permutation(np.delete(np.arange(task.values), answer))[: task.facts - 1]
+    others = rng.integers(task.values, size=task.facts - 1)
     places = rng.permutation(np.delete(np.arange(size - 1), place))[: task.facts - 1]
     document = [task.filler(rng) for _ in range(size - 1)]
     document[place] = task.fact(keys[0], answer)
