@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from app.decoding import Decoding
 from app.document_lines import DocumentLine, DocumentLines
 from app.document_translation import DocumentTranslator
 from app.line_encoder import LineEncoder
@@ -136,6 +137,15 @@ def test_empty_segments_stay_empty_and_are_none_to_the_model():
     assert [len(document) for document in found] == [8, 0, 1, 1]
     assert [place for place, text in enumerate(found[0]) if not text] == [0, 2, 7]
     assert [text for text in found[0] if text] == translated(DOCUMENTS[:1])[0]
+
+
+def test_a_line_alone_is_a_document_of_its_own():
+    sources, targets = WordTokenizer().encode(DOCUMENTS[0]), WordTokenizer().encode(DOCUMENTS[2][:5])
+    pairs = zip(DOCUMENTS[0], DOCUMENTS[2][:5], strict=True)
+    documents = translator().score([[pair] for pair in pairs])
+    alone = Decoding(model("gru"), SearchPreset()).score(sources, targets)
+    for score, (other,) in zip(alone, documents, strict=True):
+        assert score == pytest.approx(other, abs=1e-3)
 
 
 TEXT = st.text(st.sampled_from("w4 w5 w17   \t\u2028xß"), max_size=60)
