@@ -10,17 +10,24 @@ class FusedAdam(keras.optimizers.Adam):
     On TensorFlow, Keras writes an update as about ten operations, each of which passes over a whole variable and its
     moments; `ResourceApplyAdam` does all in one pass. Other backends compile the operations into one themselves.
 
+    After `build`, `hasten(variables, factor)` gives some of the variables a learning rate of their own.
+
     References:
         Kingma and Ba 2015, "Adam: A Method for Stochastic Optimization", the formula at the end of section 2.
     """
 
+    def hasten(self, variables, factor: float) -> None:
+        """Multiplies the learning rate of these variables (Howard and Ruder 2018, "ULMFiT", section 3.2)."""
+        self.factors = {self._get_variable_index(variable): factor for variable in variables}
+
     def update_step(self, gradient, variable, learning_rate):
+        index = self._get_variable_index(variable)
+        learning_rate = learning_rate * getattr(self, "factors", {}).get(index, 1.0)
         if keras.backend.backend() != "tensorflow" or self.amsgrad:
             super().update_step(gradient, variable, learning_rate)
             return
         import tensorflow as tf
 
-        index = self._get_variable_index(variable)
         # Keras gives TensorFlow's variable here and keeps its own for the moments.
         variable = variable.value if isinstance(variable, keras.Variable) else variable
         moments = self._momentums[index].value, self._velocities[index].value

@@ -161,6 +161,8 @@ def _compiled(run: Run, prepared: Prepared, console, begins: bool):
         gradient_accumulation_steps=training.accumulate if training.accumulate > 1 else None,
     )
     optimizer.build(transformer.trainable_variables)
+    if run.preset.memory.kind not in ("none", "concat"):
+        optimizer.hasten(transformer.memory_weights, training.memory_rate)
     # XLA on a processor does not use its matrix units and compiles each batch shape anew.
     model.compile(optimizer=optimizer, jit_compile=keras.backend.backend() == "jax")
     console.print(

@@ -84,6 +84,12 @@ class DocumentTransformer(Transformer):
         memory = self.initial_memory(ops.shape(inputs["source"])[0])
         return self.output_embedding.logits(self.document_states(inputs, memory, training=training)[0])
 
+    @property
+    def memory_weights(self) -> list:
+        """The trainable weights that a Transformer does not have."""
+        layers = (self.source_memory, self.target_memory, self.source_read, self.target_read)
+        return [weight for layer in layers if layer is not None for weight in layer.trainable_weights]
+
     def initial_memory(self, batch):
         """The memory of documents that begin: a nested dictionary of tensors with the batch as axis 0; {} for none."""
         self._make_weights()

@@ -43,3 +43,22 @@ def test_rows_of_a_table_that_were_not_read_also_move():
         results.append(np.array(table))
     np.testing.assert_allclose(*results, rtol=1e-5)
     assert results[0][1, 0] < 0.85 and results[0][0, 0] == 1
+
+
+def test_hastened_variables_learn_as_with_a_rate_of_their_own():
+    random = np.random.default_rng(1)
+    start = random.normal(size=4).astype("float32")
+    gradients = random.normal(size=(3, 4)).astype("float32")
+
+    def moved(rate, factor):
+        first, second = keras.Variable(start), keras.Variable(start)
+        optimizer = FusedAdam(rate)
+        optimizer.build([first, second])
+        optimizer.hasten([second], factor)
+        for gradient in gradients:
+            optimizer.apply([tf.constant(gradient)] * 2, [first, second])
+        return np.array(first), np.array(second)
+
+    slow, fast = moved(0.01, 5.0)
+    np.testing.assert_allclose(slow, moved(0.01, 1.0)[0], rtol=1e-6)
+    np.testing.assert_allclose(fast, moved(0.05, 1.0)[0], rtol=1e-5)
