@@ -13,8 +13,10 @@ from app.probe.batches import Shape, stream
 from app.probe.documents import Task, training_document
 from app.probe.recall import Examiner
 
-MODEL = {"encoder_layers": 1, "decoder_layers": 1, "width": 64, "hidden": 128, "heads": 4}
-MODEL |= {"dropout": 0.0, "norm": "pre"}
+# Two layers, because concat must first join each value with its key, then find it by the key that is asked; rotary,
+# because its windows are long and "the word before" is the same everywhere in them.
+MODEL = {"encoder_layers": 2, "decoder_layers": 1, "width": 64, "hidden": 128, "heads": 4}
+MODEL |= {"dropout": 0.0, "norm": "pre", "positions": "rotary"}
 LANES, WINDOWS = 64, 16
 FIRST_KEYS, FIRST_LENGTH = 4, 4
 CHECK_EVERY = 50  # updates
