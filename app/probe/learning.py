@@ -18,7 +18,7 @@ from app.probe.recall import Examiner
 MODEL = {"encoder_layers": 2, "decoder_layers": 1, "width": 64, "hidden": 128, "heads": 4}
 MODEL |= {"dropout": 0.0, "norm": "pre", "positions": "rotary"}
 LANES, WINDOWS = 64, 16
-FIRST_KEYS, FIRST_LENGTH = 4, 4
+FIRST_LENGTH = 4
 CHECK_EVERY = 50  # updates
 # The next lesson when the model knows this one, and the end when it knows the last one so well.
 GOOD, PERFECT = 0.9, 0.995
@@ -68,10 +68,11 @@ class Lesson:
 def lessons(task: Task, longest: int) -> list[Lesson]:
     """From few keys to all, then from short documents to long ones, each time twice as many or as long.
 
-    A memory must be found useful before it can be found useful for long; and slots learn to tell two of four keys apart
-    several times faster than two of eight, after which more keys are soon learnt.
+    Keys begin with as many as there are facts. A memory first learns to answer with any of the values, and stays at
+    that until slots happen to tell keys apart, which takes them the longer the more keys there are; once they do so for
+    two, more are soon learnt. And a memory must be found useful before it can be found useful for long.
     """
-    keys = [max(FIRST_KEYS, task.facts)]
+    keys = [max(2, task.facts)]
     while keys[-1] < task.keys:
         keys.append(2 * keys[-1])
     lengths = [min(max(FIRST_LENGTH, task.facts + 2), longest)]
