@@ -95,12 +95,13 @@ class MemoryPreset:
 
     kind: str = option("none", "nothing, segments joined, gated slots, or one or several vectors a window",
                        choices=("none", "concat", "gru", "fixed", "variable"))  # fmt: skip
-    slots: int = option(16, "gru: how many vectors are kept; variable: how many sum up a window", low=1)
+    slots: int = option(64, "gru: how many vectors are kept; variable: how many sum up a window", low=1)
     segments: int = option(8, "fixed, variable: of how many windows the vectors are kept", low=1)
     cell: str = option("gru", "gru: reset and update gate, or the update gate alone", choices=("gru", "minimal"))
-    sides: str = option("encoder", "whose states are remembered and who reads them", choices=("encoder", "both"))
-    read_bias: float = option(-3.0, "bias of the reading gate: it starts nearly closed, as the model without memory")
-    keep_bias: float = option(1.0, "bias of the update gate: above 0 a slot begins by keeping what it holds")
+    sides: str = option("both", "whose states are remembered: of the encoder alone, or of the decoder as well",
+                       choices=("encoder", "both"))  # fmt: skip
+    read_bias: float = option(-2.0, "bias of the reading gate: it starts nearly closed, as the model without memory")
+    keep_bias: float = option(-1.0, "bias of the update gate: below 0 a slot begins by taking what belongs to it")
 
 
 @dataclass(frozen=True)

@@ -11,12 +11,12 @@ from models.transformer import Transformer
 SIDES = ("encoder", "both")
 DEFAULTS = {
     "kind": "none",
-    "slots": 16,
+    "slots": 64,
     "segments": 8,
     "cell": "gru",
-    "sides": "encoder",
-    "read_bias": -3.0,
-    "keep_bias": 1.0,
+    "sides": "both",
+    "read_bias": -2.0,
+    "keep_bias": -1.0,
 }
 
 
@@ -24,10 +24,12 @@ DEFAULTS = {
 class DocumentTransformer(Transformer):
     """A Transformer over windows of documents, with a memory state from one window to the next.
 
-    The source memory is written from the encodings. Encoder positions read it above the encoder's stack, decoder
-    positions above the decoder's; with sides = "both" a second memory is written from the decoder's states and read by
-    the decoder. As neither stack depends on the memory, all windows of a batch pass them together, and only the
-    slots go from window to window. Without a memory ("none", "concat") its weights and results are a Transformer's.
+    The source memory is written from the encodings and read by the encoder's positions, above its stack. The decoder's
+    positions read above their stack: the source memory too, or with sides = "both" a memory of their own, written from
+    each state together with the token that was chosen in it, as kNN-MT stores them (Khandelwal et al. 2021, "Nearest
+    Neighbor Machine Translation", section 2). As neither stack depends on the memory, all windows of a batch pass them
+    together, and only the slots go from window to window. Without a memory ("none", "concat") its weights and results
+    are a Transformer's.
 
     Args:
         *sizes, **settings: see `Transformer`.
@@ -61,14 +63,14 @@ class DocumentTransformer(Transformer):
             self._make_memories(memory)
 
     def _make_memories(self, memory):
-        width, heads, rate = (self.settings[key] for key in ("width", "heads", "dropout"))
+        width, rate = self.settings["width"], self.settings["dropout"]
 
         def new(name):
             options = {key: memory[key] for key in ("slots", "segments", "cell", "keep_bias")}
-            return new_memory(memory["kind"], width, heads, **options, dtype=self.dtype_policy, name=name)
+            return new_memory(memory["kind"], width, **options, dtype=self.dtype_policy, name=name)
 
         def reading(name):
-            return GatedRead(width, heads, rate, memory["read_bias"], dtype=self.dtype_policy, name=name)
+            return GatedRead(width, rate, memory["read_bias"], dtype=self.dtype_policy, name=name)
 
         self.source_memory, self.source_read = new("source_memory"), reading("source_read")
         self.target_memory = new("target_memory") if memory["sides"] == "both" else None
@@ -109,16 +111,13 @@ class DocumentTransformer(Transformer):
         Returns:
             States (B, T, D), and the memory.
         """
-        encodings, source_seen, memory = self._read_windows(inputs, memory, training)
+        encodings, seen, memory = self._read_windows(inputs, memory, training)
         states = self._write_windows(inputs, encodings, training)
         if self.source_memory is None:
             return states, memory
-        seen = [source_seen]
         if self.target_memory is not None:
-            target_seen, memory["target"] = self._remember("target", states, inputs, memory)
-            seen.append(target_seen)
-        states = self.target_read(states, inputs["target_windows"], *_joined(seen), training=training)
-        return states, memory
+            seen, memory["target"] = self._remember_target(states, inputs, memory)
+        return self.target_read(states, inputs["target_windows"], *seen, training=training), memory
 
     def remember(self, inputs, memory):
         """The memory after the windows in `inputs`; arguments as for `document_states`."""
@@ -142,12 +141,12 @@ class DocumentTransformer(Transformer):
         memory = self.initial_memory(ops.shape(source)[0]) if memory is None else memory
         encodings, shared = self.encode(source), {}
         if self.source_memory is not None:
-            seen = [self._view("source", memory)]
+            seen = self.source_memory.view(memory["source"])
             windows = ops.cast(ops.not_equal(source, self.pad_id), "int32")
-            encodings = self.source_read(encodings, windows, *(part[:, None] for part in seen[0]))
+            encodings = self.source_read(encodings, windows, *(part[:, None] for part in seen))
             if self.target_memory is not None:
-                seen.append(self._view("target", memory))
-            shared["memory"] = self.target_read.keys_values(*_joined(seen))
+                seen = self.target_memory.view(memory["target"])
+            shared["memory"] = self.target_read.keys_values(*seen)
         state = self._state_before(source, encodings, max_length)
         state["shared"] |= shared
         return state if prefix is None else self._after_prefix(state, source, prefix)
@@ -168,19 +167,19 @@ class DocumentTransformer(Transformer):
         Returns:
             A dictionary of tensors: "source_gates" (B, S) and "target_gates" (B, T), the mean reading gate of each
             position; "source_slots" (B, S, N) and "target_slots" (B, T, N), reading attention on what its window may
-            read, mean over heads; "writes" (B, W, M), the share of each source slot that window w wrote anew; and
+            read; "writes" (B, W, M), the share of each source slot that window w wrote anew; and
             "attended" (B, W, M, S), what the slots looked at. {} without a memory.
         """
         if self.source_memory is None:
             return {}
         encodings = self._encode_windows(inputs)
-        source_seen, _ = self._remember("source", encodings, inputs, memory)
+        seen, _ = self._remember_source(encodings, inputs, memory)
         found = self._look_at_writing(encodings, inputs, memory)
-        encodings, *source = self.source_read(encodings, inputs["source_windows"], *source_seen, look=True)
-        states, seen = self._write_windows(inputs, encodings), [source_seen]
+        encodings, *source = self.source_read(encodings, inputs["source_windows"], *seen, look=True)
+        states = self._write_windows(inputs, encodings)
         if self.target_memory is not None:
-            seen.append(self._remember("target", states, inputs, memory)[0])
-        _, *target = self.target_read(states, inputs["target_windows"], *_joined(seen), look=True)
+            seen, _ = self._remember_target(states, inputs, memory)
+        _, *target = self.target_read(states, inputs["target_windows"], *seen, look=True)
         for side, (gates, weights) in {"source": source, "target": target}.items():
             found[f"{side}_gates"] = ops.mean(ops.cast(gates, "float32"), axis=-1)
             # A window attends to its own slots alone, so the sum over windows leaves one entry for each slot.
@@ -208,7 +207,7 @@ class DocumentTransformer(Transformer):
         encodings = self._encode_windows(inputs, training)
         if self.source_memory is None:
             return encodings, None, dict(memory)
-        seen, state = self._remember("source", encodings, inputs, memory)
+        seen, state = self._remember_source(encodings, inputs, memory)
         encodings = self.source_read(encodings, inputs["source_windows"], *seen, training=training)
         return encodings, seen, {**memory, "source": state}
 
@@ -223,14 +222,18 @@ class DocumentTransformer(Transformer):
         source_mask = _same_window(windows, inputs["source_windows"])
         return self._read_target(target, encodings, mask, source_mask, inputs["target_positions"], training)[0]
 
-    def _remember(self, side, states, inputs, memory):
-        layer = self.source_memory if side == "source" else self.target_memory
-        windows, remembered = inputs[f"{side}_windows"], inputs[f"{side}_remembered"]
-        return layer(states, windows, inputs["resets"], memory[side], remembered)
+    def _remember_source(self, encodings, inputs, memory):
+        windows, remembered = inputs["source_windows"], inputs["source_remembered"]
+        return self.source_memory(encodings, windows, inputs["resets"], memory["source"], remembered)
 
-    def _view(self, side, memory):
-        layer = self.source_memory if side == "source" else self.target_memory
-        return layer.view(memory[side])
+    def _remember_target(self, states, inputs, memory):
+        """Remembers each state together with the token that follows it in its window."""
+        windows, remembered = inputs["target_windows"], inputs["target_remembered"]
+        following = _moved(inputs["target"])
+        same = ops.logical_and(ops.equal(_moved(windows), windows), ops.not_equal(following, self.pad_id))
+        chosen = self.output_embedding(following)
+        states = states + ops.where(same[..., None], chosen, ops.zeros_like(chosen))
+        return self.target_memory(states, windows, inputs["resets"], memory["target"], remembered)
 
     def _after_prefix(self, state, source, prefix):
         length = ops.shape(prefix)[1]
@@ -251,10 +254,9 @@ def _longer(before, after):
     return ops.concatenate([before, after], axis=2)
 
 
-def _joined(seen):
-    """What can be read of several memories: values and filled, each joined over the slots."""
-    values, filled = zip(*seen, strict=True)
-    return ops.concatenate(values, axis=-2), ops.concatenate(filled, axis=-1)
+def _moved(tokens):
+    """Each row (B, T) one place to the left, with a 0 at its end."""
+    return ops.pad(tokens[:, 1:], ((0, 0), (0, 1)))
 
 
 def _same_window(rows, columns):

@@ -11,10 +11,10 @@ __all__ = ["KINDS", "GRUMemory", "GatedRead", "Memory", "SummaryMemory", "new_me
 KINDS = ("none", "concat", "gru", "fixed", "variable")
 
 
-def new_memory(kind: str, width: int, heads: int, slots=16, segments=8, cell="gru", keep_bias=1.0, **kwargs) -> Memory:
+def new_memory(kind: str, width: int, slots=64, segments=8, cell="gru", keep_bias=-1.0, **kwargs) -> Memory:
     """The memory of a preset; arguments as its section `[memory]` explains them."""
     if kind == "gru":
-        return GRUMemory(width, heads, slots, cell, keep_bias, **kwargs)
+        return GRUMemory(width, slots, cell, keep_bias, **kwargs)
     if kind in ("fixed", "variable"):
-        return SummaryMemory(width, heads, slots if kind == "variable" else 1, segments, **kwargs)
+        return SummaryMemory(width, slots if kind == "variable" else 1, segments, **kwargs)
     raise ValueError(f'memory kind must be "gru", "fixed" or "variable", got {kind!r}')

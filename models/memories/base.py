@@ -14,7 +14,6 @@ class Memory(keras.layers.Layer):
 
     Args:
         width: model width D.
-        heads: number of heads H of its attention.
 
     Call arguments:
         x: states (B, S, D) of the positions of W windows.
@@ -29,10 +28,10 @@ class Memory(keras.layers.Layer):
         nothing is remembered changes nothing.
     """
 
-    def __init__(self, width: int, heads: int, **kwargs):
+    def __init__(self, width: int, **kwargs):
         # The state stays float32 in every precision: bfloat16 would lose what is added in small parts.
         super().__init__(**{"autocast": False, **kwargs})
-        self.width, self.heads = width, heads
+        self.width = width
 
     def initial_state(self, batch):
         """The state at a document's start: a dictionary of tensors with the batch as axis 0.
@@ -78,7 +77,7 @@ class Memory(keras.layers.Layer):
         return states, state
 
     def get_config(self):
-        return {**super().get_config(), "width": self.width, "heads": self.heads}
+        return {**super().get_config(), "width": self.width}
 
 
 def positions_of(windows, resets, remembered=None):

@@ -3,15 +3,18 @@
 import keras
 from keras import ops
 
+from models.memories.attention import Straight
+
 
 class Cell(keras.layers.Layer):
     """h' = z * h + (1 - z) * candidate, computed in float32 around products in the layer's type.
 
+    The candidate begins as tanh(x / 2) and little of h.
+
     Args:
         width: D, of state and input.
-        keep_bias: bias at the start of what keeps the old state. Above 0 a cell begins by keeping, so that what stood
-            there reaches over many windows before training has found out what to keep (Jozefowicz et al. 2015, "An
-            Empirical Exploration of Recurrent Network Architectures", section 2.2, for the LSTM's forget gate).
+        keep_bias: bias at the start of the gate that keeps the old state: above 0 a cell begins by keeping, below 0 by
+            writing.
 
     Call arguments:
         h: the old state (..., D), float32.
@@ -21,13 +24,17 @@ class Cell(keras.layers.Layer):
         The new state (..., D), float32, and the share z (..., D) of the old one in it.
     """
 
-    def __init__(self, width: int, keep_bias: float = 1.0, **kwargs):
+    def __init__(self, width: int, keep_bias: float = -1.0, **kwargs):
         super().__init__(**{"autocast": False, **kwargs})
         self.width, self.keep_bias = width, keep_bias
 
-    def _dense(self, name, size, bias=0.0):
+    def _gate(self, name, bias=0.0):
         bias = keras.initializers.Constant(bias)
-        return keras.layers.Dense(size, bias_initializer=bias, dtype=self.dtype_policy, name=name)
+        return keras.layers.Dense(self.width, bias_initializer=bias, dtype=self.dtype_policy, name=name)
+
+    def _candidate(self):
+        straight = Straight(self.width, 0.5)
+        return keras.layers.Dense(self.width, kernel_initializer=straight, dtype=self.dtype_policy, name="candidate")
 
     def _apply(self, dense, *parts):
         return ops.cast(dense(ops.concatenate([ops.cast(part, self.compute_dtype) for part in parts], -1)), "float32")
@@ -48,10 +55,10 @@ class GRUCell(Cell):
         Cho et al. 2014, "Learning Phrase Representations using RNN Encoder-Decoder", section 2.3, equations 5 to 8.
     """
 
-    def __init__(self, width: int, keep_bias: float = 1.0, **kwargs):
+    def __init__(self, width: int, keep_bias: float = -1.0, **kwargs):
         super().__init__(width, keep_bias, **kwargs)
-        self.reset, self.update = self._dense("reset", width), self._dense("update", width, keep_bias)
-        self.candidate = self._dense("candidate", width)
+        self.reset, self.update = self._gate("reset"), self._gate("update", keep_bias)
+        self.candidate = self._candidate()
 
     def build(self, *_):
         for dense in (self.reset, self.update, self.candidate):
@@ -74,9 +81,9 @@ class MinimalCell(Cell):
         Zhou et al. 2016, "Minimal Gated Unit for Recurrent Neural Networks", equations 9 to 11.
     """
 
-    def __init__(self, width: int, keep_bias: float = 1.0, **kwargs):
+    def __init__(self, width: int, keep_bias: float = -1.0, **kwargs):
         super().__init__(width, keep_bias, **kwargs)
-        self.forget, self.candidate = self._dense("forget", width, -keep_bias), self._dense("candidate", width)
+        self.forget, self.candidate = self._gate("forget", -keep_bias), self._candidate()
 
     def build(self, *_):
         for dense in (self.forget, self.candidate):

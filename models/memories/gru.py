@@ -1,22 +1,26 @@
-"""GRU-gated memory: learned slots that attend to each window and decide by a gate what of it they keep."""
+"""GRU-gated memory: slots among which the positions of a window are shared out, each updated by a gated cell."""
 
 import keras
 from keras import ops
 
-from models.attention import CrossAttention
-from models.memories.base import Memory, where
+from models.memories.attention import Straight
+from models.memories.base import Memory
 from models.memories.cells import CELLS
+
+_SPREAD = 2.0
 
 
 @keras.saving.register_keras_serializable(package="weitblick")
 class GRUMemory(Memory):
     """M slots of width D for each document.
 
-    Writing: each slot attends to the window's positions, and a gated cell mixes what it found into the slot. A slot is
-    asked by its content and by its own learned start vector, so that slots stay different from each other.
+    Writing: the slots compete for the positions of the window, so that a position belongs mostly to the slot that is
+    most like it; each slot gets the mean of what belongs to it, and a gated cell mixes that into the slot. A slot to
+    which less than one position belongs changes by that share only. So a slot keeps what it holds until something of
+    the same kind comes by, and many slots hold many things.
 
     Args:
-        width, heads: see `Memory`.
+        width: see `Memory`.
         slots: M.
         cell: "gru" or "minimal".
         keep_bias: see `Cell`.
@@ -25,43 +29,55 @@ class GRUMemory(Memory):
 
     References:
         Cho et al. 2014, section 2.3, for the cell; Locatello et al. 2020, "Object-Centric Learning with Slot
-        Attention", algorithm 1, for slots that attend and are updated by a GRU.
+        Attention", algorithm 1, for slots that compete and are updated by a GRU.
     """
 
-    def __init__(self, width: int, heads: int, slots: int = 16, cell: str = "gru", keep_bias: float = 1.0, **kwargs):
-        super().__init__(width, heads, **kwargs)
+    def __init__(self, width: int, slots: int = 64, cell: str = "gru", keep_bias: float = -1.0, **kwargs):
+        super().__init__(width, **kwargs)
         if cell not in CELLS:
             raise ValueError(f"cell must be one of {', '.join(CELLS)}, got {cell!r}")
         self.slots, self.cell_kind, self.keep_bias = slots, cell, keep_bias
-        self.attention = CrossAttention(width, heads, dtype=self.dtype_policy, name="attention")
+        self.query, self.key_value = self._dense(1, "query"), self._dense(2, "key_value")
         self.cell = CELLS[cell](width, keep_bias, dtype=self.dtype_policy, name="cell")
 
+    def _dense(self, parts, name):
+        straight = Straight(self.width)
+        return keras.layers.Dense(parts * self.width, kernel_initializer=straight, dtype=self.dtype_policy, name=name)
+
     def build(self, *_):
-        # As large as what a cell puts out, which lies between -1 and 1.
-        normal = keras.initializers.RandomNormal(stddev=0.5)
-        self.start = self.add_weight(shape=(self.slots, self.width), initializer=normal, name="start")
-        self.attention.build((None, None, self.width))
+        # Far apart, so that each slot attracts other words from the start.
+        normal = keras.initializers.RandomNormal(stddev=_SPREAD)
+        self.addresses = self.add_weight(shape=(self.slots, self.width), initializer=normal, name="addresses")
+        for layer in (self.query, self.key_value):
+            layer.build((None, None, self.width))
         self.cell.build()
 
     def initial_state(self, batch):
-        start = ops.tanh(ops.cast(self.start, "float32"))
-        return {"slots": ops.repeat(start[None], batch, axis=0)}
+        return {"slots": ops.zeros((batch, self.slots, self.width), "float32")}
 
     def prepare(self, x):
-        return self.attention.keys_values(ops.cast(x, self.compute_dtype))
+        return ops.split(self.key_value(ops.cast(x, self.compute_dtype)), 2, axis=-1)
 
     def write(self, prepared, here, state):
         return self.write_and_tell(prepared, here, state)[0]
 
     def write_and_tell(self, prepared, here, state):
-        """Like `write`, with what it did: share of each slot written anew (B, M), and attention weights (B, M, S)."""
+        """Like `write`, with what it did: share of each slot written anew (B, M), and belonging (B, M, S)."""
         slots = state["slots"]
-        asking = ops.cast(slots + ops.cast(self.start, "float32"), self.compute_dtype)
-        found, weights = self.attention(asking, prepared, attention_mask=here[:, None], return_weights=True)
+        belongs = self._belonging(prepared[0], here, slots)
+        mass = ops.sum(belongs, axis=-1, keepdims=True)
+        found = ops.matmul(ops.cast(belongs / ops.maximum(mass, 1e-6), self.compute_dtype), prepared[1])
         new, kept = self.cell(slots, found)
-        anything = ops.any(here, axis=1)
-        written = ops.where(anything[:, None], 1 - ops.mean(kept, axis=-1), 0.0)
-        return where(anything, {"slots": new}, state), (written, ops.mean(weights, axis=1))
+        share = ops.minimum(mass, 1.0)
+        written = ops.mean((1 - kept) * share, axis=-1)
+        return {"slots": slots + share * (new - slots)}, (written, belongs)
+
+    def _belonging(self, keys, here, slots):
+        """How much of each position (B, S) belongs to each slot: (B, M, S) float32, each real position 1 in all."""
+        asking = self.query(ops.cast(slots + ops.cast(self.addresses, "float32"), self.compute_dtype))
+        scores = ops.matmul(asking * self.width**-0.5, ops.transpose(keys, (0, 2, 1)))
+        shares = ops.softmax(ops.cast(scores, "float32"), axis=1)
+        return ops.where(here[:, None], shares, 0.0)
 
     def view(self, state):
         slots = state["slots"]

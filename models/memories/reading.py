@@ -3,20 +3,20 @@
 import keras
 from keras import ops
 
-from models.attention import CrossAttention
 from models.dropout import ByteDropout
 from models.masks import MASKED
+from models.memories.attention import MemoryAttention
 
 
 @keras.saving.register_keras_serializable(package="weitblick")
 class GatedRead(keras.layers.Layer):
     """x + g * dropout(attention of x on the memory), with g = sigmoid(W [x, attention] + b) for each number.
 
-    With a bias b below 0 the gate starts nearly closed, and a model that was trained without memory starts as it was.
+    With a bias b below 0 the gate starts nearly closed, and a model that was trained without memory starts nearly as it
+    was. W starts at zero, so that the gate is as open for all numbers.
 
     Args:
         width: model width D.
-        heads: number of heads H.
         dropout: rate on what was read.
         bias: b at the start.
 
@@ -29,16 +29,16 @@ class GatedRead(keras.layers.Layer):
         training: whether dropout is on.
 
     Returns:
-        Tensor (B, S, D). With `look` also the gates (B, S, D) and the attention weights (B, H, S, W * M). A position
+        Tensor (B, S, D). With `look` also the gates (B, S, D) and the attention weights (B, 1, S, W * M). A position
         of a window with nothing to read stays as it is.
     """
 
-    def __init__(self, width: int, heads: int, dropout: float = 0.0, bias: float = -3.0, **kwargs):
+    def __init__(self, width: int, dropout: float = 0.0, bias: float = -2.0, **kwargs):
         super().__init__(**kwargs)
-        self.width, self.heads, self.rate, self.bias = width, heads, dropout, bias
-        self.attention = CrossAttention(width, heads, dtype=self.dtype_policy, name="attention")
-        start = keras.initializers.Constant(bias)
-        self.gate = keras.layers.Dense(width, "sigmoid", bias_initializer=start, dtype=self.dtype_policy, name="gate")
+        self.width, self.rate, self.bias = width, dropout, bias
+        self.attention = MemoryAttention(width, dtype=self.dtype_policy, name="attention")
+        start = {"kernel_initializer": "zeros", "bias_initializer": keras.initializers.Constant(bias)}
+        self.gate = keras.layers.Dense(width, "sigmoid", **start, dtype=self.dtype_policy, name="gate")
         self.dropout = ByteDropout(dropout, dtype=self.dtype_policy, name="dropout")
 
     def build(self, *_):
@@ -79,5 +79,4 @@ class GatedRead(keras.layers.Layer):
         return x + self._gates(x, found, ops.repeat(anything, beam)) * found
 
     def get_config(self):
-        config = {"width": self.width, "heads": self.heads, "dropout": self.rate, "bias": self.bias}
-        return {**super().get_config(), **config}
+        return {**super().get_config(), "width": self.width, "dropout": self.rate, "bias": self.bias}

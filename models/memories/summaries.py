@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from models.attention import CrossAttention
+from models.memories.attention import MemoryAttention
 from models.memories.base import Memory, where
 
 
@@ -15,7 +15,7 @@ class SummaryMemory(Memory):
     summarised pushes the oldest out. When read, each summary carries a learned vector for its age.
 
     Args:
-        width, heads: see `Memory`.
+        width: see `Memory`.
         summaries: vectors N for a window.
         windows: how many windows R are kept.
 
@@ -26,13 +26,14 @@ class SummaryMemory(Memory):
         by attention of learned queries.
     """
 
-    def __init__(self, width: int, heads: int, summaries: int = 1, windows: int = 8, **kwargs):
-        super().__init__(width, heads, **kwargs)
+    def __init__(self, width: int, summaries: int = 1, windows: int = 8, **kwargs):
+        super().__init__(width, **kwargs)
         self.summaries, self.windows = summaries, windows
-        self.attention = CrossAttention(width, heads, dtype=self.dtype_policy, name="attention")
+        self.attention = MemoryAttention(width, dtype=self.dtype_policy, name="attention")
 
     def build(self, *_):
-        normal = keras.initializers.RandomNormal(stddev=0.5)
+        # Far apart, so that each query looks for other words from the start.
+        normal = keras.initializers.RandomNormal(stddev=2.0)
         self.queries = self.add_weight(shape=(self.summaries, self.width), initializer=normal, name="queries")
         small = keras.initializers.RandomNormal(stddev=0.02)
         self.ages = self.add_weight(shape=(self.windows, 1, self.width), initializer=small, name="ages")

@@ -22,7 +22,6 @@ from tests.models.layer_checks import (
     numbers,
 )
 
-HEADS = 2
 KINDS = {
     "gru": {"kind": "gru", "slots": 3},
     "minimal": {"kind": "gru", "slots": 2, "cell": "minimal"},
@@ -38,8 +37,8 @@ class Remembering(keras.layers.Layer):
     def __init__(self, memory, dropout=0.0, **kwargs):
         super().__init__(**kwargs)
         self.settings = {"memory": memory, "dropout": dropout}
-        self.memory = new_memory(memory["kind"], WIDTH, HEADS, **_rest(memory), dtype=self.dtype_policy, name="memory")
-        self.read = GatedRead(WIDTH, HEADS, dropout, bias=1.0, dtype=self.dtype_policy, name="read")
+        self.memory = new_memory(memory["kind"], WIDTH, **_rest(memory), dtype=self.dtype_policy, name="memory")
+        self.read = GatedRead(WIDTH, dropout, bias=1.0, dtype=self.dtype_policy, name="read")
 
     def build(self, *_):
         self.memory.build((None, None, WIDTH))
@@ -165,7 +164,7 @@ def test_what_is_not_remembered_changes_nothing(kind):
 
 
 def test_summaries_are_a_queue_with_the_newest_at_its_end():
-    memory = SummaryMemory(WIDTH, HEADS, summaries=1, windows=2)
+    memory = SummaryMemory(WIDTH, summaries=1, windows=2)
     memory.build()
     windows, resets = np.array([[1, 2, 3, 0], [1, 0, 0, 0]]), np.zeros((2, 3), "int32")
     (values, filled), state = memory(inputs(), windows, resets, memory.initial_state(2))
@@ -181,7 +180,7 @@ def test_summaries_are_a_queue_with_the_newest_at_its_end():
 
 def test_a_slot_adds_up_small_changes_in_low_precision():
     """A bfloat16 state would stay where it is, as each change is below its last digit."""
-    memory = GRUMemory(WIDTH, HEADS, slots=1, keep_bias=7.0, dtype="mixed_bfloat16")
+    memory = GRUMemory(WIDTH, slots=1, keep_bias=7.0, dtype="mixed_bfloat16")
     memory.build()
     x, state = 10 * inputs(1), memory.initial_state(2)
     before = numbers(state["slots"])
@@ -193,7 +192,7 @@ def test_a_slot_adds_up_small_changes_in_low_precision():
 
 
 def test_nothing_is_read_where_nothing_was_written():
-    read = GatedRead(WIDTH, HEADS, bias=5.0)
+    read = GatedRead(WIDTH, bias=5.0)
     read.build()
     x, windows = inputs(), np.ones((2, 4), "int32")
     values, filled = inputs(3, seed=1)[:, None], np.array([[[True, False, True]], [[False, False, False]]])
@@ -205,6 +204,6 @@ def test_nothing_is_read_where_nothing_was_written():
 
 def test_unknown_kinds_are_refused():
     with pytest.raises(ValueError, match='"gru", "fixed" or "variable"'):
-        new_memory("lstm", WIDTH, HEADS)
+        new_memory("lstm", WIDTH)
     with pytest.raises(ValueError, match="gru, minimal"):
-        GRUMemory(WIDTH, HEADS, cell="lstm")
+        GRUMemory(WIDTH, cell="lstm")

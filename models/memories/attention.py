@@ -1,0 +1,63 @@
+"""The attention of memories, which begins by passing on what it finds."""
+
+import keras
+from keras import ops
+
+from models.attention import CrossAttention
+
+
+@keras.saving.register_keras_serializable(package="weitblick")
+class Straight(keras.initializers.Initializer):
+    """A matrix (R, C) with `scale` times the identity in its last D rows, once for each D columns.
+
+    The rows before them begin small, as `keras.initializers.VarianceScaling(0.1)` makes them.
+
+    With it projections pass on what they get, so that a model meets in its memory the directions that it knows from its
+    own states. From random matrices it would first have to learn to read what it scrambled itself, by a gradient that a
+    nearly closed gate makes small; measured, the gate then closes before that (docs/memory.md).
+
+    Args:
+        width: D.
+        scale: of the identity.
+        seed: of the other rows.
+
+    References:
+        Le et al. 2015, "A Simple Way to Initialize Recurrent Networks of Rectified Linear Units", for the identity.
+    """
+
+    def __init__(self, width: int, scale: float = 1.0, seed=None):
+        self.width, self.scale, self.seed = width, scale, seed
+        self.others = keras.initializers.VarianceScaling(0.1, "fan_in", "uniform", seed=seed)
+
+    def __call__(self, shape, dtype=None):
+        others = self.others(shape, dtype)
+        row, column = ops.arange(shape[0])[:, None], ops.arange(shape[1])[None]
+        below = shape[0] - self.width
+        straight = self.scale * ops.cast(ops.equal((row - below) % self.width, column % self.width), others.dtype)
+        return ops.where(row >= below, straight, others)
+
+    def get_config(self):
+        return {"width": self.width, "scale": self.scale, "seed": self.seed}
+
+
+@keras.saving.register_keras_serializable(package="weitblick")
+class MemoryAttention(CrossAttention):
+    """Attention with one head, as a slot is one thing, whose projections begin as the identity.
+
+    So at first a query finds what is like it, and gets it as it is: a continuous cache, which training refines.
+
+    Args:
+        width: model width D.
+
+    Call arguments and results: see `CrossAttention`, with H = 1.
+
+    References:
+        Grave et al. 2017, "Improving Neural Language Models with a Continuous Cache", section 3.
+    """
+
+    def __init__(self, width: int, **kwargs):
+        super().__init__(width, **{"heads": 1, **kwargs})
+
+    def _dense(self, parts, name):
+        straight = Straight(self.width)
+        return keras.layers.Dense(parts * self.width, kernel_initializer=straight, dtype=self.dtype_policy, name=name)
