@@ -19,7 +19,7 @@ MODEL = {"encoder_layers": 2, "decoder_layers": 1, "width": 64, "hidden": 128, "
 MODEL |= {"dropout": 0.0, "norm": "pre", "positions": "rotary"}
 LANES, WINDOWS = 64, 16
 FIRST_LENGTH = 4
-CHECK_EVERY = 50  # updates
+CHECK_EVERY, CHECKED = 50, 256  # updates, documents
 # The next lesson when the model knows this one, and the end when it knows the last one so well.
 GOOD, PERFECT = 0.9, 0.995
 LEARNING_RATE, CLIP_NORM = 4e-3, 1.0
@@ -146,8 +146,8 @@ class _Training:
         return stream(documents, shape._replace(windows=windows))
 
     def _check(self, lesson: Lesson, loss: float) -> Progress:
-        count, seed = 4 * self.examiner.shape.lanes, self.seed + 1000 * self.update
-        recall = self.examiner.recall(lesson.task, lesson.farthest, count, seed).share
+        seed = self.seed + 1000 * self.update
+        recall = self.examiner.recall(lesson.task, lesson.farthest, CHECKED, seed).share
         self.model.reset_metrics()
         seconds = time.monotonic() - self.began
         return Progress(self.update, seconds, lesson.task.keys_in_use, lesson.length, loss, recall)

@@ -137,7 +137,7 @@ def test_lessons_begin_with_few_keys_and_short_documents():
 
 @pytest.fixture
 def experiment():
-    return Experiment(MemoryPreset(), TASK, distances=(1, 4), documents=50)
+    return Experiment(MemoryPreset(slots=16), TASK, distances=(1, 4), documents=50)
 
 
 def outcome(*rights):
@@ -155,7 +155,7 @@ def test_results_are_kept_while_their_terms_are_the_same(tmp_path, experiment):
     assert list(again.memories) == ["none", "gru"] and again.has("gru") and not again.has("fixed")
     slots = Experiment(MemoryPreset(slots=4), TASK, distances=(1, 4), documents=50)
     assert Results(tmp_path, slots).has("none") and not Results(tmp_path, slots).has("gru")
-    assert not Results(tmp_path, Experiment(MemoryPreset(), TASK, distances=(1, 4), documents=51)).memories
+    assert not Results(tmp_path, Experiment(MemoryPreset(slots=16), TASK, distances=(1, 4), documents=51)).memories
     written = json.loads((tmp_path / "probe.json").read_text(encoding="utf-8"))
     assert written["chance"] == pytest.approx(1 / 3) and written["memories"]["gru"]["recall"][1]["right"] == 49
     (tmp_path / "probe.json").write_text("recall: 1", encoding="utf-8")

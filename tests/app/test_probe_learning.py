@@ -58,19 +58,18 @@ def tiny(monkeypatch, eagerly):
     """A smaller model, fewer lanes, and a check after each update."""
     smaller = {"encoder_layers": 1, "width": 8, "hidden": 8, "heads": 2}
     monkeypatch.setattr(learning, "MODEL", {**learning.MODEL, **smaller})
-    for name, value in {"LANES": 4, "WINDOWS": 4, "CHECK_EVERY": 1}.items():
+    for name, value in {"LANES": 4, "WINDOWS": 4, "CHECK_EVERY": 1, "CHECKED": 4}.items():
         monkeypatch.setattr(learning, name, value)
 
 
-@pytest.mark.parametrize("kind", ["concat", "gru"])
-def test_lessons_go_on_when_they_are_known_and_end_when_all_are(tiny, monkeypatch, kind):
+def test_lessons_go_on_when_they_are_known_and_end_when_all_are(tiny, monkeypatch):
     monkeypatch.setattr(learning, "GOOD", 0.0)
     monkeypatch.setattr(learning, "PERFECT", 0.0)
     seen = []
-    learnt = learning.learn(TASK, {"kind": kind, "slots": 2}, 1, 8, 60.0, 1, seen.append)
-    assert [(progress.update, progress.length) for progress in seen] == [(1, 4), (2, 8)]
+    learnt = learning.learn(TASK, {"kind": "concat"}, 1, 8, 60.0, 1, seen.append)
+    assert [(progress.update, progress.keys, progress.length) for progress in seen] == [(1, 2, 4), (2, 4, 4), (3, 4, 8)]
     assert learnt.progress == seen[-1] and learnt.weights > 1000
-    assert learnt.examiner.shape.size == (2 if kind == "concat" else 1)
+    assert learnt.examiner.shape == Shape(4, 2, 2)
 
 
 def test_training_ends_in_time_and_is_the_same_again(tiny):
@@ -84,18 +83,18 @@ def test_training_ends_in_time_and_is_the_same_again(tiny):
 
 
 def test_the_command_keeps_results_and_trains_only_what_is_missing(tiny, monkeypatch, tmp_path, capsys):
-    options = ["--minutes", "0.0001", "--distances", "2", "1", "2", "--documents", "8", "--output", str(tmp_path)]
+    options = ["--minutes", "0.0001", "--distances", "2", "1", "2", "--documents", "4", "--output", str(tmp_path)]
     assert cli.main(["probe", "--memory", "none", *options]) == 0
     written = json.loads((tmp_path / "probe.json").read_text(encoding="utf-8"))
     assert list(written["memories"]) == ["none"] and written["distances"] == [1, 2]
-    assert cli.main(["probe", "--memory", "fixed", "none", "--set", "segments=2", *options]) == 0
+    assert cli.main(["probe", "--memory", "gru", "none", "--set", "slots=2", *options]) == 0
     both = json.loads((tmp_path / "probe.json").read_text(encoding="utf-8"))["memories"]
-    assert list(both) == ["none", "fixed"] and both["none"] == written["memories"]["none"]
-    assert both["fixed"]["settings"]["segments"] == 2
-    assert both["fixed"]["recall"][0]["asked"] == 8
+    assert list(both) == ["none", "gru"] and both["none"] == written["memories"]["none"]
+    assert both["gru"]["settings"]["slots"] == 2
+    assert both["gru"]["recall"][0]["asked"] == 4
     assert (tmp_path / "recall.svg").stat().st_size > 1000
     printed = capsys.readouterr()
-    assert "fixed" in printed.out and "recall.svg" in printed.out
+    assert "gru" in printed.out and "recall.svg" in printed.out
     assert printed.err == ""
 
 
