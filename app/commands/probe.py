@@ -15,6 +15,7 @@ EXAMPLES = """
   weitblick probe --memory gru --set slots=4 cell=minimal --output runs/probe-4
   weitblick probe --memory none gru --minutes 2 --distances 1 16 64 256
 """
+SLOTS = "slots=16"
 AFTER_INTERRUPT = "memories that were finished are kept; the same command goes on with the next one"
 
 
@@ -44,7 +45,7 @@ def add_arguments(parser) -> None:
         action="extend",
         default=[],
         metavar="KEY=VALUE",
-        help="keys of a preset's section [memory] to change, such as slots=8",
+        help=f"keys of a preset's section [memory] to change, such as cell=minimal; here {SLOTS} unless given",
     )
     parser.add_argument("--output", metavar="DIR", default="runs/probe", help="where results go (runs/probe)")
     parser.add_argument("--again", action="store_true", help="train and measure again what DIR has results of")
@@ -127,7 +128,7 @@ def _memory(changes):
     """A preset's section [memory] with the changes of the command line."""
     from app.preset import Preset
 
-    overrides = []
+    overrides = [f"memory.{SLOTS}"]
     for change in changes:
         section, dot, key = change.partition("=")[0].strip().rpartition(".")
         if dot and section != "memory":
