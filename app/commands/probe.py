@@ -22,9 +22,8 @@ AFTER_INTERRUPT = "memories that were finished are kept; the same command goes o
 def add_arguments(parser) -> None:
     """Declares the command's arguments."""
     kinds = ("none", "concat", "gru", "fixed", "variable")
-    parser.add_argument(
-        "--memory", nargs="+", choices=kinds, default=list(kinds), metavar="KIND", help=f"any of {', '.join(kinds)} (all)"
-    )
+    which = f"any of {', '.join(kinds)} (all)"
+    parser.add_argument("--memory", nargs="+", choices=kinds, default=list(kinds), metavar="KIND", help=which)
     parser.add_argument("--minutes", type=float, default=4.0, metavar="M", help="most time to train each of them (4)")
     parser.add_argument("--seed", type=int, default=1, metavar="N", help="of weights and documents (1)")
     parser.add_argument(
