@@ -8,7 +8,15 @@ docs/document-scores.md says what each score can and cannot show.
 
 import functools
 
-from app.commands.options import RUN_HELP, add_corpora, add_search, chosen_search, load_keras
+from app.commands.options import (
+    RUN_HELP,
+    WINDOWS,
+    add_corpora,
+    add_search,
+    chosen_search,
+    load_keras,
+    with_chosen_windows,
+)
 from data.errors import UserError
 
 HELP = "score whole documents: BLEU, consistency, use of context, pronouns"
@@ -17,6 +25,7 @@ EXAMPLES = """
   weitblick evaluate-documents runs/gru --corpus europarl newstest-docs --corpora ../corpora
   weitblick evaluate-documents runs/gru --contrapro --items 1000   pronouns as well
   weitblick evaluate-documents runs/gru --shuffle-documents --baseline runs/gru   is the context used at all?
+  weitblick evaluate-documents runs/concat --set documents.windows=dynamic documents.tokens=512   longer windows
   weitblick evaluate-documents --hypotheses out.de --corpus europarl
 """
 AFTER_INTERRUPT = "translations that were finished are kept; run the same command again"
@@ -117,8 +126,8 @@ def _score_run(args) -> None:
     from app.run import Run
     from data.corpora import parse_mixture
 
-    folder = Run.open(args.path)
-    data, search = folder.preset.data, chosen_search(folder.preset, args)
+    folder = with_chosen_windows(Run.open(args.path), args)
+    data, search = folder.preset.data, chosen_search(folder.preset, args, WINDOWS)
     items = read_items(find_items(args.corpora), args.items) if args.contrapro else []
     names = _names(args, data)
     texts = {name: load_documents(name, args.split, data.source, data.target, args.corpora) for name in names}

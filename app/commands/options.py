@@ -12,6 +12,8 @@ from app.preset_schema import SearchPreset
 from data.errors import UserError
 
 RUN_HELP = "the folder of a training, such as runs/starter"
+# How documents are cut may change after the training, to longer windows, too.
+WINDOWS = tuple(f"documents.{key}" for key in ("windows", "size", "tokens", "context_target"))
 
 
 def add_search(parser) -> None:
@@ -92,19 +94,48 @@ def add_corpora(parser) -> None:
     )
 
 
-def chosen_search(preset, args) -> SearchPreset:
+def chosen_search(preset, args, others: tuple[str, ...] = ()) -> SearchPreset:
     """The preset's search with the changes of the command line.
+
+    Args:
+        preset: of the run.
+        args: the command line.
+        others: keys of other sections that mean something to the command, and nothing here.
 
     Raises:
         UserError: an unknown key, a bad value, or a key of another section.
     """
     changes = [] if args.beam is None else [f"search.beam={args.beam}"]
     for change in args.set:
-        key = change.partition("=")[0].strip()
+        key = _key(change)
+        if key in others:
+            continue
         if "." in key and not key.startswith("search."):
-            raise UserError(f"--set {change}: only keys of the section [search] can be changed after the training")
+            can = f"keys of the section [search]{' and ' if others else ''}{', '.join(others)}"
+            raise UserError(f"--set {change}: only {can} can be changed after the training")
         changes.append(change if "." in key else f"search.{change}")
     return preset.with_overrides(changes).search
+
+
+def with_chosen_windows(run, args):
+    """The run with the windows that the command line asks for instead of those of its training.
+
+    Raises:
+        UserError: a bad value, or a run that was not trained on documents.
+    """
+    changes = [change for change in args.set if _key(change) in WINDOWS]
+    if not changes:
+        return run
+    if run.preset.documents.windows == "off":
+        raise UserError(f"--set {changes[0]}: {run.path} was not trained on documents and has no windows")
+    preset = run.preset.with_overrides(changes)
+    if preset.documents.windows == "off":
+        raise UserError(f"--set {changes[0]}: for segments alone set documents.windows=segments documents.size=1")
+    return type(run)(run.path, preset)
+
+
+def _key(change: str) -> str:
+    return change.partition("=")[0].strip()
 
 
 def program(name: str) -> str:

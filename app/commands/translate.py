@@ -12,7 +12,16 @@ import itertools
 import sys
 
 from app.commands import translate_documents
-from app.commands.options import RUN_HELP, add_engine, add_search, chosen_engine, chosen_search, load_engine
+from app.commands.options import (
+    RUN_HELP,
+    WINDOWS,
+    add_engine,
+    add_search,
+    chosen_engine,
+    chosen_search,
+    load_engine,
+    with_chosen_windows,
+)
 from data.errors import UserError
 
 HELP = "translate a text, line by line"
@@ -64,9 +73,10 @@ def run(args) -> None:
     from app.run import Run
 
     folder = Run.open(args.path)
-    search, engine = chosen_search(folder.preset, args), chosen_engine(args)
-    if translate_documents.wanted(args):
-        rows = translate_documents.rows(folder, search, args)
+    documents, engine = translate_documents.wanted(args), chosen_engine(args)
+    search = chosen_search(folder.preset, args, WINDOWS if documents else ())
+    if documents:
+        rows = translate_documents.rows(with_chosen_windows(folder, args), search, args)
     elif args.score_references:
         rows = _references(folder, search, engine, open_lines(args.files[0]), args)
     else:

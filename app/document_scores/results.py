@@ -30,7 +30,8 @@ def made_by(run, checkpoint: str, search) -> dict:
     """All that decides what a run's model puts out."""
     name, _, checksum = run.weights_file(checkpoint)
     weights = {"asked_for": checkpoint, "used": name, "checksum": checksum}
-    return {"preset": run.preset.name, "weights": weights, "search": asdict(search)}
+    how = {"search": asdict(search), "documents": asdict(run.preset.documents)}
+    return {"preset": run.preset.name, "weights": weights, **how}
 
 
 def record() -> dict:

@@ -119,3 +119,17 @@ def test_what_makes_no_sense_is_refused(plain, file, capsys, monkeypatch, argume
     (file.parent / "full.txt").write_text("x\n" * 4, encoding="utf-8")
     assert expected in translate(capsys, plain, "in.txt", *arguments, code=2)
     assert not (file.parent / "x").exists()
+
+
+def test_windows_can_be_others_than_in_the_training(documents, plain, file, capsys):
+    alone, _ = translate(capsys, documents, file, "--document")
+    same, _ = translate(capsys, documents, file, "--document", "--set", "documents.size=1")
+    joined, _ = translate(capsys, documents, file, "--document", "--set", "documents.size=2", "max_extra=2")
+    assert same == alone
+    assert len(joined) == 4 and joined != alone
+    search_only = translate(capsys, documents, file, "--set", "documents.size=2", code=2)
+    assert "only keys of the section [search] can be changed" in search_only
+    memory = translate(capsys, documents, file, "--document", "--set", "memory.slots=2", code=2)
+    assert "[search] and documents.windows, documents.size" in memory
+    unknowing = translate(capsys, plain, file, "--document", "--set", "documents.size=2", code=2)
+    assert "not trained on documents" in unknowing
