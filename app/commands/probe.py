@@ -15,7 +15,6 @@ EXAMPLES = """
   weitblick probe --memory gru --set slots=4 cell=minimal --output runs/probe-4
   weitblick probe --memory none gru --minutes 2 --distances 1 16 64 256
 """
-SLOTS = "slots=16"
 AFTER_INTERRUPT = "memories that were finished are kept; the same command goes on with the next one"
 
 
@@ -40,13 +39,14 @@ def add_arguments(parser) -> None:
     parser.add_argument("--values", type=int, default=8, metavar="N", help="values that keys can have (8)")
     parser.add_argument("--longest", type=int, default=32, metavar="N", help="windows in training documents, most (32)")
     parser.add_argument("--context", type=int, default=4, metavar="N", help="segments that concat looks back (4)")
+    parser.add_argument("--summaries", type=int, default=4, metavar="N", help="vectors of a window in variable (4)")
     parser.add_argument(
         "--set",
         nargs="+",
         action="extend",
         default=[],
         metavar="KEY=VALUE",
-        help=f"keys of a preset's section [memory] to change, such as cell=minimal; here {SLOTS} unless given",
+        help="keys of a preset's section [memory] to change, such as slots=8",
     )
     parser.add_argument("--output", metavar="DIR", default="runs/probe", help="where results go (runs/probe)")
     parser.add_argument("--again", action="store_true", help="train and measure again what DIR has results of")
@@ -98,7 +98,7 @@ def _experiment(args):
     from app.probe.documents import Task
     from app.probe.experiment import Experiment
 
-    for name in ("documents", "facts", "values", "context"):
+    for name in ("documents", "facts", "values", "context", "summaries"):
         _at_least(name, getattr(args, name), 1)
     _at_least("seed", args.seed, 0)
     _at_least("longest", args.longest, args.facts + 2)
@@ -112,6 +112,7 @@ def _experiment(args):
         memory=_memory(args.set),
         task=Task(keys=args.keys, values=args.values, facts=args.facts),
         context=args.context,
+        summaries=args.summaries,
         longest=args.longest,
         minutes=args.minutes,
         distances=tuple(sorted(set(args.distances))),
@@ -129,7 +130,7 @@ def _memory(changes):
     """A preset's section [memory] with the changes of the command line."""
     from app.preset import Preset
 
-    overrides = [f"memory.{SLOTS}"]
+    overrides = []
     for change in changes:
         section, dot, key = change.partition("=")[0].strip().rpartition(".")
         if dot and section != "memory":

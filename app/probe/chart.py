@@ -88,6 +88,6 @@ def _label(kind: str, settings: dict) -> str:
         "concat": "{context} before",
         "gru": "{slots} slots",
         "fixed": "1 x {segments} windows",
-        "variable": "{slots} x {segments} windows",
+        "variable": "{summaries} x {segments} windows",
     }
     return f"{kind}: {kept[kind].format(**settings)}" if kind in kept else kind

@@ -19,7 +19,7 @@ _KEYS = {
     "concat": (),
     "gru": ("slots", "cell", "sides", "read_bias", "keep_bias"),
     "fixed": ("segments", "sides", "read_bias"),
-    "variable": ("slots", "segments", "sides", "read_bias"),
+    "variable": ("segments", "sides", "read_bias"),
 }
 KINDS = tuple(_KEYS)
 
@@ -32,6 +32,8 @@ class Experiment:
         memory: an `app.preset_schema.MemoryPreset`; its kind counts nothing.
         task: what documents are made of.
         context: segments before the current one that a window of `concat` holds.
+        summaries: vectors of a window that `variable` keeps. As many as `gru` has slots would make it eight times as
+            large, and slow.
         longest: segments in the longest training documents.
         minutes: the most that the training of one memory takes.
         distances: in windows, at which recall is measured.
@@ -42,6 +44,7 @@ class Experiment:
     memory: object
     task: Task = Task()
     context: int = 4
+    summaries: int = 4
     longest: int = 32
     minutes: float = 4.0
     distances: tuple[int, ...] = DISTANCES
@@ -57,7 +60,8 @@ class Experiment:
     def settings(self, kind: str) -> dict:
         """What else sets the results of one memory."""
         own = {name: getattr(self.memory, name) for name in _KEYS[kind]}
-        return {**own, **({"context": self.context} if kind == "concat" else {}), "minutes": self.minutes}
+        more = {"concat": {"context": self.context}, "variable": {"summaries": self.summaries}}
+        return {**own, **more.get(kind, {}), "minutes": self.minutes}
 
 
 class Results:
@@ -122,6 +126,8 @@ def examine(kind: str, experiment: Experiment, report: Callable) -> dict:
     from app.probe.learning import learn
 
     memory = {**asdict(experiment.memory), "kind": kind}
+    if kind == "variable":
+        memory["slots"] = experiment.summaries
     task, seed = experiment.task, experiment.seed
     learnt = learn(task, memory, experiment.context, experiment.longest, experiment.minutes, seed, report)
     # Questions that no check in the training has asked.
