@@ -77,30 +77,34 @@ class Results:
 
     def __init__(self, folder, experiment: Experiment):
         self.path, self.experiment = Path(folder) / RESULTS, experiment
-        found = self._read()
-        # Once through JSON, so that both have its types.
-        shared = json.loads(json.dumps(experiment.shared()))
-        equal = all(found.get(name) == value for name, value in shared.items())
-        self.memories: dict[str, dict] = found.get("memories", {}) if equal else {}
+        self.memories: dict[str, dict] = self._comparable()
 
     def has(self, kind: str) -> bool:
         """Whether the results of this memory are there, with these settings."""
         return self.memories.get(kind, {}).get("settings") == self.experiment.settings(kind)
 
     def add(self, kind: str, found: dict) -> None:
-        """Adds a memory's results and writes the file."""
+        """Adds a memory's results and writes the file, with what another probe may have added to it meanwhile."""
+        self.memories = self._comparable()
         self.memories[kind] = {"settings": self.experiment.settings(kind), **found}
-        ordered = {kind: self.memories[kind] for kind in KINDS if kind in self.memories}
+        self.memories = {kind: self.memories[kind] for kind in KINDS if kind in self.memories}
         packages = {name: version(name) for name in ("weitblick", "keras", "tensorflow")}
         text = {
             **self.experiment.shared(),
             "chance": 1 / self.experiment.task.values,
-            "memories": ordered,
+            "memories": self.memories,
             "versions": {"python": platform.python_version(), **packages},
         }
         with atomic_write(self.path, "w") as file:
             json.dump(text, file, indent=1)
             file.write("\n")
+
+    def _comparable(self) -> dict[str, dict]:
+        """The memories in the file, if they were compared on the same terms."""
+        found = self._read()
+        # Once through JSON, so that both have its types.
+        shared = json.loads(json.dumps(self.experiment.shared()))
+        return found.get("memories", {}) if all(found.get(name) == value for name, value in shared.items()) else {}
 
     def _read(self) -> dict:
         try:

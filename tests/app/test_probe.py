@@ -149,8 +149,9 @@ def outcome(*rights):
 
 
 def test_results_are_kept_while_their_terms_are_the_same(tmp_path, experiment):
+    beside = Results(tmp_path, experiment)  # a second probe at the same time
     Results(tmp_path, experiment).add("none", outcome(17, 16))
-    Results(tmp_path, experiment).add("gru", outcome(50, 49))
+    beside.add("gru", outcome(50, 49))
     again = Results(tmp_path, experiment)
     assert list(again.memories) == ["none", "gru"] and again.has("gru") and not again.has("fixed")
     slots = Experiment(MemoryPreset(slots=4), TASK, distances=(1, 4), documents=50)
