@@ -12,6 +12,7 @@ COLOURS = ["#2868b0", "#e0762f", "#2f9b72", "#8a5fb3", "#c43d5c", "#b08a1e"]
 WEIGHTS = LinearSegmentedColormap.from_list("weights", ["#ffffff", "#bcd4ec", "#2868b0", "#0d2f57"])
 SIGNED = LinearSegmentedColormap.from_list("signed", ["#b5501a", "#f3c9a8", "#ffffff", "#aecbe8", "#1c5293"])
 ALLOWED = ListedColormap(["#e9edf1", "#2868b0"])
+_GROUPS = ["#f3f5f7", "#f6d9c4", "#cfe0f1", "#cdeadd", "#e2d5ef"]
 
 _STYLE = {
     "figure.dpi": 96,
@@ -95,7 +96,8 @@ def heatmaps(panels, rows=None, columns=None, xlabel="", ylabel="", signed=False
         plt.show()
 
 
-def lines(curves, xlabel="", ylabel="", title="", logx=False, logy=False, marks=None, bottom=None, styles=None):
+def lines(curves, xlabel="", ylabel="", title="", logx=False, logy=False, marks=None, bottom=None, styles=None,
+          bands=None):  # fmt: skip
     """Curves with their names at their side.
 
     Args:
@@ -105,13 +107,16 @@ def lines(curves, xlabel="", ylabel="", title="", logx=False, logy=False, marks=
         marks: name to an x value at which a dotted line stands.
         bottom: lowest y shown.
         styles: name to a matplotlib line style such as "--" or "o".
+        bands: name to low and high y values, between which the curve's colour is laid lightly.
     """
     with plt.rc_context(_STYLE):
         figure, axis = plt.subplots(figsize=(7.6, 3.3))
         axis.grid(True)
         for name, values in curves.items():
             x, y = values if isinstance(values, tuple) else (np.arange(1, len(values) + 1), values)
-            axis.plot(x, y, (styles or {}).get(name, "-"), label=name, markersize=5)
+            (line,) = axis.plot(x, y, (styles or {}).get(name, "-"), label=name, markersize=5)
+            if name in (bands or {}):
+                axis.fill_between(x, *bands[name], color=line.get_color(), alpha=0.15, linewidth=0)
         axis.set(xlabel=xlabel, ylabel=ylabel)
         axis.set_title(title)
         if logx:
@@ -155,7 +160,7 @@ def bars(groups, labels, ylabel="", title="", errors=None, form="{:.1f}", top=No
         axis.tick_params(axis="x", length=0, labelcolor=INK)
         axis.set(xlabel=xlabel, ylabel=ylabel)
         axis.set_title(title)
-        axis.set_ylim(0, top or 1.12 * axis.dataLim.ymax)
+        axis.set_ylim(min(0, 1.12 * axis.dataLim.ymin), top or 1.12 * axis.dataLim.ymax or 1)
         if len(groups) > 1:
             axis.legend(loc="center left", bbox_to_anchor=(1.01, 0.5))
         plt.show()
@@ -177,20 +182,22 @@ def density(x, y, xlabel="", ylabel="", title="", limit=None):
         plt.show()
 
 
-def tokens(panels, names=None):
-    """Small batches of token ids as numbers in boxes, below each other.
+def tokens(panels, names=None, groups=None):
+    """Small batches of token ids as numbers in boxes, side by side.
 
     Args:
         panels: title to integer matrix (rows, columns).
         names: what is written for some ids, such as {2: "bos"}; padding, 0, is a dot.
+        groups: title to integer matrix of the same shape: boxes with an equal number have an equal colour, 0 has none.
+            By default padding, special tokens and others have one each.
     """
     names = {0: "·", 2: "bos", 3: "eos"} if names is None else names
     with plt.rc_context(_STYLE):
         matrices = [np.asarray(matrix) for matrix in panels.values()]
         figure, axes = _panels(len(panels), 0.27, matrices)
         for axis, title, matrix in zip(axes, panels, matrices, strict=True):
-            kind = np.select([matrix == 0, matrix <= 3], [0, 1], 2)
-            axis.imshow(kind, cmap=ListedColormap(["#f3f5f7", "#f6d9c4", "#cfe0f1"]), vmin=0, vmax=2)
+            kind = np.select([matrix == 0, matrix <= 3], [0, 1], 2) if groups is None else np.asarray(groups[title])
+            axis.imshow(kind, cmap=ListedColormap(_GROUPS), vmin=0, vmax=len(_GROUPS) - 1)
             _grid(axis, matrix.shape)
             axis.set_title(title)
             axis.set(xticks=[], yticks=[])
@@ -199,13 +206,15 @@ def tokens(panels, names=None):
         plt.show()
 
 
-def pieces(sentences, title=""):
+def pieces(sentences, title="", shades=None):
     """Sentences cut into pieces, each piece a coloured tile; an underscore at the start stands for a space before.
 
     Args:
         sentences: label to list of pieces.
         title: text.
+        shades: label to a number for each piece: the larger, the darker its tile. By default neighbours differ.
     """
+    most = max(max(values) for values in shades.values()) if shades else 1
     with plt.rc_context(_STYLE | {"figure.constrained_layout.use": False}):
         figure, axis = plt.subplots(figsize=(7.6, 0.52 * len(sentences) + 0.45))
         figure.subplots_adjust(left=0.1, right=0.99, bottom=0.02, top=0.8)
@@ -216,7 +225,7 @@ def pieces(sentences, title=""):
             axis.text(-0.01, row, label, ha="right", va="center", color=FAINT)
             x = 0.0
             for number, piece in enumerate(cut):
-                colour = COLOURS[number % 2] + "26"
+                colour = WEIGHTS(0.6 * shades[label][number] / most) if shades else COLOURS[number % 2] + "26"
                 drawn = axis.text(x, row, piece.replace("\u2581", "_"), va="center", family="monospace",
                                   bbox={"boxstyle": "round,pad=0.28", "fc": colour, "ec": "none"})  # fmt: skip
                 box = drawn.get_window_extent(figure.canvas.get_renderer()).transformed(axis.transData.inverted())

@@ -12,7 +12,7 @@ import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 FOLDER = REPOSITORY / "notebooks"
-FIRST = FOLDER / "01_transformer_from_masks_to_bleu.py"
+FIRST, SECOND = FOLDER / "01_transformer_from_masks_to_bleu.py", FOLDER / "02_memory.py"
 SOURCES = sorted(FOLDER.glob("[0-9]*.py"))
 EXECUTE = FOLDER / "execute.py"
 
@@ -77,15 +77,29 @@ def test_committed_outputs_hold_what_the_first_notebook_claims():
     assert re.search(r"BLEU\S* .* nrefs:1\|.*case:mixed\|eff:no\|tok:13a\|smooth:exp\|version:", text)
 
 
-def test_first_notebook_runs_in_quick_mode_without_network(tmp_path):
+def test_committed_outputs_hold_what_the_second_notebook_claims():
+    text = printed(SECOND.with_suffix(".ipynb"))
+    recall = {kind: re.search(rf"^{kind} +(1: .*)", text, re.MULTILINE)[1] for kind in ("gru", "none")}
+    shares = {kind: [int(share) for share in re.findall(r"(\d+)%", found)] for kind, found in recall.items()}
+    assert len(shares["gru"]) == len(shares["none"]) == 6
+    assert min(shares["gru"][:5]) > 95
+    assert shares["gru"][5] > 2 * max(shares["none"])
+    assert max(shares["none"]) < 20
+    differences = re.findall(r"^(?:s|d)-BLEU .* p = ([\d.]+)", text, re.MULTILINE)
+    assert len(differences) == 2
+    assert float(re.search(r"^gru +right less wrong +\S+ \[([+-][\d.]+)", text, re.MULTILINE)[1]) > 0
+
+
+@pytest.mark.parametrize(("source", "pictures"), [(FIRST, 25), (SECOND, 20)], ids=["first", "second"])
+def test_notebook_runs_in_quick_mode_without_network(source, pictures, tmp_path):
     nowhere = dict.fromkeys(("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"), "http://127.0.0.1:9")
     quick = {"WEITBLICK_QUICK": "1", "WEITBLICK_CACHE": str(tmp_path / "cache"), **nowhere}
-    done = run(FIRST, "--output", tmp_path, **quick)
+    done = run(source, "--output", tmp_path, **quick)
     assert done.returncode == 0, done.stderr
-    notebook = tmp_path / f"{FIRST.stem}.ipynb"
+    notebook = tmp_path / f"{source.stem}.ipynb"
     assert_clean(notebook)
     assert printed(notebook).startswith("quick mode")
-    assert len(figures(notebook)) == len(figures(FIRST.with_suffix(".ipynb"))) >= 25
+    assert len(figures(notebook)) == len(figures(source.with_suffix(".ipynb"))) >= pictures
     assert not (tmp_path / "cache" / "wheels").exists()
 
 
@@ -111,3 +125,29 @@ def test_made_up_corpus_is_right_and_its_splits_share_nothing(tmp_path, monkeypa
     assert list(map(len, splits.values())) == [240, 24, 24]
     assert ("I can see the table in the garden.", "Ich kann den Tisch im Garten sehen.") in everything
     assert ("Where is the oven?", "Wo ist der Ofen?") in everything
+
+
+def test_made_up_documents_need_their_context(tmp_path, monkeypatch):
+    from data.corpora import open_corpus
+
+    monkeypatch.syspath_prepend(str(FOLDER))
+    import made_up
+
+    corpus = open_corpus(made_up.write_documents(tmp_path / "corpus"))
+    assert corpus.has_documents
+    documents = {}
+    for split in corpus.splits():
+        for pair in corpus.pairs(split):
+            documents.setdefault((split, pair.doc), []).append(pair)
+    assert len(documents) == 48
+    assert {len(document) for document in documents.values()} == {4}
+    # The same English line after a feminine, a neuter and a masculine noun.
+    german = {}
+    for document in documents.values():
+        noun = re.search(r"(Lampe|Radio|Tisch)", document[0].target)
+        for pair in document if noun else ():
+            german.setdefault(pair.source, {})[noun[1]] = pair.target
+    assert german["Please repair it."]["Lampe"] == "Bitte reparieren Sie sie."
+    assert german["Please repair it."]["Radio"] == "Bitte reparieren Sie es."
+    assert german["Please repair it."]["Tisch"] == "Bitte reparieren Sie ihn."
+    assert german["It is too old."]["Tisch"] == "Er ist zu alt."
