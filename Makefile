@@ -55,7 +55,7 @@ export: $(VENV)/installed$(if $(filter ctranslate2,$(TO)),-ctranslate2) ## write
 presets: $(VENV)/installed ## list the presets
 	@$(PYTHON_HERE) -m app presets
 
-notebook: $(VENV)/installed-notebooks ## execute the notebooks and write their outputs: up to 5 minutes
+notebook: $(VENV)/installed-notebooks ## execute the notebooks and write their outputs: up to 10 minutes
 	@$(PYTHON_HERE) notebooks/execute.py $(ARGS)
 
 test: $(VENV)/installed-test ## run the tests, two at a time
