@@ -63,7 +63,7 @@ def _fill(axis, results: Results) -> None:
         axis.plot(distances, middle, color=_COLOURS[kind], marker=_MARKERS[kind], markersize=5, label=label)
     chance, last = 100 / experiment.task.values, max(experiment.distances)
     axis.axhline(chance, color=_FAINT, linewidth=1, linestyle=":")
-    axis.annotate("chance", (last, chance), (0, 3), textcoords="offset points", ha="right", color=_FAINT)
+    axis.annotate("chance", (last, chance), (0, 9), textcoords="offset points", ha="right", color=_FAINT)
     _mark_training(axis, experiment)
     axis.set_xscale("log", base=2)
     axis.set_xticks(experiment.distances, experiment.distances)
