@@ -10,7 +10,8 @@ pytestmark = pytest.mark.skipif(not shutil.which("make"), reason="needs make")
 
 
 def make(*arguments, folder=REPOSITORY, code=0, **kwargs):
-    done = subprocess.run(["make", *arguments], cwd=folder, capture_output=True, text=True, **kwargs)
+    command = ["make", "--no-print-directory", *arguments]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, **kwargs)
     assert done.returncode == code, done.stderr
     return done
 
