@@ -3,6 +3,7 @@
 import json
 import subprocess
 
+import keras
 import numpy as np
 import pytest
 
@@ -21,6 +22,7 @@ def make_run(folder, *changes):
     run = Run.create(folder / "run", toy_preset(folder, "search.beam=1", "search.max_extra=3", *changes))
     tokenizer = Tokenizer.train([" ".join([*WORDS, *WORDS.values()])], 300, seed=0)
     tokenizer.save(run.path / TOKENIZER)
+    keras.utils.set_random_seed(2)
     model, draw = run.new_model(tokenizer.vocabulary_size), np.random.default_rng(2)
     weights = read_variables(split_variables(model)[0])
     weights = {name: value + draw.normal(0, 0.4, value.shape).astype("float32") for name, value in weights.items()}
