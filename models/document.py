@@ -78,9 +78,8 @@ class DocumentTransformer(Transformer):
 
     def build(self, input_shape=None):
         super().build(input_shape)
-        for layer in (self.source_memory, self.target_memory, self.source_read, self.target_read):
-            if layer is not None:
-                layer.build((None, None, self.settings["width"]))
+        for layer in self._memory_layers:
+            layer.build((None, None, self.settings["width"]))
 
     def call(self, inputs, training=None):
         memory = self.initial_memory(ops.shape(inputs["source"])[0])
@@ -89,8 +88,12 @@ class DocumentTransformer(Transformer):
     @property
     def memory_weights(self) -> list:
         """The trainable weights that a Transformer does not have."""
+        return [weight for layer in self._memory_layers for weight in layer.trainable_weights]
+
+    @property
+    def _memory_layers(self) -> list:
         layers = (self.source_memory, self.target_memory, self.source_read, self.target_read)
-        return [weight for layer in layers if layer is not None for weight in layer.trainable_weights]
+        return [layer for layer in layers if layer is not None]
 
     def initial_memory(self, batch):
         """The memory of documents that begin: a nested dictionary of tensors with the batch as axis 0; {} for none."""
@@ -197,7 +200,7 @@ class DocumentTransformer(Transformer):
         here = positions_of(inputs["source_windows"], inputs["resets"], inputs["source_remembered"])
         for window in range(ops.shape(inputs["resets"])[1]):
             before = keras.tree.map_structure(lambda leaf, window=window: leaf[window], states)
-            _, (share, weights) = layer.write_and_tell(prepared, here[window], before)
+            _, (share, weights) = layer.write(prepared, here[window], before)
             shares.append(share)
             attended.append(weights)
         return {"writes": ops.stack(shares, axis=1), "attended": ops.stack(attended, axis=1)}

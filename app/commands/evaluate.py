@@ -4,7 +4,15 @@ Reports BLEU, chrF2++ and TER with signatures and 95% bootstrap intervals, BLEU 
 them and the translations into the run's folder results/. With --hypotheses it scores a file instead, without a model.
 """
 
-from app.commands.options import RUN_HELP, add_corpora, add_engine, add_search, chosen_engine, chosen_search
+from app.commands.options import (
+    RUN_HELP,
+    add_corpora,
+    add_engine,
+    add_search,
+    chosen_engine,
+    chosen_languages,
+    chosen_search,
+)
 from app.commands.scoring import score_run
 from app.decoded import KERAS
 from data.errors import UserError
@@ -85,9 +93,7 @@ def _score_file(args):
     from app.lines import read_text
     from app.scores import ScoreOptions
 
-    source, dash, target = (args.pair or "en-de").partition("-")
-    if not (source and dash and target):
-        raise UserError(f"--pair {args.pair}: expected two languages, such as en-de")
+    source, target = chosen_languages(args)
     test = _test_set(args, args.corpus, source, target)
     hypotheses = read_text(args.hypotheses)[: args.lines or None]
     options = ScoreOptions(args.lowercase, args.tokenize, target, test=test.test, pair=test.pair)

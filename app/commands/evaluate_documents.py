@@ -13,6 +13,7 @@ from app.commands.options import (
     WINDOWS,
     add_corpora,
     add_search,
+    chosen_languages,
     chosen_search,
     load_keras,
     with_chosen_windows,
@@ -106,9 +107,7 @@ def _score_file(args):
     from app.document_scores.evaluation import DocumentOptions, evaluate_translations
     from app.document_scores.results import read_baseline, read_lines
 
-    source, dash, target = (args.pair or "en-de").partition("-")
-    if not (source and dash and target):
-        raise UserError(f"--pair {args.pair}: expected two languages, such as en-de")
+    source, target = chosen_languages(args)
     documents = load_documents(args.corpus[0], args.split, source, target, args.corpora)
     hypotheses = read_lines(args.hypotheses, documents, f"the translation {args.hypotheses}")
     baseline = read_baseline(args.baseline, documents, target) if args.baseline else None

@@ -25,14 +25,24 @@ def add_search(parser) -> None:
         help="which weights; auto: averaged, or the last ones where there is no average yet",
     )
     parser.add_argument("--beam", type=int, metavar="N", help="beam width; 1 is greedy. By default as in the preset")
-    parser.add_argument(
-        "--set",
-        nargs="+",
-        action="extend",
-        default=[],
-        metavar="KEY=VALUE",
-        help="other keys of the preset's section [search], such as length_penalty=1.0 or batch_tokens=1000",
-    )
+    add_set(parser, "other keys of the preset's section [search], such as length_penalty=1.0 or batch_tokens=1000")
+
+
+def add_set(parser, text: str) -> None:
+    """Adds the option that changes keys of a preset; `text` says which."""
+    parser.add_argument("--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help=text)
+
+
+def chosen_languages(args) -> tuple[str, str]:
+    """Source and target language of --pair, English and German without it.
+
+    Raises:
+        UserError: the pair is none.
+    """
+    source, dash, target = (args.pair or "en-de").partition("-")
+    if not (source and dash and target):
+        raise UserError(f"--pair {args.pair}: expected two languages, such as en-de")
+    return source, target
 
 
 def add_engine(parser) -> None:

@@ -5,7 +5,7 @@ facts. Each memory is trained on a small model for some minutes, then asked at e
 into a folder. docs/probe.md says what this can and cannot show.
 """
 
-from app.commands.options import load_keras
+from app.commands.options import add_set, load_keras
 from data.errors import UserError
 
 HELP = "measure how far back each memory remembers"
@@ -40,14 +40,7 @@ def add_arguments(parser) -> None:
     parser.add_argument("--longest", type=int, default=32, metavar="N", help="windows in training documents, most (32)")
     parser.add_argument("--context", type=int, default=4, metavar="N", help="segments that concat looks back (4)")
     parser.add_argument("--summaries", type=int, default=4, metavar="N", help="vectors of a window in variable (4)")
-    parser.add_argument(
-        "--set",
-        nargs="+",
-        action="extend",
-        default=[],
-        metavar="KEY=VALUE",
-        help="keys of a preset's section [memory] to change, such as slots=8",
-    )
+    add_set(parser, "keys of a preset's section [memory] to change, such as slots=8")
     parser.add_argument("--output", metavar="DIR", default="runs/probe", help="where results go (runs/probe)")
     parser.add_argument("--again", action="store_true", help="train and measure again what DIR has results of")
 

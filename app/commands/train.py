@@ -5,7 +5,7 @@ The same command goes on where a training was stopped, however it was stopped; o
 
 import shlex
 
-from app.commands.options import add_corpora, load_keras, program
+from app.commands.options import add_corpora, add_set, load_keras, program
 from app.commands.scoring import score_run
 
 HELP = "train a preset, or go on with a training"
@@ -27,14 +27,7 @@ def add_arguments(parser) -> None:
     """Declares the command's arguments."""
     parser.add_argument("preset", metavar="PRESET", help="a name of `weitblick presets`, or the path of a .toml file")
     parser.add_argument("--run", metavar="DIR", dest="path", help="the run folder; runs/NAME by default")
-    parser.add_argument(
-        "--set",
-        nargs="+",
-        action="extend",
-        default=[],
-        metavar="KEY=VALUE",
-        help="keys of the preset to change, such as training.updates=500 or, where it is clear, updates=500",
-    )
+    add_set(parser, "keys of the preset to change, such as training.updates=500 or, where it is clear, updates=500")
     add_corpora(parser)
 
 

@@ -40,6 +40,12 @@ class Straight(keras.initializers.Initializer):
         return {"width": self.width, "scale": self.scale, "seed": self.seed}
 
 
+def straight_dense(width: int, parts: int, dtype, name: str, scale: float = 1.0):
+    """A dense layer to `parts` times D numbers whose matrix begins as `Straight`."""
+    straight = Straight(width, scale)
+    return keras.layers.Dense(parts * width, kernel_initializer=straight, dtype=dtype, name=name)
+
+
 @keras.saving.register_keras_serializable(package="weitblick")
 class MemoryAttention(CrossAttention):
     """Attention with one head, as a slot is one thing, whose projections begin as the identity.
@@ -59,5 +65,4 @@ class MemoryAttention(CrossAttention):
         super().__init__(width, **{"heads": 1, **kwargs})
 
     def _dense(self, parts, name):
-        straight = Straight(self.width)
-        return keras.layers.Dense(parts * self.width, kernel_initializer=straight, dtype=self.dtype_policy, name=name)
+        return straight_dense(self.width, parts, self.dtype_policy, name)

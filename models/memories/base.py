@@ -45,7 +45,8 @@ class Memory(keras.layers.Layer):
         raise NotImplementedError
 
     def write(self, prepared, here, state):
-        """The state after one window.
+        """The state after one window, and what was done: the share of each vector written anew (B, M), and how much
+        each of them attended to each position (B, M, S).
 
         Args:
             prepared: from `prepare`.
@@ -68,7 +69,7 @@ class Memory(keras.layers.Layer):
 
         def advance(state, given):
             state = where(given[:, -1], beginning, state)
-            return self.write(prepared, given[:, :-1], state), state
+            return self.write(prepared, given[:, :-1], state)[0], state
 
         # One tensor, because Keras' scan on TensorFlow takes several only if their length is known.
         begins = ops.cast(ops.swapaxes(resets, 0, 1), "bool")[..., None]

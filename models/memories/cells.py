@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from models.memories.attention import Straight
+from models.memories.attention import straight_dense
 
 
 class Cell(keras.layers.Layer):
@@ -33,8 +33,7 @@ class Cell(keras.layers.Layer):
         return keras.layers.Dense(self.width, bias_initializer=bias, dtype=self.dtype_policy, name=name)
 
     def _candidate(self):
-        straight = Straight(self.width, 0.5)
-        return keras.layers.Dense(self.width, kernel_initializer=straight, dtype=self.dtype_policy, name="candidate")
+        return straight_dense(self.width, 1, self.dtype_policy, "candidate", scale=0.5)
 
     def _apply(self, dense, *parts):
         return ops.cast(dense(ops.concatenate([ops.cast(part, self.compute_dtype) for part in parts], -1)), "float32")

@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from models.memories.attention import Straight
+from models.memories.attention import straight_dense
 from models.memories.base import Memory
 from models.memories.cells import CELLS
 
@@ -37,12 +37,9 @@ class GRUMemory(Memory):
         if cell not in CELLS:
             raise ValueError(f"cell must be one of {', '.join(CELLS)}, got {cell!r}")
         self.slots, self.cell_kind, self.keep_bias = slots, cell, keep_bias
-        self.query, self.key_value = self._dense(1, "query"), self._dense(2, "key_value")
+        self.query = straight_dense(width, 1, self.dtype_policy, "query")
+        self.key_value = straight_dense(width, 2, self.dtype_policy, "key_value")
         self.cell = CELLS[cell](width, keep_bias, dtype=self.dtype_policy, name="cell")
-
-    def _dense(self, parts, name):
-        straight = Straight(self.width)
-        return keras.layers.Dense(parts * self.width, kernel_initializer=straight, dtype=self.dtype_policy, name=name)
 
     def build(self, *_):
         # Far apart, so that each slot attracts other words from the start.
@@ -59,10 +56,6 @@ class GRUMemory(Memory):
         return ops.split(self.key_value(ops.cast(x, self.compute_dtype)), 2, axis=-1)
 
     def write(self, prepared, here, state):
-        return self.write_and_tell(prepared, here, state)[0]
-
-    def write_and_tell(self, prepared, here, state):
-        """Like `write`, with what it did: share of each slot written anew (B, M), and belonging (B, M, S)."""
         slots = state["slots"]
         belongs = self._belonging(prepared[0], here, slots)
         mass = ops.sum(belongs, axis=-1, keepdims=True)

@@ -49,10 +49,6 @@ class SummaryMemory(Memory):
         return self.attention.keys_values(ops.cast(x, self.compute_dtype))
 
     def write(self, prepared, here, state):
-        return self.write_and_tell(prepared, here, state)[0]
-
-    def write_and_tell(self, prepared, here, state):
-        """Like `write`, with what it did: share of each vector written anew (B, M), and weights (B, M, S)."""
         batch = ops.shape(here)[0]
         queries = ops.repeat(ops.cast(self.queries, self.compute_dtype)[None], batch, axis=0)
         found, weights = self.attention(queries, prepared, attention_mask=here[:, None], return_weights=True)

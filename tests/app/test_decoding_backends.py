@@ -1,11 +1,8 @@
 """The same translations, scores and draws rules on every backend of Keras."""
 
-import json
-import os
-import subprocess
-import sys
-
 import pytest
+
+from tests.app.backend_script import run_on
 
 SCRIPT = """
 import json
@@ -38,27 +35,20 @@ print(json.dumps(found))
 """
 
 
-def decode_on(backend: str) -> dict:
-    environment = {**os.environ, "KERAS_BACKEND": backend, "PYTHONPATH": os.pathsep.join(sys.path)}
-    result = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, env=environment)
-    assert result.returncode == 0, result.stderr
-    return json.loads(result.stdout.splitlines()[-1])
-
-
 def flat(decoded) -> list:
     return [number for source in decoded for ids, score in source for number in (*ids, -1, score)]
 
 
 @pytest.fixture(scope="module")
 def expected():
-    return decode_on("tensorflow")
+    return run_on("tensorflow", SCRIPT)
 
 
 @pytest.mark.backends
 @pytest.mark.parametrize("backend", ["jax", "torch"])
 def test_backends_decode_alike(expected, backend):
     pytest.importorskip(backend)
-    found = decode_on(backend)
+    found = run_on(backend, SCRIPT)
     for key in ("beam 1", "beam 3", "other weights"):
         assert flat(found[key]) == pytest.approx(flat(expected[key]), abs=1e-3), key
     assert found["score"] == [pytest.approx(score, abs=1e-3) for score in expected["score"]]

@@ -1,11 +1,8 @@
 """The same translations and scores of documents on every backend of Keras."""
 
-import json
-import os
-import subprocess
-import sys
-
 import pytest
+
+from tests.app.backend_script import run_on
 
 SCRIPT = """
 import json
@@ -36,16 +33,9 @@ print(json.dumps(found))
 """
 
 
-def translate_on(backend: str) -> dict:
-    environment = {**os.environ, "KERAS_BACKEND": backend, "PYTHONPATH": os.pathsep.join(sys.path)}
-    result = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, env=environment)
-    assert result.returncode == 0, result.stderr
-    return json.loads(result.stdout.splitlines()[-1])
-
-
 @pytest.fixture(scope="module")
 def expected():
-    return translate_on("tensorflow")
+    return run_on("tensorflow", SCRIPT)
 
 
 def numbers(scores) -> list:
@@ -56,7 +46,7 @@ def numbers(scores) -> list:
 @pytest.mark.parametrize("backend", ["jax", "torch"])
 def test_backends_translate_documents_alike(expected, backend):
     pytest.importorskip(backend)
-    found = translate_on(backend)
+    found = run_on(backend, SCRIPT)
     assert found["translations"] == expected["translations"]
     assert numbers(found["scores"]) == pytest.approx(numbers(expected["scores"]), abs=1e-3)
     first, second = found["alone"]
