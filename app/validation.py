@@ -62,7 +62,7 @@ class Validation:
             from app.translation import Translator
 
             return Translator(transformer, tokenizer, search, **rest)
-        from app.document_translation import DocumentTranslator
+        from app.documents.translation import DocumentTranslator
 
         options = window_options(self.preset)
         return LinesOfDocuments(DocumentTranslator(transformer, tokenizer, search, options, **rest), sizes)

@@ -47,13 +47,13 @@ from keras import ops
 
 import figures
 import made_up
-from app.document_lines import DocumentLine
 from app.document_scores.consistency import TermScorer
 from app.document_scores.cxmi import context_use
 from app.document_scores.documents import DocumentSet
 from app.document_scores.evaluation import DocumentOptions, evaluate_translations
 from app.document_scores.words import is_term, source_words
-from app.document_translation import DocumentTranslator
+from app.documents.lines import DocumentLine
+from app.documents.translation import DocumentTranslator
 from app.optimizer import FusedAdam
 from app.preset_schema import SearchPreset
 from app.probe.documents import Task, asking_documents, training_document

@@ -161,7 +161,7 @@ def _names(args, data) -> list[str]:
 
 def _translator(folder, checkpoint: str, search):
     load_keras()
-    from app.document_translation import DocumentTranslator
+    from app.documents.translation import DocumentTranslator
 
     return DocumentTranslator.of_run(folder, checkpoint, search)
 

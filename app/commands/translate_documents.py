@@ -65,7 +65,7 @@ def rows(folder, search, args) -> Iterator[str]:
         search: a `SearchPreset`.
         args: the command line.
     """
-    from app.document_lines import BLANK, COLUMN, FILE, DocumentLines
+    from app.documents.lines import BLANK, COLUMN, FILE, DocumentLines
 
     if args.show_memory and folder.preset.memory.kind in ("none", "concat"):
         raise UserError(
@@ -78,7 +78,7 @@ def rows(folder, search, args) -> Iterator[str]:
 
 
 def _translator(folder, search, args):
-    from app.document_translation import DocumentTranslator
+    from app.documents.translation import DocumentTranslator
     from app.line_encoder import print_warning
 
     if folder.preset.documents.windows == "off":

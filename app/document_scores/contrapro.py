@@ -87,7 +87,7 @@ def choose_pronouns(
     context is that of another item.
 
     Args:
-        translator: an `app.document_translation.DocumentTranslator`.
+        translator: an `app.documents.translation.DocumentTranslator`.
         items: from `read_items`.
         progress: called with the share that is done.
 

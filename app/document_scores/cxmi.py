@@ -28,7 +28,7 @@ def context_use(
     learnt from context nothing but the domain.
 
     Args:
-        translator: an `app.document_translation.DocumentTranslator`.
+        translator: an `app.documents.translation.DocumentTranslator`.
         documents: the text.
         samples: bootstrap samples of documents; 0 for none.
         progress: called with the share that is done.

@@ -144,7 +144,7 @@ def evaluate_documents(
     Args:
         run: an `app.run.Run`.
         documents: what to translate and score.
-        translator: makes the run's `app.document_translation.DocumentTranslator`; called only if it is needed.
+        translator: makes the run's `app.documents.translation.DocumentTranslator`; called only if it is needed.
         checkpoint: see `Run.weights`.
         search: instead of that of the run's preset.
         options: what to score, and how.
@@ -184,7 +184,7 @@ def translate_documents(
     """Translates documents, with a progress bar.
 
     Args:
-        translator: an `app.document_translation.DocumentTranslator`.
+        translator: an `app.documents.translation.DocumentTranslator`.
         documents: the text.
         shuffle: whether each segment is translated in a context that is not its own.
 

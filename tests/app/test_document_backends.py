@@ -8,7 +8,7 @@ SCRIPT = """
 import json
 import numpy as np
 from app.decoding import Decoding
-from app.document_translation import DocumentTranslator
+from app.documents.translation import DocumentTranslator
 from app.preset_schema import SearchPreset
 from data.windows import WindowOptions
 from models.document import DocumentTransformer

@@ -27,7 +27,7 @@ GENDER = {"Hund": "Er", "Katze": "Sie", "Haus": "Es"}
 class Scorer:
     """Finds a segment likelier by `judge(source, target, segments before)` nats; each segment has its words + 1 tokens.
 
-    It keeps to the interface of `app.document_translation.DocumentTranslator.score`.
+    It keeps to the interface of `app.documents.translation.DocumentTranslator.score`.
     """
 
     def __init__(self, judge):

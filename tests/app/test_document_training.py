@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from app.document_translation import DocumentTranslator
+from app.documents.translation import DocumentTranslator
 from app.preparation import prepare, window_options
 from app.run import TOKENIZER, Run
 from app.start import take_weights

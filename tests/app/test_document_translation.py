@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.decoding import Decoding
-from app.document_lines import DocumentLine, DocumentLines
-from app.document_translation import DocumentTranslator
+from app.documents.lines import DocumentLine, DocumentLines
+from app.documents.translation import DocumentTranslator
 from app.line_encoder import LineEncoder
 from app.lines import LineReader
 from app.preset_schema import SearchPreset
@@ -206,7 +206,7 @@ def test_only_a_window_is_waited_for(kind, waits):
 
 
 def test_nothing_of_the_past_is_kept_and_little_is_read_ahead():
-    from app.document_flow import MOST_LINES, Flow
+    from app.documents.flow import MOST_LINES, Flow
 
     kept = []
 

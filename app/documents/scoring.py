@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from app.decoded import TokenScore
-from app.document_decoding import DocumentDecoding
+from app.documents.decoding import DocumentDecoding
 from data.documents import PackedWindow
 from data.windows import WindowOptions, cut
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from app.document_decoding import Request
+from app.documents.decoding import Request
 from data.documents import PackedWindow
 from data.windows import WindowOptions, next_window
 

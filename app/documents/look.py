@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from app.document_decoding import DocumentDecoding
-from app.document_progress import Segment, Window
+from app.documents.decoding import DocumentDecoding
+from app.documents.progress import Segment, Window
 from data.tokenizer import BOS, EOS, Tokenizer
 
 _DIGITS = 4

@@ -4,10 +4,10 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from app.decoded import TokenScore
-from app.document_decoding import DocumentDecoding
-from app.document_flow import Flow
-from app.document_lines import DocumentLine
-from app.document_scoring import Given, score_documents
+from app.documents.decoding import DocumentDecoding
+from app.documents.flow import Flow
+from app.documents.lines import DocumentLine
+from app.documents.scoring import Given, score_documents
 from app.line_encoder import LineEncoder
 from app.preparation import window_options
 from app.preset_schema import SearchPreset
@@ -31,7 +31,7 @@ class DocumentTranslator:
     that its length costs neither room nor speed.
 
     Args:
-        model: see `app.document_decoding.DocumentDecoding`.
+        model: see `app.documents.decoding.DocumentDecoding`.
         tokenizer: of the model.
         search: how translations are looked for.
         options: how documents are cut into windows. A model without documents can only be given segments alone.
@@ -119,7 +119,7 @@ class DocumentTranslator:
 
         Args:
             lines: the lines of the documents.
-            watch: is told how the memory was used for each segment, see `app.document_look.look_at`, before the
+            watch: is told how the memory was used for each segment, see `app.documents.look.look_at`, before the
                 translation of its line comes out.
 
         Yields:

@@ -3,9 +3,9 @@
 from collections import deque
 from collections.abc import Iterable, Iterator
 
-from app.document_lines import DocumentLine
-from app.document_look import look_at
-from app.document_progress import Document, Line, Segment, Window
+from app.documents.lines import DocumentLine
+from app.documents.look import look_at
+from app.documents.progress import Document, Line, Segment, Window
 from app.translation import Hypothesis
 from data.errors import UserError
 

@@ -1,0 +1,1 @@
+"""Translates and scores segments in their documents: lines in, windows, memories, lines out."""
