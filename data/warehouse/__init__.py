@@ -1,0 +1,1 @@
+"""Corpora in a database: one table of pairs and one set of SQL for DuckDB and BigQuery."""

@@ -1,0 +1,109 @@
+"""What a database must do to hold corpora: the interface behind DuckDB and BigQuery."""
+
+import abc
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
+
+from sqlglot import exp
+
+from data.warehouse.sql import Value
+
+if TYPE_CHECKING:
+    import pyarrow
+
+Parameters = Mapping[str, Value]
+# Tables with this prefix hold what a statement in progress needs; they are dropped after it, and never shown.
+SCRATCH = "scratch_"
+
+
+class Warehouse(abc.ABC):
+    """A database with tables of text.
+
+    Statements are standard SQL, see `data.warehouse.sql`: a text of this program's own, or a tree of `statement` or
+    `user_query`. Parameters stand in them as `@name`.
+
+    Every method raises a `UserError` that names the address and the table, column or file for what the user can mend:
+    a table, column or right that is missing, a wrong type, another process that holds the file, a lost connection, a
+    limit that is reached. What is not finished then is undone.
+
+    Args:
+        address: as the user wrote it, for messages.
+    """
+
+    dialect: str  # sqlglot's name of it
+
+    def __init__(self, address: str):
+        self.address = address
+
+    @abc.abstractmethod
+    def run(self, statement: exp.Expression | str, parameters: Parameters | None = None) -> int:
+        """Runs one statement that returns no rows, whole or not at all.
+
+        Args:
+            statement: CREATE, DROP, INSERT, DELETE, UPDATE or MERGE.
+            parameters: values for `@name`.
+
+        Returns:
+            The number of rows that it changed, 0 for one that has no such number (CREATE TABLE without AS, DROP).
+        """
+
+    @abc.abstractmethod
+    def rows(
+        self, query: exp.Expression | str, parameters: Parameters | None = None
+    ) -> Iterator["pyarrow.RecordBatch"]:
+        """Streams the rows of a query in the order that it says; few are in memory at a time.
+
+        Args:
+            query: a SELECT.
+            parameters: values for `@name`.
+
+        Yields:
+            Record batches of one schema, a first one even where there is no row. STRING is `pyarrow.string()`, INT64
+            `int64()`, FLOAT64 `float64()`, BOOL `bool_()`, TIMESTAMP `timestamp("us", "UTC")`.
+        """
+
+    @abc.abstractmethod
+    def append(
+        self, table: str, batches: "pyarrow.RecordBatchReader", replacing: Parameters | None = None
+    ) -> int:
+        """Adds rows to a table, all or none, and makes the table if it is missing.
+
+        Args:
+            table: its name.
+            batches: the rows; read once, as a stream. An exception of the reader comes out as it is. The columns are
+                matched by name, and one that the table has and the reader lacks is filled with NULL.
+            replacing: columns and values; the rows that have them all are removed in the same step, so that no one
+                ever sees the old and the new rows together, or neither.
+
+        Returns:
+            The number of rows added.
+
+        Raises:
+            UserError: the table has no such column, or one of another type.
+        """
+
+    @abc.abstractmethod
+    def columns(self, table: str) -> dict[str, str]:
+        """The columns of a table or view in their order, with standard names of their types, such as "STRING".
+
+        Raises:
+            UserError: there is no such table; names those that there are.
+        """
+
+    @abc.abstractmethod
+    def tables(self) -> list[str]:
+        """The names of all tables and views, in alphabetical order, without those that begin with `SCRATCH`."""
+
+    @abc.abstractmethod
+    def cost(self, query: exp.Expression | str, parameters: Parameters | None = None) -> int | None:
+        """The bytes that a query would be billed for, without running it; None where queries cost nothing."""
+
+    @abc.abstractmethod
+    def close(self) -> None:
+        """Lets go of the database; may be called twice."""
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()

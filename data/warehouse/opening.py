@@ -1,0 +1,45 @@
+"""Opens a warehouse by its address."""
+
+import os
+
+from data.errors import UserError
+from data.warehouse.base import Warehouse
+
+VARIABLE = "WEITBLICK_WAREHOUSE"
+FORMS = "a file such as corpora.duckdb, or bigquery:PROJECT.DATASET"
+
+
+def open_warehouse(
+    address: str = "", byte_limit: int | None = None, read_only: bool = False, create: bool = False
+) -> Warehouse:
+    """Opens a warehouse.
+
+    Args:
+        address: "PATH.duckdb" or "duckdb:PATH" for a file, "bigquery:PROJECT.DATASET" for BigQuery; "" for that of
+            $WEITBLICK_WAREHOUSE. Credentials are no part of it.
+        byte_limit: BigQuery refuses queries that would be billed for more bytes; None for no limit.
+        read_only: nothing will be written. Any number of processes may then read one DuckDB file at the same time.
+        create: make the file or data set where there is none.
+
+    Returns:
+        The warehouse, to be used in a `with` block.
+
+    Raises:
+        UserError: no address, one of an unknown form, nothing there, no right to it, a package that is missing, or a
+            DuckDB file that another process holds.
+    """
+    address = address or os.environ.get(VARIABLE, "")
+    if not address:
+        raise UserError(f"no warehouse is named; say --warehouse ADDRESS or set {VARIABLE} to {FORMS}")
+    kind, colon, place = address.partition(":")
+    if colon and kind == "bigquery":
+        from data.warehouse.bigquery import BigQueryWarehouse
+
+        return BigQueryWarehouse(address, byte_limit, create)
+    if colon and kind == "duckdb":
+        address = place
+    elif not address.endswith((".duckdb", ".db")):
+        raise UserError(f"{address!r} is no address of a warehouse; expected {FORMS}")
+    from data.warehouse.duck import DuckWarehouse
+
+    return DuckWarehouse(address, read_only, create)

@@ -1,0 +1,132 @@
+"""Statements of standard SQL, written once and said in the dialect of each database.
+
+All SQL here, the user's own queries included, is GoogleSQL, the dialect of BigQuery; sqlglot turns it into that of
+DuckDB. Values come as parameters `@name` only, and names of tables only by `statement`, as quoted identifiers.
+"""
+
+import datetime
+import functools
+import re
+
+import sqlglot
+from sqlglot import exp
+from sqlglot.errors import SqlglotError
+
+from data.errors import UserError
+
+STANDARD = "bigquery"
+Value = str | int | float | bool | datetime.datetime
+
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+# What a query may not hold anywhere: whatever writes, and functions in FROM, which read files.
+_FORBIDDEN = (exp.DML, exp.DDL, exp.Command, exp.Into, exp.Lock, exp.Parameter, exp.Placeholder)
+_TABLE_FUNCTIONS = (exp.Unnest, exp.GenerateSeries)
+
+
+def statement(text: str, **tables: str) -> exp.Expression:
+    """A statement of this program's own.
+
+    Args:
+        text: one statement in standard SQL.
+        tables: what stands for each stand-in name of a table in `text`.
+
+    Returns:
+        A tree of its own, ready to be run or put into another.
+
+    Raises:
+        UserError: a name that no table can have.
+
+    Example:
+        >>> count = statement("SELECT COUNT(*) AS n FROM source WHERE split = @split", source="pairs")
+        >>> next(warehouse.rows(count, {"split": "train"}))
+    """
+    tree = _parsed(text).copy()
+    common = {cte.alias for cte in tree.find_all(exp.CTE)}
+    for table in list(tree.find_all(exp.Table)):
+        if table.name in tables and table.name not in common and not table.args.get("db"):
+            name, alias = table.name, table.args.get("alias")
+            new = table_name(tables[name])
+            # Columns may be said with the stand-in, as in "source.corpus".
+            new.set("alias", alias or (None if _is_target(table) else exp.TableAlias(this=exp.to_identifier(name))))
+            table.replace(new)
+    return tree
+
+
+def table_name(name: str) -> exp.Table:
+    """A table of the warehouse, as a quoted identifier.
+
+    Raises:
+        UserError: the name has other signs than letters, digits and "_", or begins with a digit.
+    """
+    if not _NAME.fullmatch(name):
+        raise UserError(
+            f"{name!r} cannot be the name of a table or view: it takes English letters, digits and _, no digit first"
+        )
+    return exp.Table(this=exp.to_identifier(name, quoted=True))
+
+
+def is_name(text: str) -> bool:
+    """Whether a text is a name that a table can have."""
+    return bool(_NAME.fullmatch(text))
+
+
+def user_query(text: str) -> exp.Query:
+    """Reads a query that a person wrote.
+
+    Args:
+        text: standard SQL.
+
+    Returns:
+        The query.
+
+    Raises:
+        UserError: it is not one single SELECT, or holds anything that does more than read tables.
+    """
+    try:
+        trees = [tree for tree in sqlglot.parse(text, read=STANDARD) if tree is not None]
+    except SqlglotError as error:
+        raise UserError(f"the query {_short(text)} is not SQL: {_first_error(error)}") from None
+    if len(trees) != 1 or not isinstance(trees[0], exp.Query):
+        found = f"{len(trees)} statements" if len(trees) != 1 else trees[0].key.upper()
+        raise UserError(f"the query {_short(text)} must be one single SELECT, and this is {found}")
+    query = trees[0].unnest() if isinstance(trees[0], exp.Subquery) else trees[0]
+    for node in query.walk():
+        if isinstance(node, _FORBIDDEN):
+            raise UserError(f"the query {_short(text)} may only read tables; it has {node.sql(STANDARD)[:60]!r}")
+        if isinstance(node, exp.Table) and isinstance(node.this, exp.Func) and not isinstance(node.this, _TABLE_FUNCTIONS):
+            raise UserError(f"the query {_short(text)} may only read tables; it reads {node.this.sql(STANDARD)[:60]!r}")
+    return query
+
+
+def in_dialect(query: exp.Expression | str, dialect: str) -> str:
+    """The text of a statement for one database.
+
+    Args:
+        query: what `statement` or `user_query` gave, or standard SQL as text.
+        dialect: sqlglot's name of the database's dialect.
+    """
+    tree = _parsed(query) if isinstance(query, str) else query
+    return tree.sql(dialect)
+
+
+@functools.lru_cache(maxsize=256)
+def _parsed(text: str) -> exp.Expression:
+    return sqlglot.parse_one(text, read=STANDARD)
+
+
+def _is_target(table: exp.Table) -> bool:
+    """Whether a table is what a statement makes, fills, empties or drops, where no alias may stand."""
+    above = table.parent
+    if isinstance(above, exp.Schema):
+        above = above.parent
+    return isinstance(above, exp.Create | exp.Insert | exp.Delete | exp.Update | exp.Drop | exp.Alter | exp.TruncateTable)
+
+
+def _first_error(error: SqlglotError) -> str:
+    text = re.sub(r"\x1b\[\d*m", "", str(error)).strip()
+    return " ".join(text.split())[:160]
+
+
+def _short(text: str) -> str:
+    text = " ".join(text.split())
+    return repr(text if len(text) <= 80 else text[:77] + "...")
