@@ -79,7 +79,8 @@ def first_not_finite(transformer, inputs) -> tuple[str | None, list[int]]:
         layer.call = watched
 
     embeddings = {transformer.source_embedding, transformer.target_embedding}
-    for layer in itertools.chain(embeddings, transformer.encoder.stack, transformer.decoder.stack):
+    memory = getattr(transformer, "memory_layers", ())
+    for layer in itertools.chain(embeddings, transformer.encoder.stack, transformer.decoder.stack, memory):
         watch(layer)
     logits = transformer(inputs, training=False)
     if not found and (rows := _rows_not_finite(logits)):

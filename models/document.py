@@ -78,7 +78,7 @@ class DocumentTransformer(Transformer):
 
     def build(self, input_shape=None):
         super().build(input_shape)
-        for layer in self._memory_layers:
+        for layer in self.memory_layers:
             layer.build((None, None, self.settings["width"]))
 
     def call(self, inputs, training=None):
@@ -88,10 +88,11 @@ class DocumentTransformer(Transformer):
     @property
     def memory_weights(self) -> list:
         """The trainable weights that a Transformer does not have."""
-        return [weight for layer in self._memory_layers for weight in layer.trainable_weights]
+        return [weight for layer in self.memory_layers for weight in layer.trainable_weights]
 
     @property
-    def _memory_layers(self) -> list:
+    def memory_layers(self) -> list:
+        """The layers that a Transformer does not have."""
         layers = (self.source_memory, self.target_memory, self.source_read, self.target_read)
         return [layer for layer in layers if layer is not None]
 

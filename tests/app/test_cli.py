@@ -10,7 +10,7 @@ from app import cli
 from data.errors import UserError
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-COMMANDS = ["train", "evaluate", "translate", "average", "presets", "corpora"]
+COMMANDS = ["train", "evaluate", "translate", "average", "presets", "corpora", "export", "probe", "evaluate-documents"]
 
 
 def weitblick(*arguments, code=0, **kwargs):

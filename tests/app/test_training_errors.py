@@ -12,6 +12,8 @@ from app import cli
 from app.diagnosis import first_not_finite
 from app.run import Run
 from data import files, shards
+from data.packing import PackedWindow, pack
+from models.document import DocumentTransformer
 from tests.app.toy_training import toy_preset, train_here, weitblick, write_corpus, write_preset
 
 
@@ -185,3 +187,14 @@ def test_the_first_layer_that_is_not_finite(tmp_path, broken):
     else:
         assert place == broken.rpartition("/")[0].removesuffix("/feed_forward/inner")
         assert rows == ([0] if broken.startswith("source") else [0, 1])
+
+
+@pytest.mark.parametrize("broken", ["source_memory", "target_read"])
+def test_a_memory_that_is_not_finite(broken):
+    model = DocumentTransformer(30, 1, 1, 8, 16, 2, memory={"kind": "gru", "slots": 3})
+    windows = [PackedWindow([[5, 6]], [[8, 9]], 0, reset) for reset in (True, False)]
+    inputs, _ = pack([windows], 1)
+    model.build()
+    layer = next(layer for layer in model.memory_layers if layer.name == broken)
+    layer.weights[0].assign(np.full(layer.weights[0].shape, np.nan))
+    assert first_not_finite(model, inputs) == (broken, [0])
