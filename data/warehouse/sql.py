@@ -7,6 +7,7 @@ DuckDB. Values come as parameters `@name` only, and names of tables only by `sta
 import datetime
 import functools
 import re
+from collections.abc import Mapping
 
 import sqlglot
 from sqlglot import exp
@@ -20,6 +21,7 @@ Value = str | int | float | bool | datetime.datetime
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 # What a query may not hold anywhere: whatever writes, and functions in FROM, which read files.
 _FORBIDDEN = (exp.DML, exp.DDL, exp.Command, exp.Into, exp.Lock, exp.Parameter, exp.Placeholder)
+_WRITERS = (exp.Create, exp.Insert, exp.Delete, exp.Update, exp.Merge, exp.TruncateTable)
 _TABLE_FUNCTIONS = (exp.Unnest, exp.GenerateSeries)
 
 
@@ -65,6 +67,20 @@ def table_name(name: str) -> exp.Table:
     return exp.Table(this=exp.to_identifier(name, quoted=True))
 
 
+def create_table(name: str, columns: Mapping[str, str]) -> exp.Create:
+    """The statement that makes an empty table.
+
+    Args:
+        name: of the table.
+        columns: the names of the columns and their standard types.
+    """
+    kinds = [
+        exp.ColumnDef(this=exp.to_identifier(column, quoted=True), kind=exp.DataType.build(kind, dialect=STANDARD))
+        for column, kind in columns.items()
+    ]
+    return exp.Create(kind="TABLE", this=exp.Schema(this=table_name(name), expressions=kinds))
+
+
 def is_name(text: str) -> bool:
     """Whether a text is a name that a table can have."""
     return bool(_NAME.fullmatch(text))
@@ -93,8 +109,9 @@ def user_query(text: str) -> exp.Query:
     for node in query.walk():
         if isinstance(node, _FORBIDDEN):
             raise UserError(f"the query {_short(text)} may only read tables; it has {node.sql(STANDARD)[:60]!r}")
-        if isinstance(node, exp.Table) and isinstance(node.this, exp.Func) and not isinstance(node.this, _TABLE_FUNCTIONS):
-            raise UserError(f"the query {_short(text)} may only read tables; it reads {node.this.sql(STANDARD)[:60]!r}")
+        made = node.this if isinstance(node, exp.Table) else None
+        if isinstance(made, exp.Func) and not isinstance(made, _TABLE_FUNCTIONS):
+            raise UserError(f"the query {_short(text)} may only read tables; it reads {made.sql(STANDARD)[:60]!r}")
     return query
 
 
@@ -119,7 +136,7 @@ def _is_target(table: exp.Table) -> bool:
     above = table.parent
     if isinstance(above, exp.Schema):
         above = above.parent
-    return isinstance(above, exp.Create | exp.Insert | exp.Delete | exp.Update | exp.Drop | exp.Alter | exp.TruncateTable)
+    return isinstance(above, exp.Drop) or (isinstance(above, _WRITERS) and above.this in (table, table.parent))
 
 
 def _first_error(error: SqlglotError) -> str:
