@@ -1,0 +1,302 @@
+"""A warehouse in Google BigQuery, for corpora that outgrow one machine.
+
+Queries are jobs of the REST service, rows come and go by the Storage Read and Write APIs. Credentials are those that
+Google's own programs use (`google.auth.default`); neither an address nor anything that is saved holds any.
+"""
+
+import contextlib
+import re
+import uuid
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import sqlglot
+from sqlglot import exp
+
+from data.errors import UserError
+from data.warehouse import bigquery_reading, bigquery_writing
+from data.warehouse.base import SCRATCH, Parameters, Warehouse
+from data.warehouse.bigquery_connection import Connection, clear_errors, google, reason_of
+from data.warehouse.bigquery_types import query_parameters, schema_fields, standard_columns
+from data.warehouse.sql import STANDARD, in_dialect, statement, table_name
+
+if TYPE_CHECKING:
+    import pyarrow
+
+SCRATCH_DAYS = 1  # scratch tables of a process that died are gone after this
+_ADDRESS = re.compile(r"bigquery:((?:[a-z0-9.-]+:)?[a-z0-9-]+)\.([A-Za-z0-9_]+)")
+_MISSING_TABLE = re.compile(r"Not found: Table [^ ]*?[.:]([A-Za-z0-9_]+) was not found")
+# Nothing of the one table matches anything of the other, so what is not in `source` can go, and all of that is new.
+_REPLACEMENT = (
+    "MERGE INTO target USING source ON FALSE "
+    "WHEN NOT MATCHED BY SOURCE AND TRUE THEN DELETE WHEN NOT MATCHED BY TARGET THEN INSERT ROW"
+)
+_RESULT = (
+    "CREATE TABLE scratch{} OPTIONS (expiration_timestamp = TIMESTAMP_ADD(CURRENT_TIMESTAMP(), INTERVAL {} DAY)) "
+    "AS SELECT 1"
+)
+
+
+class BigQueryWarehouse(Warehouse):
+    """A data set of BigQuery.
+
+    Args:
+        address: "bigquery:PROJECT.DATASET".
+        byte_limit: queries that would read more bytes are refused before they run, and those that would be billed for
+            more than this by BigQuery itself; None for no limit.
+        create: make the data set where there is none, in BigQuery's default location.
+        streams: how many streams are read at the same time.
+        patience: seconds for which a lost connection is tried again.
+
+    Raises:
+        UserError: a package is missing, the address has another form, no or wrong credentials, no such project or data
+            set, no permission, no connection.
+    """
+
+    dialect = "bigquery"
+
+    def __init__(
+        self,
+        address: str,
+        byte_limit: int | None = None,
+        create: bool = False,
+        streams: int = 4,
+        patience: float = 60.0,
+    ):
+        super().__init__(address)
+        match = _ADDRESS.fullmatch(address)
+        if match is None:
+            raise UserError(f"{address!r} is no address of a data set; expected bigquery:PROJECT.DATASET")
+        self.project, self.dataset = match.groups()
+        self.byte_limit, self.streams = byte_limit, streams
+        self._connection = Connection(self.project, patience)
+        self._open(create)
+
+    def run(self, statement: exp.Expression | str, parameters: Parameters | None = None) -> int:
+        tree = _tree(statement)
+        if self.byte_limit is not None:
+            self._refuse_costly(tree, parameters)
+        job = self._job(tree, parameters)
+        if isinstance(tree, exp.Create) and tree.kind == "TABLE" and tree.expression is not None:
+            with self._errors("counting rows"):
+                return self._connection.rest.get_table(job.destination, retry=self._retry).num_rows
+        return job.num_dml_affected_rows or 0
+
+    def rows(
+        self, query: exp.Expression | str, parameters: Parameters | None = None
+    ) -> Iterator["pyarrow.RecordBatch"]:
+        tree = _named_columns(_tree(query))
+        if self.byte_limit is not None:
+            self._refuse_costly(tree, parameters)
+        ordered = tree.args.get("order") is not None
+        name = _scratch()
+        made = _create_scratch(name, bigquery_reading.numbered(tree) if ordered else tree, ordered)
+        try:
+            self._job(made, parameters, tree)
+            with self._errors("reading a query's result"):
+                table = self._connection.rest.get_table(self._reference(name), retry=self._retry)
+            columns = standard_columns(table.schema)
+            columns.pop(bigquery_reading.ROW, None)
+            result = bigquery_reading.Result(
+                self.project, self.dataset, name, table.num_rows, table.num_bytes or 0, columns, ordered
+            )
+            yield from bigquery_reading.read(self._connection, result, self.streams)
+        finally:
+            self._drop(name)
+
+    def append(self, table: str, batches: "pyarrow.RecordBatchReader", replacing: Parameters | None = None) -> int:
+        table_name(table)
+        made = table not in self.tables()
+        if made:
+            fields = schema_fields(batches.schema, table)
+            self._create(table, fields)
+        try:
+            columns = self.columns(table)
+            schema = bigquery_writing.fitting_schema(batches.schema, columns, f"{table} in {self.address}")
+            if not replacing:
+                return self._write(table, batches, schema)
+            return self._replace(table, batches, schema, replacing)
+        except BaseException:
+            if made:
+                self._drop(table)
+            raise
+
+    def columns(self, table: str) -> dict[str, str]:
+        table_name(table)
+
+        def explain(error, message):
+            return self._no_table(table) if error.code == 404 else None
+
+        with self._errors(f"looking at the table {table}", explain):
+            found = self._connection.rest.get_table(self._reference(table), retry=self._retry)
+        return standard_columns(found.schema)
+
+    def tables(self) -> list[str]:
+        with self._errors("listing tables"):
+            found = self._connection.rest.list_tables(f"{self.project}.{self.dataset}", retry=self._retry)
+            return sorted(table.table_id for table in found if not table.table_id.startswith(SCRATCH))
+
+    def cost(self, query: exp.Expression | str, parameters: Parameters | None = None) -> int | None:
+        return self._job(_tree(query), parameters, dry_run=True).total_bytes_processed
+
+    def close(self) -> None:
+        self._connection.close()
+
+    @property
+    def _retry(self):
+        return self._connection.retry()
+
+    def _reference(self, table: str) -> str:
+        return f"{self.project}.{self.dataset}.{table}"
+
+    def _path(self, table: str) -> str:
+        return f"projects/{self.project}/datasets/{self.dataset}/tables/{table}"
+
+    def _errors(self, what: str, explain=None):
+        return clear_errors(self._connection, self.address, f"{self.address}: {what}", explain)
+
+    def _open(self, create: bool) -> None:
+        name = f"{self.project}.{self.dataset}"
+
+        def explain(error, message):
+            if error.code != 404:
+                return None
+            return (
+                f"{self.address}: there is no such data set, or no such project; check the name, or make it with "
+                f"`weitblick corpora load` or `bq mk --dataset {self.project}:{self.dataset}`"
+            )
+
+        with self._errors("opening", explain):
+            if create:
+                self._connection.rest.create_dataset(name, exists_ok=True, retry=self._retry)
+            else:
+                self._connection.rest.get_dataset(name, retry=self._retry)
+
+    def _job(self, tree: exp.Expression, parameters: Parameters | None, query=None, dry_run: bool = False):
+        """Runs a statement to its end; `query` is what the user wanted of it, for messages."""
+        bigquery, _ = google()
+        options = bigquery.QueryJobConfig(
+            default_dataset=f"{self.project}.{self.dataset}",
+            query_parameters=query_parameters(parameters),
+            dry_run=dry_run,
+            use_query_cache=not dry_run,
+        )
+        if self.byte_limit is not None and not dry_run:
+            options.maximum_bytes_billed = self.byte_limit
+        what = "asking what a query costs" if dry_run else "running a query"
+
+        def explain(error, message):
+            return self._refusal(error, message, query or tree)
+
+        with self._errors(what, explain):
+            text = in_dialect(tree, self.dialect)
+            job = self._connection.rest.query(text, job_config=options, retry=self._retry)
+            if not dry_run:
+                job.result(retry=self._retry)
+        return job
+
+    def _refuse_costly(self, tree: exp.Expression, parameters: Parameters | None) -> None:
+        cost = self.cost(tree, parameters)
+        if cost is not None and cost > self.byte_limit:
+            raise UserError(self._too_costly(f"would read {plain_bytes(cost)}"))
+
+    def _too_costly(self, problem: str) -> str:
+        return (
+            f"{self.address}: the query {problem}, more than the limit of {plain_bytes(self.byte_limit)}; name fewer "
+            "columns, or raise the limit"
+        )
+
+    def _refusal(self, error, message: str, tree: exp.Expression) -> str | None:
+        """What to say of a statement that BigQuery refuses."""
+        if reason_of(error) == "bytesBilledLimitExceeded" or "bytes billed" in message:
+            needed = re.search(r"(\d+) or higher", message)
+            return self._too_costly(f"would be billed for {plain_bytes(int(needed[1]))}" if needed else "costs more")
+        missing = _MISSING_TABLE.search(message)
+        if missing:
+            return self._no_table(missing[1])
+        if error.code == 404:
+            return None
+        with contextlib.suppress(UserError):
+            known = [
+                f"{name} ({', '.join(f'{column} {kind}' for column, kind in self.columns(name).items())})"
+                for name in sorted({table.name for table in tree.find_all(exp.Table)} & set(self.tables()))
+            ]
+            if known:
+                return f"{self.address}: BigQuery refuses the query: {message}; what it reads from: {'; '.join(known)}"
+        return f"{self.address}: BigQuery refuses the query: {message}"
+
+    def _no_table(self, table: str) -> str:
+        names = self.tables()
+        there = f"those that there are: {', '.join(names)}" if names else "it has no table yet"
+        return f"{self.address}: there is no table or view {table}; {there}"
+
+    def _create(self, table: str, fields: list) -> None:
+        bigquery, _ = google()
+        with self._errors(f"making the table {table}"):
+            self._connection.rest.create_table(bigquery.Table(self._reference(table), fields), retry=self._retry)
+
+    def _write(self, table: str, batches, schema) -> int:
+        what = f"{self.address}: adding rows to the table {table}"
+        return bigquery_writing.write(self._connection, self._path(table), what, batches, schema)
+
+    def _replace(self, table: str, batches, schema, replacing: Parameters) -> int:
+        """Writes the rows to a scratch table, then puts them in the place of others by one MERGE, which is atomic."""
+        name = _scratch()
+        self._create(name, schema_fields(schema, table))
+        try:
+            rows = self._write(name, batches, schema)
+            conditions = [
+                exp.EQ(this=exp.column(column, quoted=True), expression=exp.Parameter(this=exp.var(f"value_{place}")))
+                for place, column in enumerate(replacing)
+            ]
+            merge = statement(_REPLACEMENT, target=table, source=name)
+            gone, added = merge.args["whens"].expressions
+            gone.set("condition", exp.and_(*conditions))
+            names = [exp.column(column, quoted=True) for column in schema.names]
+            added.set(
+                "then",
+                exp.Insert(
+                    this=exp.Tuple(expressions=names), expression=exp.Tuple(expressions=[name.copy() for name in names])
+                ),
+            )
+            self._job(merge, {f"value_{place}": value for place, value in enumerate(replacing.values())})
+            return rows
+        finally:
+            self._drop(name)
+
+    def _drop(self, table: str) -> None:
+        # What cannot be dropped now is gone in a day; the error that brought us here matters more.
+        with contextlib.suppress(Exception):
+            self._connection.rest.delete_table(self._reference(table), not_found_ok=True, retry=None, timeout=10)
+
+
+def plain_bytes(count: int) -> str:
+    """A number of bytes as a person says it, such as "1.5 GB"."""
+    for unit, size in (("TB", 10**12), ("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
+        if count >= size:
+            return f"{count / size:.3g} {unit}"
+    return f"{count} bytes"
+
+
+def _tree(query: exp.Expression | str) -> exp.Expression:
+    return sqlglot.parse_one(query, read=STANDARD) if isinstance(query, str) else query
+
+
+def _scratch() -> str:
+    return f"{SCRATCH}{uuid.uuid4().hex}"
+
+
+def _named_columns(query: exp.Expression) -> exp.Expression:
+    """Columns without a name get that which BigQuery gives them in results, for a table's columns need one."""
+    query = query.copy()
+    for place, column in enumerate(query.selects):
+        if not column.output_name and not column.is_star:
+            column.replace(exp.alias_(column.copy(), f"f{place}_"))
+    return query
+
+
+def _create_scratch(name: str, query: exp.Expression, ordered: bool) -> exp.Create:
+    clustered = f" CLUSTER BY {bigquery_reading.ROW}" if ordered else ""
+    made = statement(_RESULT.format(clustered, SCRATCH_DAYS), scratch=name)
+    made.set("expression", query)
+    return made

@@ -1,0 +1,242 @@
+"""Reaching BigQuery: credentials, the two services (REST and storage), and what to say when something is in the way."""
+
+import contextlib
+import os
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from data.errors import UserError
+
+REST_VARIABLE = "BIGQUERY_EMULATOR_HOST"
+STORAGE_VARIABLE = "BIGQUERY_STORAGE_EMULATOR_HOST"
+EMULATOR_STORAGE_PORT = 9060
+# Without a sign of life, a connection whose other end vanished would be waited for without end.
+CHANNEL_OPTIONS = (
+    ("grpc.keepalive_time_ms", 60_000),
+    ("grpc.keepalive_timeout_ms", 20_000),
+    ("grpc.max_receive_message_length", -1),
+    ("grpc.max_send_message_length", -1),
+)
+SIGN_IN = (
+    "run `gcloud auth application-default login`, or set GOOGLE_APPLICATION_CREDENTIALS to the path of a service "
+    "account's key file"
+)
+LONGEST_QUOTE = 300  # letters of what the service says
+ROLES = (
+    "ask its owner for the roles BigQuery Job User and BigQuery Read Session User on the project and BigQuery Data "
+    "Editor on the dataset"
+)
+
+
+def google():
+    """The packages of Google, imported when they are first needed.
+
+    Returns:
+        The modules google.cloud.bigquery and google.cloud.bigquery_storage_v1.
+
+    Raises:
+        UserError: they are not installed.
+    """
+    try:
+        from google.cloud import bigquery, bigquery_storage_v1
+    except ImportError as error:
+        raise UserError(
+            f"a warehouse in BigQuery needs packages that are not installed ({error}): "
+            "pip install 'weitblick[bigquery]'"
+        ) from error
+    return bigquery, bigquery_storage_v1
+
+
+class Connection:
+    """The clients of one project, made when they are first used.
+
+    Args:
+        project: the project that pays for queries.
+        patience: seconds for which a lost connection is tried again before the user is told.
+    """
+
+    def __init__(self, project: str, patience: float):
+        google()
+        self.project = project
+        self.patience = patience
+        self._emulator = os.environ.get(REST_VARIABLE, "")
+        self._credentials = None
+        self._clients: dict[str, Any] = {}
+
+    @property
+    def place(self) -> str:
+        """What errors call the service."""
+        return f"the BigQuery emulator at {self._emulator}" if self._emulator else "BigQuery"
+
+    @property
+    def rest(self):
+        """google.cloud.bigquery.Client: jobs, datasets, tables."""
+        return self._client("rest", self._make_rest)
+
+    @property
+    def reader(self):
+        """The Storage Read API."""
+        services = google()[1].services.big_query_read
+        return self._client("reader", lambda: self._make_storage(services, services.BigQueryReadClient))
+
+    @property
+    def writer(self):
+        """The Storage Write API."""
+        services = google()[1].services.big_query_write
+        return self._client("writer", lambda: self._make_storage(services, services.BigQueryWriteClient))
+
+    def retry(self):
+        """How calls of the REST service are tried again."""
+        from google.cloud.bigquery.retry import DEFAULT_RETRY
+
+        return DEFAULT_RETRY.with_timeout(self.patience)
+
+    def storage_retry(self):
+        """How single calls of the storage service are tried again; streams are resumed where they are read."""
+        from google.api_core import retry
+
+        return retry.Retry(predicate=is_lost, initial=0.2, maximum=5.0, timeout=self.patience)
+
+    def close(self):
+        """Closes every connection."""
+        for name, client in self._clients.items():
+            if name == "rest":
+                client.close()
+            else:
+                client.transport.close()
+        self._clients.clear()
+
+    def _client(self, name: str, make: Callable[[], Any]):
+        if name not in self._clients:
+            self._clients[name] = make()
+        return self._clients[name]
+
+    def _sign_in(self):
+        import google.auth
+        from google.auth import credentials
+
+        if self._credentials is None:
+            if self._emulator:
+                self._credentials = credentials.AnonymousCredentials()
+            else:
+                scopes = ["https://www.googleapis.com/auth/cloud-platform"]
+                self._credentials, _ = google.auth.default(scopes=scopes, quota_project_id=None)
+        return self._credentials
+
+    def _make_rest(self):
+        options = None
+        if self._emulator:
+            options = {"api_endpoint": self._emulator if "://" in self._emulator else f"http://{self._emulator}"}
+        return google()[0].Client(project=self.project, credentials=self._sign_in(), client_options=options)
+
+    def _make_storage(self, services, kind):
+        transport = services.transports
+        transport = getattr(transport, f"{kind.__name__.removesuffix('Client')}GrpcTransport")
+        if self._emulator:
+            import grpc
+
+            channel = grpc.insecure_channel(self._storage_address(), options=CHANNEL_OPTIONS)
+            return kind(transport=transport(channel=channel))
+
+        def channel(host, *positional, **keywords):
+            options = (*(keywords.pop("options", None) or ()), *CHANNEL_OPTIONS)
+            return transport.create_channel(host, *positional, options=options, **keywords)
+
+        return kind(transport=transport(credentials=self._sign_in(), channel=channel))
+
+    def _storage_address(self) -> str:
+        given = os.environ.get(STORAGE_VARIABLE, "")
+        if given:
+            return given.removeprefix("http://").rstrip("/")
+        host = self._emulator.split("://")[-1].split("/")[0].rsplit(":", 1)[0]
+        return f"{host}:{EMULATOR_STORAGE_PORT}"
+
+
+def is_lost(error: BaseException) -> bool:
+    """Whether an error of the storage service says that the connection, not the request, is at fault."""
+    from google.api_core import exceptions
+
+    if isinstance(error, exceptions.InternalServerError):
+        return any(word in str(error) for word in ("RST_STREAM", "unexpected EOS", "DATA frame", "GOAWAY"))
+    lost = (exceptions.ServiceUnavailable, exceptions.Aborted, exceptions.GatewayTimeout, exceptions.Unknown)
+    return isinstance(error, lost)
+
+
+@contextlib.contextmanager
+def clear_errors(connection: Connection, address: str, what: str, explain=None) -> Iterator[None]:
+    """Turns what Google's packages raise into one line for the user.
+
+    Args:
+        connection: to name the service.
+        address: "PROJECT.DATASET", to name in messages.
+        what: what was being done, as in "reading the table pairs".
+        explain: called with a refused request's error (400 or 404) and its message; gives a better message or None.
+
+    Raises:
+        UserError: for every error of authentication, permission, request or network.
+    """
+    import requests
+    from google.api_core import exceptions
+    from google.auth import exceptions as credentials
+
+    try:
+        yield
+    except credentials.DefaultCredentialsError as error:
+        raise UserError(f"{what}: no usable Google credentials were found: {_line(error)}; {SIGN_IN}") from error
+    except credentials.RefreshError as error:
+        raise UserError(f"{what}: Google does not accept the credentials: {_line(error)}; {SIGN_IN}") from error
+    except (exceptions.RetryError, credentials.TransportError, requests.RequestException, ConnectionError) as error:
+        raise UserError(unreachable(connection, what, error)) from error
+    except (exceptions.ServerError, exceptions.Aborted) as error:
+        raise UserError(unreachable(connection, what, error)) from error
+    except exceptions.Unauthorized as error:
+        raise UserError(f"{what}: Google does not accept the credentials: {_line(error)}; {SIGN_IN}") from error
+    except (exceptions.NotFound, exceptions.BadRequest) as error:
+        better = explain(error, message_of(error)) if explain else None
+        raise UserError(better or f"{what}: {connection.place} refuses: {message_of(error)}") from error
+    except exceptions.Forbidden as error:
+        raise UserError(_forbidden(error, address, what)) from error
+    except exceptions.GoogleAPIError as error:
+        raise UserError(f"{what}: {connection.place} refuses: {message_of(error)}") from error
+
+
+def unreachable(connection: Connection, what: str, error: BaseException) -> str:
+    """The message for a service that does not answer, or not any more."""
+    cause = getattr(error, "cause", None) or error
+    return (
+        f"{what}: {connection.place} did not answer for {connection.patience:g} seconds ({_line(cause)}); "
+        "check the network and run the command again: nothing was left half written"
+    )
+
+
+def message_of(error: BaseException) -> str:
+    """What the service said, on one line, without the request's address and without pointers into the SQL."""
+    text = getattr(error, "message", None) or str(error)
+    text = re.sub(r"\x1b\[[0-9;]*m", "", text)
+    text = re.split(r"; reason: |\n\s*LINE \d+:|\n\nLocation:", text)[0]
+    text = re.sub(r"^(GET|POST|PUT|DELETE|PATCH) \S+: ", "", text)
+    return _short(" ".join(text.split()))
+
+
+def reason_of(error: BaseException) -> str:
+    """Google's short name of the reason, as in "bytesBilledLimitExceeded"; "" where none is given."""
+    errors = getattr(error, "errors", None) or [{}]
+    return errors[0].get("reason", "") if isinstance(errors[0], dict) else ""
+
+
+def _forbidden(error: BaseException, address: str, what: str) -> str:
+    reason = reason_of(error)
+    if reason in ("quotaExceeded", "rateLimitExceeded"):
+        return f"{what}: a quota of the project is used up: {message_of(error)}; wait, or raise it in Google's console"
+    if reason == "billingNotEnabled":
+        return f"{what}: billing is not enabled: {message_of(error)}; enable it for the project in Google's console"
+    return f"{what}: no permission for {address}, or no such thing: {message_of(error)}; check the name, or {ROLES}"
+
+
+def _line(error: BaseException) -> str:
+    return _short(" ".join(str(error.args[0] if error.args else error).split()))
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= LONGEST_QUOTE else f"{text[:LONGEST_QUOTE]}..."
