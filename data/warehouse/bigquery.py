@@ -214,7 +214,7 @@ class BigQueryWarehouse(Warehouse):
         missing = _MISSING_TABLE.search(message)
         if missing:
             return self._no_table(missing[1])
-        if error.code == 404:
+        if error.code != 400:
             return None
         with contextlib.suppress(UserError):
             known = [

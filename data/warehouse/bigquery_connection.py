@@ -171,7 +171,8 @@ def clear_errors(connection: Connection, address: str, what: str, explain=None) 
         connection: to name the service.
         address: "PROJECT.DATASET", to name in messages.
         what: what was being done, as in "reading the table pairs".
-        explain: called with a refused request's error (400 or 404) and its message; gives a better message or None.
+        explain: called with the error of a request that was refused or failed and its message on one line; gives a
+            better message or None.
 
     Raises:
         UserError: for every error of authentication, permission, request or network.
@@ -189,7 +190,9 @@ def clear_errors(connection: Connection, address: str, what: str, explain=None) 
     except (exceptions.RetryError, credentials.TransportError, requests.RequestException, ConnectionError) as error:
         raise UserError(unreachable(connection, what, error)) from error
     except (exceptions.ServerError, exceptions.Aborted) as error:
-        raise UserError(unreachable(connection, what, error)) from error
+        # A query over its limit is told as an error of the server.
+        better = explain(error, message_of(error)) if explain else None
+        raise UserError(better or unreachable(connection, what, error)) from error
     except exceptions.Unauthorized as error:
         raise UserError(f"{what}: Google does not accept the credentials: {_line(error)}; {SIGN_IN}") from error
     except (exceptions.NotFound, exceptions.BadRequest) as error:

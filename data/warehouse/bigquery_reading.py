@@ -34,6 +34,7 @@ ROW = "scratch_row"
 WINDOW_BYTES = 8 << 20
 WINDOW_ROWS = (1024, 65536)  # the smallest and the largest window
 UNKNOWN_ROW_BYTES = 512
+WINDOW_ATTEMPTS = 3
 
 
 class Result(NamedTuple):
@@ -150,21 +151,18 @@ def _window(connection, result: Result, first: int, last: int, stop: threading.E
     import pyarrow
     from pyarrow import compute
 
-    names, schema = _session(connection, result, 1, f"{ROW} > {first} AND {ROW} <= {last}")
-    batches = [batch for name in names for batch in _stream(connection, result, name, schema, stop)]
-    table = pyarrow.Table.from_batches(batches, schema)
-    numbers = table[ROW].combine_chunks()
-    order = compute.sort_indices(numbers)
-    if stop.is_set():
-        return []
     expected = pyarrow.array(range(first + 1, last + 1), pyarrow.int64())
-    if not numbers.take(order).equals(expected):
-        # A service that does not take up a stream at the row it is asked for sends rows again.
-        once = compute.index_in(expected, numbers)
-        if once.null_count:
-            raise UserError(_wrong_rows(connection, result, last - first, len(numbers)))
-        order = once
-    return table.take(order).combine_chunks().to_batches()
+    for _ in range(WINDOW_ATTEMPTS):
+        names, schema = _session(connection, result, 1, f"{ROW} > {first} AND {ROW} <= {last}")
+        batches = [batch for name in names for batch in _stream(connection, result, name, schema, stop)]
+        if stop.is_set():
+            return []
+        table = pyarrow.Table.from_batches(batches, schema)
+        # Where rows were sent twice, this takes each once.
+        order = compute.index_in(expected, table[ROW].combine_chunks())
+        if not order.null_count:
+            return table.take(order).combine_chunks().to_batches()
+    raise UserError(_wrong_rows(connection, result, last - first, table.num_rows))
 
 
 def _as_they_come(connection: Connection, result: Result, streams: int) -> Iterator["pyarrow.RecordBatch"]:

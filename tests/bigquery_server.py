@@ -1,0 +1,114 @@
+"""Serves the BigQuery emulator until it is told to stop or its parent is gone; run by the Python of .venv-bigquery.
+
+bqemulator speaks BigQuery's REST and gRPC protocols, and four things are added here that the service has and it lacks:
+ReadRows begins at the row that the client asks for, a query has a cost, a query over `maximumBytesBilled` is refused,
+and results of queries that run at the same time are kept apart.
+
+Usage: python tests/bigquery_server.py PARENT_PROCESS. It prints one line of JSON, {"rest": PORT, "storage": PORT}.
+"""
+
+import asyncio
+import functools
+import json
+import os
+import sys
+import threading
+
+os.environ["HOME"] = sys.prefix  # where DuckDB keeps its extensions
+os.environ["TERM"] = "dumb"
+
+import duckdb_extensions
+import sqlglot
+from bqemulator.api.routes import jobs
+from bqemulator.config import Settings
+from bqemulator.domain.errors import InvalidQueryError
+from bqemulator.grpc_api import read_servicer
+from bqemulator.server import EmulatorServer
+from bqemulator.storage.engine import DuckDBEngine
+from google.cloud.bigquery_storage_v1 import types
+from sqlglot import exp
+
+asked = threading.local()
+
+
+def honour_offsets():
+    """ReadRows leaves out the rows before `offset`."""
+    get_stream_data, handle = read_servicer.get_stream_data, read_servicer.BigQueryReadHandler._handle_read_rows
+
+    def rest_of_stream(session, stream):
+        table = get_stream_data(session, stream)
+        return table if table is None else table.slice(asked.offset)
+
+    def handle_with_offset(self, request, context):
+        asked.offset = types.ReadRowsRequest.deserialize(request).offset
+        yield from handle(self, request, context)
+
+    read_servicer.get_stream_data = rest_of_stream
+    read_servicer.BigQueryReadHandler._handle_read_rows = handle_with_offset
+
+
+def separate_results():
+    """One query at a time uses the one connection to DuckDB, from its start until its rows are taken."""
+    fetch, lock = DuckDBEngine.fetch_arrow, threading.RLock()
+
+    @functools.wraps(fetch)
+    def fetch_alone(self, *arguments, **keywords):
+        with lock:
+            return fetch(self, *arguments, **keywords)
+
+    DuckDBEngine.fetch_arrow = fetch_alone
+
+
+def charge():
+    """A query costs the bytes of the tables that it names."""
+    dry_run, run = jobs._build_dry_run_query_response, jobs._execute_query_or_failed_meta
+
+    async def dry_run_with_cost(**call):
+        response = await dry_run(**call)
+        cost = str(cost_of(call))
+        response["statistics"]["totalBytesProcessed"] = response["statistics"]["query"]["totalBytesProcessed"] = cost
+        return response
+
+    async def run_within_limit(**call):
+        limit, cost = call["query_config"].get("maximumBytesBilled"), cost_of(call)
+        if limit is None or cost <= int(limit):
+            return await run(**call)
+        error = InvalidQueryError(f"Query exceeded limit for bytes billed: {limit}. {cost} or higher required.")
+        reason = jobs._domain_error_to_error_result(error) | {"reason": "bytesBilledLimitExceeded"}
+        now = call["ctx"].clock.now()
+        return jobs._failed_job_meta(call["project_id"], call["job_id"], "QUERY", call["config"], reason, now)
+
+    jobs._build_dry_run_query_response, jobs._execute_query_or_failed_meta = dry_run_with_cost, run_within_limit
+
+
+def cost_of(call) -> int:
+    """The bytes of the tables in a statement; of those that are not there, none."""
+    total = 0
+    for table in sqlglot.parse_one(call["bq_sql"], read="bigquery").find_all(exp.Table):
+        if call["ctx"].catalog.get_table(call["project_id"], table.db, table.name):
+            name = f'"{call["project_id"]}__{table.db}"."{table.name}"'
+            total += call["ctx"].engine.fetch_arrow(f"SELECT * FROM {name}").nbytes
+    return total
+
+
+def follow(parent: int) -> None:
+    """Ends this process when its parent has ended, however that happened."""
+    while os.getppid() == parent:
+        threading.Event().wait(0.5)
+    os._exit(1)
+
+
+async def serve() -> None:
+    server = EmulatorServer(Settings(rest_port=0, grpc_port=0, log_level="error", enable_format_extensions=False))
+    await server.start()
+    print(json.dumps({"rest": server.rest_port, "storage": server._grpc_port}), flush=True)
+    await asyncio.Event().wait()
+
+
+if __name__ == "__main__":
+    threading.Thread(target=follow, args=(int(sys.argv[1]),), daemon=True).start()
+    duckdb_extensions.import_extension("spatial")
+    honour_offsets()
+    separate_results()
+    charge()
+    asyncio.run(serve())
