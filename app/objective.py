@@ -18,4 +18,6 @@ def teacher_forcing(transformer, preset: Preset):
     smoothing, documents = preset.training.label_smoothing, preset.documents
     if documents.windows == "off":
         return TeacherForcing(transformer, smoothing)
-    return DocumentTeacherForcing(transformer, smoothing, documents.lanes)
+    return DocumentTeacherForcing(
+        transformer, smoothing, documents.lanes, preset.training.memory_tokens == "own"
+    )

@@ -125,6 +125,8 @@ class TrainingPreset:
     minutes: float = option(0.0, "stop after so many minutes of training, resumed ones included; 0 = no limit", low=0.0)
     learning_rate: float = option(7e-4, "the highest learning rate, reached at the end of the warm-up", above=0.0)
     memory_rate: float = option(1.0, "factor on it for the memory's weights, which are new in stage two", above=0.0)
+    memory_tokens: str = option("own", "what memories of both sides hold in training: the model's choices, as in "
+                                "translation, or the true tokens", choices=("own", "reference"))  # fmt: skip
     schedule: str = option("inverse_sqrt", "after the warm-up: the paper's decay, down to zero, or none",
                            choices=("inverse_sqrt", "linear", "cosine", "constant"))  # fmt: skip
     warmup: int = option(4000, "updates in which the learning rate rises from zero", low=1)

@@ -102,7 +102,7 @@ class DocumentTransformer(Transformer):
         sides = {"source": self.source_memory, "target": self.target_memory}
         return {side: memory.initial_state(batch) for side, memory in sides.items() if memory is not None}
 
-    def document_states(self, inputs, memory, training=None):
+    def document_states(self, inputs, memory, training=None, own_choices=False):
         """The decoder's states of all windows of a batch, and the memory after them.
 
         Args:
@@ -111,6 +111,8 @@ class DocumentTransformer(Transformer):
                 same four for "target", the decoder's input (B, T); "resets" (B, W), 1 for a document's first window.
             memory: from `initial_memory` or the call before.
             training: whether dropout is on.
+            own_choices: remember the likeliest token of each state in place of that in "target". A translator's memory
+                holds its own output; a model that was trained with the reference's trusts its memory too much.
 
         Returns:
             States (B, T, D), and the memory.
@@ -120,7 +122,7 @@ class DocumentTransformer(Transformer):
         if self.source_memory is None:
             return states, memory
         if self.target_memory is not None:
-            seen, memory["target"] = self._remember_target(states, inputs, memory)
+            seen, memory["target"] = self._remember_target(states, inputs, memory, own_choices)
         return self.target_read(states, inputs["target_windows"], *seen, training=training), memory
 
     def remember(self, inputs, memory):
@@ -230,11 +232,13 @@ class DocumentTransformer(Transformer):
         windows, remembered = inputs["source_windows"], inputs["source_remembered"]
         return self.source_memory(encodings, windows, inputs["resets"], memory["source"], remembered)
 
-    def _remember_target(self, states, inputs, memory):
+    def _remember_target(self, states, inputs, memory, own_choices=False):
         """Remembers each state together with the token that follows it in its window."""
         windows, remembered = inputs["target_windows"], inputs["target_remembered"]
         following = _moved(inputs["target"])
         same = ops.logical_and(ops.equal(_moved(windows), windows), ops.not_equal(following, self.pad_id))
+        if own_choices:
+            following = ops.argmax(self.output_embedding.logits(ops.stop_gradient(states)), axis=-1)
         chosen = self.output_embedding(following)
         states = states + ops.where(same[..., None], chosen, ops.zeros_like(chosen))
         return self.target_memory(states, windows, inputs["resets"], memory["target"], remembered)

@@ -90,6 +90,7 @@ class DocumentTeacherForcing(TeacherForcing):
         transformer: the model to train.
         smoothing: see `TeacherForcing`.
         lanes: rows B of each batch. Row b goes on where row b of the batch before ended.
+        own_choices: see `DocumentTransformer.document_states`.
 
     Call arguments:
         inputs: as for `DocumentTransformer.document_states`.
@@ -99,9 +100,9 @@ class DocumentTeacherForcing(TeacherForcing):
         As `TeacherForcing`. The carried memory is in `carried`, non-trainable variables.
     """
 
-    def __init__(self, transformer, smoothing: float = 0.1, lanes: int = 16, **kwargs):
+    def __init__(self, transformer, smoothing: float = 0.1, lanes: int = 16, own_choices: bool = False, **kwargs):
         super().__init__(transformer, smoothing, **kwargs)
-        self.lanes = lanes
+        self.lanes, self.own_choices = lanes, own_choices
 
     def build(self, input_shape=None):
         super().build(input_shape)
@@ -115,10 +116,10 @@ class DocumentTeacherForcing(TeacherForcing):
     def call(self, inputs, training=None):
         structure = self.transformer.initial_memory(self.lanes)
         memory = tree.pack_sequence_as(structure, [variable.value for variable in self.carried])
-        states, memory = self.transformer.document_states(inputs, memory, training=training)
+        states, memory = self.transformer.document_states(inputs, memory, training, self.own_choices)
         for variable, value in zip(self.carried, tree.flatten(memory), strict=True):
             variable.assign(ops.stop_gradient(value))
         return states
 
     def get_config(self):
-        return {**super().get_config(), "lanes": self.lanes}
+        return {**super().get_config(), "lanes": self.lanes, "own_choices": self.own_choices}

@@ -140,6 +140,23 @@ def test_no_window_sees_a_later_window_and_no_position_a_later_target(kind, drop
     assert sum(sizes) == np.sum(inputs["target"] == 2)
 
 
+def test_own_choices_are_remembered_instead_of_the_target():
+    model = model_of("gru-both")
+
+    def remembered(token, own_choices):
+        inputs, _ = pack([[PackedWindow([[5, 6, 7]], [[token]], 0, True)]], multiple=1)
+        # Not the second state, which the token was an input of.
+        inputs["target_remembered"][:, 1] = 0
+        state = model.document_states(inputs, model.initial_memory(1), own_choices=own_choices)[1]
+        return numbers(state["target"]["slots"])
+
+    inputs, _ = pack([[PackedWindow([[5, 6, 7]], [[9]], 0, True)]], multiple=1)
+    likeliest = int(numbers(model(inputs))[0, 0].argmax())
+    other = 9 if likeliest != 9 else 10
+    equal(remembered(other, own_choices=True), remembered(likeliest, own_choices=False))
+    assert np.abs(remembered(other, own_choices=True) - remembered(other, own_choices=False)).max() > 1e-3
+
+
 @pytest.mark.parametrize(
     "kind,positions", [*((kind, "sinusoidal") for kind in MEMORIES), ("gru-both", "rotary"), ("gru", "learned")]
 )
@@ -183,18 +200,19 @@ def batches(lanes=2):
     return [pack([own[:3] for own in windows], 4), pack([own[3:] for own in windows], 4)]
 
 
-@pytest.mark.parametrize("kind", ["gru-both", "fixed"])
-def test_training_carries_the_memory_from_batch_to_batch(kind):
+@pytest.mark.parametrize("kind,own_choices", [("gru-both", False), ("gru-both", True), ("fixed", False)])
+def test_training_carries_the_memory_from_batch_to_batch(kind, own_choices):
     model = model_of(kind)
-    training = DocumentTeacherForcing(model, 0.1, lanes=2)
+    training = DocumentTeacherForcing(model, 0.1, lanes=2, own_choices=own_choices)
     training.build()
     (first, _), (second, _) = batches()
     training(first)
     carried = [numbers(ops.cast(variable, "float32")) for variable in training.carried]
-    _, memory = model.document_states(first, model.initial_memory(2))
+    _, memory = model.document_states(first, model.initial_memory(2), own_choices=own_choices)
     for mine, theirs in zip(carried, tree.flatten(memory), strict=True):
         equal(mine, numbers(ops.cast(theirs, "float32")))
-    equal(numbers(training(second)), numbers(model.document_states(second, memory)[0]))
+    expected = model.document_states(second, memory, own_choices=own_choices)[0]
+    equal(numbers(training(second)), numbers(expected))
     other = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(training))
     assert other.get_config() == training.get_config()
 
