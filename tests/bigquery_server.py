@@ -1,8 +1,8 @@
 """Serves the BigQuery emulator until it is told to stop or its parent is gone; run by the Python of .venv-bigquery.
 
-bqemulator speaks BigQuery's REST and gRPC protocols, and four things are added here that the service has and it lacks:
-ReadRows begins at the row that the client asks for, a query has a cost, a query over `maximumBytesBilled` is refused,
-and results of queries that run at the same time are kept apart.
+bqemulator speaks BigQuery's REST and gRPC protocols, and here it is given what the service has and it lacks: ReadRows
+begins at the row that the client asks for, a query has a cost, a query over `maximumBytesBilled` is refused, results of
+queries that run at the same time are kept apart, and a table made by a query has sums of INT64 as INT64.
 
 Usage: python tests/bigquery_server.py PARENT_PROCESS. It prints one line of JSON, {"rest": PORT, "storage": PORT}.
 """
@@ -14,10 +14,6 @@ import os
 import sys
 import threading
 
-os.environ["HOME"] = sys.prefix  # where DuckDB keeps its extensions
-os.environ["TERM"] = "dumb"
-
-import duckdb_extensions
 import sqlglot
 from bqemulator.api.routes import jobs
 from bqemulator.config import Settings
@@ -47,14 +43,20 @@ def honour_offsets():
     read_servicer.BigQueryReadHandler._handle_read_rows = handle_with_offset
 
 
-def separate_results():
-    """One query at a time uses the one connection to DuckDB, from its start until its rows are taken."""
+def correct_results():
+    """One query at a time uses the one connection to DuckDB; no table has HUGEINT, a type that BigQuery has not."""
     fetch, lock = DuckDBEngine.fetch_arrow, threading.RLock()
+    wide = "SELECT schema_name, table_name, column_name FROM duckdb_columns() WHERE data_type = 'HUGEINT'"
 
     @functools.wraps(fetch)
-    def fetch_alone(self, *arguments, **keywords):
+    def fetch_alone(self, sql, *arguments):
         with lock:
-            return fetch(self, *arguments, **keywords)
+            result = fetch(self, sql, *arguments)
+            if sql.startswith("CREATE"):
+                for name in fetch(self, wide).to_pylist():
+                    schema, table, column = (exp.to_identifier(part, quoted=True).sql() for part in name.values())
+                    self.execute(f"ALTER TABLE {schema}.{table} ALTER {column} TYPE BIGINT")
+            return result
 
     DuckDBEngine.fetch_arrow = fetch_alone
 
@@ -107,8 +109,9 @@ async def serve() -> None:
 
 if __name__ == "__main__":
     threading.Thread(target=follow, args=(int(sys.argv[1]),), daemon=True).start()
-    duckdb_extensions.import_extension("spatial")
+    # The extension for geography is a large download, and slow to load.
+    DuckDBEngine._load_spatial = lambda self: None
     honour_offsets()
-    separate_results()
+    correct_results()
     charge()
     asyncio.run(serve())

@@ -7,7 +7,7 @@ Google's own programs use (`google.auth.default`); neither an address nor anythi
 import contextlib
 import re
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 import sqlglot
@@ -18,6 +18,7 @@ from data.warehouse import bigquery_reading, bigquery_writing
 from data.warehouse.base import SCRATCH, Parameters, Warehouse
 from data.warehouse.bigquery_connection import Connection, clear_errors, google, reason_of
 from data.warehouse.bigquery_types import query_parameters, schema_fields, standard_columns
+from data.warehouse.schema import arrow_schema, check_fits, standard_schema
 from data.warehouse.sql import STANDARD, in_dialect, statement, table_name
 
 if TYPE_CHECKING:
@@ -95,27 +96,25 @@ class BigQueryWarehouse(Warehouse):
             self._job(made, parameters, tree)
             with self._errors("reading a query's result"):
                 table = self._connection.rest.get_table(self._reference(name), retry=self._retry)
-            columns = standard_columns(table.schema)
-            columns.pop(bigquery_reading.ROW, None)
-            result = bigquery_reading.Result(
-                self.project, self.dataset, name, table.num_rows, table.num_bytes or 0, columns, ordered
-            )
+            size = table.num_rows, table.num_bytes or 0
+            result = bigquery_reading.Result(self.project, self.dataset, name, *size, ordered)
             yield from bigquery_reading.read(self._connection, result, self.streams)
         finally:
             self._drop(name)
 
     def append(self, table: str, batches: "pyarrow.RecordBatchReader", replacing: Parameters | None = None) -> int:
         table_name(table)
+        new = standard_schema(batches.schema)
         made = table not in self.tables()
         if made:
-            fields = schema_fields(batches.schema, table)
-            self._create(table, fields)
+            self._create(table, new)
         try:
-            columns = self.columns(table)
-            schema = bigquery_writing.fitting_schema(batches.schema, columns, f"{table} in {self.address}")
-            if not replacing:
-                return self._write(table, batches, schema)
-            return self._replace(table, batches, schema, replacing)
+            there = self.columns(table)
+            needed = new | {name: there.get(name) for name in replacing or ()}
+            check_fits(f"{self.address}, table {table!r}", there, needed)
+            if replacing:
+                return self._replace(table, batches, new, replacing)
+            return self._write(table, batches, new)
         except BaseException:
             if made:
                 self._drop(table)
@@ -226,25 +225,25 @@ class BigQueryWarehouse(Warehouse):
         return f"{self.address}: BigQuery refuses the query: {message}"
 
     def _no_table(self, table: str) -> str:
-        names = self.tables()
-        there = f"those that there are: {', '.join(names)}" if names else "it has no table yet"
-        return f"{self.address}: there is no table or view {table}; {there}"
+        there = ", ".join(self.tables()) or "nothing in it; `weitblick corpora load` fills it"
+        return f"{self.address} has no table or view {table!r}; there is {there}"
 
-    def _create(self, table: str, fields: list) -> None:
+    def _create(self, table: str, columns: Mapping[str, str]) -> None:
         bigquery, _ = google()
         with self._errors(f"making the table {table}"):
-            self._connection.rest.create_table(bigquery.Table(self._reference(table), fields), retry=self._retry)
+            new = bigquery.Table(self._reference(table), schema_fields(columns))
+            self._connection.rest.create_table(new, retry=self._retry)
 
-    def _write(self, table: str, batches, schema) -> int:
-        what = f"{self.address}: adding rows to the table {table}"
+    def _write(self, table: str, batches, columns: Mapping[str, str]) -> int:
+        what, schema = f"{self.address}: adding rows to the table {table}", arrow_schema(columns)
         return bigquery_writing.write(self._connection, self._path(table), what, batches, schema)
 
-    def _replace(self, table: str, batches, schema, replacing: Parameters) -> int:
+    def _replace(self, table: str, batches, columns: Mapping[str, str], replacing: Parameters) -> int:
         """Writes the rows to a scratch table, then puts them in the place of others by one MERGE, which is atomic."""
         name = _scratch()
-        self._create(name, schema_fields(schema, table))
+        self._create(name, columns)
         try:
-            rows = self._write(name, batches, schema)
+            rows = self._write(name, batches, columns)
             conditions = [
                 exp.EQ(this=exp.column(column, quoted=True), expression=exp.Parameter(this=exp.var(f"value_{place}")))
                 for place, column in enumerate(replacing)
@@ -252,7 +251,7 @@ class BigQueryWarehouse(Warehouse):
             merge = statement(_REPLACEMENT, target=table, source=name)
             gone, added = merge.args["whens"].expressions
             gone.set("condition", exp.and_(*conditions))
-            names = [exp.column(column, quoted=True) for column in schema.names]
+            names = [exp.column(column, quoted=True) for column in columns]
             added.set(
                 "then",
                 exp.Insert(

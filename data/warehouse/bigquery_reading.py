@@ -25,7 +25,7 @@ from sqlglot import exp
 
 from data.errors import UserError
 from data.warehouse.bigquery_connection import Connection, clear_errors, google, is_lost, unreachable
-from data.warehouse.bigquery_types import arrow_type
+from data.warehouse.schema import standard_batch
 
 if TYPE_CHECKING:
     import pyarrow
@@ -45,7 +45,6 @@ class Result(NamedTuple):
     table: str
     rows: int
     bytes: int
-    columns: dict[str, str]  # their standard types, without ROW
     ordered: bool
 
     @property
@@ -118,14 +117,18 @@ def read(connection: Connection, result: Result, streams: int) -> Iterator["pyar
     """
     import pyarrow
 
-    schema = pyarrow.schema([(name, arrow_type(kind)) for name, kind in result.columns.items()])
     if not result.rows:
-        yield pyarrow.RecordBatch.from_pylist([], schema)
+        _, schema = _session(connection, result, 1)
+        yield _finished(pyarrow.RecordBatch.from_pylist([], schema))
         return
     batches = _in_order(connection, result, streams) if result.ordered else _as_they_come(connection, result, streams)
     with contextlib.closing(batches):
         for batch in batches:
-            yield batch.select(schema.names).cast(schema)
+            yield _finished(batch)
+
+
+def _finished(batch: "pyarrow.RecordBatch") -> "pyarrow.RecordBatch":
+    return standard_batch(batch.select([name for name in batch.schema.names if name != ROW]))
 
 
 def _in_order(connection: Connection, result: Result, streams: int) -> Iterator["pyarrow.RecordBatch"]:

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 from data.errors import UserError
 from data.warehouse.bigquery_connection import Connection, clear_errors, google, is_lost, unreachable
-from data.warehouse.bigquery_types import arrow_type, standard_type
 
 if TYPE_CHECKING:
     import pyarrow
@@ -19,33 +18,6 @@ if TYPE_CHECKING:
 REQUEST_BYTES = 4 << 20  # the service takes less than 10 MB; what follows from rows of very unequal length is cut again
 LARGEST_REQUEST = 9 << 20
 _ALREADY_EXISTS = 6  # google.rpc.Code
-
-
-def fitting_schema(schema: "pyarrow.Schema", columns: dict[str, str], table: str) -> "pyarrow.Schema":
-    """The schema in which rows are sent.
-
-    Args:
-        schema: of the rows.
-        columns: the table's columns and their standard types.
-        table: to name in messages.
-
-    Raises:
-        UserError: the table lacks a column, or has it with another type.
-    """
-    import pyarrow
-
-    fields = []
-    for field in schema:
-        expected, found = columns.get(field.name), standard_type(field.type)
-        if expected is None:
-            raise UserError(f"the table {table} has no column {field.name}; it has {', '.join(columns)}")
-        if found != expected and not pyarrow.types.is_null(field.type):
-            raise UserError(
-                f"the column {field.name} of the table {table} is {expected}, and the rows to add have "
-                f"{found or field.type} there; load into another table, or cast the column"
-            )
-        fields.append((field.name, arrow_type(expected)))
-    return pyarrow.schema(fields)
 
 
 def write(connection: Connection, path: str, what: str, batches: Iterable["pyarrow.RecordBatch"], schema) -> int:
@@ -56,7 +28,7 @@ def write(connection: Connection, path: str, what: str, batches: Iterable["pyarr
         path: of the table, "projects/PROJECT/datasets/DATASET/tables/TABLE".
         what: what is being done, for messages.
         batches: the rows.
-        schema: from `fitting_schema`.
+        schema: of the table's columns that the rows have.
 
     Returns:
         The number of rows.
