@@ -7,7 +7,7 @@ import itertools
 import re
 import unicodedata
 from collections.abc import Container, Iterable, Iterator
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 from data.language import LanguageJudge, prose_words
 from data.pairs import Pair
@@ -123,13 +123,15 @@ class CleaningReport:
         removed: number of pairs for each key of `REASONS`. A pair counts for the first reason that applies.
     """
 
+    labels: ClassVar[dict[str, str]] = REASONS
+
     seen: int = 0
     kept: int = 0
     removed: dict[str, int] = dataclasses.field(default_factory=lambda: dict.fromkeys(REASONS, 0))
 
     def __add__(self, other: "CleaningReport") -> "CleaningReport":
-        removed = {reason: self.removed[reason] + other.removed[reason] for reason in REASONS}
-        return CleaningReport(self.seen + other.seen, self.kept + other.kept, removed)
+        removed = {reason: self.removed[reason] + other.removed[reason] for reason in self.labels}
+        return type(self)(self.seen + other.seen, self.kept + other.kept, removed)
 
     def as_dict(self) -> dict[str, int]:
         """The counts as one flat dictionary."""
@@ -137,7 +139,7 @@ class CleaningReport:
 
     def table(self) -> str:
         """The counts as lines of text, with the share of all pairs."""
-        rows = [("pairs read", self.seen), *((REASONS[key], -count) for key, count in self.removed.items())]
+        rows = [("pairs read", self.seen), *((self.labels[key], -count) for key, count in self.removed.items())]
         rows.append(("pairs kept", self.kept))
         label_width = max(len(label) for label, _ in rows)
         width = max(len(f"{count:,}") for _, count in rows)

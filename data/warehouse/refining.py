@@ -1,0 +1,269 @@
+"""From all pairs that were loaded to those to train on: one new table, and a count for every reason to leave one out.
+
+The steps, in this order: the filters of `data.cleaning` and exact duplicates within a corpus, pairs that stand in a
+corpus named before, overlap with test sets, nearly equal pairs, and a sample. Only the split "train" is touched;
+validation and test pairs are passed on whole.
+"""
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from data.cleaning import REASONS, CleaningOptions, CleaningReport
+from data.errors import UserError
+from data.warehouse import overlap, similarity
+from data.warehouse.base import SCRATCH, Warehouse
+from data.warehouse.loading import loads
+from data.warehouse.marks import STILL_THERE, by_corpus, drawn, one_of, share
+from data.warehouse.schema import PAIR_COLUMNS, PAIRS
+from data.warehouse.sql import statement, table_name
+
+# Why a pair is left out, besides `data.cleaning.REASONS`, in the order of the steps.
+FURTHER_REASONS = {
+    "repeated": "in a corpus named before",
+    "overlap": "overlap with test sets",
+    "near": "nearly equal to another",
+    "sample": "not in the sample",
+}
+LEFT_OUT = SCRATCH + "left_out"
+
+# The filters of `data.cleaning`, and duplicates within a corpus, in its order.
+_CLEAN = """
+    CREATE OR REPLACE TABLE left_out AS
+    WITH training AS (
+        SELECT corpus, position, digest, en_foreign OR de_foreign AS foreign_side, CASE
+            WHEN en_words = 0 OR de_words = 0 THEN 'empty'
+            WHEN GREATEST(en_words, de_words) > @max_words THEN 'long'
+            WHEN GREATEST(en_length, de_length) > @max_ratio * LEAST(en_length, de_length) THEN 'ratio'
+            WHEN copied_words > @max_copied_words THEN 'untranslated' END AS fault
+        FROM source WHERE split = 'train' AND {rank} IS NOT NULL
+    ),
+    firsts AS (
+        SELECT corpus, digest, MIN(position) AS earliest FROM training WHERE fault IS NULL AND @deduplicate
+        GROUP BY corpus, digest HAVING COUNT(*) > 1
+    ),
+    judged AS (
+        SELECT training.corpus AS corpus, training.position AS position, CASE
+            WHEN training.fault IS NOT NULL THEN training.fault
+            WHEN training.position > firsts.earliest THEN 'duplicate'
+            WHEN @language_filter AND training.foreign_side THEN 'language' END AS fault
+        FROM training LEFT JOIN firsts ON firsts.corpus = training.corpus AND firsts.digest = training.digest
+    )
+    SELECT corpus, position, fault FROM judged WHERE fault IS NOT NULL
+"""
+_REPEATED = """
+    INSERT INTO left_out (corpus, position, fault)
+    WITH training AS (
+        SELECT source.corpus AS corpus, source.position AS position, source.digest AS digest, {rank} AS place
+        FROM {still_there}
+    ),
+    firsts AS (SELECT digest, MIN(place) AS earliest FROM training GROUP BY digest HAVING COUNT(*) > 1)
+    SELECT training.corpus, training.position, 'repeated'
+    FROM training JOIN firsts ON firsts.digest = training.digest WHERE training.place > firsts.earliest
+"""
+_SAMPLE = """
+    INSERT INTO left_out (corpus, position, fault)
+    SELECT source.corpus, source.position, 'sample' FROM {still_there} AND {drawn} >= {share}
+"""
+# What was in a split before comes first in it; behind it, by `@stride`, comes what is copied or moved into it.
+_COPY = """
+    CREATE OR REPLACE TABLE made AS
+    WITH kept AS (
+        SELECT source.*, {copies} AS copies, CASE WHEN source.split != 'train' THEN source.split
+            WHEN {drawn} < @test_share THEN 'test' WHEN {drawn} < @held_out_share THEN 'validation'
+            ELSE 'train' END AS new_split
+        FROM source
+        LEFT JOIN left_out ON left_out.corpus = source.corpus AND left_out.position = source.position
+            AND source.split = 'train'
+        WHERE left_out.position IS NULL AND {rank} IS NOT NULL
+    )
+    SELECT corpus, new_split AS split, doc,
+        position + @stride * (copy - 1 + CASE WHEN new_split = split THEN 0 ELSE 1 END) AS position, {rest}
+    FROM kept CROSS JOIN UNNEST(GENERATE_ARRAY(1, CASE WHEN new_split = 'train' THEN copies ELSE 1 END)) AS copy
+"""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What to leave out.
+
+    Args:
+        corpora: the corpora to take and their weights, in the order in which duplicates stay in the first; empty for
+            all, in alphabetical order. A weight below 1 is the share of documents (of pairs where there are none) that
+            is drawn; one above 1 repeats them: 2.5 gives each twice and half of them once more.
+        options: the filters; `lowercase` must be as the corpora were loaded.
+        tests: corpora whose test splits no training pair may overlap; they are not taken themselves unless named above.
+        overlap: so many words in a row make an overlap, on either side. A shorter test segment counts as a whole.
+        near: the Jaccard similarity of the words from which pairs are nearly equal, 0 to keep such pairs.
+        validation, test: the shares of documents that go into these splits instead of "train".
+        seed: of the sample and the split.
+    """
+
+    corpora: Mapping[str, float] = field(default_factory=dict)
+    options: CleaningOptions = field(default_factory=CleaningOptions)
+    tests: tuple[str, ...] = ()
+    overlap: int = 8
+    near: float = 0.0
+    validation: float = 0.0
+    test: float = 0.0
+    seed: int = 1
+
+
+@dataclass
+class RefiningReport(CleaningReport):
+    """A `CleaningReport` with the reasons of a warehouse as well."""
+
+    labels = REASONS | FURTHER_REASONS
+    removed: dict[str, int] = field(default_factory=lambda: dict.fromkeys(RefiningReport.labels, 0))
+
+
+@dataclass
+class Refined:
+    """What became of the training pairs of each corpus, and the pairs of each split of the new table."""
+
+    corpora: dict[str, RefiningReport]
+    splits: dict[str, int]
+
+    @property
+    def total(self) -> RefiningReport:
+        """The report of all corpora together."""
+        return sum(self.corpora.values(), RefiningReport())
+
+
+def refine(warehouse: Warehouse, recipe: Recipe, into: str, source: str = PAIRS) -> Refined:
+    """Makes a table of the pairs of another one that a recipe keeps; the old one stays as it is.
+
+    Args:
+        warehouse: where both are.
+        recipe: what to leave out.
+        into: the new table; one of that name is replaced when the new one is complete.
+        source: the table or view to take from, with the columns of `data.warehouse.schema.PAIR_COLUMNS`.
+
+    Returns:
+        How many pairs were left out, and why.
+
+    Raises:
+        UserError: a corpus, table or column that is not there, columns that were not computed at loading, or a recipe
+            that leaves nothing.
+    """
+    _check_tables(warehouse, into, source)
+    seen = _seen(warehouse, source)
+    ranks = _ranks(warehouse, recipe, source, seen)
+    _check_loaded(warehouse, recipe, source, ranks)
+    try:
+        _leave_out(warehouse, recipe, source, ranks)
+        reports = _reports(warehouse, seen, ranks)
+        if not sum(report.kept for report in reports.values()):
+            raise UserError(_nothing_left(sum(reports.values(), RefiningReport())))
+        _copy(warehouse, recipe, source, into, ranks)
+    finally:
+        warehouse.run(statement("DROP TABLE IF EXISTS gone", gone=LEFT_OUT))
+    query = "SELECT split, COUNT(*) AS n FROM made GROUP BY split ORDER BY split"
+    return Refined(reports, {row["split"]: row["n"] for row in _rows(warehouse, query, made=into)})
+
+
+def _leave_out(warehouse: Warehouse, recipe: Recipe, source: str, ranks: dict[str, int]) -> None:
+    """All steps that mark pairs."""
+    rank, parameters = by_corpus(ranks, "rank")
+    tables, options = {"source": source, "left_out": LEFT_OUT}, dataclasses.asdict(recipe.options)
+    used = ("max_words", "max_ratio", "max_copied_words", "deduplicate", "language_filter")
+    options = {key: options[key] for key in used}
+    warehouse.run(statement(_CLEAN.format(rank=rank), **tables), options | parameters)
+    still_there = STILL_THERE.format(rank=rank)
+    if recipe.options.deduplicate and len(ranks) > 1:
+        warehouse.run(statement(_REPEATED.format(rank=rank, still_there=still_there), **tables), parameters)
+    if recipe.tests:
+        overlap.leave_out(warehouse, recipe.tests, recipe.overlap, ranks, source, LEFT_OUT)
+    if recipe.near:
+        similarity.leave_out(warehouse, recipe.near, ranks, source, LEFT_OUT)
+    if any(weight < 1 for weight in recipe.corpora.values()):
+        part, shares = by_corpus({c: share(recipe.corpora.get(c, 1)) for c in ranks}, "share")
+        sample = _SAMPLE.format(still_there=still_there, drawn=drawn("sample"), share=part)
+        warehouse.run(statement(sample, **tables), parameters | shares | {"seed": str(recipe.seed)})
+
+
+def _copy(warehouse: Warehouse, recipe: Recipe, source: str, into: str, ranks: dict[str, int]) -> None:
+    """Makes the new table of what is not marked."""
+    weights = {corpus: max(recipe.corpora.get(corpus, 1.0), 1.0) for corpus in ranks}
+    whole, parameters = by_corpus({corpus: math.floor(weight) for corpus, weight in weights.items()}, "whole")
+    part, parts = by_corpus({corpus: share(weight % 1) for corpus, weight in weights.items()}, "share")
+    rank, rank_parameters = by_corpus(ranks, "rank")
+    rest = ", ".join(column for column in PAIR_COLUMNS if column not in ("corpus", "split", "doc", "position"))
+    copies = f"{whole} + CASE WHEN {drawn('sample')} < {part} THEN 1 ELSE 0 END"
+    query = _COPY.format(copies=copies, drawn=drawn("split"), rank=rank, rest=rest)
+    (longest,) = _rows(warehouse, "SELECT MAX(position) AS position FROM source", source=source)
+    parameters |= parts | rank_parameters | {
+        "seed": str(recipe.seed),
+        "test_share": share(recipe.test),
+        "held_out_share": share(recipe.test + recipe.validation),
+        "stride": longest["position"] + 1,
+    }
+    warehouse.run(statement(query, made=into, source=source, left_out=LEFT_OUT), parameters)
+
+
+def _reports(warehouse: Warehouse, seen: dict[str, int], ranks: dict[str, int]) -> dict[str, RefiningReport]:
+    reports = {corpus: RefiningReport(seen[corpus], seen[corpus]) for corpus in ranks}
+    query = "SELECT corpus, fault, COUNT(*) AS n FROM left_out GROUP BY corpus, fault"
+    for row in _rows(warehouse, query, left_out=LEFT_OUT):
+        report = reports[row["corpus"]]
+        report.removed[row["fault"]] = row["n"]
+        report.kept -= row["n"]
+    return reports
+
+
+def _seen(warehouse: Warehouse, source: str) -> dict[str, int]:
+    """The training pairs of each corpus."""
+    query = "SELECT corpus, COUNTIF(split = 'train') AS n FROM source GROUP BY corpus ORDER BY corpus"
+    return {row["corpus"]: row["n"] for row in _rows(warehouse, query, source=source)}
+
+
+def _ranks(warehouse: Warehouse, recipe: Recipe, source: str, seen: dict[str, int]) -> dict[str, int]:
+    """The corpora to take and their places in the order."""
+    for corpus in (*recipe.corpora, *recipe.tests):
+        if corpus not in seen:
+            raise UserError(
+                f"{warehouse.address}: table {source!r} has no corpus {corpus!r}; it has {', '.join(seen) or 'none'}"
+            )
+    return {corpus: rank for rank, corpus in enumerate(recipe.corpora or seen)}
+
+
+def _check_tables(warehouse: Warehouse, into: str, source: str) -> None:
+    table_name(into)
+    if into in (source, PAIRS):
+        raise UserError(f"the new table cannot be {into!r}, which holds what it is made of; choose another name")
+    there = warehouse.columns(source)
+    for column, kind in PAIR_COLUMNS.items():
+        if there.get(column) != kind:
+            found = f"is {there[column]}, not {kind}" if column in there else "is missing"
+            raise UserError(f"{warehouse.address}, {source!r}: column {column!r} {found}; take it from {PAIRS!r}")
+
+
+def _check_loaded(warehouse: Warehouse, recipe: Recipe, source: str, ranks: dict[str, int]) -> None:
+    """The columns that loading may have left empty or made of other text."""
+    for row in loads(warehouse):
+        if row["corpus"] in ranks and row["lowercase"] != recipe.options.lowercase:
+            how = "with" if recipe.options.lowercase else "without"
+            raise UserError(
+                f"corpus {row['corpus']!r}: data.lowercase = {str(recipe.options.lowercase).lower()} needs a corpus "
+                f"that was loaded {how} --lowercase; load it again"
+            )
+    if not recipe.options.language_filter:
+        return
+    taken, parameters = one_of(ranks, "corpus")
+    query = f"SELECT corpus, COUNT(*) AS n FROM source WHERE split = 'train' AND {taken} AND en_foreign IS NULL " \
+            "GROUP BY corpus ORDER BY corpus"  # fmt: skip
+    for row in _rows(warehouse, query, parameters, source=source):
+        raise UserError(
+            f"corpus {row['corpus']!r} was loaded with --no-languages, so that no one knows which pairs are in a wrong "
+            "language; load it again without, or clean with --set language_filter=false"
+        )
+
+
+def _nothing_left(report: RefiningReport) -> str:
+    reasons = ", ".join(f"{report.labels[key]}: {n:,}" for key, n in report.removed.items() if n)
+    return f"of {report.seen:,} training pairs none is left ({reasons or 'there is none'}); leave out less"
+
+
+def _rows(warehouse: Warehouse, query: str, parameters=None, **tables: str) -> list[dict]:
+    return [row for batch in warehouse.rows(statement(query, **tables), parameters) for row in batch.to_pylist()]

@@ -1,0 +1,81 @@
+"""Leaves out training pairs that nearly equal an earlier one, found by MinHash."""
+
+from data.warehouse.base import SCRATCH, Warehouse
+from data.warehouse.marks import PLACES, STILL_THERE, by_corpus, words
+from data.warehouse.schema import BANDS
+from data.warehouse.sql import statement
+
+CANDIDATES, COMPARED = SCRATCH + "candidates", SCRATCH + "compared"
+
+# The first of all pairs with the same band is what the others are compared with: the work grows with the number of
+# pairs and not with its square, however many are alike.
+_BAND = """
+    WITH training AS (SELECT {place} AS place, source.{band} AS band FROM {still_there} AND source.{band} IS NOT NULL),
+    firsts AS (SELECT band, MIN(place) AS earliest FROM training GROUP BY band HAVING COUNT(*) > 1)
+    SELECT training.place AS place, firsts.earliest AS earliest FROM training JOIN firsts ON training.band = firsts.band
+    WHERE training.place > firsts.earliest
+"""
+_COMPARED = """
+    CREATE OR REPLACE TABLE compared AS
+    WITH distinct_ones AS (SELECT DISTINCT place, earliest FROM candidates),
+    later AS (
+        SELECT d.place AS place, d.earliest AS earliest, source.corpus AS corpus, source.position AS position,
+            source.en AS en, source.de AS de
+        FROM distinct_ones AS d JOIN source ON d.place = {place} WHERE source.split = 'train'
+    )
+    SELECT later.place AS place, later.earliest AS earliest, later.corpus AS corpus, later.position AS position,
+        later.en AS en, later.de AS de, source.en AS first_en, source.de AS first_de
+    FROM later JOIN source ON later.earliest = {place} WHERE source.split = 'train'
+"""
+_INSERT = """
+    INSERT INTO left_out (corpus, position, fault)
+    WITH parts AS ({parts}),
+    shared AS (
+        SELECT corpus, position, earliest, side, word, MIN(mine) != MAX(mine) AS both
+        FROM parts WHERE word != '' GROUP BY corpus, position, earliest, side, word
+    ),
+    similar AS (
+        SELECT corpus, position FROM shared GROUP BY corpus, position, earliest HAVING COUNTIF(both) >= @near * COUNT(*)
+    )
+    SELECT DISTINCT corpus, position, 'near' FROM similar
+"""
+_PART = """
+    SELECT corpus, position, earliest, {side} AS side, {mine} AS mine, word
+    FROM compared CROSS JOIN UNNEST(SPLIT({words}, ' ')) AS word
+"""
+
+
+def leave_out(warehouse: Warehouse, near: float, ranks: dict[str, int], source: str, left_out: str) -> None:
+    """Marks training pairs that have, with an earlier pair, a band of MinHash in common and a Jaccard similarity of the
+    sets of their lower-cased words, both sides together, of at least `near`.
+
+    Of the pairs with one value of a band only the first is compared with. See `minhash.band_hashes` for how many nearly
+    equal pairs have a band in common.
+
+    Args:
+        warehouse: where the tables are.
+        near: the similarity, above 0 and at most 1.
+        ranks: the corpora that training pairs are taken from, and their order.
+        source, left_out: the table of pairs, and that of those left out, which grows.
+    """
+    rank, parameters = by_corpus(ranks, "rank")
+    tables = {"source": source, "left_out": left_out, "candidates": CANDIDATES, "compared": COMPARED}
+    place = f"({rank} * {PLACES} + source.position)"
+    try:
+        for number in range(1, BANDS + 1):
+            query = _BAND.format(place=place, band=f"band_{number}", still_there=STILL_THERE.format(rank=rank))
+            begin = "CREATE OR REPLACE TABLE candidates AS"
+            if number > 1:
+                begin = "INSERT INTO candidates (place, earliest)"
+            warehouse.run(statement(begin + query, **tables), parameters)
+        warehouse.run(statement(_COMPARED.format(place=place), **tables), parameters)
+        warehouse.run(statement(_INSERT.format(parts=_parts()), **tables), {"near": near})
+    finally:
+        for table in (CANDIDATES, COMPARED):
+            warehouse.run(statement("DROP TABLE IF EXISTS gone", gone=table))
+
+
+def _parts() -> str:
+    """All words of both pairs: `mine` tells the pairs apart, `side` the languages."""
+    columns = [("en", 0, 0), ("de", 1, 0), ("first_en", 0, 1), ("first_de", 1, 1)]
+    return " UNION ALL ".join(_PART.format(words=words(column), side=side, mine=mine) for column, side, mine in columns)
