@@ -69,6 +69,9 @@ def main(arguments=None) -> int:
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     _prepare_streams()
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    if arguments[:1] == ["corpora"]:
+        arguments = ["corpora", *corpora.complete(arguments[1:])]
     args = build_parser().parse_args(arguments)
     try:
         args.run(args)

@@ -30,6 +30,7 @@ class DataPreset:
     source: str = option("en", "language to translate from: the ending of the corpus files and the filter's language")
     target: str = option("de", "language to translate into")
     corpora: tuple[str, ...] = option(("software",), 'training text; "name:0.5" draws it half as often as its size')
+    warehouse: str = option("", 'where "warehouse:NAME" and "warehouse:SELECT ..." look; "" = $WEITBLICK_WAREHOUSE')
     validation: tuple[str, ...] = option(("software",), "corpora whose validation splits are joined")
     test: tuple[str, ...] = option(("software",), "corpora whose test splits are scored after the training")
     lowercase: bool = option(False, "lower-case both sides: for benchmarks that score so")

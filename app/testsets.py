@@ -61,7 +61,12 @@ class TestSet:
 
 
 def load_test_set(
-    corpus: str, split: str = "test", source: str = "en", target: str = "de", folders: Iterable[str] = ()
+    corpus: str,
+    split: str = "test",
+    source: str = "en",
+    target: str = "de",
+    folders: Iterable[str] = (),
+    warehouse: str = "",
 ) -> TestSet:
     """Reads a split of a corpus.
 
@@ -74,6 +79,7 @@ def load_test_set(
         split: "train", "validation" or "test".
         source, target: languages.
         folders: folders with corpora.
+        warehouse: the address of the warehouse, for a corpus in one.
 
     Returns:
         A `TestSet`.
@@ -85,7 +91,7 @@ def load_test_set(
         if split != "test":
             raise UserError(f'"{corpus}" has no split "{split}", only "test"')
         return _official(corpus, source, target, folders)
-    found = open_corpus(corpus, source, target, folders)
+    found = open_corpus(corpus, source, target, folders, warehouse)
     pairs = list(found.pairs(split))
     if not pairs:
         raise UserError(f'the split "{split}" of {corpus} is empty; there is nothing to score')

@@ -90,7 +90,8 @@ def digest(content) -> str:
 def _cleaned(name: str, preset: Preset, folders, report, console, workers) -> tuple[str, FolderCorpus]:
     """The key and the cleaned training split of a corpus."""
     source, target = preset.data.source, preset.data.target
-    corpus, options = open_corpus(name, source, target, folders), cleaning_options(preset)
+    corpus = open_corpus(name, source, target, folders, preset.data.warehouse)
+    options = cleaning_options(preset)
     corpus.prepare(report)
     if "train" not in corpus.splits():
         raise UserError(f"{name}: has no train split; it has {', '.join(corpus.splits())}")

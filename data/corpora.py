@@ -12,6 +12,7 @@ from data.folder import FolderCorpus
 from data.pairs import Pair
 
 BUILT_IN = ("software", "wmt14")
+WAREHOUSE = "warehouse:"
 
 
 class Corpus(Protocol):
@@ -46,21 +47,24 @@ class Corpus(Protocol):
         """A hash of the split's content and direction, the same on every machine."""
 
 
-def open_corpus(name: str, source: str = "en", target: str = "de", folders: Iterable = ()) -> Corpus:
+def open_corpus(
+    name: str, source: str = "en", target: str = "de", folders: Iterable = (), warehouse: str = ""
+) -> Corpus:
     """Finds a corpus. Nothing is fetched or read before its pairs are asked for.
 
     Args:
         name: `software`, `wmt14`, the name of a folder in one of `folders` or of $WEITBLICK_CORPORA, or the path of a
-            corpus folder, which is told by a slash in it.
+            corpus folder, which is told by a slash in it; or `warehouse:` and the name of a table or a SELECT.
         source: language of the source side.
         target: language of the target side.
         folders: folders to look in first; each may hold several, separated like $PATH.
+        warehouse: address of the warehouse, "" for $WEITBLICK_WAREHOUSE; see `data.warehouse.opening`.
 
     Returns:
         The corpus.
 
     Raises:
-        UserError: for an unknown name; says what there is and where it looked.
+        UserError: for an unknown name; says what there is and where it looked. For a query that is no SELECT.
 
     Example:
         >>> corpus = open_corpus("multi30k", folders=["../corpora"])
@@ -69,6 +73,8 @@ def open_corpus(name: str, source: str = "en", target: str = "de", folders: Iter
     """
     if name in BUILT_IN:
         return _open_built_in(name, source, target)
+    if name.startswith(WAREHOUSE):
+        return _open_query(name.removeprefix(WAREHOUSE), source, target, warehouse)
     if "/" in name or os.sep in name or name in (".", ".."):
         return FolderCorpus(Path(name).expanduser(), source, target)
     places = corpus_folders(folders)
@@ -121,7 +127,7 @@ def parse_mixture(entries: Iterable[str]) -> list[tuple[str, float]]:
     A weight multiplies how often a pair of the corpus is drawn; it is 1 where none is given.
 
     Args:
-        entries: strings `name` or `name:weight`.
+        entries: strings `name` or `name:weight`, where a name may be `warehouse:` and a table or SELECT.
 
     Returns:
         `(name, weight)` for each.
@@ -147,7 +153,7 @@ def parse_mixture(entries: Iterable[str]) -> list[tuple[str, float]]:
 
 def _parse_entry(entry: str) -> tuple[str, float]:
     name, colon, weight = entry.strip().rpartition(":")
-    if not colon or "/" in weight:
+    if not colon or "/" in weight or (entry.strip().startswith(WAREHOUSE) and not _is_number(weight)):
         name, weight = entry.strip(), "1"
     try:
         value = float(weight)
@@ -159,6 +165,23 @@ def _parse_entry(entry: str) -> tuple[str, float]:
             + ("; to leave a corpus out, take it from the list" if value == 0 else "")
         )
     return name.strip(), value
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _open_query(query: str, source: str, target: str, warehouse: str) -> Corpus:
+    from data.warehouse import check_installed
+
+    check_installed()
+    from data.warehouse.corpus import WarehouseCorpus
+
+    return WarehouseCorpus(query, source, target, warehouse)
 
 
 def _split_path(entry) -> list[str]:

@@ -1,36 +1,77 @@
-"""Lists the corpora that presets can name, or tells about one and shows its first pairs.
+"""Lists the corpora that presets can name, or shows one; loads corpora into a warehouse and refines them there.
 
 A folder with files such as en.train.txt, de.train.txt and, where documents are known, doc.train.txt is a corpus. Such
-folders are looked for in the folders of --corpora and of the variable WEITBLICK_CORPORA.
+folders are looked for in the folders of --corpora and of the variable WEITBLICK_CORPORA. `corpora NAME` is short for
+`corpora show NAME`, and `corpora` alone for `corpora list`.
+
+A warehouse is a DuckDB file or a data set in BigQuery; docs/warehouse.md tells about it.
 """
 
-HELP = "list the corpora, or show one"
+import inspect
+
+from app.commands import warehouse
+
+HELP = "list or show corpora; load, clean and query them in a warehouse"
 EXAMPLES = """
   weitblick corpora                                        what there is
   weitblick corpora software                               fetch it, count it, show some of it
   weitblick corpora multi30k --corpora ../corpora
+  weitblick corpora load software notes.tmx --warehouse corpora.duckdb
+  weitblick corpora clean --into cleaned --near 0.8 --warehouse corpora.duckdb
+  weitblick corpora sql "SELECT corpus, COUNT(*) AS n FROM cleaned GROUP BY corpus" --warehouse corpora.duckdb
 """
-AFTER_INTERRUPT = "what was fetched so far is kept"
+AFTER_INTERRUPT = "what was fetched so far, and each corpus that was loaded whole, is kept"
 SHOWN = 3
+_ACTIONS = ("list", "show", *warehouse.ACTIONS)
 
 
 def add_arguments(parser) -> None:
-    """Declares the command's arguments."""
-    parser.add_argument("name", nargs="?", metavar="NAME", help="a corpus of the list, or the path of a folder")
+    """Declares the actions and their arguments."""
+    actions = parser.add_subparsers(title="actions", dest="action", metavar="ACTION", required=True)
+    for name, text, add, do in (
+        ("list", "list the corpora that presets can name", _add_languages, _list),
+        ("show", "fetch a corpus, count it and show its first pairs", _add_show, _show),
+    ):
+        action = actions.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+        add(action)
+        action.set_defaults(do=do)
+    for name, (text, add, do) in warehouse.ACTIONS.items():
+        texts = {"help": text, "description": inspect.getdoc(do), "epilog": warehouse.EPILOG}
+        action = actions.add_parser(name, formatter_class=parser.formatter_class, **texts)
+        warehouse.add_warehouse(action)
+        add(action)
+        action.set_defaults(do=do)
+
+
+def complete(arguments: list[str]) -> list[str]:
+    """The arguments behind `corpora` with the action that is meant where none is named."""
+    first = arguments[0] if arguments else ""
+    if first in (*_ACTIONS, "-h", "--help"):
+        return arguments
+    return ["list" if not first or first.startswith("-") else "show", *arguments]
+
+
+def run(args) -> None:
+    """Does the action."""
+    args.do(args)
+
+
+def _add_languages(parser) -> None:
     parser.add_argument("--corpora", nargs="+", default=[], metavar="DIR", help="folders that hold corpus folders")
     parser.add_argument("--source", default="en", metavar="LANGUAGE", help="language to translate from (en)")
     parser.add_argument("--target", default="de", metavar="LANGUAGE", help="language to translate into (de)")
 
 
-def run(args) -> None:
-    """Prints the list or the corpus."""
-    from data.corpora import list_corpora, open_corpus
+def _add_show(parser) -> None:
+    parser.add_argument("name", metavar="NAME", help="a corpus of the list, or the path of a folder")
+    _add_languages(parser)
 
-    if args.name is None:
-        for corpus in list_corpora(args.corpora, args.source, args.target):
-            print(f"{corpus.name:<20} {_sizes(corpus)}  {corpus.description}")
-    else:
-        _show(open_corpus(args.name, args.source, args.target, args.corpora))
+
+def _list(args) -> None:
+    from data.corpora import list_corpora
+
+    for corpus in list_corpora(args.corpora, args.source, args.target):
+        print(f"{corpus.name:<20} {_sizes(corpus)}  {corpus.description}")
 
 
 def _sizes(corpus) -> str:
@@ -42,7 +83,10 @@ def _sizes(corpus) -> str:
     return " / ".join(f"{size:>{width},}" if size else f"{'-':>{width}}" for size, width in columns)
 
 
-def _show(corpus) -> None:
+def _show(args) -> None:
+    from data.corpora import open_corpus
+
+    corpus = open_corpus(args.name, args.source, args.target, args.corpora)
     corpus.prepare()
     for what in ("description", "licence", "obtain"):
         print(f"{what:<12} {getattr(corpus, what)}")

@@ -113,16 +113,16 @@ def _score_run(args):
     search = chosen_search(folder.preset, args)
     options = ScoreOptions(args.lowercase or data.lowercase, args.tokenize)
     for name in names:
-        test = _test_set(args, name, data.source, data.target)
+        test = _test_set(args, name, data.source, data.target, data.warehouse)
         how = (args.checkpoint, options, args.moses or None, args.baseline, args.again, chosen_engine(args))
         yield score_run(folder, test, search, *how)
 
 
-def _test_set(args, name, source, target):
+def _test_set(args, name, source, target, warehouse=""):
     from app.testsets import load_test_set, read_test_files
 
     if args.reference:
         test = read_test_files(args.reference, args.source)
     else:
-        test = load_test_set(name, args.split, source, target, args.corpora)
+        test = load_test_set(name, args.split, source, target, args.corpora, warehouse)
     return test.head(args.lines)

@@ -129,7 +129,8 @@ def _score_run(args) -> None:
     data, search = folder.preset.data, chosen_search(folder.preset, args, WINDOWS)
     items = read_items(find_items(args.corpora), args.items) if args.contrapro else []
     names = _names(args, data)
-    texts = {name: load_documents(name, args.split, data.source, data.target, args.corpora) for name in names}
+    where = (data.source, data.target, args.corpora, data.warehouse)
+    texts = {name: load_documents(name, args.split, *where) for name in names}
     options = DocumentOptions(
         args.lowercase or data.lowercase, args.samples, args.cxmi, args.shuffle_documents, args.again
     )
@@ -137,7 +138,7 @@ def _score_run(args) -> None:
     chosen = {"checkpoint": args.checkpoint, "search": search, "baseline": args.baseline}
     for name, documents in texts.items():
         training = [name, *(corpus for corpus, _ in parse_mixture(data.corpora))]
-        terms = _terms(args, documents, training, data.source, data.target)
+        terms = _terms(args, documents, training, data.source, data.target, data.warehouse)
         show_documents(evaluate_documents(folder, documents, translator, options=options, terms=terms, **chosen))
     if items:
         show_pronouns(evaluate_pronouns(folder, items, translator, samples=args.samples, again=args.again, **chosen))
@@ -149,7 +150,8 @@ def _names(args, data) -> list[str]:
 
     if args.corpus:
         return list(dict.fromkeys(args.corpus))
-    found = [name for name in data.test if has_documents(name, args.split, data.source, data.target, args.corpora)]
+    where = (data.source, data.target, args.corpora, data.warehouse)
+    found = [name for name in data.test if has_documents(name, args.split, *where)]
     if not found and not args.contrapro:
         tried = ", ".join(data.test) or "none"
         raise UserError(
@@ -166,10 +168,11 @@ def _translator(folder, checkpoint: str, search):
     return DocumentTranslator.of_run(folder, checkpoint, search)
 
 
-def _terms(args, documents, corpora, source: str, target: str):
+def _terms(args, documents, corpora, source: str, target: str, warehouse: str = ""):
     """What measures the consistency of terms, if it shall be measured."""
     if not args.consistency:
         return None
     from app.document_scores.consistency import TermScorer, training_pairs
 
-    return TermScorer(documents, source, target, training_pairs(documents, corpora, source, target, args.corpora))
+    pairs = training_pairs(documents, corpora, source, target, args.corpora, warehouse)
+    return TermScorer(documents, source, target, pairs)

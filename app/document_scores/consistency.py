@@ -146,7 +146,12 @@ def _within(values: Iterable) -> int:
 
 
 def training_pairs(
-    documents: DocumentSet, names: Iterable[str], source: str = "en", target: str = "de", folders: Iterable[str] = ()
+    documents: DocumentSet,
+    names: Iterable[str],
+    source: str = "en",
+    target: str = "de",
+    folders: Iterable[str] = (),
+    warehouse: str = "",
 ) -> list[tuple[str, str]]:
     """Pairs of the train splits of corpora in which repeated words of the documents stand.
 
@@ -156,6 +161,7 @@ def training_pairs(
             fetched yet, are left out.
         source, target: languages.
         folders: where corpora are looked for.
+        warehouse: the address of the warehouse, for corpora in one.
 
     Returns:
         The first pairs that show each word `EACH` times, `MOST` at most.
@@ -166,7 +172,7 @@ def training_pairs(
     found: list[tuple[str, str]] = []
     for name in dict.fromkeys(names):
         try:
-            corpus = open_corpus(name, source, target, folders)
+            corpus = open_corpus(name, source, target, folders, warehouse)
             pairs = corpus.pairs("train") if corpus.size("train") else ()
         except UserError:
             continue

@@ -64,7 +64,12 @@ class DocumentSet:
 
 
 def load_documents(
-    corpus: str, split: str = "test", source: str = "en", target: str = "de", folders: Iterable[str] = ()
+    corpus: str,
+    split: str = "test",
+    source: str = "en",
+    target: str = "de",
+    folders: Iterable[str] = (),
+    warehouse: str = "",
 ) -> DocumentSet:
     """Reads a split of a corpus that has documents.
 
@@ -75,6 +80,7 @@ def load_documents(
         split: "train", "validation" or "test".
         source, target: languages.
         folders: folders with corpora.
+        warehouse: the address of the warehouse, for a corpus in one.
 
     Returns:
         A `DocumentSet`.
@@ -82,7 +88,7 @@ def load_documents(
     Raises:
         UserError: there is no such corpus or split, or it does not say which document a segment stands in.
     """
-    found = open_corpus(corpus, source, target, folders)
+    found = open_corpus(corpus, source, target, folders, warehouse)
     groups = [(key, list(group)) for key, group in itertools.groupby(enumerate(found.pairs(split)), _document)]
     if not any(isinstance(key, str) for key, _ in groups):
         raise UserError(
@@ -104,10 +110,12 @@ def _document(numbered) -> str | int:
     return pair.doc or number
 
 
-def has_documents(corpus: str, split: str, source: str, target: str, folders: Iterable[str] = ()) -> bool:
+def has_documents(
+    corpus: str, split: str, source: str, target: str, folders: Iterable[str] = (), warehouse: str = ""
+) -> bool:
     """Whether a corpus says in this split where documents begin; False, too, where there is no such corpus or split."""
     try:
-        found = open_corpus(corpus, source, target, folders)
+        found = open_corpus(corpus, source, target, folders, warehouse)
         return found.has_documents and any(pair.doc for pair in found.pairs(split))
     except UserError:
         return False

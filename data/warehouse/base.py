@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from sqlglot import exp
 
+from data.warehouse.schema import standard_schema
 from data.warehouse.sql import Value
 
 if TYPE_CHECKING:
@@ -61,6 +62,13 @@ class Warehouse(abc.ABC):
             Record batches of one schema, a first one even where there is no row. STRING is `pyarrow.string()`, INT64
             `int64()`, FLOAT64 `float64()`, BOOL `bool_()`, TIMESTAMP `timestamp("us", "UTC")`.
         """
+
+    def schema(self, query: exp.Query) -> dict[str, str]:
+        """The columns that a query would return, with standard names of their types, as far as they have one."""
+        inner = query.copy()
+        inner.set("order", None)
+        nothing = exp.select("*").from_(inner.subquery("query")).where(exp.false())
+        return standard_schema(next(self.rows(nothing)).schema)
 
     @abc.abstractmethod
     def append(
