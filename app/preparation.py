@@ -104,7 +104,7 @@ def split_pairs(preset: Preset, names, split: str, folders=()) -> list[Pair]:
     options = cleaning_options(preset)
     pairs = []
     for name in names:
-        corpus = open_corpus(name, preset.data.source, preset.data.target, folders)
+        corpus = open_corpus(name, preset.data.source, preset.data.target, folders, preset.data.warehouse)
         if split not in corpus.splits():
             raise UserError(f"{name}: has no {split} split; it has {', '.join(corpus.splits())}")
         pairs.extend(cleaning.normalise_pairs(corpus.pairs(split), options))

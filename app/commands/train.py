@@ -44,7 +44,8 @@ def run(args) -> None:
 
     # Read before the training, so that a missing test set is not found out hours later.
     data = preset.data
-    tests = [load_test_set(corpus, "test", data.source, data.target, args.corpora) for corpus in data.test]
+    where = (data.source, data.target, args.corpora, data.warehouse)
+    tests = [load_test_set(corpus, "test", *where) for corpus in data.test]
     folder = train(preset, path, args.corpora)
     for test in tests:
         show_evaluation(score_run(folder, test, preset.search))
