@@ -157,10 +157,10 @@ def is_lost(error: BaseException) -> bool:
     """Whether an error of the storage service says that the connection, not the request, is at fault."""
     from google.api_core import exceptions
 
-    if isinstance(error, exceptions.InternalServerError):
-        return any(word in str(error) for word in ("RST_STREAM", "unexpected EOS", "DATA frame", "GOAWAY"))
-    lost = (exceptions.ServiceUnavailable, exceptions.Aborted, exceptions.GatewayTimeout, exceptions.Unknown)
-    return isinstance(error, lost)
+    if isinstance(error, exceptions.InternalServerError | exceptions.Unknown):
+        words = ("RST_STREAM", "unexpected EOS", "DATA frame", "GOAWAY", "Stream removed")
+        return any(word in str(error) for word in words)
+    return isinstance(error, exceptions.ServiceUnavailable | exceptions.Aborted | exceptions.GatewayTimeout)
 
 
 @contextlib.contextmanager

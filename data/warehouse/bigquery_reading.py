@@ -55,12 +55,12 @@ class Result(NamedTuple):
     @property
     def address(self) -> str:
         """The data set, for messages."""
-        return f"{self.project}.{self.dataset}"
+        return f"bigquery:{self.project}.{self.dataset}"
 
     @property
     def what(self) -> str:
         """What is being done, for messages."""
-        return f"reading a query's result from {self.address}"
+        return f"{self.address}: reading a query's result"
 
 
 def numbered(query: exp.Query) -> exp.Query:

@@ -37,7 +37,7 @@ def write(connection: Connection, path: str, what: str, batches: Iterable["pyarr
         UserError: the service refuses, or does not answer any more; then no row was added.
     """
     types = google()[1].types
-    address = ".".join(path.split("/")[1:4:2])
+    address = f"bigquery:{'.'.join(path.split('/')[1:4:2])}"
     retry = connection.storage_retry()
     with clear_errors(connection, address, what):
         stream = connection.writer.create_write_stream(
@@ -96,7 +96,8 @@ class _Sender:
         """Ends the connection; the stream stays."""
         if self._outgoing is not None:
             self._outgoing.put(None)
-            self._answers.cancel()
+            if self._answers is not None:
+                self._answers.cancel()
             self._outgoing = self._answers = None
 
     def _exchange(self, payload: bytes) -> None:

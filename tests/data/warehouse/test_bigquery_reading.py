@@ -1,0 +1,222 @@
+"""Rows out of BigQuery: in parallel, in order, and whole although the connection breaks."""
+
+import threading
+
+import pyarrow
+import pytest
+
+from data.errors import UserError
+from data.warehouse import bigquery_reading
+from data.warehouse.bigquery import BigQueryWarehouse
+from data.warehouse.opening import open_warehouse
+from tests.bigquery_emulator import environment
+from tests.data.warehouse.cut_proxy import CutProxy
+
+ROWS = 40_000
+TABLE = pyarrow.table(
+    {
+        "corpus": ["ab"[i * 7919 % 10 // 5] for i in range(ROWS)],
+        "position": [i * 7919 % ROWS for i in range(ROWS)],
+        "en": [f"sentence number {i} of a text that is somewhat long" if i % 11 else None for i in range(ROWS)],
+    }
+)
+
+
+@pytest.fixture(scope="module")
+def filled(emulator):
+    """The address of a data set with a table of 40,000 rows."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in emulator.environment.items():
+            patch.setenv(name, value)
+        address = "bigquery:weitblick-test.reading"
+        with BigQueryWarehouse(address, create=True) as warehouse:
+            warehouse.append("numbers", TABLE.to_reader(max_chunksize=7000))
+        yield address
+
+
+@pytest.fixture
+def through(emulator, filled, monkeypatch):
+    """Opens the data set behind a proxy."""
+    opened = []
+
+    def open_through(proxy, **options):
+        for name, value in environment(emulator.rest, proxy.port).items():
+            monkeypatch.setenv(name, value)
+        opened.append(BigQueryWarehouse(filled, **options))
+        return opened[-1]
+
+    yield open_through
+    for warehouse in opened:
+        warehouse.close()
+
+
+@pytest.fixture
+def warehouse(emulator, filled, monkeypatch):
+    for name, value in emulator.environment.items():
+        monkeypatch.setenv(name, value)
+    with BigQueryWarehouse(filled) as opened:
+        yield opened
+
+
+def table(batches) -> pyarrow.Table:
+    return pyarrow.Table.from_batches(list(batches))
+
+
+def in_order(found: pyarrow.Table) -> bool:
+    return found.sort_by([("corpus", "descending"), ("position", "ascending")]) == found
+
+
+def all_tables(warehouse) -> list[str]:
+    return [table.table_id for table in warehouse._connection.rest.list_tables("weitblick-test.reading")]
+
+
+IN_ORDER = "SELECT * FROM numbers ORDER BY corpus DESC, position"
+AS_THEY_COME = "SELECT * FROM numbers"
+
+
+def test_four_streams_are_read_at_the_same_time(warehouse, monkeypatch):
+    meet = threading.Barrier(4, timeout=60)
+    read_rows, names = warehouse._connection.reader.read_rows, set()
+
+    def wait_for_the_others(request, **keywords):
+        names.add(request.read_stream)
+        meet.wait()
+        return read_rows(request, **keywords)
+
+    monkeypatch.setattr(warehouse._connection.reader, "read_rows", wait_for_the_others)
+    found = table(warehouse.rows(AS_THEY_COME))
+    assert len(names) == 4
+    assert found.sort_by("position") == TABLE.sort_by("position")
+
+
+def test_windows_of_an_ordered_query_are_read_at_the_same_time(warehouse, monkeypatch):
+    monkeypatch.setattr(bigquery_reading, "WINDOW_ROWS", (1024, 10_000))
+    meet = threading.Barrier(4, timeout=60)
+    read_rows = warehouse._connection.reader.read_rows
+
+    def wait_for_the_others(request, **keywords):
+        meet.wait()
+        return read_rows(request, **keywords)
+
+    monkeypatch.setattr(warehouse._connection.reader, "read_rows", wait_for_the_others)
+    found = table(warehouse.rows(IN_ORDER))
+    assert in_order(found)
+    assert found.sort_by("position") == TABLE.sort_by("position")
+
+
+@pytest.mark.parametrize("query", [IN_ORDER, AS_THEY_COME])
+def test_a_broken_connection_loses_no_row_and_repeats_none(emulator, through, query, monkeypatch):
+    monkeypatch.setattr(bigquery_reading, "WINDOW_ROWS", (1024, 10_000))
+    with CutProxy(emulator.storage, received=(300_000, 200_000, 900_000)) as proxy:
+        found = table(through(proxy).rows(query))
+        assert proxy.cuts == 3
+    assert found.num_rows == ROWS
+    assert found.sort_by("position") == TABLE.sort_by("position")
+    assert in_order(found) or query == AS_THEY_COME
+
+
+@pytest.mark.parametrize("query", [IN_ORDER, AS_THEY_COME])
+def test_a_stream_is_taken_up_after_the_last_row_received(warehouse, query, monkeypatch):
+    """A stream that breaks between two messages: the second call asks for the rest, nothing is sent again."""
+    from google.api_core.exceptions import ServiceUnavailable
+
+    asked, read_rows = [], warehouse._connection.reader.read_rows
+
+    def short(request, **keywords):
+        asked.append((request.read_stream, request.offset))
+        for response in read_rows(request, **keywords):
+            batch = pyarrow.ipc.read_record_batch(
+                response.arrow_record_batch.serialized_record_batch,
+                pyarrow.ipc.read_schema(pyarrow.py_buffer(response.arrow_schema.serialized_schema)),
+            ).slice(0, 9000)
+            response.arrow_record_batch.serialized_record_batch = batch.serialize().to_pybytes()
+            yield response
+            if batch.num_rows == 9000:
+                raise ServiceUnavailable("Socket closed")
+
+    monkeypatch.setattr(warehouse._connection.reader, "read_rows", short)
+    monkeypatch.setattr(bigquery_reading, "WINDOW_ROWS", (20_000, 20_000))
+    found = table(warehouse.rows(query))
+    assert found.sort_by("position") == TABLE.sort_by("position")
+    streams = {name for name, _ in asked}
+    size = 20_000 if query == IN_ORDER else 10_000
+    assert sorted(offset for _, offset in asked) == sorted([*range(0, size, 9000)] * len(streams))
+
+
+def test_a_service_that_sends_rows_again_is_found_out(warehouse, monkeypatch):
+    """The numbered rows of an ordered query are right even then; other rows cannot be told apart."""
+    from google.api_core.exceptions import ServiceUnavailable
+
+    read_rows, broken = warehouse._connection.reader.read_rows, set()
+
+    def from_the_start(request, **keywords):
+        request.offset = 0
+        yield from read_rows(request, **keywords)
+        if request.read_stream not in broken:
+            broken.add(request.read_stream)
+            raise ServiceUnavailable("Socket closed")
+
+    monkeypatch.setattr(warehouse._connection.reader, "read_rows", from_the_start)
+    assert in_order(found := table(warehouse.rows(IN_ORDER)))
+    assert found.sort_by("position") == TABLE.sort_by("position")
+    with pytest.raises(UserError, match=f"sent [0-9]+ rows where there are {ROWS}, .* run the command again"):
+        list(warehouse.rows(AS_THEY_COME))
+
+
+@pytest.mark.parametrize("query", [IN_ORDER, AS_THEY_COME])
+def test_a_server_that_is_gone_in_mid_stream_is_an_error_that_says_so(emulator, through, query, monkeypatch):
+    monkeypatch.setattr(bigquery_reading, "WINDOW_ROWS", (1024, 5_000))
+    with CutProxy(emulator.storage, received=(250_000,), for_good=True) as proxy:
+        warehouse = through(proxy, patience=1.0, streams=2)
+        with pytest.raises(UserError, match="did not answer for 1 seconds .*check the network and run .* again"):
+            list(warehouse.rows(query))
+        assert all_tables(warehouse) == ["numbers"], "the scratch table is dropped"
+
+
+def test_scratch_tables_go_with_the_stream_that_read_them(warehouse):
+    stream = warehouse.rows(IN_ORDER)
+    next(stream)
+    assert len(all_tables(warehouse)) == 2
+    assert warehouse.tables() == ["numbers"]
+    stream.close()
+    assert all_tables(warehouse) == ["numbers"]
+    with pytest.raises(UserError):
+        list(warehouse.rows("SELECT CAST(en AS INT64) AS n FROM numbers ORDER BY n"))
+    assert all_tables(warehouse) == ["numbers"]
+
+
+QUERIES = [
+    "SELECT position FROM numbers WHERE position < 9 ORDER BY corpus, position DESC",
+    "SELECT en AS position FROM numbers WHERE position < 30 ORDER BY position NULLS LAST",
+    "SELECT en FROM numbers WHERE position < 30 ORDER BY en DESC, position",
+    "SELECT position % 3 AS p, COUNT(*) AS n FROM numbers GROUP BY 1 ORDER BY COUNT(*) DESC, 1 DESC",
+    "SELECT position, corpus FROM numbers WHERE position < 30 ORDER BY 2 DESC, 1 LIMIT 7 OFFSET 3",
+    "SELECT DISTINCT corpus FROM numbers ORDER BY corpus DESC",
+    "SELECT DISTINCT t.corpus FROM numbers AS t ORDER BY t.corpus DESC",
+    "SELECT * FROM numbers AS t WHERE position < 30 ORDER BY LENGTH(t.en) DESC, t.position LIMIT 12",
+    "WITH few AS (SELECT * FROM numbers WHERE position < 5) SELECT corpus, position FROM few "
+    "UNION ALL SELECT 'c', 9 ORDER BY position DESC",
+    "SELECT a.position, b.corpus FROM numbers AS a JOIN numbers AS b ON a.position = b.position + 1 "
+    "WHERE a.position < 9 ORDER BY b.position DESC",
+    "SELECT position, ROW_NUMBER() OVER (PARTITION BY corpus ORDER BY position) AS n FROM numbers "
+    "QUALIFY n <= 3 ORDER BY n, corpus DESC",
+]
+
+
+@pytest.mark.parametrize("query", QUERIES)
+def test_an_order_is_kept_however_it_is_said(warehouse, duckdb, query):
+    expected = table(duckdb.rows(query))
+    assert table(warehouse.rows(query)).to_pylist() == expected.to_pylist()
+    assert expected.num_rows
+
+
+@pytest.fixture(scope="module")
+def duckdb(tmp_path_factory):
+    with open_warehouse(str(tmp_path_factory.mktemp("reading") / "numbers.duckdb"), create=True) as opened:
+        opened.append("numbers", TABLE.to_reader())
+        yield opened
+
+
+def test_columns_without_a_name_are_named_as_bigquery_does(warehouse):
+    (batch,) = warehouse.rows("SELECT COUNT(*), corpus, MAX(position) FROM numbers WHERE corpus = 'a' GROUP BY corpus")
+    assert batch.schema.names == ["f0_", "corpus", "f2_"]
