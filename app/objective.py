@@ -3,12 +3,13 @@
 from app.preset import Preset
 
 
-def teacher_forcing(transformer, preset: Preset):
+def teacher_forcing(transformer, preset: Preset, lanes: int | None = None):
     """Wraps the Transformer of a preset with its loss, for `compile`, `fit` and `evaluate`.
 
     Args:
         transformer: of `Run.new_model`.
         preset: documents in windows are read by a model that carries their memory from batch to batch.
+        lanes: how many of them it reads side by side; the preset's by default.
 
     Returns:
         A `TeacherForcing` or a `DocumentTeacherForcing`.
@@ -18,6 +19,5 @@ def teacher_forcing(transformer, preset: Preset):
     smoothing, documents = preset.training.label_smoothing, preset.documents
     if documents.windows == "off":
         return TeacherForcing(transformer, smoothing)
-    return DocumentTeacherForcing(
-        transformer, smoothing, documents.lanes, preset.training.memory_tokens == "own"
-    )
+    own_choices = preset.training.memory_tokens == "own"
+    return DocumentTeacherForcing(transformer, smoothing, lanes or documents.lanes, own_choices)

@@ -20,6 +20,30 @@ class FusedAdam(keras.optimizers.Adam):
         """Multiplies the learning rate of these variables (Howard and Ruder 2018, "ULMFiT", section 3.2)."""
         self.factors = {self._get_variable_index(variable): factor for variable in variables}
 
+    def gathered(self, gradients, complete: bool) -> list:
+        """Adds the gradients of one batch on one device to those before it, where a batch has several devices.
+
+        Keras would do so after it has clipped them, device by device, and before it has summed them over devices.
+
+        Args:
+            gradients: a tensor for each variable, in the order of `build`.
+            complete: whether the batch is the last of an update; the next one begins with nothing.
+
+        Returns:
+            The sums on this device. Those of a complete update, summed over the devices, are for `apply`.
+        """
+        if not self.gradient_accumulation_steps:
+            return gradients
+        sums = []
+        for gradient, variable in zip(gradients, self._accumulated_gradients, strict=True):
+            sums.append(gradient + variable.value)
+            variable.assign(keras.ops.zeros_like(gradient) if complete else sums[-1])
+        return sums
+
+    def count(self) -> None:
+        """Counts a batch that is not the last of its update."""
+        self._iterations.assign_add(1)
+
     def update_step(self, gradient, variable, learning_rate):
         index = self._get_variable_index(variable)
         learning_rate = learning_rate * getattr(self, "factors", {}).get(index, 1.0)

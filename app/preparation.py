@@ -39,7 +39,7 @@ class Prepared:
     validation_pairs: list[Pair]
 
 
-def prepare(run: Run, folders=(), report=print, counts=None) -> Prepared:
+def prepare(run: Run, folders=(), report=print, counts=None, worker: int = 0) -> Prepared:
     """Cleans, trains the tokenizer and encodes, on all cores; whatever was done before is reused.
 
     Args:
@@ -47,6 +47,7 @@ def prepare(run: Run, folders=(), report=print, counts=None) -> Prepared:
         folders: where folder corpora are looked for.
         report: called with lines for the user; what takes long shows its progress on standard error.
         counts: `Batches.counts` from a checkpoint.
+        worker: the number of this process among those that train together.
 
     Returns:
         What training needs.
@@ -64,7 +65,7 @@ def prepare(run: Run, folders=(), report=print, counts=None) -> Prepared:
         if preset.documents.windows != "off":
             _warn_of_no_documents(corpora, report)
         tokenizer = _tokenizer(run, corpora, report)
-        shards = [_shards(corpus, tokenizer, preset, console, workers) for corpus in corpora]
+        shards = [_shards(corpus, tokenizer, preset, console, workers, worker) for corpus in corpora]
     pairs = split_pairs(preset, preset.data.validation, "validation", folders)
     validation = encode_pairs(pairs, tokenizer, _shards_cache(), digest(pairs), max_length=length) if pairs else None
     batches = _batches(preset, shards, [corpus.weight for corpus in corpora], counts)
@@ -149,11 +150,14 @@ def _tokenizer(run: Run, corpora: list[CleanCorpus], report) -> Tokenizer:
     return tokenizer
 
 
-def _shards(corpus: CleanCorpus, tokenizer, preset, console, workers):
+def _shards(corpus: CleanCorpus, tokenizer, preset, console, workers, worker: int):
     """Shards of one cleaned corpus, or with subword sampling a function from epoch to shards."""
     sampling, length, seed = preset.tokenizer.sampling, preset.data.max_length, preset.training.seed
-    common = (corpus.pairs, tokenizer, _shards_cache(), corpus.key)
+    cache = _shards_cache()
     if sampling:
-        return SampledShards(*common, sampling, seed, max_length=length)
+        # Each removes an epoch's shards when it is done with them, which another worker may not be.
+        own = cache / f"worker-{worker}" if worker else cache
+        return SampledShards(corpus.pairs, tokenizer, own, corpus.key, sampling, seed, max_length=length)
     with PairsBar(console, f"encoding {corpus.name}", len(corpus)) as bar:
+        common = (corpus.pairs, tokenizer, cache, corpus.key)
         return encode_pairs(*common, max_length=length, workers=workers, progress=bar)

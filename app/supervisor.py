@@ -8,12 +8,13 @@ import numpy as np
 
 from app.board import Board
 from app.checkpoints import nearest
+from app.distributed.cluster import Cluster
 from app.journal import LOG, Journal, Log
 from app.preparation import Prepared
 from app.progress import ProgressBar
 from app.run import Run
 from app.schedules import WarmUp
-from app.state import read_state, sync, to_array
+from app.state import read_memory, read_state, sync, to_array
 from app.validation import Validation
 
 LOG_EVERY = 10
@@ -31,7 +32,7 @@ class Supervisor(keras.callbacks.Callback):
     """Does after each update what a training needs beside the update itself.
 
     Whatever it decides follows from the journal and the preset, so that a training which was stopped and started again
-    does the same as one that was not.
+    does the same as one that was not, and all workers of a cluster do the same; only the chief writes and shows it.
 
     Args:
         run: the run; its checkpoints and its log are written.
@@ -39,30 +40,40 @@ class Supervisor(keras.callbacks.Callback):
         prepared: the text.
         journal: where the training stands; changed as it goes on.
         console: where progress is shown.
+        cluster: the workers of this training.
     """
 
-    def __init__(self, run: Run, model, prepared: Prepared, journal: Journal, console):
+    def __init__(self, run: Run, model, prepared: Prepared, journal: Journal, console, cluster: Cluster):
         super().__init__()
         self.set_model(model)
         self.preset, self.journal, self.checkpoints, self.console = run.preset, journal, run.checkpoints, console
+        self.cluster = cluster
         self.counts = prepared.batches.counts
         self.text = prepared.fingerprint
-        self.validation = Validation(model.transformer, prepared, run.preset) if prepared.validation else None
-        self.log, self.board = Log(run.path / LOG, journal.update), Board(run.path / "tensorboard")
+        self.validates = prepared.validation is not None
+        if cluster.chief:
+            self.validation = Validation(model.transformer, prepared, run.preset) if self.validates else None
+            self.log, self.board = Log(run.path / LOG, journal.update), Board(run.path / "tensorboard")
         self.progress = ProgressBar(console, journal.update, run.preset.training.updates, self.time_left)
         self.schedule = WarmUp.of(run.preset.training)
-        self.interrupted = False
+        self.interrupted = self.stopping = False
         self.saved = journal.update
         self.batch = journal.update * run.preset.training.accumulate
         self.sums = [(variable, to_array(variable)) for metric in model.metrics for variable in metric.variables]
         self.tokens_before = float(model.get_metrics_result()["tokens"])
         self.earlier_seconds = journal.seconds
         self.session_start = self.log_start = time.monotonic()
+        cluster.synchronise(model, run.preset.training.accumulate, lambda: (self.seconds, self.interrupted))
 
     @property
     def why_finished(self) -> str:
         """Why the training is at its end, or "" if it is not."""
         return self.journal.why_finished(self.preset.training)
+
+    @property
+    def seconds(self) -> float:
+        """The time that all sessions took, by this worker's clock."""
+        return self.earlier_seconds + time.monotonic() - self.session_start
 
     def time_left(self) -> float | None:
         """Seconds until the preset's time limit, or None without one."""
@@ -81,10 +92,10 @@ class Supervisor(keras.callbacks.Callback):
         if self.batch % self.preset.training.accumulate:
             return
         self.journal.update += 1
-        self.journal.seconds = self.earlier_seconds + time.monotonic() - self.session_start
+        self.journal.seconds, self.stopping = self.cluster.heard(logs, self.seconds, self.interrupted)
         self._log()
         self.conclude()
-        self.model.stop_training = self.interrupted or bool(self.why_finished)
+        self.model.stop_training = self.stopping or bool(self.why_finished)
 
     def conclude(self) -> None:
         """Validates and writes a checkpoint, where they are due after the last update.
@@ -92,24 +103,29 @@ class Supervisor(keras.callbacks.Callback):
         Called at the start of a session, it makes up for the validation that an interruption had no time for.
         """
         # A stop that the user asked for must not wait for a validation.
-        due = not self.interrupted and self._validation_due()
+        due = not self.stopping and self._validation_due()
         best = due and self._validate()
         regular = self.journal.update % self.preset.training.checkpoint_every == 0
         new = due or self.saved != self.journal.update
-        if best or (new and (regular or self.interrupted or self.why_finished)):
+        if best or (new and (regular or self.stopping or self.why_finished)):
             self.save()
 
     def save(self) -> None:
         """Writes a checkpoint of the last update."""
         sync(self.model)
-        weights, state = read_state(self.model)
+        carried = read_memory(self.model, self.cluster)
+        if self.cluster.chief:
+            self._write_checkpoint(carried)
+        self.saved = self.journal.update
+
+    def _write_checkpoint(self, carried: list) -> None:
+        weights, state = read_state(self.model, carried)
         if not all(np.isfinite(array).all() for array in weights.values()):
             raise NotFinite("a weight is not finite", self.batch - 1)
         # A copy, because the thread that makes batches adds to it.
         counts = {str(epoch): n for epoch, n in dict(self.counts).items()}
         summary = {**self.journal.as_dict(), "counts": counts, "text": self.text}
         self.checkpoints.save(self.journal.update, weights, state, summary, *self._kept())
-        self.saved = self.journal.update
 
     def _kept(self) -> tuple[set[int], set[int]]:
         """Updates whose checkpoints are kept whatever their age, and those whose checkpoints go at once.
@@ -128,7 +144,7 @@ class Supervisor(keras.callbacks.Callback):
     def _validation_due(self) -> bool:
         update = self.journal.update
         regular = update > 0 and update % self.preset.training.validate_every == 0
-        return bool(self.validation and self.journal.validated != update and (regular or self.why_finished))
+        return bool(self.validates and self.journal.validated != update and (regular or self.why_finished))
 
     def _log(self) -> None:
         update = self.journal.update
@@ -136,6 +152,13 @@ class Supervisor(keras.callbacks.Callback):
         if not regular and not self.why_finished:
             return
         sync(self.model)
+        if self.cluster.chief:
+            self._write_log(update)
+        if regular:
+            self.model.reset_metrics()
+            self.tokens_before = 0.0
+
+    def _write_log(self, update: int) -> None:
         found = {name: float(value) for name, value in self.model.get_metrics_result().items()}
         seconds, self.log_start = time.monotonic() - self.log_start, time.monotonic()
         speed = (found.pop("tokens") - self.tokens_before) / max(seconds, 1e-9)
@@ -143,17 +166,17 @@ class Supervisor(keras.callbacks.Callback):
         self.log.write(update=update, **found, learning_rate=rate, tokens_per_second=round(speed))
         self.board.write(update, **found, learning_rate=rate, tokens_per_second=speed)
         self.progress.show(update, found["loss"], rate, speed)
-        if regular:
-            self.model.reset_metrics()
-            self.tokens_before = 0.0
 
     def _validate(self) -> bool:
-        """Validates; returns whether it was the best so far."""
+        """Lets the chief validate; returns whether it was the best so far."""
+        if not self.cluster.chief:
+            return self.journal.note_validation(*self.cluster.from_chief(0.0))
         sync(self.model)
         began = time.monotonic()
-        found = self.validation()
+        with self.cluster.alone():
+            found = self.validation()
         update = self.journal.update
-        best = self.journal.note_validation(self.validation.score(found))
+        best = self.journal.note_validation(*self.cluster.from_chief(self.validation.score(found)))
         source, output, reference = found.pop("sample")
         self.console.print(
             f"update {update:,}: validation nll {found['nll']:.3f}, perplexity {found['perplexity']:.2f}, "

@@ -8,6 +8,8 @@ from rich.console import Console
 
 from app.averaging import average
 from app.diagnosis import explain
+from app.distributed.agreement import check_text, latest, opened
+from app.distributed.cluster import Cluster
 from app.journal import Journal
 from app.lock import locked
 from app.objective import teacher_forcing
@@ -20,8 +22,8 @@ from app.signals import terminate_like_interrupt, wait_for_update
 from app.start import take_weights
 from app.state import restore_state
 from app.supervisor import NotFinite, Supervisor
+from app.weights import split_variables
 from data.errors import UserError
-from data.feeding import dataset_of
 
 # What a person may change between two starts of a training without making it another one.
 FREE_KEYS = (
@@ -36,7 +38,7 @@ FREE_KEYS = (
 )
 
 
-def train(preset: Preset, path, folders=(), console: Console | None = None) -> Run:
+def train(preset: Preset, path, folders=(), console: Console | None = None, cluster: Cluster | None = None) -> Run:
     """Trains, or goes on training, to the preset's end; then averages the last checkpoints.
 
     Args:
@@ -44,21 +46,33 @@ def train(preset: Preset, path, folders=(), console: Console | None = None) -> R
         path: the run folder; made if it is not there.
         folders: where folder corpora are looked for.
         console: where progress goes, by default standard error.
+        cluster: the workers and devices that share the training; by default this process with one device. All workers
+            call this with the same arguments.
 
     Returns:
         The finished run. Nothing is done if it was finished before.
 
     Raises:
-        UserError: bad input, another training in this folder, or a loss that is not a number.
+        UserError: bad input, another training in this folder, a loss that is not a number, or a lost worker.
         KeyboardInterrupt: after Ctrl-C or SIGTERM, once a checkpoint of the last update is written.
     """
     console = console or Console(stderr=True, soft_wrap=True, markup=False, highlight=False)
-    with terminate_like_interrupt(), locked(path):
-        run, changed = open_or_create(path, preset)
+    cluster = cluster or Cluster()
+    if cluster.description:
+        console.print(cluster.description)
+    if preset.documents.windows != "off":
+        cluster.lanes(preset.documents.lanes)
+    if not cluster.chief:
+        console = Console(quiet=True)
+    with terminate_like_interrupt(), cluster.guard(), contextlib.ExitStack() as held:
+        with cluster.chief_first():
+            if cluster.chief:
+                held.enter_context(locked(path))
+            run, changed = open_or_create(path, preset) if cluster.chief else (opened(path, preset), [])
         why = _why_finished(run)
         if not why:
-            _train(run, folders, console)
-        elif any(line.startswith("training.average") for line in changed):
+            _train(run, folders, console, cluster)
+        elif cluster.chief and any(line.startswith("training.average") for line in changed):
             _average(run, console)
         else:
             console.print(f"{run.path}: this training is finished: {why}.")
@@ -101,35 +115,46 @@ def _why_finished(run: Run) -> str:
     return Journal.from_summary(finished).why_finished(run.preset.training) if finished else ""
 
 
-def _train(run: Run, folders, console) -> None:
+def _train(run: Run, folders, console, cluster: Cluster) -> None:
     _make_deterministic(run.preset)
-    found = run.checkpoints.latest(console.print)
+    found = latest(run, cluster, console.print)
     summary = found[1] if found else {}
-    prepared = _prepared(run, folders, console, summary)
-    model = _compiled(run, prepared, console, begins=not found)
+    with cluster.chief_first():
+        prepared = _prepared(run, folders, console, summary, cluster)
+    check_text(cluster, prepared.fingerprint)
+    model = _compiled(run, prepared, console, not found, cluster)
     if found:
-        restore_state(model, found[0].weights(), found[0].state(), found[0].folder)
+        restore_state(model, found[0].weights(), found[0].state(), found[0].folder, cluster)
         console.print(f"Going on after update {found[0].update:,}.")
-    supervisor = Supervisor(run, model, prepared, Journal.from_summary(summary), console)
+    cluster.vary(split_variables(model.transformer)[1])
+    supervisor = Supervisor(run, model, prepared, Journal.from_summary(summary), console, cluster)
     try:
         _fit(model, supervisor, prepared)
     except NotFinite as error:
-        fresh = _transformer(run, prepared.tokenizer, begins=run.checkpoints.latest(lambda _: None) is None)
-        raise UserError(explain(run, prepared, model, fresh, error)) from error
-    if supervisor.interrupted:
+        if not cluster.chief:
+            raise UserError(f"worker {cluster.index}: {error}; worker 0 says why") from error
+        with cluster.alone():
+            fresh = _transformer(run, prepared.tokenizer, begins=run.checkpoints.latest(lambda _: None) is None)
+            raise UserError(explain(run, prepared, model, fresh, error)) from error
+    if supervisor.stopping:
         raise KeyboardInterrupt
+    if cluster.chief:
+        _finish(run, supervisor, console)
+
+
+def _finish(run: Run, supervisor: Supervisor, console) -> None:
     _average(run, console)
     finished = {**supervisor.journal.as_dict(), "why": supervisor.why_finished}
     run.write_summary(finished=finished)
     console.print(f"Training ended at update {finished['update']:,}: {finished['why']}.")
 
 
-def _prepared(run: Run, folders, console, summary: dict) -> Prepared:
+def _prepared(run: Run, folders, console, summary: dict, cluster: Cluster) -> Prepared:
     counts = {int(epoch): n for epoch, n in summary.get("counts", {}).items()}
     try:
-        prepared = prepare(run, folders, console.print, counts)
+        prepared = prepare(run, folders, console.print, counts, cluster.index)
     except (UserError, OSError):
-        if not run.checkpoints.all():
+        if cluster.chief and not run.checkpoints.all():
             run.discard()
             with contextlib.suppress(OSError):
                 run.path.rmdir()
@@ -146,12 +171,26 @@ def _make_deterministic(preset: Preset) -> None:
         tf.config.experimental.enable_op_determinism()
 
 
-def _compiled(run: Run, prepared: Prepared, console, begins: bool):
+def _compiled(run: Run, prepared: Prepared, console, begins: bool, cluster: Cluster):
     """The model with its loss and optimiser, all variables made."""
-    training = run.preset.training
-    transformer = _transformer(run, prepared.tokenizer, begins, console.print)
-    model = teacher_forcing(transformer, run.preset)
-    model.build()
+    with cluster.scope():
+        transformer = _transformer(run, prepared.tokenizer, begins, console.print)
+    # Not in the scope: it would have `fit` look after the devices, which the cluster does.
+    model = teacher_forcing(transformer, run.preset, cluster.lanes(run.preset.documents.lanes))
+    with cluster.scope():
+        model.build()
+        optimizer = _optimizer(run.preset, transformer)
+    # XLA on a processor does not use its matrix units and compiles each batch shape anew.
+    model.compile(optimizer=optimizer, jit_compile=keras.backend.backend() == "jax")
+    console.print(
+        f"{transformer.count_params():,} weights, {prepared.tokenizer.vocabulary_size:,} pieces, "
+        f"{transformer.dtype_policy.name}, {prepared.batches.batches_per_epoch(0):,} batches an epoch."
+    )
+    return model
+
+
+def _optimizer(preset: Preset, transformer) -> FusedAdam:
+    training = preset.training
     optimizer = FusedAdam(
         WarmUp.of(training),
         beta_1=training.beta_1,
@@ -161,15 +200,9 @@ def _compiled(run: Run, prepared: Prepared, console, begins: bool):
         gradient_accumulation_steps=training.accumulate if training.accumulate > 1 else None,
     )
     optimizer.build(transformer.trainable_variables)
-    if run.preset.memory.kind not in ("none", "concat"):
+    if preset.memory.kind not in ("none", "concat"):
         optimizer.hasten(transformer.memory_weights, training.memory_rate)
-    # XLA on a processor does not use its matrix units and compiles each batch shape anew.
-    model.compile(optimizer=optimizer, jit_compile=keras.backend.backend() == "jax")
-    console.print(
-        f"{transformer.count_params():,} weights, {prepared.tokenizer.vocabulary_size:,} pieces, "
-        f"{transformer.dtype_policy.name}, {prepared.batches.batches_per_epoch(0):,} batches an epoch."
-    )
-    return model
+    return optimizer
 
 
 def _transformer(run: Run, tokenizer, begins: bool, report=None):
@@ -221,7 +254,7 @@ def _fit(model, supervisor: Supervisor, prepared: Prepared) -> None:
     steps = (training.updates - supervisor.journal.update) * training.accumulate
     try:
         with wait_for_update(supervisor), supervisor.progress:
-            dataset = dataset_of(batches, prepared.batches.inputs)
+            dataset = supervisor.cluster.dataset(batches, prepared.batches.inputs)
             model.fit(dataset, steps_per_epoch=steps, callbacks=[supervisor], shuffle=False, verbose=0)
     except Exception:
         if errors:

@@ -10,7 +10,7 @@ from data.feeding import as_dataset
 from data.shards import Shards
 from data.tokenizer import BOS, EOS
 
-__all__ = ["Batch", "Batches", "as_dataset", "assemble", "ordered"]
+__all__ = ["Batch", "Batches", "as_dataset", "assemble", "fill", "ordered", "share"]
 
 Batch = tuple[dict[str, np.ndarray], np.ndarray]
 
@@ -143,6 +143,27 @@ def assemble(shards: Sequence[Shards], indices: np.ndarray, multiple: int, bases
     target[:, 0] = BOS
     labels[rows, ends] = EOS
     return {"source": source, "target": target}, labels
+
+
+def share(batch: Batch, index: int, count: int) -> Batch:
+    """One of `count` parts of a batch: every `count`-th row from row `index` on; a row of padding where there is none.
+
+    Neighbours in a batch are of like length, so all parts are about as much work. A lane of documents is in the same
+    part of each batch.
+    """
+    inputs, labels = fill(batch, count) if len(batch[1]) < count else batch
+    return {key: matrix[index::count] for key, matrix in inputs.items()}, labels[index::count]
+
+
+def fill(batch: Batch, multiple: int) -> Batch:
+    """Adds rows of padding, so that the number of rows can be divided by `multiple`."""
+    inputs, labels = batch
+    missing = -len(labels) % multiple
+
+    def longer(matrix):
+        return np.pad(matrix, ((0, missing), (0, 0)))
+
+    return {key: longer(matrix) for key, matrix in inputs.items()}, longer(labels)
 
 
 class Plan(NamedTuple):

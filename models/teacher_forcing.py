@@ -45,19 +45,37 @@ class TeacherForcing(keras.Model):
         return self.transformer.states(inputs, training=training)
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        tokens = ops.sum(self._real(y))
+        loss, likelihood = self.token_losses(y, y_pred, tokens)
+        self.note(loss, likelihood, tokens)
+        return loss
+
+    def token_losses(self, labels, states, tokens):
+        """What some rows add to the losses of their batch.
+
+        Args:
+            labels: target ids (B, T) of these rows.
+            states: the decoder's states (B, T, D), as `call` returns them.
+            tokens: the number of target tokens in the whole batch, of which these rows may be a part.
+
+        Returns:
+            Two scalars: the sums of smoothed loss and of negative log-likelihood, both divided by `tokens`.
+        """
         embedding = self.transformer.output_embedding
-        states = embedding.output_states(y_pred)
-        labels = ops.reshape(y, (-1,))
-        real = ops.cast(ops.not_equal(labels, self.transformer.pad_id), "float32")
+        states = embedding.output_states(states)
         rows = ops.reshape(states, (-1, states.shape[-1]))
-        tokens = ops.sum(real)
         # An empty batch has loss 0 and no gradient, not NaN.
-        weights = real / ops.maximum(tokens, 1.0)
-        loss, likelihood = smoothed_cross_entropy(rows, embedding.table, labels, weights, self.smoothing)
+        weights = ops.reshape(self._real(labels), (-1,)) / ops.maximum(tokens, 1.0)
+        return smoothed_cross_entropy(rows, embedding.table, ops.reshape(labels, (-1,)), weights, self.smoothing)
+
+    def note(self, loss, likelihood, tokens):
+        """Adds the losses of a whole batch to the metrics."""
         self.trackers["loss"].update_state(loss, sample_weight=tokens)
         self.trackers["nll"].update_state(likelihood, sample_weight=tokens)
         self.trackers["tokens"].update_state(tokens)
-        return loss
+
+    def _real(self, labels):
+        return ops.cast(ops.not_equal(labels, self.transformer.pad_id), "float32")
 
     def compute_metrics(self, x, y, y_pred, sample_weight=None):
         return self.get_metrics_result()

@@ -33,11 +33,14 @@ def add_arguments(parser) -> None:
 
 def run(args) -> None:
     """Trains, scores and tells what comes next."""
+    from app.distributed.addresses import find_addresses
     from app.preset import load_preset
 
+    addresses = find_addresses()
     preset = load_preset(args.preset, args.set)
     path = args.path or f"runs/{preset.name}"
     load_keras()
+    from app.distributed.joining import join_cluster
     from app.report import show_evaluation
     from app.testsets import load_test_set
     from app.training import train
@@ -46,7 +49,10 @@ def run(args) -> None:
     data = preset.data
     where = (data.source, data.target, args.corpora, data.warehouse)
     tests = [load_test_set(corpus, "test", *where) for corpus in data.test]
-    folder = train(preset, path, args.corpora)
+    cluster = join_cluster(addresses)
+    folder = train(preset, path, args.corpora, cluster=cluster)
+    if not cluster.chief:
+        return
     for test in tests:
         show_evaluation(score_run(folder, test, preset.search))
     programs = {name: program(name) for name in ("weitblick", "tensorboard")}

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from app import supervisor as module
 from app.averaging import average
+from app.distributed.cluster import Cluster
 from app.journal import Journal
 from app.run import Run
 from app.supervisor import NotFinite, Supervisor
@@ -37,7 +38,7 @@ class CountingModel:
     def reset_metrics(self):
         self.sum, self.count = 0.0, 0
 
-    def read(self):
+    def read(self, carried):
         return {"weight": np.full(1, self.batches, "float32")}, {"sums": np.array([self.sum, self.count])}
 
     def restore(self, weights, state):
@@ -78,7 +79,7 @@ def supervise(run, scores=()):
     validation = ScriptedValidation(scores, journal) if scores else None
     prepared = SimpleNamespace(batches=SimpleNamespace(counts={0: 5}), fingerprint="text", validation=validation)
     console = SimpleNamespace(print=lambda text: None, is_terminal=False)
-    return Supervisor(run, model, prepared, journal, console)
+    return Supervisor(run, model, prepared, journal, console, Cluster())
 
 
 def train(run, scores=(), stop=None, die=None):

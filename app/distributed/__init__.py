@@ -1,0 +1,1 @@
+"""Data-parallel training: the workers of one training, and the devices of each."""
