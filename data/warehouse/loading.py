@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 import pyarrow
 
 from data.errors import UserError
+from data.folder import SPLITS
 from data.parallel import Job, Workers, opened
 from data.warehouse.base import Warehouse
 from data.warehouse.quality import VERSION, Inspector
@@ -113,6 +114,7 @@ def _unchanged(warehouse: Warehouse, name: str, fingerprint: str) -> dict[str, i
         return None
     query = f"SELECT split, COUNT(*) AS n FROM {PAIRS} WHERE corpus = @corpus GROUP BY split ORDER BY split"
     counts = {row["split"]: row["n"] for batch in warehouse.rows(query, {"corpus": name}) for row in batch.to_pylist()}
+    counts = {split: counts[split] for split in SPLITS if split in counts}
     return counts if sum(counts.values()) == known["pairs"] else None
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from data.cleaning import REASONS, CleaningOptions, CleaningReport
 from data.errors import UserError
+from data.folder import SPLITS
 from data.warehouse import overlap, similarity
 from data.warehouse.base import SCRATCH, Warehouse
 from data.warehouse.loading import loads
@@ -159,8 +160,9 @@ def refine(warehouse: Warehouse, recipe: Recipe, into: str, source: str = PAIRS)
         _copy(warehouse, recipe, source, into, ranks)
     finally:
         warehouse.run(statement("DROP TABLE IF EXISTS gone", gone=LEFT_OUT))
-    query = "SELECT split, COUNT(*) AS n FROM made GROUP BY split ORDER BY split"
-    return Refined(reports, {row["split"]: row["n"] for row in _rows(warehouse, query, made=into)})
+    rows = _rows(warehouse, "SELECT split, COUNT(*) AS n FROM made GROUP BY split", made=into)
+    counts = {row["split"]: row["n"] for row in rows}
+    return Refined(reports, {split: counts[split] for split in SPLITS if split in counts})
 
 
 def _leave_out(warehouse: Warehouse, recipe: Recipe, source: str, ranks: dict[str, int]) -> None:
