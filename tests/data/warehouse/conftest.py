@@ -16,8 +16,9 @@ def emulator(tmp_path_factory):
     try:
         running = bigquery_emulator.start(tmp_path_factory.mktemp("bigquery") / "log.txt")
     except (bigquery_emulator.EmulatorMissing, OSError, subprocess.SubprocessError) as error:
-        warnings.warn(f"BIGQUERY IS NOT TESTED: {error}", pytest.PytestWarning, stacklevel=1)
-        pytest.skip(f"BIGQUERY IS NOT TESTED: {error}")
+        message = f"{bigquery_emulator.NOT_TESTED}: {error}"
+        warnings.warn(message, pytest.PytestWarning, stacklevel=1)
+        pytest.skip(message)
     yield running
     running.stop()
 
