@@ -7,7 +7,7 @@ Google's own programs use (`google.auth.default`); neither an address nor anythi
 import contextlib
 import re
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 import sqlglot
@@ -49,6 +49,10 @@ class BigQueryWarehouse(Warehouse):
         streams: how many streams are read at the same time.
         patience: seconds for which a lost connection is tried again.
 
+    Attributes:
+        on_cost: called before each statement with the bytes that it would read; None to ask only where there is a
+            limit.
+
     Raises:
         UserError: a package is missing, the address has another form, no or wrong credentials, no such project or data
             set, no permission, no connection.
@@ -70,13 +74,13 @@ class BigQueryWarehouse(Warehouse):
             raise UserError(f"{address!r} is no address of a data set; expected bigquery:PROJECT.DATASET")
         self.project, self.dataset = match.groups()
         self.byte_limit, self.streams = byte_limit, streams
+        self.on_cost: Callable[[int], None] | None = None
         self._connection = Connection(self.project, patience)
         self._open(create)
 
     def run(self, statement: exp.Expression | str, parameters: Parameters | None = None) -> int:
         tree = _tree(statement)
-        if self.byte_limit is not None:
-            self._refuse_costly(tree, parameters)
+        self._check_cost(tree, parameters)
         job = self._job(tree, parameters)
         if isinstance(tree, exp.Create) and tree.kind == "TABLE" and tree.expression is not None:
             with self._errors("counting rows"):
@@ -87,8 +91,7 @@ class BigQueryWarehouse(Warehouse):
         self, query: exp.Expression | str, parameters: Parameters | None = None
     ) -> Iterator["pyarrow.RecordBatch"]:
         tree = _named_columns(_tree(query))
-        if self.byte_limit is not None:
-            self._refuse_costly(tree, parameters)
+        self._check_cost(tree, parameters)
         ordered = tree.args.get("order") is not None
         name = _scratch()
         made = _create_scratch(name, bigquery_reading.numbered(tree) if ordered else tree, ordered)
@@ -194,10 +197,14 @@ class BigQueryWarehouse(Warehouse):
                 job.result(retry=self._retry)
         return job
 
-    def _refuse_costly(self, tree: exp.Expression, parameters: Parameters | None) -> None:
+    def _check_cost(self, tree: exp.Expression, parameters: Parameters | None) -> None:
+        if self.byte_limit is None and self.on_cost is None:
+            return
         cost = self.cost(tree, parameters)
-        if cost is not None and cost > self.byte_limit:
+        if self.byte_limit is not None and cost > self.byte_limit:
             raise UserError(self._too_costly(f"would read {plain_bytes(cost)}"))
+        if self.on_cost is not None:
+            self.on_cost(cost)
 
     def _too_costly(self, problem: str) -> str:
         return (

@@ -192,6 +192,15 @@ def test_the_cost_is_known_beforehand(warehouse):
     )
 
 
+def test_the_cost_of_each_statement_is_told_before_it_runs(warehouse):
+    told = []
+    warehouse.on_cost = lambda cost: told.append((cost, warehouse.tables()))
+    warehouse.run("CREATE TABLE copy AS SELECT n FROM numbers")
+    list(warehouse.rows("SELECT * FROM numbers ORDER BY n"))
+    size = warehouse.cost("SELECT * FROM numbers")
+    assert told == [(size, ["numbers", "odd"]), (size, ["copy", "numbers", "odd"])]
+
+
 def test_a_query_over_the_limit_is_refused_with_both_numbers(warehouse, dataset):
     limited = BigQueryWarehouse(dataset, byte_limit=5000)
     with pytest.raises(UserError, match="would read 1[0-9.]+ kB, more than the limit of 5 kB; .*raise the limit"):
