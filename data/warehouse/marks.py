@@ -52,6 +52,22 @@ def share(part: float) -> str:
     return "g" if part >= 1 else f"{int(part * 16**_DIGITS):0{_DIGITS}x}"
 
 
+def grams(column: str, length: int) -> str:
+    """Expressions, for ARRAY_CONCAT, of all so many words in a row of a text with one space between words.
+
+    A regular expression finds those that do not overlap each other: once for each word to begin at, as words are
+    skipped at the start. The patterns are parameters, see `gram_patterns`.
+    """
+    begun = [column, *(f"REGEXP_REPLACE({column}, @skipped_{n}, '')" for n in range(1, length))]
+    return ", ".join(f"REGEXP_EXTRACT_ALL({text}, @gram)" for text in begun)
+
+
+def gram_patterns(length: int) -> dict[str, Value]:
+    """The parameters of `grams`."""
+    patterns: dict[str, Value] = {f"skipped_{n}": f"^(?:[^ ]+ ){{{n}}}" for n in range(1, length)}
+    return patterns | {"gram": "[^ ]+" + f"(?: [^ ]+){{{length - 1}}}"}
+
+
 def words(column: str) -> str:
     """An expression for the lower-cased words of a text, with one space between them."""
     return f"TRIM(REGEXP_REPLACE(LOWER({column}), r'{NO_WORD}', ' '))"

@@ -1,7 +1,7 @@
 """Leaves out training pairs that share words in a row with test sets."""
 
 from data.warehouse.base import Warehouse
-from data.warehouse.marks import STILL_THERE, by_corpus, one_of, words
+from data.warehouse.marks import STILL_THERE, by_corpus, gram_patterns, grams, one_of, words
 from data.warehouse.sql import statement
 
 _INSERT = """
@@ -46,17 +46,8 @@ def leave_out(
         en=words("source.en"),
         de=words("source.de"),
         tests=held_out,
-        grams_en=_grams("en", length),
-        grams_de=_grams("de", length),
+        grams_en=f"ARRAY_CONCAT({grams('en', length)}, [en])",
+        grams_de=f"ARRAY_CONCAT({grams('de', length)}, [de])",
         still_there=STILL_THERE.format(rank=rank),
     )
-    patterns = {f"skipped_{n}": f"^(?:[^ ]+ ){{{n}}}" for n in range(1, length)}
-    patterns["gram"] = "[^ ]+" + f"(?: [^ ]+){{{length - 1}}}"
-    warehouse.run(statement(text, source=source, left_out=left_out), parameters | names | patterns)
-
-
-def _grams(column: str, length: int) -> str:
-    """All n-grams of a text and the text itself. A regular expression finds those that do not overlap each other: once
-    for each word to begin at, as words are skipped at the start."""
-    begun = [column, *(f"REGEXP_REPLACE({column}, @skipped_{n}, '')" for n in range(1, length))]
-    return f"ARRAY_CONCAT({', '.join(f'REGEXP_EXTRACT_ALL({text}, @gram)' for text in begun)}, [{column}])"
+    warehouse.run(statement(text, source=source, left_out=left_out), parameters | names | gram_patterns(length))

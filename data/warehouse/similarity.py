@@ -1,10 +1,11 @@
 """Leaves out training pairs that nearly equal an earlier one, found by MinHash."""
 
 from data.warehouse.base import SCRATCH, Warehouse
-from data.warehouse.marks import PLACES, STILL_THERE, by_corpus, words
+from data.warehouse.marks import PLACES, STILL_THERE, by_corpus, gram_patterns, grams, words
 from data.warehouse.schema import BANDS
 from data.warehouse.sql import statement
 
+SHINGLE = 2  # words, as in data.warehouse.minhash
 CANDIDATES, COMPARED = SCRATCH + "candidates", SCRATCH + "compared"
 
 # The first of all pairs with the same band is what the others are compared with: the work grows with the number of
@@ -31,8 +32,8 @@ _INSERT = """
     INSERT INTO left_out (corpus, position, fault)
     WITH parts AS ({parts}),
     shared AS (
-        SELECT corpus, position, earliest, side, word, MIN(mine) != MAX(mine) AS both
-        FROM parts WHERE word != '' GROUP BY corpus, position, earliest, side, word
+        SELECT corpus, position, earliest, side, shingle, MIN(mine) != MAX(mine) AS both
+        FROM parts GROUP BY corpus, position, earliest, side, shingle
     ),
     similar AS (
         SELECT corpus, position FROM shared GROUP BY corpus, position, earliest HAVING COUNTIF(both) >= @near * COUNT(*)
@@ -40,14 +41,17 @@ _INSERT = """
     SELECT DISTINCT corpus, position, 'near' FROM similar
 """
 _PART = """
-    SELECT corpus, position, earliest, {side} AS side, {mine} AS mine, word
-    FROM compared CROSS JOIN UNNEST(SPLIT({words}, ' ')) AS word
+    SELECT corpus, position, earliest, {side} AS side, {mine} AS mine, shingle
+    FROM (SELECT corpus, position, earliest, {words} AS text FROM compared) AS compared
+    CROSS JOIN UNNEST(CASE WHEN STRPOS(text, ' ') > 0 THEN ARRAY_CONCAT({shingles}) ELSE [text] END) AS shingle
+    WHERE shingle != ''
 """
 
 
 def leave_out(warehouse: Warehouse, near: float, ranks: dict[str, int], source: str, left_out: str) -> None:
     """Marks training pairs that have, with an earlier pair, a band of MinHash in common and a Jaccard similarity of the
-    sets of their lower-cased words, both sides together, of at least `near`.
+    sets of their shingles, both sides together, of at least `near`. A shingle are two words in a row, lower-cased and
+    without punctuation, or the only word; Broder calls this similarity the resemblance.
 
     Of the pairs with one value of a band only the first is compared with. See `minhash.band_hashes` for how many nearly
     equal pairs have a band in common.
@@ -57,6 +61,9 @@ def leave_out(warehouse: Warehouse, near: float, ranks: dict[str, int], source: 
         near: the similarity, above 0 and at most 1.
         ranks: the corpora that training pairs are taken from, and their order.
         source, left_out: the table of pairs, and that of those left out, which grows.
+
+    References:
+        - Broder 1997, On the resemblance and containment of documents, https://doi.org/10.1109/SEQUEN.1997.666900
     """
     rank, parameters = by_corpus(ranks, "rank")
     tables = {"source": source, "left_out": left_out, "candidates": CANDIDATES, "compared": COMPARED}
@@ -69,13 +76,16 @@ def leave_out(warehouse: Warehouse, near: float, ranks: dict[str, int], source: 
                 begin = "INSERT INTO candidates (place, earliest)"
             warehouse.run(statement(begin + query, **tables), parameters)
         warehouse.run(statement(_COMPARED.format(place=place), **tables), parameters)
-        warehouse.run(statement(_INSERT.format(parts=_parts()), **tables), {"near": near})
+        warehouse.run(statement(_INSERT.format(parts=_parts()), **tables), {"near": near} | gram_patterns(SHINGLE))
     finally:
         for table in (CANDIDATES, COMPARED):
             warehouse.run(statement("DROP TABLE IF EXISTS gone", gone=table))
 
 
 def _parts() -> str:
-    """All words of both pairs: `mine` tells the pairs apart, `side` the languages."""
+    """All shingles of both pairs: `mine` tells the pairs apart, `side` the languages."""
     columns = [("en", 0, 0), ("de", 1, 0), ("first_en", 0, 1), ("first_de", 1, 1)]
-    return " UNION ALL ".join(_PART.format(words=words(column), side=side, mine=mine) for column, side, mine in columns)
+    shingles = grams("text", SHINGLE)
+    return " UNION ALL ".join(
+        _PART.format(words=words(column), shingles=shingles, side=side, mine=mine) for column, side, mine in columns
+    )
