@@ -1,13 +1,13 @@
 """What a database must do to hold corpora: the interface behind DuckDB and BigQuery."""
 
 import abc
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from sqlglot import exp
 
 from data.warehouse.schema import standard_schema
-from data.warehouse.sql import Value
+from data.warehouse.sql import Value, table_name
 
 if TYPE_CHECKING:
     import pyarrow
@@ -29,12 +29,17 @@ class Warehouse(abc.ABC):
 
     Args:
         address: as the user wrote it, for messages.
+
+    Attributes:
+        on_cost: where queries cost something, called before each one with the bytes that it would be billed for.
     """
 
     dialect: str  # sqlglot's name of it
+    namespace: tuple[str, ...] = ()  # catalog and schema that the tables of a view must be named with, if they must
 
     def __init__(self, address: str):
         self.address = address
+        self.on_cost: Callable[[int], None] | None = None
 
     @abc.abstractmethod
     def run(self, statement: exp.Expression | str, parameters: Parameters | None = None) -> int:
@@ -69,6 +74,19 @@ class Warehouse(abc.ABC):
         inner.set("order", None)
         nothing = exp.select("*").from_(inner.subquery("query")).where(exp.false())
         return standard_schema(next(self.rows(nothing)).schema)
+
+    def make_view(self, name: str, query: exp.Query) -> None:
+        """Keeps a query under a name, in the place of a view of that name.
+
+        Raises:
+            UserError: the query cannot be run, or a table has that name.
+        """
+        made, common = query.copy(), {cte.alias for cte in query.find_all(exp.CTE)}
+        for table in made.find_all(exp.Table):
+            if self.namespace and not table.args.get("db") and table.name not in common:
+                for key, part in zip(("catalog", "db"), self.namespace, strict=True):
+                    table.set(key, exp.to_identifier(part, quoted=True))
+        self.run(exp.Create(kind="VIEW", this=table_name(name), expression=made, replace=True))
 
     @abc.abstractmethod
     def append(

@@ -72,7 +72,7 @@ class BigQueryWarehouse(Warehouse):
         match = _ADDRESS.fullmatch(address)
         if match is None:
             raise UserError(f"{address!r} is no address of a data set; expected bigquery:PROJECT.DATASET")
-        self.project, self.dataset = match.groups()
+        self.project, self.dataset = self.namespace = match.groups()
         self.byte_limit, self.streams = byte_limit, streams
         self.on_cost: Callable[[int], None] | None = None
         self._connection = Connection(self.project, patience)

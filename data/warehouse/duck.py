@@ -14,7 +14,7 @@ from data.warehouse.base import SCRATCH, Parameters, Warehouse
 from data.warehouse.schema import check_fits, standard_batch, standard_schema
 from data.warehouse.sql import create_table, in_dialect, table_name
 
-MEMORY = "1GB"  # what does not fit goes into a folder beside the file; this process needs some as well
+MEMORY = "800MB"  # what does not fit goes into a folder beside the file; this process needs some as well
 ROWS = 20_000  # in a batch
 
 _TYPES = {"VARCHAR": "STRING", "BIGINT": "INT64", "DOUBLE": "FLOAT64", "BOOLEAN": "BOOL",

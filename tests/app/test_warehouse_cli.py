@@ -65,6 +65,13 @@ def test_the_filters_of_a_preset(capsys, corpora):
     assert "too long" in shown
 
 
+def test_a_query_becomes_a_view(capsys, corpora):
+    loaded(capsys, corpora)
+    assert "long is a view now" in run(capsys, "sql", "SELECT * FROM pairs WHERE en_words > 2", "--view", "long")
+    assert run(capsys, "sql", "SELECT en FROM long ORDER BY en") == "en\none two three four\ntwo three four\n"
+    assert "pairs" in run(capsys, "sql", "SELECT 1 AS n", "--view", "pairs", code=2)
+
+
 def test_rows_are_shown_up_to_a_limit(capsys, corpora):
     loaded(capsys, corpora)
     assert cli.main(["corpora", "sql", "SELECT en FROM pairs ORDER BY corpus, split, position", "--rows", "2"]) == 0

@@ -40,13 +40,10 @@ def test_a_table_is_read_in_the_order_of_its_documents(filled):
     assert list(corpus_of(filled, "pairs", "de", "en").pairs("train"))[0] == Pair(NEWS[0][1], NEWS[0][0])
 
 
-def test_a_select_without_an_order_is_read_in_that_of_the_corpora(filled):
+def test_other_selects_and_names(filled):
     corpus = corpus_of(filled, "SELECT * FROM pairs WHERE corpus = 'talks' AND MOD(position, 2) = 0")
     assert [pair.source for pair in corpus.pairs("train")] == [f"talk {n}" for n in range(0, 9, 2)]
     assert not corpus_of(filled, "SELECT * EXCEPT (doc) FROM pairs").has_documents
-
-
-def test_a_select_may_say_its_own_order(filled):
     query = "SELECT en, de FROM pairs WHERE corpus = 'talks' AND split = 'train' ORDER BY position DESC LIMIT 4"
     corpus = corpus_of(filled, query)
     assert corpus.splits() == ("train",)
@@ -54,12 +51,23 @@ def test_a_select_may_say_its_own_order(filled):
     assert list(corpus.pairs("train")) == [Pair(f"talk {n}", f"Vortrag {n}") for n in (8, 7, 6, 5)]
     both = corpus_of(filled, "SELECT split, en, de FROM pairs WHERE corpus = 'talks' ORDER BY position DESC, split")
     assert [pair.source for pair in both.pairs("test")] == ["talk 1", "talk 0"]
-
-
-def test_other_names_and_languages(filled):
     query = "SELECT de AS nl, en AS fr, corpus, position FROM pairs WHERE corpus = 'news'"
     corpus = corpus_of(filled, query, "fr", "nl")
     assert list(corpus.pairs("train"))[0] == Pair(*NEWS[0])
+
+
+def test_a_view_is_a_query_with_a_name(filled):
+    filled.make_view("long_news", user_query("SELECT * FROM pairs AS p WHERE p.corpus = 'news' AND position > 1"))
+    assert filled.tables() == ["loads", "long_news", "pairs"]
+    corpus = corpus_of(filled, "long_news")
+    assert [pair.source for pair in corpus.pairs("train")] == [NEWS[2][0], NEWS[3][0], NEWS[0][0]]
+    filled.run("DELETE FROM pairs WHERE position = 2")
+    assert corpus.size("train") == 2, "it shows what is in the table now"
+    filled.make_view("long_news", user_query("WITH t AS (SELECT * FROM pairs) SELECT * FROM t WHERE corpus = 'talks'"))
+    assert corpus_of(filled, "long_news").size("train") == 8
+    with pytest.raises(UserError):
+        filled.make_view("pairs", user_query("SELECT 1 AS n"))
+    assert filled.columns("pairs")["en"] == "STRING"
 
 
 def test_the_fingerprint_changes_with_the_rows_and_their_order_alone(filled):
@@ -77,9 +85,8 @@ def test_the_fingerprint_changes_with_the_rows_and_their_order_alone(filled):
     assert fingerprint() != first
 
 
-@pytest.mark.parametrize(
-    ("query", "message"),
-    [
+def test_a_query_that_is_no_corpus_is_explained(filled):
+    for query, message in [
         ("nothing", "no table or view '?nothing"),
         ("SELECT en, de FROM pairs", "the rows have no order; add ORDER BY"),
         ("SELECT * FROM pairs LIMIT 3", "the rows have no order; add ORDER BY"),
@@ -87,14 +94,9 @@ def test_the_fingerprint_changes_with_the_rows_and_their_order_alone(filled):
         ("SELECT en, position AS de FROM pairs ORDER BY en", "column 'de' is INT64, expected STRING"),
         ("SELECT en, de, 'dev' AS split FROM pairs ORDER BY en", "column 'split' has 'dev'"),
         ("SELECT en, de, missing FROM pairs ORDER BY en", "missing"),
-    ],
-)
-def test_a_query_that_is_no_corpus_is_explained(filled, query, message):
-    with pytest.raises(UserError, match=message):
-        list(corpus_of(filled, query).pairs("train"))
-
-
-def test_a_missing_split_is_named(filled):
+    ]:
+        with pytest.raises(UserError, match=message):
+            list(corpus_of(filled, query).pairs("train"))
     with pytest.raises(UserError, match="no split 'validation'; it has train, test"):
         list(corpus_of(filled, "pairs").pairs("validation"))
 
@@ -134,15 +136,16 @@ def test_profiles_count_each_corpus_and_split(filled):
 ALL = "SELECT * FROM pairs ORDER BY corpus, split, position"
 
 
-@pytest.mark.parametrize("name", ["set.parquet", "set.tmx", "folder"])
-def test_exported_rows_load_again_as_they_were(filled, tmp_path, name):
+def test_exported_rows_load_again_as_they_were(filled, tmp_path):
     query = user_query("SELECT * FROM pairs WHERE corpus = 'talks' AND split = 'train' ORDER BY position")
     filled.run("UPDATE pairs SET en = 'a < b & \"c\" > d ]]> \U0001f642' WHERE corpus = 'talks' AND position = 0")
     expected = [Pair('a < b & "c" > d ]]> \U0001f642', *TALKS[0][1:]), *(Pair(*pair) for pair in TALKS[1:])]
-    assert export(filled.rows(query), tmp_path / "out" / name) == 9
-    source = open_source(str(tmp_path / "out" / name))
-    assert list(source.pairs("train")) == expected
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [name]
+    names = ["folder", "set.parquet", "set.tmx"]
+    for name in names:
+        assert export(filled.rows(query), tmp_path / "out" / name) == 9
+        source = open_source(str(tmp_path / "out" / name))
+        assert list(source.pairs("train")) == expected
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == names
 
 
 def test_a_folder_gets_all_splits_and_documents_where_there_are_any(filled, tmp_path):
