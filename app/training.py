@@ -136,10 +136,12 @@ def _train(run: Run, folders, console, cluster: Cluster) -> None:
         with cluster.alone():
             fresh = _transformer(run, prepared.tokenizer, begins=run.checkpoints.latest(lambda _: None) is None)
             raise UserError(explain(run, prepared, model, fresh, error)) from error
+    # The others wait, because some schedulers end a job as soon as one of its processes has ended.
+    with cluster.chief_first():
+        if cluster.chief and not supervisor.stopping:
+            _finish(run, supervisor, console)
     if supervisor.stopping:
         raise KeyboardInterrupt
-    if cluster.chief:
-        _finish(run, supervisor, console)
 
 
 def _finish(run: Run, supervisor: Supervisor, console) -> None:

@@ -32,12 +32,13 @@ class Cluster:
         """A line for the user, or "" for one worker with one device."""
         if self.devices == 1:
             return ""
+        shared = f"{self.devices} devices share each batch."
+        if self.workers == 1:
+            return shared
+        role = "which writes" if self.chief else "worker 0 writes and shows the progress"
         each = self.devices // self.workers
         devices = "1 device" if each == 1 else f"{each} devices"
-        if self.workers == 1:
-            return f"{devices} share each batch."
-        role = "which writes" if self.chief else "worker 0 writes and shows the progress"
-        return f"Worker {self.index} of {self.workers} ({role}), {devices} each: {self.devices} share each batch."
+        return f"Worker {self.index} of {self.workers} ({role}), {devices} each: {shared}"
 
     def lanes(self, lanes: int) -> int:
         """How many of a batch's lanes one device reads.
@@ -106,7 +107,7 @@ class Cluster:
             self.from_chief(1.0)
             return
         if not self.from_chief(0.0)[0]:
-            raise UserError(f"worker {self.index}: worker 0 could not begin; see what it says")
+            raise UserError(f"worker {self.index}: worker 0 could not go on; see what it says")
         yield
 
     def join(self, variables) -> list:

@@ -1,0 +1,100 @@
+"""One worker of a training, as a process that can be told to be hit by a signal after some update.
+
+    python -m tests.app.worker toy.toml run --signal SIGKILL --after 11 --set updates=20
+"""
+
+import argparse
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from contextlib import ExitStack
+
+from tests.app.toy_training import REPOSITORY, environment
+
+
+def start_workers(count: int, arguments, hit=(), **variables) -> list[tuple[int, str]]:
+    """Trains with so many processes on this machine.
+
+    Args:
+        count: how many workers.
+        arguments: those of this script.
+        hit: more arguments for the last worker.
+        variables: more of the environment.
+
+    Returns:
+        The exit code of each, and what it printed on standard error.
+    """
+    addresses = free_addresses(count)
+    workers = []
+    for index in range(count):
+        task = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}}
+        own = [*arguments, *(hit if index == count - 1 else ())]
+        workers.append(
+            subprocess.Popen(
+                [sys.executable, "-m", "tests.app.worker", *map(str, own)],
+                cwd=REPOSITORY,
+                env=environment(**variables, **({"TF_CONFIG": json.dumps(task)} if count > 1 else {})),
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+        )
+    try:
+        # Each prints little, so none waits for its reader.
+        return [(worker.returncode, text) for worker in workers for text in [worker.communicate(timeout=900)[1]]]
+    finally:
+        for worker in workers:
+            worker.kill()
+
+
+def free_addresses(count: int) -> list[str]:
+    """Addresses of this machine at which nothing listens."""
+    with ExitStack() as held:
+        sockets = [held.enter_context(socket.socket()) for _ in range(count)]
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return [f"127.0.0.1:{one.getsockname()[1]}" for one in sockets]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("preset")
+    parser.add_argument("run")
+    parser.add_argument("--set", nargs="+", default=[])
+    parser.add_argument("--devices", type=int, default=1, help="processor devices to make for TensorFlow")
+    parser.add_argument("--signal", help="that hits this process")
+    parser.add_argument("--after", type=int, help="after this update")
+    args = parser.parse_args()
+    from app.cli import main
+    from app.commands.options import load_keras
+
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    load_keras()
+    if args.devices > 1:
+        import tensorflow as tf
+
+        parts = [tf.config.LogicalDeviceConfiguration()] * args.devices
+        tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], parts)
+    if args.signal:
+        _hit_after(args.after, getattr(signal, args.signal))
+    return main(["train", args.preset, "--run", args.run, "--set", *args.set])
+
+
+def _hit_after(update: int, number: int) -> None:
+    from app.supervisor import Supervisor
+
+    log = Supervisor._log
+
+    def hit(supervisor):
+        log(supervisor)
+        if supervisor.journal.update == update:
+            os.kill(os.getpid(), number)
+
+    Supervisor._log = hit
+
+
+if __name__ == "__main__":
+    sys.exit(main())
