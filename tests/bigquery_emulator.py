@@ -82,7 +82,7 @@ def start(log: Path) -> Emulator:
             raise EmulatorMissing(f"the emulator in {PYTHON.parents[1]} does not start: {last[0]}")
         time.sleep(0.1)
         said += process.stdout.read() or b""
-    ports = json.loads(said.splitlines()[-1])
+    ports = json.loads(said)
     return Emulator(process, ports["rest"], ports["storage"])
 
 

@@ -14,6 +14,10 @@ import os
 import sys
 import threading
 
+# The emulator writes its log to the standard output, from its first import on.
+answer, sys.stdout = sys.stdout, sys.stderr
+# ruff: noqa: E402
+
 import sqlglot
 from bqemulator.api.routes import jobs
 from bqemulator.config import Settings
@@ -103,7 +107,7 @@ def follow(parent: int) -> None:
 async def serve() -> None:
     server = EmulatorServer(Settings(rest_port=0, grpc_port=0, log_level="error", enable_format_extensions=False))
     await server.start()
-    print(json.dumps({"rest": server.rest_port, "storage": server._grpc_port}), flush=True)
+    print(json.dumps({"rest": server.rest_port, "storage": server._grpc_port}), file=answer, flush=True)
     await asyncio.Event().wait()
 
 

@@ -209,7 +209,7 @@ class BigQueryWarehouse(Warehouse):
     def _too_costly(self, problem: str) -> str:
         return (
             f"{self.address}: the query {problem}, more than the limit of {plain_bytes(self.byte_limit)}; name fewer "
-            "columns, or raise the limit"
+            "columns, or raise the limit (--byte-limit)"
         )
 
     def _refusal(self, error, message: str, tree: exp.Expression) -> str | None:
