@@ -120,6 +120,13 @@ class Warehouse(abc.ABC):
     def tables(self) -> list[str]:
         """The names of all tables and views, in alphabetical order, without those that begin with `SCRATCH`."""
 
+    def scratch(self, purpose: str) -> str:
+        """The name of a table for what one command needs while it runs, and drops in the end.
+
+        One process writes at a time by default, so that what a killed one has left is replaced by the next.
+        """
+        return SCRATCH + purpose
+
     @abc.abstractmethod
     def cost(self, query: exp.Expression | str, parameters: Parameters | None = None) -> int | None:
         """The bytes that a query would be billed for, without running it; None where queries cost nothing."""

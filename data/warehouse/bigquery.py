@@ -79,7 +79,7 @@ class BigQueryWarehouse(Warehouse):
         self._open(create)
 
     def run(self, statement: exp.Expression | str, parameters: Parameters | None = None) -> int:
-        tree = _tree(statement)
+        tree = _with_an_end(_tree(statement))
         self._check_cost(tree, parameters)
         job = self._job(tree, parameters)
         if isinstance(tree, exp.Create) and tree.kind == "TABLE" and tree.expression is not None:
@@ -104,6 +104,10 @@ class BigQueryWarehouse(Warehouse):
             yield from bigquery_reading.read(self._connection, result, self.streams)
         finally:
             self._drop(name)
+
+    def scratch(self, purpose: str) -> str:
+        """See `Warehouse.scratch`; no two programs that run at the same time get the same name."""
+        return f"{SCRATCH}{purpose}_{uuid.uuid4().hex}"
 
     def append(self, table: str, batches: "pyarrow.RecordBatchReader", replacing: Parameters | None = None) -> int:
         table_name(table)
@@ -299,6 +303,16 @@ def _named_columns(query: exp.Expression) -> exp.Expression:
         if not column.output_name and not column.is_star:
             column.replace(exp.alias_(column.copy(), f"f{place}_"))
     return query
+
+
+def _with_an_end(tree: exp.Expression) -> exp.Expression:
+    """A statement that makes a scratch table, with the day on which BigQuery drops it should no one else do so."""
+    table = tree.find(exp.Table) if isinstance(tree, exp.Create) else None
+    if table is None or not table.name.startswith(SCRATCH):
+        return tree
+    made = tree.copy()
+    made.set("properties", statement(_RESULT.format("", SCRATCH_DAYS), scratch=table.name).args["properties"])
+    return made
 
 
 def _create_scratch(name: str, query: exp.Expression, ordered: bool) -> exp.Create:

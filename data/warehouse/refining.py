@@ -14,7 +14,7 @@ from data.cleaning import REASONS, CleaningOptions, CleaningReport
 from data.errors import UserError
 from data.folder import SPLITS
 from data.warehouse import overlap, similarity
-from data.warehouse.base import SCRATCH, Warehouse
+from data.warehouse.base import Warehouse
 from data.warehouse.loading import loads
 from data.warehouse.marks import STILL_THERE, by_corpus, drawn, one_of, share
 from data.warehouse.schema import PAIR_COLUMNS, PAIRS
@@ -27,7 +27,6 @@ FURTHER_REASONS = {
     "near": "nearly equal to another",
     "sample": "not in the sample",
 }
-LEFT_OUT = SCRATCH + "left_out"
 
 # The filters of `data.cleaning`, and duplicates within a corpus, in its order.
 _CLEAN = """
@@ -152,23 +151,24 @@ def refine(warehouse: Warehouse, recipe: Recipe, into: str, source: str = PAIRS)
     seen = _seen(warehouse, source)
     ranks = _ranks(warehouse, recipe, source, seen)
     _check_loaded(warehouse, recipe, source, ranks)
+    left_out = warehouse.scratch("left_out")
     try:
-        _leave_out(warehouse, recipe, source, ranks)
-        reports = _reports(warehouse, seen, ranks)
+        _leave_out(warehouse, recipe, source, left_out, ranks)
+        reports = _reports(warehouse, seen, left_out, ranks)
         if not sum(report.kept for report in reports.values()):
             raise UserError(_nothing_left(sum(reports.values(), RefiningReport())))
-        _copy(warehouse, recipe, source, into, ranks)
+        _copy(warehouse, recipe, source, into, left_out, ranks)
     finally:
-        warehouse.run(statement("DROP TABLE IF EXISTS gone", gone=LEFT_OUT))
+        warehouse.run(statement("DROP TABLE IF EXISTS gone", gone=left_out))
     rows = _rows(warehouse, "SELECT split, COUNT(*) AS n FROM made GROUP BY split", made=into)
     counts = {row["split"]: row["n"] for row in rows}
     return Refined(reports, {split: counts[split] for split in SPLITS if split in counts})
 
 
-def _leave_out(warehouse: Warehouse, recipe: Recipe, source: str, ranks: dict[str, int]) -> None:
+def _leave_out(warehouse: Warehouse, recipe: Recipe, source: str, left_out: str, ranks: dict[str, int]) -> None:
     """All steps that mark pairs."""
     rank, parameters = by_corpus(ranks, "rank")
-    tables, options = {"source": source, "left_out": LEFT_OUT}, dataclasses.asdict(recipe.options)
+    tables, options = {"source": source, "left_out": left_out}, dataclasses.asdict(recipe.options)
     used = ("max_words", "max_ratio", "max_copied_words", "deduplicate", "language_filter")
     options = {key: options[key] for key in used}
     warehouse.run(statement(_CLEAN.format(rank=rank), **tables), options | parameters)
@@ -176,16 +176,18 @@ def _leave_out(warehouse: Warehouse, recipe: Recipe, source: str, ranks: dict[st
     if recipe.options.deduplicate and len(ranks) > 1:
         warehouse.run(statement(_REPEATED.format(rank=rank, still_there=still_there), **tables), parameters)
     if recipe.tests:
-        overlap.leave_out(warehouse, recipe.tests, recipe.overlap, ranks, source, LEFT_OUT)
+        overlap.leave_out(warehouse, recipe.tests, recipe.overlap, ranks, source, left_out)
     if recipe.near:
-        similarity.leave_out(warehouse, recipe.near, ranks, source, LEFT_OUT)
+        similarity.leave_out(warehouse, recipe.near, ranks, source, left_out)
     if any(weight < 1 for weight in recipe.corpora.values()):
         part, shares = by_corpus({c: share(recipe.corpora.get(c, 1)) for c in ranks}, "share")
         sample = _SAMPLE.format(still_there=still_there, drawn=drawn("sample"), share=part)
         warehouse.run(statement(sample, **tables), parameters | shares | {"seed": str(recipe.seed)})
 
 
-def _copy(warehouse: Warehouse, recipe: Recipe, source: str, into: str, ranks: dict[str, int]) -> None:
+def _copy(
+    warehouse: Warehouse, recipe: Recipe, source: str, into: str, left_out: str, ranks: dict[str, int]
+) -> None:
     """Makes the new table of what is not marked."""
     weights = {corpus: max(recipe.corpora.get(corpus, 1.0), 1.0) for corpus in ranks}
     whole, parameters = by_corpus({corpus: math.floor(weight) for corpus, weight in weights.items()}, "whole")
@@ -201,13 +203,15 @@ def _copy(warehouse: Warehouse, recipe: Recipe, source: str, into: str, ranks: d
         "held_out_share": share(recipe.test + recipe.validation),
         "stride": longest["position"] + 1,
     }
-    warehouse.run(statement(query, made=into, source=source, left_out=LEFT_OUT), parameters)
+    warehouse.run(statement(query, made=into, source=source, left_out=left_out), parameters)
 
 
-def _reports(warehouse: Warehouse, seen: dict[str, int], ranks: dict[str, int]) -> dict[str, RefiningReport]:
+def _reports(
+    warehouse: Warehouse, seen: dict[str, int], left_out: str, ranks: dict[str, int]
+) -> dict[str, RefiningReport]:
     reports = {corpus: RefiningReport(seen[corpus], seen[corpus]) for corpus in ranks}
     query = "SELECT corpus, fault, COUNT(*) AS n FROM left_out GROUP BY corpus, fault"
-    for row in _rows(warehouse, query, left_out=LEFT_OUT):
+    for row in _rows(warehouse, query, left_out=left_out):
         report = reports[row["corpus"]]
         report.removed[row["fault"]] = row["n"]
         report.kept -= row["n"]

@@ -1,12 +1,11 @@
 """Leaves out training pairs that nearly equal an earlier one, found by MinHash."""
 
-from data.warehouse.base import SCRATCH, Warehouse
+from data.warehouse.base import Warehouse
 from data.warehouse.marks import PLACES, STILL_THERE, by_corpus, gram_patterns, grams, words
 from data.warehouse.schema import BANDS
 from data.warehouse.sql import statement
 
 SHINGLE = 2  # words, as in data.warehouse.minhash
-CANDIDATES, COMPARED = SCRATCH + "candidates", SCRATCH + "compared"
 
 # The first of all pairs with the same band is what the others are compared with: the work grows with the number of
 # pairs and not with its square, however many are alike.
@@ -66,7 +65,8 @@ def leave_out(warehouse: Warehouse, near: float, ranks: dict[str, int], source: 
         - Broder 1997, On the resemblance and containment of documents, https://doi.org/10.1109/SEQUEN.1997.666900
     """
     rank, parameters = by_corpus(ranks, "rank")
-    tables = {"source": source, "left_out": left_out, "candidates": CANDIDATES, "compared": COMPARED}
+    scratch = {name: warehouse.scratch(name) for name in ("candidates", "compared")}
+    tables = {"source": source, "left_out": left_out, **scratch}
     place = f"({rank} * {PLACES} + source.position)"
     try:
         for number in range(1, BANDS + 1):
@@ -78,7 +78,7 @@ def leave_out(warehouse: Warehouse, near: float, ranks: dict[str, int], source: 
         warehouse.run(statement(_COMPARED.format(place=place), **tables), parameters)
         warehouse.run(statement(_INSERT.format(parts=_parts()), **tables), {"near": near} | gram_patterns(SHINGLE))
     finally:
-        for table in (CANDIDATES, COMPARED):
+        for table in scratch.values():
             warehouse.run(statement("DROP TABLE IF EXISTS gone", gone=table))
 
 
