@@ -76,11 +76,11 @@ def open_corpus(
     if name.startswith(WAREHOUSE):
         return _open_query(name.removeprefix(WAREHOUSE), source, target, warehouse)
     if "/" in name or os.sep in name or name in (".", ".."):
-        return FolderCorpus(Path(name).expanduser(), source, target)
+        return _open_folder(Path(name).expanduser(), source, target)
     places = corpus_folders(folders)
     for place in places:
         if name and (place / name).is_dir():
-            return FolderCorpus(place / name, source, target)
+            return _open_folder(place / name, source, target)
     raise UserError(_unknown(name, source, target, places))
 
 
@@ -101,7 +101,7 @@ def list_corpora(folders: Iterable = (), source: str = "en", target: str = "de")
         for path in sorted(place.iterdir()) if place.is_dir() else ():
             if path.is_dir() and path.name not in BUILT_IN and path.name not in found:
                 try:
-                    found[path.name] = FolderCorpus(path, source, target)
+                    found[path.name] = _open_folder(path, source, target)
                 except UserError:
                     continue
     return built_in + [found[name] for name in sorted(found)]
@@ -173,6 +173,12 @@ def _is_number(text: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def _open_folder(path: Path, source: str, target: str) -> Corpus:
+    from data.beam.prepared import PreparedCorpus, is_prepared
+
+    return (PreparedCorpus if is_prepared(path) else FolderCorpus)(path, source, target)
 
 
 def _open_query(query: str, source: str, target: str, warehouse: str) -> Corpus:

@@ -1,7 +1,7 @@
 """A corpus in a folder of plain text files, in the layout of `tfds.TranslateFolder`."""
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import zip_longest
 from pathlib import Path
 
@@ -29,17 +29,22 @@ def read_lines(path) -> Iterator[str]:
     """
     path = Path(path)
     with path.open("rb") as file:
-        for number, raw in enumerate(file, start=1):
-            try:
-                line = raw.decode("utf-8")
-            except UnicodeDecodeError as error:
-                raise UserError(
-                    f"{path}, line {number}: not valid UTF-8 (byte 0x{raw[error.start]:02x} at byte {error.start + 1} "
-                    "of the line); convert the file to UTF-8"
-                ) from None
-            if number == 1:
-                line = line.removeprefix("\ufeff")
-            yield line.removesuffix("\n").removesuffix("\r")
+        yield from decoded_lines(file, path)
+
+
+def decoded_lines(file: Iterable[bytes], name) -> Iterator[str]:
+    """The lines of a file that is open, as `read_lines` gives them; `name` is for the message of its `UserError`."""
+    for number, raw in enumerate(file, start=1):
+        try:
+            line = raw.decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise UserError(
+                f"{name}, line {number}: not valid UTF-8 (byte 0x{raw[error.start]:02x} at byte {error.start + 1} "
+                "of the line); convert the file to UTF-8"
+            ) from None
+        if number == 1:
+            line = line.removeprefix("\ufeff")
+        yield line.removesuffix("\n").removesuffix("\r")
 
 
 def count_lines(path) -> int:

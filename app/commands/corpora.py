@@ -9,7 +9,7 @@ A warehouse is a DuckDB file or a data set in BigQuery; docs/warehouse.md tells 
 
 import inspect
 
-from app.commands import warehouse
+from app.commands import beam, warehouse
 
 HELP = "list or show corpora; load, clean and query them in a warehouse"
 EXAMPLES = """
@@ -22,7 +22,7 @@ EXAMPLES = """
 """
 AFTER_INTERRUPT = "what was fetched so far, and each corpus that was loaded whole, is kept"
 SHOWN = 3
-_ACTIONS = ("list", "show", *warehouse.ACTIONS)
+_ACTIONS = ("list", "show", "prepare", *warehouse.ACTIONS)
 
 
 def add_arguments(parser) -> None:
@@ -35,6 +35,11 @@ def add_arguments(parser) -> None:
         action = actions.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
         add(action)
         action.set_defaults(do=do)
+    text = "clean them with Apache Beam, on this machine or a cluster"
+    texts = {"help": text, "description": inspect.getdoc(beam.prepare), "epilog": beam.EPILOG}
+    action = actions.add_parser("prepare", formatter_class=parser.formatter_class, **texts)
+    beam.add(action)
+    action.set_defaults(do=beam.prepare)
     for name, (text, add, do) in warehouse.ACTIONS.items():
         texts = {"help": text, "description": inspect.getdoc(do), "epilog": warehouse.EPILOG}
         action = actions.add_parser(name, formatter_class=parser.formatter_class, **texts)

@@ -1,0 +1,25 @@
+"""Corpora prepared on many machines by Apache Beam, with the functions that clean text for any training.
+
+Nothing here imports Beam before it is asked to: `data.beam.prepared` reads the result without it.
+"""
+
+import logging
+from importlib.util import find_spec
+
+from data.errors import UserError
+
+
+def check_installed() -> None:
+    """Says what to do where Beam is missing.
+
+    Raises:
+        UserError: it is.
+    """
+    missing = [package for package in ("apache_beam", "pyarrow") if find_spec(package) is None]
+    if missing:
+        raise UserError(
+            f"corpora prepare needs {' and '.join(missing)}: pip install 'weitblick[beam]', best in a virtual "
+            "environment of its own (docs/beam.md)"
+        )
+    # Beam says so whenever it is imported without the packages for Google's cloud, needed or not.
+    logging.getLogger().addFilter(lambda record: not record.getMessage().startswith("apitools not found"))

@@ -1,0 +1,208 @@
+"""Puts the steps together and runs them where the command line says."""
+
+import argparse
+import contextlib
+import difflib
+import functools
+import io
+import json
+import logging
+import os
+import re
+import shutil
+import tempfile
+from pathlib import Path
+
+import apache_beam as beam
+from apache_beam.io.filesystem import BeamIOError
+from apache_beam.io.filesystems import FileSystems
+from apache_beam.options.pipeline_options import PipelineOptions
+
+from data.beam.prepared import REPORT
+from data.beam.sources import Part
+from data.beam.steps import COUNTS, WHOLE, Inspect, Languages, first, shard_key, write_report, write_shard
+from data.cleaning import CleaningOptions
+from data.errors import UserError
+
+# Beam's own DirectRunner would first try to download a server from the web; this is the one that it falls back to.
+RUNNERS = {
+    "DirectRunner": "apache_beam.runners.portability.fn_api_runner.FnApiRunner",
+    "DataflowRunner": "DataflowRunner",
+    "FlinkRunner": "FlinkRunner",
+}
+SHARD_PAIRS = 250_000
+_IN_USER_CODE = re.compile(r"data\.errors\.UserError: (.*?)(?: \[while running|\n|$)")
+
+
+def prepare(
+    parts: list[Part],
+    output: str,
+    options: CleaningOptions,
+    source: str = "en",
+    target: str = "de",
+    runner: str = "DirectRunner",
+    pipeline_options=(),
+    shard_pairs: int = SHARD_PAIRS,
+) -> dict[str, dict]:
+    """Cleans corpora by a pipeline and waits for its end.
+
+    The same pairs stay, in the same order and with the same counts, as `data.cleaning.clean` keeps of each corpus.
+    Validation and test splits are normalised and stay whole.
+
+    Args:
+        parts: what to read, of `data.beam.sources.find_parts`.
+        output: the folder to make, in any file system that Beam knows. Each corpus has a folder there, with Parquet
+            files (corpus, split, doc, position, and a column for each language) and a report in JSON. A local folder
+            appears when it is whole; elsewhere the report is the last file of a corpus.
+        options: what is left out of training splits.
+        source: language of the source side.
+        target: language of the target side.
+        runner: one of `RUNNERS`.
+        pipeline_options: options of Beam, as "KEY=VALUE", or "KEY" for a switch.
+        shard_pairs: most pairs in a file; one worker sorts them in memory.
+
+    Returns:
+        The report of each corpus: `splits` has the counts of `CleaningReport.as_dict`, `shards` the files.
+
+    Raises:
+        UserError: OUTPUT is there, an unknown runner or option, or a source that cannot be read to its end.
+    """
+    chosen = _beam_options(runner, pipeline_options)
+    _check_free(output)
+    with _place(output) as folder:
+        _run(chosen, functools.partial(_build, parts, folder, options, source, target, shard_pairs), runner)
+    names = dict.fromkeys(part.corpus for part in parts)
+    return {name: _read_json(FileSystems.join(output, name, REPORT)) for name in names}
+
+
+def _build(parts, output, options, source, target, shard_pairs, pipeline) -> None:
+    """Adds the steps to a pipeline."""
+    inspected = (
+        pipeline
+        | "Parts" >> beam.Create(list(enumerate(parts)))
+        | "Spread" >> beam.Reshuffle()
+        | "Inspect" >> beam.ParDo(Inspect(options)).with_outputs(COUNTS, WHOLE, main="pairs")
+    )
+    pairs, counts = inspected["pairs"], [inspected[COUNTS]]
+    if options.deduplicate:
+        pairs |= "First of equal ones" >> beam.CombinePerKey(first)
+    judged = pairs | "Languages" >> beam.ParDo(Languages(options, source, target)).with_outputs(COUNTS, main="pairs")
+    counts.append(judged[COUNTS])
+    totals = counts | "Counts" >> beam.Flatten() | "Totals" >> beam.CombinePerKey(sum)
+    sizes = totals | "Sizes" >> beam.Filter(lambda item: isinstance(item[0][2], int))
+    shards = (
+        [judged["pairs"], inspected[WHOLE]]
+        | "Rows" >> beam.Flatten()
+        | "Shard of each" >> beam.Map(shard_key, shard_pairs)
+        | "Shards" >> beam.GroupByKey()
+        | "Write" >> beam.FlatMap(write_shard, beam.pvalue.AsDict(sizes), output, source, target)
+    )
+    by_corpus = totals | "Corpus of each" >> beam.Map(lambda item: (item[0][0], item))
+    (
+        {"counts": by_corpus, "shards": shards}
+        | "Corpora" >> beam.CoGroupByKey()
+        | "Report" >> beam.FlatMap(write_report, output, options, source, target)
+    )
+
+
+def _run(options: PipelineOptions, build, runner: str) -> None:
+    try:
+        # "apache_beam" logs each failure of a worker with its traceback, which is raised here, too.
+        logging.getLogger("apache_beam").setLevel(logging.CRITICAL if runner == "DirectRunner" else logging.INFO)
+        pipeline = beam.Pipeline(options=options)
+        build(pipeline)
+        pipeline.run().wait_until_finish()
+    except UserError as error:
+        raise UserError(re.sub(r" \[while running .*", "", str(error), flags=re.DOTALL)) from error
+    except ImportError as error:
+        raise UserError(f"{runner} cannot be used: {_first_line(error)}") from error
+    except Exception as error:
+        if found := _IN_USER_CODE.search(str(error)):
+            raise UserError(found[1]) from error
+        if runner == "DirectRunner" and not isinstance(error, BeamIOError | ValueError):
+            raise
+        raise UserError(f"the pipeline on {runner} failed: {_first_line(error)}") from error
+
+
+def _beam_options(runner: str, given) -> PipelineOptions:
+    """Beam's options; unknown ones, which Beam would pass over, are an error."""
+    if runner not in RUNNERS:
+        raise UserError(f"--runner {runner}: expected one of {', '.join(RUNNERS)}")
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    for kind in PipelineOptions.__subclasses__():
+        with contextlib.suppress(argparse.ArgumentError):  # declared twice
+            kind._add_argparse_args(parser)
+    known = {flag.removeprefix("--") for flag in parser._option_string_actions}
+    flags = []
+    for entry in given:
+        key, equals, value = entry.removeprefix("--").partition("=")
+        if key == "runner":
+            raise UserError("--pipeline-option runner: say it by --runner")
+        if key not in known:
+            close = difflib.get_close_matches(key, known, n=1)
+            hint = f"; did you mean {close[0]!r}?" if close else ""
+            raise UserError(f"--pipeline-option {entry}: Apache Beam has no option {key!r}{hint}")
+        flags.append(f"--{key}{equals}{value}")
+    complaint = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(complaint):
+            options = PipelineOptions([*_defaults(runner, flags), *flags, f"--runner={RUNNERS[runner]}"])
+            options.get_all_options()
+    except SystemExit:
+        message = complaint.getvalue().strip().rpartition("error: ")[2]
+        raise UserError(f"--pipeline-option: {message}") from None
+    return options
+
+
+def _defaults(runner: str, flags: list[str]) -> list[str]:
+    """On this machine, a process for each core, where there is more than one."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if runner != "DirectRunner" or any(flag.startswith("--direct_") for flag in flags) or cores == 1:
+        return []
+    return ["--direct_running_mode=multi_processing", f"--direct_num_workers={cores}"]
+
+
+def _check_free(output: str) -> None:
+    try:
+        taken = os.path.lexists(output) if _is_local(output) else any(
+            found.metadata_list for found in FileSystems.match([FileSystems.join(output, "**")], [1])
+        )  # fmt: skip
+    except (BeamIOError, ValueError, ImportError) as error:
+        raise UserError(f"{output}: cannot be looked at ({_first_line(error)})") from error
+    if taken:
+        raise UserError(f"{output}: is there already; choose another folder, or remove it first")
+
+
+@contextlib.contextmanager
+def _place(output: str):
+    """The folder to write into; a local one gets its name at the end of the block, or goes."""
+    if not _is_local(output):
+        yield output
+        return
+    path = Path(output).absolute()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".partial"))
+    try:
+        yield str(partial)
+        umask = os.umask(0)
+        os.umask(umask)
+        partial.chmod(0o777 & ~umask)
+        if path.exists():
+            raise UserError(f"{output}: came to be while this was written; choose another folder")
+        partial.rename(path)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _is_local(output: str) -> bool:
+    return "://" not in output
+
+
+def _read_json(path: str) -> dict:
+    with FileSystems.open(path, compression_type="uncompressed") as file:
+        return json.loads(file.read())
+
+
+def _first_line(error: BaseException) -> str:
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__

@@ -1,0 +1,215 @@
+"""What a pipeline reads, cut into parts that one worker reads each; knows Beam's file systems, no pipelines."""
+
+import contextlib
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import zip_longest
+from pathlib import PurePosixPath
+
+from data.corpora import open_corpus
+from data.errors import UserError
+from data.folder import SPLITS, decoded_lines
+from data.pairs import Pair
+from data.warehouse.files import ParquetFile
+
+_TEXT = (".txt", ".txt.gz", ".txt.bz2")
+_NAME = re.compile(r"\w[\w.-]*")
+
+
+@dataclass(frozen=True)
+class Part:
+    """Consecutive pairs of one split of a corpus; its parts are read in the order in which they are listed.
+
+    Args:
+        corpus: the name of the corpus in the output.
+        split: "train", "validation" or "test".
+        reader: called without arguments, in any process, it streams raw `Pair`s.
+    """
+
+    corpus: str
+    split: str
+    reader: "CorpusReader | TextReader | ParquetReader"
+
+
+@dataclass(frozen=True)
+class CorpusReader:
+    """Reads a split of a corpus of `data.corpora`; a worker must find it under the same name."""
+
+    name: str
+    split: str
+    source: str
+    target: str
+    folders: tuple[str, ...] = ()
+
+    def __call__(self) -> Iterator[Pair]:
+        return open_corpus(self.name, self.source, self.target, self.folders).pairs(self.split)
+
+
+@dataclass(frozen=True)
+class TextReader:
+    """Reads parallel text files of any file system that Beam knows; `doc` is "" where there is none."""
+
+    source: str
+    target: str
+    doc: str = ""
+
+    def __call__(self) -> Iterator[Pair]:
+        files = [path for path in (self.source, self.target, self.doc) if path]
+        with contextlib.ExitStack() as stack:
+            columns = [decoded_lines(_lines(stack.enter_context(_open(path))), path) for path in files]
+            for number, texts in enumerate(zip_longest(*columns), start=1):
+                if None in texts:
+                    short = files[texts.index(None)]
+                    raise UserError(
+                        f"{short} ends before line {number:,}, and {files[texts.index(None) - 1]} does not; line n of "
+                        "one must belong to line n of the other"
+                    )
+                yield Pair(*texts)
+
+
+@dataclass(frozen=True)
+class ParquetReader:
+    """Reads one split of a Parquet file of any file system that Beam knows."""
+
+    path: str
+    split: str
+
+    def __call__(self) -> Iterator[Pair]:
+        return _RemoteParquet(self.path, self.split).pairs(self.split)
+
+
+class _RemoteParquet(ParquetFile):
+    """A Parquet file that is opened by Beam."""
+
+    def __init__(self, path: str, split: str):
+        self.path, self.split = path, split
+        self._schema = self._open().schema_arrow
+        self._columns = self._check()
+
+    def _open(self):
+        import pyarrow
+        import pyarrow.parquet
+
+        try:
+            return pyarrow.parquet.ParquetFile(_open(self.path))
+        except pyarrow.ArrowException as error:
+            raise UserError(f"{self.path}: no Parquet file, or cut short ({str(error).splitlines()[0]})") from error
+
+
+def find_parts(
+    names, source: str = "en", target: str = "de", split: str = "train", folders=(), corpus: str = "", report=None
+) -> list[Part]:
+    """Cuts sources into parts. Fetches what corpora need, reads no text.
+
+    Args:
+        names: for each source a corpus of `data.corpora`, or a pattern of files such as `gs://bucket/crawl/*.parquet`
+            or `crawl/en.*.txt`, in any file system that Beam knows. Beside a text file `en.REST` stand `de.REST` and,
+            where documents are known, `doc.REST`. The files of a pattern are read by name.
+        source: language of the source side.
+        target: language of the target side.
+        split: what the pairs of a file are, where neither a column `split` nor its name (`en.test.txt`) says it.
+        folders: where folder corpora are looked for.
+        corpus: what the corpus is called in the output; by default a corpus keeps its name, a file without wildcards
+            gives its own, and a pattern that of the folder.
+        report: called with lines about the progress of fetching.
+
+    Returns:
+        The parts.
+
+    Raises:
+        UserError: no such corpus or file, a file of another kind, or two corpora of the same name.
+    """
+    if corpus and len(names) > 1:
+        raise UserError("--name names one corpus; prepare them one by one")
+    parts, owners = [], {}
+    for name in names:
+        found = _file_parts(name, source, target, split) if _is_pattern(name) else None
+        found = found or _corpus_parts(name, source, target, folders, report)
+        called = corpus or found[0].corpus
+        if not _NAME.fullmatch(called):
+            raise UserError(f"{name}: {called!r} cannot be the name of a folder; give the corpus one with --name")
+        if called in owners:
+            raise UserError(f"{owners[called]} and {name} are both called {called!r}; prepare one with another --name")
+        owners[called] = name
+        parts += [Part(called, part.split, part.reader) for part in found]
+    return parts
+
+
+def _is_pattern(name: str) -> bool:
+    return "://" in name or any(sign in name for sign in "*?") or name.endswith((".parquet", *_TEXT))
+
+
+def _corpus_parts(name: str, source: str, target: str, folders, report) -> list[Part]:
+    corpus = open_corpus(name, source, target, folders)
+    corpus.prepare(report)
+    folders = tuple(map(str, folders))
+    readers = [CorpusReader(name, split, source, target, folders) for split in corpus.splits()]
+    return [Part(corpus.name, reader.split, reader) for reader in readers]
+
+
+def _file_parts(pattern: str, source: str, target: str, split: str) -> list[Part] | None:
+    """The parts of the files of a pattern; None for a corpus whose name looks like one, as a query does."""
+    if pattern.startswith("warehouse:"):
+        return None
+    files = _matching(pattern)
+    if not files:
+        raise UserError(f"{pattern}: there is no such file")
+    wild = any(sign in pattern for sign in "*?[")
+    first = PurePosixPath(files[0])
+    parts = []
+    for path in files:
+        if path.endswith(".parquet"):
+            if (source, target) != ("en", "de"):
+                raise UserError(f"{path}: Parquet files have the columns en and de; the preset asks for others")
+            own = _RemoteParquet(path, split).splits()
+            name = first.parent.name if wild else first.name.partition(".")[0]
+            parts += [Part(name, one, ParquetReader(path, one)) for one in own]
+        elif path.endswith(_TEXT):
+            parts.append(Part(first.parent.name, *_text_part(path, source, target, split)))
+        else:
+            raise UserError(f"{path}: expected a name that ends in .parquet, {', '.join(_TEXT)}")
+    return parts
+
+
+def _text_part(path: str, source: str, target: str, split: str) -> tuple[str, TextReader]:
+    """The split and the reader of a text file and those beside it."""
+    folder, slash, name = path.rpartition("/")
+    language, _, rest = name.partition(".")
+    if language != source:
+        raise UserError(f"{path}: expected {source}.REST, with {target}.REST beside it; name the {source} files alone")
+    beside = {column: f"{folder}{slash}{column}.{rest}" for column in (target, "doc")}
+    if not _matching(beside[target]):
+        raise UserError(f"{path} is there and {beside[target]} is missing; each needs the other")
+    doc = beside["doc"] if _matching(beside["doc"]) else ""
+    named = rest.partition(".")[0]
+    return named if named in SPLITS else split, TextReader(path, beside[target], doc)
+
+
+def _matching(pattern: str) -> list[str]:
+    from apache_beam.io.filesystem import BeamIOError
+    from apache_beam.io.filesystems import FileSystems
+
+    try:
+        [found] = FileSystems.match([pattern])
+    except (BeamIOError, ValueError, ImportError) as error:
+        raise UserError(f"{pattern}: cannot be looked for ({_first_line(error)})") from error
+    return sorted(entry.path for entry in found.metadata_list)
+
+
+def _open(path: str):
+    from apache_beam.io.filesystem import BeamIOError
+    from apache_beam.io.filesystems import FileSystems
+
+    try:
+        return FileSystems.open(path)
+    except BeamIOError as error:
+        raise UserError(f"{path}: cannot be read ({_first_line(error)})") from error
+
+
+def _lines(file) -> Iterator[bytes]:
+    return iter(file.readline, b"")
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]

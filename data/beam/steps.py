@@ -1,0 +1,234 @@
+"""The steps of the pipeline: what a worker does with a pair, and how pairs come together again in reading order."""
+
+import contextlib
+import dataclasses
+import json
+import uuid
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+import apache_beam as beam
+import pyarrow
+import pyarrow.parquet
+from apache_beam.io.filesystem import BeamIOError
+from apache_beam.io.filesystems import FileSystems
+from apache_beam.transforms.window import GlobalWindows
+
+from data.beam.prepared import FORMAT, REPORT
+from data.beam.sources import Part
+from data.cleaning import REASONS, CleaningOptions, CleaningReport, clean, digest, normalise_pairs
+from data.pairs import Pair
+
+# Names of what a step has to say beside its main result.
+COUNTS, WHOLE = "counts", "whole"
+PASSED, DISTINCT = "passed", "distinct"  # the cheap filters, and then the search for equal pairs
+
+
+class Record(NamedTuple):
+    """A pair and where it stands: `place` is the number of its part and the line in that part."""
+
+    place: tuple[int, int]
+    pair: tuple[str, str, str]
+
+
+class _Counting(beam.DoFn):
+    """Counts by key; what a bundle counted goes out at its end, so that a bundle that is done again counts once."""
+
+    def start_bundle(self):
+        self.counts = Counter()
+
+    def finish_bundle(self):
+        for key, count in self.counts.items():
+            yield beam.pvalue.TaggedOutput(COUNTS, GlobalWindows.windowed_value((key, count)))
+
+    def count(self, corpus: str, split: str, report: CleaningReport) -> None:
+        """Adds what a report says of pairs that were left out."""
+        self.counts.update({(corpus, split, key): count for key, count in report.removed.items() if count})
+
+
+class Inspect(_Counting):
+    """Reads a part and applies the filters that need no other pair and little time.
+
+    Args:
+        options: the filters.
+
+    Call arguments:
+        numbered: the number of a part, and the part.
+
+    Returns:
+        `((corpus, split, digest), Record)` of normalised training pairs; under `WHOLE` `(corpus, split, Record)` of
+        other splits, which stay whole. The digest is the pair's place where duplicates stay.
+    """
+
+    def __init__(self, options: CleaningOptions):
+        self.options = options
+        self.cheap = dataclasses.replace(options, deduplicate=False, language_filter=False)
+
+    def process(self, numbered: tuple[int, Part]):
+        number, part = numbered
+        line = -1
+        for line, pair in enumerate(part.reader()):
+            yield from self._inspected(part, (number, line), pair)
+        self.counts[part.corpus, part.split, number] = line + 1
+
+    def _inspected(self, part: Part, place: tuple[int, int], pair: Pair):
+        if part.split != "train":
+            [pair] = normalise_pairs([pair], self.options)
+            yield beam.pvalue.TaggedOutput(WHOLE, (part.corpus, part.split, Record(place, tuple(pair))))
+            return
+        report = CleaningReport()
+        for good in clean([pair], self.cheap, report=report):
+            key = digest(good) if self.options.deduplicate else place
+            self.counts[part.corpus, part.split, PASSED] += 1
+            yield (part.corpus, part.split, key), Record(place, tuple(good))
+        self.count(part.corpus, part.split, report)
+
+
+def first(records: Iterable[Record]) -> Record:
+    """The record that is read first."""
+    return min(records, key=lambda record: record[0])
+
+
+class Languages(_Counting):
+    """Leaves out pairs with a side in another language; of equal pairs only the first is looked at, as in `clean`.
+
+    Args:
+        options: the filters.
+        source: language of the source side.
+        target: language of the target side.
+
+    Call arguments:
+        keyed: what `Inspect` returns.
+
+    Returns:
+        `(corpus, split, Record)`.
+    """
+
+    def __init__(self, options: CleaningOptions, source: str, target: str):
+        self.options = dataclasses.replace(options, deduplicate=False)
+        self.source, self.target = source, target
+
+    def process(self, keyed):
+        (corpus, split, _), record = keyed
+        place, pair = record
+        report = CleaningReport()
+        for good in clean([Pair(*pair)], self.options, self.source, self.target, report):
+            yield corpus, split, Record(place, tuple(good))
+        self.counts[corpus, split, DISTINCT] += 1
+        self.count(corpus, split, report)
+
+
+def shard_key(row: tuple[str, str, Record], shard_pairs: int) -> tuple[tuple[str, str, int, int], Record]:
+    """The shard that a pair goes into: some consecutive lines of a part."""
+    corpus, split, record = row
+    number, line = record[0]
+    return (corpus, split, number, line // shard_pairs), record
+
+
+def schema(source: str, target: str) -> pyarrow.Schema:
+    """The columns of a shard."""
+    text = ("corpus", "split", "doc")
+    fields = [*((name, pyarrow.string()) for name in text), ("position", pyarrow.int64())]
+    return pyarrow.schema([*fields, (source, pyarrow.string()), (target, pyarrow.string())])
+
+
+def write_shard(shard, sizes: dict, output: str, source: str, target: str) -> Iterator[tuple[str, dict]]:
+    """Writes the pairs of a shard in reading order; the file appears under its name when it is whole.
+
+    Args:
+        shard: its key, as `shard_key` gives it, and its records in any order.
+        sizes: the pairs that were read of each part, by corpus, split and number of the part.
+        output: the folder for all corpora.
+        source: name of the column of the source side.
+        target: name of the column of the target side.
+
+    Yields:
+        The corpus, and what its report says of the file.
+    """
+    (corpus, split, number, block), records = shard
+    records = sorted(records, key=lambda record: record[0])
+    before = sum(sizes[key] for key in sizes if key[:2] == (corpus, split) and key[2] < number)
+    places, pairs = zip(*records, strict=True)
+    sources, targets, docs = zip(*pairs, strict=True)
+    columns = [
+        pyarrow.repeat(corpus, len(pairs)),
+        pyarrow.repeat(split, len(pairs)),
+        [doc or None for doc in docs],
+        [before + line for _, line in places],
+        sources,
+        targets,
+    ]
+    kinds = schema(source, target)
+    arrays = [pyarrow.array(column, kind) for column, kind in zip(columns, kinds.types, strict=True)]
+    name = f"{split}-{number:06}-{block:06}.parquet"
+    with _written(output, corpus, name) as file:
+        pyarrow.parquet.write_table(pyarrow.Table.from_arrays(arrays, schema=kinds), file, compression="zstd")
+    yield corpus, {"file": name, "split": split, "rows": len(pairs)}
+
+
+def write_report(found, output: str, options: CleaningOptions, source: str, target: str) -> Iterator[str]:
+    """Writes the report of a corpus, the last of its files: a folder without one is not complete.
+
+    Args:
+        found: the corpus, and its `counts` (of `_Counting`) and `shards` (of `write_shard`).
+        output: the folder for all corpora.
+        options: the filters.
+        source: language of the source side.
+        target: language of the target side.
+
+    Yields:
+        The corpus.
+    """
+    corpus, parts = found
+    shards = sorted(parts["shards"], key=lambda shard: shard["file"])
+    counts: dict[str, Counter] = {}
+    for (_, split, key), count in parts["counts"]:
+        counts.setdefault(split, Counter())["seen" if isinstance(key, int) else key] += count
+    splits = {split: _split_report(counts[split]) for split in sorted(counts)}
+    for split, report in splits.items():
+        written = sum(shard["rows"] for shard in shards if shard["split"] == split)
+        if written != report.kept:
+            raise RuntimeError(f"{corpus}, {split}: {report.kept:,} pairs were kept and {written:,} written")
+    content = {
+        "format": FORMAT,
+        "corpus": corpus,
+        "source": source,
+        "target": target,
+        "options": dataclasses.asdict(options),
+        "splits": {split: report.as_dict() for split, report in splits.items()},
+        "shards": shards,
+    }
+    with _written(output, corpus, REPORT) as file:
+        file.write(json.dumps(content, indent=1).encode())
+    yield corpus
+
+
+def _split_report(counts: Counter) -> CleaningReport:
+    report = CleaningReport(seen=counts["seen"])
+    report.removed |= {reason: counts[reason] for reason in REASONS}
+    report.removed["duplicate"] = counts[PASSED] - counts[DISTINCT]
+    report.kept = report.seen - sum(report.removed.values())
+    return report
+
+
+class _written:  # noqa: N801 (used as a function)
+    """Opens a file in any file system that Beam knows; it gets its name at the end of the block."""
+
+    def __init__(self, output: str, corpus: str, name: str):
+        folder = FileSystems.join(output, corpus)
+        self.path = FileSystems.join(folder, name)
+        self.partial = FileSystems.join(folder, f".{name}.{uuid.uuid4().hex}.partial")
+        with contextlib.suppress(BeamIOError, OSError):  # another worker has made it
+            FileSystems.mkdirs(folder)
+
+    def __enter__(self):
+        self.file = FileSystems.create(self.partial, "application/octet-stream", "uncompressed")
+        return self.file
+
+    def __exit__(self, kind, *_):
+        self.file.close()
+        if kind is None:
+            FileSystems.rename([self.partial], [self.path])
+        else:
+            FileSystems.delete([self.partial])
