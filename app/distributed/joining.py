@@ -6,6 +6,8 @@ import sys
 
 from app.distributed.addresses import Addresses
 from app.distributed.cluster import Cluster
+from app.distributed.meeting import meet
+from app.signals import terminate_like_interrupt
 from data.errors import UserError
 
 
@@ -66,13 +68,20 @@ def _parts(tf, device) -> int:
     return len(tf.config.get_logical_device_configuration(device) or [device])
 
 
+def report(line: str) -> None:
+    """Shows a line to the user."""
+    print(line, file=sys.stderr, flush=True)
+
+
 def _connected(addresses: Addresses) -> Cluster:
     import tensorflow as tf
 
     from app.distributed.mirrored import MirroredCluster
 
     number, count = addresses.index, len(addresses.workers)
-    print(f"Worker {number} of {count} at {addresses.workers[number]}: waiting for the others ...", file=sys.stderr)
+    report(f"Worker {number} of {count} at {addresses.workers[number]}: waiting for the others ...")
+    with terminate_like_interrupt():
+        meet(addresses, report)
     resolver = tf.distribute.cluster_resolver.SimpleClusterResolver(
         tf.train.ClusterSpec({"worker": list(addresses.workers)}),
         task_type="worker",

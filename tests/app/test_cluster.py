@@ -2,21 +2,27 @@
 
 import json
 import re
+import socket
 import subprocess
+import time
 from pathlib import Path
+from threading import Thread
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from app import __version__
 from app.distributed.addresses import EXAMPLE, Addresses, find_addresses
 from app.distributed.agreement import check_text, latest, opened
 from app.distributed.cluster import Cluster
+from app.distributed.meeting import meet
 from app.run import Run
 from data.batching import fill, share
 from data.errors import UserError
 from tests.app.toy_training import toy_preset, train_here, weitblick, write_corpus, write_preset
+from tests.app.worker import free_addresses
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -143,6 +149,78 @@ def test_a_device_without_rows_adds_nothing(tmp_path):
     assert [float(loss) for loss in losses] == [0, 0]
     for gradient in tape.gradient(losses[0], model.trainable_weights):
         assert gradient is None or not np.any(tf.convert_to_tensor(gradient))
+
+
+def call(addresses, said, pause=0.05) -> Thread:
+    """A worker that meets the others in a thread; notes when it has, and what went wrong."""
+
+    def worker():
+        try:
+            meet(addresses, pause=pause)
+            said.append(addresses.index)
+        except UserError as error:
+            said.append(str(error))
+
+    thread = Thread(target=worker, daemon=True)
+    thread.start()
+    return thread
+
+
+def hang_on(address, hello) -> socket.socket:
+    """A line to the chief, who has been told something."""
+    host, port = address.split(":")
+    while True:
+        try:
+            line = socket.create_connection((host, int(port)), timeout=5)
+            line.sendall(json.dumps(hello).encode() + b"\n")
+            return line
+        except ConnectionRefusedError:
+            time.sleep(0.05)
+
+
+def test_workers_wait_for_each_other():
+    workers, said = tuple(free_addresses(3)), []
+    threads = [call(Addresses(workers, 1), said)]
+    time.sleep(0.2)  # no chief yet
+    threads.append(call(Addresses(workers, 0), said))
+    # A stranger, a worker that is killed while it waits, and one of another training.
+    for hello in ("GET / HTTP/1.0", {"index": 2, "workers": workers, "version": __version__}):
+        hang_on(workers[0], hello).close()
+    other = []
+    call(Addresses((workers[0], "elsewhere:1"), 1), other).join(10)
+    assert other == [f"worker 1 does not fit to worker 0 at {workers[0]}: its workers are {', '.join(workers)}"]
+    time.sleep(0.3)
+    assert said == []
+    threads.append(call(Addresses(workers, 2), said))
+    for thread in threads:
+        thread.join(10)
+    assert sorted(said) == [0, 1, 2]
+
+
+def test_a_worker_of_another_version_is_told():
+    workers, said = tuple(free_addresses(2)), []
+    chief = call(Addresses(workers, 0), said)
+    with hang_on(workers[0], {"index": 1, "workers": workers, "version": "0"}) as line:
+        assert json.loads(line.makefile().readline()) == f"its version is {__version__}, here it is 0"
+    call(Addresses(workers, 1), said).join(10)
+    chief.join(10)
+    assert sorted(said) == [0, 1]
+
+
+def test_a_chief_waits_for_its_port_and_tells_for_whom_it_waits(monkeypatch):
+    monkeypatch.setattr("app.distributed.meeting.QUIET_SECONDS", 0)
+    workers, said, told = tuple(free_addresses(2)), [], []
+    with socket.create_server(("", int(workers[0].split(":")[1]))):
+        chief = Thread(target=lambda: meet(Addresses(workers, 0), told.append, 0.05), daemon=True)
+        chief.start()
+        time.sleep(0.2)
+        assert told[0] == f"worker 0 of 2: still waiting for port {workers[0].split(':')[1]} to become free"
+    time.sleep(0.3)
+    assert told[-1] == f"worker 0 of 2: still waiting for worker 1 at {workers[1]}"
+    call(Addresses(workers, 1), said).join(10)
+    chief.join(10)
+    assert said == [1]
+    assert not chief.is_alive()
 
 
 def test_lanes_that_cannot_be_divided_are_refused(tmp_path):

@@ -10,44 +10,45 @@ import signal
 import socket
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 
 from tests.app.toy_training import REPOSITORY, environment
 
 
-def start_workers(count: int, arguments, hit=(), **variables) -> list[tuple[int, str]]:
+def start_workers(count: int, arguments, hit=(), restart: bool = False, **variables) -> list[list[tuple[int, str]]]:
     """Trains with so many processes on this machine.
 
     Args:
         count: how many workers.
         arguments: those of this script.
         hit: more arguments for the last worker.
+        restart: whether each worker that ends with an error is started once more, as soon as it has ended.
         variables: more of the environment.
 
     Returns:
-        The exit code of each, and what it printed on standard error.
+        For each worker and each of its starts the exit code, and what it printed on standard error.
     """
     addresses = free_addresses(count)
-    workers = []
-    for index in range(count):
+
+    def ends(index: int) -> list[tuple[int, str]]:
         task = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}}
-        own = [*arguments, *(hit if index == count - 1 else ())]
-        workers.append(
-            subprocess.Popen(
-                [sys.executable, "-m", "tests.app.worker", *map(str, own)],
-                cwd=REPOSITORY,
-                env=environment(**variables, **({"TF_CONFIG": json.dumps(task)} if count > 1 else {})),
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.PIPE,
-                text=True,
-            )
-        )
-    try:
-        # Each prints little, so none waits for its reader.
-        return [(worker.returncode, text) for worker in workers for text in [worker.communicate(timeout=900)[1]]]
-    finally:
-        for worker in workers:
-            worker.kill()
+        own = {**variables, **({"TF_CONFIG": json.dumps(task)} if count > 1 else {})}
+        found = [_run([*arguments, *(hit if index == count - 1 else ())], own)]
+        if restart and found[0][0]:
+            found.append(_run(arguments, own))
+        return found
+
+    with ThreadPoolExecutor(count) as pool:
+        return list(pool.map(ends, range(count)))
+
+
+def _run(arguments, variables) -> tuple[int, str]:
+    command = [sys.executable, "-m", "tests.app.worker", *map(str, arguments)]
+    done = subprocess.run(
+        command, cwd=REPOSITORY, env=environment(**variables), capture_output=True, text=True, timeout=900
+    )
+    return done.returncode, done.stderr
 
 
 def free_addresses(count: int) -> list[str]:
