@@ -10,6 +10,7 @@ import logging
 import os
 import re
 import shutil
+import sys
 import tempfile
 from pathlib import Path
 
@@ -107,21 +108,39 @@ def _build(parts, output, options, source, target, shard_pairs, pipeline) -> Non
 
 def _run(options: PipelineOptions, build, runner: str) -> None:
     try:
-        # "apache_beam" logs each failure of a worker with its traceback, which is raised here, too.
-        logging.getLogger("apache_beam").setLevel(logging.CRITICAL if runner == "DirectRunner" else logging.INFO)
-        pipeline = beam.Pipeline(options=options)
-        build(pipeline)
-        pipeline.run().wait_until_finish()
+        with _quiet(options) if runner == "DirectRunner" else contextlib.nullcontext():
+            pipeline = beam.Pipeline(options=options)
+            build(pipeline)
+            pipeline.run().wait_until_finish()
     except UserError as error:
         raise UserError(re.sub(r" \[while running .*", "", str(error), flags=re.DOTALL)) from error
     except ImportError as error:
-        raise UserError(f"{runner} cannot be used: {_first_line(error)}") from error
+        raise UserError(f"{runner} cannot be used: {_message(error)}") from error
     except Exception as error:
         if found := _IN_USER_CODE.search(str(error)):
             raise UserError(found[1]) from error
         if runner == "DirectRunner" and not isinstance(error, BeamIOError | ValueError):
             raise
-        raise UserError(f"the pipeline on {runner} failed: {_first_line(error)}") from error
+        raise UserError(f"the pipeline on {runner} failed: {_message(error)}") from error
+
+
+@contextlib.contextmanager
+def _quiet(options: PipelineOptions):
+    """Sends what workers on this machine log nowhere; what goes wrong in them is raised here, too."""
+    if options.get_all_options(drop_default=True).get("default_sdk_harness_log_level"):
+        yield
+        return
+    sys.stderr.flush()
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    logging.disable(logging.CRITICAL)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
+        logging.disable(logging.NOTSET)
 
 
 def _beam_options(runner: str, given) -> PipelineOptions:
@@ -168,7 +187,7 @@ def _check_free(output: str) -> None:
             found.metadata_list for found in FileSystems.match([FileSystems.join(output, "**")], [1])
         )  # fmt: skip
     except (BeamIOError, ValueError, ImportError) as error:
-        raise UserError(f"{output}: cannot be looked at ({_first_line(error)})") from error
+        raise UserError(f"{output}: cannot be looked at ({_message(error)})") from error
     if taken:
         raise UserError(f"{output}: is there already; choose another folder, or remove it first")
 
@@ -203,6 +222,7 @@ def _read_json(path: str) -> dict:
         return json.loads(file.read())
 
 
-def _first_line(error: BaseException) -> str:
-    lines = [line for line in str(error).splitlines() if line.strip()]
-    return lines[0] if lines else type(error).__name__
+def _message(error: BaseException) -> str:
+    """What an error says, in one line; the beginning of what is long."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= 300 else f"{text[:300]} ..."

@@ -1,0 +1,190 @@
+"""The pipeline keeps exactly what `data.cleaning.clean` keeps, and counts the same."""
+
+import gzip
+import json
+import random
+
+import pyarrow
+import pyarrow.parquet
+import pytest
+
+from data.beam.prepared import REPORT, PreparedCorpus
+from data.cleaning import CleaningOptions, CleaningReport, clean, normalise_pairs
+from data.corpora import list_corpora, open_corpus
+from data.errors import UserError
+from data.folder import FolderCorpus
+from data.pairs import Pair
+from tests import beam_environment
+
+FRENCH = "Nous avons décidé que la politique de la France et du monde est une chose très importante."
+GERMAN = "Wir haben das nicht so gemeint und auch nicht gesagt, und darüber sind wir sehr froh."
+ENGLISH = "We have not meant it like that and have not said it, and that is what we are glad about."
+SIDES = ["", " ", "a", "a\u200b", "A", "one two", "one  two", "eins zwei", "cafe\u0301", "café", "x" * 40, "w " * 7,
+         "the same on both sides here", FRENCH, FRENCH.upper(), GERMAN, ENGLISH, "10 %", "\u0085", "<b>"]  # fmt: skip
+ONE_PROCESS = ("--pipeline-option", "direct_running_mode=in_memory")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _beam():
+    beam_environment.need()
+
+
+@pytest.fixture(scope="module")
+def corpora(tmp_path_factory):
+    """A folder with small corpora that have much of what is left out, and the same pairs again and again."""
+    folder, draw = tmp_path_factory.mktemp("corpora"), random.Random(1)
+    for number in range(12):
+        few = draw.sample(SIDES, draw.randint(3, len(SIDES)))
+        train = [Pair(draw.choice(few), draw.choice(few), f"d{i // 9}") for i in range(draw.randint(1, 120))]
+        if number % 2:
+            train = [pair._replace(doc="") for pair in train]
+        write(folder / f"c{number}", "train", train)
+        write(folder / f"c{number}", "test", [Pair(ENGLISH, GERMAN), Pair(ENGLISH, GERMAN), Pair("", " b  c")])
+    return folder
+
+
+def write(folder, split, pairs):
+    folder.mkdir(exist_ok=True)
+    columns = {"en": [p.source for p in pairs], "de": [p.target for p in pairs], "doc": [p.doc for p in pairs]}
+    for column, lines in columns.items():
+        (folder / f"{column}.{split}.txt").write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+
+
+def prepared(*arguments):
+    [(code, out, err)] = beam_environment.weitblick(("corpora", "prepare", *arguments))
+    assert (code, err) == (0, "")
+    return out
+
+
+def check_equal(raw, corpus, options):
+    """All that the local path says of a corpus, the pipeline says, too."""
+    report = CleaningReport()
+    expected = list(clean(raw.pairs("train"), options, report=report))
+    assert corpus.report["splits"]["train"] == report.as_dict()
+    assert (list(corpus.pairs("train")) if expected else []) == expected
+    assert list(corpus.pairs("test")) == list(normalise_pairs(raw.pairs("test"), options))
+
+
+@pytest.mark.parametrize(
+    ("changes", "mode"),
+    [
+        ({}, ONE_PROCESS),
+        ({"lowercase": True, "max_words": 17, "max_ratio": 6.0}, ()),  # (): a process for each core
+        ({"deduplicate": False}, ONE_PROCESS),
+    ],
+)
+def test_the_result_is_that_of_the_local_path(corpora, tmp_path, changes, mode):
+    output = tmp_path / "out"
+    given = [part for key, value in changes.items() for part in ("--set", f"data.{key}={str(value).lower()}")]
+    names = [f"c{number}" for number in range(12)]
+    shown = prepared(*names, output, "--corpora", corpora, "--shard-pairs", 17, *mode, *given)
+    options, removed = CleaningOptions(**changes), set()
+    for name in names:
+        corpus = open_corpus(name, folders=[output])
+        check_equal(FolderCorpus(corpora / name), corpus, options)
+        removed |= {key for key, count in corpus.report["splits"]["train"].items() if count}
+        rows = [row for shard in corpus.report["shards"] if shard["split"] == "train"
+                for row in pyarrow.parquet.read_table(output / name / shard["file"]).to_pylist()]  # fmt: skip
+        raw = list(FolderCorpus(corpora / name).pairs("train"))
+        positions = [row["position"] for row in rows]
+        assert positions == sorted(set(positions))
+        for row in rows:
+            same_place = next(normalise_pairs([raw[row["position"]]], options))
+            assert (row["en"], row["de"], row["doc"] or "") == same_place
+            assert (row["corpus"], row["split"]) == (name, "train")
+    expected = {"seen", "kept", "empty", "ratio", "untranslated", "language"}
+    assert removed == expected | ({"duplicate"} if options.deduplicate else {"language"}) | (
+        {"long"} if options.max_words == 17 else set()
+    )
+    assert "pairs kept" in shown and "test: 3 pairs, none left out" in shown
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_files_by_pattern_are_one_corpus(tmp_path):
+    pairs = [Pair(f"{word} {number}", f"{word} {number} de", f"d{number}") for number in range(4) for word in "ab"]
+    (tmp_path / "text").mkdir()
+    for number, part in enumerate((pairs[:3], pairs[2:])):
+        for column, lines in zip(("en", "de", "doc"), zip(*part, strict=True), strict=True):
+            path = tmp_path / "text" / f"{column}.{number}.txt.gz"
+            path.write_bytes(gzip.compress("".join(f"{line}\r\n" for line in lines).encode("utf-8-sig")))
+    (tmp_path / "crawl").mkdir()
+    for number, part in enumerate((pairs[:3], pairs[2:])):
+        columns = dict(zip(("en", "de", "doc"), map(list, zip(*part, strict=True)), strict=True))
+        columns["split"] = ["train"] * (len(part) - 1) + ["test"]
+        pyarrow.parquet.write_table(pyarrow.table(columns), tmp_path / "crawl" / f"{number}.parquet")
+    prepared(tmp_path / "text" / "en.*.txt.gz", tmp_path / "crawl" / "*.parquet", tmp_path / "out", *ONE_PROCESS)
+    text, crawl = PreparedCorpus(tmp_path / "out" / "text"), PreparedCorpus(tmp_path / "out" / "crawl")
+    assert list(text.pairs("train")) == pairs and text.report["splits"]["train"]["duplicate"] == 1
+    assert list(crawl.pairs("train")) == pairs[:2] + pairs[2:-1] and crawl.report["splits"]["train"]["duplicate"] == 0
+    assert list(crawl.pairs("test")) == [pairs[2], pairs[-1]]
+    [shard] = [shard["file"] for shard in text.report["shards"] if shard["file"].startswith("train-000001")]
+    positions = pyarrow.parquet.read_table(tmp_path / "out" / "text" / shard)["position"].to_pylist()
+    assert positions == [4, 5, 6, 7, 8]  # the line at 3 stood in the first file
+
+
+def test_mistakes_are_explained_in_one_line_and_leave_nothing(tmp_path):
+    good, text = tmp_path / "good", tmp_path / "good" / "en.train.txt"
+    write(good, "train", [Pair("a", "b")])
+    write(tmp_path / "bad", "train", [Pair("a", "b")])
+    (tmp_path / "bad" / "de.train.txt").write_bytes(b"\xff\n")
+    write(tmp_path / "short", "train", [Pair("a", "b"), Pair("c", "d")])
+    (tmp_path / "short" / "de.train.txt").write_bytes(b"one\n")
+    (tmp_path / "alone").mkdir()
+    (tmp_path / "alone" / "en.x.txt").write_text("a\n")
+    (tmp_path / "there").mkdir()
+    (tmp_path / "x.parquet").write_text("no Parquet")
+    out = tmp_path / "out"
+    cases = {
+        ("nothing", out): "no corpus 'nothing'",
+        (tmp_path / "no*.parquet", out): "there is no such file",
+        (tmp_path / "x.parquet", out): "no Parquet file, or cut short",
+        (good / "de.train.txt", out): "expected en.REST, with de.REST beside it",
+        (tmp_path / "alone" / "en.x.txt", out): "de.x.txt is missing",
+        (tmp_path / "short" / "en.train.txt", out): "de.train.txt ends before line 2",
+        (tmp_path / "bad", out): "de.train.txt, line 1: not valid UTF-8 (byte 0xff at byte 1 of the line)",
+        (good, tmp_path / "there"): "is there already",
+        (good, text, out): "are both called 'good'",
+        (good, tmp_path / "bad", out, "--name", "x"): "--name names one corpus",
+        (good, out, "--name", "a/b"): "cannot be the name of a folder",
+        (good, out, "--shard-pairs", 0): "--shard-pairs 0: expected at least 1",
+        (good, out, "--runner", "SpokRunner"): "expected one of DirectRunner, DataflowRunner, FlinkRunner",
+        (good, out, "--pipeline-option", "direct_num_worker=2"): "did you mean 'direct_num_workers'?",
+        (good, out, "--pipeline-option", "direct_num_workers=x"): "invalid int value: 'x'",
+        (good, out, "--pipeline-option", "runner=FlinkRunner"): "say it by --runner",
+        (good, "nowhere://b/out"): "nowhere://b/out: cannot be looked at",
+    }
+    before = sorted(tmp_path.iterdir())
+    short = {case: case if "--pipeline-option" in case else (*case, *ONE_PROCESS) for case in cases}
+    results = beam_environment.weitblick(*(("corpora", "prepare", *short[case]) for case in cases))
+    for (case, message), (code, shown, error) in zip(cases.items(), results, strict=True):
+        assert code == 2 and shown == "", (case, error)
+        assert error.startswith("error: ") and error.count("\n") == 1 and message in error, (case, error)
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_a_damaged_corpus_is_explained(tmp_path):
+    write(tmp_path / "good", "train", [Pair("a", "b"), Pair("c", "d")])
+    prepared(tmp_path / "good", tmp_path / "out", *ONE_PROCESS)
+    folder = tmp_path / "out" / "good"
+    [shard] = folder.glob("*.parquet")
+    assert open_corpus("good", "de", "en", [tmp_path / "out"]).size("train") == 2
+    assert next(open_corpus(str(folder), "de", "en").pairs("train")) == Pair("b", "a")
+    with pytest.raises(UserError, match="holds de and en, not en and fr"):
+        open_corpus(str(folder), "en", "fr")
+    whole = shard.read_bytes()
+    shard.write_bytes(whole[:-20])
+    with pytest.raises(UserError, match="damaged or cut short"):
+        list(PreparedCorpus(folder).pairs("train"))
+    shard.unlink()
+    with pytest.raises(UserError, match="is missing"):
+        list(PreparedCorpus(folder).pairs("train"))
+    with pytest.raises(UserError, match="has no test split; it has train"):
+        PreparedCorpus(folder).pairs("test")
+    (folder / REPORT).write_text(json.dumps({"format": 99}))
+    with pytest.raises(UserError, match="not the report of a prepared corpus of format 1"):
+        PreparedCorpus(folder)
+    (folder / REPORT).unlink()
+    shard.write_bytes(whole)
+    with pytest.raises(UserError, match="was not prepared to its end"):
+        open_corpus(str(folder))
+    assert "good" not in [corpus.name for corpus in list_corpora([tmp_path / "out"])]
