@@ -56,7 +56,7 @@ class Supervisor(keras.callbacks.Callback):
             self.log, self.board = Log(run.path / LOG, journal.update), Board(run.path / "tensorboard")
         self.progress = ProgressBar(console, journal.update, run.preset.training.updates, self.time_left)
         self.schedule = WarmUp.of(run.preset.training)
-        self.interrupted = self.stopping = False
+        self.interrupted = self.agreed = False
         self.saved = journal.update
         self.batch = journal.update * run.preset.training.accumulate
         self.sums = [(variable, to_array(variable)) for metric in model.metrics for variable in metric.variables]
@@ -69,6 +69,11 @@ class Supervisor(keras.callbacks.Callback):
     def why_finished(self) -> str:
         """Why the training is at its end, or "" if it is not."""
         return self.journal.why_finished(self.preset.training)
+
+    @property
+    def stopping(self) -> bool:
+        """Whether the training stops because of an interruption: one that all workers have heard of."""
+        return self.interrupted if self.cluster.workers == 1 else self.agreed
 
     @property
     def seconds(self) -> float:
@@ -92,7 +97,7 @@ class Supervisor(keras.callbacks.Callback):
         if self.batch % self.preset.training.accumulate:
             return
         self.journal.update += 1
-        self.journal.seconds, self.stopping = self.cluster.heard(logs, self.seconds, self.interrupted)
+        self.journal.seconds, self.agreed = self.cluster.heard(logs, self.seconds, self.interrupted)
         self._log()
         self.conclude()
         self.model.stop_training = self.stopping or bool(self.why_finished)
