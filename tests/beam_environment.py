@@ -1,8 +1,10 @@
 """Apache Beam for tests: `weitblick` as a process in .venv-beam, which `make test` makes."""
 
+import contextlib
 import json
 import os
 import subprocess
+import time
 import warnings
 from pathlib import Path
 
@@ -47,3 +49,22 @@ def weitblick(*commands) -> list[tuple[int, str, str]]:
     )
     assert done.returncode == 0, done.stderr
     return [tuple(result) for result in json.loads(done.stdout)]
+
+
+@contextlib.contextmanager
+def job_server(folder: Path):
+    """A server of Beam's job API, in Python, that does the work with those who submit it; the address."""
+    port = folder / "port"
+    program = "apache_beam.runners.portability.local_job_service_main"
+    command = [PYTHON, "-m", program, "--port=0", f"--port_file={port}", f"--staging_dir={folder / 'staging'}"]
+    with (folder / "log").open("wb") as log:
+        server = subprocess.Popen(command, stdout=log, stderr=log)
+    try:
+        end = time.monotonic() + 60
+        while not (port.exists() and port.read_text()):
+            assert server.poll() is None and time.monotonic() < end, (folder / "log").read_text()
+            time.sleep(0.05)
+        yield f"localhost:{port.read_text()}"
+    finally:
+        server.kill()
+        server.wait()

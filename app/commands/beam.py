@@ -1,9 +1,9 @@
 """The action of `weitblick corpora` that runs as a pipeline of Apache Beam."""
 
 from app.commands.options import add_corpora, add_set
+from data.beam import RUNNERS, SHARD_PAIRS
 
 EPILOG = "Apache Beam is best installed in a virtual environment of its own; docs/beam.md tells more."
-RUNNERS = ("DirectRunner", "DataflowRunner", "FlinkRunner")
 
 
 def prepare(args) -> None:
@@ -46,14 +46,15 @@ def add(parser) -> None:
                         help="a corpus, or a pattern of files in quotes: 'gs://bucket/crawl/*.parquet', "
                         "'crawl/en.*.txt.gz' (beside each en.REST stands de.REST)")  # fmt: skip
     parser.add_argument("output", metavar="OUTPUT", help="the folder to make; gs:// and others that Beam knows, too")
-    parser.add_argument("--runner", default=RUNNERS[0], metavar="RUNNER", help=f"{', '.join(RUNNERS)} ({RUNNERS[0]})")
+    parser.add_argument("--runner", default="DirectRunner", metavar="RUNNER",
+                        help=f"where it runs: {', '.join(RUNNERS)} (DirectRunner: on this machine)")  # fmt: skip
     parser.add_argument("--pipeline-option", nargs="+", action="extend", default=[], metavar="KEY=VALUE",
                         help="options of Apache Beam, such as region=europe-west1")  # fmt: skip
     parser.add_argument("--name", default="", help="what the corpus is called; by default as the source")
     parser.add_argument("--split", choices=("train", "validation", "test"), default="train",
                         help="what the pairs of a file are, where it does not say (train)")  # fmt: skip
-    parser.add_argument("--shard-pairs", type=int, default=250_000, metavar="N",
-                        help="most pairs in a file, which a worker sorts in memory (250000)")  # fmt: skip
+    parser.add_argument("--shard-pairs", type=int, default=SHARD_PAIRS, metavar="N",
+                        help=f"most pairs in a file, which a worker sorts in memory ({SHARD_PAIRS})")  # fmt: skip
     parser.add_argument("--preset", metavar="PRESET", help="take the filters and languages of its section [data]")
     add_set(parser, "keys of that section to change, such as max_words=100 or language_filter=false")
     add_corpora(parser)

@@ -8,6 +8,15 @@ from importlib.util import find_spec
 
 from data.errors import UserError
 
+# What --runner says, and what Beam calls it. What Beam itself calls DirectRunner would first try to download a server
+# from the web; this is the one that does its work in Python.
+RUNNERS = {
+    "DirectRunner": "apache_beam.runners.portability.fn_api_runner.FnApiRunner",
+    "DataflowRunner": "DataflowRunner",
+    "FlinkRunner": "FlinkRunner",
+}
+SHARD_PAIRS = 250_000  # lines in a file of the output, which a worker sorts in memory
+
 
 def check_installed() -> None:
     """Says what to do where Beam is missing.

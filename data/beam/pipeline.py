@@ -19,19 +19,13 @@ from apache_beam.io.filesystem import BeamIOError
 from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import PipelineOptions
 
+from data.beam import RUNNERS, SHARD_PAIRS
 from data.beam.prepared import REPORT
-from data.beam.sources import Part
+from data.beam.sources import Part, is_local
 from data.beam.steps import COUNTS, WHOLE, Inspect, Languages, first, shard_key, write_report, write_shard
 from data.cleaning import CleaningOptions
 from data.errors import UserError
 
-# Beam's own DirectRunner would first try to download a server from the web; this is the one that it falls back to.
-RUNNERS = {
-    "DirectRunner": "apache_beam.runners.portability.fn_api_runner.FnApiRunner",
-    "DataflowRunner": "DataflowRunner",
-    "FlinkRunner": "FlinkRunner",
-}
-SHARD_PAIRS = 250_000
 _IN_USER_CODE = re.compile(r"data\.errors\.UserError: (.*?)(?: \[while running|\n|$)")
 
 
@@ -58,7 +52,7 @@ def prepare(
         options: what is left out of training splits.
         source: language of the source side.
         target: language of the target side.
-        runner: one of `RUNNERS`.
+        runner: one of `data.beam.RUNNERS`.
         pipeline_options: options of Beam, as "KEY=VALUE", or "KEY" for a switch.
         shard_pairs: most pairs in a file; one worker sorts them in memory.
 
@@ -69,6 +63,8 @@ def prepare(
         UserError: OUTPUT is there, an unknown runner or option, or a source that cannot be read to its end.
     """
     chosen = _beam_options(runner, pipeline_options)
+    if runner == "DataflowRunner":
+        _check_remote(parts, output)
     _check_free(output)
     with _place(output) as folder:
         _run(chosen, functools.partial(_build, parts, folder, options, source, target, shard_pairs), runner)
@@ -181,9 +177,16 @@ def _defaults(runner: str, flags: list[str]) -> list[str]:
     return ["--direct_running_mode=multi_processing", f"--direct_num_workers={cores}"]
 
 
+def _check_remote(parts: list[Part], output: str) -> None:
+    """Workers of Dataflow do not see the files of this machine."""
+    for path in [output, *(path for part in parts for path in part.reader.local_paths())]:
+        if is_local(path):
+            raise UserError(f"{path}: workers of Dataflow cannot see it; copy it to, or write to, a gs:// address")
+
+
 def _check_free(output: str) -> None:
     try:
-        taken = os.path.lexists(output) if _is_local(output) else any(
+        taken = os.path.lexists(output) if is_local(output) else any(
             found.metadata_list for found in FileSystems.match([FileSystems.join(output, "**")], [1])
         )  # fmt: skip
     except (BeamIOError, ValueError, ImportError) as error:
@@ -195,7 +198,7 @@ def _check_free(output: str) -> None:
 @contextlib.contextmanager
 def _place(output: str):
     """The folder to write into; a local one gets its name at the end of the block, or goes."""
-    if not _is_local(output):
+    if not is_local(output):
         yield output
         return
     path = Path(output).absolute()
@@ -211,10 +214,6 @@ def _place(output: str):
         partial.rename(path)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-
-
-def _is_local(output: str) -> bool:
-    return "://" not in output
 
 
 def _read_json(path: str) -> dict:

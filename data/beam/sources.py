@@ -45,6 +45,11 @@ class CorpusReader:
     def __call__(self) -> Iterator[Pair]:
         return open_corpus(self.name, self.source, self.target, self.folders).pairs(self.split)
 
+    def local_paths(self) -> list[str]:
+        """The folder of a corpus that is one; others are fetched where they are read."""
+        path = getattr(open_corpus(self.name, self.source, self.target, self.folders), "path", None)
+        return [str(path)] if path else []
+
 
 @dataclass(frozen=True)
 class TextReader:
@@ -67,6 +72,10 @@ class TextReader:
                     )
                 yield Pair(*texts)
 
+    def local_paths(self) -> list[str]:
+        """Its files, where they are on this machine."""
+        return [self.source] if is_local(self.source) else []
+
 
 @dataclass(frozen=True)
 class ParquetReader:
@@ -77,6 +86,10 @@ class ParquetReader:
 
     def __call__(self) -> Iterator[Pair]:
         return _RemoteParquet(self.path, self.split).pairs(self.split)
+
+    def local_paths(self) -> list[str]:
+        """The file, where it is on this machine."""
+        return [self.path] if is_local(self.path) else []
 
 
 class _RemoteParquet(ParquetFile):
@@ -95,6 +108,11 @@ class _RemoteParquet(ParquetFile):
             return pyarrow.parquet.ParquetFile(_open(self.path))
         except pyarrow.ArrowException as error:
             raise UserError(f"{self.path}: no Parquet file, or cut short ({str(error).splitlines()[0]})") from error
+
+
+def is_local(path: str) -> bool:
+    """Whether a path is one of this machine's, no address."""
+    return "://" not in path
 
 
 def find_parts(
@@ -137,7 +155,7 @@ def find_parts(
 
 
 def _is_pattern(name: str) -> bool:
-    return "://" in name or any(sign in name for sign in "*?") or name.endswith((".parquet", *_TEXT))
+    return not is_local(name) or any(sign in name for sign in "*?") or name.endswith((".parquet", *_TEXT))
 
 
 def _corpus_parts(name: str, source: str, target: str, folders, report) -> list[Part]:

@@ -66,14 +66,14 @@ def check_equal(raw, corpus, options):
 
 
 @pytest.mark.parametrize(
-    ("changes", "mode"),
+    ("changes", "mode", "others"),
     [
-        ({}, ONE_PROCESS),
-        ({"lowercase": True, "max_words": 17, "max_ratio": 6.0}, ()),  # (): a process for each core
-        ({"deduplicate": False}, ONE_PROCESS),
+        ({}, ONE_PROCESS, {"duplicate"}),
+        ({"lowercase": True, "max_words": 17, "max_ratio": 6.0}, (), {"duplicate", "long"}),  # a process for each core
+        ({"deduplicate": False}, ONE_PROCESS, set()),
     ],
 )
-def test_the_result_is_that_of_the_local_path(corpora, tmp_path, changes, mode):
+def test_the_result_is_that_of_the_local_path(corpora, tmp_path, changes, mode, others):
     output = tmp_path / "out"
     given = [part for key, value in changes.items() for part in ("--set", f"data.{key}={str(value).lower()}")]
     names = [f"c{number}" for number in range(12)]
@@ -92,10 +92,7 @@ def test_the_result_is_that_of_the_local_path(corpora, tmp_path, changes, mode):
             same_place = next(normalise_pairs([raw[row["position"]]], options))
             assert (row["en"], row["de"], row["doc"] or "") == same_place
             assert (row["corpus"], row["split"]) == (name, "train")
-    expected = {"seen", "kept", "empty", "ratio", "untranslated", "language"}
-    assert removed == expected | ({"duplicate"} if options.deduplicate else {"language"}) | (
-        {"long"} if options.max_words == 17 else set()
-    )
+    assert removed == {"seen", "kept", "empty", "ratio", "untranslated", "language"} | others
     assert "pairs kept" in shown and "test: 3 pairs, none left out" in shown
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
@@ -120,6 +117,22 @@ def test_files_by_pattern_are_one_corpus(tmp_path):
     [shard] = [shard["file"] for shard in text.report["shards"] if shard["file"].startswith("train-000001")]
     positions = pyarrow.parquet.read_table(tmp_path / "out" / "text" / shard)["position"].to_pylist()
     assert positions == [4, 5, 6, 7, 8]  # the line at 3 stood in the first file
+
+
+def test_a_job_that_a_server_runs(corpora, tmp_path):
+    write(tmp_path / "bad", "train", [Pair("a", "b")])
+    (tmp_path / "bad" / "de.train.txt").write_bytes(b"\xff\n")
+    with beam_environment.job_server(tmp_path) as address:
+        remote = ("--runner=FlinkRunner", "--pipeline-option", f"job_endpoint={address}", "environment_type=LOOPBACK")
+        (code, _, error), (bad, _, refusal) = beam_environment.weitblick(
+            ("corpora", "prepare", "c1", "c2", tmp_path / "out", "--corpora", corpora, *remote),
+            ("corpora", "prepare", tmp_path / "bad", tmp_path / "out2", *remote),
+        )
+    assert code == 0, error
+    for name in ("c1", "c2"):
+        check_equal(FolderCorpus(corpora / name), PreparedCorpus(tmp_path / "out" / name), CleaningOptions())
+    assert bad == 2 and "de.train.txt, line 1: not valid UTF-8" in refusal.splitlines()[-1]
+    assert sorted(path.name for path in tmp_path.glob("*out*")) == ["out"]
 
 
 def test_mistakes_are_explained_in_one_line_and_leave_nothing(tmp_path):
@@ -151,6 +164,9 @@ def test_mistakes_are_explained_in_one_line_and_leave_nothing(tmp_path):
         (good, out, "--pipeline-option", "direct_num_worker=2"): "did you mean 'direct_num_workers'?",
         (good, out, "--pipeline-option", "direct_num_workers=x"): "invalid int value: 'x'",
         (good, out, "--pipeline-option", "runner=FlinkRunner"): "say it by --runner",
+        (good, out, "--runner", "DataflowRunner"): "workers of Dataflow cannot see it",
+        (good, "gs://b/out", "--runner", "DataflowRunner"): f"{good}: workers of Dataflow cannot see it",
+        (text, "gs://b/out", "--runner", "DataflowRunner"): f"{text}: workers of Dataflow cannot see it",
         (good, "nowhere://b/out"): "nowhere://b/out: cannot be looked at",
     }
     before = sorted(tmp_path.iterdir())
