@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import PurePosixPath
 
-from data.corpora import open_corpus
+from data.corpora import BUILT_IN, WAREHOUSE, open_corpus
 from data.errors import UserError
 from data.folder import SPLITS, decoded_lines
 from data.pairs import Pair
@@ -47,8 +47,9 @@ class CorpusReader:
 
     def local_paths(self) -> list[str]:
         """The folder of a corpus that is one; others are fetched where they are read."""
-        path = getattr(open_corpus(self.name, self.source, self.target, self.folders), "path", None)
-        return [str(path)] if path else []
+        if self.name in BUILT_IN or self.name.startswith(WAREHOUSE):
+            return []
+        return [str(open_corpus(self.name, self.source, self.target, self.folders).path)]
 
 
 @dataclass(frozen=True)
@@ -168,7 +169,7 @@ def _corpus_parts(name: str, source: str, target: str, folders, report) -> list[
 
 def _file_parts(pattern: str, source: str, target: str, split: str) -> list[Part] | None:
     """The parts of the files of a pattern; None for a corpus whose name looks like one, as a query does."""
-    if pattern.startswith("warehouse:"):
+    if pattern.startswith(WAREHOUSE):
         return None
     files = _matching(pattern)
     if not files:
