@@ -1,6 +1,9 @@
 """Trains a preset into a run folder, scores its test split, and says what to do next.
 
 The same command goes on where a training was stopped, however it was stopped; once it is finished, it does nothing.
+
+All GPUs of a machine share the work. So do several machines, when the same command runs on each and TF_CONFIG, or
+Slurm, names them: see docs/cluster.md.
 """
 
 import shlex

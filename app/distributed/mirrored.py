@@ -50,9 +50,11 @@ class MirroredCluster(Cluster):
         try:
             yield
         except LOST as error:
+            if self.workers == 1:
+                raise
             raise UserError(
-                f"worker {self.index} of {self.workers}: lost another worker ({error.message.splitlines()[-1]}); "
-                "start the same command on all workers again: it goes on from the last checkpoint"
+                f"worker {self.index} of {self.workers}: lost another worker ({_reason(error.message)}); start the "
+                "same command on all workers again: it goes on from the last checkpoint"
             ) from error
 
     def dataset(self, draw, inputs):
@@ -99,7 +101,7 @@ class MirroredCluster(Cluster):
 
     @functools.cached_property
     def _numbers(self):
-        @tf.function(input_signature=[tf.TensorSpec((None,), tf.float64)])
+        @tf.function(input_signature=[tf.TensorSpec((None,), tf.float64)], autograph=False)
         def total(numbers):
             return self._sum(lambda device: tf.where(device == self.first, numbers, tf.zeros_like(numbers)))
 
@@ -113,7 +115,7 @@ class MirroredCluster(Cluster):
             spread = tf.where(place, value, tf.zeros_like(value))
             return tf.reshape(spread, (-1, *variable.shape[1:]))
 
-        @tf.function
+        @tf.function(autograph=False)
         def whole():
             return self._sum(lambda device: [rows(device, variable) for variable in variables])
 
@@ -136,6 +138,7 @@ class MirroredCluster(Cluster):
     def _sum(self, make):
         """The sum of what `make(device)` gives on all devices, in a graph."""
 
+        @tf.autograph.experimental.do_not_convert
         def on_device():
             context = tf.distribute.get_replica_context()
             return context.all_reduce("SUM", make(context.replica_id_in_sync_group))
@@ -146,9 +149,17 @@ class MirroredCluster(Cluster):
         return self.strategy.experimental_local_results(value)[0]
 
     def _on_each(self, act) -> None:
-        tf.function(
-            lambda: self.strategy.run(lambda: act(tf.distribute.get_replica_context().replica_id_in_sync_group))
-        )()
+        @tf.autograph.experimental.do_not_convert
+        def on_device():
+            act(tf.distribute.get_replica_context().replica_id_in_sync_group)
+
+        tf.function(lambda: self.strategy.run(on_device), autograph=False)()
+
+
+def _reason(message: str) -> str:
+    """Of an error's many lines the one that says which worker is gone, and why."""
+    lines = [line for line in message.splitlines() if "aborted by: " in line] or message.splitlines()
+    return lines[0].partition("aborted by: ")[2][:200] or lines[0][:200]
 
 
 def _make_step(strategy, model):
@@ -156,6 +167,7 @@ def _make_step(strategy, model):
     weights, optimizer = model.trainable_weights, model.optimizer
     own = len(strategy.extended.worker_devices)
 
+    @tf.autograph.experimental.do_not_convert
     def on_device(batch, said, complete):
         ((inputs, labels), tokens) = batch
         with tf.GradientTape() as tape:
@@ -168,7 +180,7 @@ def _make_step(strategy, model):
         gradients = optimizer.gathered(gradients, complete)
         return numbers, context.all_reduce("SUM", gradients) if complete else [], tokens
 
-    @tf.function(reduce_retracing=True)
+    @tf.function(reduce_retracing=True, autograph=False)
     def step(iterator, said, complete):
         results = strategy.run(on_device, args=(next(iterator), said, complete))
         numbers, gradients, tokens = tf.nest.map_structure(

@@ -231,6 +231,15 @@ def test_lanes_that_cannot_be_divided_are_refused(tmp_path):
         cluster.lanes(10)
 
 
+@pytest.mark.parametrize("backend", ["jax", "torch"])
+def test_other_backends_train_on_one_machine_only(monkeypatch, backend):
+    from app.distributed.joining import join_cluster
+
+    monkeypatch.setattr("keras.backend.backend", lambda: backend)
+    with pytest.raises(UserError, match=f"2 workers are named, but KERAS_BACKEND={backend} trains on one machine only"):
+        join_cluster(Addresses(("a:1", "b:1"), 0))
+
+
 class Second(Cluster):
     """The second of two workers, whose chief says what it is told to."""
 
