@@ -6,7 +6,6 @@ TO ?= ctranslate2
 DIR ?= $(RUN)-$(TO)
 VENV := .venv
 PEERS := .venv-peers
-BIGQUERY := .venv-bigquery
 PYTHON_HERE := $(VENV)/bin/python
 PIP := $(PYTHON_HERE) -m pip install --disable-pip-version-check -qq --constraint constraints.txt
 DEPENDENCIES := setup.cfg pyproject.toml constraints.txt
@@ -59,7 +58,7 @@ presets: $(VENV)/installed ## list the presets
 notebook: $(VENV)/installed-notebooks ## execute the notebooks and write their outputs: up to 10 minutes
 	@$(PYTHON_HERE) notebooks/execute.py $(ARGS)
 
-test: $(VENV)/installed-test $(BIGQUERY)/installed ## run the tests, two at a time
+test: $(VENV)/installed-test .venv-bigquery/installed .venv-beam/installed ## run the tests, two at a time
 	$(PYTHON_HERE) -m pytest -n 2 --dist loadfile -m "not backends" $(ARGS)
 
 test-backends: $(VENV)/installed-backends ## run the tests that need JAX and PyTorch (a large download)
@@ -113,12 +112,13 @@ $(VENV)/installed-backends: $(VENV)/installed-test
 	@$(PIP) --editable '.[backends]'
 	@touch $@
 
-# What serves BigQuery on loopback. Where it cannot be installed the tests say what they could not test.
-$(BIGQUERY)/installed: tests/bigquery.txt | $(VENV)/installed
-	@echo "Installing the BigQuery emulator for tests into $(BIGQUERY)"
-	@$(PYTHON_HERE) -m venv --clear $(BIGQUERY)
-	@$(BIGQUERY)/bin/python -m pip install --disable-pip-version-check -qq --requirement tests/bigquery.txt \
-	    && touch $@ || echo "warning: the BigQuery emulator could not be installed" >&2
+# What serves BigQuery on loopback, and Apache Beam, which wants older packages than constraints.txt has. Where one of them
+# cannot be installed the tests say what they could not test.
+.venv-%/installed: tests/%.txt | $(VENV)/installed
+	@echo "Installing what tests need into .venv-$*"
+	@$(PYTHON_HERE) -m venv --clear .venv-$*
+	@.venv-$*/bin/python -m pip install --disable-pip-version-check -qq --requirement $< \
+	    && touch $@ || echo "warning: the packages of $< could not be installed" >&2
 
 # JoeyNMT's declared requirements hold back other packages; what it imports is in peers.txt.
 $(PEERS)/installed: tests/bench/peers.txt | $(VENV)/installed
