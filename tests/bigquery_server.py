@@ -13,6 +13,7 @@ import json
 import os
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 # The emulator writes its log to the standard output, from its first import on.
 answer, sys.stdout = sys.stdout, sys.stderr
@@ -105,6 +106,8 @@ def follow(parent: int) -> None:
 
 
 async def serve() -> None:
+    # A stream whose client is gone keeps its thread for ever, and by default there are but four more than processors.
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(256))
     server = EmulatorServer(Settings(rest_port=0, grpc_port=0, log_level="error", enable_format_extensions=False))
     await server.start()
     print(json.dumps({"rest": server.rest_port, "storage": server._grpc_port}), file=answer, flush=True)

@@ -237,13 +237,16 @@ def _stream(connection, result: Result, name: str, schema, stop: threading.Event
     while not stop.is_set():
         try:
             request = types.ReadRowsRequest(read_stream=name, offset=offset)
-            for response in connection.reader.read_rows(request, retry=None):
+            # A service that is silent would be waited for without end; a stream that takes longer is taken up again.
+            for response in connection.reader.read_rows(request, retry=None, timeout=connection.patience / 3):
                 if stop.is_set():
                     return
                 message = pyarrow.py_buffer(response.arrow_record_batch.serialized_record_batch)
                 batch = pyarrow.ipc.read_record_batch(message, schema)
-                offset, alive, pause = offset + batch.num_rows, time.monotonic(), 0.1
+                offset, pause = offset + batch.num_rows, 0.1
                 yield batch
+                # After it, because the one who takes the rows may be slow.
+                alive = time.monotonic()
             return
         except exceptions.GoogleAPICallError as error:
             if not is_lost(error):
