@@ -2,12 +2,14 @@
 
 bqemulator speaks BigQuery's REST and gRPC protocols, and here it is given what the service has and it lacks: ReadRows
 begins at the row that the client asks for, a query has a cost, a query over `maximumBytesBilled` is refused, results of
-queries that run at the same time are kept apart, and a table made by a query has sums of INT64 as INT64.
+queries that run at the same time are kept apart, a table made by a query has sums of INT64 as INT64, and streams may
+break as often as they like.
 
 Usage: python tests/bigquery_server.py PARENT_PROCESS. It prints one line of JSON, {"rest": PORT, "storage": PORT}.
 """
 
 import asyncio
+import concurrent.futures
 import functools
 import json
 import os
@@ -19,6 +21,7 @@ from concurrent.futures import ThreadPoolExecutor
 answer, sys.stdout = sys.stdout, sys.stderr
 # ruff: noqa: E402
 
+import grpc
 import sqlglot
 from bqemulator.api.routes import jobs
 from bqemulator.config import Settings
@@ -64,6 +67,12 @@ def correct_results():
             return result
 
     DuckDBEngine.fetch_arrow = fetch_alone
+
+
+def outlast_broken_streams():
+    """A stream that breaks keeps its thread in grpc.aio; there are enough of them."""
+    threads = concurrent.futures.ThreadPoolExecutor(1000)
+    grpc.aio.server = functools.partial(grpc.aio.server, migration_thread_pool=threads)
 
 
 def charge():
@@ -120,5 +129,6 @@ if __name__ == "__main__":
     DuckDBEngine._load_spatial = lambda self: None
     honour_offsets()
     correct_results()
+    outlast_broken_streams()
     charge()
     asyncio.run(serve())

@@ -84,7 +84,7 @@ class BigQueryWarehouse(Warehouse):
         job = self._job(tree, parameters)
         if isinstance(tree, exp.Create) and tree.kind == "TABLE" and tree.expression is not None:
             with self._errors("counting rows"):
-                return self._connection.rest.get_table(job.destination, retry=self._retry).num_rows
+                return self._connection.rest.get_table(job.destination, **self._limits).num_rows
         return job.num_dml_affected_rows or 0
 
     def rows(
@@ -98,7 +98,7 @@ class BigQueryWarehouse(Warehouse):
         try:
             self._job(made, parameters, tree)
             with self._errors("reading a query's result"):
-                table = self._connection.rest.get_table(self._reference(name), retry=self._retry)
+                table = self._connection.rest.get_table(self._reference(name), **self._limits)
             size = table.num_rows, table.num_bytes or 0
             result = bigquery_reading.Result(self.project, self.dataset, name, *size, ordered)
             yield from bigquery_reading.read(self._connection, result, self.streams)
@@ -134,12 +134,12 @@ class BigQueryWarehouse(Warehouse):
             return self._no_table(table) if error.code == 404 else None
 
         with self._errors(f"looking at the table {table}", explain):
-            found = self._connection.rest.get_table(self._reference(table), retry=self._retry)
+            found = self._connection.rest.get_table(self._reference(table), **self._limits)
         return standard_columns(found.schema)
 
     def tables(self) -> list[str]:
         with self._errors("listing tables"):
-            found = self._connection.rest.list_tables(f"{self.project}.{self.dataset}", retry=self._retry)
+            found = self._connection.rest.list_tables(f"{self.project}.{self.dataset}", **self._limits)
             return sorted(table.table_id for table in found if not table.table_id.startswith(SCRATCH))
 
     def cost(self, query: exp.Expression | str, parameters: Parameters | None = None) -> int | None:
@@ -149,8 +149,8 @@ class BigQueryWarehouse(Warehouse):
         self._connection.close()
 
     @property
-    def _retry(self):
-        return self._connection.retry()
+    def _limits(self):
+        return self._connection.rest_limits()
 
     def _reference(self, table: str) -> str:
         return f"{self.project}.{self.dataset}.{table}"
@@ -174,9 +174,9 @@ class BigQueryWarehouse(Warehouse):
 
         with self._errors("opening", explain):
             if create:
-                self._connection.rest.create_dataset(name, exists_ok=True, retry=self._retry)
+                self._connection.rest.create_dataset(name, exists_ok=True, **self._limits)
             else:
-                self._connection.rest.get_dataset(name, retry=self._retry)
+                self._connection.rest.get_dataset(name, **self._limits)
 
     def _job(self, tree: exp.Expression, parameters: Parameters | None, query=None, dry_run: bool = False):
         """Runs a statement to its end; `query` is what the user wanted of it, for messages."""
@@ -196,9 +196,9 @@ class BigQueryWarehouse(Warehouse):
 
         with self._errors(what, explain):
             text = in_dialect(tree, self.dialect)
-            job = self._connection.rest.query(text, job_config=options, retry=self._retry)
+            job = self._connection.rest.query(text, job_config=options, **self._limits)
             if not dry_run:
-                job.result(retry=self._retry)
+                job.result(retry=self._limits["retry"])
         return job
 
     def _check_cost(self, tree: exp.Expression, parameters: Parameters | None) -> None:
@@ -243,7 +243,7 @@ class BigQueryWarehouse(Warehouse):
         bigquery, _ = google()
         with self._errors(f"making the table {table}"):
             new = bigquery.Table(self._reference(table), schema_fields(columns))
-            self._connection.rest.create_table(new, retry=self._retry)
+            self._connection.rest.create_table(new, **self._limits)
 
     def _write(self, table: str, batches, columns: Mapping[str, str]) -> int:
         what, schema = f"{self.address}: adding rows to the table {table}", arrow_schema(columns)

@@ -22,6 +22,7 @@ SIGN_IN = (
     "run `gcloud auth application-default login`, or set GOOGLE_APPLICATION_CREDENTIALS to the path of a service "
     "account's key file"
 )
+LONGEST_CALL = 600.0  # seconds in which the service must say that it has understood
 LONGEST_QUOTE = 300  # letters of what the service says
 ROLES = (
     "ask its owner for the roles BigQuery Job User and BigQuery Read Session User on the project and BigQuery Data "
@@ -86,17 +87,18 @@ class Connection:
         services = google()[1].services.big_query_write
         return self._client("writer", lambda: self._make_storage(services, services.BigQueryWriteClient))
 
-    def retry(self):
-        """How calls of the REST service are tried again."""
+    def rest_limits(self) -> dict[str, Any]:
+        """How long calls of the REST service are waited for and tried again."""
         from google.cloud.bigquery.retry import DEFAULT_RETRY
 
-        return DEFAULT_RETRY.with_timeout(self.patience)
+        return {"retry": DEFAULT_RETRY.with_timeout(self.patience), "timeout": LONGEST_CALL}
 
-    def storage_retry(self):
-        """How single calls of the storage service are tried again; streams are resumed where they are read."""
+    def storage_limits(self) -> dict[str, Any]:
+        """The same for single calls of the storage services; streams are resumed where they are read."""
         from google.api_core import retry
 
-        return retry.Retry(predicate=is_lost, initial=0.2, maximum=5.0, timeout=self.patience)
+        lost = retry.Retry(predicate=is_lost, initial=0.2, maximum=5.0, timeout=self.patience)
+        return {"retry": lost, "timeout": self.patience}
 
     def close(self):
         """Closes every connection."""

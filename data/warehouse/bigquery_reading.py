@@ -221,7 +221,7 @@ def _session(connection: Connection, result: Result, streams: int, restriction: 
             parent=f"projects/{connection.project}",
             read_session=wanted,
             max_stream_count=streams,
-            retry=connection.storage_retry(),
+            **connection.storage_limits(),
         )
     schema = pyarrow.ipc.read_schema(pyarrow.py_buffer(session.arrow_schema.serialized_schema))
     return [stream.name for stream in session.streams], schema

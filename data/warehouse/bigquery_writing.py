@@ -38,10 +38,10 @@ def write(connection: Connection, path: str, what: str, batches: Iterable["pyarr
     """
     types = google()[1].types
     address = f"bigquery:{'.'.join(path.split('/')[1:4:2])}"
-    retry = connection.storage_retry()
+    limits = connection.storage_limits()
     with clear_errors(connection, address, what):
         stream = connection.writer.create_write_stream(
-            parent=path, write_stream=types.WriteStream(type_=types.WriteStream.Type.PENDING), retry=retry
+            parent=path, write_stream=types.WriteStream(type_=types.WriteStream.Type.PENDING), **limits
         )
     sender = _Sender(connection, stream.name, what, schema)
     try:
@@ -51,9 +51,9 @@ def write(connection: Connection, path: str, what: str, batches: Iterable["pyarr
     finally:
         sender.hang_up()
     with clear_errors(connection, address, what):
-        connection.writer.finalize_write_stream(name=stream.name, retry=retry)
+        connection.writer.finalize_write_stream(name=stream.name, **limits)
         commit = types.BatchCommitWriteStreamsRequest(parent=path, write_streams=[stream.name])
-        answer = connection.writer.batch_commit_write_streams(commit, retry=retry)
+        answer = connection.writer.batch_commit_write_streams(commit, **limits)
     # The answer to a first commit may have been lost on its way.
     done = types.StorageError.StorageErrorCode.STREAM_ALREADY_COMMITTED
     errors = [error.error_message for error in answer.stream_errors if error.code != done]
@@ -110,7 +110,9 @@ class _Sender:
             request.arrow_rows.writer_schema.serialized_schema = self._schema
             self._outgoing = queue.SimpleQueue()
             self._outgoing.put(request)
-            self._answers = self._connection.writer.append_rows(iter(self._outgoing.get, None), retry=None)
+            self._answers = self._connection.writer.append_rows(
+                iter(self._outgoing.get, None), retry=None, timeout=self._connection.patience
+            )
         else:
             self._outgoing.put(request)
         answer = next(self._answers, None)

@@ -227,7 +227,7 @@ def _nll(model, prepared, forget=False):
     for i in range(len(shards)):
         reset = forget or i == 0 or shards.doc(i) != shards.doc(i - 1)
         inputs, labels = pack([[PackedWindow([shards.source(i)], [shards.target(i)], 0, reset)]], multiple=1)
-        states, memory = model.document_states(inputs, memory)
+        states, memory = model.document_states(inputs, memory, own_choices=True)
         logits = ops.convert_to_numpy(ops.log_softmax(model.output_embedding.logits(states)))
         total -= np.take_along_axis(logits[0], labels[0][:, None], axis=1).sum()
         tokens += labels.size
