@@ -9,7 +9,6 @@ Usage: python tests/bigquery_server.py PARENT_PROCESS. It prints one line of JSO
 """
 
 import asyncio
-import concurrent.futures
 import functools
 import json
 import os
@@ -21,7 +20,6 @@ from concurrent.futures import ThreadPoolExecutor
 answer, sys.stdout = sys.stdout, sys.stderr
 # ruff: noqa: E402
 
-import grpc
 import sqlglot
 from bqemulator.api.routes import jobs
 from bqemulator.config import Settings
@@ -67,12 +65,6 @@ def correct_results():
             return result
 
     DuckDBEngine.fetch_arrow = fetch_alone
-
-
-def outlast_broken_streams():
-    """A stream that breaks keeps its thread in grpc.aio; there are enough of them."""
-    threads = concurrent.futures.ThreadPoolExecutor(1000)
-    grpc.aio.server = functools.partial(grpc.aio.server, migration_thread_pool=threads)
 
 
 def charge():
@@ -129,6 +121,5 @@ if __name__ == "__main__":
     DuckDBEngine._load_spatial = lambda self: None
     honour_offsets()
     correct_results()
-    outlast_broken_streams()
     charge()
     asyncio.run(serve())

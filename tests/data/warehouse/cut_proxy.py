@@ -15,14 +15,22 @@ class CutProxy:
             ones do, and new ones are taken again.
         sent: the same for bytes to the server.
         for_good: new connections are not taken after a break.
+        silent: instead of breaking, connections stay and nothing comes through them any more.
 
     Attributes:
         port: to connect to.
         cuts: how many times connections were broken.
     """
 
-    def __init__(self, port: int, received: tuple[int, ...] = (), sent: tuple[int, ...] = (), for_good: bool = False):
-        self._for_good = for_good
+    def __init__(
+        self,
+        port: int,
+        received: tuple[int, ...] = (),
+        sent: tuple[int, ...] = (),
+        for_good: bool = False,
+        silent: bool = False,
+    ):
+        self._for_good, self._silent, self._hushed = for_good, silent, threading.Event()
         self._server, self._limits = port, {"received": list(received), "sent": list(sent)}
         self._passed = {"received": 0, "sent": 0}
         self._lock, self._open = threading.Lock(), set()
@@ -64,9 +72,12 @@ class CutProxy:
                         limits.pop(0)
                         self._passed[direction] = 0
                         self.cuts += 1
-                if over:
+                if over and self._silent:
+                    self._hushed.set()
+                elif over:
                     return self.vanish() if self._for_good else self._cut()
-                target.sendall(data)
+                if not self._hushed.is_set():
+                    target.sendall(data)
         for end in (source, target):
             self._break(end)
 

@@ -1,6 +1,7 @@
 """Rows out of BigQuery: in parallel, in order, and whole although the connection breaks."""
 
 import threading
+import time
 
 import pyarrow
 import pytest
@@ -163,14 +164,28 @@ def test_a_service_that_sends_rows_again_is_found_out(warehouse, monkeypatch):
         list(warehouse.rows(AS_THEY_COME))
 
 
+@pytest.mark.parametrize("fault", ["for_good", "silent"])
 @pytest.mark.parametrize("query", [IN_ORDER, AS_THEY_COME])
-def test_a_server_that_is_gone_in_mid_stream_is_an_error_that_says_so(emulator, through, query, monkeypatch):
+def test_a_server_that_is_gone_in_mid_stream_is_an_error_that_says_so(emulator, through, query, fault, monkeypatch):
     monkeypatch.setattr(bigquery_reading, "WINDOW_ROWS", (1024, 5_000))
-    with CutProxy(emulator.storage, received=(250_000,), for_good=True) as proxy:
+    with CutProxy(emulator.storage, received=(250_000,), **{fault: True}) as proxy:
         warehouse = through(proxy, patience=1.0, streams=2)
         with pytest.raises(UserError, match="did not answer for 1 seconds .*check the network and run .* again"):
             list(warehouse.rows(query))
         assert all_tables(warehouse) == ["numbers"], "the scratch table is dropped"
+
+
+@pytest.mark.parametrize("query", [IN_ORDER, AS_THEY_COME])
+def test_rows_may_be_used_as_slowly_as_one_likes(emulator, through, query, monkeypatch):
+    """Calls end before the next row is wanted, and no one has been kept waiting by the service."""
+    monkeypatch.setattr(bigquery_reading, "WINDOW_ROWS", (1024, 5_000))
+    with CutProxy(emulator.storage, received=(900_000,)) as proxy:
+        found = []
+        for batch in through(proxy, patience=1.0, streams=1).rows(query):
+            found.append(batch)
+            time.sleep(1.2 if len(found) < 3 else 0)
+        assert proxy.cuts == 1
+    assert table(found).sort_by("position") == TABLE.sort_by("position")
 
 
 def test_scratch_tables_go_with_the_stream_that_read_them(warehouse):

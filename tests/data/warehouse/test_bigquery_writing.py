@@ -95,6 +95,15 @@ def test_rows_that_arrived_although_their_answer_was_lost_are_not_written_again(
     assert numbers(warehouse) == list(range(ROWS))
 
 
+def test_a_server_that_says_nothing_any_more_is_not_waited_for_without_end(emulator, through, monkeypatch):
+    monkeypatch.setattr(bigquery_writing, "REQUEST_BYTES", 100_000)
+    with CutProxy(emulator.storage, sent=(400_000,), silent=True) as proxy:
+        warehouse = through(proxy, patience=1.0)
+        with pytest.raises(UserError, match="adding rows .* did not answer for 1 seconds"):
+            warehouse.append("numbers", TABLE.to_reader(max_chunksize=1000))
+        assert warehouse.tables() == []
+
+
 @pytest.mark.parametrize("replacing", [None, {"n": 1}])
 def test_a_server_that_is_gone_leaves_all_as_it_was(emulator, through, dataset, replacing, monkeypatch):
     monkeypatch.setattr(bigquery_writing, "REQUEST_BYTES", 100_000)
@@ -123,7 +132,7 @@ def test_a_commit_whose_answer_was_lost_is_a_commit(warehouse, monkeypatch):
     commit, answers = warehouse._connection.writer.batch_commit_write_streams, []
     committed = StorageError.StorageErrorCode.STREAM_ALREADY_COMMITTED
 
-    def lose_the_first_answer(request, *, retry):
+    def lose_the_first_answer(request, *, retry, timeout):
         def call():
             answers.append(commit(request, retry=None))
             if len(answers) == 1:
