@@ -84,16 +84,3 @@ def start(log: Path) -> Emulator:
         said += process.stdout.read() or b""
     ports = json.loads(said)
     return Emulator(process, ports["rest"], ports["storage"])
-
-
-def pytest_terminal_summary(terminalreporter):
-    """Says in red at the end of a test run that BigQuery was not tested, where that is so."""
-    reasons = {}
-    for report in terminalreporter.stats.get("skipped", []):
-        text = str(report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr)
-        if NOT_TESTED in text:
-            reason = text[text.index(NOT_TESTED) + len(NOT_TESTED) :].strip(": ")
-            reasons[reason] = reasons.get(reason, 0) + 1
-    for reason, count in reasons.items():
-        terminalreporter.write_sep("!", NOT_TESTED, red=True, bold=True)
-        terminalreporter.write_line(f"{count} tests were left out: {reason}", red=True)

@@ -17,6 +17,8 @@ hypothesis.settings.register_profile(
 )
 hypothesis.settings.load_profile("weitblick")
 
+# Says in red what could not be tested.
+pytest_plugins = ["tests.left_out"]
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 
