@@ -2,7 +2,7 @@
 
 import contextlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pyarrow
@@ -11,7 +11,7 @@ from sqlglot import exp
 from data.errors import UserError
 from data.parallel import cores
 from data.warehouse.base import SCRATCH, Parameters, Warehouse
-from data.warehouse.schema import check_fits, standard_batch, standard_schema
+from data.warehouse.schema import arrow_schema, check_fits, standard_batch, standard_schema
 from data.warehouse.sql import create_table, in_dialect, table_name
 
 MEMORY = "800MB"  # what does not fit goes into a folder beside the file; this process needs some as well
@@ -70,22 +70,22 @@ class DuckWarehouse(Warehouse):
 
     def append(self, table: str, batches: pyarrow.RecordBatchReader, replacing: Parameters | None = None) -> int:
         """See `Warehouse.append`; one transaction."""
-        new, count = standard_schema(batches.schema), 0
+        new, failures = standard_schema(batches.schema), []
         with self._explained(), self._cursor() as cursor:
             cursor.execute("BEGIN TRANSACTION")
             try:
                 self._make_room(cursor, table, new, dict(replacing or {}))
+                # One statement for all rows: those of many are kept in memory until the transaction ends.
+                rows = pyarrow.RecordBatchReader.from_batches(arrow_schema(new), _noting(batches, failures))
+                cursor.register("incoming_rows", rows)
                 insert = f"INSERT INTO {table_name(table).sql(self.dialect)} BY NAME SELECT * FROM incoming_rows"
-                for batch in batches:
-                    cursor.register("incoming_rows", standard_batch(batch))
-                    cursor.execute(insert)
-                    cursor.unregister("incoming_rows")
-                    count += batch.num_rows
+                (count,) = cursor.execute(insert).fetchone()
                 cursor.execute("COMMIT")
-            except BaseException:
+            except BaseException as error:
                 with contextlib.suppress(self._errors):
                     cursor.execute("ROLLBACK")
-                raise
+                # What DuckDB says of an error of the reader is not what the reader said.
+                raise failures[0] if failures else error from None
         return count
 
     def columns(self, table: str) -> dict[str, str]:
@@ -195,6 +195,16 @@ class DuckWarehouse(Warehouse):
         if missing:
             return UserError(f"{self.address} has no table or view {missing[1]!r}; {self._those_there()}")
         return UserError(f"{self.address}: {first}")
+
+
+def _noting(batches: Iterable[pyarrow.RecordBatch], failures: list) -> Iterator[pyarrow.RecordBatch]:
+    """The same batches with standard types; an exception is put into `failures` as well."""
+    try:
+        for batch in batches:
+            yield standard_batch(batch)
+    except BaseException as error:
+        failures.append(error)
+        raise
 
 
 def _duckdb():
