@@ -142,6 +142,10 @@ class BigQueryWarehouse(Warehouse):
             found = self._connection.rest.list_tables(f"{self.project}.{self.dataset}", **self._limits)
             return sorted(table.table_id for table in found if not table.table_id.startswith(SCRATCH))
 
+    def schema(self, query: exp.Query) -> dict[str, str]:
+        """See `Warehouse.schema`; a dry run tells it for nothing."""
+        return standard_columns(self._job(_named_columns(_tree(query)), None, dry_run=True).schema)
+
     def cost(self, query: exp.Expression | str, parameters: Parameters | None = None) -> int | None:
         return self._job(_tree(query), parameters, dry_run=True).total_bytes_processed
 
