@@ -3,11 +3,9 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from rich.console import Console
-
 import data.cleaning as cleaning
 from app.preset import Preset
-from app.progress import PairsBar
+from app.progress import PairsBar, progress_console
 from app.run import TOKENIZER, Run
 from app.start import take_tokenizer
 from app.training_text import CleanCorpus, cleaning_options, digest, training_text
@@ -59,7 +57,7 @@ def prepare(run: Run, folders=(), report=print, counts=None, worker: int = 0) ->
     preset, length = run.preset, run.preset.data.max_length
     if preset.training.start and not (run.path / TOKENIZER).exists():
         take_tokenizer(run)
-    console = Console(stderr=True, soft_wrap=True, markup=False, highlight=False)
+    console = progress_console()
     with Workers() as workers:
         corpora = training_text(preset, folders, report, console, workers)
         if preset.documents.windows != "off":

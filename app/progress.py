@@ -10,6 +10,11 @@ QUIET_SECONDS = 30
 _OFTEN = 1000  # pairs between two looks at the clock
 
 
+def progress_console() -> Console:
+    """Standard error, for lines as they are: neither wrapped nor coloured."""
+    return Console(stderr=True, soft_wrap=True, markup=False, highlight=False)
+
+
 class _Line:
     """One line that changes, with a bar; plain lines where no one watches."""
 

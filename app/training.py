@@ -16,6 +16,7 @@ from app.objective import teacher_forcing
 from app.optimizer import FusedAdam
 from app.preparation import Prepared, prepare
 from app.preset import Preset
+from app.progress import progress_console
 from app.run import Run
 from app.schedules import WarmUp
 from app.signals import terminate_like_interrupt, wait_for_update
@@ -56,7 +57,7 @@ def train(preset: Preset, path, folders=(), console: Console | None = None, clus
         UserError: bad input, another training in this folder, a loss that is not a number, or a lost worker.
         KeyboardInterrupt: after Ctrl-C or SIGTERM, once a checkpoint of the last update is written.
     """
-    console = console or Console(stderr=True, soft_wrap=True, markup=False, highlight=False)
+    console = console or progress_console()
     cluster = cluster or Cluster()
     if cluster.description:
         console.print(cluster.description)

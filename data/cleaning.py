@@ -137,6 +137,10 @@ class CleaningReport:
         """The counts as one flat dictionary."""
         return {"seen": self.seen, **self.removed, "kept": self.kept}
 
+    def without_zeros(self) -> "CleaningReport":
+        """The same without the reasons that no pair was left out for."""
+        return type(self)(self.seen, self.kept, {reason: count for reason, count in self.removed.items() if count})
+
     def table(self) -> str:
         """The counts as lines of text, with the share of all pairs."""
         rows = [("pairs read", self.seen), *((self.labels[key], -count) for key, count in self.removed.items())]

@@ -5,7 +5,6 @@ import json
 import os
 import subprocess
 import time
-import warnings
 from pathlib import Path
 
 import pytest
@@ -36,7 +35,6 @@ def need() -> None:
     done = subprocess.run([PYTHON, "-c", "import apache_beam"], capture_output=True) if PYTHON.exists() else None
     if done is None or done.returncode:
         message = f"{NOT_TESTED}: it is not installed in {PYTHON.parents[1]}; make test does it"
-        warnings.warn(message, pytest.PytestWarning, stacklevel=2)
         pytest.skip(message)
 
 

@@ -1,6 +1,6 @@
 """The action of `weitblick corpora` that runs as a pipeline of Apache Beam."""
 
-from app.commands.options import add_corpora, add_set
+from app.commands.options import add_corpora, add_filters, chosen_filters
 from data.beam import RUNNERS, SHARD_PAIRS
 
 EPILOG = "Apache Beam is best installed in a virtual environment of its own; docs/beam.md tells more."
@@ -15,7 +15,6 @@ def prepare(args) -> None:
     from data.beam import check_installed
 
     check_installed()
-    from app.preset import Preset, load_preset
     from app.training_text import cleaning_options
     from data.beam.pipeline import prepare as run
     from data.beam.sources import find_parts
@@ -24,7 +23,7 @@ def prepare(args) -> None:
 
     if args.shard_pairs < 1:
         raise UserError(f"--shard-pairs {args.shard_pairs}: expected at least 1")
-    preset = load_preset(args.preset, args.set) if args.preset else Preset("defaults").with_overrides(args.set)
+    preset = chosen_filters(args)
     languages = preset.data.source, preset.data.target
     parts = find_parts(args.sources, *languages, args.split, args.corpora, args.name, print)
     options = cleaning_options(preset)
@@ -33,8 +32,8 @@ def prepare(args) -> None:
         print(name)
         for split, counts in report["splits"].items():
             if split == "train":
-                removed = {key: counts[key] for key in CleaningReport.labels if counts[key]}
-                print(CleaningReport(counts["seen"], counts["kept"], removed).table())
+                removed = {key: counts[key] for key in CleaningReport.labels}
+                print(CleaningReport(counts["seen"], counts["kept"], removed).without_zeros().table())
             else:
                 print(f"{split}: {counts['kept']:,} pairs, none left out")
     print(f"{args.output}: to train on it, add --corpora {args.output}")
@@ -55,6 +54,5 @@ def add(parser) -> None:
                         help="what the pairs of a file are, where it does not say (train)")  # fmt: skip
     parser.add_argument("--shard-pairs", type=int, default=SHARD_PAIRS, metavar="N",
                         help=f"most pairs in a file, which a worker sorts in memory ({SHARD_PAIRS})")  # fmt: skip
-    parser.add_argument("--preset", metavar="PRESET", help="take the filters and languages of its section [data]")
-    add_set(parser, "keys of that section to change, such as max_words=100 or language_filter=false")
+    add_filters(parser, "filters and languages")
     add_corpora(parser)

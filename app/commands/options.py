@@ -33,6 +33,19 @@ def add_set(parser, text: str) -> None:
     parser.add_argument("--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help=text)
 
 
+def add_filters(parser, what: str) -> None:
+    """Adds the options for cleaning as a preset says; `what` is taken of it."""
+    parser.add_argument("--preset", metavar="PRESET", help=f"take the {what} of its section [data]")
+    add_set(parser, "keys of that section to change, such as max_words=100 or language_filter=false")
+
+
+def chosen_filters(args):
+    """The preset whose section `[data]` says how to clean; the defaults where none is named."""
+    from app.preset import Preset, load_preset
+
+    return load_preset(args.preset, args.set) if args.preset else Preset("defaults").with_overrides(args.set)
+
+
 def chosen_languages(args) -> tuple[str, str]:
     """Source and target language of --pair, English and German without it.
 

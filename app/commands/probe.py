@@ -68,14 +68,13 @@ def run(args) -> None:
 
 
 def _examine(kinds, results) -> None:
-    from rich.console import Console
 
     from app.probe.experiment import examine
-    from app.progress import TimeBar
+    from app.progress import TimeBar, progress_console
     from app.signals import terminate_like_interrupt
 
     load_keras()
-    console = Console(stderr=True, soft_wrap=True, markup=False, highlight=False)
+    console = progress_console()
     for kind in kinds:
         experiment = results.experiment
         with terminate_like_interrupt(), TimeBar(console, kind, experiment.minutes * 60) as bar:

@@ -4,7 +4,7 @@ import contextlib
 import re
 import sys
 
-from app.commands.options import RUN_HELP, add_corpora, add_set
+from app.commands.options import RUN_HELP, add_corpora, add_filters, chosen_filters
 from data.errors import UserError
 
 EPILOG = (
@@ -27,7 +27,7 @@ def load(args) -> None:
     A corpus that is there already is replaced, and left as it is where nothing has changed: the same command goes on
     where it was stopped. What the filters look at is computed here, on all cores.
     """
-    from app.progress import PairsBar
+    from app.progress import PairsBar, progress_console
     from data.parallel import Workers
     from data.warehouse.files import open_source
     from data.warehouse.loading import load as load_corpus
@@ -41,7 +41,7 @@ def load(args) -> None:
         for source in sources:
             source.prepare()
             name, sizes = args.name or source.name, [source.size(split) for split in source.splits()]
-            with PairsBar(_console(), f"loading {name}", None if None in sizes else sum(sizes)) as bar:
+            with PairsBar(progress_console(), f"loading {name}", None if None in sizes else sum(sizes)) as bar:
                 loaded = load_corpus(warehouse, source, name, inspector, workers, bar)
             counts = ", ".join(f"{count:,} {split}" for split, count in loaded.pairs.items())
             print(f"{loaded.corpus}: {counts}{' (unchanged)' if loaded.unchanged else ''}")
@@ -78,12 +78,11 @@ def clean(args) -> None:
     The filters are those of a preset's section [data], with the same result as in training. Validation and test pairs
     are passed on whole. Corpora are taken in the order in which they are named: a pair of several stays in the first.
     """
-    from app.preset import Preset, load_preset
     from app.training_text import cleaning_options
     from data.corpora import parse_mixture
     from data.warehouse.refining import Recipe, refine
 
-    preset = load_preset(args.preset, args.set) if args.preset else Preset("defaults").with_overrides(args.set)
+    preset = chosen_filters(args)
     _check_clean(args)
     recipe = Recipe(
         corpora=dict(parse_mixture(args.names)) if args.names else {},
@@ -98,7 +97,7 @@ def clean(args) -> None:
     with _opened(args) as warehouse:
         refined = refine(warehouse, recipe, args.into, args.source)
     for corpus, report in refined.corpora.items():
-        print(f"{corpus}\n{_without_zeros(report)}\n")
+        print(f"{corpus}\n{report.without_zeros().table()}\n")
     counts = ", ".join(f"{count:,} {split}" for split, count in refined.splits.items())
     print(f"{args.into}: {counts}; corpora = [\"warehouse:{args.into}\"] in a preset trains on it")
 
@@ -144,7 +143,7 @@ def export(args) -> None:
         return
     if not args.what or not args.path:
         raise UserError("say what to export and where to: corpora export cleaned cleaned.parquet; or --run RUN")
-    from app.progress import PairsBar
+    from app.progress import PairsBar, progress_console
     from data.warehouse.exporting import check_place
     from data.warehouse.exporting import export as export_rows
     from data.warehouse.sql import is_name, statement, user_query
@@ -157,7 +156,7 @@ def export(args) -> None:
             order = [column for column in ("corpus", "split", "position") if column in there]
             text = f"SELECT * FROM source {'ORDER BY ' if order else ''}{', '.join(order)}"
             query = statement(text, source=args.what)
-        with PairsBar(_console(), "exporting") as bar:
+        with PairsBar(progress_console(), "exporting") as bar:
             rows = export_rows(warehouse.rows(query), args.path, bar)
     print(f"{args.path}: {rows:,} rows")
 
@@ -194,8 +193,7 @@ def _add_clean(parser) -> None:
                         help="corpora to take, all by default; europarl:0.5 draws half of its documents")  # fmt: skip
     parser.add_argument("--into", required=True, metavar="TABLE", help="the table to make; an old one is replaced")
     parser.add_argument("--from", dest="source", default="pairs", metavar="TABLE", help="what to make it of (pairs)")
-    parser.add_argument("--preset", metavar="PRESET", help="take the filters of its section [data]")
-    add_set(parser, "keys of that section to change, such as max_words=100 or language_filter=false")
+    add_filters(parser, "filters")
     parser.add_argument("--without", nargs="+", default=[], metavar="CORPUS",
                         help="leave out what overlaps with the validation and test pairs of these")  # fmt: skip
     parser.add_argument("--overlap", type=int, default=8, metavar="N", help="so many words in a row overlap (8)")
@@ -289,20 +287,8 @@ def _in_line(value) -> str:
     return "" if value is None else str(value).replace("\t", " ").replace("\n", " ")
 
 
-def _without_zeros(report) -> str:
-    """A report's table without the reasons that no pair was left out for."""
-    used = {reason: count for reason, count in report.removed.items() if count}
-    return type(report)(report.seen, report.kept, used).table()
-
-
 def _print_table(table) -> None:
     from rich.console import Console
 
     wide = {} if sys.stdout.isatty() else {"width": 200}
     Console(markup=False, highlight=False, **wide).print(table)
-
-
-def _console():
-    from rich.console import Console
-
-    return Console(stderr=True, soft_wrap=True, markup=False, highlight=False)

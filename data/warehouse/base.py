@@ -68,6 +68,10 @@ class Warehouse(abc.ABC):
             `int64()`, FLOAT64 `float64()`, BOOL `bool_()`, TIMESTAMP `timestamp("us", "UTC")`.
         """
 
+    def records(self, query: exp.Expression | str, parameters: Parameters | None = None) -> list[dict]:
+        """All rows of a small result, each as a dictionary; see `rows`."""
+        return [row for batch in self.rows(query, parameters) for row in batch.to_pylist()]
+
     def schema(self, query: exp.Query) -> dict[str, str]:
         """The columns that a query would return, with standard names of their types, as far as they have one."""
         inner = query.copy()

@@ -63,8 +63,7 @@ class WarehouseCorpus:
         with self._opened() as warehouse:
             if "split" not in self._kinds:
                 return ("train",)
-            rows = warehouse.rows(self._around("SELECT DISTINCT split FROM query"))
-            found = {row["split"] for batch in rows for row in batch.to_pylist()}
+            found = {row["split"] for row in warehouse.records(self._around("SELECT DISTINCT split FROM query"))}
         if found - set(SPLITS):
             wrong = ", ".join(sorted(repr(split) for split in found - set(SPLITS)))
             raise UserError(f"{self.description}: column 'split' has {wrong}; expected only {', '.join(SPLITS)}")
@@ -159,7 +158,7 @@ class WarehouseCorpus:
         return tree
 
     def _number(self, warehouse: Warehouse, text: str, parameters=None) -> int:
-        return next(warehouse.rows(self._around(text), parameters)).column("n")[0].as_py()
+        return warehouse.records(self._around(text), parameters)[0]["n"]
 
     def _opened(self) -> Warehouse:
         """The warehouse, with the query's columns known and checked."""

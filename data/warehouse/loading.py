@@ -74,7 +74,7 @@ def loads(warehouse: Warehouse) -> list[dict]:
     if LOADS not in warehouse.tables():
         return []
     query = f"SELECT {', '.join(LOAD_COLUMNS)} FROM {LOADS} ORDER BY corpus"
-    return [row for batch in warehouse.rows(query) for row in batch.to_pylist()]
+    return warehouse.records(query)
 
 
 def _batches(source, name: str, inspector, pool: Workers, counts: dict, progress) -> Iterator[pyarrow.RecordBatch]:
@@ -113,7 +113,7 @@ def _unchanged(warehouse: Warehouse, name: str, fingerprint: str) -> dict[str, i
     if not known or known["fingerprint"] != fingerprint or PAIRS not in warehouse.tables():
         return None
     query = f"SELECT split, COUNT(*) AS n FROM {PAIRS} WHERE corpus = @corpus GROUP BY split ORDER BY split"
-    counts = {row["split"]: row["n"] for batch in warehouse.rows(query, {"corpus": name}) for row in batch.to_pylist()}
+    counts = {row["split"]: row["n"] for row in warehouse.records(query, {"corpus": name})}
     counts = {split: counts[split] for split in SPLITS if split in counts}
     return counts if sum(counts.values()) == known["pairs"] else None
 

@@ -81,4 +81,4 @@ def profile(warehouse: Warehouse, source: str = PAIRS) -> list[Profile]:
 
 
 def _rows(warehouse: Warehouse, query: str, source: str) -> list[dict]:
-    return [row for batch in warehouse.rows(statement(query, source=source)) for row in batch.to_pylist()]
+    return warehouse.records(statement(query, source=source))

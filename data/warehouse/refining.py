@@ -272,4 +272,4 @@ def _nothing_left(report: RefiningReport) -> str:
 
 
 def _rows(warehouse: Warehouse, query: str, parameters=None, **tables: str) -> list[dict]:
-    return [row for batch in warehouse.rows(statement(query, **tables), parameters) for row in batch.to_pylist()]
+    return warehouse.records(statement(query, **tables), parameters)

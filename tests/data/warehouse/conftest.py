@@ -2,7 +2,6 @@
 
 import subprocess
 import uuid
-import warnings
 
 import pytest
 
@@ -17,7 +16,6 @@ def emulator(tmp_path_factory):
         running = bigquery_emulator.start(tmp_path_factory.mktemp("bigquery") / "log.txt")
     except (bigquery_emulator.EmulatorMissing, OSError, subprocess.SubprocessError) as error:
         message = f"{bigquery_emulator.NOT_TESTED}: {error}"
-        warnings.warn(message, pytest.PytestWarning, stacklevel=1)
         pytest.skip(message)
     yield running
     running.stop()
