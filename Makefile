@@ -69,6 +69,7 @@ bench: $(VENV)/installed-ctranslate2 $(PEERS)/installed ## measure beside other 
 
 lint: $(VENV)/installed-test ## check the style with ruff
 	$(PYTHON_HERE) -m ruff check .
+	$(PYTHON_HERE) -m ruff format --check .
 
 # Each stamp is made after its installation succeeded, so an interrupted one is taken up again and a whole one never
 # repeated until a version changes. An existing .venv is kept when its Python fits.

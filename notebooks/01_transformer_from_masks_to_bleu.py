@@ -43,7 +43,7 @@ import tempfile
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # no log lines of TensorFlow between the cells
 
-from app.commands.options import load_keras
+from app.cli.options import load_keras
 
 load_keras()
 
@@ -53,14 +53,14 @@ from keras import ops
 
 import figures
 import made_up
-from app.decoding import Sampling
-from app.preset_schema import SearchPreset
-from app.schedules import WarmUp
-from app.scores import ScoreOptions, bleu, score
-from app.translation import Translator
+from app.presets.schema import SearchPreset
+from app.scoring.metrics import ScoreOptions, bleu, score
+from app.training.schedules import WarmUp
+from app.translation.decoding import Sampling
+from app.translation.translator import Translator
 from data.batching import Batches, as_dataset, ordered
 from data.cleaning import CleaningReport, clean
-from data.corpora import open_corpus
+from data.corpora.corpora import open_corpus
 from data.feeding import dataset_of
 from data.shards import encode_pairs
 from data.tokenizer import BOS, EOS, PAD, UNK, Tokenizer

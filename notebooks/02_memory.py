@@ -37,7 +37,7 @@ import tempfile
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # no log lines of TensorFlow between the cells
 
-from app.commands.options import load_keras
+from app.cli.options import load_keras
 
 load_keras()
 
@@ -47,22 +47,22 @@ from keras import ops
 
 import figures
 import made_up
-from app.document_scores.consistency import TermScorer
-from app.document_scores.cxmi import context_use
-from app.document_scores.documents import DocumentSet
-from app.document_scores.evaluation import DocumentOptions, evaluate_translations
-from app.document_scores.words import is_term, source_words
-from app.documents.lines import DocumentLine
-from app.documents.translation import DocumentTranslator
-from app.optimizer import FusedAdam
-from app.preset_schema import SearchPreset
+from app.presets.schema import SearchPreset
 from app.probe.documents import Task, asking_documents, training_document
 from app.probe.learning import learn
-from app.schedules import WarmUp
-from app.weights import named, split_variables
+from app.runs.weights import named, split_variables
+from app.scoring.consistency import TermScorer
+from app.scoring.cxmi import context_use
+from app.scoring.document_evaluation import DocumentOptions, evaluate_translations
+from app.scoring.documents import DocumentSet
+from app.scoring.words import is_term, source_words
+from app.training.optimizer import FusedAdam
+from app.training.schedules import WarmUp
+from app.translation.document_lines import DocumentLine
+from app.translation.document_translator import DocumentTranslator
 from data.batching import Batches
 from data.cleaning import CleaningOptions, clean
-from data.corpora import open_corpus
+from data.corpora.corpora import open_corpus
 from data.documents import DocumentBatches
 from data.feeding import dataset_of
 from data.packing import PackedWindow, pack
@@ -644,9 +644,11 @@ print(f"{len(documents.names)} documents, {documents.segments} segments\n\n{'':3
 for score in [*scored.quality, *scored.terms]:
     other = score.comparison
     low, high = other.low or 0.0, other.high or 0.0
-    print(f"{score.name:28} {other.baseline:6.1f}{score.value:6.1f}  {other.difference:+5.1f} [{low:+.1f}, {high:+.1f}]"
-          f"  p = {other.p_value or 1:.3f}"
-          f"{'' if score.reference is None else f'   (the reference has {score.reference:.1f})'}")  # fmt: skip
+    print(
+        f"{score.name:28} {other.baseline:6.1f}{score.value:6.1f}  {other.difference:+5.1f} [{low:+.1f}, {high:+.1f}]"
+        f"  p = {other.p_value or 1:.3f}"
+        f"{'' if score.reference is None else f'   (the reference has {score.reference:.1f})'}"
+    )
 values, errors = {}, {}
 for kind, evaluation in (("none", alone), ("gru", scored)):
     measures = [*evaluation.quality[:2], evaluation.terms[0], evaluation.terms[2]]

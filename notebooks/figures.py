@@ -78,9 +78,13 @@ def heatmaps(panels, rows=None, columns=None, xlabel="", ylabel="", signed=False
         for axis, title, matrix in zip(axes, panels, matrices, strict=True):
             most = common if share else float(np.abs(matrix).max())
             image = axis.imshow(
-                matrix, cmap=SIGNED if signed else WEIGHTS, vmin=-most if signed else 0, vmax=most,
-                aspect="equal" if cell else "auto", interpolation="nearest",
-            )  # fmt: skip
+                matrix,
+                cmap=SIGNED if signed else WEIGHTS,
+                vmin=-most if signed else 0,
+                vmax=most,
+                aspect="equal" if cell else "auto",
+                interpolation="nearest",
+            )
             axis.set_title(title)
             axis.set_xlabel(xlabel)
             _ticks(axis, rows, columns, matrix.shape)
@@ -96,8 +100,9 @@ def heatmaps(panels, rows=None, columns=None, xlabel="", ylabel="", signed=False
         plt.show()
 
 
-def lines(curves, xlabel="", ylabel="", title="", logx=False, logy=False, marks=None, bottom=None, styles=None,
-          bands=None):  # fmt: skip
+def lines(
+    curves, xlabel="", ylabel="", title="", logx=False, logy=False, marks=None, bottom=None, styles=None, bands=None
+):
     """Curves with their names at their side.
 
     Args:
@@ -127,8 +132,15 @@ def lines(curves, xlabel="", ylabel="", title="", logx=False, logy=False, marks=
             axis.set_ylim(bottom=bottom)
         for name, x in (marks or {}).items():
             axis.axvline(x, color=FAINT, linewidth=1, linestyle=":")
-            axis.annotate(name, (x, 0), (5, 6), xycoords=("data", "axes fraction"), textcoords="offset points",
-                          color=FAINT, fontsize=9)  # fmt: skip
+            axis.annotate(
+                name,
+                (x, 0),
+                (5, 6),
+                xycoords=("data", "axes fraction"),
+                textcoords="offset points",
+                color=FAINT,
+                fontsize=9,
+            )
         if len(curves) > 1:
             axis.legend(loc="center left", bbox_to_anchor=(1.01, 0.5))
         plt.show()
@@ -152,8 +164,14 @@ def bars(groups, labels, ylabel="", title="", errors=None, form="{:.1f}", top=No
         for number, (name, values) in enumerate(groups.items()):
             x = np.arange(len(labels)) + (number - (len(groups) - 1) / 2) * width
             spread = errors[name] if errors else None
-            drawn = axis.bar(x, values, width * 0.9, label=name, yerr=spread,
-                             error_kw={"ecolor": INK, "elinewidth": 1.2, "capsize": 4})  # fmt: skip
+            drawn = axis.bar(
+                x,
+                values,
+                width * 0.9,
+                label=name,
+                yerr=spread,
+                error_kw={"ecolor": INK, "elinewidth": 1.2, "capsize": 4},
+            )
             if form:
                 axis.bar_label(drawn, [form.format(value) for value in values], padding=3, fontsize=9)
         axis.set_xticks(np.arange(len(labels)), labels)
@@ -172,8 +190,9 @@ def density(x, y, xlabel="", ylabel="", title="", limit=None):
         figure, axis = plt.subplots(figsize=(5.2, 4.2))
         limit = limit or max(max(x), max(y))
         axis.plot([0, limit], [0, limit], color=FAINT, linewidth=1, linestyle="--", zorder=3)
-        drawn = axis.hexbin(x, y, gridsize=32, extent=(0, limit, 0, limit), cmap=WEIGHTS, mincnt=1, bins="log",
-                            linewidths=0.2)  # fmt: skip
+        drawn = axis.hexbin(
+            x, y, gridsize=32, extent=(0, limit, 0, limit), cmap=WEIGHTS, mincnt=1, bins="log", linewidths=0.2
+        )
         axis.set(xlabel=xlabel, ylabel=ylabel, xlim=(0, limit), ylim=(0, limit))
         axis.set_title(title)
         scale = figure.colorbar(drawn, ax=axis, pad=0.02, aspect=24)
@@ -226,8 +245,14 @@ def pieces(sentences, title="", shades=None):
             x = 0.0
             for number, piece in enumerate(cut):
                 colour = WEIGHTS(0.6 * shades[label][number] / most) if shades else COLOURS[number % 2] + "26"
-                drawn = axis.text(x, row, piece.replace("\u2581", "_"), va="center", family="monospace",
-                                  bbox={"boxstyle": "round,pad=0.28", "fc": colour, "ec": "none"})  # fmt: skip
+                drawn = axis.text(
+                    x,
+                    row,
+                    piece.replace("\u2581", "_"),
+                    va="center",
+                    family="monospace",
+                    bbox={"boxstyle": "round,pad=0.28", "fc": colour, "ec": "none"},
+                )
                 box = drawn.get_window_extent(figure.canvas.get_renderer()).transformed(axis.transData.inverted())
                 x = box.x1 + 0.022
         plt.show()
@@ -288,8 +313,13 @@ def _ticks(axis, rows, columns, shape):
     axis.tick_params(length=0)
     if columns is not None:
         turned = max(map(len, columns)) > 2
-        axis.set_xticks(range(shape[1]), columns[: shape[1]], rotation=60 if turned else 0,
-                        ha="right" if turned else "center", rotation_mode="anchor" if turned else None)  # fmt: skip
+        axis.set_xticks(
+            range(shape[1]),
+            columns[: shape[1]],
+            rotation=60 if turned else 0,
+            ha="right" if turned else "center",
+            rotation_mode="anchor" if turned else None,
+        )
     elif shape[1] <= 24:
         axis.set_xticks(range(shape[1]))
     if rows is not None:

@@ -16,7 +16,7 @@ NOT_TESTED = "APACHE BEAM IS NOT TESTED"
 # Each start imports Beam anew, so several commands go into one process.
 _PROGRAM = """
 import contextlib, io, json, sys
-from app import cli
+from app.cli import main as cli
 results = []
 for arguments in json.load(sys.stdin):
     out, err = (io.TextIOWrapper(io.BytesIO(), "utf-8", write_through=True) for _ in range(2))

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
-from app.decoded import QUANTIZATIONS
 from app.export.folder import new_folder
-from app.preset_schema import SearchPreset
+from app.presets.schema import SearchPreset
+from app.translation.decoded import QUANTIZATIONS
 from data.errors import UserError
 from data.files import atomic_write
 from data.tokenizer import BOS, EOS, UNK
@@ -49,10 +49,10 @@ def export(
     """Writes a run's model as a folder for CTranslate2.
 
     Args:
-        run: an `app.run.Run`.
+        run: an `app.runs.run.Run`.
         directory: the folder to make; missing or empty.
         checkpoint: which weights, see `Run.weights`.
-        quantization: how weights are stored, one of `app.decoded.QUANTIZATIONS`.
+        quantization: how weights are stored, one of `app.translation.decoded.QUANTIZATIONS`.
         search: what `weitblick.json` says of it, instead of that of the run's preset.
 
     Raises:
@@ -101,7 +101,7 @@ def save(model, tokenizer, folder, max_positions: int = LEAST_POSITIONS, quantiz
         tokenizer: its `data.tokenizer.Tokenizer`.
         folder: where to write; exists.
         max_positions: how many positions of those that have no end are written.
-        quantization: one of `app.decoded.QUANTIZATIONS`.
+        quantization: one of `app.translation.decoded.QUANTIZATIONS`.
 
     Raises:
         UserError: for a model of another kind, or weights that are not finite.

@@ -1,7 +1,8 @@
 """What happens to text before and after the model, said in TensorFlow operations that need none of this code to run.
 
-Each function here does to a tensor of strings what a function of `data.cleaning`, `app.lines` or `app.splitting` does
-to one Python string, with the same result but for letters that are newer than the Unicode of TensorFlow's ICU.
+Each function here does to a tensor of strings what a function of `data.cleaning`, `app.translation.lines` or
+`app.translation.splitting` does to one Python string. The result is the same but for letters that are newer than the
+Unicode of TensorFlow's ICU.
 """
 
 import functools
@@ -11,8 +12,8 @@ from collections.abc import Callable, Iterable
 import tensorflow as tf
 import tensorflow_text
 
-from app.lines import BREAKS
-from app.splitting import KINDS, clings
+from app.translation.lines import BREAKS
+from app.translation.splitting import KINDS, clings
 from data.cleaning import JUNK
 
 _EVERY = range(sys.maxunicode + 1)
@@ -32,12 +33,12 @@ def normalise(texts, lowercase: bool = False):
 
 
 def one_line(texts):
-    """`app.lines.one_line` of each text (N,)."""
+    """`app.translation.lines.one_line` of each text (N,)."""
     return _strip(tf.strings.regex_replace(texts, BREAKS, " "))
 
 
 def split_long(texts, count: Callable, limit: int):
-    """`app.splitting.split_long` of each text.
+    """`app.translation.splitting.split_long` of each text.
 
     Args:
         texts: normalised text (N,), none of it empty.
@@ -143,6 +144,7 @@ def _group_heads(sizes, text_of, limit):
 
 def _halve(texts, owners, count, limit):
     """Cuts texts that are still too long in the middle until they fit, never before a character that clings."""
+
     def cut(_, texts, owners):
         codes = tf.strings.unicode_decode(texts, "UTF-8")
         lengths = tf.cast(codes.row_lengths(), tf.int32)

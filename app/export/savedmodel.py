@@ -21,12 +21,12 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
-from app.chunks import LIVING, STEPS, beam_search_of
 from app.export import graph_text
 from app.export.folder import new_folder
-from app.preset_schema import SearchPreset
-from app.run import Run
-from app.translation import Translator
+from app.presets.schema import SearchPreset
+from app.runs.run import Run
+from app.translation.chunks import LIVING, STEPS, beam_search_of
+from app.translation.translator import Translator
 from data.errors import UserError
 from data.tokenizer import EOS, PAD
 from models.search.beam import live_inputs, select_inputs
@@ -85,7 +85,7 @@ class TranslationModule(tf.Module):
     """A translator in one TensorFlow function, `translate`; see `export` for what it takes and gives.
 
     Args:
-        translator: an `app.translation.Translator` that does not draw at random.
+        translator: an `app.translation.translator.Translator` that does not draw at random.
     """
 
     def __init__(self, translator: Translator):
@@ -151,7 +151,7 @@ class _Graph:
         """Tokens, ragged (P, S), to the texts (P,) and scores (P,) of what the search finds.
 
         Sequences of like length are searched together, longest first, in batches of as many as the budget of tokens
-        allows: what `app.batch_plan.plan_batches` does.
+        allows: what `app.translation.batch_plan.plan_batches` does.
         """
         sizes = self._sizes(ids)
         number = tf.size(sizes)
@@ -179,7 +179,7 @@ class _Graph:
         """Tokens, ragged (B, S), to texts (B,) and scores (B,); S is padded to `length`.
 
         Every few steps the sources that are done leave the batch, and the others get room for the next tokens: what
-        `app.chunks.ChunkedSearch` does.
+        `app.translation.chunks.ChunkedSearch` does.
         """
         number = tf.size(sizes)
         ends = tf.RaggedTensor.from_tensor(tf.fill([number, 1], EOS), row_splits_dtype=tf.int32)

@@ -29,7 +29,7 @@ class Experiment:
     """What is compared, and how.
 
     Attributes:
-        memory: an `app.preset_schema.MemoryPreset`; its kind counts nothing.
+        memory: an `app.presets.schema.MemoryPreset`; its kind counts nothing.
         task: what documents are made of.
         context: segments before the current one that a window of `concat` holds.
         summaries: vectors of a window that `variable` keeps. As many as `gru` has slots would make it eight times as

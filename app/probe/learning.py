@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 import keras
 import numpy as np
 
-from app.optimizer import FusedAdam
 from app.probe.batches import Shape, stream
 from app.probe.documents import Task, training_document
 from app.probe.recall import Examiner
+from app.training.optimizer import FusedAdam
 
 # Two layers, because concat must first join each value with its key, then find it by the key that is asked; rotary,
 # because its windows are long and "the word before" is the same everywhere in them.

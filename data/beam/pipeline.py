@@ -186,9 +186,11 @@ def _check_remote(parts: list[Part], output: str) -> None:
 
 def _check_free(output: str) -> None:
     try:
-        taken = os.path.lexists(output) if is_local(output) else any(
-            found.metadata_list for found in FileSystems.match([FileSystems.join(output, "**")], [1])
-        )  # fmt: skip
+        taken = (
+            os.path.lexists(output)
+            if is_local(output)
+            else any(found.metadata_list for found in FileSystems.match([FileSystems.join(output, "**")], [1]))
+        )
     except (BeamIOError, ValueError, ImportError) as error:
         raise UserError(f"{output}: cannot be looked at ({_message(error)})") from error
     if taken:

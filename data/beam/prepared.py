@@ -5,8 +5,8 @@ import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from data.corpora.folder import SPLITS, hash_file
 from data.errors import UserError
-from data.folder import SPLITS, hash_file
 from data.pairs import Pair
 
 FORMAT = 1
@@ -89,8 +89,10 @@ class PreparedCorpus:
             try:
                 with pyarrow.parquet.ParquetFile(path) as file:
                     if file.metadata.num_rows != shard["rows"]:
-                        raise UserError(f"{path}: has {file.metadata.num_rows:,} rows and the report says "
-                                        f"{shard['rows']:,}; prepare the corpus again")  # fmt: skip
+                        raise UserError(
+                            f"{path}: has {file.metadata.num_rows:,} rows and the report says "
+                            f"{shard['rows']:,}; prepare the corpus again"
+                        )
                     for batch in file.iter_batches(_BATCH, columns=[self.source, self.target, "doc"]):
                         columns = (batch.column(name).to_pylist() for name in (self.source, self.target, "doc"))
                         for source, target, doc in zip(*columns, strict=True):

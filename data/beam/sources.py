@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import PurePosixPath
 
-from data.corpora import BUILT_IN, WAREHOUSE, open_corpus
+from data.corpora.corpora import BUILT_IN, WAREHOUSE, open_corpus
+from data.corpora.folder import SPLITS, decoded_lines
 from data.errors import UserError
-from data.folder import SPLITS, decoded_lines
 from data.pairs import Pair
 from data.warehouse.files import ParquetFile
 
@@ -34,7 +34,7 @@ class Part:
 
 @dataclass(frozen=True)
 class CorpusReader:
-    """Reads a split of a corpus of `data.corpora`; a worker must find it under the same name."""
+    """Reads a split of a corpus of `data.corpora.corpora`; a worker must find it under the same name."""
 
     name: str
     split: str
@@ -122,7 +122,7 @@ def find_parts(
     """Cuts sources into parts. Fetches what corpora need, reads no text.
 
     Args:
-        names: for each source a corpus of `data.corpora`, or a pattern of files such as `gs://bucket/crawl/*.parquet`
+        names: for each source a corpus of `data.corpora.corpora`, or a pattern of files such as `gs://bucket/crawl/*.parquet`
             or `crawl/en.*.txt`, in any file system that Beam knows. Beside a text file `en.REST` stand `de.REST` and,
             where documents are known, `doc.REST`. The files of a pattern are read by name.
         source: language of the source side.

@@ -93,9 +93,7 @@ class Warehouse(abc.ABC):
         self.run(exp.Create(kind="VIEW", this=table_name(name), expression=made, replace=True))
 
     @abc.abstractmethod
-    def append(
-        self, table: str, batches: "pyarrow.RecordBatchReader", replacing: Parameters | None = None
-    ) -> int:
+    def append(self, table: str, batches: "pyarrow.RecordBatchReader", replacing: Parameters | None = None) -> int:
         """Adds rows to a table, all or none, and makes the table if it is missing.
 
         Args:

@@ -7,8 +7,8 @@ import numpy as np
 import pyarrow
 from sqlglot import exp
 
+from data.corpora.folder import SPLITS
 from data.errors import UserError
-from data.folder import SPLITS
 from data.pairs import Pair
 from data.warehouse.base import Warehouse
 from data.warehouse.opening import open_warehouse

@@ -17,8 +17,13 @@ from data.warehouse.sql import create_table, in_dialect, table_name
 MEMORY = "800MB"  # what does not fit goes into a folder beside the file; this process needs some as well
 ROWS = 20_000  # in a batch
 
-_TYPES = {"VARCHAR": "STRING", "BIGINT": "INT64", "DOUBLE": "FLOAT64", "BOOLEAN": "BOOL",
-          "TIMESTAMP WITH TIME ZONE": "TIMESTAMP"}  # fmt: skip
+_TYPES = {
+    "VARCHAR": "STRING",
+    "BIGINT": "INT64",
+    "DOUBLE": "FLOAT64",
+    "BOOLEAN": "BOOL",
+    "TIMESTAMP WITH TIME ZONE": "TIMESTAMP",
+}
 _HELD = re.compile(r"Conflicting lock is held in (?P<program>.*?) ?\(PID (?P<pid>\d+)\)")
 
 

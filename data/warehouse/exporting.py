@@ -10,9 +10,9 @@ from xml.sax.saxutils import escape, quoteattr
 
 import pyarrow
 
+from data.corpora.folder import SPLITS
 from data.errors import UserError
 from data.files import atomic_write
-from data.folder import SPLITS
 from data.warehouse.files import DOCUMENT
 
 # What XML 1.0 cannot hold, not even escaped.
@@ -102,8 +102,9 @@ def _folder(batches, path: Path) -> None:
             for en, de, doc, split in _segments(batches):
                 if split not in files:
                     names = [f"{column}.{split}.txt" for column in ("en", "de", "doc")]
-                    files[split] = [stack.enter_context(open(place / name, "w", encoding="utf-8", newline="\n"))
-                                    for name in names]  # fmt: skip
+                    files[split] = [
+                        stack.enter_context(open(place / name, "w", encoding="utf-8", newline="\n")) for name in names
+                    ]
                 for file, text in zip(files[split], (en, de, doc), strict=True):
                     file.write(text.replace("\n", " ").replace("\r", " ") + "\n")
         if not files:

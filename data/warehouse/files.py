@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from xml.etree import ElementTree
 
-from data.corpora import Corpus, open_corpus
+from data.corpora.corpora import Corpus, open_corpus
+from data.corpora.folder import SPLITS, hash_file
 from data.errors import UserError
-from data.folder import SPLITS, hash_file
 from data.pairs import Pair
 
 BATCH = 20_000
@@ -19,7 +19,7 @@ _CODE = ("bpt", "ept", "it", "ph", "ut")
 
 
 def open_source(name: str, split: str = "train", folders=()) -> "Corpus | TmxFile | ParquetFile":
-    """What can be loaded: a file that ends in .tmx, .tmx.gz or .parquet, else a corpus of `data.corpora`.
+    """What can be loaded: a file that ends in .tmx, .tmx.gz or .parquet, else a corpus of `data.corpora.corpora`.
 
     Args:
         name: a path, or a corpus by name.

@@ -9,8 +9,8 @@ from dataclasses import asdict, dataclass
 
 import pyarrow
 
+from data.corpora.folder import SPLITS
 from data.errors import UserError
-from data.folder import SPLITS
 from data.parallel import Job, Workers, opened
 from data.warehouse.base import Warehouse
 from data.warehouse.quality import VERSION, Inspector
@@ -44,7 +44,7 @@ def load(
 
     Args:
         warehouse: where to.
-        source: a `data.corpora.Corpus`, or a file of `data.warehouse.files`.
+        source: a `data.corpora.corpora.Corpus`, or a file of `data.warehouse.files`.
         name: the value of the column `corpus`; the source's own name by default.
         inspector: computes the quality columns.
         workers: the processes that do, or their number; see `data.cleaning.clean`.
@@ -133,8 +133,13 @@ def _check_table(warehouse: Warehouse) -> None:
 
 
 def _note(warehouse: Warehouse, name: str, fingerprint: str, pairs: int, inspector: Inspector) -> None:
-    row = {"corpus": name, "fingerprint": fingerprint, "pairs": pairs, "lowercase": inspector.lowercase,
-           "loaded": datetime.datetime.now(datetime.UTC)}  # fmt: skip
+    row = {
+        "corpus": name,
+        "fingerprint": fingerprint,
+        "pairs": pairs,
+        "lowercase": inspector.lowercase,
+        "loaded": datetime.datetime.now(datetime.UTC),
+    }
     batch = pyarrow.RecordBatch.from_pylist([row], schema=arrow_schema(LOAD_COLUMNS))
     reader = pyarrow.RecordBatchReader.from_batches(batch.schema, [batch])
     warehouse.append(LOADS, reader, {"corpus": name})

@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from data.cleaning import REASONS, CleaningOptions, CleaningReport
+from data.corpora.folder import SPLITS
 from data.errors import UserError
-from data.folder import SPLITS
 from data.warehouse import overlap, similarity
 from data.warehouse.base import Warehouse
 from data.warehouse.loading import loads
@@ -185,9 +185,7 @@ def _leave_out(warehouse: Warehouse, recipe: Recipe, source: str, left_out: str,
         warehouse.run(statement(sample, **tables), parameters | shares | {"seed": str(recipe.seed)})
 
 
-def _copy(
-    warehouse: Warehouse, recipe: Recipe, source: str, into: str, left_out: str, ranks: dict[str, int]
-) -> None:
+def _copy(warehouse: Warehouse, recipe: Recipe, source: str, into: str, left_out: str, ranks: dict[str, int]) -> None:
     """Makes the new table of what is not marked."""
     weights = {corpus: max(recipe.corpora.get(corpus, 1.0), 1.0) for corpus in ranks}
     whole, parameters = by_corpus({corpus: math.floor(weight) for corpus, weight in weights.items()}, "whole")
@@ -197,12 +195,16 @@ def _copy(
     copies = f"{whole} + CASE WHEN {drawn('sample')} < {part} THEN 1 ELSE 0 END"
     query = _COPY.format(copies=copies, drawn=drawn("split"), rank=rank, rest=rest)
     (longest,) = _rows(warehouse, "SELECT MAX(position) AS position FROM source", source=source)
-    parameters |= parts | rank_parameters | {
-        "seed": str(recipe.seed),
-        "test_share": share(recipe.test),
-        "held_out_share": share(recipe.test + recipe.validation),
-        "stride": longest["position"] + 1,
-    }
+    parameters |= (
+        parts
+        | rank_parameters
+        | {
+            "seed": str(recipe.seed),
+            "test_share": share(recipe.test),
+            "held_out_share": share(recipe.test + recipe.validation),
+            "stride": longest["position"] + 1,
+        }
+    )
     warehouse.run(statement(query, made=into, source=source, left_out=left_out), parameters)
 
 
@@ -257,8 +259,10 @@ def _check_loaded(warehouse: Warehouse, recipe: Recipe, source: str, ranks: dict
     if not recipe.options.language_filter:
         return
     taken, parameters = one_of(ranks, "corpus")
-    query = f"SELECT corpus, COUNT(*) AS n FROM source WHERE split = 'train' AND {taken} AND en_foreign IS NULL " \
-            "GROUP BY corpus ORDER BY corpus"  # fmt: skip
+    query = (
+        f"SELECT corpus, COUNT(*) AS n FROM source WHERE split = 'train' AND {taken} AND en_foreign IS NULL "
+        "GROUP BY corpus ORDER BY corpus"
+    )
     for row in _rows(warehouse, query, parameters, source=source):
         raise UserError(
             f"corpus {row['corpus']!r} was loaded with --no-languages, so that no one knows which pairs are in a wrong "

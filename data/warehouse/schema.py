@@ -19,8 +19,14 @@ LOADS = "loads"
 BANDS = 8  # of MinHash, see data.warehouse.minhash
 
 # What a pair is, then what the filters look at; docs/warehouse.md explains each column.
-TEXT_COLUMNS = {"corpus": "STRING", "split": "STRING", "doc": "STRING", "position": "INT64", "en": "STRING",
-                "de": "STRING"}  # fmt: skip
+TEXT_COLUMNS = {
+    "corpus": "STRING",
+    "split": "STRING",
+    "doc": "STRING",
+    "position": "INT64",
+    "en": "STRING",
+    "de": "STRING",
+}
 QUALITY_COLUMNS = {
     "en_words": "INT64",
     "de_words": "INT64",
@@ -32,8 +38,13 @@ QUALITY_COLUMNS = {
     "de_foreign": "BOOL",
 } | {f"band_{number}": "INT64" for number in range(1, BANDS + 1)}
 PAIR_COLUMNS = TEXT_COLUMNS | QUALITY_COLUMNS
-LOAD_COLUMNS = {"corpus": "STRING", "fingerprint": "STRING", "pairs": "INT64", "lowercase": "BOOL",
-                "loaded": "TIMESTAMP"}  # fmt: skip
+LOAD_COLUMNS = {
+    "corpus": "STRING",
+    "fingerprint": "STRING",
+    "pairs": "INT64",
+    "lowercase": "BOOL",
+    "loaded": "TIMESTAMP",
+}
 
 
 def arrow_schema(columns: Mapping[str, str]) -> pyarrow.Schema:

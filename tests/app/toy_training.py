@@ -9,14 +9,27 @@ from pathlib import Path
 
 from rich.console import Console
 
-from app.preset import load_preset
+from app.presets.preset import load_preset
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 WORDS = {
-    "the": "der", "red": "rote", "old": "alte", "dog": "hund", "cat": "kater", "sees": "sieht", "and": "und",
-    "finds": "findet", "a": "ein", "big": "große", "tree": "baum", "house": "haus", "near": "neben", "never": "nie",
-    "always": "immer", "tall": "hohe",
-}  # fmt: skip
+    "the": "der",
+    "red": "rote",
+    "old": "alte",
+    "dog": "hund",
+    "cat": "kater",
+    "sees": "sieht",
+    "and": "und",
+    "finds": "findet",
+    "a": "ein",
+    "big": "große",
+    "tree": "baum",
+    "house": "haus",
+    "near": "neben",
+    "never": "nie",
+    "always": "immer",
+    "tall": "hohe",
+}
 PRESET = """
 name = "toy"
 [data]
@@ -84,7 +97,7 @@ def toy_preset(folder, *changes, corpus="./toy"):
 
 def train_here(folder, *changes):
     """A training in this process, in FOLDER/run with the corpus FOLDER/toy: the run and what it printed."""
-    from app.training import train
+    from app.training.train import train
 
     console = Console(file=io.StringIO(), soft_wrap=True)
     run = train(toy_preset(folder, *changes, corpus=folder / "toy"), folder / "run", console=console)

@@ -1,6 +1,6 @@
 """One worker of a training, as a process that can be told to be hit by a signal after some update.
 
-    python -m tests.app.worker toy.toml run --signal SIGKILL --after 11 --set updates=20
+python -m tests.app.worker toy.toml run --signal SIGKILL --after 11 --set updates=20
 """
 
 import argparse
@@ -69,8 +69,8 @@ def main() -> int:
     parser.add_argument("--signal", help="that hits this process")
     parser.add_argument("--after", type=int, help="after this update")
     args = parser.parse_args()
-    from app.cli import main
-    from app.commands.options import load_keras
+    from app.cli.main import main
+    from app.cli.options import load_keras
 
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     load_keras()
@@ -85,7 +85,7 @@ def main() -> int:
 
 
 def _hit_after(update: int, number: int) -> None:
-    from app.supervisor import Supervisor
+    from app.training.supervisor import Supervisor
 
     log = Supervisor._log
 

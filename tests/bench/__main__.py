@@ -144,15 +144,21 @@ def _training(args, shapes, contestants, folder, results, about, step) -> None:
     for shape in shapes:
         sweeps = _sweeps(results, shape, about, args.sweep)
         found = training.measure(
-            shape, args.corpus, contestants, args.repeat, folder / shape.name, step, sweeps,
+            shape,
+            args.corpus,
+            contestants,
+            args.repeat,
+            folder / shape.name,
+            step,
+            sweeps,
             save=lambda: report.write_json(args.results, results),
-        )  # fmt: skip
+        )
         results.setdefault("training", {})[shape.name] = {**found, "ceiling": ceiling, "about": about}
         report.write_json(args.results, results)
 
 
 def _search(args, models, folder, results, about, step) -> None:
-    from app.testsets import load_test_set, read_test_files
+    from app.scoring.testsets import load_test_set, read_test_files
 
     if args.source or args.reference:
         if not (args.source and args.reference):

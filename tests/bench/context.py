@@ -11,10 +11,10 @@ import argparse
 from dataclasses import replace
 from itertools import chain, groupby
 
-from app.documents.translation import DocumentTranslator
-from app.run import Run
-from app.scores import ScoreOptions, bleu
-from data.corpora import open_corpus
+from app.runs.run import Run
+from app.scoring.metrics import ScoreOptions, bleu
+from app.translation.document_translator import DocumentTranslator
+from data.corpora.corpora import open_corpus
 
 
 def pieces(documents: list[list], most: int) -> list[list]:

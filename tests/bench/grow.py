@@ -9,8 +9,8 @@ References:
 
 import numpy as np
 
-from app.run import AVERAGED, TOKENIZER, Run
-from app.weights import save_arrays
+from app.runs.run import AVERAGED, TOKENIZER, Run
+from app.runs.weights import save_arrays
 from data.errors import UserError
 from tests.bench.vocabulary import filled_up
 

@@ -20,10 +20,10 @@ from pathlib import Path
 
 import numpy as np
 
-from app.documents.lines import DocumentLine
-from app.documents.translation import DocumentTranslator
-from app.run import Run
-from data.corpora import open_corpus
+from app.runs.run import Run
+from app.translation.document_lines import DocumentLine
+from app.translation.document_translator import DocumentTranslator
+from data.corpora.corpora import open_corpus
 from data.files import atomic_write
 
 SEED = 1

@@ -15,7 +15,7 @@ OF_PEERS = ("torch", "transformers", "accelerate", "joeynmt", "ctranslate2", "se
 
 def describe() -> dict:
     """Processor, memory, software and the state of the repository."""
-    from app.precision import processor
+    from app.runs.precision import processor
 
     return {
         "date": datetime.now(UTC).isoformat(timespec="minutes"),

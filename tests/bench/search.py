@@ -28,7 +28,7 @@ def measure(name: str, run: Path, test, repeat: int, folder: Path, step) -> dict
     Args:
         name: one of `SHAPES`.
         run: a trained run.
-        test: an `app.testsets.TestSet`.
+        test: an `app.scoring.testsets.TestSet`.
         repeat: turns.
         folder: for exports and logs; what is in it is replaced.
         step: called with a line for the progress bar whenever a unit of work begins.

@@ -36,8 +36,8 @@ class Shape:
         model = {name: getattr(self, name) for name in MODEL_KEYS}
         return [
             f'data.corpora=["{corpus}"]',
-            'data.validation=[]',
-            'data.test=[]',
+            "data.validation=[]",
+            "data.test=[]",
             f"data.max_length={self.max_length}",
             'tokenizer.kind="bpe"',
             "tokenizer.sampling=0.0",

@@ -14,8 +14,8 @@ from itertools import groupby, islice
 
 import numpy as np
 
-from app.run import Run
-from data.corpora import open_corpus
+from app.runs.run import Run
+from data.corpora.corpora import open_corpus
 from data.tokenizer import BOS, EOS, Tokenizer
 
 SEED = 0

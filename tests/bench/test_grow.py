@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from app.run import AVERAGED, TOKENIZER, Run
-from app.weights import read_variables, save_arrays, split_variables
+from app.runs.run import AVERAGED, TOKENIZER, Run
+from app.runs.weights import read_variables, save_arrays, split_variables
 from data.errors import UserError
 from data.tokenizer import Tokenizer
 from tests.app.toy_training import WORDS, toy_preset

@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 
 from data.cleaning import CleaningOptions
-from data.corpora import open_corpus
+from data.corpora.corpora import open_corpus
 from data.files import atomic_write
 from data.warehouse.loading import load
 from data.warehouse.opening import open_warehouse
@@ -64,8 +64,12 @@ def measure(folder: Path, args) -> dict:
             result = do()
             seconds, used = time.perf_counter() - start, _processor_seconds() - used
         speed = args.pairs / seconds
-        steps[name] = {"seconds": seconds, "processor_seconds": used, "pairs_per_second": speed,
-                       "peak_bytes": memory.peak}  # fmt: skip
+        steps[name] = {
+            "seconds": seconds,
+            "processor_seconds": used,
+            "pairs_per_second": speed,
+            "peak_bytes": memory.peak,
+        }
         times = f"{seconds:8.1f} s ({used:.1f} s of processors)"
         print(f"{name:<8} {times}  {speed:12,.0f} pairs/s  {memory.peak / 1e9:6.2f} GB", flush=True)
         return result
@@ -81,8 +85,17 @@ def measure(folder: Path, args) -> dict:
     peak = max(found["peak_bytes"] for found in steps.values())
     print(f"\n{report.table()}\n\nloaded and cleaned in {both:.1f} s, with at most {peak / 1e9:.2f} GB")
     address.unlink()
-    return {"pairs": args.pairs, "languages": args.languages, "near": args.near, "seconds": both, "peak_bytes": peak,
-            "steps": steps, "counts": report.as_dict(), "rows": rows, "machine": machine.describe()}  # fmt: skip
+    return {
+        "pairs": args.pairs,
+        "languages": args.languages,
+        "near": args.near,
+        "seconds": both,
+        "peak_bytes": peak,
+        "steps": steps,
+        "counts": report.as_dict(),
+        "rows": rows,
+        "machine": machine.describe(),
+    }
 
 
 def write_corpus(folder: Path, pairs: int) -> None:

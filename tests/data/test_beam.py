@@ -10,17 +10,37 @@ import pytest
 
 from data.beam.prepared import REPORT, PreparedCorpus
 from data.cleaning import CleaningOptions, CleaningReport, clean, normalise_pairs
-from data.corpora import list_corpora, open_corpus
+from data.corpora.corpora import list_corpora, open_corpus
+from data.corpora.folder import FolderCorpus
 from data.errors import UserError
-from data.folder import FolderCorpus
 from data.pairs import Pair
 from tests import beam_environment
 
 FRENCH = "Nous avons décidé que la politique de la France et du monde est une chose très importante."
 GERMAN = "Wir haben das nicht so gemeint und auch nicht gesagt, und darüber sind wir sehr froh."
 ENGLISH = "We have not meant it like that and have not said it, and that is what we are glad about."
-SIDES = ["", " ", "a", "a\u200b", "A", "one two", "one  two", "eins zwei", "cafe\u0301", "café", "x" * 40, "w " * 7,
-         "the same on both sides here", FRENCH, FRENCH.upper(), GERMAN, ENGLISH, "10 %", "\u0085", "<b>"]  # fmt: skip
+SIDES = [
+    "",
+    " ",
+    "a",
+    "a\u200b",
+    "A",
+    "one two",
+    "one  two",
+    "eins zwei",
+    "cafe\u0301",
+    "café",
+    "x" * 40,
+    "w " * 7,
+    "the same on both sides here",
+    FRENCH,
+    FRENCH.upper(),
+    GERMAN,
+    ENGLISH,
+    "10 %",
+    "\u0085",
+    "<b>",
+]
 ONE_PROCESS = ("--pipeline-option", "direct_running_mode=in_memory")
 
 
@@ -83,8 +103,12 @@ def test_the_result_is_that_of_the_local_path(corpora, tmp_path, changes, mode, 
         corpus = open_corpus(name, folders=[output])
         check_equal(FolderCorpus(corpora / name), corpus, options)
         removed |= {key for key, count in corpus.report["splits"]["train"].items() if count}
-        rows = [row for shard in corpus.report["shards"] if shard["split"] == "train"
-                for row in pyarrow.parquet.read_table(output / name / shard["file"]).to_pylist()]  # fmt: skip
+        rows = [
+            row
+            for shard in corpus.report["shards"]
+            if shard["split"] == "train"
+            for row in pyarrow.parquet.read_table(output / name / shard["file"]).to_pylist()
+        ]
         raw = list(FolderCorpus(corpora / name).pairs("train"))
         positions = [row["position"] for row in rows]
         assert positions == sorted(set(positions))

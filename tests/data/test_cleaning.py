@@ -147,16 +147,29 @@ def test_pairs_are_streamed():
 def some_of_each(count):
     """Raw pairs with every fault, duplicates of bad and of good pairs, near and far."""
     kinds = [
-        ("A  house {}", "Ein Haus {}"), (LONG + " {}", LANG), (LONG, FRENCH), (LONG, LONG), ("", "leer {}"),
-        ("a {}", "b " * 9), ("OK", "OK"), ("x " * 300, "y"), (FRENCH, LANG), (LONG.upper(), LANG.upper()),
-    ]  # fmt: skip
-    return [
-        Pair(*(text.format(i % 170) for text in kinds[i % len(kinds)]), f"d{i // 50}") for i in range(count)
+        ("A  house {}", "Ein Haus {}"),
+        (LONG + " {}", LANG),
+        (LONG, FRENCH),
+        (LONG, LONG),
+        ("", "leer {}"),
+        ("a {}", "b " * 9),
+        ("OK", "OK"),
+        ("x " * 300, "y"),
+        (FRENCH, LANG),
+        (LONG.upper(), LANG.upper()),
     ]
+    return [Pair(*(text.format(i % 170) for text in kinds[i % len(kinds)]), f"d{i // 50}") for i in range(count)]
 
 
-@pytest.mark.parametrize("options", [CleaningOptions(), CleaningOptions(lowercase=True), CleaningOptions(max_ratio=99,
-                         deduplicate=False), CleaningOptions(language_filter=False)])  # fmt: skip
+@pytest.mark.parametrize(
+    "options",
+    [
+        CleaningOptions(),
+        CleaningOptions(lowercase=True),
+        CleaningOptions(max_ratio=99, deduplicate=False),
+        CleaningOptions(language_filter=False),
+    ],
+)
 def test_the_number_of_processes_does_not_change_what_is_left(options, monkeypatch, workers):
     monkeypatch.setattr("data.cleaning.CHUNK", 30)
     alone, together = CleaningReport(), CleaningReport()

@@ -166,8 +166,10 @@ def test_steps_after_a_prefix_and_with_a_memory_equal_all_at_once(kind, position
     carried = model.remember(pack([first[:2], second[:2]])[0], model.initial_memory(2))
     sources = [[[5, 6], [7], [8, 9, 10]], [[11, 12]]]
     prefixes, current = [[[13, 14], [15]], []], [[16, 17, 18], [19, 20, 21]]
-    windows = [PackedWindow(source, [*prefix, own], 0, False)
-               for source, prefix, own in zip(sources, prefixes, current, strict=True)]  # fmt: skip
+    windows = [
+        PackedWindow(source, [*prefix, own], 0, False)
+        for source, prefix, own in zip(sources, prefixes, current, strict=True)
+    ]
     inputs, _ = pack([[window] for window in windows], multiple=1)
     states, _ = model.document_states(inputs, carried)
     expected = numbers(model.output_embedding.logits(states))

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from app.optimizer import FusedAdam
+from app.training.optimizer import FusedAdam
 from models import normalisation, teacher_forcing
 from models.teacher_forcing import TeacherForcing
 from models.transformer import Transformer

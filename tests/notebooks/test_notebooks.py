@@ -113,7 +113,7 @@ def test_cell_that_fails_is_an_error_and_leaves_nothing(tmp_path):
 
 
 def test_made_up_corpus_is_right_and_its_splits_share_nothing(tmp_path, monkeypatch):
-    from data.corpora import open_corpus
+    from data.corpora.corpora import open_corpus
 
     monkeypatch.syspath_prepend(str(FOLDER))
     import made_up
@@ -128,7 +128,7 @@ def test_made_up_corpus_is_right_and_its_splits_share_nothing(tmp_path, monkeypa
 
 
 def test_made_up_documents_need_their_context(tmp_path, monkeypatch):
-    from data.corpora import open_corpus
+    from data.corpora.corpora import open_corpus
 
     monkeypatch.syspath_prepend(str(FOLDER))
     import made_up

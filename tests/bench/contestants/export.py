@@ -9,7 +9,7 @@ def main() -> None:
     """Grows the run where the specification says so, and exports it."""
     channel = Channel()
     from app.export.ctranslate2 import export
-    from app.run import Run
+    from app.runs.run import Run
     from tests.bench.grow import grow
 
     spec = channel.spec

@@ -17,7 +17,7 @@ def main() -> None:
     """Encodes the specification's text, repeated to a number of pairs, on all cores; then draws batches from it."""
     channel = Channel()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    from data.corpora import open_corpus
+    from data.corpora.corpora import open_corpus
     from data.shards import encode_pairs
     from data.tokenizer import Tokenizer
 

@@ -1,4 +1,4 @@
-"""Translates with `app.translation.Translator`, as `weitblick translate` does."""
+"""Translates with `app.translation.translator.Translator`, as `weitblick translate` does."""
 
 import os
 
@@ -11,8 +11,8 @@ def main() -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     from dataclasses import replace
 
-    from app.run import Run
-    from app.translation import Translator
+    from app.runs.run import Run
+    from app.translation.translator import Translator
 
     spec = channel.spec
     run = Run.open(spec["run"])

@@ -1,4 +1,4 @@
-"""Trains with `app.training.train`, the program's own loop, as `make train` does."""
+"""Trains with `app.training.train.train`, the program's own loop, as `make train` does."""
 
 import os
 
@@ -12,9 +12,9 @@ def main() -> None:
     import keras
     import tensorflow as tf
 
-    from app.precision import keras_policy
-    from app.preset import load_preset
-    from app.training import train
+    from app.presets.preset import load_preset
+    from app.runs.precision import keras_policy
+    from app.training.train import train
     from tests.bench.contestants.batches import StoredBatches
 
     spec = channel.spec

@@ -20,8 +20,8 @@ def main() -> None:
 
 def _ours(line, folder):
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    from app.run import Run
-    from app.translation import Translator
+    from app.runs.run import Run
+    from app.translation.translator import Translator
 
     run = Run.open(folder)
     import keras  # noqa: F401

@@ -12,9 +12,9 @@ def main() -> None:
     """Makes a run folder, the cleaned text as plain files, and the batches, in the specification's folder."""
     channel = Channel()
     spec = channel.spec
-    from app.preparation import prepare
-    from app.preset import load_preset
-    from app.run import Run
+    from app.presets.preset import load_preset
+    from app.runs.run import Run
+    from app.training.preparation import prepare
 
     folder = Path(spec["folder"])
     run = Run.create(folder / "run", load_preset(spec["preset"], spec["changes"]))
@@ -29,8 +29,8 @@ def main() -> None:
 
 def _own_tokenizer(run) -> str:
     """Where the text is too small for the vocabulary, trains a smaller one and fills it up with unused pieces."""
-    from app.run import TOKENIZER
-    from data.corpora import open_corpus
+    from app.runs.run import TOKENIZER
+    from data.corpora.corpora import open_corpus
     from data.errors import UserError
     from data.tokenizer import Tokenizer
     from tests.bench.vocabulary import filled_up
@@ -54,8 +54,8 @@ def _own_tokenizer(run) -> str:
 def _write_text(folder: Path, prepared, run) -> int:
     """The pairs that are trained on, one segment a line, in `train.en` and `train.de`."""
     import data.cleaning as cleaning
-    from app.preparation import cleaning_options
-    from data.corpora import open_corpus
+    from app.training.preparation import cleaning_options
+    from data.corpora.corpora import open_corpus
 
     data = run.preset.data
     corpus = open_corpus(data.corpora[0], data.source, data.target)

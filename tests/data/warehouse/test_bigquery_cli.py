@@ -1,6 +1,6 @@
 """The command line on BigQuery: what a query costs is said first, and a limit is kept."""
 
-from app import cli
+from app.cli import main as cli
 from data.warehouse.opening import open_warehouse
 from tests.data.warehouse.sources import texts
 

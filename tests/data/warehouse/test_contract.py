@@ -61,20 +61,33 @@ def test_types_are_the_same_everywhere(warehouse, numbers):
     )
     (batch,) = warehouse.rows(query)
     kinds = {field.name: str(field.type) for field in batch.schema}
-    assert kinds == {"s": "int64", "c": "int64", "a": "double", "d": "int64", "q": "double", "f": "double",
-                     "l": "int64", "t": "string", "b": "bool"}  # fmt: skip
-    assert batch.to_pylist() == [
-        {"s": 3, "c": 1, "a": 3.0, "d": 1, "q": 0.75, "f": 1.5, "l": 3, "t": "x", "b": True}
-    ]
+    assert kinds == {
+        "s": "int64",
+        "c": "int64",
+        "a": "double",
+        "d": "int64",
+        "q": "double",
+        "f": "double",
+        "l": "int64",
+        "t": "string",
+        "b": "bool",
+    }
+    assert batch.to_pylist() == [{"s": 3, "c": 1, "a": 3.0, "d": 1, "q": 0.75, "f": 1.5, "l": 3, "t": "x", "b": True}]
 
 
 def test_statements_change_rows_and_say_how_many(warehouse, numbers):
     assert warehouse.run("DELETE FROM numbers WHERE corpus = @corpus", {"corpus": "a"}) == 2
-    warehouse.run(statement("CREATE OR REPLACE TABLE into_ AS SELECT n FROM source WHERE n > @n",
-                            into_="copy", source="numbers"), {"n": 3})  # fmt: skip
+    warehouse.run(
+        statement("CREATE OR REPLACE TABLE into_ AS SELECT n FROM source WHERE n > @n", into_="copy", source="numbers"),
+        {"n": 3},
+    )
     assert read(warehouse, "SELECT * FROM copy") == [{"n": 4}]
-    assert warehouse.run(statement("INSERT INTO into_ (n) SELECT source.n + 1 FROM source", into_="copy",
-                                   source="numbers")) == 2  # fmt: skip
+    assert (
+        warehouse.run(
+            statement("INSERT INTO into_ (n) SELECT source.n + 1 FROM source", into_="copy", source="numbers")
+        )
+        == 2
+    )
     assert sorted(row["n"] for row in read(warehouse, "SELECT * FROM copy")) == [4, 4, 5]
     warehouse.run(statement("DROP TABLE IF EXISTS gone", gone="copy"))
     assert warehouse.tables() == ["numbers"]
@@ -150,13 +163,27 @@ def test_a_name_that_no_table_can_have(name):
 
 @pytest.mark.parametrize(
     "text",
-    ["DELETE FROM numbers", "SELECT 1; SELECT 2", "", "DROP TABLE numbers", "SELEC 1",
-     "CREATE TABLE x AS SELECT 1 AS n", "INSERT INTO numbers SELECT * FROM numbers", "COPY numbers TO 'x.csv'",
-     "ATTACH 'other.duckdb'", "PRAGMA version",
-     "SELECT * FROM read_csv('/etc/passwd')", "SELECT * FROM read_text('/etc/passwd')", "SELECT @n",
-     "SELECT * FROM EXTERNAL_QUERY('connection', 'DROP TABLE x')", "UPDATE numbers SET n = 1",
-     "WITH gone AS (DELETE FROM numbers) SELECT 1", "SELECT 1 INTO x", "EXPLAIN DELETE FROM numbers"],
-)  # fmt: skip
+    [
+        "DELETE FROM numbers",
+        "SELECT 1; SELECT 2",
+        "",
+        "DROP TABLE numbers",
+        "SELEC 1",
+        "CREATE TABLE x AS SELECT 1 AS n",
+        "INSERT INTO numbers SELECT * FROM numbers",
+        "COPY numbers TO 'x.csv'",
+        "ATTACH 'other.duckdb'",
+        "PRAGMA version",
+        "SELECT * FROM read_csv('/etc/passwd')",
+        "SELECT * FROM read_text('/etc/passwd')",
+        "SELECT @n",
+        "SELECT * FROM EXTERNAL_QUERY('connection', 'DROP TABLE x')",
+        "UPDATE numbers SET n = 1",
+        "WITH gone AS (DELETE FROM numbers) SELECT 1",
+        "SELECT 1 INTO x",
+        "EXPLAIN DELETE FROM numbers",
+    ],
+)
 def test_a_user_may_only_select(text):
     with pytest.raises(UserError, match="the query ['\"].*['\"] (must be|is not|may only)"):
         user_query(text)
@@ -164,9 +191,14 @@ def test_a_user_may_only_select(text):
 
 @pytest.mark.parametrize(
     "text",
-    ["SELECT n FROM numbers ORDER BY n", "(SELECT 1 AS n)", "WITH a AS (SELECT n FROM numbers) SELECT * FROM a;",
-     "SELECT n FROM numbers UNION ALL SELECT 9", "SELECT part FROM numbers, UNNEST(SPLIT(text, ' ')) AS part",
-     "SELECT 'DROP TABLE numbers' AS n -- only a comment; nothing more"],
-)  # fmt: skip
+    [
+        "SELECT n FROM numbers ORDER BY n",
+        "(SELECT 1 AS n)",
+        "WITH a AS (SELECT n FROM numbers) SELECT * FROM a;",
+        "SELECT n FROM numbers UNION ALL SELECT 9",
+        "SELECT part FROM numbers, UNNEST(SPLIT(text, ' ')) AS part",
+        "SELECT 'DROP TABLE numbers' AS n -- only a comment; nothing more",
+    ],
+)
 def test_queries_that_a_user_may_ask(warehouse, numbers, text):
     assert read(warehouse, user_query(text))

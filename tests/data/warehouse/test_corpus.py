@@ -3,7 +3,7 @@
 import pyarrow.parquet
 import pytest
 
-from data.corpora import open_corpus, parse_mixture
+from data.corpora.corpora import open_corpus, parse_mixture
 from data.errors import UserError
 from data.pairs import Pair
 from data.warehouse.exporting import export
@@ -116,8 +116,12 @@ def test_the_address_may_come_from_the_environment(filled, monkeypatch):
 def test_mixtures_hold_queries():
     query = "warehouse:SELECT * FROM pairs WHERE en LIKE '%10:30' AND de != 'a/b'"
     assert parse_mixture(["news:2", "warehouse:cleaned", "warehouse:other:0.5", query, query + " AND TRUE:3"]) == [
-        ("news", 2.0), ("warehouse:cleaned", 1.0), ("warehouse:other", 0.5), (query, 1.0), (query + " AND TRUE", 3.0),
-    ]  # fmt: skip
+        ("news", 2.0),
+        ("warehouse:cleaned", 1.0),
+        ("warehouse:other", 0.5),
+        (query, 1.0),
+        (query + " AND TRUE", 3.0),
+    ]
     with pytest.raises(UserError, match="weight"):
         parse_mixture(["warehouse:cleaned:0"])
 
@@ -160,7 +164,9 @@ def test_parquet_holds_any_result(filled, tmp_path):
     query = user_query("SELECT corpus, COUNT(*) AS n FROM pairs GROUP BY corpus ORDER BY corpus")
     export(filled.rows(query), tmp_path / "n.parquet")
     assert pyarrow.parquet.read_table(tmp_path / "n.parquet").to_pylist() == [
-        {"corpus": "news", "n": 5}, {"corpus": "talks", "n": 11}]  # fmt: skip
+        {"corpus": "news", "n": 5},
+        {"corpus": "talks", "n": 11},
+    ]
 
 
 def test_what_cannot_be_exported_leaves_nothing(filled, tmp_path):

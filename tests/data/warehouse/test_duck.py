@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from data.corpora import open_corpus
+from data.corpora.corpora import open_corpus
 from data.errors import UserError
 from data.warehouse.loading import load
 from data.warehouse.opening import open_warehouse

@@ -7,14 +7,14 @@ import pyarrow.parquet
 import pytest
 
 from data.cleaning import normalise
-from data.corpora import open_corpus
+from data.corpora.corpora import open_corpus
 from data.errors import UserError
 from data.language import LanguageJudge, prose_words
 from data.pairs import Pair
 from data.warehouse.files import open_source
 from data.warehouse.loading import load, loads
 from data.warehouse.quality import Inspector
-from tests.data import test_wmt14
+from tests.data.corpora import test_wmt14
 from tests.data.warehouse.sources import ListCorpus, read, texts
 
 TEXTS = [
@@ -33,11 +33,20 @@ def test_columns_say_what_the_filters_of_the_local_path_look_at(warehouse):
     for number, (row, (en, de, doc)) in enumerate(zip(rows, TEXTS, strict=True)):
         en, de = normalise(en), normalise(de)
         expected = {
-            "corpus": "a", "split": "train", "doc": doc or None, "position": number, "en": en, "de": de,
-            "en_words": len(en.split()), "de_words": len(de.split()), "en_length": len(en), "de_length": len(de),
+            "corpus": "a",
+            "split": "train",
+            "doc": doc or None,
+            "position": number,
+            "en": en,
+            "de": de,
+            "en_words": len(en.split()),
+            "de_words": len(de.split()),
+            "en_length": len(en),
+            "de_length": len(de),
             "copied_words": len(prose_words(en)) if en == de else 0,
-            "en_foreign": judges[0].is_foreign(en), "de_foreign": judges[1].is_foreign(de),
-        }  # fmt: skip
+            "en_foreign": judges[0].is_foreign(en),
+            "de_foreign": judges[1].is_foreign(de),
+        }
         assert {key: row[key] for key in expected} == expected
     assert [row["copied_words"] for row in rows] == [0, 0, 4, 0]
     assert [row["en_foreign"] for row in rows] == [False, False, False, True]
@@ -176,8 +185,12 @@ def test_a_packed_tmx_that_is_cut_short(tmp_path):
 
 def test_parquet(warehouse, tmp_path):
     path = tmp_path / "set.parquet"
-    rows = {"en": ["one", None, "three"], "de": ["eins", "zwei", "drei"], "doc": [7, 7, 8],
-            "split": ["train", "test", "train"]}  # fmt: skip
+    rows = {
+        "en": ["one", None, "three"],
+        "de": ["eins", "zwei", "drei"],
+        "doc": [7, 7, 8],
+        "split": ["train", "test", "train"],
+    }
     pyarrow.parquet.write_table(pyarrow.table(rows), path)
     assert load(warehouse, open_source(str(path)), workers=1).pairs == {"train": 2, "test": 1}
     assert texts(warehouse) == [Pair("one", "eins", "7"), Pair("three", "drei", "8")]

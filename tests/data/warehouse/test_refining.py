@@ -17,10 +17,27 @@ from tests.data.warehouse.sources import ListCorpus, read, texts
 QUICK = CleaningOptions(language_filter=False)
 NOT_LOOKED_AT = Inspector(languages=False)
 
-PIECES = ["Save", "the file", "now.", "Datei", "sichern", "\u00ad", "  ", "\u00a0", "", "ﬁ", "e\u0301", "İ", "<b>", "7",
-          "\U0001f469\u200d\U0001f680", "\x93quoted\x94", "The Commission has not been asked about this matter at all",
-          "Die Kommission ist dazu leider überhaupt nicht gefragt worden",
-          "La Commission n'a pas du tout été interrogée sur cette question"]  # fmt: skip
+PIECES = [
+    "Save",
+    "the file",
+    "now.",
+    "Datei",
+    "sichern",
+    "\u00ad",
+    "  ",
+    "\u00a0",
+    "",
+    "ﬁ",
+    "e\u0301",
+    "İ",
+    "<b>",
+    "7",
+    "\U0001f469\u200d\U0001f680",
+    "\x93quoted\x94",
+    "The Commission has not been asked about this matter at all",
+    "Die Kommission ist dazu leider überhaupt nicht gefragt worden",
+    "La Commission n'a pas du tout été interrogée sur cette question",
+]
 SIDES = st.lists(st.sampled_from(PIECES), max_size=5).map(" ".join)
 PAIRS = st.lists(st.tuples(SIDES, SIDES), min_size=1, max_size=12).map(lambda pairs: pairs + pairs[::2])
 OPTIONS = st.builds(
@@ -144,7 +161,8 @@ def check_overlap(warehouse, training, held_out, length):
     corpora(warehouse, a={"train": [("nothing in common", "überhaupt nichts"), *spelt]}, t={"test": other})
     found = [set().union(*(grams(pair[side], length) for pair in held_out)) for side in (0, 1)]
     expected = [
-        texts for texts, words in zip(spelt, training, strict=True)
+        texts
+        for texts, words in zip(spelt, training, strict=True)
         if not any(grams(words[side], length) & found[side] for side in (0, 1))
     ]
     options = CleaningOptions(language_filter=False, deduplicate=False, max_ratio=99.0, max_copied_words=99)
@@ -185,16 +203,19 @@ def test_the_similarity_counts_exactly(warehouse):
 
 
 def documents(count, pairs, name="d"):
-    return [(f"en {name} {doc} {n}", f"de {name} {doc} {n}", f"{name}{doc}") for doc in range(count)
-            for n in range(pairs)]  # fmt: skip
+    return [
+        (f"en {name} {doc} {n}", f"de {name} {doc} {n}", f"{name}{doc}") for doc in range(count) for n in range(pairs)
+    ]
 
 
 def test_a_sample_draws_whole_documents_and_the_same_ones_again(warehouse):
     corpora(warehouse, a={"train": documents(200, 3)}, b={"train": [pair[:2] for pair in documents(1, 400, "e")]})
     recipe = Recipe({"a": 0.25, "b": 0.5}, QUICK)
     refined = refine(warehouse, recipe, "some")
-    counts = {row["doc"]: row["n"] for row in read(
-        warehouse, "SELECT doc, COUNT(*) AS n FROM some WHERE corpus = 'a' GROUP BY doc")}  # fmt: skip
+    counts = {
+        row["doc"]: row["n"]
+        for row in read(warehouse, "SELECT doc, COUNT(*) AS n FROM some WHERE corpus = 'a' GROUP BY doc")
+    }
     assert set(counts.values()) == {3}
     assert 30 < len(counts) < 70
     assert 160 < refined.corpora["b"].kept < 240

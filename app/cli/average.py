@@ -1,0 +1,33 @@
+"""Averages the weights of a run's checkpoints; training does so at its end, this does it again with another number."""
+
+HELP = "average the weights of the last checkpoints"
+EXAMPLES = """
+  weitblick average runs/starter               as the preset says
+  weitblick average runs/starter --last 10     the last ten checkpoints that are kept
+"""
+AFTER_INTERRUPT = "the former average was kept"
+
+
+def add_arguments(parser) -> None:
+    """Declares the command's arguments."""
+    parser.add_argument("path", metavar="RUN", help="the folder of a training, such as runs/starter")
+    parser.add_argument("--last", type=_count, metavar="N", help="how many checkpoints; by default as the preset says")
+
+
+def run(args) -> None:
+    """Writes the average and says what went into it."""
+    from app.runs.averaging import average
+    from app.runs.run import Run
+
+    folder = Run.open(args.path)
+    updates = average(folder, args.last)
+    if args.last and len(updates) < args.last:
+        print(f"only {len(updates)} checkpoints are there (training.keep = {folder.preset.training.keep})")
+    print(f"averaged the weights after updates {', '.join(map(str, updates))} into {folder.path / 'averaged.npz'}")
+
+
+def _count(text: str) -> int:
+    """At least 1; argparse reports a ValueError itself."""
+    if int(text) < 1:
+        raise ValueError
+    return int(text)

@@ -1,0 +1,104 @@
+"""Lists the corpora that presets can name, or shows one; loads corpora into a warehouse and refines them there.
+
+A folder with files such as en.train.txt, de.train.txt and, where documents are known, doc.train.txt is a corpus. Such
+folders are looked for in the folders of --corpora and of the variable WEITBLICK_CORPORA. `corpora NAME` is short for
+`corpora show NAME`, and `corpora` alone for `corpora list`.
+
+A warehouse is a DuckDB file or a data set in BigQuery; docs/warehouse.md tells about it.
+"""
+
+import inspect
+
+from app.cli import beam, warehouse
+
+HELP = "list or show corpora; load, clean and query them in a warehouse"
+EXAMPLES = """
+  weitblick corpora                                        what there is
+  weitblick corpora software                               fetch it, count it, show some of it
+  weitblick corpora multi30k --corpora ../corpora
+  weitblick corpora load software notes.tmx --warehouse corpora.duckdb
+  weitblick corpora clean --into cleaned --near 0.8 --warehouse corpora.duckdb
+  weitblick corpora sql "SELECT corpus, COUNT(*) AS n FROM cleaned GROUP BY corpus" --warehouse corpora.duckdb
+"""
+AFTER_INTERRUPT = "what was fetched so far, and each corpus that was loaded whole, is kept"
+SHOWN = 3
+_ACTIONS = ("list", "show", "prepare", *warehouse.ACTIONS)
+
+
+def add_arguments(parser) -> None:
+    """Declares the actions and their arguments."""
+    actions = parser.add_subparsers(title="actions", dest="action", metavar="ACTION", required=True)
+    for name, text, add, do in (
+        ("list", "list the corpora that presets can name", _add_languages, _list),
+        ("show", "fetch a corpus, count it and show its first pairs", _add_show, _show),
+    ):
+        action = actions.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+        add(action)
+        action.set_defaults(do=do)
+    text = "clean them with Apache Beam, on this machine or a cluster"
+    texts = {"help": text, "description": inspect.getdoc(beam.prepare), "epilog": beam.EPILOG}
+    action = actions.add_parser("prepare", formatter_class=parser.formatter_class, **texts)
+    beam.add(action)
+    action.set_defaults(do=beam.prepare)
+    for name, (text, add, do) in warehouse.ACTIONS.items():
+        texts = {"help": text, "description": inspect.getdoc(do), "epilog": warehouse.EPILOG}
+        action = actions.add_parser(name, formatter_class=parser.formatter_class, **texts)
+        warehouse.add_warehouse(action)
+        add(action)
+        action.set_defaults(do=do)
+
+
+def complete(arguments: list[str]) -> list[str]:
+    """The arguments behind `corpora` with the action that is meant where none is named."""
+    first = arguments[0] if arguments else ""
+    if first in (*_ACTIONS, "-h", "--help"):
+        return arguments
+    return ["list" if not first or first.startswith("-") else "show", *arguments]
+
+
+def run(args) -> None:
+    """Does the action."""
+    args.do(args)
+
+
+def _add_languages(parser) -> None:
+    parser.add_argument("--corpora", nargs="+", default=[], metavar="DIR", help="folders that hold corpus folders")
+    parser.add_argument("--source", default="en", metavar="LANGUAGE", help="language to translate from (en)")
+    parser.add_argument("--target", default="de", metavar="LANGUAGE", help="language to translate into (de)")
+
+
+def _add_show(parser) -> None:
+    parser.add_argument("name", metavar="NAME", help="a corpus of the list, or the path of a folder")
+    _add_languages(parser)
+
+
+def _list(args) -> None:
+    from data.corpora.corpora import list_corpora
+
+    for corpus in list_corpora(args.corpora, args.source, args.target):
+        print(f"{corpus.name:<20} {_sizes(corpus)}  {corpus.description}")
+
+
+def _sizes(corpus) -> str:
+    """Pairs of train / validation / test, as far as they are known without fetching."""
+    sizes = [corpus.size(split) if split in corpus.splits() else 0 for split in ("train", "validation", "test")]
+    if None in sizes:
+        return f"{'not fetched yet':>27}"
+    columns = zip(sizes, (9, 6, 6), strict=True)
+    return " / ".join(f"{size:>{width},}" if size else f"{'-':>{width}}" for size, width in columns)
+
+
+def _show(args) -> None:
+    from data.corpora.corpora import open_corpus
+
+    corpus = open_corpus(args.name, args.source, args.target, args.corpora)
+    corpus.prepare()
+    for what in ("description", "licence", "obtain"):
+        print(f"{what:<12} {getattr(corpus, what)}")
+    print(f"{'documents':<12} {'yes' if corpus.has_documents else 'no'}")
+    for split in corpus.splits():
+        print(f"{split:<12} {corpus.size(split):,} pairs")
+    for number, pair in enumerate(corpus.pairs(corpus.splits()[0])):
+        if number == SHOWN:
+            break
+        print(f"\n{corpus.source}: {pair.source}\n{corpus.target}: {pair.target}")

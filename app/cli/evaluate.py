@@ -1,0 +1,128 @@
+"""Translates the test split of a run's preset with its model, and scores the translations with sacreBLEU.
+
+Reports BLEU, chrF2++ and TER with signatures and 95% bootstrap intervals, BLEU by source length, and the speed; writes
+them and the translations into the run's folder results/. With --hypotheses it scores a file instead, without a model.
+"""
+
+from app.cli.options import (
+    RUN_HELP,
+    add_corpora,
+    add_engine,
+    add_search,
+    chosen_engine,
+    chosen_languages,
+    chosen_search,
+)
+from app.cli.scoring import score_run
+from app.translation.decoded import KERAS
+from data.errors import UserError
+
+HELP = "score a run, or a file of translations"
+EXAMPLES = """
+  weitblick evaluate runs/starter
+  weitblick evaluate runs/starter --corpus newstest --corpora ../corpora --beam 8
+  weitblick evaluate runs/post --baseline runs/starter              is the difference more than chance?
+  weitblick evaluate runs/starter --source in.en --reference in.de
+  weitblick evaluate --hypotheses out.de --corpus wmt14             published output, the official test set
+"""
+AFTER_INTERRUPT = "no score was written; run the same command again"
+
+
+def add_arguments(parser) -> None:
+    """Declares the command's arguments."""
+    parser.add_argument("path", nargs="?", metavar="RUN", help=RUN_HELP)
+    parser.add_argument(
+        "--corpus",
+        metavar="NAME",
+        help="what to score on: a corpus, wmt14 or wmt14/full. By default data.test of the run's preset",
+    )
+    parser.add_argument(
+        "--split", choices=("train", "validation", "test"), default="test", help="which split of it (test)"
+    )
+    add_corpora(parser)
+    parser.add_argument("--reference", metavar="FILE", help="score on this file of right translations instead")
+    parser.add_argument("--source", metavar="FILE", help="the text that --reference translates, line by line")
+    parser.add_argument("--lines", type=int, default=0, metavar="N", help="score the first N lines only")
+    parser.add_argument("--hypotheses", metavar="FILE", help="score these translations; needs no RUN")
+    parser.add_argument("--pair", default=None, metavar="EN-DE", help="for --hypotheses: the languages (en-de)")
+    parser.add_argument("--baseline", metavar="RUN|FILE", help="compare with this run or file by paired bootstrap")
+    add_search(parser)
+    add_engine(parser)
+    parser.add_argument(
+        "--again", action="store_true", help="translate again even if these weights and this search have done so"
+    )
+    parser.add_argument("--tokenize", choices=("13a", "intl", "char", "none"), default="13a", help="for BLEU (13a)")
+    parser.add_argument("--lowercase", action="store_true", help="case counts nothing; so by default if the model's do")
+    parser.add_argument("--moses", action="store_true", help="give BLEU on lower-cased Moses tokens as well")
+
+
+def run(args) -> None:
+    """Scores each test set and prints the tables."""
+    _check(args)
+    from app.scoring.report import show_evaluation
+
+    evaluations = _score_file(args) if args.hypotheses else _score_run(args)
+    for evaluation in evaluations:
+        show_evaluation(evaluation)
+
+
+def _check(args) -> None:
+    """Refuses what does not go together."""
+    if bool(args.path) == bool(args.hypotheses):
+        raise UserError("name either a RUN to translate with or a file of translations with --hypotheses")
+    if args.source and not args.reference:
+        raise UserError("--source needs its right translations: add --reference FILE")
+    if args.reference and args.corpus:
+        raise UserError("--reference and --corpus are two things to score on: leave out one")
+    if args.path and args.reference and not args.source:
+        raise UserError("--reference alone has no text to translate: add --source FILE")
+    if args.path and args.pair:
+        raise UserError("--pair is for --hypotheses; the run's preset names its languages")
+    if args.hypotheses and (args.beam is not None or args.set or args.checkpoint != "auto" or args.again):
+        raise UserError("--hypotheses uses no model: leave out --beam, --set, --checkpoint and --again")
+    if chosen_engine(args) != KERAS and args.hypotheses:
+        raise UserError("--hypotheses uses no model: leave out --engine")
+    if args.hypotheses and not (args.corpus or args.reference):
+        raise UserError("say what to score on: add --corpus NAME or --reference FILE")
+    if args.lines < 0:
+        raise UserError(f"--lines {args.lines}: must be at least 1; leave it out for all lines")
+
+
+def _score_file(args):
+    from app.scoring.evaluation import evaluate_lines, read_baseline
+    from app.scoring.metrics import ScoreOptions
+    from app.translation.lines import read_text
+
+    source, target = chosen_languages(args)
+    test = _test_set(args, args.corpus, source, target)
+    hypotheses = read_text(args.hypotheses)[: args.lines or None]
+    options = ScoreOptions(args.lowercase, args.tokenize, target, test=test.test, pair=test.pair)
+    baseline = read_baseline(args.baseline, test, target) if args.baseline else None
+    yield evaluate_lines(hypotheses, test, options, args.moses, baseline)
+
+
+def _score_run(args):
+    from app.runs.run import Run
+    from app.scoring.metrics import ScoreOptions
+
+    folder = Run.open(args.path)
+    data = folder.preset.data
+    names = [args.corpus] if args.corpus or args.reference else data.test
+    if not names:
+        raise UserError(f"{args.path}: data.test of the preset is empty: add --corpus NAME or --reference FILE")
+    search = chosen_search(folder.preset, args)
+    options = ScoreOptions(args.lowercase or data.lowercase, args.tokenize)
+    for name in names:
+        test = _test_set(args, name, data.source, data.target, data.warehouse)
+        how = (args.checkpoint, options, args.moses or None, args.baseline, args.again, chosen_engine(args))
+        yield score_run(folder, test, search, *how)
+
+
+def _test_set(args, name, source, target, warehouse=""):
+    from app.scoring.testsets import load_test_set, read_test_files
+
+    if args.reference:
+        test = read_test_files(args.reference, args.source)
+    else:
+        test = load_test_set(name, args.split, source, target, args.corpora, warehouse)
+    return test.head(args.lines)

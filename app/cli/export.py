@@ -1,0 +1,67 @@
+"""Writes a run's model for other programs to translate with, as a new folder.
+
+ctranslate2: for CTranslate2 (C++ and Python; fast on ordinary processors, tens of megabytes), from the extra of that
+name. DIR/translate.py translates with it and shows how; DIR/README.txt says what else there is.
+
+savedmodel: for TensorFlow with tensorflow-text alone. Text in, text out: tokenizer and search are inside.
+"""
+
+from app.cli.options import RUN_HELP, add_quantization, add_search, chosen_search, load_keras
+from data.errors import UserError
+
+HELP = "write a model for other programs"
+EXAMPLES = """
+  weitblick export runs/starter --to ctranslate2 starter-ct2
+  weitblick export runs/starter --to ctranslate2 starter-int8 --quantization int8
+  weitblick export runs/starter --to savedmodel starter-tf --beam 2
+"""
+AFTER_INTERRUPT = "nothing was exported"
+FORMATS = ("ctranslate2", "savedmodel")
+
+
+def add_arguments(parser) -> None:
+    """Declares the command's arguments."""
+    parser.add_argument("path", metavar="RUN", help=RUN_HELP)
+    parser.add_argument("directory", metavar="DIR", help="the folder to make; missing or empty")
+    parser.add_argument("--to", choices=FORMATS, required=True, help="which format, see above")
+    add_search(parser)
+    add_quantization(parser, "for ctranslate2: ")
+    parser.add_argument(
+        "--precision",
+        choices=("auto", "float32", "bfloat16"),
+        help="for savedmodel: what it computes in; by default as training.precision in the preset says",
+    )
+
+
+def run(args) -> None:
+    """Exports and says what came of it."""
+    if args.precision and args.to != "savedmodel":
+        raise UserError("--precision is for --to savedmodel; CTranslate2 has --quantization")
+    if args.quantization and args.to != "ctranslate2":
+        raise UserError("--quantization is for --to ctranslate2; a SavedModel has --precision")
+    from app.export.ctranslate2 import import_ctranslate2
+    from app.export.folder import refuse_existing
+    from app.runs.run import Run
+
+    folder = Run.open(args.path)
+    options = {"checkpoint": args.checkpoint, "search": chosen_search(folder.preset, args)}
+    # What can be refused is refused before TensorFlow is loaded, which takes seconds.
+    refuse_existing(args.directory)
+    if args.to == "ctranslate2":
+        import_ctranslate2()
+    load_keras()
+    if args.to == "ctranslate2":
+        from app.export.ctranslate2 import export
+
+        export(folder, args.directory, quantization=args.quantization or "float32", **options)
+    else:
+        from app.export.savedmodel import export
+
+        export(folder, args.directory, precision=args.precision, **options)
+    print(f"exported {folder.path} to {args.directory} ({_megabytes(args.directory):,.1f} MB)")
+
+
+def _megabytes(directory) -> float:
+    from pathlib import Path
+
+    return sum(path.stat().st_size for path in Path(directory).rglob("*") if path.is_file()) / 1e6

@@ -1,0 +1,117 @@
+"""The command line, and the one place where errors become messages."""
+
+import argparse
+import errno
+import os
+import shutil
+import sys
+import textwrap
+
+from app import __version__
+from app.cli import average, corpora, evaluate, evaluate_documents, export, presets, probe, train, translate
+from data.errors import UserError
+
+COMMANDS = {
+    "train": train,
+    "evaluate": evaluate,
+    "evaluate-documents": evaluate_documents,
+    "translate": translate,
+    "export": export,
+    "average": average,
+    "probe": probe,
+    "presets": presets,
+    "corpora": corpora,
+}
+ERROR, INTERRUPTED, PIPE_CLOSED = 2, 130, 141
+
+DESCRIPTION = "Trains translation models from English to German, scores them, and translates with them."
+EXAMPLES = """
+  weitblick train starter                      a small model within 20 minutes on 2 cores
+  weitblick evaluate runs/starter              BLEU, chrF2++ and TER of its test split
+  echo "Save the file." | weitblick translate runs/starter
+"""
+
+
+class _Formatter(argparse.RawDescriptionHelpFormatter):
+    """Keeps the examples as they are written, and the option column narrow."""
+
+    def __init__(self, prog):
+        super().__init__(prog, max_help_position=32, width=_columns())
+        # argparse forgets the indentation of commands, and would break the line after the longest name.
+        self._action_max_length = 22
+
+
+def _columns() -> int:
+    return min(100, shutil.get_terminal_size().columns)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of all commands; each sets `run` to its function."""
+    parser = _parser(argparse.ArgumentParser, EXAMPLES, prog="weitblick", description=DESCRIPTION)
+    parser.add_argument("--version", action="version", version=f"weitblick {__version__}")
+    commands = parser.add_subparsers(title="commands", dest="command", metavar="COMMAND", required=True)
+    for name, module in COMMANDS.items():
+        text = "\n\n".join(textwrap.fill(part, _columns()) for part in module.__doc__.split("\n\n"))
+        command = _parser(commands.add_parser, module.EXAMPLES, name, help=module.HELP, description=text)
+        module.add_arguments(command)
+        command.set_defaults(run=module.run)
+    return parser
+
+
+def main(arguments=None) -> int:
+    """Runs one command.
+
+    Args:
+        arguments: what stands behind the program's name; `sys.argv` by default.
+
+    Returns:
+        The exit code: 0, 2 for an error that was printed, 130 after Ctrl-C, 141 when the reader of the output has gone.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    _prepare_streams()
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    if arguments[:1] == ["corpora"]:
+        arguments = ["corpora", *corpora.complete(arguments[1:])]
+    args = build_parser().parse_args(arguments)
+    try:
+        args.run(args)
+        sys.stdout.flush()
+    except UserError as error:
+        return _fail(str(error))
+    except BrokenPipeError:
+        # Python would flush once more at its end and complain; there is nobody to write to.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return PIPE_CLOSED
+    except OSError as error:
+        return _fail(_explain(error))
+    except KeyboardInterrupt as error:
+        print(f"\ninterrupted; {str(error) or COMMANDS[args.command].AFTER_INTERRUPT}", file=sys.stderr)
+        return INTERRUPTED
+    return 0
+
+
+def _prepare_streams() -> None:
+    """Makes both streams UTF-8 whatever the locale says; a closed one swallows what is written."""
+    sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115 (stays open to the end)
+    sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115
+    sys.stdout.reconfigure(encoding="utf-8")
+    sys.stderr.reconfigure(encoding="utf-8", errors="backslashreplace")
+
+
+def _parser(make, examples: str, *args, **kwargs) -> argparse.ArgumentParser:
+    return make(*args, epilog=f"examples:\n{examples.strip(chr(10))}", formatter_class=_Formatter, **kwargs)
+
+
+def _fail(message: str) -> int:
+    print(f"error: {message}", file=sys.stderr)
+    return ERROR
+
+
+def _explain(error: OSError) -> str:
+    """What went wrong with a file or with the system, and what to do."""
+    where = f"{error.filename}: " if error.filename else ""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"{where}the disk is full; free some space and run the same command again, nothing is left half-written"
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return f"{where}{error.strerror}; choose another place, or change who may write there"
+    return f"{where}{error.strerror or error}"

@@ -1,0 +1,228 @@
+"""Options that several commands share."""
+
+import contextlib
+import gc
+import os
+import shutil
+import sys
+from pathlib import Path
+
+from app.presets.schema import SearchPreset
+from app.translation.decoded import ENGINES, KERAS, QUANTIZATIONS, Engine
+from data.errors import UserError
+
+RUN_HELP = "the folder of a training, such as runs/starter"
+# How documents are cut may change after the training, to longer windows, too.
+WINDOWS = tuple(f"documents.{key}" for key in ("windows", "size", "tokens", "context_target"))
+
+
+def add_search(parser) -> None:
+    """Adds the options that say which weights and which search."""
+    parser.add_argument(
+        "--checkpoint",
+        choices=("auto", "averaged", "best", "last"),
+        default="auto",
+        help="which weights; auto: averaged, or the last ones where there is no average yet",
+    )
+    parser.add_argument("--beam", type=int, metavar="N", help="beam width; 1 is greedy. By default as in the preset")
+    add_set(parser, "other keys of the preset's section [search], such as length_penalty=1.0 or batch_tokens=1000")
+
+
+def add_set(parser, text: str) -> None:
+    """Adds the option that changes keys of a preset; `text` says which."""
+    parser.add_argument("--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help=text)
+
+
+def add_filters(parser, what: str) -> None:
+    """Adds the options for cleaning as a preset says; `what` is taken of it."""
+    parser.add_argument("--preset", metavar="PRESET", help=f"take the {what} of its section [data]")
+    add_set(parser, "keys of that section to change, such as max_words=100 or language_filter=false")
+
+
+def chosen_filters(args):
+    """The preset whose section `[data]` says how to clean; the defaults where none is named."""
+    from app.presets.preset import Preset, load_preset
+
+    return load_preset(args.preset, args.set) if args.preset else Preset("defaults").with_overrides(args.set)
+
+
+def chosen_languages(args) -> tuple[str, str]:
+    """Source and target language of --pair, English and German without it.
+
+    Raises:
+        UserError: the pair is none.
+    """
+    source, dash, target = (args.pair or "en-de").partition("-")
+    if not (source and dash and target):
+        raise UserError(f"--pair {args.pair}: expected two languages, such as en-de")
+    return source, target
+
+
+def add_engine(parser) -> None:
+    """Adds the options that say which program computes the model."""
+    parser.add_argument(
+        "--engine",
+        choices=ENGINES,
+        default=KERAS.name,
+        help="what computes the model (keras); ctranslate2, from the extra of that name, starts at once and needs an "
+        "export, which is made the first time and kept in RUN/exports",
+    )
+    add_quantization(parser, "for --engine ctranslate2: ")
+
+
+def add_quantization(parser, when: str) -> None:
+    """Adds the option that says how CTranslate2 stores weights."""
+    parser.add_argument(
+        "--quantization",
+        choices=QUANTIZATIONS,
+        metavar="TYPE",
+        help=f"{when}how weights are stored: {', '.join(QUANTIZATIONS)} (float32, which gives the same translations; "
+        "int8 is the smallest and the fastest)",
+    )
+
+
+def chosen_engine(args) -> Engine:
+    """The engine of the command line.
+
+    Raises:
+        UserError: --quantization without an engine that has it.
+    """
+    if args.engine == KERAS.name:
+        if args.quantization:
+            raise UserError("--quantization says how CTranslate2 stores weights; add --engine ctranslate2")
+        return KERAS
+    return Engine(args.engine, args.quantization or QUANTIZATIONS[0])
+
+
+def load_engine(engine: Engine, run, checkpoint: str) -> None:
+    """Imports what an engine needs; Keras only where it computes or its model must be exported first."""
+    if engine != KERAS:
+        from app.export.ctranslate2 import import_ctranslate2
+        from app.translation.ctranslate2 import export_folder
+
+        import_ctranslate2()
+        if export_folder(run, checkpoint, engine.quantization).exists():
+            return
+    load_keras()
+
+
+def add_corpora(parser) -> None:
+    """Adds the option that says where corpus folders are."""
+    parser.add_argument(
+        "--corpora",
+        nargs="+",
+        default=[],
+        metavar="DIR",
+        help="folders that hold corpus folders; those of the variable WEITBLICK_CORPORA are searched after them",
+    )
+
+
+def chosen_search(preset, args, others: tuple[str, ...] = ()) -> SearchPreset:
+    """The preset's search with the changes of the command line.
+
+    Args:
+        preset: of the run.
+        args: the command line.
+        others: keys of other sections that mean something to the command, and nothing here.
+
+    Raises:
+        UserError: an unknown key, a bad value, or a key of another section.
+    """
+    changes = [] if args.beam is None else [f"search.beam={args.beam}"]
+    for change in args.set:
+        key = _key(change)
+        if key in others:
+            continue
+        if "." in key and not key.startswith("search."):
+            can = f"keys of the section [search]{' and ' if others else ''}{', '.join(others)}"
+            raise UserError(f"--set {change}: only {can} can be changed after the training")
+        changes.append(change if "." in key else f"search.{change}")
+    return preset.with_overrides(changes).search
+
+
+def with_chosen_windows(run, args):
+    """The run with the windows that the command line asks for instead of those of its training.
+
+    Raises:
+        UserError: a bad value, or a run that was not trained on documents.
+    """
+    changes = [change for change in args.set if _key(change) in WINDOWS]
+    if not changes:
+        return run
+    if run.preset.documents.windows == "off":
+        raise UserError(f"--set {changes[0]}: {run.path} was not trained on documents and has no windows")
+    preset = run.preset.with_overrides(changes)
+    if preset.documents.windows == "off":
+        raise UserError(f"--set {changes[0]}: for segments alone set documents.windows=segments documents.size=1")
+    return type(run)(run.path, preset)
+
+
+def _key(change: str) -> str:
+    return change.partition("=")[0].strip()
+
+
+def program(name: str) -> str:
+    """How "weitblick" or a program installed with it is called from here: by its name alone, or by its path."""
+    path = Path(sys.executable).with_name(name)
+    found = shutil.which(name)
+    if found and (not path.exists() or Path(found).samefile(path)):
+        return name
+    return os.path.relpath(path) if path.exists() else f"{os.path.relpath(sys.executable)} -m app"
+
+
+def load_keras() -> None:
+    """Imports Keras and its backend, without the lines that TensorFlow's libraries print as they load.
+
+    They go around Python, straight to file descriptor 2, and heed no setting. An import that fails still raises its
+    error; TF_CPP_MIN_LOG_LEVEL=0 shows the lines.
+    """
+    silence = _silent(2) if os.environ.get("TF_CPP_MIN_LOG_LEVEL") == "3" else contextlib.nullcontext()
+    with silence, _no_garbage(), _hidden("matplotlib"):
+        import keras  # noqa: F401
+        import tensorflow  # noqa: F401
+
+
+@contextlib.contextmanager
+def _no_garbage():
+    """Takes all objects that are made here for lasting ones.
+
+    An import of this size makes a million, and Python would look through all of them for garbage again and again,
+    then, when graphs are traced, and at its end: a third of a short command's time.
+    """
+    if "keras" in sys.modules or not gc.isenabled():
+        yield
+        return
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.set_threshold(50_000, 10, 10)
+        gc.enable()
+
+
+@contextlib.contextmanager
+def _hidden(package: str):
+    """Lets imports take a package for missing: Keras loads Matplotlib, if there is one, for plots of images."""
+    if package in sys.modules:
+        yield
+        return
+    sys.modules[package] = None
+    try:
+        yield
+    finally:
+        del sys.modules[package]
+
+
+@contextlib.contextmanager
+def _silent(descriptor: int):
+    """Sends what is written to a file descriptor nowhere."""
+    sys.stderr.flush()
+    kept, nowhere = os.dup(descriptor), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, descriptor)
+        yield
+    finally:
+        os.dup2(kept, descriptor)
+        os.close(kept)
+        os.close(nowhere)

@@ -1,0 +1,133 @@
+"""Measures how far back each memory still finds what it was told: recall by distance, on made-up documents.
+
+A fact stands in one window of a document, the question some windows later, and between them other words and other
+facts. Each memory is trained on a small model for some minutes, then asked at each distance. Results and a figure go
+into a folder. docs/probe.md says what this can and cannot show.
+"""
+
+from app.cli.options import add_set, load_keras
+from data.errors import UserError
+
+HELP = "measure how far back each memory remembers"
+EXAMPLES = """
+  weitblick probe                                    all memories, at most 4 minutes each
+  weitblick probe --memory gru --facts 4             one memory, four facts to tell apart
+  weitblick probe --memory gru --set slots=4 cell=minimal --output runs/probe-4
+  weitblick probe --memory none gru --minutes 2 --distances 1 16 64 256
+"""
+AFTER_INTERRUPT = "memories that were finished are kept; the same command goes on with the next one"
+
+
+def add_arguments(parser) -> None:
+    """Declares the command's arguments."""
+    kinds = ("none", "concat", "gru", "fixed", "variable")
+    which = f"any of {', '.join(kinds)} (all)"
+    parser.add_argument("--memory", nargs="+", choices=kinds, default=list(kinds), metavar="KIND", help=which)
+    parser.add_argument("--minutes", type=float, default=4.0, metavar="M", help="most time to train each of them (4)")
+    parser.add_argument("--seed", type=int, default=1, metavar="N", help="of weights and documents (1)")
+    parser.add_argument(
+        "--distances",
+        nargs="+",
+        type=int,
+        default=[1, 2, 4, 8, 16, 32, 64],
+        metavar="D",
+        help="windows from the fact to the question (1 2 4 8 16 32 64)",
+    )
+    parser.add_argument("--documents", type=int, default=1000, metavar="N", help="questions for each distance (1000)")
+    parser.add_argument("--facts", type=int, default=2, metavar="N", help="facts in a document, one of them asked (2)")
+    parser.add_argument("--keys", type=int, default=8, metavar="N", help="keys that facts can be about (8)")
+    parser.add_argument("--values", type=int, default=8, metavar="N", help="values that keys can have (8)")
+    parser.add_argument("--longest", type=int, default=32, metavar="N", help="windows in training documents, most (32)")
+    parser.add_argument("--context", type=int, default=4, metavar="N", help="segments that concat looks back (4)")
+    parser.add_argument("--summaries", type=int, default=4, metavar="N", help="vectors of a window in variable (4)")
+    add_set(parser, "keys of a preset's section [memory] to change, such as slots=8")
+    parser.add_argument("--output", metavar="DIR", default="runs/probe", help="where results go (runs/probe)")
+    parser.add_argument("--again", action="store_true", help="train and measure again what DIR has results of")
+
+
+def run(args) -> None:
+    """Trains and examines what DIR has no results of, then shows all."""
+    from pathlib import Path
+
+    from rich.console import Console
+
+    from app.probe.experiment import FIGURE, Results
+
+    results = Results(args.output, _experiment(args))
+    wanted = [kind for kind in dict.fromkeys(args.memory) if args.again or not results.has(kind)]
+    if wanted:
+        _examine(wanted, results)
+    from app.probe.chart import draw, show
+
+    show(results, Console(highlight=False))
+    figure = Path(args.output) / FIGURE
+    if draw(results, figure):
+        print(f"results in {results.path}, drawn in {figure}")
+    else:
+        print(f"results in {results.path}; `pip install matplotlib` and the same command draw them")
+
+
+def _examine(kinds, results) -> None:
+
+    from app.probe.experiment import examine
+    from app.terminal import TimeBar, progress_console
+    from app.training.signals import terminate_like_interrupt
+
+    load_keras()
+    console = progress_console()
+    for kind in kinds:
+        experiment = results.experiment
+        with terminate_like_interrupt(), TimeBar(console, kind, experiment.minutes * 60) as bar:
+            results.add(kind, examine(kind, experiment, lambda progress, bar=bar: bar(progress.seconds, str(progress))))
+
+
+def _experiment(args):
+    """What the command line asks for.
+
+    Raises:
+        UserError: a value that makes no sense.
+    """
+    from app.probe.documents import Task
+    from app.probe.experiment import Experiment
+
+    for name in ("documents", "facts", "values", "context", "summaries"):
+        _at_least(name, getattr(args, name), 1)
+    _at_least("seed", args.seed, 0)
+    _at_least("longest", args.longest, args.facts + 2)
+    for distance in args.distances:
+        _at_least("distances", distance, 1)
+    if not args.minutes > 0:
+        raise UserError(f"--minutes {args.minutes:g}: must be above 0")
+    if args.facts > args.keys:
+        raise UserError(f"--facts {args.facts}: each has its own key; add --keys {args.facts} or more")
+    return Experiment(
+        memory=_memory(args.set),
+        task=Task(keys=args.keys, values=args.values, facts=args.facts),
+        context=args.context,
+        summaries=args.summaries,
+        longest=args.longest,
+        minutes=args.minutes,
+        distances=tuple(sorted(set(args.distances))),
+        documents=args.documents,
+        seed=args.seed,
+    )
+
+
+def _at_least(name: str, value: int, least: int) -> None:
+    if value < least:
+        raise UserError(f"--{name} {value}: must be at least {least}")
+
+
+def _memory(changes):
+    """A preset's section [memory] with the changes of the command line."""
+    from app.presets.preset import Preset
+
+    overrides = []
+    for change in changes:
+        section, dot, key = change.partition("=")[0].strip().rpartition(".")
+        if dot and section != "memory":
+            raise UserError(f"--set {change}: only keys of the section [memory] count here")
+        if key == "kind":
+            raise UserError(f"--set {change}: say --memory {change.partition('=')[2].strip()}")
+        overrides.append(change if dot else f"memory.{change}")
+    return Preset("probe").with_overrides(overrides).memory

@@ -1,0 +1,172 @@
+"""Translates a text, one segment a line: one line in is one line out, empty lines stay empty.
+
+Lines are translated as they come in, so the command can stand in a pipe. Lines that are too long for the model are
+split at sentence marks and translated in parts; nothing is cut off.
+
+Each line is translated alone unless documents are asked for. Then a model that was trained on documents remembers what
+came before in the same one.
+"""
+
+import contextlib
+import itertools
+import sys
+
+from app.cli import translate_documents
+from app.cli.options import (
+    RUN_HELP,
+    WINDOWS,
+    add_engine,
+    add_search,
+    chosen_engine,
+    chosen_search,
+    load_engine,
+    with_chosen_windows,
+)
+from data.errors import UserError
+
+HELP = "translate a text, line by line"
+EXAMPLES = """
+  weitblick translate runs/starter manual.en.txt --output manual.de.txt
+  echo "Save the file." | weitblick translate runs/starter
+  weitblick translate runs/starter in.txt --beam 8 --nbest 3              line number, score, translation
+  weitblick translate runs/starter in.txt --sample --top-p 0.9 --seed 7
+  weitblick translate runs/starter in.txt --score-references de.txt       how likely are given translations?
+  weitblick translate runs/starter in.txt --engine ctranslate2 --quantization int8
+  weitblick translate runs/documents in.txt --document                    blank lines part the documents
+  weitblick translate runs/documents chapter*.txt --per-file --show-memory memory.jsonl
+"""
+AFTER_INTERRUPT = "an output file is written only when it is whole; run the same command again"
+DRAWING = ("temperature", "top_k", "top_p", "seed")
+
+
+def add_arguments(parser) -> None:
+    """Declares the command's arguments."""
+    parser.add_argument("path", metavar="RUN", help=RUN_HELP)
+    parser.add_argument(
+        "files",
+        nargs="*",
+        metavar="FILE",
+        help='UTF-8 text; "-" or none: standard input. Several ones need --document or --per-file',
+    )
+    parser.add_argument("--output", metavar="FILE", help="where the translations go; standard output by default")
+    add_search(parser)
+    add_engine(parser)
+    translate_documents.add_arguments(parser)
+    parser.add_argument("--nbest", type=int, default=1, metavar="N", help="print N translations of each line")
+    parser.add_argument("--scores", action="store_true", help="print the search's score and a tab before each")
+    parser.add_argument("--sample", action="store_true", help="draw translations at random instead of searching")
+    parser.add_argument("--temperature", type=float, metavar="X", help="for --sample: below 1 is safer (1.0)")
+    parser.add_argument("--top-k", type=int, metavar="N", help="for --sample: draw among the N likeliest pieces (all)")
+    parser.add_argument("--top-p", type=float, metavar="P", help="for --sample: draw among the likeliest P of 1 (1.0)")
+    parser.add_argument("--seed", type=int, metavar="N", help="for --sample: another number, other draws (0)")
+    parser.add_argument(
+        "--score-references",
+        metavar="FILE",
+        help="translate nothing; print how likely the model finds these translations of FILE: log-probability, tokens",
+    )
+
+
+def run(args) -> None:
+    """Streams the input through the model."""
+    _check(args)
+    from app.runs.run import Run
+    from app.translation.lines import open_lines
+
+    folder = Run.open(args.path)
+    documents, engine = translate_documents.wanted(args), chosen_engine(args)
+    search = chosen_search(folder.preset, args, WINDOWS if documents else ())
+    if documents:
+        rows = translate_documents.rows(with_chosen_windows(folder, args), search, args)
+    elif args.score_references:
+        rows = _references(folder, search, engine, open_lines(args.files[0]), args)
+    else:
+        rows = _translations(folder, search, engine, open_lines(args.files[0]), args)
+    if args.files == ["-"] and sys.stdin.isatty():
+        print("Type a line to translate it; Ctrl-D ends.", file=sys.stderr)
+    load_engine(engine, folder, args.checkpoint)
+    with _output(args.output) as file, _progress(args) as count:
+        for row in rows:
+            print(row, file=file, flush=True)
+            count()
+
+
+def _check(args) -> None:
+    """Refuses options that would have no effect or no sense."""
+    args.files = args.files or ["-"]
+    translate_documents.check(args)
+    given = [name for name in DRAWING if getattr(args, name) is not None]
+    if given and not args.sample:
+        raise UserError(f"--{given[0].replace('_', '-')} says how to draw translations; add --sample")
+    if args.nbest < 1:
+        raise UserError(f"--nbest {args.nbest}: must be at least 1")
+    if args.score_references and (args.sample or args.scores or args.nbest > 1):
+        raise UserError("--score-references translates nothing; leave out --sample, --scores and --nbest")
+
+
+def _translations(folder, search, engine, lines, args):
+    from app.translation.decoded import Sampling
+    from app.translation.translator import Translator
+
+    chosen = {name: getattr(args, name) for name in DRAWING if getattr(args, name) is not None}
+    sampling = Sampling(**chosen) if args.sample else None
+    if not sampling and args.nbest > search.beam:
+        raise UserError(f"--nbest {args.nbest} needs a beam of as many: add --beam {args.nbest}")
+    translator = Translator.of_run(folder, args.checkpoint, search, engine, sampling)
+    for number, found in enumerate(translator.nbest(lines, args.nbest), start=1):
+        for text, score in found:
+            before = f"{number}\t" if args.nbest > 1 else ""
+            before += f"{score:.4f}\t" if args.scores or args.nbest > 1 else ""
+            yield before + text
+
+
+def _references(folder, search, engine, lines, args):
+    from app.translation.lines import read_text
+    from app.translation.translator import Translator
+
+    sources, targets = list(lines), read_text(args.score_references)
+    if len(sources) != len(targets):
+        raise UserError(
+            f"{lines.name} has {len(sources):,} lines and {args.score_references} has {len(targets):,}; "
+            "line n of one must belong to line n of the other"
+        )
+    translator = Translator.of_run(folder, args.checkpoint, search, engine)
+    for score in translator.score_pairs(sources, targets):
+        yield f"{score.log_probability:.4f}\t{score.tokens}"
+
+
+@contextlib.contextmanager
+def _progress(args):
+    """Gives a function to call for each line that is done; a bar shows how many, where files go into a file."""
+    from pathlib import Path
+
+    from app.scoring.report import decoding_progress
+
+    if not args.output or not sys.stderr.isatty() or not all(Path(path).is_file() for path in args.files):
+        yield lambda: None
+        return
+    lines = max(1, sum(_count_lines(path) for path in args.files))
+    with decoding_progress(lines) as report:
+        done = itertools.count(1)
+        yield lambda: report(min(next(done), lines) / lines)
+
+
+def _count_lines(path) -> int:
+    with open(path, "rb") as file:
+        return sum(block.count(b"\n") for block in iter(lambda: file.read(1 << 20), b""))
+
+
+@contextlib.contextmanager
+def _output(path):
+    """Standard output, a pipe or device as it is, or a file that appears when it is whole."""
+    from pathlib import Path
+
+    from data.files import atomic_write
+
+    if path is None or path == "-":
+        yield sys.stdout
+    elif Path(path).exists() and not Path(path).is_file():
+        with open(path, "w", encoding="utf-8") as file:
+            yield file
+    else:
+        with atomic_write(path, "w") as file:
+            yield file

@@ -1,0 +1,127 @@
+"""The part of `translate` that knows documents."""
+
+import json
+from collections.abc import Iterator
+
+from data.errors import UserError
+
+IMPLYING = ("--doc-column", "--per-file")
+
+
+def add_arguments(parser) -> None:
+    """Declares the options that have to do with documents."""
+    parser.add_argument(
+        "--document",
+        action="store_true",
+        help="translate documents: blank lines, and the ends of files, part them. They may be many, side by side",
+    )
+    parser.add_argument(
+        "--doc-column",
+        action="store_true",
+        help='the same, for lines of the form "DOC<TAB>segment": a document ends where DOC changes',
+    )
+    parser.add_argument(
+        "--per-file", action="store_true", help="the same: each FILE is one document, blank lines and all"
+    )
+    parser.add_argument(
+        "--show-memory",
+        metavar="FILE",
+        help="for documents: write how the memory was used for each segment, a line of JSON each, for plots",
+    )
+
+
+def wanted(args) -> bool:
+    """Whether documents are to be translated."""
+    return args.document or args.doc_column or args.per_file
+
+
+def check(args) -> None:
+    """Refuses options that would have no effect or no sense."""
+    if args.doc_column and args.per_file:
+        raise UserError("--doc-column and --per-file both say what a document is: leave one out")
+    if not wanted(args):
+        if args.show_memory:
+            raise UserError("--show-memory tells how documents are remembered; add --document")
+        if len(args.files) > 1:
+            raise UserError(f"{len(args.files)} files: add --per-file if each is a document, or --document")
+        return
+    if args.engine != "keras":
+        raise UserError(
+            f"--engine {args.engine} knows no documents: leave it out, or leave out --document and its like"
+        )
+    if args.sample:
+        raise UserError("--sample draws each line by itself: leave it out, or leave out --document and its like")
+    if args.nbest > 1:
+        raise UserError("--nbest: a document goes on after one translation of each line; leave out one of the two")
+    if args.show_memory and args.score_references:
+        raise UserError("--show-memory is for translations; leave out --score-references")
+
+
+def rows(folder, search, args) -> Iterator[str]:
+    """The lines of the output.
+
+    Args:
+        folder: a `Run`.
+        search: a `SearchPreset`.
+        args: the command line.
+    """
+    from app.translation.document_lines import BLANK, COLUMN, FILE, DocumentLines
+
+    if args.show_memory and folder.preset.memory.kind in ("none", "concat"):
+        raise UserError(
+            f'{folder.path}: memory.kind = "{folder.preset.memory.kind}" has no memory that --show-memory could show'
+        )
+    lines = DocumentLines(args.files, COLUMN if args.doc_column else FILE if args.per_file else BLANK)
+    return (
+        _references(folder, search, lines, args) if args.score_references else _translate(folder, search, lines, args)
+    )
+
+
+def _translator(folder, search, args):
+    from app.translation.document_translator import DocumentTranslator
+    from app.translation.line_encoder import print_warning
+
+    if folder.preset.documents.windows == "off":
+        print_warning(f"{folder.path} was not trained on documents: each segment is translated alone")
+    return DocumentTranslator.of_run(folder, args.checkpoint, search)
+
+
+def _translate(folder, search, lines, args) -> Iterator[str]:
+    from data.files import atomic_write
+
+    translator = _translator(folder, search, args)
+    if not args.show_memory:
+        yield from _rows(translator.translate_lines(lines), args)
+        return
+    with atomic_write(args.show_memory, "w") as file:
+
+        def watch(look: dict) -> None:
+            file.write(json.dumps(look, ensure_ascii=False) + "\n")
+
+        yield from _rows(translator.translate_lines(lines, watch), args)
+
+
+def _rows(found, args) -> Iterator[str]:
+    return (f"{score:.4f}\t{text}" if args.scores else text for text, score in found)
+
+
+def _references(folder, search, lines, args) -> Iterator[str]:
+    from app.translation.lines import read_text
+
+    lines, targets = list(lines), read_text(args.score_references)
+    if len(lines) != len(targets):
+        raise UserError(
+            f"the source has {len(lines):,} lines and {args.score_references} has {len(targets):,}; "
+            "line n of one must belong to line n of the other"
+        )
+    documents: dict[int, list] = {}
+    for number, (line, target) in enumerate(zip(lines, targets, strict=True), start=1):
+        if line.document is not None:
+            documents.setdefault(line.document, []).append((line.text, target))
+        elif target.strip():
+            raise UserError(f"{args.score_references}, line {number}: not blank, and the source's line {number} is")
+    found = _translator(folder, search, args).score(list(documents.values()))
+    scores = {name: iter(own) for name, own in zip(documents, found, strict=True)}
+    for line in lines:
+        score = (0.0, 0) if line.document is None else next(scores[line.document])
+        yield f"{score[0]:.4f}\t{score[1]}"

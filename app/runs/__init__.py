@@ -1,0 +1,1 @@
+"""Run folders, and all that is kept in them."""

@@ -1,0 +1,67 @@
+"""Averages the weights of several checkpoints: nearly free, and usually worth half a BLEU point or more."""
+
+import numpy as np
+
+from app.runs.checkpoints import nearest, to_stderr
+from app.runs.run import AVERAGED, Run
+from app.runs.weights import save_arrays
+from data.errors import UserError
+
+
+def average(run: Run, last: int | None = None, report=to_stderr) -> list[int]:
+    """Writes the mean of some checkpoints' weights as the run's `averaged.npz`.
+
+    Args:
+        run: the run.
+        last: how many checkpoints; by default the preset's `training.average`, taken at the end or around the best one
+            as `training.average_around` says.
+        report: where a line about damaged checkpoints goes.
+
+    Returns:
+        The update numbers that were averaged.
+
+    Raises:
+        UserError: the run has no whole checkpoint.
+
+    References:
+        Vaswani et al. 2017, section 6.1.
+    """
+    whole = _whole(run, report)
+    chosen = [whole[update] for update in _choose(run, list(whole), last)]
+    if not chosen:
+        raise UserError(f"{run.path}: there is no checkpoint to average yet: train first")
+    total = {}
+    for checkpoint in chosen:
+        for name, array in checkpoint.weights().items():
+            total[name] = total.get(name, 0) + array.astype("float64")
+    mean = {name: (array / len(chosen)).astype(np.float32) for name, array in total.items()}
+    updates = [checkpoint.update for checkpoint in chosen]
+    run.write_summary(averaged={"updates": updates, "checksum": save_arrays(run.path / AVERAGED, mean)})
+    return updates
+
+
+def _whole(run, report) -> dict:
+    """The checkpoints that are not damaged, by update."""
+    whole = {}
+    for checkpoint in run.checkpoints.all():
+        try:
+            checkpoint.summary()
+            whole[checkpoint.update] = checkpoint
+        except UserError as error:
+            report(f"warning: {error}; left out of the average")
+    return whole
+
+
+def _choose(run, updates: list[int], last: int | None) -> list[int]:
+    training = run.preset.training
+    if last is None and training.average_around == "best":
+        best = _best(run)
+        if best:
+            return nearest(updates, best, training.average)
+    return updates[-(last or training.average) :]
+
+
+def _best(run) -> int | None:
+    found = run.checkpoints.latest()
+    best = found[1].get("best") if found else None
+    return best["update"] if best else None

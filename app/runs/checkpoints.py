@@ -1,0 +1,147 @@
+"""Checkpoints: everything a training needs to go on as if it had never stopped."""
+
+import hashlib
+import json
+import shutil
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from app.runs.weights import checksum, load_arrays, save_arrays
+from data.errors import UserError
+from data.files import atomic_write
+
+WEIGHTS, STATE, SUMMARY = "weights.npz", "state.npz", "checkpoint.json"
+CHECKSUM = "checksum"
+PATTERN = "update-" + 8 * "[0-9]"
+
+
+def nearest(updates, to: int, count: int) -> list[int]:
+    """The `count` update numbers that are nearest to one, in order."""
+    return sorted(sorted(updates, key=lambda update: (abs(update - to), update))[:count])
+
+
+def to_stderr(line: str) -> None:
+    """Shows a warning where it cannot get among translations."""
+    print(line, file=sys.stderr)
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """One checkpoint folder: weights, the optimiser's and generators' state, and a summary written last.
+
+    The summary holds the update number, what the training remembers in plain numbers, and the checksum of the
+    two files; a folder without a whole summary is no checkpoint.
+    """
+
+    folder: Path
+
+    @property
+    def update(self) -> int:
+        """The number of updates before this checkpoint."""
+        return int(self.folder.name.removeprefix("update-"))
+
+    def summary(self) -> dict:
+        """The summary; checks both files against it.
+
+        Raises:
+            UserError: the checkpoint is damaged or incomplete.
+        """
+        path = self.folder / SUMMARY
+        try:
+            summary = json.loads(path.read_text(encoding="utf-8"))
+            sums = summary["checksums"]
+            damaged = [name for name in (WEIGHTS, STATE) if checksum(self.folder / name) != sums[name]]
+            # A summary of the first days has no checksum of its own.
+            if summary.pop(CHECKSUM, None) not in (None, _digest(summary)):
+                damaged.append(SUMMARY)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise UserError(f"{self.folder}: the checkpoint is incomplete ({error})") from error
+        if damaged:
+            raise UserError(f"{self.folder / damaged[0]}: the checkpoint is damaged (wrong checksum)")
+        if summary.get("update") != self.update:
+            raise UserError(f"{path}: is of update {summary.get('update')}, not of the one its folder names")
+        return summary
+
+    def weights(self) -> dict:
+        """Name to array of the model's weights."""
+        return load_arrays(self.folder / WEIGHTS)
+
+    def state(self) -> dict:
+        """Name to array of the optimiser's and the random generators' state."""
+        return load_arrays(self.folder / STATE)
+
+
+class Checkpoints:
+    """The checkpoints of one run, oldest first.
+
+    Args:
+        folder: the run's `checkpoints` folder; made when the first one is saved.
+        keep: how many are kept, besides those named in `save`.
+    """
+
+    def __init__(self, folder, keep: int = 10):
+        self.folder, self.keep = Path(folder), keep
+
+    def all(self) -> list[Checkpoint]:
+        """Every checkpoint that was finished, oldest first; whether it is still whole is not checked here."""
+        found = [Checkpoint(path.parent) for path in self.folder.glob(f"{PATTERN}/{SUMMARY}")]
+        return sorted(found, key=lambda checkpoint: checkpoint.update)
+
+    def at(self, update: int) -> Checkpoint:
+        """The checkpoint after so many updates."""
+        return Checkpoint(self.folder / f"update-{update:08d}")
+
+    def latest(self, report=to_stderr) -> tuple[Checkpoint, dict] | None:
+        """The newest checkpoint that is whole, and its summary; damaged ones are named and passed over."""
+        for checkpoint in reversed(self.all()):
+            try:
+                return checkpoint, checkpoint.summary()
+            except UserError as error:
+                report(f"warning: {error}; using the one before it")
+        return None
+
+    def save(self, update: int, weights: dict, state: dict, summary: dict, protect=(), remove=()) -> Checkpoint:
+        """Writes a checkpoint and removes the oldest ones.
+
+        Args:
+            update: number of updates so far.
+            weights, state: name to array.
+            summary: what else the training remembers; plain JSON values.
+            protect: update numbers that are kept whatever their age.
+            remove: update numbers that are not kept.
+        """
+        checkpoint = self.at(update)
+        _remove(checkpoint)
+        try:
+            sums = {
+                WEIGHTS: save_arrays(checkpoint.folder / WEIGHTS, weights),
+                STATE: save_arrays(checkpoint.folder / STATE, state),
+            }
+            with atomic_write(checkpoint.folder / SUMMARY, "w") as file:
+                summary = {"update": update, "checksums": sums, **summary}
+                json.dump({**summary, CHECKSUM: _digest(summary)}, file, indent=1)
+        except BaseException:
+            shutil.rmtree(checkpoint.folder, ignore_errors=True)
+            raise
+        self._tidy({*protect, update}, set(remove) - {update})
+        return checkpoint
+
+    def _tidy(self, protect, remove) -> None:
+        kept = [checkpoint for checkpoint in self.all() if checkpoint.update not in remove]
+        kept = {*kept[-self.keep :], *(checkpoint for checkpoint in kept if checkpoint.update in protect)}
+        for folder in self.folder.glob(PATTERN):
+            # What a killed process left unfinished goes as well.
+            if Checkpoint(folder) not in kept:
+                _remove(Checkpoint(folder))
+
+
+def _digest(summary: dict) -> str:
+    return hashlib.blake2b(json.dumps(summary, sort_keys=True).encode(), digest_size=16).hexdigest()
+
+
+def _remove(checkpoint: Checkpoint) -> None:
+    # The summary goes first: what is left of a kill in the middle is no checkpoint.
+    (checkpoint.folder / SUMMARY).unlink(missing_ok=True)
+    if checkpoint.folder.exists():
+        shutil.rmtree(checkpoint.folder)

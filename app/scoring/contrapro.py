@@ -1,0 +1,191 @@
+"""ContraPro: does a model find the right pronoun likelier than wrong ones?"""
+
+import hashlib
+import json
+import re
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from app.scoring.bootstrap import SAMPLES, Measure, measure, ratio
+from app.scoring.documents import shuffled
+from app.scoring.forced import score_in_blocks
+from data.corpora.corpora import corpus_folders
+from data.errors import UserError
+
+FOLDER, FILE = "contrapro", "items.jsonl"
+PRONOUNS = ("er", "sie", "es")
+RIGHT, WITHOUT, WRONG = "right context", "no context", "wrong context"
+CONDITIONS = (RIGHT, WITHOUT, WRONG)
+_FIELDS = {"src_ctx": str, "src": str, "ref_ctx": str, "ref": str, "contrastive": list}
+
+
+class Item(NamedTuple):
+    """A segment, its reference with the right pronoun, the same with wrong ones, and the segment before it."""
+
+    source: str
+    reference: str
+    contrastive: tuple[str, ...]
+    source_context: str
+    reference_context: str
+
+    @property
+    def pronoun(self) -> str:
+        """Which of er, sie and es the reference has; "" if that cannot be told."""
+        right = _words(self.reference)
+        wrongs = [words for words in map(_words, self.contrastive) if len(words) == len(right)]
+        changed = {a for wrong in wrongs for a, b in zip(right, wrong, strict=True) if a != b}
+        return next((pronoun for pronoun in PRONOUNS if pronoun in changed), "")
+
+
+def find_items(folders: Iterable[str] = ()) -> Path:
+    """The file of items in one of the folders that corpora are looked for in.
+
+    Raises:
+        UserError: none of them has it.
+    """
+    places = corpus_folders(folders)
+    for place in places:
+        if (place / FOLDER / FILE).is_file():
+            return place / FOLDER / FILE
+    looked = ", ".join(map(str, places)) or "no folder"
+    raise UserError(
+        f"there is no {FOLDER}/{FILE}; looked in {looked}; name the folder that holds {FOLDER} by --corpora or "
+        "WEITBLICK_CORPORA"
+    )
+
+
+def read_items(path, count: int = 0) -> list[Item]:
+    """Reads items, one JSON object a line: `src_ctx`, `src`, `ref_ctx`, `ref` and the list `contrastive`.
+
+    Args:
+        path: the file.
+        count: so many of them, spread evenly, as the file is sorted by pronoun; 0 for all.
+
+    Raises:
+        UserError: a line is no such object, there is none at all, or not as many as asked for.
+    """
+    from app.translation.lines import read_text
+
+    items = [_item(path, number, line) for number, line in enumerate(read_text(path), start=1)]
+    if not items:
+        raise UserError(f"{path} is empty; there is nothing to score")
+    if count > len(items):
+        raise UserError(f"{path} has {len(items):,} items, not {count:,}")
+    return [items[place * len(items) // count] for place in range(count)] if count else items
+
+
+def choose_pronouns(
+    translator, items: Sequence[Item], progress: Callable[[float], None] | None = None
+) -> dict[str, np.ndarray]:
+    """Which items a model gets right, by forced scoring.
+
+    An item is right if the reference is strictly likelier than each of its contrastive translations, as the sum of the
+    log-probabilities of all its tokens. The segment before it is given with its reference translation. The wrong
+    context is that of another item.
+
+    Args:
+        translator: an `app.translation.document_translator.DocumentTranslator`.
+        items: from `read_items`.
+        progress: called with the share that is done.
+
+    Returns:
+        For the right context, no context and a wrong one, a boolean for each item.
+
+    References:
+        Müller et al. 2018, A Large-Scale Test Set for the Evaluation of Context-Aware Pronoun Translation in Neural
+        Machine Translation, https://aclanthology.org/W18-6307
+    """
+    order = shuffled(len(items))
+    contexts = {
+        RIGHT: [_context(item) for item in items],
+        WITHOUT: [[] for _ in items],
+        WRONG: [_context(items[number]) for number in order],
+    }
+    decisions = {}
+    for part, (condition, before) in enumerate(contexts.items()):
+        share = progress and (lambda share, part=part: progress((part + share) / len(contexts)))
+        decisions[condition] = _decide(translator, items, before, share)
+    return decisions
+
+
+def fingerprint(items: Sequence[Item]) -> str:
+    """A hash of the items, in their order."""
+    return hashlib.sha256(json.dumps(items).encode()).hexdigest()[:16]
+
+
+def _decide(translator, items: Sequence[Item], contexts: Sequence[list], progress) -> np.ndarray:
+    """For each item whether the reference is likelier than every wrong translation."""
+    documents = [
+        [*context, (item.source, text)]
+        for item, context in zip(items, contexts, strict=True)
+        for text in (item.reference, *item.contrastive)
+    ]
+    scores = iter(score_in_blocks(translator, documents, "last", progress))
+    right = []
+    for item in items:
+        reference, *others = (next(scores)[-1].log_probability for _ in range(1 + len(item.contrastive)))
+        right.append(all(reference > other for other in others))
+    return np.array(right, bool)
+
+
+def pronoun_measures(
+    items: Sequence[Item],
+    decisions: dict[str, np.ndarray],
+    baseline: dict[str, np.ndarray] | None = None,
+    samples: int = SAMPLES,
+) -> list[Measure]:
+    """Accuracy in percent.
+
+    Args:
+        items: all of them.
+        decisions: from `choose_pronouns`.
+        baseline: those of another system.
+        samples: bootstrap samples of items; 0 for none.
+
+    Returns:
+        Measures for the right context, none and a wrong one; the gain by the right one over none; and, with the right
+        context, for each pronoun.
+    """
+    options = {"samples": samples, "units": "items"}
+    accuracies = {f"pronouns, {condition}": (lambda d, c=condition: d[c]) for condition in CONDITIONS}
+    accuracies["gain by context"] = lambda d: d[RIGHT].astype(int) - d[WITHOUT]
+    pronouns = np.array([item.pronoun for item in items])
+    for pronoun in PRONOUNS:
+        if pronoun in pronouns:
+            accuracies[f"{pronoun}, {RIGHT}"] = lambda d, p=pronoun: d[RIGHT][pronouns == p]
+    return [
+        measure(name, _counted(chosen(decisions)), ratio(), baseline and _counted(chosen(baseline)), **options)
+        for name, chosen in accuracies.items()
+    ]
+
+
+def _counted(values) -> np.ndarray:
+    """(items, 2): the value of each, and that it is one."""
+    values = np.asarray(values, "float64")
+    return np.stack([values, np.ones_like(values)], axis=1)
+
+
+def _context(item: Item) -> list[tuple[str, str]]:
+    """The segment before, if there is one: an item may begin its document."""
+    return [(item.source_context, item.reference_context)] if item.source_context.strip() else []
+
+
+def _item(path, number: int, line: str) -> Item:
+    try:
+        found = json.loads(line)
+        wrong = next((name for name, kind in _FIELDS.items() if not isinstance(found[name], kind)), None)
+    except (ValueError, TypeError):
+        raise UserError(f"{path}, line {number}: expected a JSON object with {', '.join(_FIELDS)}") from None
+    except KeyError as error:
+        raise UserError(f"{path}, line {number}: {error} is missing; expected {', '.join(_FIELDS)}") from None
+    contrastive = found["contrastive"]
+    if wrong or not contrastive or not all(isinstance(text, str) for text in contrastive):
+        raise UserError(f'{path}, line {number}: "contrastive" must be a list of texts, and the others one text each')
+    return Item(found["src"], found["ref"], tuple(contrastive), found["src_ctx"], found["ref_ctx"])
+
+
+def _words(text: str) -> list[str]:
+    return re.findall(r"\w+", text.lower())

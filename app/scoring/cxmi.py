@@ -1,0 +1,69 @@
+"""CXMI: how much the context of a document raises the probability of its reference."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from app.scoring.bootstrap import SAMPLES, Measure, by_document, measure, ratio
+from app.scoring.documents import DocumentSet, in_order, shuffled
+from app.scoring.forced import score_in_blocks
+
+RIGHT, WRONG, CONTENT = "CXMI, right context", "CXMI, wrong context", "right less wrong"
+
+
+def context_use(
+    translator,
+    documents: DocumentSet,
+    samples: int = SAMPLES,
+    progress: Callable[[float], None] | None = None,
+) -> list[Measure]:
+    """Conditional cross-mutual information of context and reference, in nats for each target token.
+
+    For each segment x with its reference y and the document before it, C: log p(y | x, C) - log p(y | x), the same
+    model with and without context; summed over all segments and divided by the number of their target tokens, the end
+    token included. Without context means that the segment is scored as a document of its own. With the wrong context
+    all segments of the text have changed places, so that each comes after segments that it has nothing to do with.
+
+    A model that sees no context has 0 in both. One that gains as much from a wrong context as from the right one has
+    learnt from context nothing but the domain.
+
+    Args:
+        translator: an `app.translation.document_translator.DocumentTranslator`.
+        documents: the text.
+        samples: bootstrap samples of documents; 0 for none.
+        progress: called with the share that is done.
+
+    Returns:
+        Measures for the right context, for the wrong one, and for the difference: what the right content gives.
+
+    References:
+        Fernandes et al. 2021, Measuring and Increasing Context Usage in Context-Aware Machine Translation,
+        https://aclanthology.org/2021.acl-long.505
+    """
+    order = shuffled(documents.segments)
+    parts = documents.pairs()
+    flat = [pair for part in parts for pair in part]
+    orders = [parts, documents.cut([flat[n] for n in order]), [[pair] for pair in flat]]
+    scores = tuple(
+        _scores(translator, part, _share(progress, number, len(orders))) for number, part in enumerate(orders)
+    )
+    right, wrong, alone = (
+        np.array([score.log_probability for score in part])
+        for part in (scores[0], in_order(scores[1], order), scores[2])
+    )
+    tokens = [score.tokens for score in scores[2]]
+    lengths = [len(part) for part in parts]
+    found = []
+    for name, gains in {RIGHT: right - alone, WRONG: wrong - alone, CONTENT: right - wrong}.items():
+        statistics = by_document(np.stack([gains, tokens], axis=1), lengths)
+        found.append(measure(name, statistics, ratio(1.0), samples=samples, digits=4))
+    return found
+
+
+def _scores(translator, documents: Sequence, progress) -> list:
+    return [score for scores in score_in_blocks(translator, documents, "all", progress) for score in scores]
+
+
+def _share(progress, part: int, parts: int):
+    """A progress of one part of several."""
+    return progress and (lambda share: progress((part + share) / parts))

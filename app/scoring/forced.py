@@ -1,0 +1,36 @@
+"""Forced scoring: how likely a model finds given translations."""
+
+from collections.abc import Callable, Sequence
+
+BLOCK = 2000  # segments scored at once
+Pairs = Sequence[tuple[str, str]]
+
+
+def score_in_blocks(
+    translator, documents: Sequence[Pairs], scored: str = "all", progress: Callable[[float], None] | None = None
+) -> list[list]:
+    """Scores given translations in portions of documents of like length, so that progress can be told.
+
+    Args:
+        translator: an `app.translation.document_translator.DocumentTranslator`.
+        documents: for each its segments with their translations.
+        scored: "all" segments, or the "last" of each document, before which the others are context.
+        progress: called with the share that is done.
+
+    Returns:
+        For each document the `TokenScore`s of its scored segments.
+    """
+    found: list[list] = [[] for _ in documents]
+    order = sorted(range(len(documents)), key=lambda n: -len(documents[n]))
+    total, done, block = sum(map(len, documents)), 0, []
+    for place, number in enumerate(order):
+        block.append(number)
+        segments = sum(len(documents[n]) for n in block)
+        if segments < BLOCK and place + 1 < len(order):
+            continue
+        for n, scores in zip(block, translator.score([documents[n] for n in block], scored), strict=True):
+            found[n] = list(scores)
+        done, block = done + segments, []
+        if progress:
+            progress(done / total)
+    return found

@@ -1,0 +1,102 @@
+"""Words as the consistency of terms sees them: cut, lower-cased, without their endings."""
+
+import functools
+import re
+
+_WORD = re.compile(r"[^\W\d_]+(?:'[^\W\d_]+)*")
+# Snowball's name of each language that it can stem.
+_SNOWBALL = {
+    "da": "danish",
+    "de": "german",
+    "es": "spanish",
+    "fi": "finnish",
+    "fr": "french",
+    "hu": "hungarian",
+    "it": "italian",
+    "nl": "dutch",
+    "no": "norwegian",
+    "pt": "portuguese",
+    "ro": "romanian",
+    "ru": "russian",
+    "sv": "swedish",
+}
+# Words that hold no term: what they become depends on the grammar around them.
+_STOP_WORDS = {
+    "en": """
+        a about above across after again against ago all almost along already also although always am among an and any
+        anybody anyone anything are aren't around as at away back be because been before being below between beyond
+        both but by can can't cannot come comes coming could couldn't did didn't do does doesn't doing don don't done
+        down due during each either else enough etc even ever every everybody everyone everything few for from further
+        gave get gets getting give given gives go goes going gone got had has hasn't have haven't having he hence her
+        here hers herself him himself his how however i if in indeed instead into is isn't it it's its itself just keep
+        know known least less let like likely made make makes making many may maybe me might mine more moreover most
+        much must my myself near neither never no nobody none nor not nothing now of off often on once one ones only
+        onto or other others otherwise our ours out over own per perhaps please put quite rather really s said same say
+        says see seem seems seen several shall she should since so some somebody someone something sometimes soon still
+        such sure t take taken takes taking than that that's the their theirs them themselves then there therefore
+        these they thing things this those though through thus to together too took toward towards two under unless
+        until up upon us use used using very via want wants was wasn't way we well went were weren't what whatever when
+        where whether which while who whole whom whose why will with within without won't would wouldn't yet you your
+        yours yourself
+    """
+}
+
+
+def words(text: str) -> list[str]:
+    """The words of a text, lower-cased: letters, apostrophes inside; a hyphen cuts, numbers and marks are left out."""
+    return _WORD.findall(text.lower().replace("’", "'"))
+
+
+def target_words(text: str, language: str) -> list[str]:
+    """The words of a text without their endings, by Snowball's stemmer where it knows the language.
+
+    So that another case or number of a German word is no other translation: "Datei" and "Dateien" are both "datei".
+    """
+    return [_stem(word, language) for word in words(text)]
+
+
+def source_words(text: str, language: str) -> list[str]:
+    """The words of a text; English ones in the singular.
+
+    A stemmer would take too much off: "setting" and "set" are not one term.
+    """
+    found = words(text)
+    return [_singular(word) for word in found] if language == "en" else found
+
+
+def is_term(word: str, language: str) -> bool:
+    """Whether a word of `source_words` may be a term: three letters or more, and no function word."""
+    return len(word) > 2 and word not in _stop_words(language)
+
+
+@functools.cache
+def _stop_words(language: str) -> frozenset[str]:
+    """In the form that `source_words` gives them."""
+    return frozenset(source_words(_STOP_WORDS.get(language, ""), language))
+
+
+@functools.lru_cache(1 << 18)
+def _stem(word: str, language: str) -> str:
+    stemmer = _stemmer(language)
+    return stemmer.stemWord(word) if stemmer else word
+
+
+@functools.cache
+def _stemmer(language: str):
+    import snowballstemmer
+
+    return snowballstemmer.stemmer(_SNOWBALL[language]) if language in _SNOWBALL else None
+
+
+def _singular(word: str) -> str:
+    """Takes a plural's or genitive's ending off, no more: the S-stemmer of Harman 1991, How Effective Is Suffixing?"""
+    word = word.removesuffix("'s")
+    if word.endswith("ies") and not word.endswith(("eies", "aies")):
+        return word[:-3] + "y" if len(word) > 4 else word
+    if word.endswith(("sses", "xes")):
+        return word[:-2]
+    if word.endswith("es") and not word.endswith(("aes", "ees", "oes")):
+        return word[:-1]
+    if word.endswith("s") and not word.endswith(("us", "ss")):
+        return word[:-1]
+    return word

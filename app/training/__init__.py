@@ -1,0 +1,1 @@
+"""Trains a preset into a run folder."""

@@ -1,0 +1,112 @@
+"""Finds out where a number that is not finite came from."""
+
+import itertools
+
+import keras
+import numpy as np
+from keras import ops
+
+from app.runs.weights import assign_variables, read_variables, split_variables
+from app.training.state import sync
+
+SHOWN = 60
+TOO_FAR = (
+    "the updates before went too far; begin another run with a lower training.learning_rate, a longer training.warmup, "
+    "or training.clip_norm = 1"
+)
+
+
+def explain(run, prepared, model, fresh, error) -> str:
+    """Says what happened, whether the batch or the updates before it are to blame, and what to do.
+
+    Args:
+        run: the run, for its checkpoints.
+        prepared: the text, to make the batch again.
+        model: the `TeacherForcing` model as the accident left it.
+        fresh: a Transformer as the training began with.
+        error: the supervisor's `NotFinite`.
+
+    Returns:
+        The text of a one-line error.
+    """
+    sync(model)
+    update = error.batch // run.preset.training.accumulate + 1
+    found = run.checkpoints.latest(lambda _: None)
+    origin = "those that the training began with"
+    if found:
+        assign_variables(split_variables(fresh)[0], found[0].weights(), found[0].folder)
+        origin = f"those of the last good checkpoint, after update {found[0].update:,}"
+    largest = _largest(fresh)
+    inputs, labels = next(prepared.batches.stream(error.batch))
+    place, rows = first_not_finite(fresh, inputs)
+    accident = f"training stopped in update {update:,}: {error.what} ({_broken(model)})"
+    if place is None:
+        return f"{accident}. With other weights, {origin}, this batch gives finite numbers: {TOO_FAR}"
+    where = f"the first output that is not finite is that of {place}"
+    if len(rows) == len(labels):
+        return f"{accident}. It is so with other weights, {origin}, too: {where}, and {largest}. {TOO_FAR.capitalize()}"
+    texts = [prepared.tokenizer.decode([tokens[rows[0]].tolist()])[0] for tokens in (inputs["source"], labels)]
+    return (
+        f"{accident}. It is so with other weights, {origin}, too: {where}, for {len(rows)} of {len(labels)} pairs "
+        f"of the batch, the first being {_short(texts[0])} = {_short(texts[1])}. Mend or leave out such pairs and "
+        "begin another run"
+    )
+
+
+def first_not_finite(transformer, inputs) -> tuple[str | None, list[int]]:
+    """Looks for the first layer whose output is not finite.
+
+    Args:
+        transformer: a Transformer that is not used afterwards.
+        inputs: {"source": (B, S), "target": (B, T)}.
+
+    Returns:
+        The layer's path, and the rows of the batch where it is so; None and an empty list if all is finite.
+    """
+    found = []
+
+    def watch(layer):
+        call = layer.call
+
+        def watched(*args, **kwargs):
+            output = call(*args, **kwargs)
+            first = keras.tree.flatten(output)[0]
+            rows = _rows_not_finite(first)
+            if rows and not found:
+                found.append((layer.path.partition("/")[2], rows))
+            return output
+
+        layer.call = watched
+
+    embeddings = {transformer.source_embedding, transformer.target_embedding}
+    memory = getattr(transformer, "memory_layers", ())
+    for layer in itertools.chain(embeddings, transformer.encoder.stack, transformer.decoder.stack, memory):
+        watch(layer)
+    logits = transformer(inputs, training=False)
+    if not found and (rows := _rows_not_finite(logits)):
+        found.append(("the output layer", rows))
+    return found[0] if found else (None, [])
+
+
+def _rows_not_finite(tensor) -> list[int]:
+    values = ops.convert_to_numpy(ops.cast(tensor, "float32"))
+    return np.flatnonzero(~np.isfinite(values).reshape(len(values), -1).all(axis=1)).tolist()
+
+
+def _largest(transformer) -> str:
+    weights = read_variables(split_variables(transformer)[0])
+    sizes = {name: float(np.abs(array).max()) for name, array in weights.items()}
+    name = max(sizes, key=sizes.get)
+    return f"the largest weight is {sizes[name]:.3g}, in {name}"
+
+
+def _broken(model) -> str:
+    weights = read_variables(split_variables(model.transformer)[0])
+    broken = [name for name, array in weights.items() if not np.isfinite(array).all()]
+    if not broken:
+        return "the weights are finite"
+    return f"after it {len(broken)} of {len(weights)} weights are not finite, the first is {broken[0]}"
+
+
+def _short(text: str) -> str:
+    return repr(text if len(text) <= SHOWN else text[:SHOWN] + " ...")

@@ -1,0 +1,161 @@
+"""From a preset's corpora to what training reads: cleaned text, a tokenizer and batches."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import data.cleaning as cleaning
+from app.presets.preset import Preset
+from app.runs.run import TOKENIZER, Run
+from app.terminal import PairsBar, progress_console
+from app.training.first_stage import take_tokenizer
+from app.training.text import CleanCorpus, cleaning_options, digest, training_text
+from data.batching import Batches
+from data.corpora.corpora import open_corpus
+from data.documents import DocumentBatches
+from data.errors import UserError
+from data.files import cache_folder
+from data.pairs import Pair
+from data.parallel import Workers
+from data.shards import SampledShards, Shards, encode_pairs
+from data.tokenizer import Tokenizer
+from data.windows import WindowOptions
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """All text of one training.
+
+    `batches` are those of the training split, `DocumentBatches` where the preset has windows, and `fingerprint` stands
+    for its cleaned text; `validation` are the shards of the validation splits (None without any), and
+    `validation_pairs` the same segments as normalised text.
+    """
+
+    tokenizer: Tokenizer
+    batches: Batches
+    fingerprint: str
+    validation: Shards | None
+    validation_pairs: list[Pair]
+
+
+def prepare(run: Run, folders=(), report=print, counts=None, worker: int = 0) -> Prepared:
+    """Cleans, trains the tokenizer and encodes, on all cores; whatever was done before is reused.
+
+    Args:
+        run: the run; if it has no tokenizer yet, that of `training.start` is taken, or one is trained.
+        folders: where folder corpora are looked for.
+        report: called with lines for the user; what takes long shows its progress on standard error.
+        counts: `Batches.counts` from a checkpoint.
+        worker: the number of this process among those that train together.
+
+    Returns:
+        What training needs.
+
+    Raises:
+        UserError: an unknown corpus, a missing split, no text left, a vocabulary that the text does not allow, or a
+            run in `training.start` that does not fit.
+    """
+    preset, length = run.preset, run.preset.data.max_length
+    if preset.training.start and not (run.path / TOKENIZER).exists():
+        take_tokenizer(run)
+    console = progress_console()
+    with Workers() as workers:
+        corpora = training_text(preset, folders, report, console, workers)
+        if preset.documents.windows != "off":
+            _warn_of_no_documents(corpora, report)
+        tokenizer = _tokenizer(run, corpora, report)
+        shards = [_shards(corpus, tokenizer, preset, console, workers, worker) for corpus in corpora]
+    pairs = split_pairs(preset, preset.data.validation, "validation", folders)
+    validation = encode_pairs(pairs, tokenizer, _shards_cache(), digest(pairs), max_length=length) if pairs else None
+    batches = _batches(preset, shards, [corpus.weight for corpus in corpora], counts)
+    return Prepared(tokenizer, batches, digest([corpus.key for corpus in corpora]), validation, pairs)
+
+
+def window_options(preset: Preset) -> WindowOptions:
+    """How a preset with windows cuts documents, its context dropout included."""
+    documents = preset.documents
+    return WindowOptions(
+        windows=documents.windows,
+        size=documents.size,
+        tokens=documents.tokens,
+        sliding=preset.memory.kind == "concat",
+        context_target=documents.context_target,
+        segment_dropout=documents.segment_dropout,
+        word_dropout=documents.word_dropout,
+    )
+
+
+def document_batches(preset: Preset, shards, **rest) -> DocumentBatches:
+    """The batches of a preset with windows; `rest` are more arguments of `DocumentBatches`."""
+    training, documents = preset.training, preset.documents
+    return DocumentBatches(
+        shards,
+        documents.lanes,
+        training.batch_tokens,
+        documents.back_propagation,
+        window_options(preset),
+        training.seed,
+        **rest,
+    )
+
+
+def split_pairs(preset: Preset, names, split: str, folders=()) -> list[Pair]:
+    """The pairs of one split of some corpora, joined and normalised, none left out."""
+    options = cleaning_options(preset)
+    pairs = []
+    for name in names:
+        corpus = open_corpus(name, preset.data.source, preset.data.target, folders, preset.data.warehouse)
+        if split not in corpus.splits():
+            raise UserError(f"{name}: has no {split} split; it has {', '.join(corpus.splits())}")
+        pairs.extend(cleaning.normalise_pairs(corpus.pairs(split), options))
+    return pairs
+
+
+def _batches(preset: Preset, shards: list, weights, counts) -> Batches:
+    training = preset.training
+    drawn = (lambda epoch: [draw(epoch) for draw in shards]) if preset.tokenizer.sampling else shards
+    rest = {"multiple": _padding_multiple(), "weights": weights, "counts": counts}
+    if preset.documents.windows == "off":
+        return Batches(drawn, training.batch_tokens, training.seed, **rest)
+    return document_batches(preset, drawn, **rest)
+
+
+def _warn_of_no_documents(corpora: list[CleanCorpus], report) -> None:
+    for corpus in corpora:
+        if not any(pair.doc for pair in corpus.pairs()):
+            report(f"warning: {corpus.name} has no documents: each of its segments is read alone, with no memory")
+
+
+def _padding_multiple() -> int:
+    """Lengths are padded up to a multiple of this: little waste, or few shapes where each is compiled for itself."""
+    import keras
+
+    return 8 if keras.backend.backend() == "jax" else 2
+
+
+def _shards_cache() -> Path:
+    return cache_folder() / "shards"
+
+
+def _tokenizer(run: Run, corpora: list[CleanCorpus], report) -> Tokenizer:
+    path = run.path / TOKENIZER
+    if path.exists():
+        return Tokenizer.load(path)
+    options = run.preset.tokenizer
+    report(f"Training a {options.kind} tokenizer with {options.vocabulary:,} pieces ...")
+    lines = (text for corpus in corpora for pair in corpus.pairs() for text in pair[:2])
+    tokenizer = Tokenizer.train(lines, options.vocabulary, options.kind, run.preset.training.seed)
+    tokenizer.save(path)
+    return tokenizer
+
+
+def _shards(corpus: CleanCorpus, tokenizer, preset, console, workers, worker: int):
+    """Shards of one cleaned corpus, or with subword sampling a function from epoch to shards."""
+    sampling, length, seed = preset.tokenizer.sampling, preset.data.max_length, preset.training.seed
+    cache = _shards_cache()
+    if sampling:
+        # Each removes an epoch's shards when it is done with them, which another worker may not be.
+        own = cache / f"worker-{worker}" if worker else cache
+        return SampledShards(corpus.pairs, tokenizer, own, corpus.key, sampling, seed, max_length=length)
+    with PairsBar(console, f"encoding {corpus.name}", len(corpus)) as bar:
+        common = (corpus.pairs, tokenizer, cache, corpus.key)
+        return encode_pairs(*common, max_length=length, workers=workers, progress=bar)

@@ -1,0 +1,195 @@
+"""The callback that accompanies `fit`: logs, validates, writes checkpoints, and stops in time."""
+
+import math
+import time
+
+import keras
+import numpy as np
+
+from app.runs.checkpoints import nearest
+from app.runs.journal import LOG, Journal, Log
+from app.runs.run import Run
+from app.terminal import ProgressBar
+from app.training.preparation import Prepared
+from app.training.schedules import WarmUp
+from app.training.state import read_memory, read_state, sync, to_array
+from app.training.tensorboard import Board
+from app.training.validation import Validation
+from app.training.workers.cluster import Cluster
+
+LOG_EVERY = 10
+
+
+class NotFinite(Exception):
+    """The training met a number that is not finite; `what` says which, `batch` is the batch's number from 0."""
+
+    def __init__(self, what: str, batch: int):
+        super().__init__(f"{what} in batch {batch}")
+        self.what, self.batch = what, batch
+
+
+class Supervisor(keras.callbacks.Callback):
+    """Does after each update what a training needs beside the update itself.
+
+    Whatever it decides follows from the journal and the preset, so that a training which was stopped and started again
+    does the same as one that was not, and all workers of a cluster do the same; only the chief writes and shows it.
+
+    Args:
+        run: the run; its checkpoints and its log are written.
+        model: the compiled `TeacherForcing` model.
+        prepared: the text.
+        journal: where the training stands; changed as it goes on.
+        console: where progress is shown.
+        cluster: the workers of this training.
+    """
+
+    def __init__(self, run: Run, model, prepared: Prepared, journal: Journal, console, cluster: Cluster):
+        super().__init__()
+        self.set_model(model)
+        self.preset, self.journal, self.checkpoints, self.console = run.preset, journal, run.checkpoints, console
+        self.cluster = cluster
+        self.counts = prepared.batches.counts
+        self.text = prepared.fingerprint
+        self.validates = prepared.validation is not None
+        if cluster.chief:
+            self.validation = Validation(model.transformer, prepared, run.preset) if self.validates else None
+            self.log, self.board = Log(run.path / LOG, journal.update), Board(run.path / "tensorboard")
+        self.progress = ProgressBar(console, journal.update, run.preset.training.updates, self.time_left)
+        self.schedule = WarmUp.of(run.preset.training)
+        self.interrupted = self.agreed = False
+        self.saved = journal.update
+        self.batch = journal.update * run.preset.training.accumulate
+        self.sums = [(variable, to_array(variable)) for metric in model.metrics for variable in metric.variables]
+        self.tokens_before = float(model.get_metrics_result()["tokens"])
+        self.earlier_seconds = journal.seconds
+        self.session_start = self.log_start = time.monotonic()
+        cluster.synchronise(model, run.preset.training.accumulate, lambda: (self.seconds, self.interrupted))
+
+    @property
+    def why_finished(self) -> str:
+        """Why the training is at its end, or "" if it is not."""
+        return self.journal.why_finished(self.preset.training)
+
+    @property
+    def stopping(self) -> bool:
+        """Whether the training stops because of an interruption: one that all workers have heard of."""
+        return self.interrupted if self.cluster.workers == 1 else self.agreed
+
+    @property
+    def seconds(self) -> float:
+        """The time that all sessions took, by this worker's clock."""
+        return self.earlier_seconds + time.monotonic() - self.session_start
+
+    def time_left(self) -> float | None:
+        """Seconds until the preset's time limit, or None without one."""
+        limit = self.preset.training.minutes * 60
+        return limit - self.journal.seconds if limit else None
+
+    def on_epoch_begin(self, epoch, logs=None):
+        # `fit` has just set them to zero; a resumed training is in the middle of its sums.
+        for variable, value in self.sums:
+            variable.assign(value)
+
+    def on_train_batch_end(self, batch, logs=None):
+        if not math.isfinite(logs["loss"]):
+            raise NotFinite(f"the loss is {logs['loss']}", self.batch)
+        self.batch += 1
+        if self.batch % self.preset.training.accumulate:
+            return
+        self.journal.update += 1
+        self.journal.seconds, self.agreed = self.cluster.heard(logs, self.seconds, self.interrupted)
+        self._log()
+        self.conclude()
+        self.model.stop_training = self.stopping or bool(self.why_finished)
+
+    def conclude(self) -> None:
+        """Validates and writes a checkpoint, where they are due after the last update.
+
+        Called at the start of a session, it makes up for the validation that an interruption had no time for.
+        """
+        # A stop that the user asked for must not wait for a validation.
+        due = not self.stopping and self._validation_due()
+        best = due and self._validate()
+        regular = self.journal.update % self.preset.training.checkpoint_every == 0
+        new = due or self.saved != self.journal.update
+        if best or (new and (regular or self.stopping or self.why_finished)):
+            self.save()
+
+    def save(self) -> None:
+        """Writes a checkpoint of the last update."""
+        sync(self.model)
+        carried = read_memory(self.model, self.cluster)
+        if self.cluster.chief:
+            self._write_checkpoint(carried)
+        self.saved = self.journal.update
+
+    def _write_checkpoint(self, carried: list) -> None:
+        weights, state = read_state(self.model, carried)
+        if not all(np.isfinite(array).all() for array in weights.values()):
+            raise NotFinite("a weight is not finite", self.batch - 1)
+        # A copy, because the thread that makes batches adds to it.
+        counts = {str(epoch): n for epoch, n in dict(self.counts).items()}
+        summary = {**self.journal.as_dict(), "counts": counts, "text": self.text}
+        self.checkpoints.save(self.journal.update, weights, state, summary, *self._kept())
+
+    def _kept(self) -> tuple[set[int], set[int]]:
+        """Updates whose checkpoints are kept whatever their age, and those whose checkpoints go at once.
+
+        A checkpoint between the regular ones, of an interruption or of the end of a shorter training, is removed, so
+        that the average is over the same checkpoints as without it.
+        """
+        training, best = self.preset.training, self.journal.best
+        updates = {self.journal.update, *(checkpoint.update for checkpoint in self.checkpoints.all())}
+        protected = {best["update"]} if best else set()
+        regular = {update for update in updates if update % training.checkpoint_every == 0} | protected
+        if best and training.average_around == "best":
+            protected.update(nearest(regular, best["update"], training.average))
+        return protected, updates - regular
+
+    def _validation_due(self) -> bool:
+        update = self.journal.update
+        regular = update > 0 and update % self.preset.training.validate_every == 0
+        return bool(self.validates and self.journal.validated != update and (regular or self.why_finished))
+
+    def _log(self) -> None:
+        update = self.journal.update
+        regular = update % LOG_EVERY == 0
+        if not regular and not self.why_finished:
+            return
+        sync(self.model)
+        if self.cluster.chief:
+            self._write_log(update)
+        if regular:
+            self.model.reset_metrics()
+            self.tokens_before = 0.0
+
+    def _write_log(self, update: int) -> None:
+        found = {name: float(value) for name, value in self.model.get_metrics_result().items()}
+        seconds, self.log_start = time.monotonic() - self.log_start, time.monotonic()
+        speed = (found.pop("tokens") - self.tokens_before) / max(seconds, 1e-9)
+        rate = self.schedule.rate(update)
+        self.log.write(update=update, **found, learning_rate=rate, tokens_per_second=round(speed))
+        self.board.write(update, **found, learning_rate=rate, tokens_per_second=speed)
+        self.progress.show(update, found["loss"], rate, speed)
+
+    def _validate(self) -> bool:
+        """Lets the chief validate; returns whether it was the best so far."""
+        if not self.cluster.chief:
+            return self.journal.note_validation(*self.cluster.from_chief(0.0))
+        sync(self.model)
+        began = time.monotonic()
+        with self.cluster.alone():
+            found = self.validation()
+        update = self.journal.update
+        best = self.journal.note_validation(*self.cluster.from_chief(self.validation.score(found)))
+        source, output, reference = found.pop("sample")
+        self.console.print(
+            f"update {update:,}: validation nll {found['nll']:.3f}, perplexity {found['perplexity']:.2f}, "
+            f"BLEU {found['bleu']:.2f}{' (best so far)' if best else ''}, {time.monotonic() - began:.0f} s"
+        )
+        for label, text in (("source", source), ("reference", reference), ("output", output)):
+            self.console.print(f"  {label:9} {text}")
+        self.log.write(update=update, validation={**found, "sample": [source, reference, output]})
+        self.board.write(update, **{f"validation_{name}": value for name, value in found.items()})
+        self.log_start += time.monotonic() - began
+        return best

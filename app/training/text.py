@@ -1,0 +1,165 @@
+"""The text of a training: each corpus cleaned once and kept in the cache, and no pair in two corpora."""
+
+import hashlib
+import itertools
+import json
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+import data.cleaning as cleaning
+from app.presets.preset import Preset
+from app.terminal import PairsBar
+from data.corpora.corpora import open_corpus, parse_mixture
+from data.corpora.folder import FolderCorpus
+from data.errors import UserError
+from data.files import atomic_write, cache_folder
+from data.pairs import Pair
+from data.parallel import Workers
+
+# Counts up whenever the same text and options would be cleaned to something else.
+CLEANING_VERSION = 1
+REPORT, DIGESTS = "report.json", "digests.npy"
+
+
+@dataclass(frozen=True)
+class CleanCorpus:
+    """The cleaned training split of one corpus of a mixture.
+
+    Args:
+        name: as the preset calls the corpus.
+        weight: as in the preset.
+        key: stands for the text, in the names of caches.
+        text: the whole cleaned split.
+        kept: which of its pairs belong to the mixture, a boolean array; None for all.
+    """
+
+    name: str
+    weight: float
+    key: str
+    text: FolderCorpus
+    kept: np.ndarray | None = None
+
+    def __len__(self) -> int:
+        return self.text.size("train") if self.kept is None else int(self.kept.sum())
+
+    def pairs(self) -> Iterator[Pair]:
+        """Streams the pairs."""
+        pairs = self.text.pairs("train")
+        return pairs if self.kept is None else itertools.compress(pairs, self.kept)
+
+
+def training_text(preset: Preset, folders, report, console, workers: Workers) -> list[CleanCorpus]:
+    """The cleaned corpora of a preset, in its order; what was cleaned before is taken from the cache.
+
+    Where the preset removes duplicates, a pair that stands in several corpora stays in the first of them.
+
+    Args:
+        preset: names corpora and cleaning options.
+        folders: where folder corpora are looked for.
+        report: called with lines for the user: what was left out, and why.
+        console: where progress is shown.
+        workers: the processes that clean.
+
+    Raises:
+        UserError: an unknown corpus, one without training text, or one of which nothing is left.
+    """
+    corpora = []
+    for name, weight in parse_mixture(preset.data.corpora):
+        key, text = _cleaned(name, preset, folders, report, console, workers)
+        corpora.append(CleanCorpus(name, weight, key, text))
+    return _without_repetitions(corpora, report) if preset.data.deduplicate else corpora
+
+
+def cleaning_options(preset: Preset) -> cleaning.CleaningOptions:
+    """The preset's cleaning options."""
+    names = cleaning.CleaningOptions.__dataclass_fields__
+    return cleaning.CleaningOptions(
+        **{key: getattr(preset.data, key) for key in preset.data.__dataclass_fields__ if key in names}
+    )
+
+
+def digest(content) -> str:
+    """A hash that names any content with a faithful `repr`."""
+    return hashlib.blake2b(repr(content).encode(), digest_size=16).hexdigest()
+
+
+def _cleaned(name: str, preset: Preset, folders, report, console, workers) -> tuple[str, FolderCorpus]:
+    """The key and the cleaned training split of a corpus."""
+    source, target = preset.data.source, preset.data.target
+    corpus = open_corpus(name, source, target, folders, preset.data.warehouse)
+    options = cleaning_options(preset)
+    corpus.prepare(report)
+    if "train" not in corpus.splits():
+        raise UserError(f"{name}: has no train split; it has {', '.join(corpus.splits())}")
+    key = digest([CLEANING_VERSION, corpus.fingerprint("train"), options, source, target])
+    folder = cache_folder() / "cleaned" / key
+    if not folder.exists():
+        with PairsBar(console, f"cleaning {name}", corpus.size("train")) as bar:
+            _clean(corpus, options, folder, workers, bar)
+    report(f"{name}, cleaning:\n" + json.loads((folder / REPORT).read_text(encoding="utf-8"))["table"])
+    return key, FolderCorpus(folder, source, target)
+
+
+def _clean(corpus, options: cleaning.CleaningOptions, folder: Path, workers: Workers, bar: PairsBar) -> None:
+    """Writes the cleaned training split into a folder, which appears when it is whole."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    counted, source, target = cleaning.CleaningReport(), corpus.source, corpus.target
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".") as partial:
+        place = Path(partial) / "text"
+        pairs = cleaning.clean(bar.count(corpus.pairs("train")), options, source, target, counted, workers)
+        _write(place, pairs, source, target)
+        if not counted.kept:
+            reasons = ", ".join(f"{cleaning.REASONS[key]}: {n:,}" for key, n in counted.removed.items() if n)
+            raise UserError(f"{corpus.name}: cleaning leaves no pair of {counted.seen:,}: {reasons}; change [data]")
+        with atomic_write(place / REPORT, "w") as file:
+            json.dump({"corpus": corpus.name, "table": counted.table(), **counted.as_dict()}, file, indent=1)
+        try:
+            place.rename(folder)
+        except OSError:
+            if not folder.exists():  # else another process was faster
+                raise
+
+
+def _write(folder: Path, pairs, source: str, target: str) -> None:
+    with (
+        atomic_write(folder / f"{source}.train.txt", "w") as sources,
+        atomic_write(folder / f"{target}.train.txt", "w") as targets,
+        atomic_write(folder / "doc.train.txt", "w") as docs,
+    ):
+        for pair in pairs:
+            sources.write(pair.source + "\n")
+            targets.write(pair.target + "\n")
+            docs.write(pair.doc + "\n")
+
+
+def _without_repetitions(corpora: list[CleanCorpus], report) -> list[CleanCorpus]:
+    """Leaves each pair in the first of the corpora that has it; eight bytes a pair are held."""
+    if len(corpora) == 1:
+        return corpora
+    found, seen = [], np.zeros(0, np.uint64)
+    for corpus in corpora:
+        own = _digests(corpus.text)
+        kept = ~np.isin(own, seen)
+        seen = np.concatenate([seen, own[kept]])
+        if not kept.any():
+            raise UserError(f"{corpus.name}: all its pairs stand in corpora named before it; take it from the list")
+        if not kept.all():
+            lost = len(own) - int(kept.sum())
+            report(f"{corpus.name}: {lost:,} of {len(own):,} pairs stand in corpora named before it and are left out")
+            before = [other.key for other in corpora[: len(found)]]
+            corpus = replace(corpus, key=digest([corpus.key, *before]), kept=kept)
+        found.append(corpus)
+    return found
+
+
+def _digests(text: FolderCorpus) -> np.ndarray:
+    """The hash of each pair (N,), uint64; kept beside the text."""
+    path = text.path / DIGESTS
+    if not path.exists():
+        with atomic_write(path) as file:
+            np.save(file, np.fromiter(map(cleaning.digest, text.pairs("train")), np.uint64, text.size("train")))
+    return np.load(path)

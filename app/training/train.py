@@ -1,0 +1,270 @@
+"""Trains a preset into a run folder, and goes on exactly where an earlier start of the same training stopped."""
+
+import contextlib
+from pathlib import Path
+
+import keras
+from rich.console import Console
+
+from app.presets.preset import Preset
+from app.runs.averaging import average
+from app.runs.journal import Journal
+from app.runs.lock import locked
+from app.runs.run import Run
+from app.runs.weights import split_variables
+from app.terminal import progress_console
+from app.training.diagnosis import explain
+from app.training.first_stage import take_weights
+from app.training.objective import teacher_forcing
+from app.training.optimizer import FusedAdam
+from app.training.preparation import Prepared, prepare
+from app.training.schedules import WarmUp
+from app.training.signals import terminate_like_interrupt, wait_for_update
+from app.training.state import restore_state
+from app.training.supervisor import NotFinite, Supervisor
+from app.training.workers.agreement import check_text, latest, opened
+from app.training.workers.cluster import Cluster
+from data.errors import UserError
+
+# What a person may change between two starts of a training without making it another one.
+FREE_KEYS = (
+    "description:",
+    "data.test:",
+    "training.minutes:",
+    "training.keep:",
+    "training.patience:",
+    "training.average:",
+    "training.average_around:",
+    "search.",
+)
+
+
+def train(preset: Preset, path, folders=(), console: Console | None = None, cluster: Cluster | None = None) -> Run:
+    """Trains, or goes on training, to the preset's end; then averages the last checkpoints.
+
+    Args:
+        preset: the experiment.
+        path: the run folder; made if it is not there.
+        folders: where folder corpora are looked for.
+        console: where progress goes, by default standard error.
+        cluster: the workers and devices that share the training; by default this process with one device. All workers
+            call this with the same arguments.
+
+    Returns:
+        The finished run. Nothing is done if it was finished before.
+
+    Raises:
+        UserError: bad input, another training in this folder, a loss that is not a number, or a lost worker.
+        KeyboardInterrupt: after Ctrl-C or SIGTERM, once a checkpoint of the last update is written.
+    """
+    console = console or progress_console()
+    cluster = cluster or Cluster()
+    if cluster.description:
+        console.print(cluster.description)
+    if preset.documents.windows != "off":
+        cluster.lanes(preset.documents.lanes)
+    if not cluster.chief:
+        console = Console(quiet=True)
+    with terminate_like_interrupt(), cluster.guard(), contextlib.ExitStack() as held:
+        with cluster.chief_first():
+            if cluster.chief:
+                held.enter_context(locked(path))
+            run, changed = open_or_create(path, preset) if cluster.chief else (opened(path, preset), [])
+        why = _why_finished(run)
+        if not why:
+            _train(run, folders, console, cluster)
+        elif cluster.chief and any(line.startswith("training.average") for line in changed):
+            _average(run, console)
+        else:
+            console.print(f"{run.path}: this training is finished: {why}.")
+    return run
+
+
+def open_or_create(path, preset: Preset) -> tuple[Run, list[str]]:
+    """The run in a folder, with `preset` as its preset, and what that changed.
+
+    Raises:
+        UserError: the folder holds a training that differs in more than what may be changed, and that has come to its
+            first checkpoint.
+    """
+    for left_by_a_kill in Path(path).glob(".*.partial"):
+        left_by_a_kill.unlink(missing_ok=True)
+    if not Run.exists(path):
+        return Run.create(path, preset), []
+    run = Run.open(path)
+    changed = run.preset.differences(preset)
+    free = FREE_KEYS
+    if preset.training.schedule not in ("linear", "cosine"):  # their learning rate depends on the last update
+        free += ("training.updates:",)
+    fixed = [line for line in changed if not line.startswith(free)]
+    if fixed and not run.checkpoints.all():
+        run.discard()
+        return Run.create(path, preset), []
+    if fixed:
+        raise UserError(
+            f"{path}: holds another training; what differs: {'; '.join(fixed)}. "
+            "Choose another run folder, or remove this one"
+        )
+    if changed:
+        run.update_preset(preset)
+    return run, changed
+
+
+def _why_finished(run: Run) -> str:
+    """Why there is nothing to do, or ""; more `updates` or `minutes` than before give a finished training a task."""
+    finished = run.summary().get("finished")
+    return Journal.from_summary(finished).why_finished(run.preset.training) if finished else ""
+
+
+def _train(run: Run, folders, console, cluster: Cluster) -> None:
+    _make_deterministic(run.preset)
+    found = latest(run, cluster, console.print)
+    summary = found[1] if found else {}
+    with cluster.chief_first():
+        prepared = _prepared(run, folders, console, summary, cluster)
+    check_text(cluster, prepared.fingerprint)
+    model = _compiled(run, prepared, console, not found, cluster)
+    if found:
+        restore_state(model, found[0].weights(), found[0].state(), found[0].folder, cluster)
+        console.print(f"Going on after update {found[0].update:,}.")
+    cluster.vary(split_variables(model.transformer)[1])
+    supervisor = Supervisor(run, model, prepared, Journal.from_summary(summary), console, cluster)
+    try:
+        _fit(model, supervisor, prepared)
+    except NotFinite as error:
+        if not cluster.chief:
+            raise UserError(f"worker {cluster.index}: {error}; worker 0 says why") from error
+        with cluster.alone():
+            fresh = _transformer(run, prepared.tokenizer, begins=run.checkpoints.latest(lambda _: None) is None)
+            raise UserError(explain(run, prepared, model, fresh, error)) from error
+    # The others wait, because some schedulers end a job as soon as one of its processes has ended.
+    with cluster.chief_first():
+        if cluster.chief and not supervisor.stopping:
+            _finish(run, supervisor, console)
+    if supervisor.stopping:
+        raise KeyboardInterrupt
+
+
+def _finish(run: Run, supervisor: Supervisor, console) -> None:
+    _average(run, console)
+    finished = {**supervisor.journal.as_dict(), "why": supervisor.why_finished}
+    run.write_summary(finished=finished)
+    console.print(f"Training ended at update {finished['update']:,}: {finished['why']}.")
+
+
+def _prepared(run: Run, folders, console, summary: dict, cluster: Cluster) -> Prepared:
+    counts = {int(epoch): n for epoch, n in summary.get("counts", {}).items()}
+    try:
+        prepared = prepare(run, folders, console.print, counts, cluster.index)
+    except (UserError, OSError):
+        if cluster.chief and not run.checkpoints.all():
+            run.discard()
+            with contextlib.suppress(OSError):
+                run.path.rmdir()
+        raise
+    if summary.get("text", prepared.fingerprint) != prepared.fingerprint:
+        console.print("warning: the training text is not what this training began with; it goes on with the new text")
+    return prepared
+
+
+def _make_deterministic(preset: Preset) -> None:
+    if preset.training.deterministic and keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        tf.config.experimental.enable_op_determinism()
+
+
+def _compiled(run: Run, prepared: Prepared, console, begins: bool, cluster: Cluster):
+    """The model with its loss and optimiser, all variables made."""
+    with cluster.scope():
+        transformer = _transformer(run, prepared.tokenizer, begins, console.print)
+    # Not in the scope: it would have `fit` look after the devices, which the cluster does.
+    model = teacher_forcing(transformer, run.preset, cluster.lanes(run.preset.documents.lanes))
+    with cluster.scope():
+        model.build()
+        optimizer = _optimizer(run.preset, transformer)
+    # XLA on a processor does not use its matrix units and compiles each batch shape anew.
+    model.compile(optimizer=optimizer, jit_compile=keras.backend.backend() == "jax")
+    console.print(
+        f"{transformer.count_params():,} weights, {prepared.tokenizer.vocabulary_size:,} pieces, "
+        f"{transformer.dtype_policy.name}, {prepared.batches.batches_per_epoch(0):,} batches an epoch."
+    )
+    return model
+
+
+def _optimizer(preset: Preset, transformer) -> FusedAdam:
+    training = preset.training
+    optimizer = FusedAdam(
+        WarmUp.of(training),
+        beta_1=training.beta_1,
+        beta_2=training.beta_2,
+        epsilon=training.epsilon,
+        global_clipnorm=training.clip_norm or None,
+        gradient_accumulation_steps=training.accumulate if training.accumulate > 1 else None,
+    )
+    optimizer.build(transformer.trainable_variables)
+    if preset.memory.kind not in ("none", "concat"):
+        optimizer.hasten(transformer.memory_weights, training.memory_rate)
+    return optimizer
+
+
+def _transformer(run: Run, tokenizer, begins: bool, report=None):
+    """The Transformer that a training begins with: fresh, or with the weights of `training.start`.
+
+    Those are not needed, and may be gone, where a checkpoint is there.
+    """
+    transformer = _fresh(run, tokenizer, report)
+    if begins and run.preset.training.start:
+        take_weights(run, transformer, report)
+    return transformer
+
+
+def _fresh(run: Run, tokenizer, report):
+    """A Transformer whose embeddings start from the preset's word vectors, if it names any."""
+    embeddings, size, seed = run.preset.embeddings, tokenizer.vocabulary_size, run.preset.training.seed
+    keras.utils.set_random_seed(seed)
+    if not embeddings.vectors:
+        return run.new_model(size)
+    from data.vectors import load_vectors
+
+    vectors, coverage = load_vectors(embeddings.vectors, tokenizer.pieces(), run.preset.model.width, seed)
+    if report:
+        report(str(coverage))
+    both = embeddings.side == "both"
+    # As large as fresh embeddings are, so that positions are heard beside them.
+    vectors *= run.preset.model.width**-0.5 / vectors.std()
+    transformer = run.new_model(size, vectors.shape[1], vectors.shape[1] if both else None)
+    transformer.source_embedding.table.assign(vectors)
+    if both:
+        transformer.target_embedding.table.assign(vectors)
+    return transformer
+
+
+def _fit(model, supervisor: Supervisor, prepared: Prepared) -> None:
+    supervisor.conclude()
+    if supervisor.why_finished:
+        return
+    training, errors = supervisor.preset.training, []
+
+    def batches():
+        # TensorFlow would wrap the error in one of its own.
+        try:
+            yield from prepared.batches.stream(supervisor.batch)
+        except (UserError, OSError) as error:
+            errors.append(error)
+            raise
+
+    steps = (training.updates - supervisor.journal.update) * training.accumulate
+    try:
+        with wait_for_update(supervisor), supervisor.progress:
+            dataset = supervisor.cluster.dataset(batches, prepared.batches.inputs)
+            model.fit(dataset, steps_per_epoch=steps, callbacks=[supervisor], shuffle=False, verbose=0)
+    except Exception:
+        if errors:
+            raise errors[0] from None
+        raise
+
+
+def _average(run: Run, console) -> None:
+    updates = average(run, report=console.print)
+    console.print(f"Averaged the weights after updates {', '.join(f'{update:,}' for update in updates)}.")

@@ -1,0 +1,124 @@
+"""Looks at a model in training: loss and BLEU on the validation split."""
+
+import itertools
+import math
+from dataclasses import replace
+
+from app.presets.preset import Preset
+from app.training.objective import teacher_forcing
+from app.training.preparation import Prepared, document_batches, window_options
+from data.batching import Batch, ordered
+from data.feeding import dataset_of
+from data.pairs import Pair
+from data.shards import Shards
+
+
+class Validation:
+    """The validation of one training.
+
+    Where the preset has windows, the loss is that of documents in their order, with the memory carried, and the lines
+    decoded for BLEU are whole documents.
+
+    Args:
+        transformer: the model that is being trained.
+        prepared: the text.
+        preset: `training.bleu_lines`, `training.monitor` and the search apply; decoding is greedy, which is quick and
+            ranks checkpoints as beam search does.
+    """
+
+    def __init__(self, transformer, prepared: Prepared, preset: Preset):
+        self.preset, self.in_documents = preset, preset.documents.windows != "off"
+        self.batches, self.inputs = _batches(prepared.validation, preset), prepared.batches.inputs
+        lines = preset.training.bleu_lines or len(prepared.validation_pairs)
+        documents = _documents(prepared.validation_pairs)
+        chosen = spread_documents(documents, lines) if self.in_documents else [spread(prepared.validation_pairs, lines)]
+        pairs = list(itertools.chain.from_iterable(chosen))
+        self.sources, self.references = [pair.source for pair in pairs], [pair.target for pair in pairs]
+        self.objective = teacher_forcing(transformer, preset)
+        self.objective.build()
+        self.objective.compile(jit_compile=False)
+        self.translator = self._translator(transformer, prepared.tokenizer, [len(document) for document in chosen])
+
+    def __call__(self) -> dict:
+        """Returns `nll` in nats a token, `perplexity`, `bleu` and a `sample` (source, output, reference)."""
+        from app.scoring.evaluation import decode_bleu
+
+        batches = dataset_of(lambda: iter(self.batches), self.inputs)
+        found = self.objective.evaluate(batches, steps=len(self.batches), verbose=0, return_dict=True)
+        nll = float(found["nll"])
+        bleu, examples = decode_bleu(
+            self.translator, self.sources, self.references, lowercase=self.preset.data.lowercase
+        )
+        return {"nll": nll, "perplexity": math.exp(min(nll, 50.0)), "bleu": bleu, "sample": examples[0]}
+
+    def score(self, found: dict) -> float:
+        """The number that the best checkpoint has the most of."""
+        return found["bleu"] if self.preset.training.monitor == "bleu" else -found["nll"]
+
+    def _translator(self, transformer, tokenizer, sizes: list[int]):
+        data, search = self.preset.data, replace(self.preset.search, beam=1)
+        rest = {"lowercase": data.lowercase, "max_length": data.max_length}
+        if not self.in_documents:
+            from app.translation.translator import Translator
+
+            return Translator(transformer, tokenizer, search, **rest)
+        from app.translation.document_translator import DocumentTranslator
+
+        options = window_options(self.preset)
+        return LinesOfDocuments(DocumentTranslator(transformer, tokenizer, search, options, **rest), sizes)
+
+
+class LinesOfDocuments:
+    """Translates always the same documents, given and returned as one list of lines, for those who know only lines.
+
+    Args:
+        translator: a `DocumentTranslator`.
+        sizes: the lines of each document.
+    """
+
+    def __init__(self, translator, sizes: list[int]):
+        self.translator, self.sizes = translator, sizes
+
+    def translate_all(self, lines: list[str], progress=None) -> list[str]:
+        """One translation for each line; `progress` is told once, at the end."""
+        rest = iter(lines)
+        documents = [list(itertools.islice(rest, size)) for size in self.sizes]
+        found = list(itertools.chain.from_iterable(self.translator.translate(documents)))
+        if progress:
+            progress(1.0)
+        return found
+
+
+def _batches(shards: Shards, preset: Preset) -> list[Batch]:
+    """All of the validation split, each segment once."""
+    if preset.documents.windows == "off":
+        return [batch for _, batch in ordered(shards, preset.training.batch_tokens)]
+    # Nothing is dropped from the context here; each lane begins with a new document, and so with no memory.
+    whole = replace(preset, documents=replace(preset.documents, segment_dropout=0.0, word_dropout=0.0))
+    return list(document_batches(whole, shards, multiple=8).epoch(0))
+
+
+def _documents(pairs: list[Pair]) -> list[list[Pair]]:
+    """The documents of consecutive pairs; a pair without one is a document of its own."""
+    groups = itertools.groupby(enumerate(pairs), lambda item: item[1].doc or item[0])
+    return [[pair for _, pair in group] for _, group in groups]
+
+
+def spread(items: list, count: int) -> list:
+    """`count` items at even distances, so that a part stands for all documents."""
+    if count >= len(items):
+        return items
+    return [items[i * len(items) // count] for i in range(count)]
+
+
+def spread_documents(documents: list[list], lines: int) -> list[list]:
+    """Whole documents from all over a list, as many as it takes to have so many lines, in their order."""
+    # The first few numbers of this order lie evenly between the ends, however few they are.
+    order = sorted(range(len(documents)), key=lambda number: int(f"{number:032b}"[::-1], 2))
+    chosen, found = [], 0
+    for number in order:
+        if found >= lines:
+            break
+        chosen.append(number)
+        found += len(documents[number])
+    return [documents[number] for number in sorted(chosen)]

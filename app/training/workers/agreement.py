@@ -1,0 +1,72 @@
+"""Makes sure that all workers of a cluster do the same, before they begin."""
+
+import time
+
+from app.presets.preset import Preset
+from app.runs.run import Run
+from app.training.workers.cluster import Cluster
+from data.errors import UserError
+
+# How long a network file system may take to show what another machine wrote.
+PATIENCE = 60
+
+
+def opened(path, preset: Preset, patience: float = PATIENCE) -> Run:
+    """The run that the chief opened or created, for another worker.
+
+    Args:
+        path: the run folder.
+        preset: what this worker was started with.
+        patience: seconds to wait for the folder.
+
+    Raises:
+        UserError: this worker does not see it, or was started with other choices.
+    """
+    until = time.monotonic() + patience
+    while not Run.exists(path) and time.monotonic() < until:
+        time.sleep(0.2)
+    try:
+        run = Run.open(path)
+    except UserError as error:
+        raise UserError(f"{error}. Worker 0 has it: the folder must be on storage that all workers share") from error
+    others = preset.differences(run.preset)
+    if others:
+        raise UserError(f"{path}: worker 0 was started with other choices: {'; '.join(others)}; use the same command")
+    return run
+
+
+def latest(run: Run, cluster: Cluster, report, patience: float = PATIENCE):
+    """The checkpoint that all workers go on from: see `Checkpoints.latest`.
+
+    Args:
+        run: the run.
+        cluster: the workers.
+        report: called with lines about damaged checkpoints.
+        patience: seconds that a worker waits for the one that the chief found.
+
+    Raises:
+        UserError: this worker does not see it.
+    """
+    found = run.checkpoints.latest(report)
+    update = int(cluster.from_chief(found[0].update if found else 0)[0])
+    until = time.monotonic() + patience
+    while (found[0].update if found else 0) != update:
+        if time.monotonic() > until:
+            raise UserError(
+                f"{run.path}: worker 0 goes on after update {update:,}, of which worker {cluster.index} has no whole "
+                "checkpoint; the folder must be on storage that all workers share"
+            )
+        time.sleep(0.2)
+        found = run.checkpoints.latest(report)
+    return found
+
+
+def check_text(cluster: Cluster, fingerprint: str) -> None:
+    """Compares the hash of this worker's training text with the chief's.
+
+    Raises:
+        UserError: they differ.
+    """
+    own = int(fingerprint[:12], 16)
+    if cluster.from_chief(own)[0] != own:
+        raise UserError(f"worker {cluster.index}: its training text is not that of worker 0; give all the same corpora")

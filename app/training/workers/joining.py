@@ -1,0 +1,114 @@
+"""Finds the other workers and devices, at the start of a training."""
+
+import contextlib
+import signal
+import sys
+
+from app.training.signals import terminate_like_interrupt
+from app.training.workers.addresses import Addresses
+from app.training.workers.cluster import Cluster
+from app.training.workers.meeting import meet
+from data.errors import UserError
+
+
+def join_cluster(addresses: Addresses) -> Cluster:
+    """Waits for the other workers, if there are any, and takes all devices of this machine.
+
+    Must be called before anything is computed.
+
+    Args:
+        addresses: of `find_addresses`.
+
+    Raises:
+        UserError: the backend does not train on so many machines, or the workers cannot be reached.
+    """
+    import keras
+
+    backend, workers = keras.backend.backend(), len(addresses.workers)
+    if workers > 1 and backend != "tensorflow":
+        raise UserError(
+            f"{workers} workers are named, but KERAS_BACKEND={backend} trains on one machine only; unset KERAS_BACKEND"
+        )
+    if backend == "tensorflow":
+        return _on_tensorflow(addresses)
+    return _on_jax() if backend == "jax" else Cluster()
+
+
+def _on_jax() -> Cluster:
+    import jax
+
+    if jax.local_device_count() == 1:
+        return Cluster()
+    from app.training.workers.sharded import ShardedCluster
+
+    return ShardedCluster()
+
+
+def _on_tensorflow(addresses: Addresses) -> Cluster:
+    import tensorflow as tf
+
+    if len(addresses.workers) > 1:
+        return _connected(addresses)
+    # Logical devices are not listed, because that would fix TensorFlow's settings.
+    found = [
+        f"{kind}:{number}"
+        for kind in ("GPU", "CPU")
+        for number in range(sum(_parts(tf, device) for device in tf.config.list_physical_devices(kind)))
+    ]
+    devices = [name for name in found if name.startswith(found[0][:3])]
+    if len(devices) == 1:
+        return Cluster()
+    from app.training.workers.mirrored import MirroredCluster
+
+    return MirroredCluster(tf.distribute.MirroredStrategy(devices))
+
+
+def _parts(tf, device) -> int:
+    """How many logical devices one device is."""
+    return len(tf.config.get_logical_device_configuration(device) or [device])
+
+
+def report(line: str) -> None:
+    """Shows a line to the user."""
+    print(line, file=sys.stderr, flush=True)
+
+
+def _connected(addresses: Addresses) -> Cluster:
+    import tensorflow as tf
+
+    from app.training.workers.mirrored import MirroredCluster
+
+    number, count = addresses.index, len(addresses.workers)
+    report(f"Worker {number} of {count} at {addresses.workers[number]}: waiting for the others ...")
+    with terminate_like_interrupt():
+        meet(addresses, report)
+    resolver = tf.distribute.cluster_resolver.SimpleClusterResolver(
+        tf.train.ClusterSpec({"worker": list(addresses.workers)}),
+        task_type="worker",
+        task_id=number,
+        num_accelerators={"GPU": len(tf.config.list_physical_devices("GPU"))},
+        rpc_layer="grpc",
+    )
+    try:
+        with _stoppable():
+            strategy = tf.distribute.MultiWorkerMirroredStrategy(cluster_resolver=resolver)
+    except tf.errors.OpError as error:
+        raise UserError(
+            f"worker {number} of {count} at {addresses.workers[number]}: cannot join the others "
+            f"({error.message.splitlines()[0]}); are the addresses right, and the ports free? Start all workers again"
+        ) from error
+    return MirroredCluster(strategy, number, count)
+
+
+@contextlib.contextmanager
+def _stoppable():
+    """Lets Ctrl-C end the process while it waits outside of Python, which would not notice."""
+    try:
+        before = signal.signal(signal.SIGINT, signal.SIG_DFL)
+    except ValueError:  # not in the main thread
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)

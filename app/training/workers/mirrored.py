@@ -1,0 +1,197 @@
+"""Several devices, of one machine or of several, on TensorFlow: `tf.distribute` sums what they compute.
+
+Keras' own training step knows `MirroredStrategy`, but clips gradients before they are summed, cannot accumulate them in
+a graph, and fails with `MultiWorkerMirroredStrategy` (https://github.com/keras-team/keras/issues/20585). So `fit` is
+given a step of our own; everything around it stays as it is.
+"""
+
+import contextlib
+import functools
+import itertools
+
+import tensorflow as tf
+
+from app.training.workers.cluster import Cluster
+from data.batching import share
+from data.errors import UserError
+from data.feeding import AHEAD
+
+# What TensorFlow raises when a worker is gone, or was started again while the others still waited for it.
+LOST = (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError, tf.errors.DeadlineExceededError)
+# Between the seeds of two devices.
+STRIDE = 7_919
+
+
+class MirroredCluster(Cluster):
+    """Workers whose devices hold the same weights and apply the same sums of gradients.
+
+    Args:
+        strategy: a `MirroredStrategy`, or a `MultiWorkerMirroredStrategy` of several workers.
+        index, workers: see `Cluster`.
+    """
+
+    def __init__(self, strategy, index: int = 0, workers: int = 1):
+        self.strategy, self.index, self.workers = strategy, index, workers
+        self.devices = strategy.num_replicas_in_sync
+
+    @property
+    def first(self) -> int:
+        """The number of this worker's first device."""
+        return self.index * self.devices // self.workers
+
+    def lanes(self, lanes: int) -> int:
+        return super().lanes(lanes) // self.devices
+
+    def scope(self):
+        return self.strategy.scope()
+
+    @contextlib.contextmanager
+    def guard(self):
+        try:
+            yield
+        except LOST as error:
+            if self.workers == 1:
+                raise
+            raise UserError(
+                f"worker {self.index} of {self.workers}: lost another worker ({_reason(error.message)}); start the "
+                "same command on all workers again: it goes on from the last checkpoint"
+            ) from error
+
+    def dataset(self, draw, inputs):
+        """Yields, for each of this worker's devices, its share of a batch and the tokens of the whole batch."""
+        own = range(self.first, self.first + self.devices // self.workers)
+
+        def shares():
+            for batch in draw():
+                tokens = (batch[1] != 0).sum()
+                for device in own:
+                    yield share(batch, device, self.devices), tokens
+
+        ids = tf.TensorSpec((None, None), tf.int32)
+        signature = ((dict.fromkeys(inputs, ids), ids), tf.TensorSpec((), tf.float32))
+
+        def make(_):
+            dataset = tf.data.Dataset.from_generator(shares, output_signature=signature)
+            # Else all workers would ask each other before each batch whether there is one.
+            endless = tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY)
+            return dataset.apply(endless).prefetch(AHEAD * len(own))
+
+        return self.strategy.distribute_datasets_from_function(make)
+
+    def synchronise(self, model, accumulate: int, status) -> None:
+        step = _make_step(self.strategy, model)
+        completes = itertools.cycle([*[False] * (accumulate - 1), True])
+
+        def train_function(iterator):
+            seconds, interrupted = status()
+            said = tf.constant([seconds if self.chief else 0.0, interrupted], tf.float64)
+            return step(iterator, said, next(completes))
+
+        model.train_function = train_function
+
+    def heard(self, logs: dict, seconds: float, interrupted: bool) -> tuple[float, bool]:
+        if self.workers == 1:
+            return seconds, interrupted
+        return logs["seconds"], logs["interrupted"] > 0
+
+    def from_chief(self, *numbers: float) -> list[float]:
+        if self.workers == 1:
+            return list(numbers)
+        return self._numbers(tf.constant(numbers if self.chief else [0.0] * len(numbers), tf.float64)).numpy().tolist()
+
+    @functools.cached_property
+    def _numbers(self):
+        @tf.function(input_signature=[tf.TensorSpec((None,), tf.float64)], autograph=False)
+        def total(numbers):
+            return self._sum(lambda device: tf.where(device == self.first, numbers, tf.zeros_like(numbers)))
+
+        return total
+
+    def join(self, variables) -> list:
+        def rows(device, variable):
+            """The rows of one device at their place among all, (B, ...)."""
+            value = tf.expand_dims(variable.value, 1)
+            place = tf.reshape(tf.range(self.devices) == device, (1, -1, *[1] * (len(variable.shape) - 1)))
+            spread = tf.where(place, value, tf.zeros_like(value))
+            return tf.reshape(spread, (-1, *variable.shape[1:]))
+
+        @tf.function(autograph=False)
+        def whole():
+            return self._sum(lambda device: [rows(device, variable) for variable in variables])
+
+        return [array.numpy() for array in whole()] if variables else []
+
+    def deal(self, variables, arrays) -> None:
+        def rows(device):
+            for variable, array in zip(variables, arrays, strict=True):
+                variable.assign(tf.constant(array)[device :: self.devices])
+
+        self._on_each(rows)
+
+    def vary(self, generators) -> None:
+        def shift(device):
+            for state in generators:
+                state.assign(state.value + tf.cast([device * STRIDE, 0], state.dtype))
+
+        self._on_each(shift)
+
+    def _sum(self, make):
+        """The sum of what `make(device)` gives on all devices, in a graph."""
+
+        @tf.autograph.experimental.do_not_convert
+        def on_device():
+            context = tf.distribute.get_replica_context()
+            return context.all_reduce("SUM", make(context.replica_id_in_sync_group))
+
+        return tf.nest.map_structure(self._local, self.strategy.run(on_device))
+
+    def _local(self, value):
+        return self.strategy.experimental_local_results(value)[0]
+
+    def _on_each(self, act) -> None:
+        @tf.autograph.experimental.do_not_convert
+        def on_device():
+            act(tf.distribute.get_replica_context().replica_id_in_sync_group)
+
+        tf.function(lambda: self.strategy.run(on_device), autograph=False)()
+
+
+def _reason(message: str) -> str:
+    """Of an error's many lines the one that says which worker is gone, and why."""
+    lines = [line for line in message.splitlines() if "aborted by: " in line] or message.splitlines()
+    return lines[0].partition("aborted by: ")[2][:200] or lines[0][:200]
+
+
+def _make_step(strategy, model):
+    """The step of `fit`: (iterator, what this worker says (2,), whether the batch completes an update) -> logs."""
+    weights, optimizer = model.trainable_weights, model.optimizer
+    own = len(strategy.extended.worker_devices)
+
+    @tf.autograph.experimental.do_not_convert
+    def on_device(batch, said, complete):
+        ((inputs, labels), tokens) = batch
+        with tf.GradientTape() as tape:
+            states = model(inputs, training=True)
+            loss, likelihood = model.token_losses(labels, states, tokens)
+        gradients = [tf.convert_to_tensor(gradient) for gradient in tape.gradient(loss, weights)]
+        context = tf.distribute.get_replica_context()
+        numbers = tf.concat([tf.cast([loss, likelihood], tf.float64), said / own], 0)
+        numbers = context.all_reduce("SUM", numbers)
+        gradients = optimizer.gathered(gradients, complete)
+        return numbers, context.all_reduce("SUM", gradients) if complete else [], tokens
+
+    @tf.function(reduce_retracing=True, autograph=False)
+    def step(iterator, said, complete):
+        results = strategy.run(on_device, args=(next(iterator), said, complete))
+        numbers, gradients, tokens = tf.nest.map_structure(
+            lambda value: strategy.experimental_local_results(value)[0], results
+        )
+        if complete:
+            optimizer.apply(gradients, weights)
+        else:
+            optimizer.count()
+        loss, likelihood, seconds, interrupted = tf.unstack(numbers)
+        model.note(loss, likelihood, tokens)
+        return {**model.get_metrics_result(), "seconds": seconds, "interrupted": interrupted}
+
+    return step

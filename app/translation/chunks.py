@@ -1,0 +1,140 @@
+"""Beam search a few steps at a time: room grows with the output, and sentences that are done make place."""
+
+import keras
+import numpy as np
+from keras import ops, tree
+
+from app.presets.schema import SearchPreset
+from data.tokenizer import BOS, EOS, PAD, UNK
+from models.search import BeamSearch, Hypotheses, live_inputs, select_inputs
+
+# Steps between two looks at what is done.
+STEPS = 8
+# The batch is made smaller when at most this share of it still lives.
+LIVING = 0.95
+
+
+class ChunkedSearch:
+    """Finds the same as `app.translation.decoding.search_function`, several times faster on batches of unlike outputs.
+
+    One compiled function does a few steps at a time. Between two calls, sentences that are done leave the batch, and
+    caches get room for the next steps instead of having it for the longest thinkable output from the start. Not for
+    JAX, which would compile anew for each size.
+
+    Args:
+        model: as for `app.translation.decoding.Decoding`, with `lengthen_state(state, steps)`.
+        search: beam, 1 for greedy search, and length penalty.
+        count: outputs wanted of each source, at most as many as the beam is wide.
+        memory: for a model of documents, what its `initial_memory(1)` gives; shapes and types count.
+    """
+
+    def __init__(self, model, search: SearchPreset, count: int = 1, memory: dict | None = None):
+        self.model = model
+        self.search = beam_search_of(model, search, count)
+        compile_parts = _compiled_tensorflow if keras.backend.backend() == "tensorflow" else _not_compiled
+        self._start, self._start_after, self._advance, self._advance_some = compile_parts(
+            self._start_beams, self._advance_beams, self._advance_some_beams, memory
+        )
+
+    def __call__(self, source: np.ndarray, limits: np.ndarray, memory: dict | None = None, prefix=None) -> Hypotheses:
+        """Searches for one batch.
+
+        Args:
+            source: (B, S) int32, rows that end with `EOS` and then have padding.
+            limits: (B,) int32, the most tokens of each output, end token included.
+            memory: for a model of documents, the memory of each row: nested dictionary of arrays (B, ...).
+            prefix: for such a model, (B, P) int32, decoder input before the output; left out where there is none.
+
+        Returns:
+            `Hypotheses` of numpy arrays: tokens (B, n, T), scores (B, n) and lengths (B, n).
+        """
+        found, places = [], np.arange(len(source))
+        given = [value for value in (memory, prefix) if value is not None]
+        start = self._start if prefix is None else self._start_after
+        beams, live = self._advance(start(source, limits, *given))
+        while len(places):
+            live = ops.convert_to_numpy(live)
+            if live.mean() > LIVING:
+                beams, live = self._advance(beams)
+                continue
+            found.append((places[~live], _part(self.search.hypotheses(beams), ~live)))
+            places = places[live]
+            if len(places):
+                beams, live = self._advance_some(beams, np.flatnonzero(live).astype("int32"))
+        return _joined(found, len(source))
+
+    def _start_beams(self, source, limits, *context):
+        state = initial_state(self.model, source, 0, *context)
+        return self.search.start(state, ops.shape(source)[0], ops.max(limits), limits, room=0)
+
+    def _advance_beams(self, beams):
+        beams = self.search.lengthen(beams, STEPS, self.model.lengthen_state(beams.state, STEPS))
+        beams = self.search.advance(beams, STEPS)
+        return beams, live_inputs(beams)
+
+    def _advance_some_beams(self, beams, inputs):
+        return self._advance_beams(select_inputs(beams, inputs))
+
+
+def beam_search_of(model, search: SearchPreset, count: int = 1) -> BeamSearch:
+    """The search that a preset asks for; see `ChunkedSearch` for the arguments."""
+    # One hypothesis, the best at each step, is followed until it ends: a penalty could not change it.
+    penalty = search.length_penalty if search.beam > 1 else 0.0
+    return BeamSearch(model.step, search.beam, penalty, count, BOS, EOS, PAD, 2, (UNK,))
+
+
+def initial_state(model, source, max_length, memory=None, prefix=None):
+    """The model's state before the search; `memory` and `prefix` are for models of documents, see `ChunkedSearch`."""
+    context = {} if memory is None else {"memory": memory, "prefix": prefix}
+    return model.initial_state(source, max_length, **context)
+
+
+def _compiled_tensorflow(start, advance, advance_some, memory):
+    """Compiles the parts once for batches and lengths of any size; `start` without and with a prefix."""
+    import tensorflow as tf
+
+    def compiled(function, *signature):
+        return tf.function(function, input_signature=signature, autograph=False)
+
+    given = [tf.TensorSpec([None] * axes, "int32") for axes in (2, 1)]
+    if memory is not None:
+        given.append(tree.map_structure(lambda leaf: tf.TensorSpec([None, *leaf.shape[1:]], leaf.dtype), memory))
+    start_after = compiled(start, *given, tf.TensorSpec([None, None], "int32"))
+    start = compiled(start, *given)
+    beams = start.get_concrete_function().structured_outputs
+    # The output's length, a zero here, grows.
+    beams = tree.map_structure(lambda leaf: tf.TensorSpec([size or None for size in leaf.shape], leaf.dtype), beams)
+    return start, start_after, compiled(advance, beams), compiled(advance_some, beams, tf.TensorSpec([None], "int32"))
+
+
+def _not_compiled(start, advance, advance_some, memory):
+    """PyTorch runs as it is written, without keeping what only gradients need."""
+    import torch
+
+    def tensor(value):
+        return ops.convert_to_tensor(value) if isinstance(value, np.ndarray) else value
+
+    def without_gradients(function):
+        def run(*values):
+            with torch.no_grad():
+                return function(*tree.map_structure(tensor, values))
+
+        return run
+
+    return map(without_gradients, (start, start, advance, advance_some))
+
+
+def _part(hypotheses: Hypotheses, chosen: np.ndarray) -> Hypotheses:
+    return Hypotheses(*(ops.convert_to_numpy(values)[chosen] for values in hypotheses))
+
+
+def _joined(found: list[tuple[np.ndarray, Hypotheses]], size: int) -> Hypotheses:
+    """The parts of a batch as one, by the inputs' numbers in it."""
+    longest = max(part.tokens.shape[-1] for _, part in found)
+    count = found[0][1].scores.shape[1]
+    tokens, scores = np.full((size, count, longest), PAD, "int32"), np.zeros((size, count), "float32")
+    whole = Hypotheses(tokens, scores, np.zeros((size, count), "int32"))
+    for places, part in found:
+        whole.tokens[places, :, : part.tokens.shape[-1]] = part.tokens
+        whole.scores[places], whole.lengths[places] = part.scores, part.lengths
+    return whole

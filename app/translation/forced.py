@@ -1,0 +1,65 @@
+"""Forced scoring: how likely given translations are in their documents."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from app.translation.decoded import TokenScore
+from app.translation.document_decoding import DocumentDecoding
+from data.documents import PackedWindow
+from data.windows import WindowOptions, cut
+
+
+class Given(NamedTuple):
+    """A segment with its translation.
+
+    Fields:
+        source, target: token ids without end tokens.
+        scored: whether its score is wanted, or it is context alone; none that is context comes after a scored one.
+    """
+
+    source: Sequence[int]
+    target: Sequence[int]
+    scored: bool
+
+
+def score_documents(
+    decoding: DocumentDecoding, options: WindowOptions, documents: Sequence[Sequence[Given]]
+) -> list[list[TokenScore]]:
+    """Scores all scored segments, each after the given translations before it.
+
+    Args:
+        decoding: the model.
+        options: how documents are cut.
+        documents: the segments of each.
+
+    Returns:
+        For each document the scores of its scored segments.
+    """
+    if decoding.memory is None:
+        return _apart(lambda pairs: _score_alone(decoding, pairs), [[g for g in own if g.scored] for own in documents])
+    windows = [_windows(document, options) for document in documents]
+    if decoding.remembers:
+        return decoding.score_windows(windows)
+    needed = [[window for window in own if window.scored < len(window.targets)] for own in windows]
+    found = _apart(lambda flat: decoding.score_windows([[window] for window in flat]), needed)
+    return [[score for scores in own for score in scores] for own in found]
+
+
+def _apart(function, groups: list[list]) -> list[list]:
+    """What the function gives for each element of all groups, in the groups."""
+    found = iter(function([element for group in groups for element in group]))
+    return [[next(found) for _ in group] for group in groups]
+
+
+def _score_alone(decoding: DocumentDecoding, given: list[Given]) -> list[TokenScore]:
+    return decoding.score([pair.source for pair in given], [pair.target for pair in given])
+
+
+def _windows(document: Sequence[Given], options: WindowOptions) -> list[PackedWindow]:
+    windows = []
+    for first, current, end in cut([len(given.source) for given in document], options).tolist():
+        begin = current if options.sliding and not options.context_target else first
+        scored = next((place for place in range(current, end) if document[place].scored), end)
+        sources, targets = [given.source for given in document[first:end]], [g.target for g in document[begin:end]]
+        windows.append(PackedWindow(sources, targets, scored - begin, reset=current == 0))
+    return windows

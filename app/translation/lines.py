@@ -1,0 +1,125 @@
+"""Text in and out, line by line: one line in is one line out, and nothing waits that need not wait."""
+
+import collections
+import errno
+import os
+import re
+import select
+import sys
+from collections.abc import Iterator
+
+from data.corpora.folder import read_lines
+from data.errors import UserError
+
+_CHUNK = 1 << 16
+BREAKS = "[\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029]+"
+
+
+class LineReader:
+    """The lines of a file, pipe or terminal, decoded from UTF-8 as they come in; "\\n" alone ends a line.
+
+    Reading goes straight to the file descriptor, so that `waiting` can tell whether the next line is there already.
+    A byte order mark at the start and a "\\r" before "\\n" are dropped, and a last line needs no "\\n".
+
+    Args:
+        descriptor: an open file descriptor.
+        name: what messages call it.
+
+    Raises:
+        UserError: by `next`, for a line that is not UTF-8; names the file and the line.
+
+    Example:
+        >>> for line in LineReader(sys.stdin.fileno(), "standard input"):
+        ...     print(line)
+    """
+
+    def __init__(self, descriptor: int, name: str):
+        self.name = name
+        self.number = 0
+        self._descriptor = descriptor
+        self._lines: collections.deque[bytes] = collections.deque()
+        self._begun: list[bytes] = []
+        self._ended = False
+
+    def __iter__(self) -> Iterator[str]:
+        return self
+
+    def __next__(self) -> str:
+        while not self._lines and not self._ended:
+            self._read()
+        if not self._lines:
+            raise StopIteration
+        self.number += 1
+        line = self._decode(self._lines.popleft())
+        return line.removeprefix("\ufeff") if self.number == 1 else line
+
+    def waiting(self) -> bool:
+        """Whether `next` would have to wait for somebody to write more; never waits itself."""
+        while not self._lines and not self._ended:
+            if not select.select([self._descriptor], [], [], 0)[0]:
+                return True
+            self._read()
+        return False
+
+    def close(self) -> None:
+        """Closes the file descriptor; there is nothing to read any more."""
+        os.close(self._descriptor)
+
+    def _read(self) -> None:
+        block = os.read(self._descriptor, _CHUNK)
+        first, *rest = block.split(b"\n")
+        self._begun.append(first)
+        if rest or not block:
+            whole = b"".join(self._begun)
+            self._begun = rest[-1:]
+            self._ended = not block
+            self._lines.extend([whole, *rest[:-1]] if rest or whole else [])
+
+    def _decode(self, raw: bytes) -> str:
+        try:
+            return raw.decode("utf-8").removesuffix("\r")
+        except UnicodeDecodeError as error:
+            raise UserError(
+                f"{self.name}, line {self.number}: not valid UTF-8 (byte 0x{raw[error.start]:02x} at byte "
+                f"{error.start + 1} of the line); convert it to UTF-8"
+            ) from None
+
+
+def open_lines(path=None) -> LineReader:
+    """Opens a file for streaming.
+
+    Args:
+        path: a file, or None or "-" for standard input.
+
+    Returns:
+        A `LineReader`.
+
+    Raises:
+        UserError: the file is missing, a folder, or may not be read.
+    """
+    if path is None or str(path) == "-":
+        return LineReader(sys.stdin.fileno(), "standard input")
+    try:
+        if os.path.isdir(path):
+            raise IsADirectoryError(errno.EISDIR, "it is a folder")
+        return LineReader(os.open(path, os.O_RDONLY), str(path))
+    except OSError as error:
+        raise _unreadable(path, error) from error
+
+
+def read_text(path) -> list[str]:
+    """All lines of a UTF-8 file, or a `UserError` that says why they cannot be had."""
+    try:
+        return list(read_lines(path))
+    except OSError as error:
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path, error: OSError) -> UserError:
+    reason = (error.strerror or str(error)).lower()
+    return UserError(f"{path}: cannot be read: {reason}; give a text file with one segment a line")
+
+
+def one_line(text: str) -> str:
+    """The text with everything that some program may take for a line end turned into a space."""
+    return re.sub(BREAKS, " ", text).strip()

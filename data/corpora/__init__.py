@@ -1,0 +1,1 @@
+"""Corpora by name: built-in ones, folders, and those of a warehouse."""

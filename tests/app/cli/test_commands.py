@@ -1,0 +1,328 @@
+"""The commands that need a run, on one that is trained for a few updates by the first test that asks for it."""
+
+import json
+import math
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from app.cli import main as cli
+from app.scoring import evaluation
+from app.translation import translator as translation
+from app.translation.translator import Hypothesis
+
+REPOSITORY = Path(__file__).resolve().parents[3]
+NOUNS = {"house": "Haus", "book": "Buch", "child": "Kind", "car": "Auto", "picture": "Bild", "horse": "Pferd"}
+WORDS = {"small": "kleine", "old": "alte", "new": "neue", "red": "rote", "good": "gute", "long": "lange"}
+PRESET = """
+[data]
+corpora = ["toys"]
+validation = ["toys"]
+test = ["toys"]
+language_filter = false
+[tokenizer]
+vocabulary = 300
+[model]
+encoder_layers = 1
+decoder_layers = 1
+width = 16
+hidden = 16
+heads = 2
+[training]
+batch_tokens = 256
+updates = 4
+warmup = 2
+validate_every = 4
+checkpoint_every = 2
+average = 2
+keep = 2
+precision = "float32"
+[search]
+beam = 2
+max_ratio = 1.0
+max_extra = 3
+"""
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A folder with a corpus, a preset, and a run trained by the command line."""
+    place = tmp_path_factory.mktemp("cli run")
+    draw = random.Random(1)
+    for split, lines in {"train": 300, "validation": 8, "test": 8}.items():
+        pairs = [
+            (f"The {a} {n} is {b}, {i}.", f"Das {WORDS[a]} {NOUNS[n]} ist {WORDS[b]}, {i}.")
+            for i in range(lines)
+            for a, b, n in [(draw.choice(list(WORDS)), draw.choice(list(WORDS)), draw.choice(list(NOUNS)))]
+        ]
+        (place / "toys").mkdir(exist_ok=True)
+        for language, column in zip(("en", "de"), zip(*pairs, strict=True), strict=True):
+            (place / "toys" / f"{language}.{split}.txt").write_text("\n".join(column) + "\n", encoding="utf-8")
+    (place / "tiny.toml").write_text(PRESET, encoding="utf-8")
+    assert train(place) == 0
+    return place
+
+
+def train(place, *more):
+    return cli.main(
+        ["train", str(place / "tiny.toml"), "--run", str(place / "run"), "--corpora", str(place), *map(str, more)]
+    )
+
+
+def command(capsys, *arguments, code=0):
+    """Runs the command line in this process, which has loaded TensorFlow already; returns what it printed."""
+    capsys.readouterr()
+    assert cli.main(list(map(str, arguments))) == code
+    printed = capsys.readouterr()
+    if code == 2:
+        assert printed.err.startswith("error: ") and printed.err.count("\n") == 1
+        return printed.err
+    return printed.out
+
+
+@pytest.fixture
+def decodings(monkeypatch):
+    """Counts how often a test set is translated."""
+    calls = []
+    decode = evaluation._decode
+
+    def counted(*args):
+        calls.append(args)
+        return decode(*args)
+
+    monkeypatch.setattr(evaluation, "_decode", counted)
+    return calls
+
+
+def test_training_leaves_a_whole_run_with_scores(place):
+    run = place / "run"
+    for name in ("preset.toml", "run.json", "tokenizer.model", "averaged.npz", "log.jsonl"):
+        assert (run / name).is_file(), name
+    assert len((run / "results" / "toys-test.de").read_text(encoding="utf-8").splitlines()) == 8
+    scores = json.loads((run / "results.json").read_text(encoding="utf-8"))["toys-test"]["scores"]
+    assert [score["name"] for score in scores] == ["BLEU", "chrF2++", "TER"]
+
+
+def test_training_again_trains_and_translates_nothing_but_tells_what_is_next(place, capsys, decodings):
+    before = {path: path.stat().st_mtime_ns for path in (place / "run").rglob("*.npz")}
+    capsys.readouterr()
+    assert train(place) == 0
+    printed = capsys.readouterr()
+    assert "finished" in printed.err
+    assert "BLEU" in printed.out and f"evaluate '{place / 'run'}'" in printed.out
+    assert before == {path: path.stat().st_mtime_ns for path in (place / "run").rglob("*.npz")}
+    assert decodings == []
+
+
+def test_another_training_in_the_same_folder_is_refused(place, capsys):
+    capsys.readouterr()
+    assert train(place, "--set", "dropout=0.5") == 2
+    assert "model.dropout: 0.1 -> 0.5" in capsys.readouterr().err
+
+
+def test_a_missing_test_set_is_found_before_the_training(place, capsys, tmp_path):
+    arguments = ["train", place / "tiny.toml", "--run", tmp_path / "run", "--corpora", place, "--set", "test=none"]
+    assert "no corpus 'none'" in command(capsys, *arguments, code=2)
+    assert not (tmp_path / "run").exists()
+
+
+def test_evaluate_translates_only_what_it_must(place, capsys, decodings):
+    evaluate = ["evaluate", place / "run", "--corpora", place]
+    first = command(capsys, *evaluate)
+    assert "BLEU" in first and "nrefs:1" in first
+    assert command(capsys, *evaluate) == first
+    assert len(decodings) == 0
+    command(capsys, *evaluate, "--beam", 1)
+    assert len(decodings) == 1
+    (place / "run" / "averaged.npz").touch()
+    command(capsys, *evaluate, "--beam", 1)
+    assert len(decodings) == 2
+
+
+def test_evaluate_on_files_and_against_a_baseline(place, capsys):
+    toys = place / "toys"
+    printed = command(
+        capsys,
+        "evaluate",
+        place / "run",
+        "--source",
+        toys / "en.test.txt",
+        "--reference",
+        toys / "de.test.txt",
+        "--baseline",
+        toys / "de.test.txt",
+    )
+    assert "difference" in printed and "-100.0" in printed
+
+
+def test_evaluate_scores_a_file_without_a_model(place, capsys, tmp_path):
+    reference = (place / "toys" / "de.test.txt").read_text(encoding="utf-8")
+    (tmp_path / "out.de").write_text(reference, encoding="utf-8")
+    evaluate = ["evaluate", "--hypotheses", tmp_path / "out.de"]
+    assert "100.0" in command(capsys, *evaluate, "--corpus", "toys", "--corpora", place)
+    assert "100.0" in command(capsys, *evaluate, "--reference", place / "toys" / "de.test.txt", "--lines", 3)
+    (tmp_path / "out.de").write_text("Eins.\n" + reference, encoding="utf-8")
+    assert "9 lines" in command(capsys, *evaluate, "--corpus", "toys", "--corpora", place, code=2)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ([], "RUN"),
+        (["RUN", "--hypotheses", "x"], "either"),
+        (["RUN", "--reference", "x"], "--source"),
+        (["RUN", "--source", "x"], "--reference"),
+        (["--hypotheses", "x"], "--corpus"),
+        (["--hypotheses", "x", "--reference", "y", "--beam", "3"], "--beam"),
+        (["--hypotheses", "x", "--reference", "y", "--pair", "german"], "en-de"),
+        (["RUN", "--lines", "-1"], "--lines"),
+        (["RUN", "--set", "training.updates=3"], "[search]"),
+        (["RUN", "--set", "beam=0"], "search.beam"),
+        (["RUN", "--corpus", "none"], "no corpus 'none'"),
+    ],
+)
+def test_evaluate_refuses_what_makes_no_sense(place, capsys, arguments, expected):
+    arguments = [place / "run" if argument == "RUN" else argument for argument in arguments]
+    assert expected in command(capsys, "evaluate", *arguments, code=2)
+
+
+def test_average_again(place, capsys):
+    assert "updates 4 into" in command(capsys, "average", place / "run", "--last", 1)
+    assert "only 2 checkpoints" in command(capsys, "average", place / "run", "--last", 9)
+
+
+def test_translate_answers_each_line_as_it_comes(place):
+    process = subprocess.Popen(
+        [sys.executable, "-m", "app", "translate", str(place / "run")],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        encoding="utf-8",
+        cwd=REPOSITORY,
+        env={**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0"},
+    )
+    for line in ("The house is old.\n", "\n", "Größe 😀\n"):
+        process.stdin.write(line)
+        process.stdin.flush()
+        answer = process.stdout.readline()
+        assert answer.endswith("\n")
+        assert (answer == "\n") == (line == "\n")
+    rest, errors = process.communicate()
+    assert (process.returncode, rest, errors) == (0, "", "")
+
+
+@pytest.fixture
+def text(tmp_path):
+    path = tmp_path / "in.txt"
+    path.write_text("The house is old.\n\nThe red car is new.\n", encoding="utf-8")
+    return path
+
+
+def test_translate_writes_a_file(place, capsys, text, tmp_path):
+    assert command(capsys, "translate", place / "run", text, "--output", tmp_path / "out.txt") == ""
+    written = (tmp_path / "out.txt").read_text(encoding="utf-8")
+    assert written.count("\n") == 3 and written.splitlines()[1] == ""
+    scored = command(capsys, "translate", place / "run", text, "--scores")
+    assert [line.split("\t")[1] for line in scored.splitlines()] == written.splitlines()
+
+
+def test_translate_gives_several_and_draws_by_seed(place, capsys, text):
+    rows = [line.split("\t") for line in command(capsys, "translate", place / "run", text, "--nbest", 2).splitlines()]
+    assert [row[0] for row in rows] == ["1", "1", "2", "3", "3"]
+    assert float(rows[0][1]) >= float(rows[1][1])
+    draw = ["translate", place / "run", text, "--sample", "--top-k", 50, "--seed"]
+    assert command(capsys, *draw, 1) != command(capsys, *draw, 2)
+
+
+def test_translate_scores_references(place, capsys, text, tmp_path):
+    (tmp_path / "de.txt").write_text("Das Haus ist alt.\n\nDas rote Auto ist neu.\n", encoding="utf-8")
+    printed = command(capsys, "translate", place / "run", text, "--score-references", tmp_path / "de.txt")
+    rows = [(float(score), int(tokens)) for score, tokens in (line.split("\t") for line in printed.splitlines())]
+    assert len(rows) == 3 and rows[1][1] == 1
+    # An almost untrained model finds every one of the 300 pieces about as likely as the next.
+    assert all(0.5 < -score / tokens / math.log(300) < 1.5 for score, tokens in rows)
+    (tmp_path / "de.txt").write_text("Eins.\n", encoding="utf-8")
+    arguments = ["translate", place / "run", text, "--score-references", tmp_path / "de.txt"]
+    assert "3 lines" in command(capsys, *arguments, code=2)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["--temperature", "0.5"], "--sample"),
+        (["--sample", "--temperature", "0"], "temperature"),
+        (["--nbest", "0"], "--nbest"),
+        (["--nbest", "5"], "--beam 5"),
+        (["--score-references", "x", "--scores"], "--score-references"),
+        (["--set", "bem=3"], 'did you mean "beam"'),
+    ],
+)
+def test_translate_refuses_what_makes_no_sense(place, capsys, text, arguments, expected):
+    assert expected in command(capsys, "translate", place / "run", text, *arguments, code=2)
+
+
+class Echo:
+    """A translator that gives back what it is given; for what does not depend on a model."""
+
+    @classmethod
+    def of_run(cls, *args, **kwargs):
+        return cls()
+
+    def nbest(self, lines, count):
+        return ([Hypothesis(line, 0.0)] for line in lines)
+
+
+def test_a_bad_line_leaves_no_output(place, capsys, tmp_path, monkeypatch):
+    monkeypatch.setattr(translation, "Translator", Echo)
+    (tmp_path / "bad.txt").write_bytes(b"Good.\nB\xe4d.\n")
+    message = command(capsys, "translate", place / "run", tmp_path / "bad.txt", "--output", tmp_path / "out", code=2)
+    assert "bad.txt, line 2" in message
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["bad.txt"]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full, a device that is always full")
+def test_a_full_disk_is_said(place, capsys, text, monkeypatch):
+    monkeypatch.setattr(translation, "Translator", Echo)
+    assert "disk is full" in command(capsys, "translate", place / "run", text, "--output", "/dev/full", code=2)
+
+
+def test_ctrl_c_ends_with_a_checkpoint_and_says_how_to_go_on(place, tmp_path):
+    run = tmp_path / "run"
+    process = subprocess.Popen(
+        [
+            sys.executable,
+            "-m",
+            "app",
+            "train",
+            str(place / "tiny.toml"),
+            "--run",
+            str(run),
+            "--corpora",
+            str(place),
+            "--set",
+            "updates=100000",
+            "checkpoint_every=2",
+        ],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        encoding="utf-8",
+        cwd=REPOSITORY,
+    )
+    limit = time.monotonic() + 240
+    while not list(run.glob("checkpoints/*/checkpoint.json")) and process.poll() is None and time.monotonic() < limit:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    output, errors = process.communicate(timeout=180)
+    assert (process.returncode, output) == (130, ""), errors
+    last = errors.strip().splitlines()[-1]
+    assert last == "interrupted; run the same command again to go on from the last checkpoint"
+    assert "Traceback" not in errors
+    assert not (run / "averaged.npz").exists()

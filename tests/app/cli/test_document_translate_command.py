@@ -1,0 +1,144 @@
+"""`translate` with documents, on runs whose weights were drawn and not trained."""
+
+import json
+import subprocess
+
+import keras
+import numpy as np
+import pytest
+
+from app.cli import main as cli
+from app.runs.run import AVERAGED, TOKENIZER, Run
+from app.runs.weights import read_variables, save_arrays, split_variables
+from data.tokenizer import Tokenizer
+from tests.app.toy_training import REPOSITORY, WORDS, command, environment, toy_preset
+
+DOCUMENTS = ("documents.windows=segments", "memory.kind=gru", "memory.slots=4", "memory.read_bias=2.0")
+TEXT = "the red dog sees\na cat\n\nthe old house\n"
+COLUMN = "a\tthe red dog sees\na\ta cat\n\nb\tthe old house\n"
+
+
+def make_run(folder, *changes):
+    run = Run.create(folder / "run", toy_preset(folder, "search.beam=1", "search.max_extra=3", *changes))
+    tokenizer = Tokenizer.train([" ".join([*WORDS, *WORDS.values()])], 300, seed=0)
+    tokenizer.save(run.path / TOKENIZER)
+    keras.utils.set_random_seed(2)
+    model, draw = run.new_model(tokenizer.vocabulary_size), np.random.default_rng(2)
+    weights = read_variables(split_variables(model)[0])
+    weights = {name: value + draw.normal(0, 0.4, value.shape).astype("float32") for name, value in weights.items()}
+    run.write_summary(averaged={"checksum": save_arrays(run.path / AVERAGED, weights)})
+    return run.path
+
+
+@pytest.fixture(scope="module")
+def documents(tmp_path_factory):
+    return make_run(tmp_path_factory.mktemp("documents"), *DOCUMENTS)
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory):
+    return make_run(tmp_path_factory.mktemp("plain"))
+
+
+@pytest.fixture
+def file(tmp_path):
+    (tmp_path / "in.txt").write_text(TEXT, encoding="utf-8")
+    return tmp_path / "in.txt"
+
+
+def translate(capsys, *arguments, code=0):
+    capsys.readouterr()
+    assert cli.main(["translate", *map(str, arguments)]) == code
+    printed = capsys.readouterr()
+    if code == 2:
+        *_, last = printed.err.splitlines()
+        assert last.startswith("error: ") and printed.out == ""
+        return last
+    return printed.out.splitlines(), printed.err
+
+
+def test_however_documents_are_marked_they_are_translated_alike(documents, file, capsys, tmp_path):
+    found, errors = translate(capsys, documents, file, "--document", "--show-memory", tmp_path / "memory.jsonl")
+    assert len(found) == 4 and found[2] == "" and all(found[:2]) and errors == ""
+    (tmp_path / "column").write_text(COLUMN, encoding="utf-8")
+    (tmp_path / "second").write_text("c\tthe red dog sees\n", encoding="utf-8")
+    files = tmp_path / "column", tmp_path / "second"
+    scored = [line.split("\t") for line in translate(capsys, documents, *files, "--doc-column", "--scores")[0]]
+    assert [text for _, text in scored] == [*found, found[0]] and float(scored[0][0]) < 0
+    lines = [line.split("\t") for line in translate(capsys, documents, file, "--scores")[0]]
+    assert lines[0][1] == found[0] and lines[3][1] == found[3]
+    assert abs(float(lines[1][0]) - float(scored[1][0])) > 1e-3, "the memory is not used"
+
+    looks = [json.loads(line) for line in (tmp_path / "memory.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert [(look["document"], look["window"], look["line"]) for look in looks] == [(1, 1, 1), (1, 2, 2), (2, 1, 4)]
+    assert len(looks[0]["source_slots"]) == 4 and 0 < looks[0]["source_gate"] < 1
+
+    (tmp_path / "out").write_text("".join(f"{line}\n" for line in found), encoding="utf-8")
+    scores, _ = translate(capsys, documents, file, "--document", "--score-references", tmp_path / "out")
+    assert [line.split("\t")[1] == "0" for line in scores] == [False, False, True, False]
+
+
+def test_each_segment_is_answered_in_a_pipe_and_a_file_is_written(documents, file, capsys, tmp_path):
+    assert translate(capsys, documents, file, "--per-file", "--output", tmp_path / "out.txt") == ([], "")
+    expected = (tmp_path / "out.txt").read_text(encoding="utf-8").splitlines()
+    process = subprocess.Popen(
+        command("translate", documents, "--per-file"),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        encoding="utf-8",
+        cwd=REPOSITORY,
+        env=environment(),
+    )
+    for line, translation in zip(TEXT.splitlines(), expected, strict=True):
+        process.stdin.write(line + "\n")
+        process.stdin.flush()
+        assert process.stdout.readline() == translation + "\n"
+    rest, errors = process.communicate()
+    assert (process.returncode, rest, errors) == (0, "", "")
+
+
+def test_a_run_that_knows_no_documents_says_so_and_takes_each_segment_alone(plain, file, capsys):
+    found, errors = translate(capsys, plain, file, "--document")
+    assert errors.startswith("warning: ") and "not trained on documents" in errors
+    assert found == translate(capsys, plain, file)[0]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["--document", "--engine", "ctranslate2"], "--engine ctranslate2 knows no documents"),
+        (["--doc-column", "--nbest", "2"], "--nbest"),
+        (["--per-file", "--sample"], "--sample"),
+        (["--doc-column", "--per-file"], "leave one out"),
+        (["--show-memory", "x"], "add --document"),
+        (["--document", "--show-memory", "x", "--score-references", "x"], "--score-references"),
+        (["--document", "--show-memory", "x"], "has no memory"),
+        (["in.txt", "--beam", "2"], "2 files: add --per-file"),
+        (["missing.txt", "--per-file"], "missing.txt: cannot be read"),
+        (["--doc-column"], "in.txt, line 1: has no tab"),
+        (["--document", "--score-references", "short.txt"], "the source has 4 lines"),
+        (["--document", "--score-references", "full.txt"], "full.txt, line 3: not blank"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(plain, file, capsys, monkeypatch, arguments, expected):
+    monkeypatch.chdir(file.parent)
+    (file.parent / "short.txt").write_text("x\n", encoding="utf-8")
+    (file.parent / "full.txt").write_text("x\n" * 4, encoding="utf-8")
+    assert expected in translate(capsys, plain, "in.txt", *arguments, code=2)
+    assert not (file.parent / "x").exists()
+
+
+def test_windows_can_be_others_than_in_the_training(documents, plain, file, capsys):
+    alone, _ = translate(capsys, documents, file, "--document")
+    same, _ = translate(capsys, documents, file, "--document", "--set", "documents.size=1")
+    joined, _ = translate(capsys, documents, file, "--document", "--set", "documents.size=2", "max_extra=2")
+    assert same == alone
+    assert len(joined) == 4 and joined != alone
+    search_only = translate(capsys, documents, file, "--set", "documents.size=2", code=2)
+    assert "only keys of the section [search] can be changed" in search_only
+    memory = translate(capsys, documents, file, "--document", "--set", "memory.slots=2", code=2)
+    assert "[search] and documents.windows, documents.size" in memory
+    unknowing = translate(capsys, plain, file, "--document", "--set", "documents.size=2", code=2)
+    assert "not trained on documents" in unknowing

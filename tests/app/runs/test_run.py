@@ -1,0 +1,170 @@
+import json
+import multiprocessing
+import os
+import signal
+
+import numpy as np
+import pytest
+
+from app.runs.lock import locked
+from app.runs.run import Run
+from app.training.train import open_or_create
+from data.errors import UserError
+from tests.app.toy_training import toy_preset
+
+
+@pytest.fixture
+def run(tmp_path):
+    return Run.create(tmp_path / "run", toy_preset(tmp_path))
+
+
+def add_checkpoint(run, update=10, best=None):
+    summary = {"best": {"update": best, "score": 1.0} if best else None}
+    return run.checkpoints.save(update, {"weight": np.full(1, update, "float32")}, {}, summary)
+
+
+def test_a_run_is_opened_as_it_was_created(run):
+    again = Run.open(run.path)
+    assert again.preset == run.preset
+    assert again.summary()["format"] == 1
+    assert again.summary()["versions"]["keras"].startswith("3.")
+    again.write_summary(note="x")
+    assert Run.open(run.path).summary()["note"] == "x"
+    assert Run.open(run.path).summary()["format"] == 1
+
+
+def test_which_weights(run):
+    add_checkpoint(run, 10)
+    add_checkpoint(run, 20, best=10)
+    assert run.weights("last")[0] == "update 20"
+    assert run.weights("auto")[1]["weight"] == 20
+    assert run.weights("best")[0] == "update 10"
+    assert run.weights("best")[1]["weight"] == 10
+    with pytest.raises(UserError, match="choose auto, averaged, best, last"):
+        run.weights("first")
+
+
+def test_the_last_weights_are_those_that_are_whole(run, capsys):
+    add_checkpoint(run, 10)
+    (add_checkpoint(run, 20).folder / "weights.npz").write_bytes(b"")
+    assert run.weights("last")[0] == "update 10"
+    assert "update-00000020/weights.npz: the checkpoint is damaged" in capsys.readouterr().err
+
+
+def test_a_damaged_best_checkpoint_is_an_error(run):
+    (add_checkpoint(run, 10).folder / "weights.npz").write_bytes(b"")
+    add_checkpoint(run, 20, best=10)
+    with pytest.raises(UserError, match="update-00000010/weights.npz: the checkpoint is damaged"):
+        run.weights("best")
+
+
+@pytest.mark.parametrize(
+    "break_it, message",
+    [
+        (lambda run: (run.path / "run.json").unlink(), "this is not a run folder"),
+        (lambda run: (run.path / "preset.toml").unlink(), r"incomplete \(preset.toml is missing\)"),
+        (lambda run: (run.path / "run.json").write_text("{"), "run.json: the file is damaged"),
+        (lambda run: (run.path / "run.json").write_text("[]"), "run.json: the file is damaged"),
+        (lambda run: (run.path / "run.json").write_bytes(b"\xff{}"), "run.json: the file is damaged"),
+        (lambda run: run.write_summary(format=2), "the run has format 2, this version reads 1"),
+        (lambda run: (run.path / "run.json").write_text("{}"), "the run has format None, this version reads 1"),
+    ],
+)
+def test_a_broken_folder_is_refused(run, break_it, message):
+    break_it(run)
+    with pytest.raises(UserError, match=message) as error:
+        Run.open(run.path)
+    assert str(run.path) in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_run_of_another_format_is_told_by_its_format_not_by_its_preset(run):
+    (run.path / "preset.toml").write_text("[memory]\nslots = 3\n")
+    run.write_summary(format=2)
+    with pytest.raises(UserError, match="format 2"):
+        Run.open(run.path)
+
+
+def test_a_missing_folder_is_refused(tmp_path):
+    with pytest.raises(UserError, match="there is no such run folder"):
+        Run.open(tmp_path / "nowhere")
+
+
+def test_a_run_without_a_tokenizer_or_weights_is_incomplete(run):
+    with pytest.raises(UserError, match="tokenizer.model: the run is incomplete"):
+        run.tokenizer()
+    with pytest.raises(UserError, match="no checkpoint yet"):
+        run.weights()
+    add_checkpoint(run)
+    with pytest.raises(UserError, match="no validation has been done yet"):
+        run.weights("best")
+
+
+def test_free_keys_may_change_and_are_kept(run):
+    add_checkpoint(run)
+    changed = run.preset.with_overrides(["updates=99999", "keep=6", "beam=2", "minutes=7"])
+    again, changes = open_or_create(run.path, changed)
+    assert len(changes) == 4
+    assert Run.open(run.path).preset == changed
+    assert again.checkpoints.keep == 6
+
+
+def test_a_fixed_key_is_refused_and_named(run):
+    add_checkpoint(run)
+    changed = run.preset.with_overrides(["learning_rate=0.002", "updates=99", "width=32"])
+    with pytest.raises(UserError) as error:
+        open_or_create(run.path, changed)
+    assert "model.width: 16 -> 32" in str(error.value)
+    assert "training.learning_rate: 0.01 -> 0.002" in str(error.value)
+    assert "training.updates" not in str(error.value)
+    assert Run.open(run.path).preset == run.preset
+
+
+@pytest.mark.parametrize("schedule", ["linear", "cosine"])
+def test_updates_are_fixed_where_the_learning_rate_depends_on_them(tmp_path, schedule):
+    preset = toy_preset(tmp_path, f"schedule={schedule}")
+    add_checkpoint(Run.create(tmp_path / "run", preset))
+    with pytest.raises(UserError, match="training.updates: 40 -> 50"):
+        open_or_create(tmp_path / "run", preset.with_overrides(["updates=50"]))
+
+
+def test_a_run_without_a_checkpoint_may_become_another(run):
+    (run.path / "tokenizer.model").write_bytes(b"of the other preset")
+    changed = run.preset.with_overrides(["model.width=32"])
+    open_or_create(run.path, changed)
+    assert Run.open(run.path).preset == changed
+    assert not (run.path / "tokenizer.model").exists()
+
+
+def test_what_a_kill_left_half_written_is_cleared_away(run):
+    left = run.path / ".run.json.abc.partial"
+    left.write_text("{")
+    open_or_create(run.path, run.preset)
+    assert not left.exists()
+
+
+def hold(folder, ready):
+    with locked(folder):
+        ready.set()
+        signal.pause()
+
+
+def test_one_training_a_folder_until_its_process_ends(tmp_path):
+    spawn = multiprocessing.get_context("spawn")
+    ready = spawn.Event()
+    process = spawn.Process(target=hold, args=(tmp_path / "run", ready))
+    process.start()
+    try:
+        assert ready.wait(60)
+        with pytest.raises(UserError, match="another process is training in this folder"), locked(tmp_path / "run"):
+            pass
+    finally:
+        os.kill(process.pid, signal.SIGKILL)
+        process.join()
+    with locked(tmp_path / "run"):
+        assert list((tmp_path / "run").iterdir()) == []
+
+
+def test_results_of_a_run_stand_in_it(run):
+    assert run.results_folder == run.path / "results"
+    assert json.loads((run.path / "run.json").read_text())["created"].endswith("+00:00")

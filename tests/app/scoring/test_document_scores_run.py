@@ -1,0 +1,273 @@
+"""Document scores of a run and of a file: what is written, what is reused, what is refused, what is printed."""
+
+import io
+import json
+import shutil
+from types import SimpleNamespace
+
+import pytest
+
+from app.cli import main as cli
+from app.presets.preset import Preset
+from app.presets.schema import SearchPreset
+from app.scoring.consistency import TermScorer
+from app.scoring.contrapro import Item
+from app.scoring.document_evaluation import DocumentOptions, evaluate_documents, evaluate_pronouns
+from app.scoring.document_report import show_documents, show_pronouns
+from app.scoring.documents import DocumentSet
+from app.translation.decoded import TokenScore
+from data.errors import UserError
+from tests.app.cli import test_main as test_cli
+from tests.app.cli import test_makefile
+from tests.app.cli.test_main import refusal, weitblick
+
+SOURCES = tuple(tuple(f"the window {d} of house {s} is old" for s in range(3)) for d in range(6))
+REFERENCES = tuple(tuple(f"das Fenster {d} von Haus {s} ist sehr alt" for s in range(3)) for d in range(6))
+TEXT = DocumentSet("toys-test", "toys, test", tuple("abcdef"), SOURCES, REFERENCES)
+ITEMS = [
+    Item(f"It is old, {n}.", f"Er ist alt, {n}.", (f"Sie ist alt, {n}.", f"Es ist alt, {n}."), "A dog.", "Ein Hund.")
+    for n in range(8)
+]
+QUICK = DocumentOptions(samples=100)
+
+
+class Translator:
+    """Translates right where the segment stands after the one that belongs before it, else with a word missing."""
+
+    def __init__(self):
+        self.translations = self.scorings = 0
+
+    def translate(self, documents):
+        self.translations += 1
+        for document in documents:
+            found, before = [], None
+            for line in document:
+                _, _, d, _, _, s, *_ = line.split()
+                right = before == (d, str(int(s) - 1)) if int(s) else True
+                found.append(f"das Fenster {d} von Haus {s} ist {'sehr ' if right else ''}alt")
+                before = d, s
+            yield found
+
+    def score(self, documents, scored="all"):
+        self.scorings += 1
+        return [
+            [TokenScore(float(bool(n) and "Sie" not in pair[1]), 4) for n, pair in enumerate(pairs)][
+                -1 if scored == "last" else 0 :
+            ]
+            for pairs in documents
+        ]
+
+
+class Fake:
+    """A run, its translator, and how often that was asked for."""
+
+    def __init__(self, path, checksum="1"):
+        self.path, self.checksum = path, checksum
+        preset = Preset("copy", search=SearchPreset(beam=1))
+        self.run = SimpleNamespace(
+            preset=preset,
+            path=path,
+            results_folder=path / "results",
+            weights_file=lambda which: ("update 7", path / "w.npz", self.checksum),
+        )
+        self.model = Translator()
+
+    def documents(self, options=QUICK, **chosen):
+        return evaluate_documents(self.run, TEXT, lambda: self.model, options=options, **chosen)
+
+    def pronouns(self, **chosen):
+        return evaluate_pronouns(self.run, ITEMS, lambda: self.model, samples=100, **chosen)
+
+    def result(self, name):
+        return json.loads((self.run.results_folder / f"{name}.json").read_text(encoding="utf-8"))
+
+
+@pytest.fixture
+def fake(tmp_path):
+    return Fake(tmp_path / "run")
+
+
+def page(show, evaluation):
+    file = io.StringIO()
+    show(evaluation, file)
+    return file.getvalue()
+
+
+def test_a_run_is_translated_scored_and_written_down(fake):
+    found = fake.documents(terms=TermScorer(TEXT))
+    assert [round(m.value, 6) for m in found.quality] == [100, 100, 100]
+    lines = (fake.run.results_folder / "toys-test-documents.de").read_text(encoding="utf-8").splitlines()
+    assert lines == [line for part in REFERENCES for line in part]
+    record = fake.result("toys-test-documents")
+    assert record["test_set"]["documents"] == 6 and record["test_set"]["segments"] == 18
+    assert [score["name"] for score in record["scores"]] == ["s-BLEU", "d-BLEU", "chrF2++"]
+    assert record["consistency"][0]["reference"] == 100
+    assert record["aligner"]["training_pairs"] == 0
+    # A nat for two of three segments, of four tokens each.
+    assert record["cxmi"][0]["value"] == pytest.approx(2 / 12)
+    assert record["weights"] == {"asked_for": "auto", "used": "update 7", "checksum": "1"}
+    assert record["search"]["beam"] == 1 and record["decoding"]["segments_per_second"] > 0
+
+
+def test_nothing_is_made_twice_by_the_same_weights(fake):
+    first = fake.documents()
+    made = fake.model.translations, fake.model.scorings
+    again = fake.documents()
+    assert (fake.model.translations, fake.model.scorings) == made
+    assert again.quality == first.quality and again.context == first.context and again.how == first.how
+    fake.documents(DocumentOptions(samples=100, context=False))
+    assert fake.result("toys-test-documents")["cxmi"] and (fake.model.translations, fake.model.scorings) == made
+    fake.documents(DocumentOptions(samples=100, again=True))
+    assert fake.model.translations == 2 * made[0] and fake.model.scorings == 2 * made[1]
+
+
+@pytest.mark.parametrize("change", ["weights", "search", "text", "lines"])
+def test_other_weights_search_or_text_are_translated_again(fake, change):
+    fake.documents()
+    chosen = {}
+    if change == "weights":
+        fake.checksum = "2"
+    elif change == "search":
+        chosen["search"] = SearchPreset(beam=2)
+    elif change == "lines":
+        file = fake.run.results_folder / "toys-test-documents.de"
+        file.write_text("half\n", encoding="utf-8")
+    else:
+        record = fake.result("toys-test-documents")
+        record["test_set"]["fingerprint"] = "other"
+        (fake.run.results_folder / "toys-test-documents.json").write_text(json.dumps(record), encoding="utf-8")
+    fake.documents(**chosen)
+    assert fake.model.translations == 2
+
+
+def test_in_shuffled_order_a_model_that_uses_context_falls(fake):
+    fake.documents()
+    found = fake.documents(DocumentOptions(samples=100, shuffle=True), baseline=fake.path)
+    assert found.quality[1].comparison.difference < -5
+    assert found.quality[1].comparison.p_value < 0.05
+    assert found.context == []
+    # Lines stand where they belong all the same.
+    lines = (fake.run.results_folder / "toys-test-documents-shuffled.de").read_text(encoding="utf-8").splitlines()
+    assert [line.split()[2] for line in lines] == [str(d) for d in range(6) for _ in range(3)]
+    assert "in shuffled order" in page(show_documents, found)
+
+
+def test_a_baseline_is_a_run_or_a_file(fake, tmp_path):
+    other = Fake(tmp_path / "other")
+    other.path.mkdir()
+    with pytest.raises(UserError, match="no translations of the documents of toys-test; first run: weitblick evalu"):
+        fake.documents(baseline=other.path)
+    assert fake.model.translations == 0
+    other.documents()
+    assert {m.comparison.p_value for m in fake.documents(baseline=other.path).quality} == {1.0}
+    file = tmp_path / "bad.de"
+    file.write_text("das Fenster\n" * 18, encoding="utf-8")
+    found = fake.documents(baseline=file, terms=TermScorer(TEXT))
+    assert found.quality[0].comparison.p_value < 0.05
+    printed = page(show_documents, found)
+    assert "difference" in printed and "paired bootstrap of documents" in printed
+    file.write_text("das Fenster\n", encoding="utf-8")
+    with pytest.raises(UserError, match="bad.de has 1 lines and the reference has 18"):
+        fake.documents(baseline=file)
+
+
+def test_a_baseline_of_another_text_is_refused(fake, tmp_path):
+    other = Fake(tmp_path / "other")
+    other.documents()
+    file = other.run.results_folder / "toys-test-documents.json"
+    file.write_text(file.read_text(encoding="utf-8").replace(TEXT.fingerprint, "other"), encoding="utf-8")
+    with pytest.raises(UserError, match="another text of this name"):
+        fake.documents(baseline=other.path)
+
+
+def test_pronouns_are_written_down_and_reused(fake, tmp_path):
+    found = fake.pronouns()
+    assert found.measures[0].value == 0  # as likely as one of the wrong ones
+    made = fake.model.scorings
+    assert fake.pronouns().measures == found.measures
+    assert fake.model.scorings == made
+    rows = (fake.run.results_folder / "contrapro.tsv").read_text(encoding="utf-8").splitlines()
+    assert rows[0] == "pronoun\tright context\tno context\twrong context" and rows[1:] == ["er\t0\t0\t0"] * 8
+    assert fake.result("contrapro")["test_set"]["items"] == 8
+    other = Fake(tmp_path / "other")
+    other.path.mkdir()
+    with pytest.raises(UserError, match="has not scored these 8 items"):
+        fake.pronouns(baseline=other.path)
+    other.pronouns()
+    compared = fake.pronouns(baseline=other.path)
+    assert compared.measures[0].comparison.p_value == 1
+    assert "ContraPro: 8 items" in page(show_pronouns, compared)
+
+
+def test_the_tables_have_every_figure(fake):
+    found = fake.documents(terms=TermScorer(TEXT))
+    printed = page(show_documents, found)
+    for measure in [*found.quality, *found.terms, *found.context]:
+        assert measure.name in printed and f"{measure.value:.{measure.digits}f}" in printed
+    for word in ("toys, test: 6 documents, 18 segments", "95% interval", "reference", "d-BLEU|nrefs:1|bs:100|"):
+        assert word in printed
+    assert "Compared with" not in printed
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A folder with the corpus toys, a corpus without documents, and translations of toys."""
+    place = tmp_path_factory.mktemp("documents")
+    for name, columns in {"toys": ("en", "de", "doc"), "lines": ("en", "de")}.items():
+        (place / name).mkdir()
+        sides = {"en": SOURCES, "de": REFERENCES, "doc": [[name] * 3 for name in TEXT.names]}
+        for column in columns:
+            text = "".join(f"{line}\n" for part in sides[column] for line in part)
+            (place / name / f"{column}.test.txt").write_text(text, encoding="utf-8")
+    hypotheses = [line.replace("sehr", "so") for part in REFERENCES for line in part]
+    (place / "out.de").write_text("\n".join(hypotheses) + "\n", encoding="utf-8")
+    return place
+
+
+def test_a_file_is_scored_by_the_command(place):
+    where = ("--hypotheses", place / "out.de", "--corpus", "toys", "--corpora", place)
+    printed = weitblick("evaluate-documents", *where, "--baseline", place / "out.de", "--samples", 100).stdout
+    assert "toys, test: 6 documents, 18 segments" in printed
+    assert "consistency, repeated words" in printed and "1.000" in printed
+    assert "CXMI" not in printed
+    assert "consistency" not in weitblick("evaluate-documents", *where, "--no-consistency", "--samples", 0).stdout
+
+
+def test_what_cannot_be_scored_is_refused_in_one_line(place, capsys):
+    def refused(*arguments):
+        assert cli.main(["evaluate-documents", *map(str, arguments)]) == 2
+        printed = capsys.readouterr()
+        assert printed.out == "" and printed.err.count("\n") == 1
+        return printed.err
+
+    file = ("--hypotheses", place / "out.de", "--corpora", place)
+    assert "no documents" in refused(*file, "--corpus", "lines")
+    assert "name it by --corpus" in refused(*file)
+    assert "no corpus 'none'" in refused(*file, "--corpus", "none")
+    assert "--hypotheses uses no model" in refused(*file, "--corpus", "toys", "--contrapro")
+    assert "add --contrapro" in refused("run", "--items", 5)
+    assert "name either a RUN" in refused()
+    assert "no such run folder" in refused(place / "none")
+    assert "--samples -1" in refused("run", "--samples", -1)
+    (place / "short.de").write_text("x\n", encoding="utf-8")
+    assert "short.de has 1 lines" in refused("--hypotheses", place / "short.de", *file[2:], "--corpus", "toys")
+
+
+def test_an_error_comes_out_of_the_process_as_one_line(place):
+    assert "has no documents" in refusal(
+        "evaluate-documents", "--hypotheses", place / "out.de", "--corpus", "lines", "--corpora", place
+    )
+
+
+def test_help_is_light_and_make_knows_the_command():
+    test_cli.test_help_has_examples_and_loads_nothing_heavy(["evaluate-documents"])
+    if not shutil.which("make"):
+        return
+    chosen = ("RUN=a run", "BASELINE=b", "CORPUS=c d", "CORPORA=e", "ITEMS=50")
+    line = " ".join(test_makefile.commands("eval-doc", *chosen)[0].replace("\\", " ").split())
+    assert line == '.venv/bin/python -m app evaluate-documents "a run" --corpus c d --corpora "e"'
+    script = " ".join(test_makefile.make("-n", "eval-doc", *chosen).stdout.replace("\\", " ").split())
+    assert '--corpora "e" --baseline "b" --contrapro --items 50' in script
+    assert script.endswith("--items 50")
+    everything = test_makefile.make("-n", "eval-doc", "ITEMS=all").stdout.strip()
+    assert everything.endswith("--contrapro")

@@ -1,0 +1,266 @@
+"""Trainings of documents: in two stages, with a memory that goes from batch to batch and through a stop."""
+
+import itertools
+import json
+import signal
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from app.runs.run import TOKENIZER, Run
+from app.runs.weights import read_variables, split_variables
+from app.training.first_stage import take_weights
+from app.training.preparation import prepare, window_options
+from app.training.supervisor import Supervisor
+from app.training.train import train
+from app.training.validation import Validation, spread_documents
+from app.translation.document_translator import DocumentTranslator
+from data.errors import UserError
+from data.tokenizer import EOS
+from tests.app.toy_training import toy_preset, train_here, write_corpus
+
+WINDOWS = ["windows=segments", "lanes=3", "back_propagation=2", "training.batch_tokens=96"]
+GRU = [*WINDOWS, "memory.kind=gru", "slots=2", "sides=both"]
+SHORT = ["vocabulary=300", "checkpoint_every=5", "warmup=3", "bleu_lines=4", "max_extra=2", "validation=[]"]
+
+
+@pytest.fixture(scope="module")
+def first(tmp_path_factory):
+    """A folder with a corpus of documents, `toy`, and a sentence-level run on it, `first`."""
+    import tensorflow as tf
+
+    folder = tmp_path_factory.mktemp("stages")
+    write_corpus(folder / "toy", train=60, validation=8, document=4)
+    tf.config.run_functions_eagerly(True)
+    train_here(folder, *SHORT, "updates=5")
+    tf.config.run_functions_eagerly(False)
+    (folder / "run").rename(folder / "first")
+    return folder
+
+
+def second(folder, first, name, *changes):
+    """A run of the second stage that is not trained yet."""
+    preset = toy_preset(folder, *SHORT, *GRU, f"start={first / 'first'}", *changes, corpus=first / "toy")
+    return Run.create(folder / name, preset)
+
+
+def silent(_):
+    pass
+
+
+@pytest.mark.parametrize("kind", ["gru", "none"])
+def test_a_memory_makes_the_model_that_the_preset_describes(tmp_path, kind):
+    preset = toy_preset(tmp_path, *GRU, f"memory.kind={kind}", "slots=5")
+    names = read_variables(split_variables(Run(tmp_path, preset).new_model(300))[0])
+    memory = [name for name in names if "memory" in name or "_read/" in name]
+    assert bool(memory) == (kind == "gru")
+    assert not memory or any(array.shape[-2:] == (5, 16) for array in names.values())
+    plain = read_variables(split_variables(Run(tmp_path, toy_preset(tmp_path)).new_model(300))[0])
+    assert set(plain) == set(names) - set(memory)
+
+
+def test_batches_follow_documents_in_lanes(tmp_path, first):
+    prepared = prepare(second(tmp_path, first, "run"), report=silent)
+    (inputs, labels), following = itertools.islice(prepared.batches.epoch(0), 2)
+    assert (len(labels), inputs["resets"].shape[1] <= 2) == (3, True)
+    assert inputs["resets"][:, 0].all()
+    assert not following[0]["resets"][:, 0].any()  # two windows a row, four segments a document
+    assert sum(batch[0]["resets"].sum() for batch in prepared.batches.epoch(0)) == 60 / 4
+
+
+def test_cleaned_text_and_mixtures_keep_documents(tmp_path, first):
+    more = write_corpus(tmp_path / "more", train=10, document=5)
+    for language in ("en", "de"):
+        lines = (more / f"{language}.train.txt").read_text().splitlines()
+        # Two lines stand in the other corpus as well.
+        new = [line if number in (0, 7) else f"{number} {line}" for number, line in enumerate(lines)]
+        (more / f"{language}.train.txt").write_text("".join(f"{line}\n" for line in new))
+    run = second(tmp_path, first, "run", f"corpora={first / 'toy'},{more}", "deduplicate=true", "sampling=0.1")
+    batches = list(prepare(run, report=silent).batches.epoch(1))
+    once = len(set((first / "toy" / "en.train.txt").read_text().splitlines()))
+    assert sum((labels == EOS).sum() for _, labels in batches) == once + 8
+    assert sum(inputs["resets"].sum() for inputs, _ in batches) == 60 / 4 + 10 / 5
+
+
+def test_text_without_documents_is_pointed_out(tmp_path, first):
+    write_corpus(tmp_path / "alone", train=10)
+    run, lines = second(tmp_path, first, "run", f"corpora={first / 'toy'},{tmp_path / 'alone'}"), []
+    resets = sum(inputs["resets"].sum() for inputs, _ in prepare(run, report=lines.append).batches.epoch(0))
+    assert resets == 60 / 4 + 10
+    (warning,) = [line for line in lines if line.startswith("warning")]
+    assert f"{tmp_path / 'alone'} has no documents" in warning
+
+
+def test_the_second_stage_begins_with_the_first(tmp_path, first):
+    run = second(tmp_path, first, "run")
+    prepare(run, report=silent)
+    assert (run.path / TOKENIZER).read_bytes() == (first / "first" / TOKENIZER).read_bytes()
+    model, lines = run.new_model(300), []
+    fresh = read_variables(split_variables(model)[0])
+    take_weights(run, model, lines.append)
+    name, before = Run.open(first / "first").weights()
+    after = read_variables(split_variables(model)[0])
+    for key in after:
+        np.testing.assert_array_equal(after[key], before.get(key, fresh[key]), err_msg=key)
+    assert "source_memory, source_read, target_memory, target_read" in lines[0]
+    noted = run.summary()["started_from"]
+    averaged = Run.open(first / "first").summary()["averaged"]["checksum"]
+    assert noted == {"run": str(first / "first"), "weights": name, "checksum": averaged}
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        (["vocabulary=320"], ["tokenizer.vocabulary = 300 (here 320)"]),
+        (["width=32", "norm=post"], ["model.width = 16 (here 32)", 'model.norm = "pre" (here "post")']),
+        (["lowercase=true"], ["data.lowercase = false (here true)"]),
+        (["start=nowhere"], ["training.start", "nowhere", "no such run"]),
+        (["start={run}"], ["training.start", "this training itself"]),
+    ],
+)
+def test_another_shape_than_the_first_stages_is_refused_before_any_work(tmp_path, first, changes, expected):
+    run = second(tmp_path, first, "run", *(change.format(run=tmp_path / "run") for change in changes))
+    with pytest.raises(UserError) as caught:
+        train(run.preset, run.path)
+    for part in expected:
+        assert part in str(caught.value)
+    assert not run.path.exists()
+
+
+@pytest.mark.usefixtures("eagerly")
+def test_weights_that_find_no_place_are_refused_by_their_key(tmp_path, first):
+    train(second(tmp_path, first, "second", "updates=1").preset, tmp_path / "second")
+    for change, expected in (
+        ("memory.slots=3", ["memory.slots = 2 (here 3)", "of shape"]),
+        ("memory.kind=none", ['memory.kind = "gru" (here "none")', "no place"]),
+        ("memory.sides=encoder", ['memory.sides = "both" (here "encoder")', "target_memory/"]),
+    ):
+        third = second(tmp_path, first, "third", f"start={tmp_path / 'second'}", change)
+        with pytest.raises(UserError) as caught:
+            take_weights(third, third.new_model(300))
+        for part in ["training.start", *expected]:
+            assert part in str(caught.value)
+
+
+class Killed(Exception):
+    """Ends a training without a last checkpoint."""
+
+
+def ends_in(update, how):
+    """A supervisor's method that ends the training in one update."""
+
+    def log(self):
+        if self.journal.update == update:
+            how()
+
+    return log
+
+
+def kill():
+    raise Killed
+
+
+# Where an epoch ends there may be one window in a row, and nobody who reads what was written.
+@pytest.mark.filterwarnings("ignore:Gradients do not exist")
+@pytest.mark.usefixtures("eagerly")
+def test_a_stopped_training_goes_on_with_what_it_remembered(tmp_path, first, monkeypatch):
+    changes = ["updates=8", "checkpoint_every=3", "segment_dropout=0.2", "word_dropout=0.1", "learning_rate=0.002"]
+    run = second(tmp_path, first, "run", *changes)
+    preset, other = run.preset, tmp_path / "undisturbed"
+    train(preset, other)
+    for update, how, error in ((5, kill, Killed), (6, lambda: signal.raise_signal(signal.SIGTERM), KeyboardInterrupt)):
+        with monkeypatch.context() as patch:
+            patch.setattr(Supervisor, "_log", ends_in(update, how))
+            with pytest.raises(error):
+                train(preset, run.path)
+    assert [checkpoint.update for checkpoint in run.checkpoints.all()] == [3, 6]
+    # The first stage may be gone by then.
+    (first / "first").rename(first / "moved")
+    try:
+        train(preset, run.path)
+    finally:
+        (first / "moved").rename(first / "first")
+    states = [Run.open(path).checkpoints.at(8) for path in (run.path, other)]
+    carried = {name: array for name, array in states[0].state().items() if name.startswith("carried/")}
+    assert len(carried) >= 2
+    assert all(len(array) == 3 and np.abs(array).any() for array in carried.values())
+    for read in ("weights", "state"):
+        one, two = (getattr(state, read)() for state in states)
+        assert set(one) == set(two)
+        # Their sums were not reset while the log was switched off.
+        for name in (name for name in one if not name.startswith("metrics/")):
+            np.testing.assert_allclose(one[name], two[name], rtol=1e-4, atol=1e-6, err_msg=name)
+
+
+@pytest.mark.usefixtures("eagerly")
+def test_validation_reads_whole_documents_with_their_memory(tmp_path, first):
+    run = second(tmp_path, first, "run", f"validation={first / 'toy'}", "segment_dropout=0.5", "dropout=0")
+    prepared = prepare(run, report=silent)
+    model = run.new_model(300)
+    # Gates wide open, so that what is remembered counts.
+    for variable in model.trainable_variables:
+        if "_read/" in variable.path and "gate" in variable.path:
+            variable.assign(variable + 5)
+    validation = Validation(model, prepared, run.preset)
+    english = (first / "toy" / "en.validation.txt").read_text().splitlines()
+    assert validation.sources in (english[0:4], english[4:8])
+    found = [validation(), validation()]
+    assert found[0]["nll"] == found[1]["nll"]  # nothing dropped, nothing left over from the first time
+    assert found[0]["nll"] == pytest.approx(_nll(model, prepared), rel=1e-5)
+    translator = DocumentTranslator(
+        model, prepared.tokenizer, replace(run.preset.search, beam=1), window_options(run.preset)
+    )
+    (expected,) = translator.translate([validation.sources])
+    assert found[0]["sample"][1] in expected
+    assert validation.translator.translate_all(validation.sources) == expected
+    assert found[0]["nll"] != pytest.approx(_nll(model, prepared, forget=True), rel=1e-5)
+
+
+def _nll(model, prepared, forget=False):
+    """The loss of the validation documents, one after another, segment by segment."""
+    from keras import ops
+
+    from data.packing import PackedWindow, pack
+
+    shards, total, tokens, memory = prepared.validation, 0.0, 0, model.initial_memory(1)
+    for i in range(len(shards)):
+        reset = forget or i == 0 or shards.doc(i) != shards.doc(i - 1)
+        inputs, labels = pack([[PackedWindow([shards.source(i)], [shards.target(i)], 0, reset)]], multiple=1)
+        states, memory = model.document_states(inputs, memory, own_choices=True)
+        logits = ops.convert_to_numpy(ops.log_softmax(model.output_embedding.logits(states)))
+        total -= np.take_along_axis(logits[0], labels[0][:, None], axis=1).sum()
+        tokens += labels.size
+    return total / tokens
+
+
+def test_a_part_of_the_documents_is_drawn_from_all_over_the_list():
+    documents = [[(number, line) for line in range(number % 3 + 1)] for number in range(16)]
+    assert spread_documents(documents, 100) == documents
+    for lines in (1, 5, 10, 20):
+        chosen = spread_documents(documents, lines)
+        assert sum(map(len, chosen[:-1])) < sum(map(len, chosen))
+        assert lines <= sum(map(len, chosen)) < lines + 3
+        assert chosen == sorted(chosen)
+    numbers = [document[0][0] for document in spread_documents(documents, 8)]
+    assert max(np.diff(numbers)) <= 5
+
+
+@pytest.mark.usefixtures("eagerly")
+def test_a_training_without_memory_reads_windows_too(tmp_path, first):
+    for kind, changes in {"none": ["size=2"], "concat": ["size=3", "word_dropout=0.1"]}.items():
+        run = second(tmp_path, first, kind, f"memory.kind={kind}", "updates=2", f"validation={first / 'toy'}", *changes)
+        train(run.preset, run.path)
+        entries = [json.loads(line) for line in (run.path / "log.jsonl").read_text().splitlines()]
+        assert np.isfinite(entries[-1]["validation"]["nll"])
+        assert not any(name.startswith("carried/") for name in run.checkpoints.at(2).state())
+
+
+def test_numbers_that_npz_files_do_not_know_are_widened():
+    import keras
+
+    from app.training.state import to_array
+
+    variable = keras.Variable(np.array([1.5, -2.0], "float32"), dtype="bfloat16")
+    assert to_array(variable).dtype == np.float32
+    np.testing.assert_array_equal(to_array(variable), [1.5, -2.0])

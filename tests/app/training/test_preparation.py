@@ -1,0 +1,246 @@
+import json
+
+import numpy as np
+import pytest
+
+from app.runs.run import Run
+from app.training.preparation import prepare, split_pairs
+from data.errors import UserError
+from tests.app.toy_training import toy_preset, write_corpus
+
+MIXTURE = {"long": "a b c d e f", "short": "x y"}
+
+
+def run_of(folder, *changes):
+    return Run.create(folder / "run", toy_preset(folder, *changes, corpus=folder / "toy"))
+
+
+@pytest.fixture
+def toy(tmp_path):
+    return write_corpus(tmp_path / "toy", train=60, validation=10)
+
+
+def write_split(folder, split, english, german):
+    folder.mkdir(exist_ok=True)
+    for language, lines in (("en", english), ("de", german)):
+        (folder / f"{language}.{split}.txt").write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+
+
+def silent(_):
+    pass
+
+
+def test_text_goes_through_cleaning_tokenizer_and_batches(tmp_path, toy):
+    lines = []
+    prepared = prepare(run_of(tmp_path), report=lines.append)
+    decoded = []
+    for inputs, _ in prepared.batches.epoch(0):
+        decoded += prepared.tokenizer.decode(inputs["source"].tolist())
+    assert sorted(decoded) == sorted((toy / "en.train.txt").read_text().splitlines())
+    assert len(prepared.validation) == len(prepared.validation_pairs) == 10
+    assert "pairs kept" in lines[0]
+    assert "Training a bpe tokenizer with 400 pieces" in lines[1]
+
+
+def test_nothing_is_done_twice(tmp_path, toy, monkeypatch):
+    run = run_of(tmp_path)
+    first = prepare(run, report=silent)
+    monkeypatch.setattr("data.cleaning.clean", None)
+    monkeypatch.setattr("app.training.preparation.Tokenizer.train", None)
+    monkeypatch.setattr("data.shards.encode_chunks", None)
+    lines = []
+    second = prepare(run, report=lines.append)
+    assert second.fingerprint == first.fingerprint
+    assert len(lines) == 1  # the table of the cleaning is shown every time
+    for one, other in zip(first.batches.epoch(3), second.batches.epoch(3), strict=True):
+        np.testing.assert_array_equal(one[0]["target"], other[0]["target"])
+
+
+def test_changed_text_has_another_fingerprint(tmp_path, toy):
+    run = run_of(tmp_path)
+    before = prepare(run, report=silent).fingerprint
+    with (toy / "en.train.txt").open("a") as english, (toy / "de.train.txt").open("a") as german:
+        english.write("the dog\n")
+        german.write("der hund\n")
+    assert prepare(run, report=silent).fingerprint != before
+
+
+def test_cleaning_follows_the_preset(tmp_path):
+    english = ["a dog", "a dog", "a b c d e", "", "A CAT"]
+    german = ["ein hund", "ein hund", "f g h i j", "nichts", "EIN KATER"]
+    write_split(tmp_path / "toy", "train", english, german)
+    write_corpus(tmp_path / "more", train=80)
+    run = run_of(
+        tmp_path,
+        f"corpora={tmp_path}/toy,{tmp_path}/more",
+        "validation=[]",
+        "max_words=4",
+        "deduplicate=true",
+        "lowercase=true",
+    )
+    lines = []
+    prepared = prepare(run, report=lines.append)
+    assert [line.split() for line in lines[0].splitlines() if line.startswith(("too", "dup", "a side", "pairs k"))] == [
+        ["a", "side", "is", "empty", "-1", "20.00%"],
+        ["too", "long", "-1", "20.00%"],
+        ["duplicate", "-1", "20.00%"],
+        ["pairs", "kept", "2", "40.00%"],
+    ]
+    sources = [text for inputs, _ in prepared.batches.epoch(0) for text in prepared.tokenizer.decode(inputs["source"])]
+    assert "a cat" in sources
+
+
+def test_weights_say_how_often_a_corpus_is_drawn(tmp_path):
+    for name, text in MIXTURE.items():
+        write_split(tmp_path / name, "train", [text] * 40, [text.upper()] * 40)
+    write_corpus(tmp_path / "toy", train=80)
+    run = run_of(tmp_path, f"corpora={tmp_path}/toy,{tmp_path}/long:0.5,{tmp_path}/short:2", "validation=[]")
+    prepared = prepare(run, report=silent)
+    for epoch in (0, 1):
+        drawn = [
+            text for inputs, _ in prepared.batches.epoch(epoch) for text in prepared.tokenizer.decode(inputs["source"])
+        ]
+        assert {name: drawn.count(text) for name, text in MIXTURE.items()} == {"long": 20, "short": 80}
+
+
+def sources(prepared, epoch=0):
+    """The source texts of an epoch, sorted."""
+    batches = (inputs["source"].tolist() for inputs, _ in prepared.batches.epoch(epoch))
+    return sorted(text for batch in batches for text in prepared.tokenizer.decode(batch))
+
+
+def mixture(folder, *changes):
+    """A run on three corpora that share pairs: two with five equal ones, the third with pairs of both."""
+    words = [f"{a}{b}" for a in "abcdef" for b in "uvwxyz"]
+    texts = {"one": words[:20], "two": words[15:30], "three": [words[0], *words[28:]]}
+    for name, lines in texts.items():
+        write_split(folder / name, "train", lines, [line.upper() for line in lines])
+    names = ",".join(f"{folder}/{name}" for name in texts)
+    return words, run_of(folder, f"corpora={names}", "validation=[]", "vocabulary=300", *changes)
+
+
+@pytest.mark.parametrize("sampling", [0.0, 0.1])
+def test_a_pair_of_several_corpora_stays_in_the_first(tmp_path, sampling):
+    words, run = mixture(tmp_path, "deduplicate=true", f"sampling={sampling}")
+    lines = []
+    assert sources(prepare(run, report=lines.append)) == sorted(words)
+    said = [line.replace(f"{tmp_path}/", "") for line in lines if "left out" in line]
+    assert said == [
+        "two: 5 of 15 pairs stand in corpora named before it and are left out",
+        "three: 3 of 9 pairs stand in corpora named before it and are left out",
+    ]
+    assert sources(prepare(run, report=silent)) == sorted(words)  # out of the caches
+
+
+def test_repetitions_stay_where_the_preset_says_so(tmp_path):
+    words, run = mixture(tmp_path)
+    assert len(sources(prepare(run, report=silent))) == 20 + 15 + 9
+
+
+def test_the_order_of_the_corpora_says_which_pairs_stay(tmp_path):
+    _, run = mixture(tmp_path, "deduplicate=true")
+    first = prepare(run, report=silent)
+    _, run = mixture(tmp_path, "deduplicate=true", f"corpora={tmp_path}/two,{tmp_path}/one:0.5")
+    lines = []
+    second = prepare(run, report=lines.append)
+    assert f"{tmp_path}/one: 5 of 20 pairs stand in corpora named before it and are left out" in lines
+    assert len(sources(second)) == 15 + round(15 * 0.5)
+    assert first.fingerprint != second.fingerprint
+
+
+def test_corpora_without_common_pairs_share_their_caches_with_other_mixtures(tmp_path, monkeypatch):
+    monkeypatch.setenv("WEITBLICK_CACHE", str(tmp_path / "cache"))
+    _, run = mixture(tmp_path, "deduplicate=true", f"corpora={tmp_path}/one")
+    alone = prepare(run, report=silent)
+    write_split(tmp_path / "other", "train", ["something else"], ["etwas anderes"])
+    _, run = mixture(tmp_path, "deduplicate=true", f"corpora={tmp_path}/other,{tmp_path}/one")
+    (run.path / "tokenizer.model").write_bytes(alone.tokenizer.proto)
+    prepare(run, report=silent)
+    assert len(list((tmp_path / "cache" / "shards").iterdir())) == 2
+
+
+def test_a_corpus_that_adds_nothing(tmp_path):
+    _, run = mixture(tmp_path, "deduplicate=true", f"corpora={tmp_path}/one,{tmp_path}/copy")
+    write_split(tmp_path / "copy", "train", ["au", "av"], ["AU", "AV"])
+    with pytest.raises(UserError, match="copy: all its pairs stand in corpora named before it; take it from the list"):
+        prepare(run, report=silent)
+
+
+def test_sampling_splits_words_anew_in_each_epoch_and_the_same_for_each_start(tmp_path, toy):
+    run = run_of(tmp_path, "sampling=0.2", "validation=[]")
+
+    def epochs():
+        prepared = prepare(run, report=silent)
+        found = []
+        for epoch in (0, 1):
+            batches = [inputs["source"] for inputs, _ in prepared.batches.epoch(epoch)]
+            rows = {tuple(row[row > 0].tolist()) for batch in batches for row in batch}
+            found.append(rows)
+            texts = [text for batch in batches for text in prepared.tokenizer.decode(batch.tolist())]
+            assert sorted(texts) == sorted((toy / "en.train.txt").read_text().splitlines())
+        return found
+
+    first, second = epochs()
+    assert first != second
+    assert epochs() == [first, second]
+
+
+def test_validation_splits_are_joined_and_keep_every_segment(tmp_path, toy):
+    write_split(tmp_path / "other", "validation", ["x", "", "y " * 999], ["x", "leer", "z"])
+    preset = toy_preset(tmp_path, f"validation={toy},{tmp_path}/other", corpus=toy)
+    pairs = split_pairs(preset, preset.data.validation, "validation")
+    assert len(pairs) == 13
+    assert [pair.target for pair in pairs[10:]] == ["x", "leer", "z"]
+
+
+def test_the_same_text_in_the_other_direction(tmp_path, toy):
+    prepared = prepare(run_of(tmp_path, "source=de", "target=en"), report=silent)
+    assert prepared.validation_pairs[0].source == (toy / "de.validation.txt").read_text().splitlines()[0]
+
+
+@pytest.mark.parametrize(
+    "name, split, message",
+    [
+        ("train", "validation", "other: has no train split; it has validation"),
+        ("validation", "train", "other: has no validation split; it has train"),
+    ],
+)
+def test_a_missing_split_is_named_with_those_there_are(tmp_path, toy, name, split, message):
+    write_split(tmp_path / "other", split, ["x"], ["y"])
+    key = "corpora" if name == "train" else "validation"
+    with pytest.raises(UserError, match=message):
+        prepare(run_of(tmp_path, f"{key}={tmp_path}/other"), report=silent)
+
+
+def test_a_corpus_of_which_cleaning_leaves_nothing(tmp_path):
+    write_split(tmp_path / "toy", "train", ["", "a b c", "a b d"], ["x", "1 2 3", "4 5 6"])
+    run = run_of(tmp_path, "validation=[]", "max_words=2")
+    with pytest.raises(UserError, match="toy: cleaning leaves no pair of 3: a side is empty: 1, too long: 2"):
+        prepare(run, report=silent)
+    # What failed is not taken for done.
+    with pytest.raises(UserError, match="cleaning leaves no pair"):
+        prepare(run, report=silent)
+
+
+def test_pairs_that_are_all_too_long_in_tokens(tmp_path, toy):
+    for language in ("en", "de"):
+        path = toy / f"{language}.train.txt"
+        long = [line for line in path.read_text().splitlines() if line.count(" ") > 2]
+        path.write_text("".join(f"{line}\n" for line in long))
+    with pytest.raises(UserError, match=f"all {len(long)} have more than max_length = 2 tokens"):
+        prepare(run_of(tmp_path, "max_length=2"), report=silent)
+
+
+def test_a_vocabulary_larger_than_the_text_allows(tmp_path, toy):
+    run = run_of(tmp_path, "tokenizer.kind=unigram", "vocabulary=5000")
+    with pytest.raises(UserError, match="tokenizer.vocabulary = 5000 is more than the training text allows"):
+        prepare(run, report=silent)
+    assert not (run.path / "tokenizer.model").exists()
+
+
+def test_the_report_of_the_cleaning_stands_in_the_cache(tmp_path, toy, monkeypatch):
+    monkeypatch.setenv("WEITBLICK_CACHE", str(tmp_path / "cache"))
+    prepare(run_of(tmp_path), report=silent)
+    (report,) = (tmp_path / "cache").glob("cleaned/*/report.json")
+    assert json.loads(report.read_text())["kept"] == 60
+    assert [path.name for path in (tmp_path / "cache" / "cleaned").iterdir()] == [report.parent.name]

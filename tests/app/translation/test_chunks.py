@@ -1,0 +1,102 @@
+"""The search in chunks finds what the search in one piece finds, whatever leaves the batch in between."""
+
+import keras
+import numpy as np
+import pytest
+
+from app.presets.schema import SearchPreset
+from app.translation.chunks import STEPS, ChunkedSearch
+from app.translation.decoding import Decoding, compiled, search_function
+from data.tokenizer import EOS, PAD
+from models.search import refuse_nan
+from models.transformer import Transformer
+
+VOCABULARY = 60
+LENGTHS = (3, 9, 1, 14, 6, 2)
+LIMITS = np.array([5, 40, 2, 36, 17, 1], "int32")
+
+
+def make(**settings):
+    keras.utils.set_random_seed(3)
+    model = Transformer(VOCABULARY, 1, 2, width=16, hidden=32, heads=2, **settings)
+    model.build()
+    random = np.random.default_rng(8)
+    for variable in model.trainable_variables:
+        variable.assign_add(0.4 * random.standard_normal(variable.shape).astype("float32"))
+    return model
+
+
+def sources():
+    random = np.random.default_rng(1)
+    source = np.full((len(LENGTHS), max(LENGTHS) + 1), PAD, "int32")
+    for row, length in zip(source, LENGTHS, strict=True):
+        row[: length + 1] = [*random.integers(4, VOCABULARY, length), EOS]
+    return source
+
+
+def assert_same(found, expected):
+    if expected[1].ndim == 1:
+        expected = [values[:, None] for values in expected]
+    np.testing.assert_array_equal(found.lengths, expected[2])
+    np.testing.assert_allclose(found.scores, expected[1], atol=1e-4)
+    common = min(found.tokens.shape[-1], expected[0].shape[-1])
+    np.testing.assert_array_equal(found.tokens[..., :common], expected[0][..., :common])
+    assert (found.tokens[..., common:] == PAD).all() and (expected[0][..., common:] == PAD).all()
+
+
+@pytest.mark.parametrize(
+    ("settings", "beam", "count"),
+    [
+        ({"norm": "pre"}, 4, 1),
+        ({"norm": "pre"}, 1, 1),
+        ({"positions": "rotary"}, 3, 3),
+        ({"positions": "learned", "max_positions": 44, "tie": "none"}, 2, 1),
+    ],
+    ids=str,
+)
+def test_chunks_find_what_one_piece_finds(settings, beam, count):
+    model, search = make(**settings), SearchPreset(beam=beam)
+    source, limits = sources(), LIMITS
+    assert limits.max() > 4 * STEPS
+    kinds = ("int32", 2), ("int32", 1), ("int32", 0), ("uint32", 1)
+    whole = compiled(search_function(model, search, count), model, *kinds)
+    expected = whole(source, limits, int(limits.max()), np.zeros(2, "uint32"))
+    found = ChunkedSearch(model, search, count)(source, limits)
+    assert_same(found, expected)
+    assert (found.lengths[:, 0] <= limits).all() and found.lengths.max() > 2 * STEPS
+
+
+def test_a_sentence_is_decoded_the_same_in_any_company():
+    search = ChunkedSearch(make(), SearchPreset(beam=4), 2)
+    together = search(sources(), LIMITS)
+    for row in range(len(LENGTHS)):
+        alone = search(sources()[row : row + 1], LIMITS[row : row + 1])
+        np.testing.assert_allclose(alone.scores[0], together.scores[row], atol=1e-4)
+        longest = alone.tokens.shape[-1]
+        np.testing.assert_array_equal(alone.tokens[0], together.tokens[row][:, :longest])
+
+
+def test_fewer_positions_than_steps_in_a_chunk():
+    model = make(positions="learned", max_positions=7)
+    limits = np.minimum(LIMITS, 7)
+    found = ChunkedSearch(model, SearchPreset(beam=2))(sources()[:, :7], limits)
+    assert (found.lengths[:, 0] <= limits).all()
+
+
+def test_broken_weights_are_reported_for_each_sentence():
+    model = make()
+    model.decoder.stack[0].feed_forward.outer.bias.assign(np.full(16, np.nan, "float32"))
+    with pytest.raises(ValueError, match=r"input 0, 1, 2, 3, 4, 5\."):
+        refuse_nan(ChunkedSearch(model, SearchPreset(beam=2))(sources(), LIMITS))
+
+
+def test_batches_side_by_side_keep_their_order_and_are_counted():
+    model = make()
+    lines = [list(row[:length]) for row, length in zip(sources(), LENGTHS, strict=True)] * 5
+    decoding = Decoding(model, SearchPreset(beam=2, max_ratio=1.0, max_extra=2, batch_tokens=48))
+    seen = []
+    found = decoding.decode(lines, 2, seen.append)
+    assert len(seen) > 3 and sorted(row for rows in seen for row in rows) == list(range(len(lines)))
+    one = Decoding(model, SearchPreset(beam=2, max_ratio=1.0, max_extra=2, batch_tokens=10_000)).decode(lines, 2)
+    assert [[d.ids for d in line] for line in found] == [[d.ids for d in line] for line in one]
+    assert decoding.output_tokens == sum(len(line[0].ids) + 1 for line in found)

@@ -1,0 +1,300 @@
+"""Documents: remembered within, apart from each other, and the same however they come and whatever is beside them."""
+
+import copy
+import functools
+import itertools
+import os
+from dataclasses import replace
+
+import keras
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from app.presets.schema import SearchPreset
+from app.translation.decoding import Decoding
+from app.translation.document_lines import DocumentLine, DocumentLines
+from app.translation.document_translator import DocumentTranslator
+from app.translation.line_encoder import LineEncoder
+from app.translation.lines import LineReader
+from data.documents import PackedWindow, pack
+from data.errors import UserError
+from data.tokenizer import BOS, EOS, PAD, UNK
+from data.windows import WindowOptions
+from models.document import DocumentTransformer
+from models.transformer import Transformer
+from tests.app.word_tokenizer import WordTokenizer, words
+
+VOCABULARY = 40
+SEARCH = {"max_ratio": 1.0, "max_extra": 3, "length_penalty": 0.0}
+KINDS = {
+    "gru": ({"kind": "gru", "slots": 3, "sides": "both", "read_bias": 1.0}, WindowOptions("tokens", tokens=18)),
+    "concat": ({"kind": "concat"}, WindowOptions("segments", size=3, sliding=True)),
+}
+BEAMS = {"gru": 1, "concat": 2}
+random = np.random.default_rng(4)
+DOCUMENTS = [[words(random.integers(4, VOCABULARY, random.integers(1, 9))) for _ in range(n)] for n in (5, 1, 7, 2, 4)]
+BLANKS = [["", DOCUMENTS[0][0], "  ", *DOCUMENTS[0][1:], ""], [], [""], DOCUMENTS[1]]
+
+
+@functools.cache
+def model(kind):
+    keras.utils.set_random_seed(3)
+    shape = {"encoder_layers": 1, "decoder_layers": 1, "width": 16, "hidden": 16, "heads": 2}
+    model = DocumentTransformer(VOCABULARY, memory=KINDS[kind][0], **shape)
+    model.build()
+    draw = np.random.default_rng(8)
+    for variable in model.trainable_variables:
+        variable.assign_add(0.5 * draw.standard_normal(variable.shape).astype("float32"))
+    return model
+
+
+@functools.cache  # each new one compiles its search
+def compiled(kind) -> DocumentTranslator:
+    search = SearchPreset(beam=BEAMS[kind], batch_tokens=400, **SEARCH)
+    return DocumentTranslator(model(kind), WordTokenizer(), search, KINDS[kind][1])
+
+
+def translator(kind="gru", batch_tokens=400, max_length=256, warn=None) -> DocumentTranslator:
+    found, decoding = copy.copy(compiled(kind)), copy.copy(compiled(kind).decoding)
+    decoding.search = replace(decoding.search, batch_tokens=batch_tokens)
+    found.decoding, found.encoder = decoding, LineEncoder(WordTokenizer(), False, max_length, warn)
+    return found
+
+
+def translated(documents, kind="gru", **options):
+    return list(translator(kind, **options).translate(documents))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_document_is_remembered_but_never_the_one_before(kind):
+    together = translated(DOCUMENTS, kind)
+    assert [len(document) for document in together] == [5, 1, 7, 2, 4]
+    assert together[1:3] == [translated([document], kind)[0] for document in DOCUMENTS[1:3]]
+    alone = [document[0] for document in translated([[segment] for segment in DOCUMENTS[2]], kind)]
+    assert sum(one != other for one, other in zip(alone[1:], together[2][1:], strict=True)) > 2
+    assert alone[0] == together[2][0] or kind == "gru"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_batches_and_neighbours_change_no_token(kind):
+    expected = translated(DOCUMENTS, kind)
+    backwards = translated(DOCUMENTS[::-1], kind)
+    assert backwards[::-1] == expected
+    assert translated(DOCUMENTS, kind, batch_tokens=16) == expected
+
+
+def test_greedy_search_is_what_the_whole_model_says_token_by_token():
+    """The same by another way: without caches, without batches, and with all logits made anew for each token."""
+    transformer = model("gru")
+    windows = [["w5 w6 w7 w8", "w7 w9 w20 w21 w22 w5 w6 w33 w34 w35"], ["w8 w9", "w15"]]
+    outputs, memory = [], transformer.initial_memory(1)
+    for number, segments in enumerate(windows):
+        ids, done = WordTokenizer().encode(segments), []
+        for source in ids:
+            output = []
+            while not output or output[-1] != EOS:
+                window = PackedWindow(ids, [*done, output], 0, number == 0)
+                states, after = transformer.document_states(pack([[window]], multiple=1)[0], memory)
+                logits = np.array(transformer.output_embedding.logits(states)[0, -1])
+                logits[[PAD, BOS, UNK, *([] if output else [EOS])]] = -np.inf
+                limit = len(source) + SEARCH["max_extra"] + 1
+                output.append(EOS if len(output) + 1 == limit else int(logits.argmax()))
+            done.append(output[:-1])
+        # The last of these looks was at the whole window.
+        memory, outputs = after, [*outputs, *done]
+    assert translated([list(itertools.chain(*windows))]) == [[words(output) for output in outputs]]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_forced_scores_are_those_of_the_search(kind):
+    lines = [DocumentLine(n, text) for n, document in enumerate(DOCUMENTS) for text in document]
+    found = list(translator(kind).translate_lines(lines))
+    texts = iter(found)
+    pairs = [[(segment, next(texts).text) for segment in document] for document in DOCUMENTS]
+    scores = translator(kind).score(pairs)
+    flat = [score for document in scores for score in document]
+    assert [score.tokens for score in flat] == [len(h.text.split()) + 1 for h in found]
+    assert [score.log_probability for score in flat] == pytest.approx([h.score for h in found], abs=1e-3)
+    last = translator(kind, batch_tokens=24).score(pairs, "last")
+    assert [[s.tokens for s in own] for own in last] == [[own[-1].tokens] for own in scores]
+    assert [own[0].log_probability for own in last] == pytest.approx([d[-1].log_probability for d in scores], abs=1e-3)
+
+
+def test_what_is_no_segment_has_no_score_and_is_no_context():
+    pairs = [("w5 w6", "w7"), ("w8", "w9 w10")]
+    first, second = translator().score([pairs])[0]
+    found = translator().score([[("", ""), pairs[0], ("", " "), pairs[1], ("", "")], [], [("", "")]])
+    assert found[1:] == [[], [(0.0, 0)]]
+    assert [score.tokens for score in found[0]] == [0, 2, 0, 3, 0]
+    assert found[0][1] == pytest.approx(first, abs=1e-4) and found[0][3] == pytest.approx(second, abs=1e-4)
+    assert translator().score([[*pairs, ("", "")], []], "last") == [[(0.0, 0)], []]
+
+
+def test_empty_segments_stay_empty_and_are_none_to_the_model():
+    found = translated(BLANKS)
+    assert [len(document) for document in found] == [8, 0, 1, 1]
+    assert [place for place, text in enumerate(found[0]) if not text] == [0, 2, 7]
+    assert [text for text in found[0] if text] == translated(DOCUMENTS[:1])[0]
+
+
+def test_a_line_alone_is_a_document_of_its_own():
+    sources, targets = WordTokenizer().encode(DOCUMENTS[0]), WordTokenizer().encode(DOCUMENTS[2][:5])
+    pairs = zip(DOCUMENTS[0], DOCUMENTS[2][:5], strict=True)
+    documents = translator().score([[pair] for pair in pairs])
+    alone = Decoding(model("gru"), SearchPreset()).score(sources, targets)
+    for score, (other,) in zip(alone, documents, strict=True):
+        assert score == pytest.approx(other, abs=1e-3)
+
+
+TEXT = st.text(st.sampled_from("w4 w5 w17   \t\u2028xß"), max_size=60)
+
+
+@settings(max_examples=12, deadline=None)
+@given(st.lists(st.lists(TEXT, max_size=4), max_size=5))
+def test_one_segment_in_is_one_segment_out(documents):
+    found = list(translator("gru", max_length=9, warn=print).translate(documents))
+    assert [len(document) for document in found] == [len(document) for document in documents]
+    for segment, text in zip(itertools.chain(*documents), itertools.chain(*found), strict=True):
+        assert bool(text) == bool(segment.strip()) and "\n" not in text
+
+
+def test_parts_of_a_long_segment_are_segments_of_its_document():
+    warnings, line = [], " ".join(DOCUMENTS[2])
+    short = translator(max_length=8, warn=warnings.append)
+    found = list(short.translate([[line, "w5"], ["w6", line]]))
+    parts = [words(ids) for ids in short.encoder.parts([line])[0]]
+    assert " ".join(parts) == line and len(parts) > 2
+    (apart,) = translated([[*parts, "w5"]])
+    assert found[0] == [" ".join(apart[:-1]), apart[-1]]
+    assert len(warnings) == 1 and "line 1 has" in warnings[0]
+
+
+def test_a_finished_segment_comes_out_before_more_is_written():
+    read, write = os.pipe()
+    lines = DocumentLines([])
+    lines._reader = LineReader(read, "pipe")
+    lines._document = 1
+    output = translator("concat").translate_lines(lines)
+    first, second = translated([DOCUMENTS[2][:3], ["w5"]], "concat")
+    for segment, expected in zip([*DOCUMENTS[2][:3], "", "w5"], [*first, "", *second], strict=True):
+        os.write(write, f"{segment}\n".encode())
+        assert next(output).text == expected
+    os.close(write)
+    assert list(output) == []
+
+
+@pytest.mark.parametrize(("kind", "waits"), [("gru", 1), ("concat", 0)])
+def test_only_a_window_is_waited_for(kind, waits):
+    document, read = ["w5 w6 w7 w8 w9 w10"] * 30, []
+
+    class Slow:
+        """Never has anything ready."""
+
+        def __iter__(self):
+            for line in document:
+                read.append(line)
+                yield DocumentLine(1, line)
+
+        def waiting(self):
+            return True
+
+    # Two segments of seven tokens fill a window of 18: a third would not fit, but that is known only from its break on.
+    ahead = [len(read) - number for number, _ in enumerate(translator(kind).translate_lines(Slow()), start=1)]
+    assert len(ahead) == 30 and max(ahead) <= 1 + waits
+
+
+def test_nothing_of_the_past_is_kept_and_little_is_read_ahead():
+    from app.translation.flow import MOST_LINES, Flow
+
+    kept = []
+
+    def lines():
+        for _ in range(MOST_LINES + 900):
+            yield DocumentLine(1, "w5 w6")
+
+    class Fast:
+        """Copies, as the search is no matter here."""
+
+        options, independent = WindowOptions("tokens", tokens=12, sliding=True), False
+        encoder = translator().encoder
+        decoding = type("Decoding", (), {"first_memory": {}, "remembers": False})()
+
+    def search(requests):
+        kept.append([len(request.sources) for request in requests])
+        return [type("Decoded", (), {"ids": request.sources[-1], "score": 0.0}) for request in requests]
+
+    Fast.decoding.search_segments = search
+    flow = Flow(Fast, lines(), None)
+    most = 0
+    for count, _ in enumerate(flow, start=1):
+        most = max(most, flow._read - count)
+    assert count == MOST_LINES + 900 and most <= MOST_LINES
+    assert kept[:3] == [[1], [2], [3]] and kept[-1] == [4]
+    assert len(flow._queue) == 0 and len(flow._documents) == 0
+
+
+def test_an_error_of_the_input_comes_after_what_was_before_it():
+    def lines():
+        yield DocumentLine(1, "w5")
+        yield DocumentLine(1, "w6 w7")
+        raise UserError("line 3 is bad")
+
+    output = translator("gru").translate_lines(lines())
+    assert [next(output).text, next(output).text] == translated([["w5", "w6 w7"]], "gru")[0]
+    with pytest.raises(UserError, match="line 3 is bad"):
+        next(output)
+
+
+def test_a_model_without_documents_takes_each_segment_alone():
+    keras.utils.set_random_seed(3)
+    plain = Transformer(VOCABULARY, 1, 1, width=16, hidden=16, heads=2)
+    plain.build()
+    alone = DocumentTranslator(plain, WordTokenizer(), SearchPreset(beam=1, **SEARCH))
+    found = list(alone.translate(DOCUMENTS))
+    assert list(itertools.chain(*found)) == [next(alone.translate([[s]]))[0] for d in DOCUMENTS for s in d]
+    pairs = [[(segment, segment) for segment in document] for document in DOCUMENTS]
+    scores = alone.score(pairs)
+    assert [own[-1:] for own in scores] == alone.score(pairs, "last")
+    assert scores[0][1] == pytest.approx(alone.score([pairs[0][1:2]])[0][0], abs=1e-4)
+
+
+def test_how_the_memory_was_used_is_told_segment_by_segment():
+    looks = []
+    lines = [DocumentLine(n, text) for n, document in enumerate(DOCUMENTS) for text in document]
+    found = [h.text for h in translator().translate_lines(lines, looks.append)]
+    assert found == list(itertools.chain(*translated(DOCUMENTS)))
+    assert [look["line"] for look in looks] == list(range(1, 20))
+    assert [look["document"] for look in looks] == [n + 1 for n, document in enumerate(DOCUMENTS) for _ in document]
+    for look, segment in zip(looks, itertools.chain(*DOCUMENTS), strict=True):
+        source = [*segment.split(), "w3"]
+        assert look["source"] == source and look["target"][0] == "w2"
+        assert len(look["source_gates"]) == len(source) and len(look["target_gates"]) == len(look["target"])
+        assert look["source_gate"] == pytest.approx(np.mean(look["source_gates"]), abs=1e-3)
+        assert sum(look["source_slots"]) == pytest.approx(1, abs=1e-2) and len(look["writes"]) == 3
+        assert np.shape(look["attended"]) == (3, len(source))
+        assert all(0 <= share <= 1 for share in look["writes"])
+    assert looks[0]["window"] == 1 and {look["window"] for look in looks} > {1, 2}
+
+
+def test_files_columns_and_blank_lines_part_documents(tmp_path):
+    (tmp_path / "a").write_text("one\n\n\ntwo\nthree", encoding="utf-8")
+    (tmp_path / "b").write_text("x\tfour\n\nx\t\ny\tfive\tsix\nx\tseven\n", encoding="utf-8")
+    (tmp_path / "c").write_text("bad\n", encoding="utf-8")
+    files = [str(tmp_path / name) for name in "aab"]
+    found = list(DocumentLines(files[:2]))
+    numbers = [line.document for line in found]
+    assert [line.text for line in found] == ["one", "", "", "two", "three"] * 2
+    assert numbers[1:3] == numbers[6:8] == [None, None]
+    assert numbers[3] == numbers[4] and len({numbers[0], numbers[3], numbers[5], numbers[8]}) == 4
+    found = list(DocumentLines(files[:2], "file"))
+    assert [line.document for line in found] == [1] * 5 + [2] * 5
+    found = list(DocumentLines(files[2:], "column"))
+    assert [line.text for line in found] == ["four", "", "", "five\tsix", "seven"]
+    numbers = [line.document for line in found]
+    assert numbers[0] == numbers[1] == numbers[2] and len(set(numbers)) == 3
+    with pytest.raises(UserError, match="c, line 1: has no tab"):
+        list(DocumentLines([tmp_path / "c"], "column"))
+    with pytest.raises(UserError, match="none: cannot be read"):
+        DocumentLines([files[0], tmp_path / "none"])
