@@ -1,9 +1,12 @@
 """Where files go, and how they get there whole."""
 
 import contextlib
+import json
 import os
 import tempfile
 from pathlib import Path
+
+from data.errors import UserError
 
 
 def cache_folder() -> Path:
@@ -43,3 +46,27 @@ def atomic_write(path, mode: str = "wb"):
         with contextlib.suppress(FileNotFoundError):
             os.unlink(name)
         raise
+
+
+def read_json(path) -> dict:
+    """Reads a file that holds one JSON object.
+
+    Raises:
+        UserError: the file cannot be read, is damaged, or holds something else.
+    """
+    try:
+        found = json.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror})") from error
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path}: the file is damaged ({error})") from error
+    if not isinstance(found, dict):
+        raise UserError(f"{path}: the file is damaged (no JSON object)")
+    return found
+
+
+def write_json(path, content: dict) -> None:
+    """Writes a JSON object, whole or not at all."""
+    with atomic_write(path, "w") as file:
+        json.dump(content, file, indent=1, ensure_ascii=False)
+        file.write("\n")
