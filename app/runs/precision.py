@@ -1,5 +1,6 @@
-"""Which number format the matrix products of this machine are fast in."""
+"""What this machine computes with: number format, backend, processor and threads."""
 
+import os
 from pathlib import Path
 
 # Instructions that multiply bfloat16 matrices: AMX tiles, or AVX-512's dot product, which oneDNN uses as well.
@@ -25,12 +26,95 @@ def decoding_policy(precision: str) -> str:
     return keras_policy(precision).removeprefix("mixed_")
 
 
+def decided(precision: str, deterministic: bool = False) -> dict:
+    """What the machine decides beyond a preset, for `run.json` and results.
+
+    Args:
+        precision: the dtype policy of the model in question, such as "mixed_bfloat16" of `keras_policy`.
+        deterministic: whether operations were asked to be so.
+
+    Returns:
+        Both arguments by their names, `backend`, `processor`, `cores` that this process may use, and `threads` of one
+        operation and of operations side by side.
+    """
+    import keras
+
+    return {
+        "precision": precision,
+        "backend": keras.backend.backend(),
+        "processor": processor_name(),
+        "cores": cores(),
+        "threads": threads(),
+        "deterministic": deterministic,
+    }
+
+
+def threads() -> dict[str, int]:
+    """How many threads one operation uses (`intra_op`), and how many operations run side by side (`inter_op`)."""
+    import keras
+
+    if keras.backend.backend() == "tensorflow":
+        from tensorflow.config import threading
+
+        asked = {
+            "intra_op": threading.get_intra_op_parallelism_threads(),
+            "inter_op": threading.get_inter_op_parallelism_threads(),
+        }
+        return {name: number or _named_threads(name) or cores() for name, number in asked.items()}
+    if keras.backend.backend() == "torch":
+        import torch
+
+        return {"intra_op": torch.get_num_threads(), "inter_op": torch.get_num_interop_threads()}
+    return {"intra_op": cores(), "inter_op": cores()}
+
+
+def set_threads(numbers: dict[str, int]) -> bool:
+    """Has the backend use so many threads, as `threads` counts them; returns whether it does.
+
+    TensorFlow can be asked only before it has computed anything, JAX not at all.
+    """
+    import keras
+
+    if threads() == numbers:
+        return True
+    if keras.backend.backend() == "jax":
+        return False
+    try:
+        if keras.backend.backend() == "torch":
+            import torch
+
+            torch.set_num_threads(numbers["intra_op"])
+            torch.set_num_interop_threads(numbers["inter_op"])
+        else:
+            from tensorflow.config import threading
+
+            threading.set_intra_op_parallelism_threads(numbers["intra_op"])
+            threading.set_inter_op_parallelism_threads(numbers["inter_op"])
+    except RuntimeError:
+        return False
+    return threads() == numbers
+
+
+def cores() -> int:
+    """The processor cores that this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
 def processor() -> str:
     """The processor's name and its number of cores, for reports."""
-    import os
+    return f"{processor_name()}, {os.cpu_count()} cores"
 
+
+def processor_name() -> str:
+    """The name that the processor gives itself."""
     names = [line.split(":", 1)[1].strip() for line in _cpuinfo() if line.startswith("model name")]
-    return f"{names[0] if names else 'unknown processor'}, {os.cpu_count()} cores"
+    return names[0] if names else "unknown processor"
+
+
+def _named_threads(name: str) -> int:
+    """The number in TF_NUM_INTRAOP_THREADS or TF_NUM_INTEROP_THREADS; 0 without any."""
+    value = os.environ.get(f"TF_NUM_{name.replace('_', '').upper()}_THREADS", "")
+    return int(value) if value.isdigit() else 0
 
 
 def _fast_bfloat16() -> bool:

@@ -53,3 +53,18 @@ def test_a_system_without_cpuinfo_gets_float32_and_a_name(monkeypatch):
 def test_names_the_processor(monkeypatch):
     make_processor(monkeypatch, "fpu")
     assert precision.processor().startswith("Test 9000, ")
+
+
+def test_what_the_machine_decided_is_described_in_plain_values(monkeypatch):
+    make_processor(monkeypatch, PROCESSORS["Haswell"])
+    monkeypatch.setattr(precision.os, "sched_getaffinity", lambda _: {0, 2, 3})
+    monkeypatch.setenv("TF_NUM_INTEROP_THREADS", "5")
+    found = precision.decided("float32", deterministic=True)
+    assert found == {
+        "precision": "float32",
+        "backend": "tensorflow",
+        "processor": "Test 9000",
+        "cores": 3,
+        "threads": {"intra_op": 3, "inter_op": 5},
+        "deterministic": True,
+    }
