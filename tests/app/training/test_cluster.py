@@ -187,13 +187,13 @@ def test_workers_wait_for_each_other():
     for hello in ("GET / HTTP/1.0", {"index": 2, "workers": workers, "version": __version__}):
         hang_on(workers[0], hello).close()
     other = []
-    call(Addresses((workers[0], "elsewhere:1"), 1), other).join(10)
+    call(Addresses((workers[0], "elsewhere:1"), 1), other).join(60)
     assert other == [f"worker 1 does not fit to worker 0 at {workers[0]}: its workers are {', '.join(workers)}"]
     time.sleep(0.3)
     assert said == []
     threads.append(call(Addresses(workers, 2), said))
     for thread in threads:
-        thread.join(10)
+        thread.join(60)
     assert sorted(said) == [0, 1, 2]
 
 
@@ -202,8 +202,8 @@ def test_a_worker_of_another_version_is_told():
     chief = call(Addresses(workers, 0), said)
     with hang_on(workers[0], {"index": 1, "workers": workers, "version": "0"}) as line:
         assert json.loads(line.makefile().readline()) == f"its version is {__version__}, here it is 0"
-    call(Addresses(workers, 1), said).join(10)
-    chief.join(10)
+    call(Addresses(workers, 1), said).join(60)
+    chief.join(60)
     assert sorted(said) == [0, 1]
 
 
@@ -217,8 +217,8 @@ def test_a_chief_waits_for_its_port_and_tells_for_whom_it_waits(monkeypatch):
         assert told[0] == f"worker 0 of 2: still waiting for port {workers[0].split(':')[1]} to become free"
     time.sleep(0.3)
     assert told[-1] == f"worker 0 of 2: still waiting for worker 1 at {workers[1]}"
-    call(Addresses(workers, 1), said).join(10)
-    chief.join(10)
+    call(Addresses(workers, 1), said).join(60)
+    chief.join(60)
     assert said == [1]
     assert not chief.is_alive()
 
