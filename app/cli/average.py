@@ -17,10 +17,12 @@ def add_arguments(parser) -> None:
 def run(args) -> None:
     """Writes the average and says what went into it."""
     from app.runs.averaging import average
+    from app.runs.lock import locked
     from app.runs.run import Run
 
     folder = Run.open(args.path)
-    updates = average(folder, args.last)
+    with locked(folder.path):
+        updates = average(folder, args.last)
     if args.last and len(updates) < args.last:
         print(f"only {len(updates)} checkpoints are there (training.keep = {folder.preset.training.keep})")
     print(f"averaged the weights after updates {', '.join(map(str, updates))} into {folder.path / 'averaged.npz'}")

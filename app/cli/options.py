@@ -22,7 +22,7 @@ def add_search(parser) -> None:
         "--checkpoint",
         choices=("auto", "averaged", "best", "last"),
         default="auto",
-        help="which weights; auto: averaged, or the last ones where there is no average yet",
+        help="which weights; auto: the average, or the last ones where none is as new",
     )
     parser.add_argument("--beam", type=int, metavar="N", help="beam width; 1 is greedy. By default as in the preset")
     add_set(parser, "other keys of the preset's section [search], such as length_penalty=1.0 or batch_tokens=1000")

@@ -3,13 +3,12 @@
 import numpy as np
 
 from app.runs.checkpoints import nearest, to_stderr
-from app.runs.run import AVERAGED, Run
-from app.runs.weights import save_arrays
+from app.runs.run import Run
 from data.errors import UserError
 
 
 def average(run: Run, last: int | None = None, report=to_stderr) -> list[int]:
-    """Writes the mean of some checkpoints' weights as the run's `averaged.npz`.
+    """Writes the mean of some checkpoints' weights as the run's `averaged.npz`; the caller holds the run's lock.
 
     Args:
         run: the run.
@@ -36,7 +35,7 @@ def average(run: Run, last: int | None = None, report=to_stderr) -> list[int]:
             total[name] = total.get(name, 0) + array.astype("float64")
     mean = {name: (array / len(chosen)).astype(np.float32) for name, array in total.items()}
     updates = [checkpoint.update for checkpoint in chosen]
-    run.write_summary(averaged={"updates": updates, "checksum": save_arrays(run.path / AVERAGED, mean)})
+    run.save_average(mean, updates)
     return updates
 
 

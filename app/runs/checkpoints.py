@@ -1,13 +1,12 @@
 """Checkpoints: everything a training needs to go on as if it had never stopped."""
 
-import hashlib
 import json
 import shutil
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from app.runs.weights import checksum, load_arrays, save_arrays
+from app.runs.weights import checksum, checksum_of, load_arrays, save_arrays
 from data.errors import UserError
 from data.files import atomic_write
 
@@ -53,7 +52,7 @@ class Checkpoint:
             sums = summary["checksums"]
             damaged = [name for name in (WEIGHTS, STATE) if checksum(self.folder / name) != sums[name]]
             # A summary of the first days has no checksum of its own.
-            if summary.pop(CHECKSUM, None) not in (None, _digest(summary)):
+            if summary.pop(CHECKSUM, None) not in (None, digest(summary)):
                 damaged.append(SUMMARY)
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise UserError(f"{self.folder}: the checkpoint is incomplete ({error})") from error
@@ -120,7 +119,7 @@ class Checkpoints:
             }
             with atomic_write(checkpoint.folder / SUMMARY, "w") as file:
                 summary = {"update": update, "checksums": sums, **summary}
-                json.dump({**summary, CHECKSUM: _digest(summary)}, file, indent=1)
+                json.dump({**summary, CHECKSUM: digest(summary)}, file, indent=1)
         except BaseException:
             shutil.rmtree(checkpoint.folder, ignore_errors=True)
             raise
@@ -136,8 +135,9 @@ class Checkpoints:
                 _remove(Checkpoint(folder))
 
 
-def _digest(summary: dict) -> str:
-    return hashlib.blake2b(json.dumps(summary, sort_keys=True).encode(), digest_size=16).hexdigest()
+def digest(summary: dict) -> str:
+    """The checksum of plain JSON values, kept beside them."""
+    return checksum_of(json.dumps(summary, sort_keys=True).encode())
 
 
 def _remove(checkpoint: Checkpoint) -> None:

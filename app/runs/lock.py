@@ -1,34 +1,87 @@
-"""Keeps two trainings out of one folder."""
+"""Keeps two processes from writing into one run folder."""
 
 import contextlib
-import fcntl
+import errno
+import json
 import os
+import socket
+from collections.abc import Iterator
 from pathlib import Path
+
+from filelock import BaseFileLock, FileLock, SoftFileLock, Timeout
 
 from data.errors import UserError
 
+LOCK, SOFT_LOCK = ".lock", ".lock.owner"
+# What file systems without flock answer, NFS without its lock daemon for example.
+UNSUPPORTED = {errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL}
+
 
 @contextlib.contextmanager
-def locked(folder):
-    """Holds a folder for this process; the system lets go of it when the process ends, however it ends.
+def locked(folder) -> Iterator[None]:
+    """Holds a folder for this process, until the block or the process ends.
+
+    Where the file system has no locks, a file that names the holder is the lock. A killed process leaves it behind; it
+    is removed if the holder ran on this machine and no longer does.
 
     Args:
-        folder: made if it is not there.
+        folder: made if it is not there; removed at the end if nothing else is in it.
 
     Raises:
         UserError: another process holds it.
     """
-    Path(folder).mkdir(parents=True, exist_ok=True)
-    handle = os.open(folder, os.O_RDONLY)
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = _acquired(folder)
     try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UserError(
-                f"{folder}: another process is training in this folder; wait for it, or choose another with --run"
-            ) from None
-        except OSError:
-            pass  # Some network file systems have no locks for folders.
         yield
     finally:
-        os.close(handle)
+        # Removed while it is still held: whoever waits for it sees that and takes a new one.
+        (folder / LOCK).unlink(missing_ok=True)
+        lock.release()
+        with contextlib.suppress(OSError):
+            folder.rmdir()
+
+
+def _acquired(folder: Path) -> BaseFileLock:
+    path = folder / LOCK
+    lock = FileLock(path, timeout=0, fallback_to_soft=False)
+    try:
+        lock.acquire()
+        path.write_text(json.dumps({"pid": os.getpid(), "host": socket.gethostname()}) + "\n", encoding="utf-8")
+        return lock
+    except Timeout:
+        raise UserError(_held(folder, _holder(path))) from None
+    except OSError as error:
+        if error.errno not in UNSUPPORTED:
+            raise
+    lock = SoftFileLock(folder / SOFT_LOCK, timeout=1)
+    try:
+        lock.acquire()
+        return lock
+    except Timeout:
+        file = folder / SOFT_LOCK
+        raise UserError(
+            f"{_held(folder, _soft_holder(file))}. If that process is gone, remove {file}: this file system has no "
+            "locks that end with their process"
+        ) from None
+
+
+def _held(folder: Path, holder: str) -> str:
+    return f"{folder}: another process{holder} is writing to this run; wait for it, or choose another run folder"
+
+
+def _holder(path: Path) -> str:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        return f" (number {found['pid']} on {found['host']})"
+    except (OSError, ValueError, KeyError, TypeError):  # it has just begun or just ended
+        return ""
+
+
+def _soft_holder(path: Path) -> str:
+    """The holder as `SoftFileLock` writes it: the number of the process, then its host."""
+    with contextlib.suppress(OSError, ValueError):
+        number, host = path.read_text(encoding="utf-8").split()[:2]
+        return f" (number {number} on {host})"
+    return ""

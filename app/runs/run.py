@@ -2,7 +2,6 @@
 
 import contextlib
 import functools
-import json
 import platform
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -12,10 +11,10 @@ from pathlib import Path
 import numpy as np
 
 from app.presets.preset import Preset, load_preset
-from app.runs.checkpoints import WEIGHTS, Checkpoints
-from app.runs.weights import build_with, checksum, load_arrays
+from app.runs.checkpoints import CHECKSUM, WEIGHTS, Checkpoints, digest
+from app.runs.weights import build_with, checksum, checksum_of, load_arrays, save_arrays
 from data.errors import UserError
-from data.files import atomic_write
+from data.files import atomic_write, read_json, write_json
 from data.tokenizer import Tokenizer
 
 FORMAT = 1
@@ -27,8 +26,9 @@ PACKAGES = ("keras", "tensorflow", "tensorflow-text", "sentencepiece", "sacreble
 class Run:
     """One run folder; use `Run.open` or `Run.create`.
 
-    It holds `preset.toml` (resolved), `run.json` (format, versions, how far it came), `tokenizer.model`,
-    `checkpoints/`, `averaged.npz`, `log.jsonl`, `tensorboard/` and `results/`.
+    It holds `preset.toml` (resolved), `run.json` (format, versions, what the machines decided, how far it came, and the
+    checksums of the other files), `tokenizer.model`, `checkpoints/`, `averaged.npz`, `log.jsonl`, `tensorboard/` and
+    `results/`.
     """
 
     def __init__(self, path, preset: Preset):
@@ -38,10 +38,10 @@ class Run:
     def create(cls, path, preset: Preset) -> "Run":
         """Makes the folder and writes the preset and `run.json`."""
         run = cls(path, preset)
-        run.path.mkdir(parents=True, exist_ok=True)
-        run.update_preset(preset)
+        _write_text(run.path / PRESET, preset.to_toml())
         run.write_summary(
             format=FORMAT,
+            checksums={PRESET: [checksum(run.path / PRESET)]},
             created=datetime.now(UTC).isoformat(timespec="seconds"),
             python=platform.python_version(),
             versions=_versions(),
@@ -58,7 +58,8 @@ class Run:
         """Opens a run.
 
         Raises:
-            UserError: there is no such folder, it is no run or an incomplete one, or it is of another format.
+            UserError: there is no such folder, it is no run or an incomplete one, it is of another format, or its
+                preset is not as it was written.
         """
         path = Path(path)
         if not path.is_dir():
@@ -71,7 +72,21 @@ class Run:
             raise UserError(f"{path}: the run has format {found}, this version reads {FORMAT}: train it again")
         if not (path / PRESET).exists():
             raise UserError(f"{path}: the run is incomplete ({PRESET} is missing): train again in another folder")
+        _check(
+            path,
+            PRESET,
+            "put the original back, or repeat the command that started the training, which writes it anew; keys are "
+            f"changed by `weitblick train PRESET --run {path} --set KEY=VALUE`, for a translation by its own --set",
+        )
         return cls(path, load_preset(path / PRESET))
+
+    @classmethod
+    def restore_preset(cls, path, preset: Preset) -> None:
+        """Writes a run's `preset.toml` anew where it is damaged, and `preset` is what the run was started with."""
+        file, text = Path(path) / PRESET, preset.to_toml()
+        noted = _checksums(Path(path)).get(PRESET, [])
+        if checksum_of(text.encode()) in noted and not (file.exists() and checksum(file) in noted):
+            _write_text(file, text)
 
     def discard(self) -> None:
         """Removes what `create` and the preparation wrote, for a run that never came to its first checkpoint."""
@@ -80,21 +95,26 @@ class Run:
 
     def update_preset(self, preset: Preset) -> None:
         """Makes `preset` the run's preset."""
+        text, before = preset.to_toml(), _checksums(self.path).get(PRESET, [])
+        after = checksum_of(text.encode())
         self.preset = preset
-        with atomic_write(self.path / PRESET, "w") as file:
-            file.write(preset.to_toml())
+        # Killed in between, either is the run's preset.
+        self._note(PRESET, [*before, after])
+        _write_text(self.path / PRESET, text)
+        self._note(PRESET, [after])
 
     def summary(self) -> dict:
-        """What `run.json` says."""
+        """The content of `run.json`."""
         return _read_summary(self.path / SUMMARY)
 
     def write_summary(self, **values) -> None:
-        """Adds values to `run.json`."""
+        """Adds values to `run.json`; only the process that holds the run's lock may."""
         path = self.path / SUMMARY
-        summary = self.summary() if path.exists() else {}
-        with atomic_write(path, "w") as file:
-            json.dump({**summary, **values}, file, indent=1)
-            file.write("\n")
+        summary = {**(self.summary() if path.exists() else {}), **values}
+        write_json(path, {**summary, CHECKSUM: digest(summary)})
+
+    def _note(self, name: str, sums: list[str]) -> None:
+        self.write_summary(checksums={**_checksums(self.path), name: sums})
 
     @property
     def results_folder(self) -> Path:
@@ -107,11 +127,21 @@ class Run:
         return Checkpoints(self.path / "checkpoints", self.preset.training.keep)
 
     def tokenizer(self) -> Tokenizer:
-        """The run's tokenizer."""
+        """The run's tokenizer.
+
+        Raises:
+            UserError: it is missing or damaged.
+        """
         path = self.path / TOKENIZER
         if not path.exists():
             raise UserError(f"{path}: the run is incomplete: start the same training again")
+        _check(self.path, TOKENIZER, "restore it from a copy of the run, or train again in another folder")
         return Tokenizer.load(path)
+
+    def save_tokenizer(self, tokenizer: Tokenizer) -> None:
+        """Makes `tokenizer` the run's tokenizer."""
+        tokenizer.save(self.path / TOKENIZER)
+        self._note(TOKENIZER, [checksum(self.path / TOKENIZER)])
 
     def new_model(
         self,
@@ -157,8 +187,8 @@ class Run:
         """Where the weights of one checkpoint are.
 
         Args:
-            which: "averaged", "best" (by validation), "last", or "auto": averaged if there is an average, else the
-                last.
+            which: "averaged", "best" (by validation), "last", or "auto": the average, if it is newer than all other
+                checkpoints, else the last.
 
         Returns:
             A name for reports, the file, and its checksum.
@@ -168,14 +198,8 @@ class Run:
         """
         if which not in WHICH:
             raise UserError(f"no weights are called {which!r}; choose {', '.join(WHICH)}")
-        averaged = self.path / AVERAGED
-        if which == "averaged" or (which == "auto" and averaged.exists()):
-            if not averaged.exists():
-                raise UserError(f"{averaged}: there is no average yet; `weitblick average {self.path}` makes it")
-            found, noted = checksum(averaged), self.summary().get("averaged", {}).get("checksum")
-            if noted and noted != found:
-                raise UserError(f"{averaged}: the file is damaged; `weitblick average {self.path}` makes it anew")
-            return "averaged", averaged, found
+        if which == "averaged" or (which == "auto" and self._average_is_newest()):
+            return "averaged", *self._average_file()
         found = self.checkpoints.latest()
         if found is None:
             raise UserError(f"{self.path}: the run has no checkpoint yet: start the same training again")
@@ -187,6 +211,40 @@ class Run:
             checkpoint = self.checkpoints.at(best["update"])
             summary = checkpoint.summary()
         return f"update {checkpoint.update}", checkpoint.folder / WEIGHTS, summary["checksums"][WEIGHTS]
+
+    def save_average(self, weights: dict, updates: list[int]) -> None:
+        """Makes `weights` the run's average: the mean of the checkpoints after these updates."""
+        newest = max([*updates, *(checkpoint.update for checkpoint in self.checkpoints.all())])
+        noted = {"updates": updates, "newest": newest, "checksum": save_arrays(self.path / AVERAGED, weights)}
+        self.write_summary(averaged=noted)
+
+    def _average_is_newest(self) -> bool:
+        """Whether there is an average, or should be one, and no checkpoint that was written after it."""
+        summary = self.summary()
+        noted = summary.get("averaged")
+        if noted is None and not (self.path / AVERAGED).exists():
+            return False
+        noted = noted or {}
+        # Version 0.1 did not note the newest checkpoint; it averaged at the end of a training.
+        ended = summary.get("finished", {}).get("update", 0)
+        newest = noted.get("newest", max([ended, *noted.get("updates", [])]))
+        if all(checkpoint.update <= newest for checkpoint in self.checkpoints.all()):
+            return True
+        found = self.checkpoints.latest()
+        return found is None or found[0].update <= newest
+
+    def _average_file(self) -> tuple[Path, str]:
+        """The file of the average, and its checksum."""
+        path, noted = self.path / AVERAGED, self.summary().get("averaged", {}).get("checksum")
+        again = f"`weitblick average {self.path}` makes it anew"
+        if not path.exists() and noted:
+            raise UserError(f"{path}: the file is missing, but {SUMMARY} knows of it; {again}")
+        if not path.exists():
+            raise UserError(f"{path}: there is no average yet; `weitblick average {self.path}` makes it")
+        found = checksum(path)
+        if noted and noted != found:
+            raise UserError(f"{path}: the file is damaged; {again}")
+        return path, found
 
     def load_model(self, which: str = "auto", decoding: bool = False):
         """The trained Transformer.
@@ -212,11 +270,29 @@ def _versions() -> dict:
     return found
 
 
+def _write_text(path: Path, text: str) -> None:
+    with atomic_write(path, "w") as file:
+        file.write(text)
+
+
 def _read_summary(path: Path) -> dict:
     try:
-        summary = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise UserError(f"{path}: the file is damaged ({error}): train again in another folder") from error
-    if not isinstance(summary, dict):
-        raise UserError(f"{path}: the file is damaged (no JSON object): train again in another folder")
+        summary = read_json(path)
+    except UserError as error:
+        raise UserError(f"{error}: train again in another folder") from error
+    # A run of version 0.1 has no checksums.
+    if summary.pop(CHECKSUM, None) not in (None, digest(summary)):
+        raise UserError(f"{path}: the file was edited or damaged (wrong checksum): restore it from a copy of the run")
     return summary
+
+
+def _checksums(path: Path) -> dict[str, list[str]]:
+    """What the run in a folder noted of its files: by name, the checksums that each may have."""
+    return _read_summary(path / SUMMARY).get("checksums", {})
+
+
+def _check(path: Path, name: str, remedy: str) -> None:
+    """Compares a file of a run with its checksum."""
+    noted = _checksums(path).get(name)
+    if noted and checksum(path / name) not in noted:
+        raise UserError(f"{path / name}: the file was edited or damaged (wrong checksum): {remedy}")

@@ -113,6 +113,11 @@ def checksum(path) -> str:
         return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
 
 
+def checksum_of(content: bytes) -> str:
+    """The checksum of a file with such content."""
+    return hashlib.blake2b(content, digest_size=16).hexdigest()
+
+
 def _matched(variables, values: dict, origin) -> list[tuple]:
     """Each variable with its value."""
     matched = []

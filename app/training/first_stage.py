@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from app.presets.preset import Preset
-from app.runs.run import TOKENIZER, Run
+from app.runs.run import Run
 from app.runs.weights import load_arrays, named, split_variables
 from data.errors import UserError
 
@@ -61,7 +61,7 @@ def take_tokenizer(run: Run) -> None:
     """Copies the first stage's tokenizer into a run; raises what `first_stage` raises, and for missing weights."""
     first = first_stage(run)
     first.weights_file()  # not found out after all text was encoded
-    first.tokenizer().save(run.path / TOKENIZER)
+    run.save_tokenizer(first.tokenizer())
 
 
 def take_weights(run: Run, transformer, report=None) -> None:

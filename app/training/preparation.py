@@ -137,14 +137,13 @@ def _shards_cache() -> Path:
 
 
 def _tokenizer(run: Run, corpora: list[CleanCorpus], report) -> Tokenizer:
-    path = run.path / TOKENIZER
-    if path.exists():
-        return Tokenizer.load(path)
+    if (run.path / TOKENIZER).exists():
+        return run.tokenizer()
     options = run.preset.tokenizer
     report(f"Training a {options.kind} tokenizer with {options.vocabulary:,} pieces ...")
     lines = (text for corpus in corpora for pair in corpus.pairs() for text in pair[:2])
     tokenizer = Tokenizer.train(lines, options.vocabulary, options.kind, run.preset.training.seed)
-    tokenizer.save(path)
+    run.save_tokenizer(tokenizer)
     return tokenizer
 
 

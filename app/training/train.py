@@ -91,6 +91,7 @@ def open_or_create(path, preset: Preset) -> tuple[Run, list[str]]:
         left_by_a_kill.unlink(missing_ok=True)
     if not Run.exists(path):
         return Run.create(path, preset), []
+    Run.restore_preset(path, preset)
     run = Run.open(path)
     changed = run.preset.differences(preset)
     free = FREE_KEYS
@@ -159,8 +160,6 @@ def _prepared(run: Run, folders, console, summary: dict, cluster: Cluster) -> Pr
     except (UserError, OSError):
         if cluster.chief and not run.checkpoints.all():
             run.discard()
-            with contextlib.suppress(OSError):
-                run.path.rmdir()
         raise
     if summary.get("text", prepared.fingerprint) != prepared.fingerprint:
         console.print("warning: the training text is not what this training began with; it goes on with the new text")

@@ -1,15 +1,21 @@
+import errno
+import fcntl
 import json
 import multiprocessing
 import os
+import random
 import signal
+import socket
 
 import numpy as np
 import pytest
 
+from app.runs.averaging import average
 from app.runs.lock import locked
 from app.runs.run import Run
 from app.training.train import open_or_create
 from data.errors import UserError
+from tests.app.copy_model import small_tokenizer
 from tests.app.toy_training import toy_preset
 
 
@@ -51,6 +57,39 @@ def test_the_last_weights_are_those_that_are_whole(run, capsys):
     assert "update-00000020/weights.npz: the checkpoint is damaged" in capsys.readouterr().err
 
 
+def test_an_average_counts_only_until_there_is_a_later_checkpoint(run):
+    add_checkpoint(run, 10, best=10)
+    add_checkpoint(run, 20, best=10)
+    run.save_average({"weight": np.full(1, 10, "float32")}, [10])
+    assert run.weights()[0] == "averaged"
+    later = add_checkpoint(run, 30, best=10)
+    assert run.weights()[0] == "update 30"
+    assert run.weights("averaged")[0] == "averaged"
+    # One that cannot be read is none.
+    (later.folder / "weights.npz").write_bytes(b"")
+    assert run.weights()[0] == "averaged"
+
+
+def test_an_average_that_is_gone_is_missed(run):
+    add_checkpoint(run, 10)
+    average(run)
+    (run.path / "averaged.npz").unlink()
+    with pytest.raises(UserError, match=f"averaged.npz: the file is missing, .+ `weitblick average {run.path}`"):
+        run.weights()
+    assert run.weights("last")[0] == "update 10"
+
+
+def test_the_average_of_version_0_1_is_as_new_as_the_end_of_its_training(run):
+    add_checkpoint(run, 10)
+    add_checkpoint(run, 20)
+    average(run)
+    noted = run.summary()["averaged"]
+    run.write_summary(averaged={"updates": [10], "checksum": noted["checksum"]}, finished={"update": 20})
+    assert run.weights()[0] == "averaged"
+    add_checkpoint(run, 30)
+    assert run.weights()[0] == "update 30"
+
+
 def test_a_damaged_best_checkpoint_is_an_error(run):
     (add_checkpoint(run, 10).folder / "weights.npz").write_bytes(b"")
     add_checkpoint(run, 20, best=10)
@@ -76,6 +115,49 @@ def test_a_broken_folder_is_refused(run, break_it, message):
         Run.open(run.path)
     assert str(run.path) in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_an_edited_preset_is_refused_and_the_start_of_its_training_restores_it(run):
+    add_checkpoint(run)
+    path = run.path / "preset.toml"
+    whole = path.read_text()
+    path.write_text(whole[: len(whole) // 2].rpartition("\n")[0])
+    with pytest.raises(UserError, match=rf"preset.toml: the file was edited .+ train PRESET --run {run.path}"):
+        Run.open(run.path)
+    with pytest.raises(UserError, match="edited or damaged"):
+        open_or_create(run.path, run.preset.with_overrides(["width=32"]))
+    open_or_create(run.path, run.preset)
+    assert path.read_text() == whole
+
+
+def test_a_kill_between_a_preset_and_its_checksum_leaves_a_run_that_opens(run, monkeypatch):
+    changed = run.preset.with_overrides(["beam=2"])
+    with monkeypatch.context() as patch, pytest.raises(OSError):
+        patch.setattr("app.runs.run._write_text", lambda path, text: os.stat(path / "none"))
+        run.update_preset(changed)
+    assert Run.open(run.path).preset.search.beam == 4
+    run.update_preset(changed)
+    assert Run.open(run.path).preset == changed
+
+
+def test_every_flipped_bit_of_a_tokenizer_is_found(run):
+    run.save_tokenizer(small_tokenizer())
+    path = run.path / "tokenizer.model"
+    whole = path.read_bytes()
+    assert run.tokenizer().proto == whole
+    draw = random.Random(1)
+    for _ in range(30):
+        place = draw.randrange(len(whole))
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 1 << draw.randrange(8)]) + whole[place + 1 :])
+        with pytest.raises(UserError, match="tokenizer.model: the file was edited or damaged"):
+            run.tokenizer()
+
+
+def test_an_edited_summary_is_refused(run):
+    path = run.path / "run.json"
+    path.write_text(path.read_text().replace("created", "Created"))
+    with pytest.raises(UserError, match="run.json: the file was edited or damaged"):
+        Run.open(run.path)
 
 
 def test_a_run_of_another_format_is_told_by_its_format_not_by_its_preset(run):
@@ -156,13 +238,37 @@ def test_one_training_a_folder_until_its_process_ends(tmp_path):
     process.start()
     try:
         assert ready.wait(60)
-        with pytest.raises(UserError, match="another process is training in this folder"), locked(tmp_path / "run"):
+        held = rf"another process \(number {process.pid} on .+\) is writing to this run"
+        with pytest.raises(UserError, match=held), locked(tmp_path / "run"):
             pass
     finally:
         os.kill(process.pid, signal.SIGKILL)
         process.join()
     with locked(tmp_path / "run"):
-        assert list((tmp_path / "run").iterdir()) == []
+        (tmp_path / "run" / "file").touch()
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP])
+def test_a_file_system_without_locks_gets_a_file_that_names_the_holder(tmp_path, monkeypatch, number):
+    def refuse(handle, operation):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with locked(tmp_path / "run"):
+        held = rf"another process \(number {os.getpid()} on .+\) is writing .+ remove .+lock.owner"
+        with pytest.raises(UserError, match=held), locked(tmp_path / "run"):
+            pass
+    assert not (tmp_path / "run").exists()
+    # What a process of this machine left when it was killed does not count.
+    spawn = multiprocessing.get_context("spawn")
+    process = spawn.Process(target=int)
+    process.start()
+    process.join()
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / ".lock.owner").write_text(f"{process.pid}\n{socket.gethostname()}\n")
+    with locked(tmp_path / "run"):
+        pass
 
 
 def test_results_of_a_run_stand_in_it(run):
