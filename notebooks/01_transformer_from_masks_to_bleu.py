@@ -43,7 +43,7 @@ import tempfile
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # no log lines of TensorFlow between the cells
 
-from app.cli.options import load_keras
+from app.cli.startup import load_keras
 
 load_keras()
 

@@ -1,5 +1,7 @@
 """Averages the weights of a run's checkpoints; training does so at its end, this does it again with another number."""
 
+from data.errors import UserError
+
 HELP = "average the weights of the last checkpoints"
 EXAMPLES = """
   weitblick average runs/starter               as the preset says
@@ -11,11 +13,13 @@ AFTER_INTERRUPT = "the former average was kept"
 def add_arguments(parser) -> None:
     """Declares the command's arguments."""
     parser.add_argument("path", metavar="RUN", help="the folder of a training, such as runs/starter")
-    parser.add_argument("--last", type=_count, metavar="N", help="how many checkpoints; by default as the preset says")
+    parser.add_argument("--last", type=int, metavar="N", help="how many checkpoints; by default as the preset says")
 
 
 def run(args) -> None:
     """Writes the average and says what went into it."""
+    if args.last is not None and args.last < 1:
+        raise UserError(f"--last {args.last}: must be at least 1; leave it out for the number in the preset")
     from app.runs.averaging import average
     from app.runs.lock import locked
     from app.runs.run import Run
@@ -26,10 +30,3 @@ def run(args) -> None:
     if args.last and len(updates) < args.last:
         print(f"only {len(updates)} checkpoints are there (training.keep = {folder.preset.training.keep})")
     print(f"averaged the weights after updates {', '.join(map(str, updates))} into {folder.path / 'averaged.npz'}")
-
-
-def _count(text: str) -> int:
-    """At least 1; argparse reports a ValueError itself."""
-    if int(text) < 1:
-        raise ValueError
-    return int(text)

@@ -1,59 +1,51 @@
 """Lists the corpora that presets can name, or shows one; loads corpora into a warehouse and refines them there.
 
 A folder with files such as en.train.txt, de.train.txt and, where documents are known, doc.train.txt is a corpus. Such
-folders are looked for in the folders of --corpora and of the variable WEITBLICK_CORPORA. `corpora NAME` is short for
-`corpora show NAME`, and `corpora` alone for `corpora list`.
+folders are looked for in the folders of --corpora and of the variable WEITBLICK_CORPORA.
 
-A warehouse is a DuckDB file or a data set in BigQuery; docs/warehouse.md tells about it.
+A warehouse is a DuckDB file or a data set in BigQuery, see docs/warehouse.md.
 """
 
 import inspect
 
 from app.cli import beam, warehouse
+from app.cli.options import add_actions
 
 HELP = "list or show corpora; load, clean and query them in a warehouse"
 EXAMPLES = """
-  weitblick corpora                                        what there is
-  weitblick corpora software                               fetch it, count it, show some of it
-  weitblick corpora multi30k --corpora ../corpora
+  weitblick corpora list                                   what there is
+  weitblick corpora show software                          fetch it, count it, show some of it
+  weitblick corpora show multi30k --corpora ../corpora
   weitblick corpora load software notes.tmx --warehouse corpora.duckdb
   weitblick corpora clean --into cleaned --near 0.8 --warehouse corpora.duckdb
   weitblick corpora sql "SELECT corpus, COUNT(*) AS n FROM cleaned GROUP BY corpus" --warehouse corpora.duckdb
 """
 AFTER_INTERRUPT = "what was fetched so far, and each corpus that was loaded whole, is kept"
 SHOWN = 3
-_ACTIONS = ("list", "show", "prepare", *warehouse.ACTIONS)
 
 
 def add_arguments(parser) -> None:
     """Declares the actions and their arguments."""
-    actions = parser.add_subparsers(title="actions", dest="action", metavar="ACTION", required=True)
-    for name, text, add, do in (
-        ("list", "list the corpora that presets can name", _add_languages, _list),
-        ("show", "fetch a corpus, count it and show its first pairs", _add_show, _show),
-    ):
-        action = actions.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+    own = {
+        "list": ("list the corpora that presets can name", _add_languages, _list),
+        "show": ("fetch a corpus, count it and show its first pairs", _add_show, _show),
+    }
+    prepare = "clean them with Apache Beam, on this machine or a cluster"
+    others = {"prepare": (prepare, beam.add, beam.prepare), **warehouse.ACTIONS}
+    helps = {name: text for name, (text, *_) in {**own, **others}.items()}
+    actions = add_actions(parser, "action", helps)
+    for name, (text, add, do) in own.items():
+        action = actions.add_parser(name, description=text[0].upper() + text[1:] + ".")
         add(action)
         action.set_defaults(do=do)
-    text = "clean them with Apache Beam, on this machine or a cluster"
-    texts = {"help": text, "description": inspect.getdoc(beam.prepare), "epilog": beam.EPILOG}
-    action = actions.add_parser("prepare", formatter_class=parser.formatter_class, **texts)
-    beam.add(action)
-    action.set_defaults(do=beam.prepare)
-    for name, (text, add, do) in warehouse.ACTIONS.items():
-        texts = {"help": text, "description": inspect.getdoc(do), "epilog": warehouse.EPILOG}
+    for name, (_, add, do) in others.items():
+        in_warehouse = name in warehouse.ACTIONS
+        texts = {"description": inspect.getdoc(do), "epilog": warehouse.EPILOG if in_warehouse else beam.EPILOG}
         action = actions.add_parser(name, formatter_class=parser.formatter_class, **texts)
-        warehouse.add_warehouse(action)
+        if in_warehouse:
+            warehouse.add_warehouse(action)
         add(action)
         action.set_defaults(do=do)
-
-
-def complete(arguments: list[str]) -> list[str]:
-    """The arguments behind `corpora` with the action that is meant where none is named."""
-    first = arguments[0] if arguments else ""
-    if first in (*_ACTIONS, "-h", "--help"):
-        return arguments
-    return ["list" if not first or first.startswith("-") else "show", *arguments]
 
 
 def run(args) -> None:

@@ -15,9 +15,9 @@ from app.cli.options import (
     add_search,
     chosen_languages,
     chosen_search,
-    load_keras,
     with_chosen_windows,
 )
+from app.cli.startup import load_keras
 from data.errors import UserError
 
 HELP = "score whole documents: BLEU, consistency, use of context, pronouns"

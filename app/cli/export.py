@@ -6,7 +6,8 @@ name. DIR/translate.py translates with it and shows how; DIR/README.txt says wha
 savedmodel: for TensorFlow with tensorflow-text alone. Text in, text out: tokenizer and search are inside.
 """
 
-from app.cli.options import RUN_HELP, add_quantization, add_search, chosen_search, load_keras
+from app.cli.options import RUN_HELP, add_quantization, add_search, chosen_search
+from app.cli.startup import load_keras
 from data.errors import UserError
 
 HELP = "write a model for other programs"

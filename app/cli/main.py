@@ -9,6 +9,8 @@ import textwrap
 
 from app import __version__
 from app.cli import average, corpora, evaluate, evaluate_documents, export, presets, probe, train, translate
+from app.cli.options import add_actions
+from app.training.signals import Terminated, sigterm_raises
 from data.errors import UserError
 
 COMMANDS = {
@@ -22,7 +24,7 @@ COMMANDS = {
     "presets": presets,
     "corpora": corpora,
 }
-ERROR, INTERRUPTED, PIPE_CLOSED = 2, 130, 141
+ERROR, INTERRUPTED, PIPE_CLOSED, TERMINATED = 2, 130, 141, 143
 
 DESCRIPTION = "Trains translation models from English to German, scores them, and translates with them."
 EXAMPLES = """
@@ -35,10 +37,8 @@ EXAMPLES = """
 class _Formatter(argparse.RawDescriptionHelpFormatter):
     """Keeps the examples as they are written, and the option column narrow."""
 
-    def __init__(self, prog):
-        super().__init__(prog, max_help_position=32, width=_columns())
-        # argparse forgets the indentation of commands, and would break the line after the longest name.
-        self._action_max_length = 22
+    def __init__(self, prog: str):
+        super().__init__(prog, max_help_position=24, width=_columns())
 
 
 def _columns() -> int:
@@ -49,10 +49,11 @@ def build_parser() -> argparse.ArgumentParser:
     """The parser of all commands; each sets `run` to its function."""
     parser = _parser(argparse.ArgumentParser, EXAMPLES, prog="weitblick", description=DESCRIPTION)
     parser.add_argument("--version", action="version", version=f"weitblick {__version__}")
-    commands = parser.add_subparsers(title="commands", dest="command", metavar="COMMAND", required=True)
+    helps = {name: module.HELP for name, module in COMMANDS.items()}
+    commands = add_actions(parser, "command", helps)
     for name, module in COMMANDS.items():
         text = "\n\n".join(textwrap.fill(part, _columns()) for part in module.__doc__.split("\n\n"))
-        command = _parser(commands.add_parser, module.EXAMPLES, name, help=module.HELP, description=text)
+        command = _parser(commands.add_parser, module.EXAMPLES, name, description=text)
         module.add_arguments(command)
         command.set_defaults(run=module.run)
     return parser
@@ -65,17 +66,16 @@ def main(arguments=None) -> int:
         arguments: what stands behind the program's name; `sys.argv` by default.
 
     Returns:
-        The exit code: 0, 2 for an error that was printed, 130 after Ctrl-C, 141 when the reader of the output has gone.
+        The exit code: 0; 2 for an error that was printed; 130 after Ctrl-C, or once a training has answered Ctrl-C or
+        SIGTERM with a checkpoint; 143 after SIGTERM; 141 when the reader of the output has gone.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     _prepare_streams()
-    arguments = sys.argv[1:] if arguments is None else list(arguments)
-    if arguments[:1] == ["corpora"]:
-        arguments = ["corpora", *corpora.complete(arguments[1:])]
     args = build_parser().parse_args(arguments)
     try:
-        args.run(args)
-        sys.stdout.flush()
+        with sigterm_raises():
+            args.run(args)
+            sys.stdout.flush()
     except UserError as error:
         return _fail(str(error))
     except BrokenPipeError:
@@ -86,12 +86,25 @@ def main(arguments=None) -> int:
         return _fail(_explain(error))
     except KeyboardInterrupt as error:
         print(f"\ninterrupted; {str(error) or COMMANDS[args.command].AFTER_INTERRUPT}", file=sys.stderr)
-        return INTERRUPTED
+        return TERMINATED if isinstance(error, Terminated) else INTERRUPTED
+    except Exception as error:
+        if not (message := _explain_exhausted(error)):
+            raise
+        return _fail(message)
     return 0
 
 
 def _prepare_streams() -> None:
-    """Makes both streams UTF-8 whatever the locale says; a closed one swallows what is written."""
+    """Makes both output streams UTF-8 whatever the locale says; a closed one swallows what is written.
+
+    The descriptor of a closed stream is taken at once: the next file to be opened would get it, and what libraries
+    print to standard error would end up in that file.
+    """
+    for descriptor, flags in enumerate((os.O_RDONLY, os.O_WRONLY, os.O_WRONLY)):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, flags)
     sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115 (stays open to the end)
     sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115
     sys.stdout.reconfigure(encoding="utf-8")
@@ -115,3 +128,21 @@ def _explain(error: OSError) -> str:
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return f"{where}{error.strerror}; choose another place, or change who may write there"
     return f"{where}{error.strerror or error}"
+
+
+def _explain_exhausted(error: Exception) -> str | None:
+    """What to do where Python or TensorFlow got no memory or no room on a disk; None for any other error."""
+    if isinstance(error, MemoryError):
+        found = str(error)
+    else:
+        # Known only once TensorFlow is loaded, and nothing else raises it.
+        tensorflow = sys.modules.get("tensorflow")
+        if not tensorflow or not isinstance(error, tensorflow.errors.ResourceExhaustedError):
+            return None
+        if os.strerror(errno.ENOSPC) in str(error):
+            return _explain(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
+        found = error.message.partition("\n")[0]
+    return (
+        f"not enough memory{f' ({found})' if found else ''}; use a smaller model, fewer tokens in a batch, or a larger "
+        "machine"
+    )

@@ -1,19 +1,48 @@
 """Options that several commands share."""
 
-import contextlib
-import gc
+import argparse
 import os
+import re
 import shutil
 import sys
 from pathlib import Path
 
+from app.cli.startup import load_keras
 from app.presets.schema import SearchPreset
 from app.translation.decoded import ENGINES, KERAS, QUANTIZATIONS, Engine
 from data.errors import UserError
 
 RUN_HELP = "the folder of a training, such as runs/starter"
+_KEY = re.compile(r"\s+[a-z_]+(\.[a-z_]+)*\s*=")
 # How documents are cut may change after the training, to longer windows, too.
 WINDOWS = tuple(f"documents.{key}" for key in ("windows", "size", "tokens", "context_target"))
+
+
+def add_actions(parser: argparse.ArgumentParser, what: str, helps: dict[str, str]):
+    """Adds a required argument that chooses one of several parsers.
+
+    The list in the help is written here: argparse's own does not line up with names longer than its option column.
+
+    Args:
+        parser: of the program or a command.
+        what: "command" or "action"; the attribute that will hold the choice.
+        helps: a line about each choice, by name.
+
+    Returns:
+        What `ArgumentParser.add_subparsers` returns; its `add_parser` makes the parser of one choice.
+    """
+    width = max(map(len, helps))
+    listed = "\n".join(f"{name:<{width}}  {text}" for name, text in helps.items())
+    parser.usage = f"{parser.prog} [-h] {what.upper()} ..."
+    return parser.add_subparsers(
+        title=f"{what}s",
+        description=listed,
+        dest=what,
+        metavar=what.upper(),
+        required=True,
+        prog=parser.prog,
+        help=argparse.SUPPRESS,
+    )
 
 
 def add_search(parser) -> None:
@@ -30,7 +59,35 @@ def add_search(parser) -> None:
 
 def add_set(parser, text: str) -> None:
     """Adds the option that changes keys of a preset; `text` says which."""
-    parser.add_argument("--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help=text)
+    parser.add_argument("--set", nargs="+", action=_Changes, default=[], metavar="KEY=VALUE", help=text)
+
+
+class _Changes(argparse.Action):
+    """Collects the changes of all `--set`."""
+
+    def __call__(self, parser, namespace, values, option_string=None):
+        changes = [change for text in values for change in split_changes(text)]
+        setattr(namespace, self.dest, [*getattr(namespace, self.dest), *changes])
+
+
+def split_changes(text: str) -> list[str]:
+    """Cuts "KEY=VALUE KEY=VALUE" before each key, but not within quotes or brackets: one change stays as it is.
+
+    >>> split_changes('updates=500 corpora=["warehouse:SELECT * FROM x WHERE n=1"] norm=post')
+    ['updates=500', 'corpora=["warehouse:SELECT * FROM x WHERE n=1"]', 'norm=post']
+    """
+    starts, quote, depth = [0], "", 0
+    for place, letter in enumerate(text):
+        if quote:
+            quote = "" if letter == quote else quote
+        elif letter in "\"'":
+            quote = letter
+        elif letter in "[]":
+            depth += 1 if letter == "[" else -1
+        elif letter.isspace() and not depth and _KEY.match(text, place):
+            starts.append(place)
+    changes = [text[start:end].strip() for start, end in zip(starts, [*starts[1:], None], strict=True)]
+    return [change for change in changes if change] or [text]
 
 
 def add_filters(parser, what: str) -> None:
@@ -168,61 +225,3 @@ def program(name: str) -> str:
     if found and (not path.exists() or Path(found).samefile(path)):
         return name
     return os.path.relpath(path) if path.exists() else f"{os.path.relpath(sys.executable)} -m app"
-
-
-def load_keras() -> None:
-    """Imports Keras and its backend, without the lines that TensorFlow's libraries print as they load.
-
-    They go around Python, straight to file descriptor 2, and heed no setting. An import that fails still raises its
-    error; TF_CPP_MIN_LOG_LEVEL=0 shows the lines.
-    """
-    silence = _silent(2) if os.environ.get("TF_CPP_MIN_LOG_LEVEL") == "3" else contextlib.nullcontext()
-    with silence, _no_garbage(), _hidden("matplotlib"):
-        import keras  # noqa: F401
-        import tensorflow  # noqa: F401
-
-
-@contextlib.contextmanager
-def _no_garbage():
-    """Takes all objects that are made here for lasting ones.
-
-    An import of this size makes a million, and Python would look through all of them for garbage again and again,
-    then, when graphs are traced, and at its end: a third of a short command's time.
-    """
-    if "keras" in sys.modules or not gc.isenabled():
-        yield
-        return
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.freeze()
-        gc.set_threshold(50_000, 10, 10)
-        gc.enable()
-
-
-@contextlib.contextmanager
-def _hidden(package: str):
-    """Lets imports take a package for missing: Keras loads Matplotlib, if there is one, for plots of images."""
-    if package in sys.modules:
-        yield
-        return
-    sys.modules[package] = None
-    try:
-        yield
-    finally:
-        del sys.modules[package]
-
-
-@contextlib.contextmanager
-def _silent(descriptor: int):
-    """Sends what is written to a file descriptor nowhere."""
-    sys.stderr.flush()
-    kept, nowhere = os.dup(descriptor), os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(nowhere, descriptor)
-        yield
-    finally:
-        os.dup2(kept, descriptor)
-        os.close(kept)
-        os.close(nowhere)

@@ -5,7 +5,8 @@ facts. Each memory is trained on a small model for some minutes, then asked at e
 into a folder. docs/probe.md says what this can and cannot show.
 """
 
-from app.cli.options import add_set, load_keras
+from app.cli.options import add_set
+from app.cli.startup import load_keras
 from data.errors import UserError
 
 HELP = "measure how far back each memory remembers"
@@ -71,13 +72,12 @@ def _examine(kinds, results) -> None:
 
     from app.probe.experiment import examine
     from app.terminal import TimeBar, progress_console
-    from app.training.signals import terminate_like_interrupt
 
     load_keras()
     console = progress_console()
     for kind in kinds:
         experiment = results.experiment
-        with terminate_like_interrupt(), TimeBar(console, kind, experiment.minutes * 60) as bar:
+        with TimeBar(console, kind, experiment.minutes * 60) as bar:
             results.add(kind, examine(kind, experiment, lambda progress, bar=bar: bar(progress.seconds, str(progress))))
 
 

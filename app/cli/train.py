@@ -8,8 +8,9 @@ Slurm, names them: see docs/cluster.md.
 
 import shlex
 
-from app.cli.options import add_corpora, add_set, load_keras, program
+from app.cli.options import add_corpora, add_set, program
 from app.cli.scoring import score_run
+from app.cli.startup import load_keras
 
 HELP = "train a preset, or go on with a training"
 EXAMPLES = """

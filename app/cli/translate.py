@@ -81,7 +81,7 @@ def run(args) -> None:
         rows = _references(folder, search, engine, open_lines(args.files[0]), args)
     else:
         rows = _translations(folder, search, engine, open_lines(args.files[0]), args)
-    if args.files == ["-"] and sys.stdin.isatty():
+    if args.files == ["-"] and sys.stdin and sys.stdin.isatty():
         print("Type a line to translate it; Ctrl-D ends.", file=sys.stderr)
     load_engine(engine, folder, args.checkpoint)
     with _output(args.output) as file, _progress(args) as count:

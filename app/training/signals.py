@@ -1,34 +1,55 @@
-"""How a training answers Ctrl-C and SIGTERM."""
+"""What Ctrl-C and SIGTERM do.
+
+The command line runs every command inside `sigterm_raises`, so that both signals unwind the stack and what is
+half-written is removed. A training answers them itself while it makes updates, see `wait_for_update`.
+"""
 
 import contextlib
 import signal
+from collections.abc import Iterator
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM was received."""
 
 
 @contextlib.contextmanager
-def terminate_like_interrupt():
-    """Makes SIGTERM raise KeyboardInterrupt, as Ctrl-C does, so that what is half-written is cleared away."""
-    with _handled({signal.SIGTERM: signal.default_int_handler}):
+def sigterm_raises() -> Iterator[None]:
+    """Makes SIGTERM raise `Terminated`, as Ctrl-C raises KeyboardInterrupt."""
+    with _handled({signal.SIGTERM: _terminate}):
         yield
 
 
 @contextlib.contextmanager
-def wait_for_update(supervisor):
-    """Lets the first Ctrl-C or SIGTERM end the current update and write a checkpoint; the second one stops at once.
+def wait_for_update(supervisor) -> Iterator[None]:
+    """Lets the first Ctrl-C or SIGTERM end the current update and write a checkpoint; a second one stops at once.
 
     Args:
         supervisor: its `interrupted` becomes True.
     """
+    at_once = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: _terminate}
 
     def stop(number, _):
         supervisor.interrupted = True
-        signal.signal(number, signal.default_int_handler)
+        signal.signal(number, at_once[number])
 
-    with _handled({signal.SIGINT: stop, signal.SIGTERM: stop}):
+    with _handled(dict.fromkeys(at_once, stop)):
         yield
 
 
 @contextlib.contextmanager
-def _handled(handlers: dict):
+def stop_at_once() -> Iterator[None]:
+    """Lets both signals end the process by themselves, while it waits outside Python, which would not notice them."""
+    with _handled(dict.fromkeys((signal.SIGINT, signal.SIGTERM), signal.SIG_DFL)):
+        yield
+
+
+def _terminate(number, _) -> None:
+    raise Terminated
+
+
+@contextlib.contextmanager
+def _handled(handlers: dict) -> Iterator[None]:
     try:
         before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
     except ValueError:  # not in the main thread, a notebook's for example

@@ -19,7 +19,7 @@ from app.training.objective import teacher_forcing
 from app.training.optimizer import FusedAdam
 from app.training.preparation import Prepared, prepare
 from app.training.schedules import WarmUp
-from app.training.signals import terminate_like_interrupt, wait_for_update
+from app.training.signals import wait_for_update
 from app.training.state import restore_state
 from app.training.supervisor import NotFinite, Supervisor
 from app.training.workers.agreement import check_text, latest, opened
@@ -65,7 +65,7 @@ def train(preset: Preset, path, folders=(), console: Console | None = None, clus
         cluster.lanes(preset.documents.lanes)
     if not cluster.chief:
         console = Console(quiet=True)
-    with terminate_like_interrupt(), cluster.guard(), contextlib.ExitStack() as held:
+    with cluster.guard(), contextlib.ExitStack() as held:
         with cluster.chief_first():
             if cluster.chief:
                 held.enter_context(locked(path))

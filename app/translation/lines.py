@@ -98,6 +98,8 @@ def open_lines(path=None) -> LineReader:
         UserError: the file is missing, a folder, or may not be read.
     """
     if path is None or str(path) == "-":
+        if sys.stdin is None:
+            raise UserError("standard input is closed: name a FILE, or pipe text in")
         return LineReader(sys.stdin.fileno(), "standard input")
     try:
         if os.path.isdir(path):

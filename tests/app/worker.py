@@ -70,7 +70,7 @@ def main() -> int:
     parser.add_argument("--after", type=int, help="after this update")
     args = parser.parse_args()
     from app.cli.main import main
-    from app.cli.options import load_keras
+    from app.cli.startup import load_keras
 
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     load_keras()

@@ -1,10 +1,8 @@
 """Finds the other workers and devices, at the start of a training."""
 
-import contextlib
-import signal
 import sys
 
-from app.training.signals import terminate_like_interrupt
+from app.training.signals import stop_at_once
 from app.training.workers.addresses import Addresses
 from app.training.workers.cluster import Cluster
 from app.training.workers.meeting import meet
@@ -80,8 +78,7 @@ def _connected(addresses: Addresses) -> Cluster:
 
     number, count = addresses.index, len(addresses.workers)
     report(f"Worker {number} of {count} at {addresses.workers[number]}: waiting for the others ...")
-    with terminate_like_interrupt():
-        meet(addresses, report)
+    meet(addresses, report)
     resolver = tf.distribute.cluster_resolver.SimpleClusterResolver(
         tf.train.ClusterSpec({"worker": list(addresses.workers)}),
         task_type="worker",
@@ -90,7 +87,7 @@ def _connected(addresses: Addresses) -> Cluster:
         rpc_layer="grpc",
     )
     try:
-        with _stoppable():
+        with stop_at_once():
             strategy = tf.distribute.MultiWorkerMirroredStrategy(cluster_resolver=resolver)
     except tf.errors.OpError as error:
         raise UserError(
@@ -98,17 +95,3 @@ def _connected(addresses: Addresses) -> Cluster:
             f"({error.message.splitlines()[0]}); are the addresses right, and the ports free? Start all workers again"
         ) from error
     return MirroredCluster(strategy, number, count)
-
-
-@contextlib.contextmanager
-def _stoppable():
-    """Lets Ctrl-C end the process while it waits outside of Python, which would not notice."""
-    try:
-        before = signal.signal(signal.SIGINT, signal.SIG_DFL)
-    except ValueError:  # not in the main thread
-        yield
-        return
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)

@@ -293,6 +293,27 @@ def test_a_full_disk_is_said(place, capsys, text, monkeypatch):
     assert "disk is full" in command(capsys, "translate", place / "run", text, "--output", "/dev/full", code=2)
 
 
+def test_a_closed_standard_input_is_said(place):
+    command = [f"{sys.executable} -m app translate '{place / 'run'}' <&-"]
+    done = subprocess.run(["sh", "-c", *command], cwd=REPOSITORY, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "error: standard input is closed: name a FILE, or pipe text in\n"
+
+
+def test_sigterm_leaves_nothing_half_written(place, tmp_path):
+    command = [sys.executable, "-m", "app", "translate", str(place / "run"), "--output", str(tmp_path / "out.txt")]
+    streams = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+    process = subprocess.Popen(command, **streams, text=True, cwd=REPOSITORY)
+    limit = time.monotonic() + 120
+    while not list(tmp_path.glob(".out.txt.*")) and process.poll() is None and time.monotonic() < limit:
+        time.sleep(0.05)
+    process.terminate()
+    output, errors = process.communicate(timeout=60)
+    assert (process.returncode, output) == (143, ""), errors
+    assert errors.startswith("\ninterrupted; an output file") and errors.count("\n") == 2
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_ctrl_c_ends_with_a_checkpoint_and_says_how_to_go_on(place, tmp_path):
     run = tmp_path / "run"
     process = subprocess.Popen(

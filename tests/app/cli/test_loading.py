@@ -51,7 +51,7 @@ def test_weights_that_do_not_fit_are_named(values):
 
 def test_keras_is_loaded_without_what_nothing_here_uses():
     program = (
-        "import sys, gc\nfrom app.cli.options import load_keras\nload_keras()\n"
+        "import sys, gc\nfrom app.cli.startup import load_keras\nload_keras()\n"
         "loaded = 'matplotlib' in sys.modules\n"
         "try:\n    import matplotlib.pyplot\nexcept ImportError as error:\n    assert 'None' not in str(error)\n"
         "import keras\nprint(loaded, gc.isenabled(), 'tensorflow' in sys.modules)"

@@ -3,7 +3,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from app.training.signals import terminate_like_interrupt, wait_for_update
+from app.training.signals import Terminated, sigterm_raises, wait_for_update
 
 BOTH = (signal.SIGINT, signal.SIGTERM)
 
@@ -19,8 +19,8 @@ def test_the_first_signal_waits_for_the_update_and_the_second_does_not(number):
     assert [signal.getsignal(each) for each in BOTH] == before
 
 
-def test_sigterm_is_answered_like_ctrl_c():
+def test_sigterm_raises():
     before = signal.getsignal(signal.SIGTERM)
-    with pytest.raises(KeyboardInterrupt), terminate_like_interrupt():
+    with pytest.raises(Terminated), sigterm_raises():
         signal.raise_signal(signal.SIGTERM)
     assert signal.getsignal(signal.SIGTERM) == before
