@@ -60,7 +60,7 @@ from app.translation.decoding import Sampling
 from app.translation.translator import Translator
 from data.batching import Batches, as_dataset, ordered
 from data.cleaning import CleaningReport, clean
-from data.corpora.corpora import open_corpus
+from data.corpora.corpora import Corpora
 from data.feeding import dataset_of
 from data.shards import encode_pairs
 from data.tokenizer import BOS, EOS, PAD, UNK, Tokenizer
@@ -447,7 +447,7 @@ figures.lines(curves, "update", "learning rate", "Four ways down from the same p
 # Where the packages cannot be fetched, the cell ends with an error that says what to do about it.
 
 # %%
-corpus = open_corpus(made_up.write_corpus(tempfile.mkdtemp()) if QUICK else "software")
+corpus = Corpora().open(made_up.write_corpus(tempfile.mkdtemp()) if QUICK else "software")
 corpus.prepare()
 
 

@@ -62,7 +62,7 @@ from app.translation.document_lines import DocumentLine
 from app.translation.document_translator import DocumentTranslator
 from data.batching import Batches
 from data.cleaning import CleaningOptions, clean
-from data.corpora.corpora import open_corpus
+from data.corpora.corpora import Corpora
 from data.documents import DocumentBatches
 from data.feeding import dataset_of
 from data.packing import PackedWindow, pack
@@ -421,7 +421,7 @@ figures.heatmaps({"where words belong": list(shares.values())}, list(shares), xl
 # of a word's translations this document has chosen.
 
 # %%
-corpus = open_corpus(made_up.write_documents(tempfile.mkdtemp()) if QUICK else "software")
+corpus = Corpora().open(made_up.write_documents(tempfile.mkdtemp()) if QUICK else "software")
 corpus.prepare()
 
 

@@ -61,7 +61,7 @@ def documents(seed: int = 0) -> list[list[tuple[str, str]]]:
 
 
 def write_corpus(folder, validation: int = 24, test: int = 24) -> str:
-    """Writes the pairs as a folder corpus that `data.corpora.corpora.open_corpus` reads.
+    """Writes the pairs as a folder corpus that `data.corpora.corpora.Corpora` reads.
 
     Args:
         folder: where to; made if it is not there.

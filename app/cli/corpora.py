@@ -65,9 +65,9 @@ def _add_show(parser) -> None:
 
 
 def _list(args) -> None:
-    from data.corpora.corpora import list_corpora
+    from data.corpora.corpora import Corpora
 
-    for corpus in list_corpora(args.corpora, args.source, args.target):
+    for corpus in Corpora(args.corpora, source=args.source, target=args.target).all():
         print(f"{corpus.name:<20} {_sizes(corpus)}  {corpus.description}")
 
 
@@ -81,9 +81,9 @@ def _sizes(corpus) -> str:
 
 
 def _show(args) -> None:
-    from data.corpora.corpora import open_corpus
+    from data.corpora.corpora import Corpora
 
-    corpus = open_corpus(args.name, args.source, args.target, args.corpora)
+    corpus = Corpora(args.corpora, source=args.source, target=args.target).open(args.name)
     corpus.prepare()
     for what in ("description", "licence", "obtain"):
         print(f"{what:<12} {getattr(corpus, what)}")

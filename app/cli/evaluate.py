@@ -113,16 +113,14 @@ def _score_run(args):
     search = chosen_search(folder.preset, args)
     options = ScoreOptions(args.lowercase or data.lowercase, args.tokenize)
     for name in names:
-        test = _test_set(args, name, data.source, data.target, data.warehouse)
+        test = _test_set(args, name, folder.preset.corpora(args.corpora))
         how = (args.checkpoint, options, args.moses or None, args.baseline, args.again, chosen_engine(args))
         yield score_run(folder, test, search, *how)
 
 
-def _test_set(args, name, source, target, warehouse=""):
+def _test_set(args, name, corpora):
     from app.scoring.testsets import load_test_set, read_test_files
 
-    if args.reference:
-        test = read_test_files(args.reference, args.source)
-    else:
-        test = load_test_set(name, args.split, source, target, args.corpora, warehouse)
+    given = args.reference
+    test = read_test_files(given, args.source) if given else load_test_set(name, args.split, corpora)
     return test.head(args.lines)

@@ -106,12 +106,14 @@ def _score_file(args):
     from app.scoring.document_evaluation import DocumentOptions, evaluate_translations
     from app.scoring.documents import load_documents
     from app.scoring.results import read_baseline, read_lines
+    from data.corpora.corpora import Corpora
 
     source, target = chosen_languages(args)
-    documents = load_documents(args.corpus[0], args.split, source, target, args.corpora)
+    corpora = Corpora(args.corpora, source=source, target=target)
+    documents = load_documents(args.corpus[0], args.split, corpora)
     hypotheses = read_lines(args.hypotheses, documents, f"the translation {args.hypotheses}")
     baseline = read_baseline(args.baseline, documents, target) if args.baseline else None
-    terms = _terms(args, documents, args.corpus, source, target)
+    terms = _terms(args, documents, args.corpus, corpora)
     options = DocumentOptions(args.lowercase, args.samples)
     return evaluate_translations(hypotheses, documents, options, terms, baseline)
 
@@ -128,9 +130,9 @@ def _score_run(args) -> None:
     folder = with_chosen_windows(Run.open(args.path), args)
     data, search = folder.preset.data, chosen_search(folder.preset, args, WINDOWS)
     items = read_items(find_items(args.corpora), args.items) if args.contrapro else []
-    names = _names(args, data)
-    where = (data.source, data.target, args.corpora, data.warehouse)
-    texts = {name: load_documents(name, args.split, *where) for name in names}
+    names = _names(args, folder.preset)
+    corpora = folder.preset.corpora(args.corpora)
+    texts = {name: load_documents(name, args.split, corpora) for name in names}
     options = DocumentOptions(
         args.lowercase or data.lowercase, args.samples, args.cxmi, args.shuffle_documents, args.again
     )
@@ -138,22 +140,22 @@ def _score_run(args) -> None:
     chosen = {"checkpoint": args.checkpoint, "search": search, "baseline": args.baseline}
     for name, documents in texts.items():
         training = [name, *(corpus for corpus, _ in parse_mixture(data.corpora))]
-        terms = _terms(args, documents, training, data.source, data.target, data.warehouse)
+        terms = _terms(args, documents, training, corpora)
         show_documents(evaluate_documents(folder, documents, translator, options=options, terms=terms, **chosen))
     if items:
         show_pronouns(evaluate_pronouns(folder, items, translator, samples=args.samples, again=args.again, **chosen))
 
 
-def _names(args, data) -> list[str]:
+def _names(args, preset) -> list[str]:
     """The corpora to score on; none is right only where the pronouns are to be scored."""
     from app.scoring.documents import has_documents
 
     if args.corpus:
         return list(dict.fromkeys(args.corpus))
-    where = (data.source, data.target, args.corpora, data.warehouse)
-    found = [name for name in data.test if has_documents(name, args.split, *where)]
+    corpora = preset.corpora(args.corpora)
+    found = [name for name in preset.data.test if has_documents(name, args.split, corpora)]
     if not found and not args.contrapro:
-        tried = ", ".join(data.test) or "none"
+        tried = ", ".join(preset.data.test) or "none"
         raise UserError(
             f"{args.path}: no corpus in data.test of the preset ({tried}) is found here and has documents: add "
             "--corpus NAME, and --corpora DIR if it is a folder"
@@ -168,11 +170,11 @@ def _translator(folder, checkpoint: str, search):
     return DocumentTranslator.of_run(folder, checkpoint, search)
 
 
-def _terms(args, documents, corpora, source: str, target: str, warehouse: str = ""):
+def _terms(args, documents, names, corpora):
     """What measures the consistency of terms, if it shall be measured."""
     if not args.consistency:
         return None
     from app.scoring.consistency import TermScorer, training_pairs
 
-    pairs = training_pairs(documents, corpora, source, target, args.corpora, warehouse)
-    return TermScorer(documents, source, target, pairs)
+    pairs = training_pairs(documents, names, corpora)
+    return TermScorer(documents, corpora.source, corpora.target, pairs)

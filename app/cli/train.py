@@ -50,9 +50,8 @@ def run(args) -> None:
     from app.training.workers.joining import join_cluster
 
     # Read before the training, so that a missing test set is not found out hours later.
-    data = preset.data
-    where = (data.source, data.target, args.corpora, data.warehouse)
-    tests = [load_test_set(corpus, "test", *where) for corpus in data.test]
+    corpora = preset.corpora(args.corpora)
+    tests = [load_test_set(name, "test", corpora) for name in preset.data.test]
     cluster = join_cluster(addresses)
     folder = train(preset, path, args.corpora, cluster=cluster)
     if not cluster.chief:

@@ -4,6 +4,7 @@ import difflib
 import json
 import math
 import tomllib
+from collections.abc import Iterable
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from app.presets.schema import (
     check_together,
     keys,
 )
+from data.corpora.corpora import Corpora
 from data.errors import UserError
 
 FOLDER = Path(__file__).parent
@@ -40,6 +42,10 @@ class Preset:
     embeddings: EmbeddingsPreset = field(default_factory=EmbeddingsPreset)
     training: TrainingPreset = field(default_factory=TrainingPreset)
     search: SearchPreset = field(default_factory=SearchPreset)
+
+    def corpora(self, folders: Iterable = ()) -> Corpora:
+        """Where this preset's corpora are found: in these folders, its warehouse, in its languages."""
+        return Corpora(folders, self.data.warehouse, self.data.source, self.data.target)
 
     def with_overrides(self, overrides) -> "Preset":
         """A copy with some keys changed.

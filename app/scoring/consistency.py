@@ -13,7 +13,7 @@ from app.scoring.alignment import Aligner
 from app.scoring.bootstrap import SAMPLES, Measure, measure, ratio
 from app.scoring.documents import DocumentSet
 from app.scoring.words import is_term, source_words, target_words
-from data.corpora.corpora import open_corpus
+from data.corpora.corpora import DEFAULT_CORPORA, Corpora
 from data.errors import UserError
 
 # Training pairs for the aligner: so many for each word, so many in all, out of so many of a corpus.
@@ -148,10 +148,7 @@ def _within(values: Iterable) -> int:
 def training_pairs(
     documents: DocumentSet,
     names: Iterable[str],
-    source: str = "en",
-    target: str = "de",
-    folders: Iterable[str] = (),
-    warehouse: str = "",
+    corpora: Corpora = DEFAULT_CORPORA,
 ) -> list[tuple[str, str]]:
     """Pairs of the train splits of corpora in which repeated words of the documents stand.
 
@@ -159,20 +156,18 @@ def training_pairs(
         documents: the text whose words shall be aligned.
         names: corpora, in the order in which they are read; those without a train split, missing or not
             fetched yet, are left out.
-        source, target: languages.
-        folders: where corpora are looked for.
-        warehouse: the address of the warehouse, for corpora in one.
+        corpora: where they are looked for.
 
     Returns:
         The first pairs that show each word `EACH` times, `MOST` at most.
     """
-    missing: Counter = Counter()
+    missing, source = Counter(), corpora.source
     for document in documents.sources:
         missing |= Counter(dict.fromkeys(repeated([source_words(line, source) for line in document], source), EACH))
     found: list[tuple[str, str]] = []
     for name in dict.fromkeys(names):
         try:
-            corpus = open_corpus(name, source, target, folders, warehouse)
+            corpus = corpora.open(name)
             pairs = corpus.pairs("train") if corpus.size("train") else ()
         except UserError:
             continue

@@ -2,14 +2,14 @@
 
 import hashlib
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
 
-from data.corpora.corpora import open_corpus
+from data.corpora.corpora import DEFAULT_CORPORA, Corpora
 from data.errors import UserError
 
 T = TypeVar("T")
@@ -26,7 +26,7 @@ class DocumentSet:
         sources, references: for each document its segments.
 
     Example:
-        >>> documents = load_documents("europarl", folders=["../corpora"])
+        >>> documents = load_documents("europarl", corpora=Corpora(["../corpora"]))
         >>> len(documents.sources), documents.segments
         (356, 5061)
     """
@@ -63,24 +63,15 @@ class DocumentSet:
         return [list(zip(*sides, strict=True)) for sides in zip(self.sources, self.references, strict=True)]
 
 
-def load_documents(
-    corpus: str,
-    split: str = "test",
-    source: str = "en",
-    target: str = "de",
-    folders: Iterable[str] = (),
-    warehouse: str = "",
-) -> DocumentSet:
+def load_documents(name: str, split: str = "test", corpora: Corpora = DEFAULT_CORPORA) -> DocumentSet:
     """Reads a split of a corpus that has documents.
 
     A segment without a document's id is a document of its own.
 
     Args:
-        corpus: a name or path, see `data.corpora.corpora.open_corpus`.
+        name: of the corpus, or its path, see `data.corpora.corpora.Corpora.open`.
         split: "train", "validation" or "test".
-        source, target: languages.
-        folders: folders with corpora.
-        warehouse: the address of the warehouse, for a corpus in one.
+        corpora: where it is looked for.
 
     Returns:
         A `DocumentSet`.
@@ -88,11 +79,11 @@ def load_documents(
     Raises:
         UserError: there is no such corpus or split, or it does not say which document a segment stands in.
     """
-    found = open_corpus(corpus, source, target, folders, warehouse)
+    found = corpora.open(name)
     groups = [(key, list(group)) for key, group in itertools.groupby(enumerate(found.pairs(split)), _document)]
     if not any(isinstance(key, str) for key, _ in groups):
         raise UserError(
-            f'the split "{split}" of {corpus} has no documents (a folder corpus names them in doc.{split}.txt); '
+            f'the split "{split}" of {name} has no documents (a folder corpus names them in doc.{split}.txt); '
             "score it with `weitblick evaluate`"
         )
     return DocumentSet(
@@ -110,12 +101,10 @@ def _document(numbered) -> str | int:
     return pair.doc or number
 
 
-def has_documents(
-    corpus: str, split: str, source: str, target: str, folders: Iterable[str] = (), warehouse: str = ""
-) -> bool:
+def has_documents(name: str, split: str, corpora: Corpora) -> bool:
     """Whether a corpus says in this split where documents begin; False, too, where there is no such corpus or split."""
     try:
-        found = open_corpus(corpus, source, target, folders, warehouse)
+        found = corpora.open(name)
         return found.has_documents and any(pair.doc for pair in found.pairs(split))
     except UserError:
         return False

@@ -6,12 +6,11 @@ import shutil
 import socket
 import threading
 import urllib.request
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from app.translation.lines import read_text
-from data.corpora.corpora import open_corpus
+from data.corpora.corpora import DEFAULT_CORPORA, Corpora
 from data.errors import UserError
 
 # Official sets of sacreBLEU: their number of segments, and the folder corpus that has the same text.
@@ -60,14 +59,7 @@ class TestSet:
         return TestSet(f"{self.name}-first{lines}", sources, self.references[:lines], self.origin, first=lines)
 
 
-def load_test_set(
-    corpus: str,
-    split: str = "test",
-    source: str = "en",
-    target: str = "de",
-    folders: Iterable[str] = (),
-    warehouse: str = "",
-) -> TestSet:
+def load_test_set(name: str, split: str = "test", corpora: Corpora = DEFAULT_CORPORA) -> TestSet:
     """Reads a split of a corpus.
 
     The test splits of `wmt14` (newstest2014 as it is usually scored, 2,737 segments) and `wmt14/full` (all 3,003) are
@@ -75,11 +67,9 @@ def load_test_set(
     `newstest-docs`.
 
     Args:
-        corpus: a name or path, see `data.corpora.corpora.open_corpus`, or an official set.
+        name: of the corpus, or its path, see `data.corpora.corpora.Corpora.open`; or an official set.
         split: "train", "validation" or "test".
-        source, target: languages.
-        folders: folders with corpora.
-        warehouse: the address of the warehouse, for a corpus in one.
+        corpora: where it is looked for.
 
     Returns:
         A `TestSet`.
@@ -87,16 +77,16 @@ def load_test_set(
     Raises:
         UserError: there is no such corpus or split, it is empty, or it cannot be fetched.
     """
-    if corpus in OFFICIAL and (split == "test" or corpus == "wmt14/full"):
+    if name in OFFICIAL and (split == "test" or name == "wmt14/full"):
         if split != "test":
-            raise UserError(f'"{corpus}" has no split "{split}", only "test"')
-        return _official(corpus, source, target, folders)
-    found = open_corpus(corpus, source, target, folders, warehouse)
+            raise UserError(f'"{name}" has no split "{split}", only "test"')
+        return _official(name, corpora)
+    found = corpora.open(name)
     pairs = list(found.pairs(split))
     if not pairs:
-        raise UserError(f'the split "{split}" of {corpus} is empty; there is nothing to score')
-    name = f"{Path(found.name).name}-{split}"
-    return TestSet(name, tuple(p.source for p in pairs), tuple(p.target for p in pairs), f"{found.name}, {split}")
+        raise UserError(f'the split "{split}" of {name} is empty; there is nothing to score')
+    label = f"{Path(found.name).name}-{split}"
+    return TestSet(label, tuple(p.source for p in pairs), tuple(p.target for p in pairs), f"{found.name}, {split}")
 
 
 def read_test_files(reference, source=None) -> TestSet:
@@ -117,16 +107,16 @@ def read_test_files(reference, source=None) -> TestSet:
     return TestSet(Path(reference).name, sources and tuple(sources), tuple(references), str(reference))
 
 
-def _official(name: str, source: str, target: str, folders: Iterable[str]) -> TestSet:
+def _official(name: str, corpora: Corpora) -> TestSet:
     lines, folder = OFFICIAL[name]
-    label, pair = f"{name.replace('/', '-')}-test", f"{source}-{target}"
+    label, pair = f"{name.replace('/', '-')}-test", f"{corpora.source}-{corpora.target}"
     try:
         sources, references = _from_sacrebleu(name, pair, lines)
         return TestSet(label, tuple(sources), tuple(references), f"sacreBLEU, {name}", name, pair)
     except UserError as error:
         reason = str(error)
     try:
-        pairs = list(open_corpus(folder, source, target, folders).pairs("test"))
+        pairs = list(corpora.open(folder).pairs("test"))
     except UserError:
         raise UserError(
             f"{reason}, and there is no corpus folder {folder} to stand in for it; connect to the network, or name "

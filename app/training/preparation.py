@@ -10,7 +10,6 @@ from app.terminal import PairsBar, progress_console
 from app.training.first_stage import take_tokenizer
 from app.training.text import CleanCorpus, cleaning_options, digest, training_text
 from data.batching import Batches
-from data.corpora.corpora import open_corpus
 from data.documents import DocumentBatches
 from data.errors import UserError
 from data.files import cache_folder
@@ -101,9 +100,9 @@ def document_batches(preset: Preset, shards, **rest) -> DocumentBatches:
 def split_pairs(preset: Preset, names, split: str, folders=()) -> list[Pair]:
     """The pairs of one split of some corpora, joined and normalised, none left out."""
     options = cleaning_options(preset)
-    pairs = []
+    corpora, pairs = preset.corpora(folders), []
     for name in names:
-        corpus = open_corpus(name, preset.data.source, preset.data.target, folders, preset.data.warehouse)
+        corpus = corpora.open(name)
         if split not in corpus.splits():
             raise UserError(f"{name}: has no {split} split; it has {', '.join(corpus.splits())}")
         pairs.extend(cleaning.normalise_pairs(corpus.pairs(split), options))

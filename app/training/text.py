@@ -13,7 +13,7 @@ import numpy as np
 import data.cleaning as cleaning
 from app.presets.preset import Preset
 from app.terminal import PairsBar
-from data.corpora.corpora import open_corpus, parse_mixture
+from data.corpora.corpora import parse_mixture
 from data.corpora.folder import FolderCorpus
 from data.errors import UserError
 from data.files import atomic_write, cache_folder
@@ -90,7 +90,7 @@ def digest(content) -> str:
 def _cleaned(name: str, preset: Preset, folders, report, console, workers) -> tuple[str, FolderCorpus]:
     """The key and the cleaned training split of a corpus."""
     source, target = preset.data.source, preset.data.target
-    corpus = open_corpus(name, source, target, folders, preset.data.warehouse)
+    corpus = preset.corpora(folders).open(name)
     options = cleaning_options(preset)
     corpus.prepare(report)
     if "train" not in corpus.splits():

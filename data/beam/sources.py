@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import PurePosixPath
 
-from data.corpora.corpora import BUILT_IN, WAREHOUSE, open_corpus
+from data.corpora.corpora import BUILT_IN, WAREHOUSE, Corpora, Corpus
 from data.corpora.folder import SPLITS, decoded_lines
 from data.errors import UserError
 from data.pairs import Pair
@@ -43,13 +43,16 @@ class CorpusReader:
     folders: tuple[str, ...] = ()
 
     def __call__(self) -> Iterator[Pair]:
-        return open_corpus(self.name, self.source, self.target, self.folders).pairs(self.split)
+        return self._open().pairs(self.split)
 
     def local_paths(self) -> list[str]:
         """The folder of a corpus that is one; others are fetched where they are read."""
         if self.name in BUILT_IN or self.name.startswith(WAREHOUSE):
             return []
-        return [str(open_corpus(self.name, self.source, self.target, self.folders).path)]
+        return [str(self._open().path)]
+
+    def _open(self) -> Corpus:
+        return Corpora(self.folders, source=self.source, target=self.target).open(self.name)
 
 
 @dataclass(frozen=True)
@@ -160,7 +163,7 @@ def _is_pattern(name: str) -> bool:
 
 
 def _corpus_parts(name: str, source: str, target: str, folders, report) -> list[Part]:
-    corpus = open_corpus(name, source, target, folders)
+    corpus = Corpora(folders, source=source, target=target).open(name)
     corpus.prepare(report)
     folders = tuple(map(str, folders))
     readers = [CorpusReader(name, split, source, target, folders) for split in corpus.splits()]

@@ -1,9 +1,11 @@
-"""The registry of corpora: by name, by path, mixed with weights."""
+"""The registry of corpora: found by name or path, mixed with weights."""
 
+import contextlib
 import difflib
 import math
 import os
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -47,71 +49,101 @@ class Corpus(Protocol):
         """A hash of the split's content and direction, the same on every machine."""
 
 
-def open_corpus(
-    name: str, source: str = "en", target: str = "de", folders: Iterable = (), warehouse: str = ""
-) -> Corpus:
-    """Finds a corpus. Nothing is fetched or read before its pairs are asked for.
+@dataclass(frozen=True)
+class Corpora:
+    """Where corpora are looked for, and the languages that they are read in.
 
     Args:
-        name: `software`, `wmt14`, the name of a folder in one of `folders` or of $WEITBLICK_CORPORA, or the path of a
-            corpus folder, which is told by a slash in it; or `warehouse:` and the name of a table or a SELECT.
+        folders: folders to look in first, then those of $WEITBLICK_CORPORA; each may hold several, like $PATH.
+        warehouse: address of the warehouse, "" for $WEITBLICK_WAREHOUSE; see `data.warehouse.opening`.
         source: language of the source side.
         target: language of the target side.
-        folders: folders to look in first; each may hold several, separated like $PATH.
-        warehouse: address of the warehouse, "" for $WEITBLICK_WAREHOUSE; see `data.warehouse.opening`.
-
-    Returns:
-        The corpus.
-
-    Raises:
-        UserError: for an unknown name; says what there is and where it looked. For a query that is no SELECT.
 
     Example:
-        >>> corpus = open_corpus("multi30k", folders=["../corpora"])
+        >>> corpus = Corpora(["../corpora"]).open("multi30k")
         >>> for pair in corpus.pairs("train"):
         ...     print(pair.source, pair.target)
     """
-    if name in BUILT_IN:
-        return _open_built_in(name, source, target)
-    if name.startswith(WAREHOUSE):
-        return _open_query(name.removeprefix(WAREHOUSE), source, target, warehouse)
-    if "/" in name or os.sep in name or name in (".", ".."):
-        return _open_folder(Path(name).expanduser(), source, target)
-    places = corpus_folders(folders)
-    for place in places:
-        if name and (place / name).is_dir():
-            return _open_folder(place / name, source, target)
-    raise UserError(_unknown(name, source, target, places))
+
+    folders: Iterable = ()
+    warehouse: str = ""
+    source: str = "en"
+    target: str = "de"
+
+    def open(self, name: str) -> Corpus:
+        """Finds a corpus. Nothing is fetched or read before its pairs are asked for.
+
+        Args:
+            name: `software`, `wmt14`, the name of a folder in one of the folders, or a path, which has a slash in it;
+                or `warehouse:` and the name of a table or a SELECT.
+
+        Returns:
+            The corpus.
+
+        Raises:
+            UserError: for an unknown name, with the names there are and the folders searched; for a query that is
+                no SELECT.
+        """
+        if name in BUILT_IN:
+            return self._built_in(name)
+        if name.startswith(WAREHOUSE):
+            return self._query(name.removeprefix(WAREHOUSE))
+        if "/" in name or os.sep in name or name in (".", ".."):
+            return self._folder(Path(name).expanduser())
+        for place in corpus_folders(self.folders):
+            if name and (place / name).is_dir():
+                return self._folder(place / name)
+        raise UserError(self._unknown(name))
+
+    def all(self) -> list[Corpus]:
+        """All corpora that have a name: the built-in ones, then the folders that have both languages, by name."""
+        built_in = [self._built_in(name) for name in BUILT_IN if {self.source, self.target} == {"en", "de"}]
+        found: dict[str, Corpus] = {}
+        for place in corpus_folders(self.folders):
+            for path in sorted(place.iterdir()) if place.is_dir() else ():
+                if path.is_dir() and path.name not in BUILT_IN and path.name not in found:
+                    with contextlib.suppress(UserError):
+                        found[path.name] = self._folder(path)
+        return built_in + [found[name] for name in sorted(found)]
+
+    def _built_in(self, name: str) -> Corpus:
+        if name == "software":
+            from data.corpora.software import SoftwareCorpus
+
+            return SoftwareCorpus(self.source, self.target)
+        from data.corpora.wmt14 import Wmt14Corpus
+
+        return Wmt14Corpus(self.source, self.target)
+
+    def _folder(self, path: Path) -> Corpus:
+        from data.beam.prepared import PreparedCorpus, is_prepared
+
+        return (PreparedCorpus if is_prepared(path) else FolderCorpus)(path, self.source, self.target)
+
+    def _query(self, query: str) -> Corpus:
+        from data.warehouse import check_installed
+
+        check_installed()
+        from data.warehouse.corpus import WarehouseCorpus
+
+        return WarehouseCorpus(query, self.source, self.target, self.warehouse)
+
+    def _unknown(self, name: str) -> str:
+        there = [corpus.name for corpus in self.all()]
+        close = difflib.get_close_matches(name, there, n=1)
+        hint = f", did you mean {close[0]!r}?" if close else ";"
+        looked = ", ".join(map(str, corpus_folders(self.folders))) or "no folder (set WEITBLICK_CORPORA or --corpora)"
+        return f"no corpus {name!r}{hint} there is: {', '.join(there) or 'none'}; looked in {looked}"
 
 
-def list_corpora(folders: Iterable = (), source: str = "en", target: str = "de") -> list[Corpus]:
-    """All corpora that `open_corpus` would find by name, the built-in ones first.
-
-    Args:
-        folders: as in `open_corpus`.
-        source: language of the source side; folders without it are left out.
-        target: language of the target side.
-
-    Returns:
-        The corpora, folders in alphabetical order.
-    """
-    built_in = [_open_built_in(name, source, target) for name in BUILT_IN if {source, target} == {"en", "de"}]
-    found: dict[str, Corpus] = {}
-    for place in corpus_folders(folders):
-        for path in sorted(place.iterdir()) if place.is_dir() else ():
-            if path.is_dir() and path.name not in BUILT_IN and path.name not in found:
-                try:
-                    found[path.name] = _open_folder(path, source, target)
-                except UserError:
-                    continue
-    return built_in + [found[name] for name in sorted(found)]
+DEFAULT_CORPORA = Corpora()
 
 
 def corpus_folders(folders: Iterable = ()) -> list[Path]:
     """The folders that corpora are looked for in: the given ones, then those of $WEITBLICK_CORPORA.
 
     Args:
-        folders: strings or paths; each may hold several, separated like $PATH.
+        folders: strings or paths; each may hold several, like $PATH.
 
     Returns:
         Paths, each once, in the order in which they are searched; whether they exist is not checked.
@@ -175,38 +207,5 @@ def _is_number(text: str) -> bool:
     return True
 
 
-def _open_folder(path: Path, source: str, target: str) -> Corpus:
-    from data.beam.prepared import PreparedCorpus, is_prepared
-
-    return (PreparedCorpus if is_prepared(path) else FolderCorpus)(path, source, target)
-
-
-def _open_query(query: str, source: str, target: str, warehouse: str) -> Corpus:
-    from data.warehouse import check_installed
-
-    check_installed()
-    from data.warehouse.corpus import WarehouseCorpus
-
-    return WarehouseCorpus(query, source, target, warehouse)
-
-
 def _split_path(entry) -> list[str]:
     return [part for part in os.fspath(entry).split(os.pathsep) if part]
-
-
-def _open_built_in(name: str, source: str, target: str) -> Corpus:
-    if name == "software":
-        from data.corpora.software import SoftwareCorpus
-
-        return SoftwareCorpus(source, target)
-    from data.corpora.wmt14 import Wmt14Corpus
-
-    return Wmt14Corpus(source, target)
-
-
-def _unknown(name: str, source: str, target: str, places: list[Path]) -> str:
-    there = [corpus.name for corpus in list_corpora(places, source, target)]
-    close = difflib.get_close_matches(name, there, n=1)
-    hint = f", did you mean {close[0]!r}?" if close else ";"
-    looked = ", ".join(map(str, places)) or "no folder (set WEITBLICK_CORPORA or --corpora)"
-    return f"no corpus {name!r}{hint} there is: {', '.join(there) or 'none'}; looked in {looked}"

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from xml.etree import ElementTree
 
-from data.corpora.corpora import Corpus, open_corpus
+from data.corpora.corpora import Corpora, Corpus
 from data.corpora.folder import SPLITS, hash_file
 from data.errors import UserError
 from data.pairs import Pair
@@ -33,7 +33,7 @@ def open_source(name: str, split: str = "train", folders=()) -> "Corpus | TmxFil
     for ending, kind in kinds.items():
         if name.endswith(ending):
             return kind(Path(name).expanduser(), split)
-    return open_corpus(name, "en", "de", folders)
+    return Corpora(folders).open(name)
 
 
 class _File:

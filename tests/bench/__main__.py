@@ -159,13 +159,14 @@ def _training(args, shapes, contestants, folder, results, about, step) -> None:
 
 def _search(args, models, folder, results, about, step) -> None:
     from app.scoring.testsets import load_test_set, read_test_files
+    from data.corpora.corpora import Corpora
 
     if args.source or args.reference:
         if not (args.source and args.reference):
             raise UserError("--source and --reference go together: line n of one belongs to line n of the other")
         test = read_test_files(args.reference, args.source)
     else:
-        test = load_test_set(args.test, folders=args.corpora)
+        test = load_test_set(args.test, corpora=Corpora(args.corpora))
     test = test.head(args.lines)
     for name in models:
         found = search.measure(name, _trained(args), test, args.repeat, folder / f"search-{name}", step)

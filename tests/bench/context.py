@@ -14,7 +14,7 @@ from itertools import chain, groupby
 from app.runs.run import Run
 from app.scoring.metrics import ScoreOptions, bleu
 from app.translation.document_translator import DocumentTranslator
-from data.corpora.corpora import open_corpus
+from data.corpora.corpora import Corpora
 
 
 def pieces(documents: list[list], most: int) -> list[list]:
@@ -33,7 +33,7 @@ def main() -> None:
     parser.add_argument("--segments", nargs="+", type=int, default=[1, 2, 4, 8, 16, 0], help="0 for no limit")
     args = parser.parse_args()
     run = Run.open(args.run)
-    pairs = list(open_corpus(args.corpus, folders=args.corpora).pairs("validation"))[: args.lines]
+    pairs = list(Corpora(args.corpora).open(args.corpus).pairs("validation"))[: args.lines]
     documents = [list(group) for _, group in groupby(pairs, key=lambda pair: pair.doc)]
     translator = DocumentTranslator.of_run(run, search=replace(run.preset.search, beam=1))
     print(f"{args.corpus}: {len(pairs):,} segments in {len(documents):,} documents, the longest has ", end="")

@@ -23,7 +23,7 @@ import numpy as np
 from app.runs.run import Run
 from app.translation.document_lines import DocumentLine
 from app.translation.document_translator import DocumentTranslator
-from data.corpora.corpora import open_corpus
+from data.corpora.corpora import Corpora
 from data.files import atomic_write
 
 SEED = 1
@@ -50,7 +50,7 @@ def segments(args) -> list[str]:
     if args.text:
         lines = Path(args.text).read_text(encoding="utf-8").splitlines()
     else:
-        lines = [pair.source for pair in open_corpus(args.corpus, folders=args.corpora).pairs("test")]
+        lines = [pair.source for pair in Corpora(args.corpora).open(args.corpus).pairs("test")]
     return [line for line in lines if line.strip()]
 
 

@@ -15,7 +15,6 @@ from itertools import groupby, islice
 import numpy as np
 
 from app.runs.run import Run
-from data.corpora.corpora import open_corpus
 from data.tokenizer import BOS, EOS, Tokenizer
 
 SEED = 0
@@ -137,7 +136,7 @@ def main() -> None:
     model, tokenizer = run.load_model(), run.tokenizer()
     table = np.asarray(model.output_embedding.table, "float32")
     for name in args.corpus:
-        corpus = open_corpus(name, run.preset.data.source, run.preset.data.target, args.corpora)
+        corpus = run.preset.corpora(args.corpora).open(name)
         pairs = list(islice(corpus.pairs("validation"), args.lines))
         nothing, changes = measure(list(documents_of(model, tokenizer, pairs)), table)
         print(f"{name}: {1000 * nothing:.0f} without a store")

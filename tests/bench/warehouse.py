@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 
 from data.cleaning import CleaningOptions
-from data.corpora.corpora import open_corpus
+from data.corpora.corpora import Corpora
 from data.files import atomic_write
 from data.warehouse.loading import load
 from data.warehouse.opening import open_warehouse
@@ -77,9 +77,9 @@ def measure(folder: Path, args) -> dict:
     inspector = Inspector(languages=args.languages)
     options = CleaningOptions(language_filter=args.languages)
     with open_warehouse(str(address), create=True) as warehouse:
-        step("load", lambda: load(warehouse, open_corpus(f"{folder}/"), "bench", inspector))
+        step("load", lambda: load(warehouse, Corpora().open(f"{folder}/"), "bench", inspector))
         report = step("clean", lambda: refine(warehouse, Recipe({}, options, near=args.near), "cleaned")).total
-    corpus = open_corpus("warehouse:cleaned", warehouse=str(address))
+    corpus = Corpora(warehouse=str(address)).open("warehouse:cleaned")
     rows = step("stream", lambda: sum(1 for _ in corpus.pairs("train")))
     both = steps["load"]["seconds"] + steps["clean"]["seconds"]
     peak = max(found["peak_bytes"] for found in steps.values())

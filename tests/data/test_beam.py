@@ -10,7 +10,7 @@ import pytest
 
 from data.beam.prepared import REPORT, PreparedCorpus
 from data.cleaning import CleaningOptions, CleaningReport, clean, normalise_pairs
-from data.corpora.corpora import list_corpora, open_corpus
+from data.corpora.corpora import Corpora
 from data.corpora.folder import FolderCorpus
 from data.errors import UserError
 from data.pairs import Pair
@@ -100,7 +100,7 @@ def test_the_result_is_that_of_the_local_path(corpora, tmp_path, changes, mode, 
     shown = prepared(*names, output, "--corpora", corpora, "--shard-pairs", 17, *mode, *given)
     options, removed = CleaningOptions(**changes), set()
     for name in names:
-        corpus = open_corpus(name, folders=[output])
+        corpus = Corpora([output]).open(name)
         check_equal(FolderCorpus(corpora / name), corpus, options)
         removed |= {key for key, count in corpus.report["splits"]["train"].items() if count}
         rows = [
@@ -207,10 +207,10 @@ def test_a_damaged_corpus_is_explained(tmp_path):
     prepared(tmp_path / "good", tmp_path / "out", *ONE_PROCESS)
     folder = tmp_path / "out" / "good"
     [shard] = folder.glob("*.parquet")
-    assert open_corpus("good", "de", "en", [tmp_path / "out"]).size("train") == 2
-    assert next(open_corpus(str(folder), "de", "en").pairs("train")) == Pair("b", "a")
+    assert Corpora([tmp_path / "out"], source="de", target="en").open("good").size("train") == 2
+    assert next(Corpora(source="de", target="en").open(str(folder)).pairs("train")) == Pair("b", "a")
     with pytest.raises(UserError, match="holds de and en, not en and fr"):
-        open_corpus(str(folder), "en", "fr")
+        Corpora(target="fr").open(str(folder))
     whole = shard.read_bytes()
     shard.write_bytes(whole[:-20])
     with pytest.raises(UserError, match="damaged or cut short"):
@@ -226,5 +226,5 @@ def test_a_damaged_corpus_is_explained(tmp_path):
     (folder / REPORT).unlink()
     shard.write_bytes(whole)
     with pytest.raises(UserError, match="was not prepared to its end"):
-        open_corpus(str(folder))
-    assert "good" not in [corpus.name for corpus in list_corpora([tmp_path / "out"])]
+        Corpora().open(str(folder))
+    assert "good" not in [corpus.name for corpus in Corpora([tmp_path / "out"]).all()]

@@ -113,12 +113,12 @@ def test_cell_that_fails_is_an_error_and_leaves_nothing(tmp_path):
 
 
 def test_made_up_corpus_is_right_and_its_splits_share_nothing(tmp_path, monkeypatch):
-    from data.corpora.corpora import open_corpus
+    from data.corpora.corpora import Corpora
 
     monkeypatch.syspath_prepend(str(FOLDER))
     import made_up
 
-    corpus = open_corpus(made_up.write_corpus(tmp_path / "corpus"))
+    corpus = Corpora().open(made_up.write_corpus(tmp_path / "corpus"))
     splits = {split: [pair[:2] for pair in corpus.pairs(split)] for split in corpus.splits()}
     everything = [pair for pairs in splits.values() for pair in pairs]
     assert len(set(everything)) == len(everything) == 288
@@ -128,12 +128,12 @@ def test_made_up_corpus_is_right_and_its_splits_share_nothing(tmp_path, monkeypa
 
 
 def test_made_up_documents_need_their_context(tmp_path, monkeypatch):
-    from data.corpora.corpora import open_corpus
+    from data.corpora.corpora import Corpora
 
     monkeypatch.syspath_prepend(str(FOLDER))
     import made_up
 
-    corpus = open_corpus(made_up.write_documents(tmp_path / "corpus"))
+    corpus = Corpora().open(made_up.write_documents(tmp_path / "corpus"))
     assert corpus.has_documents
     documents = {}
     for split in corpus.splits():

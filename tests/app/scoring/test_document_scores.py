@@ -8,6 +8,7 @@ from sacrebleu.significance import PairedTest
 from app.scoring.bootstrap import by_document, measure, ratio
 from app.scoring.documents import DocumentSet, has_documents, in_order, load_documents, shuffled
 from app.scoring.quality import score_documents
+from data.corpora.corpora import Corpora
 from data.errors import UserError
 
 NOUNS = ["Hund", "Haus", "Buch", "Wald", "Tisch", "Ball", "Stuhl"]
@@ -129,26 +130,26 @@ def test_statistics_are_added_up_within_documents():
 
 def test_a_corpus_is_cut_into_its_documents(tmp_path):
     folders = folder(tmp_path, ["a", "a", "", "", "b"])
-    found = load_documents("toys", folders=folders)
+    found = load_documents("toys", corpora=Corpora(folders))
     assert [len(part) for part in found.sources] == [2, 1, 1, 1]
     assert found.name == "toys-test" and found.segments == 5
     assert found.names[0] == "a" and found.references[0] == ("Guten Abend.",) * 2
     assert found.cut("vwxyz") == [["v", "w"], ["x"], ["y"], ["z"]]
-    assert has_documents("toys", "test", "en", "de", folders)
+    assert has_documents("toys", "test", Corpora(folders))
 
 
 def test_other_documents_of_the_same_lines_are_another_text(tmp_path):
-    first = load_documents("toys", folders=folder(tmp_path, ["a", "a", "a", "b", "b"]))
+    first = load_documents("toys", corpora=Corpora(folder(tmp_path, ["a", "a", "a", "b", "b"])))
     (tmp_path / "toys" / "doc.test.txt").write_text("a\na\nb\nb\nb\n", encoding="utf-8")
-    assert load_documents("toys", folders=[str(tmp_path)]).fingerprint != first.fingerprint
+    assert load_documents("toys", corpora=Corpora([str(tmp_path)])).fingerprint != first.fingerprint
 
 
 def test_a_corpus_without_documents_is_refused(tmp_path):
     folders = folder(tmp_path, [], doc="")
-    assert not has_documents("toys", "test", "en", "de", folders)
-    assert not has_documents("none", "test", "en", "de", folders)
+    assert not has_documents("toys", "test", Corpora(folders))
+    assert not has_documents("none", "test", Corpora(folders))
     with pytest.raises(UserError, match="toys has no documents .*weitblick evaluate"):
-        load_documents("toys", folders=folders)
+        load_documents("toys", corpora=Corpora(folders))
 
 
 def test_shuffling_can_be_undone_and_repeated():

@@ -6,6 +6,7 @@ from app.scoring.alignment import Aligner
 from app.scoring.consistency import ALL, FOUND, SAME, TERMS, TermScorer, agreement, repeated, training_pairs
 from app.scoring.documents import DocumentSet
 from app.scoring.words import is_term, source_words, target_words
+from data.corpora.corpora import Corpora
 
 # English word to German word; each pair of segments below is made of these, in the same order.
 LEXICON = {
@@ -149,5 +150,5 @@ def test_training_text_is_chosen_by_the_words_that_are_wanted(tmp_path):
     lines = {"en": ["the window is here"] * 30 + ["nothing of use", "a printer"], "de": ["x"] * 32}
     for language, text in lines.items():
         (tmp_path / "toys" / f"{language}.train.txt").write_text("\n".join(text) + "\n", encoding="utf-8")
-    found = training_pairs(TEXT, ["none", "toys", "toys"], folders=[str(tmp_path)])
+    found = training_pairs(TEXT, ["none", "toys", "toys"], Corpora([str(tmp_path)]))
     assert found == [("the window is here", "x")] * 10 + [("a printer", "x")]

@@ -12,6 +12,7 @@ from sacrebleu.dataset import DATASETS
 
 import app.scoring.testsets
 from app.scoring.testsets import load_test_set, read_test_files
+from data.corpora.corpora import Corpora
 from data.errors import UserError
 
 ENGLISH = ["One.", "Two  words", "A & B"]
@@ -80,13 +81,13 @@ def archive() -> bytes:
 
 def test_a_split_of_a_folder(tmp_path):
     write_corpus(tmp_path / "little", "validation")
-    test = load_test_set("little", "validation", folders=[tmp_path])
+    test = load_test_set("little", "validation", Corpora([tmp_path]))
     assert (test.name, test.sources, test.references) == ("little-validation", tuple(ENGLISH), tuple(GERMAN))
-    turned = load_test_set("little", "validation", "de", "en", folders=[tmp_path])
+    turned = load_test_set("little", "validation", Corpora([tmp_path], source="de", target="en"))
     assert turned.sources == test.references
     assert turned.fingerprint != test.fingerprint
     with pytest.raises(UserError, match="no split 'test'"):
-        load_test_set("little", folders=[tmp_path])
+        load_test_set("little", corpora=Corpora([tmp_path]))
 
 
 def test_the_first_lines_are_another_set(tmp_path):
@@ -112,7 +113,7 @@ def test_the_official_set_comes_from_the_network_once(official, serve, monkeypat
 
 def test_the_official_set_comes_from_the_folder_where_there_is_no_network(official, tmp_path):
     write_corpus(tmp_path / "corpora" / "newstest")
-    test = load_test_set("wmt14", folders=[tmp_path / "corpora"])
+    test = load_test_set("wmt14", corpora=Corpora([tmp_path / "corpora"]))
     assert (test.references, test.test, test.origin) == (tuple(GERMAN), "", "newstest, test")
 
 
@@ -126,7 +127,7 @@ def test_neither_network_nor_folder(official):
 def test_another_text_of_the_same_name_is_refused(official, tmp_path):
     write_corpus(tmp_path / "newstest", english=["a"], german=["b"])
     with pytest.raises(UserError, match="has 1 segments instead of 3"):
-        load_test_set("wmt14", folders=[tmp_path])
+        load_test_set("wmt14", corpora=Corpora([tmp_path]))
 
 
 def test_a_server_that_never_answers_does_not_hang_the_program(official, monkeypatch):

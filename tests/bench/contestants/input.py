@@ -17,13 +17,13 @@ def main() -> None:
     """Encodes the specification's text, repeated to a number of pairs, on all cores; then draws batches from it."""
     channel = Channel()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    from data.corpora.corpora import open_corpus
+    from data.corpora.corpora import Corpora
     from data.shards import encode_pairs
     from data.tokenizer import Tokenizer
 
     spec = channel.spec
     tokenizer = Tokenizer.load(spec["tokenizer"])
-    text = list(open_corpus(spec["corpus"]).pairs("train"))
+    text = list(Corpora().open(spec["corpus"]).pairs("train"))
     pairs = itertools.islice(itertools.cycle(text), spec["pairs"])
     words = sum(len(pair.source.split()) for pair in text) / len(text)
     with tempfile.TemporaryDirectory(dir=spec["folder"]) as folder, _MemoryOfAll() as memory:

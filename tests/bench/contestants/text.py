@@ -30,13 +30,13 @@ def main() -> None:
 def _own_tokenizer(run) -> str:
     """Where the text is too small for the vocabulary, trains a smaller one and fills it up with unused pieces."""
     from app.runs.run import TOKENIZER
-    from data.corpora.corpora import open_corpus
+    from data.corpora.corpora import Corpora
     from data.errors import UserError
     from data.tokenizer import Tokenizer
     from tests.bench.vocabulary import filled_up
 
     wanted, (name,) = run.preset.tokenizer.vocabulary, run.preset.data.corpora
-    corpus = open_corpus(name)
+    corpus = Corpora().open(name)
     size = wanted
     while True:
         lines = (text for pair in corpus.pairs("train") for text in pair[:2])
@@ -55,10 +55,10 @@ def _write_text(folder: Path, prepared, run) -> int:
     """The pairs that are trained on, one segment a line, in `train.en` and `train.de`."""
     import data.cleaning as cleaning
     from app.training.preparation import cleaning_options
-    from data.corpora.corpora import open_corpus
+    from data.corpora.corpora import Corpora
 
     data = run.preset.data
-    corpus = open_corpus(data.corpora[0], data.source, data.target)
+    corpus = Corpora(source=data.source, target=data.target).open(data.corpora[0])
     pairs = cleaning.clean(corpus.pairs("train"), cleaning_options(run.preset), data.source, data.target)
     pairs = [pair for pair in pairs if _short(pair, prepared.tokenizer, data.max_length)]
     for place, language in enumerate((data.source, data.target)):

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from data.corpora.corpora import corpus_folders, list_corpora, open_corpus, parse_mixture
+from data.corpora.corpora import Corpora, corpus_folders, parse_mixture
 from data.errors import UserError
 from data.pairs import Pair
 
@@ -29,18 +29,20 @@ def names(corpora):
 
 
 def test_folder_is_found_by_name_and_by_path(home):
-    assert list(open_corpus("talks", folders=[home]).pairs("train")) == [Pair("talks", "talks de")]
-    assert list(open_corpus("talks", "de", "en", [str(home)]).pairs("train")) == [Pair("talks de", "talks")]
-    assert list(open_corpus(str(home / "news")).pairs("train")) == [Pair("news", "news de")]
+    assert list(Corpora([home]).open("talks").pairs("train")) == [Pair("talks", "talks de")]
+    assert list(Corpora([str(home)], source="de", target="en").open("talks").pairs("train")) == [
+        Pair("talks de", "talks")
+    ]
+    assert list(Corpora().open(str(home / "news")).pairs("train")) == [Pair("news", "news de")]
 
 
 def test_relative_path_and_home_folder(home, monkeypatch):
     monkeypatch.chdir(home)
-    assert open_corpus("./talks").name == "talks"
+    assert Corpora().open("./talks").name == "talks"
     monkeypatch.setenv("HOME", str(home))
-    assert open_corpus("~/news").name == "news"
+    assert Corpora().open("~/news").name == "news"
     monkeypatch.chdir(home / "news")
-    assert open_corpus(".").name == "news"
+    assert Corpora().open(".").name == "news"
 
 
 def test_environment_is_searched_after_the_given_folders(home, tmp_path, monkeypatch):
@@ -49,42 +51,42 @@ def test_environment_is_searched_after_the_given_folders(home, tmp_path, monkeyp
     (other / "en.train.txt").write_text("mine\n")
     (other / "de.train.txt").write_text("meins\n")
     monkeypatch.setenv("WEITBLICK_CORPORA", f"{tmp_path / 'absent'}{os.pathsep}{home}")
-    assert next(open_corpus("talks").pairs("train")).source == "talks"
-    assert next(open_corpus("talks", folders=[other.parent]).pairs("train")).source == "mine"
+    assert next(Corpora().open("talks").pairs("train")).source == "talks"
+    assert next(Corpora([other.parent]).open("talks").pairs("train")).source == "mine"
     assert corpus_folders([other.parent, home]) == [other.parent, home, tmp_path / "absent"]
 
 
 def test_list_has_built_in_ones_and_every_folder_once(home, monkeypatch):
     monkeypatch.setenv("WEITBLICK_CORPORA", str(home))
-    corpora = list_corpora([home])
+    corpora = Corpora([home]).all()
     assert names(corpora) == ["software", "wmt14", "news", "talks"]
     assert all(c.description and c.licence and c.obtain for c in corpora)
-    assert names(list_corpora([], "fr", "de")) == []
+    assert names(Corpora([], source="fr").all()) == []
 
 
 def test_unknown_name_suggests_and_says_where_it_looked(home):
     with pytest.raises(UserError, match=rf"'talks'\? there is: software, wmt14, news, talks; looked in {home}"):
-        open_corpus("tlaks", folders=[home])
+        Corpora([home]).open("tlaks")
     with pytest.raises(UserError, match="did you mean 'software'.*looked in no folder"):
-        open_corpus("sofware")
+        Corpora().open("sofware")
     with pytest.raises(UserError, match="no corpus ''"):
-        open_corpus("", folders=[home])
+        Corpora([home]).open("")
 
 
 def test_folder_without_text_says_so(home):
     with pytest.raises(UserError, match="nothing: no parallel text"):
-        open_corpus("nothing", folders=[home])
+        Corpora([home]).open("nothing")
 
 
 def test_path_that_is_not_there(home):
     with pytest.raises(UserError, match="corpora/none: no such folder"):
-        open_corpus(f"{home}/none")
+        Corpora().open(f"{home}/none")
 
 
 def test_built_in_corpora_have_two_languages():
     for name in ("software", "wmt14"):
         with pytest.raises(UserError, match=f"{name} .*English and German"):
-            open_corpus(name, "fr", "de")
+            Corpora(source="fr").open(name)
 
 
 def test_mixture_with_and_without_weights():

@@ -8,7 +8,7 @@ import tarfile
 
 import pytest
 
-from data.corpora.corpora import open_corpus
+from data.corpora.corpora import Corpora
 from data.errors import UserError
 from data.pairs import Pair
 
@@ -92,7 +92,7 @@ def empty_cache(tmp_path, monkeypatch):
 
 
 def test_all_splits_come_from_hand_placed_archives(monkeypatch, capsys):
-    corpus = open_corpus("wmt14")
+    corpus = Corpora().open("wmt14")
     assert corpus.size("train") is None
     write_archives(corpus.archives)
     expect_these_archives(corpus.archives, monkeypatch)
@@ -109,15 +109,15 @@ def test_all_splits_come_from_hand_placed_archives(monkeypatch, capsys):
     # What is prepared is read again without archives, in the same order, and in the other direction.
     for path in corpus.archives.iterdir():
         path.unlink()
-    assert list(open_corpus("wmt14").pairs("train")) == train
-    back = open_corpus("wmt14", "de", "en")
+    assert list(Corpora().open("wmt14").pairs("train")) == train
+    back = Corpora(source="de", target="en").open("wmt14")
     assert list(back.pairs("train")) == [Pair(pair.target, pair.source) for pair in train]
-    assert back.fingerprint("train") != corpus.fingerprint("train") == open_corpus("wmt14").fingerprint("train")
+    assert back.fingerprint("train") != corpus.fingerprint("train") == Corpora().open("wmt14").fingerprint("train")
     assert corpus.fingerprint("train") != corpus.fingerprint("test")
 
 
 def test_wrong_archive_is_named_and_nothing_is_left(monkeypatch):
-    corpus = open_corpus("wmt14")
+    corpus = Corpora().open("wmt14")
     write_archives(corpus.archives)
     expect_these_archives(corpus.archives, monkeypatch)
     write_archive(corpus.archives / "dev.tgz", {"dev/newstest2013.de": b"anderes\n"})
@@ -134,7 +134,7 @@ def test_archives_are_fetched_checked_and_kept_whole(tmp_path, monkeypatch):
     expect_these_archives(served, monkeypatch)
     with serve(served) as (port, requests):
         monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{port}")
-        corpus = open_corpus("wmt14")
+        corpus = Corpora().open("wmt14")
         lines = []
         corpus.prepare(lines.append)
         assert len(list(corpus.pairs("train"))) == 5
@@ -148,7 +148,7 @@ def test_archives_are_fetched_checked_and_kept_whole(tmp_path, monkeypatch):
 
         monkeypatch.setenv("WEITBLICK_CACHE", str(tmp_path / "second"))
         (served / "training-parallel-commoncrawl.tgz").write_bytes(b"cut")
-        corpus = open_corpus("wmt14")
+        corpus = Corpora().open("wmt14")
         with pytest.raises(UserError, match="commoncrawl.tgz came cut short.*run again"):
             corpus.pairs("train")
         assert [path.name for path in corpus.archives.iterdir()] == ["training-parallel-europarl-v7.tgz"]
@@ -156,7 +156,7 @@ def test_archives_are_fetched_checked_and_kept_whole(tmp_path, monkeypatch):
 
 def test_unreachable_network_says_what_to_do(monkeypatch):
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")  # nobody listens there
-    corpus = open_corpus("wmt14")
+    corpus = Corpora().open("wmt14")
     with pytest.raises(UserError) as error:
         corpus.pairs("test")
     message = str(error.value)
@@ -171,12 +171,12 @@ def test_unreachable_network_says_what_to_do(monkeypatch):
 
 def test_unknown_split():
     with pytest.raises(UserError, match="'wmt14' has no split 'dev'; it has: train, validation, test"):
-        open_corpus("wmt14").pairs("dev")
+        Corpora().open("wmt14").pairs("dev")
 
 
 def test_opening_imports_no_tensorflow():
     code = (
-        "import sys; from data.corpora.corpora import list_corpora; c = list_corpora();"
+        "import sys; from data.corpora.corpora import Corpora; c = Corpora().all();"
         " [x.size('train') for x in c]; "
         "assert not {'tensorflow', 'tensorflow_datasets', 'keras', 'polib'} & set(sys.modules)"
     )

@@ -3,7 +3,7 @@
 import pyarrow.parquet
 import pytest
 
-from data.corpora.corpora import open_corpus, parse_mixture
+from data.corpora.corpora import Corpora, parse_mixture
 from data.errors import UserError
 from data.pairs import Pair
 from data.warehouse.exporting import export
@@ -27,7 +27,7 @@ def filled(warehouse):
 
 
 def corpus_of(warehouse, query, *languages):
-    return open_corpus(f"warehouse:{query}", *languages, warehouse=warehouse.address)
+    return Corpora((), warehouse.address, *languages).open(f"warehouse:{query}")
 
 
 def test_a_table_is_read_in_the_order_of_its_documents(filled):
@@ -103,14 +103,14 @@ def test_a_query_that_is_no_corpus_is_explained(filled):
 
 def test_only_a_select_is_a_corpus():
     with pytest.raises(UserError, match="must be one single SELECT"):
-        open_corpus("warehouse:DROP TABLE pairs", warehouse="none.duckdb")
+        Corpora(warehouse="none.duckdb").open("warehouse:DROP TABLE pairs")
 
 
 def test_the_address_may_come_from_the_environment(filled, monkeypatch):
     with pytest.raises(UserError, match="no warehouse is named; say --warehouse ADDRESS or set WEITBLICK_WAREHOUSE"):
-        open_corpus("warehouse:pairs").splits()
+        Corpora().open("warehouse:pairs").splits()
     monkeypatch.setenv("WEITBLICK_WAREHOUSE", filled.address)
-    assert open_corpus("warehouse:pairs").splits() == ("train", "test")
+    assert Corpora().open("warehouse:pairs").splits() == ("train", "test")
 
 
 def test_mixtures_hold_queries():

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from data.corpora.corpora import open_corpus
+from data.corpora.corpora import Corpora
 from data.errors import UserError
 from data.warehouse.loading import load
 from data.warehouse.opening import open_warehouse
@@ -62,7 +62,7 @@ def test_many_may_read_at_the_same_time(file):
     holder = python(HOLD, file, "read", stdin=subprocess.PIPE)
     try:
         assert "pairs" in holder.stdout.readline()
-        corpus = open_corpus("warehouse:pairs", warehouse=str(file))
+        corpus = Corpora(warehouse=str(file)).open("warehouse:pairs")
         assert list(corpus.pairs("train")) == list(ONE.pairs("train"))
         with pytest.raises(UserError, match=str(holder.pid)):
             open_warehouse(str(file))

@@ -7,7 +7,7 @@ import pyarrow.parquet
 import pytest
 
 from data.cleaning import normalise
-from data.corpora.corpora import open_corpus
+from data.corpora.corpora import Corpora
 from data.errors import UserError
 from data.language import LanguageJudge, prose_words
 from data.pairs import Pair
@@ -130,7 +130,7 @@ def test_wmt14_comes_through_tensorflow_datasets(warehouse, monkeypatch, tmp_pat
     loaded = load(warehouse, corpus, workers=1)
     assert loaded.pairs == {"train": 5, "validation": 2, "test": 3}
     for split in loaded.pairs:
-        expected = [Pair(*(normalise(text) for text in pair)) for pair in open_corpus("wmt14").pairs(split)]
+        expected = [Pair(*(normalise(text) for text in pair)) for pair in Corpora().open("wmt14").pairs(split)]
         assert texts(warehouse, split=split) == expected
 
 
