@@ -9,6 +9,8 @@ PEERS := .venv-peers
 PYTHON_HERE := $(VENV)/bin/python
 PIP := $(PYTHON_HERE) -m pip install --disable-pip-version-check -qq --constraint constraints.txt
 DEPENDENCIES := setup.cfg pyproject.toml constraints.txt
+# Passed on by the environment, so that the shell leaves its quotes, brackets and spaces alone.
+export SET
 CORPORA_OPTION = $(if $(CORPORA),--corpora "$(CORPORA)")
 ITEMS_OPTION = $(if $(ITEMS),--contrapro $(if $(filter-out all,$(ITEMS)),--items $(ITEMS)))
 QUANTIZATION_OPTION = $(if $(QUANTIZATION),--quantization "$(QUANTIZATION)")
@@ -23,7 +25,7 @@ help: ## this list
 	@echo "Variables, with their defaults or an example:"
 	@echo "  PRESET=starter                 a name of 'make presets', or the path of a .toml file"
 	@echo "  RUN=runs/starter               the folder of the training; runs/PRESET unless given"
-	@echo "  SET=\"updates=500 norm=post\"    preset keys to change"
+	@echo "  SET=\"updates=500 norm=post\"    preset keys to change; spaces in quotes or brackets are kept"
 	@echo "  CORPORA=../corpora             where corpus folders are found"
 	@echo "  CORPUS=newstest BASELINE=FILE  for eval-bleu, eval-doc: what to score, what to compare with"
 	@echo "  ITEMS=1000                     for eval-doc: items of ContraPro to score as well, or all"
@@ -35,7 +37,7 @@ help: ## this list
 	@echo; echo "All commands and options: $(VENV)/bin/weitblick --help"
 
 train: $(VENV)/installed ## train PRESET into RUN and score it; goes on where it was stopped
-	@$(PYTHON_HERE) -m app train "$(PRESET)" --run "$(RUN)" $(foreach change,$(SET),--set '$(change)') $(CORPORA_OPTION)
+	@$(PYTHON_HERE) -m app train "$(PRESET)" --run "$(RUN)" $(if $(SET),--set "$$SET") $(CORPORA_OPTION)
 
 eval-bleu: $(VENV)/installed ## score RUN on its test split with sacreBLEU
 	@$(PYTHON_HERE) -m app evaluate "$(RUN)" $(if $(CORPUS),--corpus "$(CORPUS)") $(CORPORA_OPTION) \
@@ -61,7 +63,7 @@ notebook: $(VENV)/installed-notebooks ## execute the notebooks and write their o
 test: $(VENV)/installed-test .venv-bigquery/installed .venv-beam/installed ## run the tests, two at a time
 	$(PYTHON_HERE) -m pytest -n 2 --dist loadfile -m "not backends" $(ARGS)
 
-test-backends: $(VENV)/installed-backends ## run the tests that need JAX and PyTorch (a large download)
+test-backends: $(VENV)/installed-test $(VENV)/installed-backends ## run the tests that need JAX and PyTorch (a large download)
 	$(PYTHON_HERE) -m pytest -m backends $(ARGS)
 
 bench: $(VENV)/installed-ctranslate2 $(PEERS)/installed ## measure beside other programs (a large download, then half an hour)
@@ -93,24 +95,10 @@ $(VENV)/installed: $(DEPENDENCIES)
 	@$(PIP) --editable .
 	@touch $@
 
-$(VENV)/installed-notebooks: $(VENV)/installed
-	@echo "Installing the packages for notebooks into $(VENV)"
-	@$(PIP) --editable '.[notebooks]'
-	@touch $@
-
-$(VENV)/installed-test: $(VENV)/installed
-	@echo "Installing the packages for tests into $(VENV)"
-	@$(PIP) --editable '.[test]'
-	@touch $@
-
-$(VENV)/installed-ctranslate2: $(VENV)/installed
-	@echo "Installing CTranslate2 into $(VENV)"
-	@$(PIP) --editable '.[ctranslate2]'
-	@touch $@
-
-$(VENV)/installed-backends: $(VENV)/installed-test
-	@echo "Installing JAX and PyTorch into $(VENV)"
-	@$(PIP) --editable '.[backends]'
+# One stamp for each extra of setup.cfg.
+$(VENV)/installed-%: $(VENV)/installed
+	@echo "Installing the extra packages of '$*' into $(VENV)"
+	@$(PIP) --editable '.[$*]'
 	@touch $@
 
 # What serves BigQuery on loopback, and Apache Beam, which wants older packages than constraints.txt has. Where one of them

@@ -1,6 +1,9 @@
+import ast
+import configparser
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -31,10 +34,38 @@ def test_help_is_the_default_and_lists_every_target():
 def test_variables_become_options():
     assert commands("train") == ['.venv/bin/python -m app train "starter" --run "runs/starter"']
     assert commands("train", "PRESET=my/own.toml", "SET=updates=5 norm=post", "CORPORA=../some corpora") == [
-        ".venv/bin/python -m app train \"my/own.toml\" --run \"runs/own\" --set 'updates=5' --set 'norm=post' "
-        '--corpora "../some corpora"'
+        '.venv/bin/python -m app train "my/own.toml" --run "runs/own" --set "$SET" --corpora "../some corpora"'
     ]
     assert commands("translate", "RUN=a run", "FILE=in.txt")[0].split('"')[1:4:2] == ["a run", "in.txt"]
+
+
+@pytest.mark.parametrize(
+    ("given", "changes"),
+    [
+        ("updates=5 norm=post", ["updates=5", "norm=post"]),
+        ('corpora=["warehouse:SELECT * FROM x"]', ['corpora=["warehouse:SELECT * FROM x"]']),
+        (
+            """corpora=["warehouse:SELECT * FROM x WHERE doc = 'a b'"] updates=5""",
+            ["""corpora=["warehouse:SELECT * FROM x WHERE doc = 'a b'"]""", "updates=5"],
+        ),
+    ],
+)
+def test_changes_arrive_whole(tmp_path, given, changes):
+    """Through make, the shell and the parser; what stands in for Python shows what the command would get."""
+    (tmp_path / "installed").touch()
+    program = "import sys; from app.cli.main import build_parser as b; print(b().parse_args(sys.argv[3:]).set)"
+    (tmp_path / "show").write_text(f'#!/bin/sh\nexec {sys.executable} -c "{program}" "$@"\n', encoding="utf-8")
+    (tmp_path / "show").chmod(0o755)
+    there = ["-o", f"{tmp_path}/installed", f"VENV={tmp_path}", f"PYTHON_HERE={tmp_path}/show"]
+    done = make("train", *there, f"SET={given}")
+    assert ast.literal_eval(done.stdout.splitlines()[0]) == changes
+
+
+def test_every_extra_that_a_target_installs_exists():
+    options = configparser.ConfigParser()
+    options.read(REPOSITORY / "setup.cfg", encoding="utf-8")
+    named = re.findall(r"\$\(VENV\)/installed-([a-z]\w*)", (REPOSITORY / "Makefile").read_text(encoding="utf-8"))
+    assert {"test", "ctranslate2"} <= set(named) <= set(options["options.extras_require"])
 
 
 def test_without_a_fitting_python_it_says_what_to_do(tmp_path):
