@@ -133,8 +133,8 @@ def add_quantization(parser, when: str) -> None:
         "--quantization",
         choices=QUANTIZATIONS,
         metavar="TYPE",
-        help=f"{when}how weights are stored: {', '.join(QUANTIZATIONS)} (float32, which gives the same translations; "
-        "int8 is the smallest and the fastest)",
+        help=f"{when}how weights are stored: {', '.join(QUANTIZATIONS)} (float32, where about one line in a hundred "
+        "differs from --engine keras; int8 is the smallest and the fastest, and changes more)",
     )
 
 

@@ -1,7 +1,7 @@
 """Translates standard input line by line with CTranslate2 alone: pip install ctranslate2 sentencepiece
 
-It stands in the folder of the model, and its functions are a pattern for programs of your own. Lines of many more
-tokens than `max_length` of weitblick.json want to be split before, at sentence marks.
+It belongs in the model's folder, and its functions are a pattern for programs of your own. Text is normalised as the
+model's training text was. Split lines of many more tokens than `max_length` of weitblick.json first, at sentence marks.
 """
 
 import itertools
@@ -16,6 +16,16 @@ import ctranslate2
 import sentencepiece
 
 PATIENCE = 1.5
+# Characters that are no text: controls, invisible marks, noncharacters. Joiners count only between emoji and in scripts
+# that shape their letters with them.
+INVISIBLE = [0xAD, 0x34F, 0x180E, 0x200B, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2060, 0x2070), 0xFEFF]
+INVISIBLE += [*range(0xFFF9, 0xFFFC), *range(0xFDD0, 0xFDF0)]
+INVISIBLE += [plane + end for plane in range(0, 0x110000, 0x10000) for end in (0xFFFE, 0xFFFF)]
+JUNK = {code: None for code in [*range(0x20), 0x7F, *INVISIBLE] if not chr(code).isspace()}
+JUNK |= {code: bytes([code]).decode("cp1252", "ignore") or None for code in range(0x80, 0xA0)}
+JOINED = "[^\0-\u036f\u1e00-\u1eff\\s]"
+JOINERS = re.compile(f"(?<!{JOINED})[\u200c\u200d]+|[\u200c\u200d]+(?!{JOINED})")
+SURROGATES = re.compile("[\ud800-\udfff]")
 LINE_ENDS = re.compile("[\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029]+")
 
 
@@ -27,10 +37,16 @@ def load(folder):
     return settings, tokenizer, translator
 
 
+def normalise(text, lowercase=False):
+    """A line as the model expects it: composed letters, single spaces, nothing invisible."""
+    text = unicodedata.normalize("NFC", SURROGATES.sub("\ufffd", text.translate(JUNK)))
+    text = " ".join(unicodedata.normalize("NFC", JOINERS.sub("", text)).split())
+    return unicodedata.normalize("NFC", text.lower()) if lowercase else text
+
+
 def translate(lines, settings, tokenizer, translator):
     """One translation for each line."""
-    texts = [" ".join(unicodedata.normalize("NFC", line).split()) for line in lines]
-    tokens = tokenizer.encode([text.lower() if settings["lowercase"] else text for text in texts], out_type=str)
+    tokens = tokenizer.encode([normalise(line, settings["lowercase"]) for line in lines], out_type=str)
     search = settings["search"]
     limit = int(search["max_ratio"] * max(map(len, tokens), default=0)) + search["max_extra"] + 1
     found = translator.translate_batch(
@@ -64,6 +80,9 @@ def best(result, alpha, tokenizer):
 
 if __name__ == "__main__":
     model = load(Path(__file__).resolve().parent)
+    # A line feed alone ends a line, whatever else Python or the locale may take for an end.
+    sys.stdin.reconfigure(encoding="utf-8", newline="\n")
+    sys.stdout.reconfigure(encoding="utf-8", newline="\n")
     while lines := list(itertools.islice(sys.stdin, 1000)):
         for text in translate(lines, *model):
             print(text, flush=True)

@@ -3,8 +3,10 @@ import shutil
 import subprocess
 import sys
 
+import hypothesis
 import numpy as np
 import pytest
+from hypothesis import strategies as st
 
 from app.cli.main import main
 from app.export.ctranslate2 import export, save
@@ -17,6 +19,7 @@ from app.translation.ctranslate2 import CTranslate2Decoding
 from app.translation.decoded import QUANTIZATIONS, Engine, Sampling
 from app.translation.decoding import Decoding
 from app.translation.translator import Translator
+from data.cleaning import normalise
 from data.errors import UserError
 from data.tokenizer import BOS, EOS, PAD, UNK
 from models.transformer import Transformer
@@ -24,6 +27,8 @@ from tests.app.copy_model import TEXT, small_tokenizer
 from tests.app.toy_training import environment, weitblick
 
 pytest.importorskip("ctranslate2", reason='needs the extra "ctranslate2"')
+
+from app.export import ctranslate2_example  # noqa: E402 (needs ctranslate2)
 
 TOKENS = small_tokenizer()
 SHAPE = {"encoder_layers": 2, "decoder_layers": 1, "width": 16, "hidden": 24, "heads": 2}
@@ -267,6 +272,33 @@ def test_the_commands_need_keras_once_and_the_folder_never(ours, tmp_path):
         env=environment(),
     )
     assert (done.stdout, done.stderr) == (expected, "")
+
+
+ODD = [
+    "",
+    " \t Two  words\u00a0and\u2003more \r\n",
+    "soft\u00adhyphen zero\u200bwidth \ufeffmark \u202edirection\u202c \u034f",
+    "bell\x07 \x93quoted\x94 \x85\x81 \x1f\x1c",
+    "Cafe\u0301 I\u0307stanbul \u1e9e \u0130",
+    "\U0001f469\u200d\U0001f469 a\u200db \u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645 1\u200d",
+    "half \ud800 pair \ufdd0 \U0001ffff",
+    "e\u200d\u0301",
+]
+
+
+@pytest.mark.parametrize("lowercase", [False, True])
+@hypothesis.given(text=st.text())
+@hypothesis.example(text=" ".join(ODD))
+def test_the_example_normalises_as_training_does(lowercase, text):
+    for line in [text, *ODD]:
+        assert ctranslate2_example.normalise(line, lowercase) == normalise(line, lowercase)
+
+
+def test_the_example_normalises_every_character_as_training_does():
+    for first in range(0, sys.maxunicode + 1, 256):
+        letters = map(chr, range(first, first + 256))
+        line = "".join(f"a{letter}b {letter} \u0645{letter}\u0645 " for letter in letters)
+        assert ctranslate2_example.normalise(line) == normalise(line), hex(first)
 
 
 def test_the_folder_says_what_is_needed(run, tmp_path):
