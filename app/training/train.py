@@ -15,6 +15,7 @@ from app.runs.weights import split_variables
 from app.terminal import progress_console
 from app.training.diagnosis import explain
 from app.training.first_stage import take_weights
+from app.training.machine import settle_machine
 from app.training.objective import teacher_forcing
 from app.training.optimizer import FusedAdam
 from app.training.preparation import Prepared, prepare
@@ -119,12 +120,13 @@ def _why_finished(run: Run) -> str:
 
 def _train(run: Run, folders, console, cluster: Cluster) -> None:
     _make_deterministic(run.preset)
+    precision = settle_machine(run, cluster, console.print)
     found = latest(run, cluster, console.print)
     summary = found[1] if found else {}
     with cluster.chief_first():
         prepared = _prepared(run, folders, console, summary, cluster)
     check_text(cluster, prepared.fingerprint)
-    model = _compiled(run, prepared, console, not found, cluster)
+    model = _compiled(run, prepared, precision, console, not found, cluster)
     if found:
         restore_state(model, found[0].weights(), found[0].state(), found[0].folder, cluster)
         console.print(f"Going on after update {found[0].update:,}.")
@@ -136,7 +138,8 @@ def _train(run: Run, folders, console, cluster: Cluster) -> None:
         if not cluster.chief:
             raise UserError(f"worker {cluster.index}: {error}; worker 0 says why") from error
         with cluster.alone():
-            fresh = _transformer(run, prepared.tokenizer, begins=run.checkpoints.latest(lambda _: None) is None)
+            begins = run.checkpoints.latest(lambda _: None) is None
+            fresh = _transformer(run, prepared.tokenizer, precision, begins)
             raise UserError(explain(run, prepared, model, fresh, error)) from error
     # The others wait, because some schedulers end a job as soon as one of its processes has ended.
     with cluster.chief_first():
@@ -173,10 +176,10 @@ def _make_deterministic(preset: Preset) -> None:
         tf.config.experimental.enable_op_determinism()
 
 
-def _compiled(run: Run, prepared: Prepared, console, begins: bool, cluster: Cluster):
+def _compiled(run: Run, prepared: Prepared, precision: str, console, begins: bool, cluster: Cluster):
     """The model with its loss and optimiser, all variables made."""
     with cluster.scope():
-        transformer = _transformer(run, prepared.tokenizer, begins, console.print)
+        transformer = _transformer(run, prepared.tokenizer, precision, begins, console.print)
     # Not in the scope: it would have `fit` look after the devices, which the cluster does.
     model = teacher_forcing(transformer, run.preset, cluster.lanes(run.preset.documents.lanes))
     with cluster.scope():
@@ -207,23 +210,23 @@ def _optimizer(preset: Preset, transformer) -> FusedAdam:
     return optimizer
 
 
-def _transformer(run: Run, tokenizer, begins: bool, report=None):
+def _transformer(run: Run, tokenizer, precision: str, begins: bool, report=None):
     """The Transformer that a training begins with: fresh, or with the weights of `training.start`.
 
     Those are not needed, and may be gone, where a checkpoint is there.
     """
-    transformer = _fresh(run, tokenizer, report)
+    transformer = _fresh(run, tokenizer, precision, report)
     if begins and run.preset.training.start:
         take_weights(run, transformer, report)
     return transformer
 
 
-def _fresh(run: Run, tokenizer, report):
+def _fresh(run: Run, tokenizer, precision: str, report):
     """A Transformer whose embeddings start from the preset's word vectors, if it names any."""
     embeddings, size, seed = run.preset.embeddings, tokenizer.vocabulary_size, run.preset.training.seed
     keras.utils.set_random_seed(seed)
     if not embeddings.vectors:
-        return run.new_model(size)
+        return run.new_model(size, precision=precision)
     from data.vectors import load_vectors
 
     vectors, coverage = load_vectors(embeddings.vectors, tokenizer.pieces(), run.preset.model.width, seed)
@@ -232,7 +235,8 @@ def _fresh(run: Run, tokenizer, report):
     both = embeddings.side == "both"
     # As large as fresh embeddings are, so that positions are heard beside them.
     vectors *= run.preset.model.width**-0.5 / vectors.std()
-    transformer = run.new_model(size, vectors.shape[1], vectors.shape[1] if both else None)
+    widths = vectors.shape[1], vectors.shape[1] if both else None
+    transformer = run.new_model(size, *widths, precision=precision)
     transformer.source_embedding.table.assign(vectors)
     if both:
         transformer.target_embedding.table.assign(vectors)

@@ -1,0 +1,81 @@
+"""What a training computes with: decided where it begins, noted in `run.json`, and kept where it goes on."""
+
+from app.runs.precision import decided, keras_policy, set_threads, threads
+from app.runs.run import Run
+from app.training.workers.cluster import Cluster
+from data.errors import UserError
+
+SESSIONS = "sessions"
+# What makes other numbers of the same training.
+COMPARED = ("precision", "backend", "processor", "threads")
+
+
+def settle_machine(run: Run, cluster: Cluster, report) -> str:
+    """Decides the number format and the threads of a training; must be called before anything is computed.
+
+    The first session of a training decides, later ones on other machines follow it. The chief adds a session to
+    `run.json` wherever something differs from the one before.
+
+    Args:
+        run: the run.
+        cluster: the workers; all do as the chief does.
+        report: called with a line for the user where this machine would decide otherwise.
+
+    Returns:
+        The training's precision, "float32" or "bfloat16".
+
+    Raises:
+        UserError: `training.deterministic` is on, and this process cannot use as many threads as the training did.
+    """
+    training = run.preset.training
+    sessions = _sessions(run) if cluster.chief else []
+    own = keras_policy(training.precision)
+    policy = sessions[0]["precision"] if sessions else own
+    if policy != own:
+        report(f'training.precision = "auto": {_short(policy)}, as this training began; here {_short(own)} is faster')
+    wanted = sessions[0]["threads"] if sessions else threads()
+    mixed, intra, inter = cluster.from_chief(float(policy != "float32"), wanted["intra_op"], wanted["inter_op"])
+    wanted = {"intra_op": int(intra), "inter_op": int(inter)}
+    if training.deterministic and not set_threads(wanted):
+        raise UserError(_other_threads(cluster, wanted))
+    policy = "mixed_bfloat16" if mixed else "float32"
+    if cluster.chief:
+        _note(run, sessions, decided(policy, training.deterministic), report)
+    return _short(policy)
+
+
+def _sessions(run: Run) -> list[dict]:
+    """The sessions of a training that has come to its first checkpoint; before that, none binds."""
+    return run.summary().get(SESSIONS, []) if run.checkpoints.all() else []
+
+
+def _note(run: Run, sessions: list[dict], here: dict, report) -> None:
+    if sessions:
+        changes = [
+            f"{key} {_shown(sessions[-1][key])} -> {_shown(here[key])}"
+            for key in COMPARED
+            if sessions[-1][key] != here[key]
+        ]
+        if not changes:
+            return
+        report(f"warning: this training goes on with {', '.join(changes)}; its numbers are the same to rounding only")
+    run.write_summary(**{SESSIONS: [*sessions, here]})
+
+
+def _other_threads(cluster: Cluster, wanted: dict[str, int]) -> str:
+    who = f"worker {cluster.index}: " if cluster.workers > 1 else ""
+    names = " ".join(f"TF_NUM_{name.replace('_', '').upper()}_THREADS={number}" for name, number in wanted.items())
+    return (
+        f"{who}training.deterministic: this training computes with {_shown(wanted)} threads, this process with "
+        f"{_shown(threads())}, which gives other weights; set {names}, or go on where it began"
+    )
+
+
+def _short(policy: str) -> str:
+    return policy.removeprefix("mixed_")
+
+
+def _shown(value) -> str:
+    if isinstance(value, dict):
+        return f"{value['intra_op']} intra-op and {value['inter_op']} inter-op"
+    return _short(value)
