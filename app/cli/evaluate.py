@@ -92,9 +92,10 @@ def _score_file(args):
     from app.scoring.evaluation import evaluate_lines, read_baseline
     from app.scoring.metrics import ScoreOptions
     from app.translation.lines import read_text
+    from data.corpora.corpora import Corpora
 
     source, target = chosen_languages(args)
-    test = _test_set(args, args.corpus, source, target)
+    test = _test_set(args, args.corpus, Corpora(args.corpora, source=source, target=target))
     hypotheses = read_text(args.hypotheses)[: args.lines or None]
     options = ScoreOptions(args.lowercase, args.tokenize, target, test=test.test, pair=test.pair)
     baseline = read_baseline(args.baseline, test, target) if args.baseline else None
