@@ -53,8 +53,8 @@ from app.probe.learning import learn
 from app.runs.weights import named, split_variables
 from app.scoring.consistency import TermScorer
 from app.scoring.cxmi import context_use
-from app.scoring.document_evaluation import DocumentOptions, evaluate_translations
-from app.scoring.documents import DocumentSet
+from app.scoring.evaluation import DocumentOptions, evaluate_translations
+from app.scoring.testsets import TestSet
 from app.scoring.words import is_term, source_words
 from app.training.optimizer import FusedAdam
 from app.training.schedules import WarmUp
@@ -71,9 +71,8 @@ from data.tokenizer import EOS, PAD, Tokenizer
 from data.windows import WindowOptions, cut
 from models.document import DEFAULTS, DocumentTransformer
 from models.masks import look_ahead_mask
+from models.memories import GatedRead, GRUMemory
 from models.memories.cells import GRUCell
-from models.memories.gru import GRUMemory, GRUSettings
-from models.memories.reading import GatedRead
 from models.teacher_forcing import DocumentTeacherForcing, TeacherForcing
 from models.transformer import Transformer
 
@@ -150,7 +149,7 @@ for number, (bias, belonging) in enumerate([(-1.0, 1.0), (1.0, 1.0), (3.0, 1.0),
     styles |= {name: f"C{number}-", f"{expected:.2f}ⁿ": f"C{number}--"}
     print(f"{name:26} {share[1]:.2f} after one window, {share[8]:.2f} after eight")
     assert abs(share[1] - expected) < 0.05
-print(f"the default: keep_bias {GRUSettings().keep_bias:.0f}")
+print(f"the default: keep_bias {DEFAULTS['keep_bias']:.0f}")
 title = "What is left of what was held, untrained"
 figures.lines(curves, "windows since", "share", title, bottom=0, styles=styles)
 
@@ -590,8 +589,13 @@ figures.heatmaps({"share of a slot written anew": writes.T}, xlabel="window", yl
 
 # %%
 kept = [(name, own) for name, own in named_documents if len(own) >= 3]
-sides = (tuple(tuple(pair[side] for pair in own) for _, own in kept) for side in (0, 1))
-documents = DocumentSet("notebook-test", "software, test", tuple(name for name, _ in kept), *sides)
+names = [name for name, _ in kept]
+sides = ([[pair[side] for pair in own] for _, own in kept] for side in (0, 1))
+documents = TestSet.of_documents("notebook-test", *sides, "software, test")
+
+
+def flat(documents):
+    return list(itertools.chain.from_iterable(documents))
 
 
 def ends_moved(lines):
@@ -606,7 +610,7 @@ def renamed(lines, each=1):
     return [re.sub(r"\b[A-ZÄÖÜ]\w{3,}", lambda m: m[0] + "zeug" * (next(count) % each == 0), line) for line in lines]
 
 
-references = documents.references
+references = documents.cut(documents.references)
 damaged = {
     "the reference": references,
     "ends moved": [ends_moved(lines) for lines in references],
@@ -616,8 +620,8 @@ damaged = {
 both_names = [pair[:2] for pair in train] + [(pair.source, renamed([pair.target])[0]) for pair in train]
 terms, options, found = TermScorer(documents, training=both_names), DocumentOptions(samples=0), {}
 for name, lines in damaged.items():
-    scored = evaluate_translations(lines, documents, options, terms)
-    scores = {score.name: score.value for score in [*scored.quality, *scored.terms]}
+    scored = evaluate_translations(flat(lines), documents, options, terms)
+    scores = {score.name: score.value for score in [*scored.scores, *scored.terms]}
     found[name] = [scores[n] for n in ("s-BLEU", "d-BLEU", "consistency, repeated words", "terms as in the reference")]
     print(f"{name:26}", "  ".join(f"{value:5.1f}" for value in found[name]))
 assert found["ends moved"][0] < 80 and found["ends moved"][1] > 99.9
@@ -636,13 +640,15 @@ figures.bars(found, labels, "score", "References, damaged on purpose", form="", 
 # itself: a model that knows few words repeats them, and so surpasses even the reference.
 
 # %%
-outputs = {kind: list(translator.translate(documents.sources)) for kind, translator in translators.items()}
+sources = documents.cut(documents.sources)
+outputs = {kind: list(translator.translate(sources)) for kind, translator in translators.items()}
 terms = TermScorer(documents, training=[pair[:2] for pair in train])
 options = DocumentOptions(samples=200 if QUICK else 1000)
-scored = evaluate_translations(outputs["gru"], documents, options, terms, baseline=("none", outputs["none"]))
-alone = evaluate_translations(outputs["none"], documents, options, terms)
-print(f"{len(documents.names)} documents, {documents.segments} segments\n\n{'':30} none   gru  difference")
-for score in [*scored.quality, *scored.terms]:
+none = flat(outputs["none"])
+scored = evaluate_translations(flat(outputs["gru"]), documents, options, terms, baseline=("none", none))
+alone = evaluate_translations(none, documents, options, terms)
+print(f"{len(documents.documents)} documents, {documents.segments} segments\n\n{'':30} none   gru  difference")
+for score in [*scored.scores, *scored.terms]:
     other = score.comparison
     low, high = other.low or 0.0, other.high or 0.0
     print(
@@ -652,7 +658,7 @@ for score in [*scored.quality, *scored.terms]:
     )
 values, errors = {}, {}
 for kind, evaluation in (("none", alone), ("gru", scored)):
-    measures = [*evaluation.quality[:2], evaluation.terms[0], evaluation.terms[2]]
+    measures = [*evaluation.scores[:2], evaluation.terms[0], evaluation.terms[2]]
     values[kind] = np.nan_to_num([m.value for m in measures])  # untrained, no word is aligned and there is no share
     errors[kind] = [(m.high - m.low) / 2 if m.low is not None else 0.0 for m in measures]
 assert QUICK or min(values["none"][0], values["gru"][0]) > 5
@@ -691,8 +697,8 @@ figures.bars(values, labels, "nats a token", "What context gives", errors=spread
 # No score replaces reading. What do the two models make of the same document, and where do they differ at all?
 
 # %%
-place = documents.names.index(title)
-columns = documents.sources[place], documents.references[place], outputs["none"][place], outputs["gru"][place]
+place = names.index(title)
+columns = sources[place], references[place], outputs["none"][place], outputs["gru"][place]
 for source, reference, without, with_memory in list(zip(*columns, strict=True))[:8]:
     print(f"source     {source}\nreference  {reference}\nnone       {without}\ngru        {with_memory}\n")
 equal = np.mean([a == b for one, two in zip(*outputs.values(), strict=True) for a, b in zip(one, two, strict=True)])
