@@ -1,4 +1,4 @@
-"""Trains a preset into a run folder, scores its test split, and says what to do next.
+"""Trains a preset into a run folder, reports its best validation, and names the next steps.
 
 The same command goes on where a training was stopped, however it was stopped; once it is finished, it does nothing.
 
@@ -9,7 +9,6 @@ Slurm, names them: see docs/cluster.md.
 import shlex
 
 from app.cli.options import add_corpora, add_set, program
-from app.cli.scoring import score_run
 from app.cli.startup import load_keras
 
 HELP = "train a preset, or go on with a training"
@@ -36,7 +35,7 @@ def add_arguments(parser) -> None:
 
 
 def run(args) -> None:
-    """Trains, scores and tells what comes next."""
+    """Trains, reports the best validation and what comes next."""
     from app.presets.preset import load_preset
     from app.training.workers.addresses import find_addresses
 
@@ -44,22 +43,30 @@ def run(args) -> None:
     preset = load_preset(args.preset, args.set)
     path = args.path or f"runs/{preset.name}"
     load_keras()
-    from app.scoring.report import show_evaluation
     from app.scoring.testsets import load_test_set
     from app.training.train import train
     from app.training.workers.joining import join_cluster
 
     # Read before the training, so that a missing test set is not found out hours later.
-    corpora = preset.corpora(args.corpora)
-    tests = [load_test_set(name, "test", corpora) for name in preset.data.test]
+    for name in preset.data.test:
+        load_test_set(name, "test", preset.corpora(args.corpora))
     cluster = join_cluster(addresses)
     folder = train(preset, path, args.corpora, cluster=cluster)
     if not cluster.chief:
         return
-    for test in tests:
-        show_evaluation(score_run(folder, test, preset.search))
+    print(_best(folder))
     programs = {name: program(name) for name in ("weitblick", "tensorboard")}
     print(NEXT_STEPS.format(path=shlex.quote(str(path)), corpora=_again(args.corpora), **programs))
+
+
+def _best(run) -> str:
+    """The best validation; the test split is scored once, by `evaluate`, of the run that was chosen by validation."""
+    best = run.summary().get("finished", {}).get("best")
+    if not best:
+        return "No validation was due in this training."
+    bleu = run.preset.training.monitor == "bleu"
+    figure = f"BLEU {best['score']:.2f}" if bleu else f"{-best['score']:.3f} nats a token"
+    return f"Best validation: {figure}, after update {best['update']:,}."
 
 
 def _again(folders) -> str:

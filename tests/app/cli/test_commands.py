@@ -4,6 +4,7 @@ import json
 import math
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from app.cli import main as cli
-from app.scoring import evaluation
+from app.scoring.system import System
 from app.translation import translator as translation
 from app.translation.translator import Hypothesis
 
@@ -90,34 +91,32 @@ def command(capsys, *arguments, code=0):
 def decodings(monkeypatch):
     """Counts how often a test set is translated."""
     calls = []
-    decode = evaluation._decode
+    translate = System._translate
 
     def counted(*args):
         calls.append(args)
-        return decode(*args)
+        return translate(*args)
 
-    monkeypatch.setattr(evaluation, "_decode", counted)
+    monkeypatch.setattr(System, "_translate", counted)
     return calls
 
 
-def test_training_leaves_a_whole_run_with_scores(place):
-    run = place / "run"
+def test_training_leaves_a_whole_run(place):
     for name in ("preset.toml", "run.json", "tokenizer.model", "averaged.npz", "log.jsonl"):
-        assert (run / name).is_file(), name
-    assert len((run / "results" / "toys-test.de").read_text(encoding="utf-8").splitlines()) == 8
-    scores = json.loads((run / "results.json").read_text(encoding="utf-8"))["toys-test"]["scores"]
-    assert [score["name"] for score in scores] == ["BLEU", "chrF2++", "TER"]
+        assert (place / "run" / name).is_file(), name
 
 
-def test_training_again_trains_and_translates_nothing_but_tells_what_is_next(place, capsys, decodings):
+def test_training_reports_validation_and_leaves_the_test_split_alone(place, capsys, decodings):
     before = {path: path.stat().st_mtime_ns for path in (place / "run").rglob("*.npz")}
+    results = (place / "run" / "results").exists()
     capsys.readouterr()
     assert train(place) == 0
     printed = capsys.readouterr()
     assert "finished" in printed.err
-    assert "BLEU" in printed.out and f"evaluate '{place / 'run'}'" in printed.out
+    assert "Best validation: BLEU " in printed.out and ", after update 4." in printed.out
+    assert f"evaluate '{place / 'run'}'" in printed.out and "chrF2++" not in printed.out
     assert before == {path: path.stat().st_mtime_ns for path in (place / "run").rglob("*.npz")}
-    assert decodings == []
+    assert decodings == [] and (place / "run" / "results").exists() == results
 
 
 def test_another_training_in_the_same_folder_is_refused(place, capsys):
@@ -136,13 +135,34 @@ def test_evaluate_translates_only_what_it_must(place, capsys, decodings):
     evaluate = ["evaluate", place / "run", "--corpora", place]
     first = command(capsys, *evaluate)
     assert "BLEU" in first and "nrefs:1" in first
-    assert command(capsys, *evaluate) == first
-    assert len(decodings) == 0
-    command(capsys, *evaluate, "--beam", 1)
-    assert len(decodings) == 1
+    assert len((place / "run" / "results" / "toys-test.de").read_text(encoding="utf-8").splitlines()) == 8
+    scores = json.loads((place / "run" / "results.json").read_text(encoding="utf-8"))["toys-test"]["scores"]
+    assert [score["name"] for score in scores] == ["BLEU", "chrF2++", "TER"]
+    made = len(decodings)
     (place / "run" / "averaged.npz").touch()
+    assert command(capsys, *evaluate) == first
+    assert len(decodings) == made
     command(capsys, *evaluate, "--beam", 1)
-    assert len(decodings) == 2
+    assert len(decodings) == made + 1
+    command(capsys, *evaluate, "--beam", 1, "--again")
+    assert len(decodings) == made + 2
+
+
+def test_a_baseline_that_was_not_evaluated_is_evaluated_then(place, capsys, tmp_path):
+    other = tmp_path / "other"
+    shutil.copytree(place / "run", other, ignore=shutil.ignore_patterns("results*"))
+    printed = command(capsys, "evaluate", place / "run", "--corpora", place, "--baseline", other)
+    assert "Compared with" in printed and "1.000" in printed
+    assert (other / "results" / "toys-test.json").is_file()
+
+
+def test_a_preset_without_a_test_set_has_nothing_to_score(place, capsys, tmp_path):
+    other = tmp_path / "other"
+    assert (
+        cli.main(["train", str(place / "tiny.toml"), "--run", str(other), "--corpora", str(place), "--set", "test=[]"])
+        == 0
+    )
+    assert command(capsys, "evaluate", other) == ""
 
 
 def test_evaluate_on_files_and_against_a_baseline(place, capsys):
