@@ -1,8 +1,11 @@
 """Translates the test split of a run's preset with its model, and scores the translations with sacreBLEU.
 
 Reports BLEU, chrF2++ and TER with signatures and 95% bootstrap intervals, BLEU by source length, and the speed; writes
-them and the translations into the run's folder results/. With --hypotheses it scores a file instead, without a model.
+them and the translations into the run's folder results/. A model that was trained on documents translates documents.
+With --hypotheses the command scores a file instead, without a model.
 """
+
+import sys
 
 from app.cli.options import (
     RUN_HELP,
@@ -13,7 +16,7 @@ from app.cli.options import (
     chosen_languages,
     chosen_search,
 )
-from app.cli.scoring import score_run
+from app.cli.scoring import check_sides, chosen_baseline, system_of
 from app.translation.decoded import KERAS
 from data.errors import UserError
 
@@ -45,14 +48,14 @@ def add_arguments(parser) -> None:
     parser.add_argument("--lines", type=int, default=0, metavar="N", help="score the first N lines only")
     parser.add_argument("--hypotheses", metavar="FILE", help="score these translations; needs no RUN")
     parser.add_argument("--pair", default=None, metavar="EN-DE", help="for --hypotheses: the languages (en-de)")
-    parser.add_argument("--baseline", metavar="RUN|FILE", help="compare with this run or file by paired bootstrap")
+    parser.add_argument("--baseline", metavar="RUN|FILE", help="compare with this file, or run (evaluated if need be)")
     add_search(parser)
     add_engine(parser)
     parser.add_argument(
         "--again", action="store_true", help="translate again even if these weights and this search have done so"
     )
     parser.add_argument("--tokenize", choices=("13a", "intl", "char", "none"), default="13a", help="for BLEU (13a)")
-    parser.add_argument("--lowercase", action="store_true", help="case counts nothing; so by default if the model's do")
+    parser.add_argument("--lowercase", action="store_true", help="ignore case (default: as the model's preset)")
     parser.add_argument("--moses", action="store_true", help="give BLEU on lower-cased Moses tokens as well")
 
 
@@ -68,18 +71,13 @@ def run(args) -> None:
 
 def _check(args) -> None:
     """Refuses what does not go together."""
-    if bool(args.path) == bool(args.hypotheses):
-        raise UserError("name either a RUN to translate with or a file of translations with --hypotheses")
+    check_sides(args)
     if args.source and not args.reference:
         raise UserError("--source needs its right translations: add --reference FILE")
     if args.reference and args.corpus:
         raise UserError("--reference and --corpus are two things to score on: leave out one")
     if args.path and args.reference and not args.source:
         raise UserError("--reference alone has no text to translate: add --source FILE")
-    if args.path and args.pair:
-        raise UserError("--pair is for --hypotheses; the run's preset names its languages")
-    if args.hypotheses and (args.beam is not None or args.set or args.checkpoint != "auto" or args.again):
-        raise UserError("--hypotheses uses no model: leave out --beam, --set, --checkpoint and --again")
     if chosen_engine(args) != KERAS and args.hypotheses:
         raise UserError("--hypotheses uses no model: leave out --engine")
     if args.hypotheses and not (args.corpus or args.reference):
@@ -98,25 +96,26 @@ def _score_file(args):
     test = _test_set(args, args.corpus, Corpora(args.corpora, source=source, target=target))
     hypotheses = read_text(args.hypotheses)[: args.lines or None]
     options = ScoreOptions(args.lowercase, args.tokenize, target, test=test.test, pair=test.pair)
-    baseline = read_baseline(args.baseline, test, target) if args.baseline else None
+    baseline = read_baseline(chosen_baseline(args), test)
     yield evaluate_lines(hypotheses, test, options, args.moses, baseline)
 
 
 def _score_run(args):
     from app.runs.run import Run
+    from app.scoring.evaluation import evaluate
     from app.scoring.metrics import ScoreOptions
 
-    folder = Run.open(args.path)
-    data = folder.preset.data
+    run = Run.open(args.path)
+    data, engine = run.preset.data, chosen_engine(args)
     names = [args.corpus] if args.corpus or args.reference else data.test
     if not names:
-        raise UserError(f"{args.path}: data.test of the preset is empty: add --corpus NAME or --reference FILE")
-    search = chosen_search(folder.preset, args)
+        print(f"{args.path}: data.test of the preset is empty; name a corpus by --corpus", file=sys.stderr)
+    system = system_of(run, args.checkpoint, chosen_search(run.preset, args), engine)
     options = ScoreOptions(args.lowercase or data.lowercase, args.tokenize)
+    chosen = {"options": options, "moses": args.moses or None, "baseline": chosen_baseline(args, engine)}
     for name in names:
-        test = _test_set(args, name, folder.preset.corpora(args.corpora))
-        how = (args.checkpoint, options, args.moses or None, args.baseline, args.again, chosen_engine(args))
-        yield score_run(folder, test, search, *how)
+        test = _test_set(args, name, run.preset.corpora(args.corpora))
+        yield evaluate(system, test, again=args.again, **chosen)
 
 
 def _test_set(args, name, corpora):

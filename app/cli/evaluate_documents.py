@@ -3,10 +3,8 @@
 Reports s-BLEU, d-BLEU and chrF2++ with bootstrap over whole documents, the consistency of terms, and how much context
 raises the reference's probability (CXMI); with --contrapro also the accuracy of pronouns. Writes scores and
 translations into the run's folder results/. With --hypotheses it scores a file instead, without a model.
-docs/document-scores.md says what each score can and cannot show.
+docs/document-scores.md explains what each score can and cannot show.
 """
-
-import functools
 
 from app.cli.options import (
     RUN_HELP,
@@ -17,7 +15,7 @@ from app.cli.options import (
     chosen_search,
     with_chosen_windows,
 )
-from app.cli.startup import load_keras
+from app.cli.scoring import check_sides, chosen_baseline, system_of
 from data.errors import UserError
 
 HELP = "score whole documents: BLEU, consistency, use of context, pronouns"
@@ -52,7 +50,7 @@ def add_arguments(parser) -> None:
     add_corpora(parser)
     parser.add_argument("--hypotheses", metavar="FILE", help="score these translations of one corpus; needs no RUN")
     parser.add_argument("--pair", default=None, metavar="EN-DE", help="for --hypotheses: the languages (en-de)")
-    parser.add_argument("--baseline", metavar="RUN|FILE", help="compare with this run or file by paired bootstrap")
+    parser.add_argument("--baseline", metavar="RUN|FILE", help="compare with this file, or run (evaluated if need be)")
     parser.add_argument("--consistency", action=switch, default=True, help="measure the consistency of terms (yes)")
     parser.add_argument("--cxmi", action=switch, default=True, help="measure the use of context by CXMI (yes)")
     parser.add_argument("--contrapro", action="store_true", help="measure the accuracy of pronouns on contrapro/")
@@ -68,30 +66,23 @@ def add_arguments(parser) -> None:
         "--again", action="store_true", help="translate and score again even if these weights and this search did so"
     )
     parser.add_argument("--samples", type=int, default=1000, metavar="N", help="bootstrap samples; 0 for none (1000)")
-    parser.add_argument("--lowercase", action="store_true", help="case counts nothing; so by default if the model's do")
+    parser.add_argument("--lowercase", action="store_true", help="ignore case (default: as the model's preset)")
 
 
 def run(args) -> None:
     """Scores each corpus, then the pronouns, and prints the tables."""
     _check(args)
-    from app.scoring.document_report import show_documents
+    from app.scoring.report import show_evaluation
 
-    if args.hypotheses:
-        show_documents(_score_file(args))
-    else:
-        _score_run(args)
+    for evaluation in _score_file(args) if args.hypotheses else _score_run(args):
+        show_evaluation(evaluation)
 
 
 def _check(args) -> None:
     """Refuses what does not go together."""
-    if bool(args.path) == bool(args.hypotheses):
-        raise UserError("name either a RUN to translate with or a file of translations with --hypotheses")
-    if args.path and args.pair:
-        raise UserError("--pair is for --hypotheses; the run's preset names its languages")
+    check_sides(args)
     if args.hypotheses and len(args.corpus) != 1:
         raise UserError("--hypotheses is the translation of one corpus: name it by --corpus")
-    if args.hypotheses and (args.beam is not None or args.set or args.checkpoint != "auto" or args.again):
-        raise UserError("--hypotheses uses no model: leave out --beam, --set, --checkpoint and --again")
     if args.hypotheses and (args.contrapro or args.shuffle_documents):
         raise UserError("--hypotheses uses no model: leave out --contrapro and --shuffle-documents")
     if args.items and not args.contrapro:
@@ -103,59 +94,56 @@ def _check(args) -> None:
 
 
 def _score_file(args):
-    from app.scoring.document_evaluation import DocumentOptions, evaluate_translations
-    from app.scoring.documents import load_documents
-    from app.scoring.results import read_baseline, read_lines
+    from app.scoring.evaluation import DocumentOptions, evaluate_translations, read_baseline
+    from app.scoring.metrics import check_lengths
+    from app.scoring.testsets import load_documents
+    from app.translation.lines import read_text
     from data.corpora.corpora import Corpora
 
     source, target = chosen_languages(args)
     corpora = Corpora(args.corpora, source=source, target=target)
-    documents = load_documents(args.corpus[0], args.split, corpora)
-    hypotheses = read_lines(args.hypotheses, documents, f"the translation {args.hypotheses}")
-    baseline = read_baseline(args.baseline, documents, target) if args.baseline else None
-    terms = _terms(args, documents, args.corpus, corpora)
-    options = DocumentOptions(args.lowercase, args.samples)
-    return evaluate_translations(hypotheses, documents, options, terms, baseline)
+    test = load_documents(args.corpus[0], args.split, corpora)
+    hypotheses = read_text(args.hypotheses)
+    check_lengths(hypotheses, test.references, f"the translation {args.hypotheses}")
+    baseline = read_baseline(chosen_baseline(args), test)
+    terms = _terms(args, test, args.corpus, corpora)
+    yield evaluate_translations(hypotheses, test, DocumentOptions(args.lowercase, args.samples), terms, baseline)
 
 
-def _score_run(args) -> None:
-    """Prints what each corpus gave as soon as it is there."""
+def _score_run(args):
+    """Yields each evaluation as soon as it is there."""
     from app.runs.run import Run
     from app.scoring.contrapro import find_items, read_items
-    from app.scoring.document_evaluation import DocumentOptions, evaluate_documents, evaluate_pronouns
-    from app.scoring.document_report import show_documents, show_pronouns
-    from app.scoring.documents import load_documents
+    from app.scoring.evaluation import DocumentOptions, evaluate_documents, evaluate_pronouns
+    from app.scoring.testsets import load_documents
     from data.corpora.corpora import parse_mixture
 
-    folder = with_chosen_windows(Run.open(args.path), args)
-    data, search = folder.preset.data, chosen_search(folder.preset, args, WINDOWS)
+    run = with_chosen_windows(Run.open(args.path), args)
+    data, search = run.preset.data, chosen_search(run.preset, args, WINDOWS)
     items = read_items(find_items(args.corpora), args.items) if args.contrapro else []
-    names = _names(args, folder.preset)
-    corpora = folder.preset.corpora(args.corpora)
-    texts = {name: load_documents(name, args.split, corpora) for name in names}
+    corpora = run.preset.corpora(args.corpora)
+    tests = {name: load_documents(name, args.split, corpora) for name in _names(args, data.test, corpora)}
     options = DocumentOptions(
         args.lowercase or data.lowercase, args.samples, args.cxmi, args.shuffle_documents, args.again
     )
-    translator = functools.cache(lambda: _translator(folder, args.checkpoint, search))
-    chosen = {"checkpoint": args.checkpoint, "search": search, "baseline": args.baseline}
-    for name, documents in texts.items():
+    system, baseline = system_of(run, args.checkpoint, search), chosen_baseline(args)
+    for name, test in tests.items():
         training = [name, *(corpus for corpus, _ in parse_mixture(data.corpora))]
-        terms = _terms(args, documents, training, corpora)
-        show_documents(evaluate_documents(folder, documents, translator, options=options, terms=terms, **chosen))
+        terms = _terms(args, test, training, corpora)
+        yield evaluate_documents(system, test, options=options, terms=terms, baseline=baseline)
     if items:
-        show_pronouns(evaluate_pronouns(folder, items, translator, samples=args.samples, again=args.again, **chosen))
+        yield evaluate_pronouns(system, items, samples=args.samples, baseline=baseline, again=args.again)
 
 
-def _names(args, preset) -> list[str]:
-    """The corpora to score on; none is right only where the pronouns are to be scored."""
-    from app.scoring.documents import has_documents
+def _names(args, tests, corpora) -> list[str]:
+    """The corpora to score on; there may be none only where pronouns are scored."""
+    from app.scoring.testsets import has_documents
 
     if args.corpus:
         return list(dict.fromkeys(args.corpus))
-    corpora = preset.corpora(args.corpora)
-    found = [name for name in preset.data.test if has_documents(name, args.split, corpora)]
+    found = [name for name in tests if has_documents(name, args.split, corpora)]
     if not found and not args.contrapro:
-        tried = ", ".join(preset.data.test) or "none"
+        tried = ", ".join(tests) or "none"
         raise UserError(
             f"{args.path}: no corpus in data.test of the preset ({tried}) is found here and has documents: add "
             "--corpus NAME, and --corpora DIR if it is a folder"
@@ -163,18 +151,10 @@ def _names(args, preset) -> list[str]:
     return found
 
 
-def _translator(folder, checkpoint: str, search):
-    load_keras()
-    from app.translation.document_translator import DocumentTranslator
-
-    return DocumentTranslator.of_run(folder, checkpoint, search)
-
-
-def _terms(args, documents, names, corpora):
-    """What measures the consistency of terms, if it shall be measured."""
+def _terms(args, test, names, corpora):
+    """The `TermScorer` of a test set; None where consistency is not asked for."""
     if not args.consistency:
         return None
     from app.scoring.consistency import TermScorer, training_pairs
 
-    pairs = training_pairs(documents, names, corpora)
-    return TermScorer(documents, corpora.source, corpora.target, pairs)
+    return TermScorer(test, corpora.source, corpora.target, training_pairs(test, names, corpora))

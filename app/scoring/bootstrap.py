@@ -1,4 +1,4 @@
-"""How sure a figure is: whole documents (or test items) are drawn anew, a thousand times."""
+"""Figures with their intervals: whole documents (or test items) are drawn anew, a thousand times."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -14,14 +14,14 @@ Figure = Callable[[np.ndarray], float]
 
 @dataclass(frozen=True)
 class Comparison:
-    """A figure beside that of a baseline on the same documents.
+    """A figure beside that of a baseline on the same text.
 
     Args:
         baseline: the baseline's figure.
         difference: the system's figure less the baseline's.
-        low, high: 95% interval of the difference; None with too few documents.
-        p_value: how often chance alone makes a difference as large, up or down; None with too few documents.
-        wins: the share of samples in which the system is above the baseline.
+        low, high: 95% interval of the difference; None where sacreBLEU made the test, or with too few documents.
+        p_value: how often chance alone makes a difference as large; None without samples.
+        wins: the share of samples in which the system is above the baseline; None as for the interval.
     """
 
     baseline: float
@@ -38,14 +38,15 @@ class Measure:
 
     Args:
         name: what was measured.
-        value: the figure.
-        low, high: 95% interval; None with too few documents.
-        units: what was drawn for the interval: "documents" or "items".
-        count: how many there are.
+        value: the figure. More is better, but for TER.
+        low, high: 95% interval; None without samples or with too few documents.
+        units: what was drawn for the interval: "segments", "documents" or "items".
+        count: the number of units.
         reference: the human reference's own figure, where it has one.
-        comparison: beside a baseline.
-        signature: sacreBLEU's, for its scores.
-        digits: shown behind the decimal point.
+        comparison: with a baseline.
+        signature: sacreBLEU's, for its scores: all that is needed to get the same figure.
+        digits: shown after the decimal point.
+        details: for BLEU its n-gram precisions, brevity penalty (BP) and lengths.
     """
 
     name: str
@@ -58,10 +59,26 @@ class Measure:
     comparison: Comparison | None = None
     signature: str = ""
     digits: int = 1
+    details: str = ""
+
+    @property
+    def half_width(self) -> float | None:
+        """Half the width of the interval."""
+        return None if self.low is None else (self.high - self.low) / 2
 
     def as_dict(self) -> dict:
         """The fields, for JSON."""
         return asdict(self)
+
+    @classmethod
+    def from_dict(cls, fields: dict) -> "Measure":
+        """The inverse of `as_dict`."""
+        comparison = fields.get("comparison")
+        return cls(**{**fields, "comparison": comparison and Comparison(**comparison)})
+
+    def __str__(self) -> str:
+        spread = "" if self.low is None else f" \u00b1 {self.half_width:.{self.digits}f}"
+        return f"{self.name} {self.value:.{self.digits}f}{spread}"
 
 
 def measure(

@@ -11,7 +11,7 @@ import numpy as np
 
 from app.scoring.alignment import Aligner
 from app.scoring.bootstrap import SAMPLES, Measure, measure, ratio
-from app.scoring.documents import DocumentSet
+from app.scoring.testsets import TestSet
 from app.scoring.words import is_term, source_words, target_words
 from data.corpora.corpora import DEFAULT_CORPORA, Corpora
 from data.errors import UserError
@@ -35,20 +35,19 @@ class TermScorer:
     stand; never on a system's output, so that figures of different systems can be compared.
 
     Args:
-        documents: the text.
+        test: the documents.
         source, target: languages.
         training: more pairs of segments, see `training_pairs`.
 
     `trained_on` says how many those were, with a hash of them; figures of two evaluations compare if it is equal.
     """
 
-    def __init__(
-        self, documents: DocumentSet, source: str = "en", target: str = "de", training: Iterable[tuple[str, str]] = ()
-    ):
-        self.documents, self._target = documents, target
-        self._sources = [[source_words(line, source) for line in document] for document in documents.sources]
+    def __init__(self, test: TestSet, source: str = "en", target: str = "de", training: Iterable[tuple[str, str]] = ()):
+        self._target = target
+        self._reference_lines = test.cut(test.references)
+        self._sources = [[source_words(line, source) for line in document] for document in test.cut(test.sources)]
         self._terms = [repeated(document, source) for document in self._sources]
-        references = self._cut(documents.references)
+        references = self._cut(self._reference_lines)
         own = zip(_flat(self._sources), _flat(references), strict=True)
         more = [(source_words(a, source), target_words(b, target)) for a, b in training]
         digest = hashlib.sha256(json.dumps(more).encode()).hexdigest()[:16]
@@ -82,7 +81,7 @@ class TermScorer:
             Lyu et al. 2021, Encouraging Lexical Translation Consistency for Document-Level Neural Machine Translation,
             https://aclanthology.org/2021.emnlp-main.262 (LTCR)
         """
-        reference = self._statistics(self.documents.references)
+        reference = self._statistics(self._reference_lines)
         found, other = self._statistics(hypotheses), baseline and self._statistics(baseline)
         return [
             measure(
@@ -146,14 +145,14 @@ def _within(values: Iterable) -> int:
 
 
 def training_pairs(
-    documents: DocumentSet,
+    test: TestSet,
     names: Iterable[str],
     corpora: Corpora = DEFAULT_CORPORA,
 ) -> list[tuple[str, str]]:
     """Pairs of the train splits of corpora in which repeated words of the documents stand.
 
     Args:
-        documents: the text whose words shall be aligned.
+        test: the documents whose words shall be aligned.
         names: corpora, in the order in which they are read; those without a train split, missing or not
             fetched yet, are left out.
         corpora: where they are looked for.
@@ -162,7 +161,7 @@ def training_pairs(
         The first pairs that show each word `EACH` times, `MOST` at most.
     """
     missing, source = Counter(), corpora.source
-    for document in documents.sources:
+    for document in test.cut(test.sources):
         missing |= Counter(dict.fromkeys(repeated([source_words(line, source) for line in document], source), EACH))
     found: list[tuple[str, str]] = []
     for name in dict.fromkeys(names):

@@ -10,8 +10,8 @@ from typing import NamedTuple
 import numpy as np
 
 from app.scoring.bootstrap import SAMPLES, Measure, measure, ratio
-from app.scoring.documents import shuffled
 from app.scoring.forced import score_in_blocks
+from app.scoring.testsets import shuffled
 from data.corpora.corpora import corpus_folders
 from data.errors import UserError
 
@@ -87,7 +87,7 @@ def choose_pronouns(
     context is that of another item.
 
     Args:
-        translator: an `app.translation.document_translator.DocumentTranslator`.
+        translator: an `app.translation.translator.Translator`.
         items: from `read_items`.
         progress: called with the share that is done.
 
@@ -109,6 +109,18 @@ def choose_pronouns(
         share = progress and (lambda share, part=part: progress((part + share) / len(contexts)))
         decisions[condition] = _decide(translator, items, before, share)
     return decisions
+
+
+def decision_lines(items: Sequence[Item], decisions: dict[str, np.ndarray]) -> list[str]:
+    """A table with, for each item, its pronoun and for each condition 1 where the model was right and 0 where not."""
+    columns = [item.pronoun for item in items], *(decisions[name].astype(int).astype(str) for name in CONDITIONS)
+    return ["\t".join(["pronoun", *CONDITIONS]), *("\t".join(row) for row in zip(*columns, strict=True))]
+
+
+def read_decisions(lines: Sequence[str]) -> dict[str, np.ndarray]:
+    """The decisions that `decision_lines` wrote."""
+    table = np.array([line.split("\t")[1:] for line in lines[1:]], int).astype(bool)
+    return {name: table[:, column] for column, name in enumerate(CONDITIONS)}
 
 
 def fingerprint(items: Sequence[Item]) -> str:

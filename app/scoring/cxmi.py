@@ -5,15 +5,15 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from app.scoring.bootstrap import SAMPLES, Measure, by_document, measure, ratio
-from app.scoring.documents import DocumentSet, in_order, shuffled
 from app.scoring.forced import score_in_blocks
+from app.scoring.testsets import TestSet, in_order, shuffled
 
 RIGHT, WRONG, CONTENT = "CXMI, right context", "CXMI, wrong context", "right less wrong"
 
 
 def context_use(
     translator,
-    documents: DocumentSet,
+    test: TestSet,
     samples: int = SAMPLES,
     progress: Callable[[float], None] | None = None,
 ) -> list[Measure]:
@@ -28,8 +28,8 @@ def context_use(
     learnt from context nothing but the domain.
 
     Args:
-        translator: an `app.translation.document_translator.DocumentTranslator`.
-        documents: the text.
+        translator: an `app.translation.translator.Translator`.
+        test: the documents.
         samples: bootstrap samples of documents; 0 for none.
         progress: called with the share that is done.
 
@@ -40,10 +40,10 @@ def context_use(
         Fernandes et al. 2021, Measuring and Increasing Context Usage in Context-Aware Machine Translation,
         https://aclanthology.org/2021.acl-long.505
     """
-    order = shuffled(documents.segments)
-    parts = documents.pairs()
+    order = shuffled(test.segments)
+    parts = test.pairs()
     flat = [pair for part in parts for pair in part]
-    orders = [parts, documents.cut([flat[n] for n in order]), [[pair] for pair in flat]]
+    orders = [parts, test.cut([flat[n] for n in order]), [[pair] for pair in flat]]
     scores = tuple(
         _scores(translator, part, _share(progress, number, len(orders))) for number, part in enumerate(orders)
     )

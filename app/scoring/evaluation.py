@@ -1,37 +1,33 @@
-"""Scores a run, or a file of translations, on a test set."""
+"""Scores a system, or a file of translations, on a test set: by lines, by documents, by pronouns."""
 
-import hashlib
-import json
-import platform
-import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field, replace
-from datetime import UTC, datetime
-from importlib.metadata import version
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
-from app.presets.schema import SearchPreset
+from app.scoring.bootstrap import SAMPLES, Measure
+from app.scoring.consistency import TermScorer
+from app.scoring.contrapro import Item, choose_pronouns, decision_lines, fingerprint, pronoun_measures, read_decisions
+from app.scoring.cxmi import context_use
 from app.scoring.metrics import (
-    Comparison,
     LengthScore,
-    Score,
     ScoreOptions,
     bleu,
     bleu_by_length,
     check_lengths,
-    compare,
     has_moses,
     score,
+    score_documents,
 )
 from app.scoring.report import decoding_progress
+from app.scoring.system import System
 from app.scoring.testsets import TestSet
-from app.translation.decoded import KERAS, Engine
 from app.translation.lines import read_text
-from data.errors import UserError
-from data.files import atomic_write
 
-PACKAGES = ("sacrebleu", "sentencepiece")
+PRONOUNS = "contrapro"
+DOCUMENTS = "document_scores"
+_OPTIONAL = ("bleu_on_moses_tokens", "bleu_by_source_words")
+Baseline = System | Path | str
 
 
 class Example(NamedTuple):
@@ -43,70 +39,91 @@ class Example(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Evaluation:
-    """What was scored, and how it came out.
+class DocumentOptions:
+    """What to score in documents, and how.
 
     Args:
-        test: the test set.
-        hypotheses: the translations.
-        scores: BLEU, chrF2++ and TER.
-        tokenised: BLEU on Moses' tokens, as older papers give it; None where it was not asked for.
-        lengths: BLEU by the length of the source; empty where the sources are not known.
-        comparisons: beside the baseline; empty without one.
-        baseline: what that was.
-        how: all that made the translations, for the record: checkpoint, search, speed.
+        lowercase: whether BLEU and chrF2++ ignore case.
+        samples: bootstrap samples; 0 leaves intervals and significance out.
+        context: whether to measure the use of context (CXMI).
+        shuffle: whether the segments are translated in shuffled order, each in a context that is not its own.
+        again: whether to translate and score even what these weights have translated before.
     """
 
-    test: TestSet
-    hypotheses: list[str]
-    scores: list[Score]
-    tokenised: Score | None = None
+    lowercase: bool = False
+    samples: int = SAMPLES
+    context: bool = True
+    shuffle: bool = False
+    again: bool = False
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What was scored, and how it came out. What was not asked for is empty.
+
+    Args:
+        title: names the text and its size.
+        scores: the main scores, each beside the baseline's if there is one.
+        hypotheses: the translations.
+        tokenised: BLEU on Moses' tokens, as older papers give it.
+        lengths: BLEU by the length of the source.
+        terms: consistency of terms.
+        aligner: what aligned the words for `terms`, see `TermScorer.trained_on`.
+        context: CXMI.
+        samples: bootstrap samples that were asked for.
+        baseline: what the system was compared with, or "".
+        how: all that made the translations, for the record.
+    """
+
+    title: str
+    scores: list[Measure]
+    hypotheses: list[str] = field(default_factory=list)
+    tokenised: Measure | None = None
     lengths: list[LengthScore] = field(default_factory=list)
-    comparisons: list[Comparison] = field(default_factory=list)
+    terms: list[Measure] = field(default_factory=list)
+    aligner: dict = field(default_factory=dict)
+    context: list[Measure] = field(default_factory=list)
+    samples: int = SAMPLES
     baseline: str = ""
     how: dict = field(default_factory=dict)
 
     def as_dict(self) -> dict:
-        """All but the text, for JSON."""
-        test = {"name": self.test.name, "origin": self.test.origin, "segments": len(self.test.references)}
-        found = {
-            "test_set": {**test, "fingerprint": self.test.fingerprint},
-            "scores": [score.as_dict() for score in self.scores],
+        """The scores, for JSON."""
+        found = {"samples": self.samples, "baseline": self.baseline, "scores": _dicts(self.scores)}
+        optional = {
             "bleu_on_moses_tokens": self.tokenised and self.tokenised.as_dict(),
-            "bleu_by_source_words": [score.as_dict() for score in self.lengths],
-            **self.how,
+            "bleu_by_source_words": _dicts(self.lengths),
+            "consistency": _dicts(self.terms),
+            "aligner": self.aligner,
+            "cxmi": _dicts(self.context),
         }
-        if self.comparisons:
-            found["baseline"] = {"name": self.baseline, "scores": [c.as_dict() for c in self.comparisons]}
-        return found
+        return {**found, **{name: value for name, value in optional.items() if value}}
 
 
 def evaluate(
-    run,
+    system: System,
     test: TestSet,
     *,
-    checkpoint: str = "auto",
-    search: SearchPreset | None = None,
     options: ScoreOptions | None = None,
     moses: bool | None = None,
-    baseline=None,
-    engine: Engine = KERAS,
+    baseline: Baseline | None = None,
+    again: bool = False,
 ) -> Evaluation:
-    """Decodes a test set with a run's model, scores it, and writes both into the run's folder.
+    """Translates a test set, scores the translations by lines, and writes both into the run's folder.
 
-    `results/NAME.LANGUAGE` gets the translations, `results/NAME.json` the scores and all that is needed to get them
-    again, and `results.json` the scores of all sets so far; NAME is the test set's, such as `multi30k-test`.
+    A model that was trained on documents translates documents. `results/NAME.LANGUAGE` gets the translations,
+    `results/NAME.json` the scores and all that is needed to get them again, and `results.json` the scores of all sets
+    so far; NAME is the test set's, such as `multi30k-test`. Translations that are there and still right are used.
 
     Args:
-        run: an `app.runs.run.Run`.
+        system: what translates.
         test: what to translate and score on; see `app.scoring.testsets.load_test_set`.
-        checkpoint: "auto", "averaged", "best" or "last", see `Run.weights`.
-        search: instead of that of the run's preset.
         options: how to score; by default lower-cased if the preset is.
         moses: whether to give BLEU on Moses' tokens as well; by default where the preset is lower-cased, as such
             benchmarks are mostly scored so, if sacremoses is installed.
-        baseline: a run that has been evaluated on the same set, or a file of translations, to compare with.
-        engine: the program that computes the model.
+        baseline: a system, or a file of translations, to compare with. A system that has not translated the set yet
+            does so now.
+        again: whether to translate in any case.
 
     Returns:
         An `Evaluation`.
@@ -114,16 +131,15 @@ def evaluate(
     Raises:
         UserError: for anything that is missing or does not fit.
     """
-    data = run.preset.data
+    data = system.run.preset.data
     options = options or ScoreOptions(lowercase=data.lowercase)
     options = replace(options, language=data.target, test=test.test, pair=test.pair)
-    other = baseline and read_baseline(baseline, test, data.target)
-    search = search or run.preset.search
-    hypotheses, how = _decode(run, test, checkpoint, search, engine)
     moses = data.lowercase and has_moses() if moses is None else moses
-    evaluation = evaluate_lines(hypotheses, test, options, moses, other)
-    evaluation = replace(evaluation, how={"preset": run.preset.name, **how, **_record(engine)})
-    write_results(evaluation, run.path, data.target)
+    other = read_baseline(baseline, test)
+    kept = system.translations(test, again=again)
+    evaluation = replace(evaluate_lines(kept.lines, test, options, moses, other), how=kept.record)
+    record = {key: value for key, value in kept.record.items() if key not in _OPTIONAL}
+    system.results.write(test.name, {**record, **evaluation.as_dict()})
     return evaluation
 
 
@@ -134,7 +150,7 @@ def evaluate_lines(
     moses: bool = False,
     baseline: tuple[str, list[str]] | None = None,
 ) -> Evaluation:
-    """Scores translations, wherever they come from.
+    """Scores translations by lines, wherever they come from.
 
     Args:
         hypotheses: one for each segment of the test set.
@@ -152,16 +168,143 @@ def evaluate_lines(
     options = options or ScoreOptions(test=test.test, pair=test.pair)
     references = test.references
     check_lengths(hypotheses, references)
+    name, other = baseline or ("", None)
     tokens = replace(options, tokenize="moses", lowercase=True)
     return Evaluation(
-        test,
+        f"{test.origin}: {test.segments:,} segments",
+        score(hypotheses, references, options, other),
         hypotheses,
-        score(hypotheses, references, options),
         bleu(hypotheses, references, tokens) if moses else None,
         bleu_by_length(test.sources, hypotheses, references, options) if test.sources else [],
-        compare(baseline[1], hypotheses, references, options) if baseline else [],
-        baseline[0] if baseline else "",
+        samples=options.samples,
+        baseline=name,
     )
+
+
+def evaluate_documents(
+    system: System,
+    test: TestSet,
+    *,
+    options: DocumentOptions | None = None,
+    terms: TermScorer | None = None,
+    baseline: Baseline | None = None,
+) -> Evaluation:
+    """Translates documents, scores them as documents, and writes both into the run's folder.
+
+    Translations are the same as those of `evaluate`, in the same files; the scores are in the record's section
+    `document_scores`. With shuffled segments the files are called `NAME-shuffled`. What the same weights and the same
+    search have translated or scored before is taken from there.
+
+    Args:
+        system, baseline: as for `evaluate`.
+        test: documents.
+        options: what to score, and how.
+        terms: measures the consistency of terms; None leaves that out.
+
+    Returns:
+        An `Evaluation`.
+
+    Raises:
+        UserError: for anything that is missing or does not fit.
+    """
+    options = options or DocumentOptions(system.run.preset.data.lowercase)
+    other = read_baseline(baseline, test)
+    kept = system.translations(test, options.shuffle, options.again)
+    evaluation = evaluate_translations(kept.lines, test, options, terms, other)
+    before = kept.record.get(DOCUMENTS, {})
+    context = _context(before, system, test, options)
+    evaluation = replace(evaluation, context=context, how=kept.record)
+    found = evaluation.as_dict()
+    if not context and _has_context(before, options):
+        found["cxmi"] = before["cxmi"]
+    system.results.write(f"{test.name}-shuffled" if options.shuffle else test.name, {**kept.record, DOCUMENTS: found})
+    return evaluation
+
+
+def evaluate_translations(
+    hypotheses: list[str],
+    test: TestSet,
+    options: DocumentOptions,
+    terms: TermScorer | None = None,
+    baseline: tuple[str, list[str]] | None = None,
+) -> Evaluation:
+    """Scores translations of documents, wherever they come from.
+
+    Args:
+        hypotheses: one for each segment of the documents.
+        test: the documents.
+        options: how to score.
+        terms: measures the consistency of terms; None leaves that out.
+        baseline: name and translations to compare with.
+
+    Returns:
+        An `Evaluation`.
+    """
+    check_lengths(hypotheses, test.references)
+    name, other = baseline or ("", None)
+    sides = test.cut(hypotheses), None if other is None else test.cut(other)
+    title = f"{test.origin}: {len(test.documents):,} documents, {test.segments:,} segments"
+    return Evaluation(
+        f"{title}, in shuffled order" if options.shuffle else title,
+        score_documents(test, *sides, options.lowercase, options.samples),
+        hypotheses,
+        terms=terms.score(*sides, options.samples) if terms else [],
+        aligner=terms.trained_on if terms else {},
+        samples=options.samples,
+        baseline=name,
+    )
+
+
+def evaluate_pronouns(
+    system: System,
+    items: Sequence[Item],
+    *,
+    samples: int = SAMPLES,
+    baseline: Baseline | None = None,
+    again: bool = False,
+) -> Evaluation:
+    """Scores ContraPro, and writes `results/contrapro.json` and, item by item, `.tsv`.
+
+    Args:
+        system: what scores the items.
+        items: see `app.scoring.contrapro.read_items`.
+        samples: bootstrap samples of items.
+        baseline: a system to compare with; a file of translations has no pronouns to score and is passed over.
+        again: whether to score even what these weights have scored before.
+
+    Returns:
+        An `Evaluation`.
+    """
+    compared = isinstance(baseline, System)
+    other = _decisions(baseline, items, as_baseline=True)[0] if compared else None
+    decisions, record = _decisions(system, items, again=again)
+    name = str(baseline.run.path) if compared else ""
+    measures = pronoun_measures(items, decisions, other, samples)
+    title = f"ContraPro: {len(items):,} items"
+    evaluation = Evaluation(title, measures, samples=samples, baseline=name, how=record)
+    system.results.write(PRONOUNS, {**record, **evaluation.as_dict()})
+    return evaluation
+
+
+def read_baseline(baseline: Baseline | None, test: TestSet) -> tuple[str, list[str]] | None:
+    """The name of a baseline and its translations.
+
+    Args:
+        baseline: a system, or a file of translations.
+        test: what it must have translated; a system that has not does so now.
+
+    Raises:
+        UserError: the file cannot be read, has another number of lines, or is not as the system wrote it.
+    """
+    if baseline is None:
+        return None
+    if isinstance(baseline, System):
+        return str(baseline.run.path), baseline.translations(test, as_baseline=True).lines
+    lines = read_text(baseline)
+    if test.first:
+        lines = lines[: test.first]
+    check_lengths(lines, test.references, f"the baseline {baseline}")
+    return str(baseline), lines
 
 
 def decode_bleu(
@@ -177,7 +320,7 @@ def decode_bleu(
     Args:
         translator: an `app.translation.translator.Translator`.
         sources, references: segments.
-        lowercase: whether case counts nothing; by default so if the model knows no case.
+        lowercase: whether case is ignored; by default as the model does.
         shown: number of examples wanted, drawn evenly from all segments.
         progress: see `Translator.translate_all`.
 
@@ -192,109 +335,32 @@ def decode_bleu(
     return figure.value, [Example(sources[row], hypotheses[row], references[row]) for row in rows]
 
 
-def read_baseline(baseline, test: TestSet, language: str) -> tuple[str, list[str]]:
-    """The name of a baseline and its translations.
+def _decisions(system: System, items: Sequence[Item], again: bool = False, as_baseline: bool = False):
+    """Which items a system gets right, by condition; and the record."""
+    test = {"name": PRONOUNS, "items": len(items), "fingerprint": fingerprint(items)}
 
-    Args:
-        baseline: the folder of a run, or a file of translations.
-        test: the test set that it must have translated.
-        language: target language.
+    def make() -> tuple[list[str], dict]:
+        translations = sum(1 + len(item.contrastive) for item in items)
+        with decoding_progress(3 * translations, "scoring") as progress:
+            return decision_lines(items, choose_pronouns(system.scorer, items, progress)), {}
 
-    Raises:
-        UserError: there is no such file, the run has not been evaluated on this set, or the lines are not as many.
-    """
-    path = Path(baseline)
-    file = path
-    if path.is_dir():
-        file = path / "results" / f"{test.name}.{language}"
-        if not file.exists():
-            raise UserError(f"{path} has no translations of {test.name}; first run: weitblick evaluate {path}")
-        _check_same_set(file.with_suffix(".json"), test)
-    lines = read_text(file)
-    if test.first:
-        lines = lines[: test.first]
-    check_lengths(lines, test.references, f"the baseline {file}")
-    return str(path), lines
+    kept = system.kept(PRONOUNS, f"{PRONOUNS}.tsv", test, make, again, as_baseline)
+    return read_decisions(kept.lines), kept.record
 
 
-def write_results(evaluation: Evaluation, folder: Path, language: str) -> None:
-    """Writes translations and scores into a run's folder, each file whole or not at all."""
-    results = folder / "results"
-    name = evaluation.test.name
-    with atomic_write(results / f"{name}.{language}", "w") as file:
-        file.writelines(f"{line}\n" for line in evaluation.hypotheses)
-    _write_json(results / f"{name}.json", evaluation.as_dict())
-    every = {path.stem: _read_json(path) for path in sorted(results.glob("*.json"))}
-    _write_json(folder / "results.json", {name: found for name, found in every.items() if found})
+def _context(before: dict, system: System, test: TestSet, options: DocumentOptions) -> list[Measure]:
+    """CXMI; that of before, where there is one."""
+    if not options.context or options.shuffle:
+        return []
+    if _has_context(before, options):
+        return [Measure.from_dict(found) for found in before["cxmi"]]
+    with decoding_progress(3 * test.segments, "scoring") as progress:
+        return context_use(system.scorer, test, options.samples, progress)
 
 
-def _decode(run, test: TestSet, checkpoint: str, search: SearchPreset, engine: Engine) -> tuple[list[str], dict]:
-    from app.translation.translator import Translator
-
-    if test.sources is None:
-        raise UserError(f"{test.origin} has no source text to translate")
-    translator = Translator.of_run(run, checkpoint, search, engine)
-    # The first call compiles the search, which is no part of the speed.
-    translator.translate_all([next((source for source in test.sources if source.strip()), "")])
-    before, start = translator.output_tokens, time.perf_counter()
-    with decoding_progress(len(test.sources)) as progress:
-        hypotheses = translator.translate_all(test.sources, progress)
-    seconds = time.perf_counter() - start
-    speed = {
-        "seconds": round(seconds, 2),
-        "segments_per_second": round(len(test.sources) / seconds, 2),
-        "output_tokens_per_second": round((translator.output_tokens - before) / seconds, 1),
-    }
-    how = {"weights": _weights(run, checkpoint), "search": asdict(search), "engine": engine._asdict()}
-    return hypotheses, {**how, "decoding": speed}
+def _has_context(before: dict, options: DocumentOptions) -> bool:
+    return bool(before.get("cxmi")) and before.get("samples") == options.samples
 
 
-def _weights(run, checkpoint: str) -> dict:
-    """Which weights were used, with a hash of them."""
-    name, arrays = run.weights(checkpoint)
-    digest = hashlib.sha256()
-    for key in sorted(arrays):
-        digest.update(key.encode())
-        digest.update(arrays[key].tobytes())
-    found = {"asked_for": checkpoint, "used": name, "sha256": digest.hexdigest()[:16]}
-    if name == "averaged":
-        found["updates"] = run.summary().get("averaged", {}).get("updates", [])
-    return found
-
-
-def _record(engine: Engine) -> dict:
-    """Where, when and with what."""
-    from app.runs.precision import processor
-
-    hardware = {"processor": processor(), "machine": platform.platform()}
-    packages = [engine.name, *PACKAGES]
-    if engine == KERAS:
-        import keras
-
-        hardware["backend"] = keras.backend.backend()
-        packages.insert(1, "tensorflow")
-    return {
-        "hardware": hardware,
-        "versions": {"python": platform.python_version(), **{name: version(name) for name in packages}},
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-    }
-
-
-def _check_same_set(path: Path, test: TestSet) -> None:
-    found = _read_json(path).get("test_set", {}).get("fingerprint")
-    if found and found != test.fingerprint:
-        raise UserError(f"{path}: the baseline was scored on another text of this name; evaluate it again")
-
-
-def _read_json(path: Path) -> dict:
-    """What a file of results says; nothing where it is missing or damaged, as it can be made again."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-
-
-def _write_json(path: Path, content: dict) -> None:
-    with atomic_write(path, "w") as file:
-        json.dump(content, file, indent=1, ensure_ascii=False)
-        file.write("\n")
+def _dicts(found: Sequence[Measure | LengthScore]) -> list[dict]:
+    return [each.as_dict() for each in found]

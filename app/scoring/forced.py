@@ -12,7 +12,7 @@ def score_in_blocks(
     """Scores given translations in portions of documents of like length, so that progress can be told.
 
     Args:
-        translator: an `app.translation.document_translator.DocumentTranslator`.
+        translator: an `app.translation.translator.Translator`.
         documents: for each its segments with their translations.
         scored: "all" segments, or the "last" of each document, before which the others are context.
         progress: called with the share that is done.

@@ -1,9 +1,15 @@
 """Scores of translations: sacreBLEU's own, with its signatures, intervals and significance test."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 
+import numpy as np
+
+from app.scoring.bootstrap import FEWEST, SAMPLES, SEED, Comparison, Measure, by_document, measure
+from app.scoring.testsets import TestSet
 from data.errors import UserError
+
+Documents = Sequence[Sequence[str]]
 
 TOKENIZERS = ("13a", "intl", "char", "none", "moses")
 LENGTHS = (10, 20, 30, 40, 60)
@@ -16,7 +22,7 @@ class ScoreOptions:
     """How to score.
 
     Args:
-        lowercase: whether case counts nothing in BLEU and chrF2++ (in TER it never counts, as is its default).
+        lowercase: whether BLEU and chrF2++ ignore case (TER always does, as is its default).
         tokenize: how BLEU cuts words: sacreBLEU's "13a", "intl", "char" or "none", or "moses", which is Moses'
             punctuation normalisation and tokenizer on both sides and then "none".
         language: target language, for "moses".
@@ -27,41 +33,13 @@ class ScoreOptions:
     lowercase: bool = False
     tokenize: str = "13a"
     language: str = "de"
-    samples: int = 1000
+    samples: int = SAMPLES
     test: str = ""
     pair: str = ""
 
     def __post_init__(self):
         if self.tokenize not in TOKENIZERS:
             raise UserError(f'unknown tokenisation "{self.tokenize}" for BLEU; choose one of {", ".join(TOKENIZERS)}')
-
-
-@dataclass(frozen=True)
-class Score:
-    """One figure.
-
-    Args:
-        name: "BLEU", "chrF2++" or "TER"; TER is the only one of which less is better.
-        value: the score, 0 to 100 (TER may be above).
-        mean, interval: the bootstrap's mean, and half the width of its 95% interval; None without bootstrap.
-        signature: sacreBLEU's, which says all that is needed to get the same figure.
-        details: for BLEU its n-gram precisions, brevity penalty (BP) and lengths.
-    """
-
-    name: str
-    value: float
-    mean: float | None
-    interval: float | None
-    signature: str
-    details: str = ""
-
-    def as_dict(self) -> dict:
-        """The fields, for JSON."""
-        return asdict(self)
-
-    def __str__(self) -> str:
-        spread = f" \u00b1 {self.interval:.1f}" if self.interval is not None else ""
-        return f"{self.name} {self.value:.1f}{spread}"
 
 
 @dataclass(frozen=True)
@@ -81,40 +59,21 @@ class LengthScore:
         return f"{self.low}-{self.high}" if self.high else f"{self.low}+"
 
 
-@dataclass(frozen=True)
-class Comparison:
-    """A score beside a baseline's.
-
-    Args:
-        name: of the score.
-        baseline, value: the two scores.
-        p_value: how often chance alone makes such a difference, by sacreBLEU's paired bootstrap resampling.
-        signature: sacreBLEU's, with seed and number of samples.
-    """
-
-    name: str
-    baseline: float
-    value: float
-    p_value: float
-    signature: str
-
-    @property
-    def better(self) -> bool:
-        """Whether the value is better than the baseline's, by however little."""
-        return self.value < self.baseline if self.name == "TER" else self.value > self.baseline
-
-    def as_dict(self) -> dict:
-        """The fields, for JSON."""
-        return {**asdict(self), "better": self.better}
-
-
-def score(hypotheses: Sequence[str], references: Sequence[str], options: ScoreOptions | None = None) -> list[Score]:
+def score(
+    hypotheses: Sequence[str],
+    references: Sequence[str],
+    options: ScoreOptions | None = None,
+    baseline: Sequence[str] | None = None,
+) -> list[Measure]:
     """BLEU, chrF2++ and TER of translations.
+
+    Intervals, and the p-values beside a baseline, are those of sacreBLEU's paired bootstrap resampling.
 
     Args:
         hypotheses: detokenised translations, one for each segment.
         references: the right ones, in the same order.
         options: how to score.
+        baseline: the translations of another system, to compare with.
 
     Returns:
         The three scores, in this order.
@@ -130,23 +89,33 @@ def score(hypotheses: Sequence[str], references: Sequence[str], options: ScoreOp
         - Post 2018, A Call for Clarity in Reporting BLEU Scores, https://aclanthology.org/W18-6319
         - Popović 2017, chrF++: words helping character n-grams, https://aclanthology.org/W17-4770
         - Snover et al. 2006, A Study of Translation Edit Rate, https://aclanthology.org/2006.amta-papers.25
+        - Koehn 2004, Statistical Significance Tests for Machine Translation Evaluation,
+          https://aclanthology.org/W04-3250
     """
     options = options or ScoreOptions()
-    check_lengths(hypotheses, references)
-    others = {"chrF2++": _chrf(options), "TER": _ter()}
     lines = list(hypotheses), list(references)
-    return [bleu(*lines, options), *(_scored(name, metric, *lines, options) for name, metric in others.items())]
+    first = bleu(*lines, options, baseline)
+    others = {"chrF2++": _chrf(options.lowercase), "TER": _ter()}
+    return [first, *(_measure(name, metric, *lines, options, baseline) for name, metric in others.items())]
 
 
-def bleu(hypotheses: Sequence[str], references: Sequence[str], options: ScoreOptions | None = None) -> Score:
+def bleu(
+    hypotheses: Sequence[str],
+    references: Sequence[str],
+    options: ScoreOptions | None = None,
+    baseline: Sequence[str] | None = None,
+) -> Measure:
     """BLEU alone; arguments and errors as for `score`."""
     options = options or ScoreOptions()
     check_lengths(hypotheses, references)
+    if baseline is not None:
+        check_lengths(baseline, references, "the baseline")
+        baseline = _tokenised(baseline, options)
     hypotheses, references = (_tokenised(lines, options) for lines in (hypotheses, references))
     parts = _bleu(options).corpus_score(hypotheses, [references])
     precisions = "/".join(f"{precision:.1f}" for precision in parts.precisions)
     details = f"{precisions} (BP {parts.bp:.3f}, {parts.sys_len:,} words, reference {parts.ref_len:,})"
-    return replace(_scored("BLEU", _bleu(options), hypotheses, references, options), details=details)
+    return replace(_measure("BLEU", _bleu(options), hypotheses, references, options, baseline), details=details)
 
 
 def bleu_by_length(
@@ -178,38 +147,48 @@ def bleu_by_length(
     return scores
 
 
-def compare(
-    baseline: Sequence[str], hypotheses: Sequence[str], references: Sequence[str], options: ScoreOptions | None = None
-) -> list[Comparison]:
-    """Whether translations differ from a baseline's by more than chance.
+def score_documents(
+    test: TestSet,
+    hypotheses: Documents,
+    baseline: Documents | None = None,
+    lowercase: bool = False,
+    samples: int = SAMPLES,
+) -> list[Measure]:
+    """s-BLEU, d-BLEU and chrF2++, with whole documents drawn for intervals and significance.
+
+    s-BLEU is the usual BLEU: n-grams are matched within segments. d-BLEU joins the segments of a document by a space
+    and matches within the document, whatever segment an n-gram stands in. Both are sacreBLEU's corpus scores; only the
+    significance test is ours, as sacreBLEU can draw nothing but lines.
 
     Args:
-        baseline: the translations to compare with.
-        hypotheses, references, options: as for `score`; `samples` must not be 0.
+        test: the text.
+        hypotheses: for each document its translated segments.
+        baseline: those of another system, to compare with.
+        lowercase: whether case is ignored.
+        samples: bootstrap samples; 0 for none.
 
     Returns:
-        A `Comparison` for each of BLEU, chrF2++ and TER.
+        The three measures, in this order.
 
     References:
-        Koehn 2004, Statistical Significance Tests for Machine Translation Evaluation,
-        https://aclanthology.org/W04-3250
+        - Post 2018, A Call for Clarity in Reporting BLEU Scores, https://aclanthology.org/W18-6319
+        - Liu et al. 2020, Multilingual Denoising Pre-training for Neural Machine Translation,
+          https://aclanthology.org/2020.tacl-1.47 (s-BLEU and d-BLEU)
+        - Popović 2017, chrF++: words helping character n-grams, https://aclanthology.org/W17-4770
     """
-    from sacrebleu.significance import PairedTest
-
-    options = options or ScoreOptions()
-    check_lengths(hypotheses, references)
-    check_lengths(baseline, references, "the baseline")
-    found = []
-    for name, metric in {"BLEU": _bleu(options), "chrF2++": _chrf(options), "TER": _ter()}.items():
-        prepared = [_tokenised(x, options) if name == "BLEU" else list(x) for x in (baseline, hypotheses, references)]
-        systems = [("baseline", prepared[0]), ("system", prepared[1])]
-        samples = _samples(options, len(references))
-        signatures, results = PairedTest(systems, {name: metric}, [prepared[2]], "bs", samples)()
-        before, after = results[name]
-        # Where there is no difference at all, sacreBLEU counts no sample as larger and gives its smallest p.
-        p_value = float(after.p_value) if after.score != before.score else 1.0
-        values = float(before.score), float(after.score), p_value
-        found.append(Comparison(name, *values, _sign(signatures[name], name, options)))
+    options = ScoreOptions(lowercase)
+    kinds = {
+        "s-BLEU": (_bleu(options), False),
+        "d-BLEU": (_bleu(options), True),
+        "chrF2++": (_chrf(lowercase), False),
+    }
+    references, found = test.cut(test.references), []
+    drawn = samples if len(references) >= FEWEST else 0
+    for name, (metric, joined) in kinds.items():
+        statistics = _statistics(metric, hypotheses, references, joined)
+        other = None if baseline is None else _statistics(metric, baseline, references, joined)
+        signature = _sign_documents(metric, drawn, joined)
+        found.append(measure(name, statistics, _figure(metric), other, samples, signature=signature))
     return found
 
 
@@ -235,10 +214,10 @@ def _bleu(options: ScoreOptions):
     return BLEU(lowercase=options.lowercase, tokenize="none" if moses else options.tokenize, force=moses)
 
 
-def _chrf(options: ScoreOptions):
+def _chrf(lowercase: bool):
     from sacrebleu.metrics import CHRF
 
-    return CHRF(word_order=2, lowercase=options.lowercase)
+    return CHRF(word_order=2, lowercase=lowercase)
 
 
 def _ter():
@@ -247,22 +226,68 @@ def _ter():
     return TER()
 
 
-def _scored(name: str, metric, hypotheses: list[str], references: list[str], options: ScoreOptions) -> Score:
-    """The score of one metric; its interval comes from a significance test that has no second system."""
+def _measure(
+    name: str,
+    metric,
+    hypotheses: Sequence[str],
+    references: Sequence[str],
+    options: ScoreOptions,
+    baseline: Sequence[str] | None = None,
+) -> Measure:
+    """The score of one metric; its interval comes from a significance test, if need be with one system alone."""
     from sacrebleu.significance import PairedTest
 
-    samples = _samples(options, len(hypotheses))
+    count, samples = len(references), _samples(options, len(references))
     if samples < 2:
-        found = metric.corpus_score(hypotheses, [references])
-        return Score(name, float(found.score), None, None, _sign(metric.get_signature(), name, options))
-    signatures, results = PairedTest([("", hypotheses)], {name: metric}, [references], "bs", samples)()
-    found = results[name][0]
+        value = float(metric.corpus_score(hypotheses, [references]).score)
+        other = None if baseline is None else float(metric.corpus_score(baseline, [references]).score)
+        comparison = None if other is None else Comparison(other, value - other)
+        signature = _sign(metric.get_signature(), name, options)
+        return Measure(name, value, None, None, "segments", count, comparison=comparison, signature=signature)
+    systems = [("baseline", list(baseline))] if baseline is not None else []
+    test = PairedTest([*systems, ("system", hypotheses)], {name: metric}, [references], "bs", samples)
+    signatures, results = test()
+    found = results[name][-1]
+    value, mean, half = float(found.score), float(found.mean), float(found.ci)
+    comparison = None if baseline is None else _compare(float(results[name][0].score), value, found.p_value)
     signature = _sign(signatures[name], name, options)
-    return Score(name, float(found.score), float(found.mean), float(found.ci), signature)
+    ends = mean - half, mean + half
+    return Measure(name, value, *ends, "segments", count, comparison=comparison, signature=signature)
+
+
+def _compare(baseline: float, value: float, p_value: float) -> Comparison:
+    # Where there is no difference at all, sacreBLEU counts no sample as larger and gives its smallest p.
+    return Comparison(baseline, value - baseline, p_value=float(p_value) if value != baseline else 1.0)
+
+
+# Statistics that can be added up over any group of lines are private to sacreBLEU's metrics. Its own significance test
+# is made of these two methods, but it draws lines and knows no documents. They are used here and nowhere else.
+def _statistics(metric, hypotheses: Documents, references: Documents, joined: bool) -> np.ndarray:
+    """(documents, statistics): those of each document, as one line (`joined`) or summed over its segments."""
+    if joined:
+        lines = [[" ".join(document) for document in side] for side in (hypotheses, references)]
+        return np.asarray(metric._extract_corpus_statistics(lines[0], [lines[1]]), "float64")
+    lines = [[line for document in side for line in document] for side in (hypotheses, references)]
+    return by_document(metric._extract_corpus_statistics(lines[0], [lines[1]]), [len(each) for each in references])
+
+
+def _figure(metric) -> Callable[[np.ndarray], float]:
+    return lambda sums: float(metric._compute_score_from_stats(list(sums)).score)
+
+
+def _sign_documents(metric, samples: int, joined: bool) -> str:
+    signature = metric.get_signature()
+    if samples:
+        signature.update("seed", SEED)
+        signature.update("bs", samples)
+        signature.update("drawn", "documents")
+    if joined:
+        signature.update("lines", "joined")
+    return str(signature)
 
 
 def _sign(signature, name: str, options: ScoreOptions) -> str:
-    """The signature, with what sacreBLEU could not know: the test set's name, and what Moses did to the text."""
+    """The signature, with what sacreBLEU could not know: the test set's name, and how Moses prepared the text."""
     if options.test:
         signature.update("test", options.test)
         signature.update("lang", options.pair)
@@ -272,7 +297,7 @@ def _sign(signature, name: str, options: ScoreOptions) -> str:
 
 
 def _tokenised(lines: Sequence[str], options: ScoreOptions) -> list[str]:
-    """What BLEU shall see: for "moses" the text as Moses' scripts would prepare it, in the order of Multi30k's."""
+    """The lines as BLEU is given them: for "moses" as Moses' scripts would prepare them, in the order of Multi30k's."""
     if options.tokenize != "moses":
         return list(lines)
     sacremoses = _sacremoses()
@@ -291,7 +316,7 @@ def _sacremoses():
 
 
 def has_moses() -> bool:
-    """Whether "moses" can be had here."""
+    """Whether sacremoses is installed."""
     import importlib.util
 
     return importlib.util.find_spec("sacremoses") is not None

@@ -3,7 +3,10 @@
 import contextlib
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+
+from app.scoring.bootstrap import Comparison, Measure
 
 
 @contextlib.contextmanager
@@ -42,7 +45,7 @@ def decoding_progress(segments: int, text: str = "translating") -> Iterator[Call
 
 
 def show_evaluation(evaluation, file=None) -> None:
-    """Prints an `app.scoring.evaluation.Evaluation` as tables, with the signatures below.
+    """Prints an `app.scoring.evaluation.Evaluation` as tables, with what they mean below.
 
     Args:
         evaluation: what to show.
@@ -51,60 +54,94 @@ def show_evaluation(evaluation, file=None) -> None:
     from rich.console import Console
 
     console = Console(file=file, highlight=False)
-    console.print(_score_table(evaluation))
-    if evaluation.lengths:
-        console.print(_length_table(evaluation.lengths))
+    for table in _tables(evaluation):
+        console.print(table)
     for line in _remarks(evaluation):
         console.print(line, soft_wrap=True, markup=False)
 
 
-def _score_table(evaluation):
-    from rich.table import Table
+def _tables(evaluation) -> list:
+    scores = [*evaluation.scores, *evaluation.terms]
+    more = [replace(evaluation.tokenised, name="BLEU, Moses tokens")] if evaluation.tokenised else []
+    tables = [_scores(evaluation.title, [*scores, *more])]
+    if evaluation.context:
+        tables.append(_scores("Use of context, in nats a token", evaluation.context))
+    if evaluation.baseline:
+        tables.append(_comparisons(evaluation.baseline, scores))
+    if evaluation.lengths:
+        rows = [[str(bucket), f"{bucket.lines:,}", f"{bucket.bleu:.1f}"] for bucket in evaluation.lengths]
+        tables.append(_table("BLEU by source length", ["words", "segments", "BLEU"], rows))
+    return tables
 
-    test = evaluation.test
-    table = Table(title=f"{test.origin}: {len(test.references):,} segments", title_justify="left")
-    columns = ["score", "", "95% interval"]
-    if evaluation.comparisons:
-        columns += [evaluation.baseline, "difference", "p"]
-    for name in columns:
-        table.add_column(name, justify="left" if name == "score" else "right")
-    for number, found in enumerate(evaluation.scores):
-        name = "TER (less is better)" if found.name == "TER" else found.name
-        row = [name, f"{found.value:.1f}", _interval(found)]
-        if evaluation.comparisons:
-            other = evaluation.comparisons[number]
-            row += [f"{other.baseline:.1f}", f"{found.value - other.baseline:+.1f}", f"{other.p_value:.3f}"]
-        table.add_row(*row)
-    if evaluation.tokenised:
-        table.add_row("BLEU, Moses tokens", f"{evaluation.tokenised.value:.1f}", _interval(evaluation.tokenised))
+
+def _scores(title: str, measures: Sequence[Measure]):
+    rows = [
+        [_name(found), _figure(found.value, found), _interval(found, found), _figure(found.reference, found)]
+        for found in measures
+    ]
+    return _table(title, ["score", "", "95% interval", "reference"], rows)
+
+
+def _comparisons(baseline: str, measures: Sequence[Measure]):
+    rows = []
+    for found in measures:
+        other = found.comparison
+        p_value = "" if other.p_value is None else f"{other.p_value:.3f}"
+        figures = _figure(other.baseline, found), _figure(other.difference, found, "+")
+        rows.append([_name(found), *figures, _interval(other, found, "+"), p_value])
+    return _table(f"Compared with {baseline}", ["score", "baseline", "difference", "95% interval", "p"], rows)
+
+
+def _table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]):
+    """A table without the columns that are empty in every row."""
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title=Text(title), title_justify="left")
+    kept = [number for number in range(len(columns)) if any(row[number] for row in rows)]
+    for number in kept:
+        table.add_column(columns[number], justify="right" if number else "left", no_wrap=True)
+    for row in rows:
+        table.add_row(*(row[number] for number in kept))
     return table
 
 
-def _interval(score) -> str:
-    if score.interval is None:
+def _name(found: Measure) -> str:
+    return "TER (less is better)" if found.name == "TER" else found.name
+
+
+def _figure(value: float | None, found: Measure, sign: str = "") -> str:
+    return "" if value is None else f"{value:{sign}z.{found.digits}f}"
+
+
+def _interval(ends: Measure | Comparison, found: Measure, sign: str = "") -> str:
+    """The ends of an interval; "to" between figures that may have a sign."""
+    if ends.low is None:
         return ""
-    return f"{score.mean - score.interval:.1f} - {score.mean + score.interval:.1f}"
-
-
-def _length_table(lengths):
-    from rich.table import Table
-
-    table = Table(title="BLEU by source length", title_justify="left")
-    table.add_column("words")
-    table.add_column("segments", justify="right")
-    table.add_column("BLEU", justify="right")
-    for bucket in lengths:
-        table.add_row(str(bucket), f"{bucket.lines:,}", f"{bucket.bleu:.1f}")
-    return table
+    dash = "to" if sign or ends.low < 0 else "-"
+    return f"{_figure(ends.low, found, sign)} {dash} {_figure(ends.high, found, sign)}"
 
 
 def _remarks(evaluation) -> list[str]:
     """The signatures, what made BLEU, whether the differences count, and the speed."""
     scores = [*evaluation.scores, *([evaluation.tokenised] if evaluation.tokenised else [])]
-    lines = [f"{found.name}|{found.signature}" for found in scores]
-    lines += [f"BLEU: {evaluation.scores[0].details}"]
-    if evaluation.comparisons:
-        lines.append("p: how often chance alone gives such a difference, by paired bootstrap; below 0.05 it counts")
+    first = scores[0]
+    lines = [f"{found.name}|{found.signature}" for found in scores if found.signature]
+    if first.details:
+        lines.append(f"{first.name}: {first.details}")
+    if first.low is None and evaluation.samples and first.units == "documents":
+        lines.append("too few documents for intervals: they are drawn as wholes")
+    if evaluation.baseline:
+        lines.append(
+            "p: how often chance alone gives as large a difference, by paired bootstrap of "
+            f"{first.units}; below 0.05 it counts"
+        )
+    if evaluation.terms:
+        lines.append("consistency: percent of the pairs of equal source words in a document that are translated alike")
+    if first.units == "items":
+        lines.append(
+            "right is an item whose reference is likelier than each of its wrong translations; percent of the items"
+        )
     speed = evaluation.how.get("decoding")
     if speed:
         lines.append(

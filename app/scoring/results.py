@@ -1,128 +1,101 @@
-"""What document scores leave in a run's folder, and what of it need not be made again."""
+"""What scores leave in a run's folder; every file has a checksum, which is checked where it is read."""
 
-import json
-import platform
-from collections.abc import Sequence
-from dataclasses import asdict
-from datetime import UTC, datetime
-from importlib.metadata import version
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import numpy as np
-
-from app.scoring.contrapro import CONDITIONS
-from app.scoring.documents import DocumentSet
-from app.scoring.metrics import check_lengths
+from app.runs.checkpoints import CHECKSUM, digest, to_stderr
+from app.runs.weights import checksum
 from app.translation.lines import read_text
 from data.errors import UserError
-from data.files import atomic_write
+from data.files import atomic_write, read_json, write_json
 
-PRONOUNS = "contrapro"
-PACKAGES = ("keras", "sacrebleu", "sentencepiece", "snowballstemmer")
-
-
-def results_name(documents: DocumentSet, shuffled: bool = False) -> str:
-    """What the files of results are called, less their endings."""
-    return f"{documents.name}-documents{'-shuffled' if shuffled else ''}"
+FOLDER, SUMMARY = "results", "results.json"
 
 
-def made_by(run, checkpoint: str, search) -> dict:
-    """All that decides what a run's model puts out."""
-    name, _, checksum = run.weights_file(checkpoint)
-    weights = {"asked_for": checkpoint, "used": name, "checksum": checksum}
-    how = {"search": asdict(search), "documents": asdict(run.preset.documents)}
-    return {"preset": run.preset.name, "weights": weights, **how}
+class Results:
+    """The folder `results` of a run, and its `results.json` with the scores of all test sets.
 
-
-def record() -> dict:
-    """When, where and with what."""
-    return {
-        "machine": platform.platform(),
-        "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-    }
-
-
-def read_finished(run, name: str, fingerprint: str, made: dict) -> dict | None:
-    """What the results of this name say, if the same weights made them from the same text; else None."""
-    try:
-        found = json.loads((run.results_folder / f"{name}.json").read_text(encoding="utf-8"))
-        same = found["test_set"]["fingerprint"] == fingerprint and all(found[key] == made[key] for key in made)
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-    return found if same else None
-
-
-def write_json(path: Path, content: dict) -> None:
-    """Writes results, whole or not at all."""
-    with atomic_write(path, "w") as file:
-        json.dump(content, file, indent=1, ensure_ascii=False)
-        file.write("\n")
-
-
-def write_lines(path: Path, documents: Sequence[Sequence[str]]) -> None:
-    """Writes translations, one segment a line, as in the corpus."""
-    with atomic_write(path, "w") as file:
-        file.writelines(f"{line}\n" for document in documents for line in document)
-
-
-def read_lines(path, documents: DocumentSet, what: str = "") -> list[list[str]]:
-    """Translations of all segments, cut into documents.
-
-    Raises:
-        UserError: the file cannot be read, or its lines are not as many as the segments.
-    """
-    lines = read_text(path)
-    flat = [line for document in documents.references for line in document]
-    check_lengths(lines, flat, what or str(path))
-    return documents.cut(lines)
-
-
-def read_baseline(baseline, documents: DocumentSet, language: str) -> tuple[str, list[list[str]]]:
-    """The name of a baseline and its translations.
+    Of each test set, `NAME.json` records the scores and how they were made. The other files that belong to it, such as
+    the translations, are named there with their checksums; the record itself has one too.
 
     Args:
-        baseline: the folder of a run, or a file of translations.
-        documents: what it must have translated.
-        language: target language.
-
-    Raises:
-        UserError: there is no such file, the run has not been evaluated on this text, or the lines are not as many.
+        path: the folder of the run.
+        report: called with each note and warning; by default they go to standard error.
     """
-    path = file = Path(baseline)
-    if path.is_dir():
-        file = path / "results" / f"{results_name(documents)}.{language}"
-        if not file.exists():
-            command = f"weitblick evaluate-documents {path} --corpus {documents.name.rpartition('-')[0]}"
-            raise UserError(f"{path} has no translations of the documents of {documents.name}; first run: {command}")
-        if _read_json(file.with_suffix(".json")).get("test_set", {}).get("fingerprint") != documents.fingerprint:
-            raise UserError(f"{file}: the baseline was scored on another text of this name; evaluate it again")
-    return str(path), read_lines(file, documents, f"the baseline {file}")
 
+    def __init__(self, path, report: Callable[[str], None] = to_stderr):
+        self.path, self.folder, self._report = Path(path), Path(path) / FOLDER, report
+        self._said: set[str] = set()
 
-def write_decisions(path: Path, pronouns: Sequence[str], decisions: dict[str, np.ndarray]) -> None:
-    """Writes for each item its pronoun and, for each condition, 1 where the model was right and 0 where it was not."""
-    with atomic_write(path, "w") as file:
-        file.write("\t".join(["pronoun", *CONDITIONS]) + "\n")
-        for pronoun, *right in zip(pronouns, *(decisions[name] for name in CONDITIONS), strict=True):
-            file.write("\t".join([pronoun, *(str(int(value)) for value in right)]) + "\n")
+    def read(self, name: str) -> dict:
+        """The record of this name; {} where there is none.
 
+        Raises:
+            UserError: it was edited or is damaged.
+        """
+        path = self.folder / f"{name}.json"
+        if not path.is_file():
+            return {}
+        record = read_json(path)
+        found = record.pop(CHECKSUM, None)
+        if found is None:  # of version 0.1, which recorded neither precision nor checksums
+            return {}
+        if found != digest(record):
+            raise UserError(f"{path}: the file was edited or damaged (wrong checksum)")
+        return record
 
-def read_decisions(folder: Path, fingerprint: str) -> dict[str, np.ndarray] | None:
-    """What `write_decisions` wrote into a folder of results; None where it is of other items, missing or damaged."""
-    if _read_json(folder / f"{PRONOUNS}.json").get("test_set", {}).get("fingerprint") != fingerprint:
-        return None
-    try:
-        rows = [line.split("\t")[1:] for line in read_text(folder / f"{PRONOUNS}.tsv")[1:]]
-        table = np.array(rows, int).astype(bool)
-        return {name: table[:, column] for column, name in enumerate(CONDITIONS)}
-    except (UserError, ValueError, IndexError):
-        return None
+    def record(self, name: str) -> dict:
+        """Like `read`, for results that can be made again: a note instead of an error."""
+        try:
+            return self.read(name)
+        except UserError as error:
+            self._say(f"note: {error}; it is made again")
+            return {}
 
+    def names(self) -> list[str]:
+        """The names of all records."""
+        return [path.stem for path in sorted(self.folder.glob("*.json"))]
 
-def _read_json(path: Path) -> dict:
-    """What a file of results says; nothing where it is missing or damaged, as it can be made again."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
+    def lines(self, record: dict, file: str) -> list[str] | None:
+        """The lines of a file that a record names; None where there is no such file.
+
+        Raises:
+            UserError: the file is not as it was written.
+        """
+        path, noted = self.folder / file, record.get("files", {}).get(file)
+        if noted is None or not path.is_file():
+            return None
+        if checksum(path) != noted:
+            raise UserError(f"{path}: the file was edited or damaged (wrong checksum)")
+        return read_text(path)
+
+    def write(self, name: str, record: dict, files: dict[str, Sequence[str]] | None = None) -> dict:
+        """Writes a record, and the lines of the files that belong to it, each file whole or not at all.
+
+        A folder that cannot be written to is no error: a warning says that the results are not kept.
+
+        Args:
+            name: of the record.
+            record: plain JSON values.
+            files: the lines of each file; files that were written before stay in the record.
+
+        Returns:
+            The record with the checksums of all its files.
+        """
+        try:
+            for file, lines in (files or {}).items():
+                with atomic_write(self.folder / file, "w") as opened:
+                    opened.writelines(f"{line}\n" for line in lines)
+                record = {**record, "files": {**record.get("files", {}), file: checksum(self.folder / file)}}
+            write_json(self.folder / f"{name}.json", {**record, CHECKSUM: digest(record)})
+            every = {each: self.record(each) for each in self.names()}
+            write_json(self.path / SUMMARY, {each: found for each, found in every.items() if found})
+        except OSError as error:
+            self._say(f"warning: {self.folder}: results cannot be kept here ({error.strerror})")
+        return record
+
+    def _say(self, line: str) -> None:
+        """Reports something once."""
+        if line not in self._said:
+            self._said.add(line)
+            self._report(line)

@@ -1,4 +1,4 @@
-"""What a run came to as tables of a warehouse, for dashboards: runs, scores and translations."""
+"""A run as tables of a warehouse, for dashboards: runs, scores and translations."""
 
 import json
 from collections.abc import Iterator
@@ -6,8 +6,9 @@ from collections.abc import Iterator
 import pyarrow
 
 from app.runs.run import Run
-from app.translation.lines import read_text
-from data.errors import UserError
+from app.scoring.bootstrap import Measure
+from app.scoring.evaluation import DOCUMENTS
+from app.scoring.results import Results
 from data.warehouse.base import Warehouse
 from data.warehouse.schema import arrow_schema
 
@@ -54,7 +55,7 @@ def export_run(warehouse: Warehouse, run: Run, name: str = "") -> dict[str, int]
         The number of rows written into each table.
 
     Raises:
-        UserError: a table of that name has other columns, or the run has a damaged file.
+        UserError: a table of that name has other columns, or results of the run were edited or damaged.
     """
     name = name or run.path.resolve().name
     tables = {
@@ -90,40 +91,38 @@ def _run_row(run: Run, name: str) -> dict:
     }
 
 
-def _results(run: Run) -> Iterator[tuple[str, dict]]:
-    """The name of each test set and what its file of results says."""
-    for path in sorted(run.results_folder.glob("*.json")):
-        try:
-            found = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise UserError(f"{path}: the file is damaged ({error}); evaluate the run again") from error
-        if isinstance(found, dict) and isinstance(found.get("test_set"), dict) and "scores" in found:
-            yield path.stem, found
+def _records(run: Run) -> Iterator[tuple[str, dict]]:
+    """The name of each test set and its record."""
+    results = Results(run.path)
+    for name in results.names():
+        if record := results.read(name):
+            yield name, record
 
 
 def _score_rows(run: Run, name: str) -> Iterator[dict]:
-    for test_set, found in _results(run):
-        for score in found["scores"]:
-            yield {
-                "run": name,
-                "test_set": test_set,
-                "fingerprint": found["test_set"].get("fingerprint"),
-                "segments": found["test_set"].get("segments"),
-                "score": score["name"],
-                "value": score["value"],
-                "interval": score.get("interval"),
-                "signature": score["signature"],
-                "weights": found.get("weights", {}).get("used"),
-                "search": json.dumps(found.get("search", {}), sort_keys=True),
-                "segments_per_second": found.get("decoding", {}).get("segments_per_second"),
-                "date": found.get("date"),
-            }
+    for test_set, record in _records(run):
+        sections = {test_set: record, f"{test_set}-documents": record.get(DOCUMENTS, {})}
+        for called, section in sections.items():
+            for score in map(Measure.from_dict, section.get("scores", ())):
+                yield {
+                    "run": name,
+                    "test_set": called,
+                    "fingerprint": record["test_set"]["fingerprint"],
+                    "segments": record["test_set"].get("segments"),
+                    "score": score.name,
+                    "value": score.value,
+                    "interval": score.half_width,
+                    "signature": score.signature,
+                    "weights": record["weights"]["used"],
+                    "search": json.dumps(record["search"], sort_keys=True),
+                    "segments_per_second": record.get("decoding", {}).get("segments_per_second"),
+                    "date": record["date"],
+                }
 
 
 def _translation_rows(run: Run, name: str) -> Iterator[list[dict]]:
-    for test_set, _ in _results(run):
-        path = run.results_folder / f"{test_set}.{run.preset.data.target}"
-        lines = read_text(path) if path.is_file() else []
+    for test_set, record in _records(run):
+        lines = Results(run.path).lines(record, f"{test_set}.{run.preset.data.target}") or []
         for start in range(0, len(lines), _LINES):
             yield [
                 {"run": name, "test_set": test_set, "position": start + number, "translation": line}

@@ -2,16 +2,24 @@
 
 import contextlib
 import hashlib
+import itertools
 import shutil
 import socket
 import threading
 import urllib.request
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
 
 from app.translation.lines import read_text
 from data.corpora.corpora import DEFAULT_CORPORA, Corpora
 from data.errors import UserError
+from data.pairs import Pair
+
+T = TypeVar("T")
 
 # Official sets of sacreBLEU: their number of segments, and the folder corpus that has the same text.
 OFFICIAL = {"wmt14": (2737, "newstest"), "wmt14/full": (3003, "newstest-docs")}
@@ -21,42 +29,88 @@ STALL_SECONDS = 30
 
 @dataclass(frozen=True)
 class TestSet:
-    """Segments with their references.
+    """Segments with their references, and the documents that they make up.
 
     Args:
         name: names the files of results: the corpus and the split.
         sources, references: one for each segment; `sources` is None where only references are known.
         origin: where the text is from, for the record.
+        documents: the number of segments of each document, in order; empty where no boundaries are known.
         test, pair: sacreBLEU's name of the set and "en-de" where the text is sacreBLEU's own, else "".
         first: how many lines were taken, where these are the first ones of a larger set; else 0.
+
+    Example:
+        >>> test = load_test_set("europarl", corpora=Corpora(["../corpora"]))
+        >>> len(test.documents), test.segments
+        (356, 5061)
     """
 
     name: str
     sources: tuple[str, ...] | None
     references: tuple[str, ...]
     origin: str
+    documents: tuple[int, ...] = ()
     test: str = ""
     pair: str = ""
     first: int = 0
 
     __test__ = False  # not a test of pytest's
 
+    @classmethod
+    def of_documents(
+        cls, name: str, sources: Sequence[Sequence[str]], references: Sequence[Sequence[str]], origin: str
+    ) -> "TestSet":
+        """A test set of documents, given as the segments of each."""
+        sides = (tuple(itertools.chain.from_iterable(side)) for side in (sources, references))
+        return cls(name, *sides, origin, tuple(map(len, sources)))
+
+    @property
+    def segments(self) -> int:
+        """The number of segments in all."""
+        return len(self.references)
+
     @property
     def fingerprint(self) -> str:
-        """A hash of the text: equal for equal test sets, wherever they came from."""
+        """A hash of the text and of its documents: equal for equal test sets, wherever they came from."""
         digest = hashlib.sha256()
         for side in (self.sources or (), self.references):
-            digest.update(f"{len(side)}\n".encode())
-            for line in side:
-                digest.update(line.encode() + b"\n")
+            for document in self.cut(side) if self.documents and side else [side]:
+                digest.update(f"{len(document)}\n".encode())
+                for line in document:
+                    digest.update(line.encode() + b"\n")
         return digest.hexdigest()[:16]
 
+    def cut(self, lines: Sequence[T]) -> list[list[T]]:
+        """One item for each segment, such as a translation, as one list for each document.
+
+        Where no boundaries are known, each segment is a document of its own.
+        """
+        every = iter(lines)
+        return [list(itertools.islice(every, size)) for size in self.documents or (1,) * self.segments]
+
+    def pairs(self) -> list[list[tuple[str, str]]]:
+        """For each document its segments with their references."""
+        return self.cut(list(zip(self.sources, self.references, strict=True)))
+
     def head(self, lines: int) -> "TestSet":
-        """The first lines of the set, which is not the official one any more; 0 means all."""
-        if not lines or lines >= len(self.references):
+        """The first lines of the set, which is then no longer the official one; 0 means all."""
+        if not lines or lines >= self.segments:
             return self
-        sources = self.sources and self.sources[:lines]
-        return TestSet(f"{self.name}-first{lines}", sources, self.references[:lines], self.origin, first=lines)
+        ends = list(itertools.accumulate(self.documents))
+        documents = [min(size, lines - end + size) for size, end in zip(self.documents, ends, strict=True)]
+        return TestSet(
+            f"{self.name}-first{lines}",
+            self.sources and self.sources[:lines],
+            self.references[:lines],
+            self.origin,
+            tuple(size for size in documents if size > 0),
+            first=lines,
+        )
+
+    def summary(self) -> dict:
+        """What results record of the set."""
+        sizes = {"segments": self.segments, "documents": len(self.documents)}
+        return {"name": self.name, "origin": self.origin, **sizes, "fingerprint": self.fingerprint}
 
 
 def load_test_set(name: str, split: str = "test", corpora: Corpora = DEFAULT_CORPORA) -> TestSet:
@@ -72,7 +126,7 @@ def load_test_set(name: str, split: str = "test", corpora: Corpora = DEFAULT_COR
         corpora: where it is looked for.
 
     Returns:
-        A `TestSet`.
+        A `TestSet`. In a corpus with documents, a segment without a document's id is a document of its own.
 
     Raises:
         UserError: there is no such corpus or split, it is empty, or it cannot be fetched.
@@ -85,8 +139,61 @@ def load_test_set(name: str, split: str = "test", corpora: Corpora = DEFAULT_COR
     pairs = list(found.pairs(split))
     if not pairs:
         raise UserError(f'the split "{split}" of {name} is empty; there is nothing to score')
-    label = f"{Path(found.name).name}-{split}"
-    return TestSet(label, tuple(p.source for p in pairs), tuple(p.target for p in pairs), f"{found.name}, {split}")
+    sides = tuple(p.source for p in pairs), tuple(p.target for p in pairs)
+    return TestSet(f"{Path(found.name).name}-{split}", *sides, f"{found.name}, {split}", _documents(pairs))
+
+
+def load_documents(name: str, split: str = "test", corpora: Corpora = DEFAULT_CORPORA) -> TestSet:
+    """Like `load_test_set`, for a corpus that must have documents.
+
+    Raises:
+        UserError: the corpus does not name the document that a segment belongs to.
+    """
+    test = load_test_set(name, split, corpora)
+    if not test.documents:
+        raise UserError(
+            f'the split "{split}" of {name} has no documents (a folder corpus names them in doc.{split}.txt); '
+            "score it with `weitblick evaluate`"
+        )
+    return test
+
+
+def has_documents(name: str, split: str, corpora: Corpora) -> bool:
+    """Whether a corpus names the documents of this split; False, too, where there is no such corpus or split."""
+    try:
+        found = corpora.open(name)
+        return found.has_documents and any(pair.doc for pair in found.pairs(split))
+    except UserError:
+        return False
+
+
+def shuffled(segments: int, seed: int = 0) -> list[int]:
+    """An order of the segments in which each one stands in a foreign context.
+
+    Args:
+        segments: how many there are.
+        seed: the same one gives the same order.
+
+    Returns:
+        For each place the number of the segment that stands there.
+    """
+    return [int(number) for number in np.random.default_rng(seed).permutation(segments)]
+
+
+def in_order(lines: Sequence[T], order: Sequence[int]) -> list[T]:
+    """Undoes `shuffled`: `lines[n]` goes to place `order[n]`."""
+    found = list(lines)
+    for place, line in zip(order, lines, strict=True):
+        found[place] = line
+    return found
+
+
+def _documents(pairs: Sequence[Pair]) -> tuple[int, ...]:
+    """The number of segments of each document; none where no segment names its document."""
+    if not any(pair.doc for pair in pairs):
+        return ()
+    groups = itertools.groupby(enumerate(pairs), lambda numbered: numbered[1].doc or numbered[0])
+    return tuple(sum(1 for _ in group) for _, group in groups)
 
 
 def read_test_files(reference, source=None) -> TestSet:
@@ -112,7 +219,7 @@ def _official(name: str, corpora: Corpora) -> TestSet:
     label, pair = f"{name.replace('/', '-')}-test", f"{corpora.source}-{corpora.target}"
     try:
         sources, references = _from_sacrebleu(name, pair, lines)
-        return TestSet(label, tuple(sources), tuple(references), f"sacreBLEU, {name}", name, pair)
+        return TestSet(label, tuple(sources), tuple(references), f"sacreBLEU, {name}", test=name, pair=pair)
     except UserError as error:
         reason = str(error)
     try:

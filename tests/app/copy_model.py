@@ -74,6 +74,6 @@ def run_of(tokenizer, folder, preset, model):
         path=folder,
         tokenizer=lambda: tokenizer,
         load_model=lambda which, decoding=False: model,
-        weights=lambda which: ("update 7", {"table": np.ones((2, 2), "float32")}),
+        weights_file=lambda which: ("update 7", folder / "weights.npz", "checksum 7"),
         summary=lambda: {},
     )

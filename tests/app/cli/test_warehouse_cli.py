@@ -1,13 +1,13 @@
 """The warehouse from the command line, from loading to training."""
 
-import json
-
 import pyarrow.parquet
 import pytest
 
 from app.cli import main as cli
 from app.presets.preset import load_preset
 from app.runs.run import Run
+from app.scoring.bootstrap import Measure
+from app.scoring.results import Results
 from app.training.preparation import prepare
 from data.warehouse.opening import open_warehouse
 from tests.app.cli.test_main import refusal, weitblick
@@ -161,16 +161,15 @@ def _written(folder, preset):
 def test_the_results_of_a_run_become_tables(capsys, tmp_path):
     folder = Run.create(tmp_path / "toy-run", toy_preset(tmp_path, corpus=tmp_path / "toy"))
     folder.write_summary(finished={"update": 30, "seconds": 2.5, "best": {"update": 20, "score": 7.5}, "why": "done"})
-    folder.results_folder.mkdir()
-    score = {"name": "BLEU", "value": 26.5, "mean": 26.4, "interval": 1.5, "signature": "nrefs:1", "details": ""}
+    score = Measure("BLEU", 26.5, 25.0, 28.0, "segments", 2, signature="nrefs:1")
     found = {
         "test_set": {"name": "toy-test", "segments": 2, "fingerprint": "f"},
-        "scores": [score],
+        "scores": [score.as_dict()],
         "weights": {"used": "averaged"},
+        "search": {"beam": 4},
         "date": "2026-11-22",
     }
-    (folder.results_folder / "toy-test.json").write_text(json.dumps(found))
-    (folder.results_folder / "toy-test.de").write_text("eins\nzwei\n")
+    Results(folder.path).write("toy-test", found, {"toy-test.de": ["eins", "zwei"]})
     address = ("--warehouse", tmp_path / "w.duckdb")
     for _ in range(2):
         shown = run(capsys, "export", "--run", tmp_path / "toy-run", *address)
@@ -183,6 +182,9 @@ def test_the_results_of_a_run_become_tables(capsys, tmp_path):
     rows = run(capsys, "sql", query, *address).splitlines()[1:]
     assert rows[:2] == ["other\t30\t7.5\t26.5\teins", "other\t30\t7.5\t26.5\tzwei"]
     assert [row.split("\t")[0] for row in rows] == ["other", "other", "toy-run", "toy-run"]
+    (folder.results_folder / "toy-test.de").write_text("eins\ndrei\n")
+    error = run(capsys, "export", "--run", tmp_path / "toy-run", *address, code=2)
+    assert "toy-test.de: the file was edited or damaged" in error
     (folder.results_folder / "toy-test.json").write_text("{")
     error = run(capsys, "export", "--run", tmp_path / "toy-run", *address, code=2)
     assert "toy-test.json: the file is damaged" in error

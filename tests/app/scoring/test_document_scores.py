@@ -6,8 +6,8 @@ from sacrebleu.metrics import BLEU, CHRF
 from sacrebleu.significance import PairedTest
 
 from app.scoring.bootstrap import by_document, measure, ratio
-from app.scoring.documents import DocumentSet, has_documents, in_order, load_documents, shuffled
-from app.scoring.quality import score_documents
+from app.scoring.metrics import score_documents
+from app.scoring.testsets import TestSet, has_documents, in_order, load_documents, shuffled
 from data.corpora.corpora import Corpora
 from data.errors import UserError
 
@@ -17,7 +17,7 @@ REFERENCES = tuple(
     for d in range(12)
 )
 SOURCES = tuple(tuple(f"segment {s} of {d}" for s in range(len(part))) for d, part in enumerate(REFERENCES))
-TEXT = DocumentSet("toys-test", "toys, test", tuple(map(str, range(12))), SOURCES, REFERENCES)
+TEXT = TestSet.of_documents("toys-test", SOURCES, REFERENCES, "toys, test")
 
 
 def spoiled(every, parts=REFERENCES):
@@ -51,7 +51,7 @@ def test_d_bleu_is_sacrebleus_on_joined_lines():
 
 def test_n_grams_across_segments_count_in_d_bleu_alone():
     # The translation has the right words in the right order, but cut into segments elsewhere.
-    text = DocumentSet("t", "t", ("1",), (("x", "y"),), (("a b c d", "e f g h"),))
+    text = TestSet.of_documents("t", (("x", "y"),), (("a b c d", "e f g h"),), "t")
     found = {m.name: m.value for m in score_documents(text, [["a b c d e f", "g h"]])}
     assert found["d-BLEU"] == pytest.approx(100)
     assert found["s-BLEU"] < 80
@@ -110,7 +110,7 @@ def test_p_value_by_hand():
 
 
 def test_with_few_documents_there_is_no_interval():
-    text = DocumentSet("t", "t", TEXT.names[:4], SOURCES[:4], REFERENCES[:4])
+    text = TestSet.of_documents("t", SOURCES[:4], REFERENCES[:4], "t")
     found = score_documents(text, spoiled(5, REFERENCES[:4]), spoiled(2, REFERENCES[:4]))[0]
     assert found.low is None and found.comparison.p_value is None
     assert found.comparison.difference == pytest.approx(found.value - found.comparison.baseline)
@@ -131,9 +131,9 @@ def test_statistics_are_added_up_within_documents():
 def test_a_corpus_is_cut_into_its_documents(tmp_path):
     folders = folder(tmp_path, ["a", "a", "", "", "b"])
     found = load_documents("toys", corpora=Corpora(folders))
-    assert [len(part) for part in found.sources] == [2, 1, 1, 1]
+    assert found.documents == (2, 1, 1, 1)
     assert found.name == "toys-test" and found.segments == 5
-    assert found.names[0] == "a" and found.references[0] == ("Guten Abend.",) * 2
+    assert found.references == ("Guten Abend.",) * 5
     assert found.cut("vwxyz") == [["v", "w"], ["x"], ["y"], ["z"]]
     assert has_documents("toys", "test", Corpora(folders))
 

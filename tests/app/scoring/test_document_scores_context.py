@@ -16,8 +16,8 @@ from app.scoring.contrapro import (
     read_items,
 )
 from app.scoring.cxmi import context_use
-from app.scoring.documents import DocumentSet
 from app.scoring.forced import score_in_blocks
+from app.scoring.testsets import TestSet
 from app.translation.decoded import TokenScore
 from data.errors import UserError
 
@@ -171,7 +171,7 @@ def test_without_items_it_says_where_it_looked(tmp_path):
 def text(documents=8, segments=4):
     sources = tuple(tuple(f"d{d} s{s}" for s in range(segments)) for d in range(documents))
     references = tuple(tuple(f"D{d} S{s} x" for s in range(segments)) for d in range(documents))
-    return DocumentSet("t", "t", tuple(map(str, range(documents))), sources, references)
+    return TestSet.of_documents("t", sources, references, "t")
 
 
 def cxmi(judge, documents=None):
@@ -204,7 +204,7 @@ def test_a_context_that_must_be_the_right_one():
 
 
 def test_longer_segments_count_more_in_cxmi():
-    documents = DocumentSet("t", "t", ("a",), (("x", "y"),), (("a b c", "d"),))
+    documents = TestSet.of_documents("t", (("x", "y"),), (("a b c", "d"),), "t")
     assert cxmi(lambda source, target, before: 3.0 * bool(before), documents)[0] == pytest.approx(3 / (4 + 2))
 
 

@@ -12,9 +12,11 @@ from app.presets.preset import Preset
 from app.presets.schema import SearchPreset
 from app.scoring.consistency import TermScorer
 from app.scoring.contrapro import Item
-from app.scoring.document_evaluation import DocumentOptions, evaluate_documents, evaluate_pronouns
-from app.scoring.document_report import show_documents, show_pronouns
-from app.scoring.documents import DocumentSet
+from app.scoring.evaluation import DocumentOptions, evaluate, evaluate_documents, evaluate_pronouns
+from app.scoring.metrics import ScoreOptions
+from app.scoring.report import show_evaluation
+from app.scoring.system import System
+from app.scoring.testsets import TestSet
 from app.translation.decoded import TokenScore
 from data.errors import UserError
 from tests.app.cli import test_main as test_cli
@@ -23,7 +25,7 @@ from tests.app.cli.test_main import refusal, weitblick
 
 SOURCES = tuple(tuple(f"the window {d} of house {s} is old" for s in range(3)) for d in range(6))
 REFERENCES = tuple(tuple(f"das Fenster {d} von Haus {s} ist sehr alt" for s in range(3)) for d in range(6))
-TEXT = DocumentSet("toys-test", "toys, test", tuple("abcdef"), SOURCES, REFERENCES)
+TEXT = TestSet.of_documents("toys-test", SOURCES, REFERENCES, "toys, test")
 ITEMS = [
     Item(f"It is old, {n}.", f"Er ist alt, {n}.", (f"Sie ist alt, {n}.", f"Es ist alt, {n}."), "A dog.", "Ein Hund.")
     for n in range(8)
@@ -33,6 +35,8 @@ QUICK = DocumentOptions(samples=100)
 
 class Translator:
     """Translates right where the segment stands after the one that belongs before it, else with a word missing."""
+
+    output_tokens = 0
 
     def __init__(self):
         self.translations = self.scorings = 0
@@ -58,28 +62,35 @@ class Translator:
         ]
 
 
-class Fake:
-    """A run, its translator, and how often that was asked for."""
+class Fake(System):
+    """The system of a run that was trained on documents, with a translator that needs no model."""
 
-    def __init__(self, path, checksum="1"):
-        self.path, self.checksum = path, checksum
-        preset = Preset("copy", search=SearchPreset(beam=1))
-        self.run = SimpleNamespace(
+    translator = scorer = None
+
+    def __init__(self, path, checksum="1", search=None):
+        preset = Preset("copy", search=SearchPreset(beam=1)).with_overrides(["documents.windows=segments"])
+        run = SimpleNamespace(
             preset=preset,
             path=path,
-            results_folder=path / "results",
-            weights_file=lambda which: ("update 7", path / "w.npz", self.checksum),
+            weights_file=lambda which: ("update 7", path / "w.npz", checksum),
         )
-        self.model = Translator()
+        self.said = []
+        super().__init__(run, search=search, report=self.said.append)
+        self.translator = self.scorer = Translator()
+        self.decided = {"precision": "float32", "backend": "none", "cores": 1, "threads": {}, "processor": "none"}
 
     def documents(self, options=QUICK, **chosen):
-        return evaluate_documents(self.run, TEXT, lambda: self.model, options=options, **chosen)
+        return evaluate_documents(self, TEXT, options=options, **chosen)
 
     def pronouns(self, **chosen):
-        return evaluate_pronouns(self.run, ITEMS, lambda: self.model, samples=100, **chosen)
+        return evaluate_pronouns(self, ITEMS, samples=100, **chosen)
 
-    def result(self, name):
-        return json.loads((self.run.results_folder / f"{name}.json").read_text(encoding="utf-8"))
+    @property
+    def folder(self):
+        return self.run.path / "results"
+
+    def record(self, name="toys-test"):
+        return json.loads((self.folder / f"{name}.json").read_text(encoding="utf-8"))
 
 
 @pytest.fixture
@@ -87,122 +98,139 @@ def fake(tmp_path):
     return Fake(tmp_path / "run")
 
 
-def page(show, evaluation):
+def page(evaluation):
     file = io.StringIO()
-    show(evaluation, file)
+    show_evaluation(evaluation, file)
     return file.getvalue()
 
 
 def test_a_run_is_translated_scored_and_written_down(fake):
     found = fake.documents(terms=TermScorer(TEXT))
-    assert [round(m.value, 6) for m in found.quality] == [100, 100, 100]
-    lines = (fake.run.results_folder / "toys-test-documents.de").read_text(encoding="utf-8").splitlines()
+    assert [round(m.value, 6) for m in found.scores] == [100, 100, 100]
+    lines = (fake.folder / "toys-test.de").read_text(encoding="utf-8").splitlines()
     assert lines == [line for part in REFERENCES for line in part]
-    record = fake.result("toys-test-documents")
+    record = fake.record()
     assert record["test_set"]["documents"] == 6 and record["test_set"]["segments"] == 18
-    assert [score["name"] for score in record["scores"]] == ["s-BLEU", "d-BLEU", "chrF2++"]
-    assert record["consistency"][0]["reference"] == 100
-    assert record["aligner"]["training_pairs"] == 0
-    # A nat for two of three segments, of four tokens each.
-    assert record["cxmi"][0]["value"] == pytest.approx(2 / 12)
     assert record["weights"] == {"asked_for": "auto", "used": "update 7", "checksum": "1"}
     assert record["search"]["beam"] == 1 and record["decoding"]["segments_per_second"] > 0
+    scores = record["document_scores"]
+    assert [score["name"] for score in scores["scores"]] == ["s-BLEU", "d-BLEU", "chrF2++"]
+    assert scores["consistency"][0]["reference"] == 100
+    assert scores["aligner"]["training_pairs"] == 0
+    # A nat for two of three segments, of four tokens each.
+    assert scores["cxmi"][0]["value"] == pytest.approx(2 / 12)
+
+
+def test_evaluate_translates_documents_with_their_memory(fake):
+    found = evaluate(fake, TEXT, options=ScoreOptions(samples=20))
+    assert found.scores[0].value == pytest.approx(100)
+    assert fake.said == []
+    # The same translations serve for the scores of documents, and both scores stay in the record.
+    fake.documents()
+    evaluate(fake, TEXT, options=ScoreOptions(samples=20))
+    assert fake.translator.translations == 1
+    assert fake.record()["scores"] and fake.record()["document_scores"]["cxmi"]
+
+
+def test_without_boundaries_each_segment_stands_alone_and_a_line_says_so(fake):
+    flat = TestSet("flat", TEXT.sources, TEXT.references, "flat.de")
+    found = evaluate(fake, flat, options=ScoreOptions(samples=20))
+    assert found.scores[0].value < 90
+    assert len(fake.said) == 1 and "flat.de does not say where documents begin" in fake.said[0]
 
 
 def test_nothing_is_made_twice_by_the_same_weights(fake):
     first = fake.documents()
-    made = fake.model.translations, fake.model.scorings
+    made = fake.translator.translations, fake.translator.scorings
     again = fake.documents()
-    assert (fake.model.translations, fake.model.scorings) == made
-    assert again.quality == first.quality and again.context == first.context and again.how == first.how
+    assert (fake.translator.translations, fake.translator.scorings) == made
+    assert again.scores == first.scores and again.context == first.context
     fake.documents(DocumentOptions(samples=100, context=False))
-    assert fake.result("toys-test-documents")["cxmi"] and (fake.model.translations, fake.model.scorings) == made
+    assert fake.record()["document_scores"]["cxmi"]
+    assert (fake.translator.translations, fake.translator.scorings) == made
     fake.documents(DocumentOptions(samples=100, again=True))
-    assert fake.model.translations == 2 * made[0] and fake.model.scorings == 2 * made[1]
+    assert fake.translator.translations == 2 * made[0] and fake.translator.scorings == 2 * made[1]
 
 
-@pytest.mark.parametrize("change", ["weights", "search", "text", "lines"])
+@pytest.mark.parametrize("change", ["weights", "search", "text", "lines", "precision"])
 def test_other_weights_search_or_text_are_translated_again(fake, change):
     fake.documents()
-    chosen = {}
-    if change == "weights":
-        fake.checksum = "2"
-    elif change == "search":
-        chosen["search"] = SearchPreset(beam=2)
-    elif change == "lines":
-        file = fake.run.results_folder / "toys-test-documents.de"
-        file.write_text("half\n", encoding="utf-8")
-    else:
-        record = fake.result("toys-test-documents")
-        record["test_set"]["fingerprint"] = "other"
-        (fake.run.results_folder / "toys-test-documents.json").write_text(json.dumps(record), encoding="utf-8")
-    fake.documents(**chosen)
-    assert fake.model.translations == 2
+    search = SearchPreset(beam=2) if change == "search" else None
+    other = Fake(fake.run.path, "2" if change == "weights" else "1", search)
+    if change == "lines":
+        (fake.folder / "toys-test.de").write_text("half\n", encoding="utf-8")
+    elif change == "precision":
+        other.decided = {**other.decided, "precision": "bfloat16"}
+    text = TestSet.of_documents("toys-test", SOURCES, SOURCES, "toys, test") if change == "text" else TEXT
+    evaluate_documents(other, text, options=QUICK)
+    assert other.translator.translations == 1
 
 
 def test_in_shuffled_order_a_model_that_uses_context_falls(fake):
-    fake.documents()
-    found = fake.documents(DocumentOptions(samples=100, shuffle=True), baseline=fake.path)
-    assert found.quality[1].comparison.difference < -5
-    assert found.quality[1].comparison.p_value < 0.05
+    found = fake.documents(DocumentOptions(samples=100, shuffle=True), baseline=Fake(fake.run.path))
+    assert found.scores[1].comparison.difference < -5
+    assert found.scores[1].comparison.p_value < 0.05
     assert found.context == []
     # Lines stand where they belong all the same.
-    lines = (fake.run.results_folder / "toys-test-documents-shuffled.de").read_text(encoding="utf-8").splitlines()
+    lines = (fake.folder / "toys-test-shuffled.de").read_text(encoding="utf-8").splitlines()
     assert [line.split()[2] for line in lines] == [str(d) for d in range(6) for _ in range(3)]
-    assert "in shuffled order" in page(show_documents, found)
+    assert "in shuffled order" in page(found)
 
 
 def test_a_baseline_is_a_run_or_a_file(fake, tmp_path):
     other = Fake(tmp_path / "other")
-    other.path.mkdir()
-    with pytest.raises(UserError, match="no translations of the documents of toys-test; first run: weitblick evalu"):
-        fake.documents(baseline=other.path)
-    assert fake.model.translations == 0
-    other.documents()
-    assert {m.comparison.p_value for m in fake.documents(baseline=other.path).quality} == {1.0}
+    assert {m.comparison.p_value for m in fake.documents(baseline=other).scores} == {1.0}
+    assert other.translator.translations == 1 and "has not been evaluated on toys-test" in other.said[0]
+    fake.documents(baseline=other)
+    assert other.translator.translations == 1
     file = tmp_path / "bad.de"
     file.write_text("das Fenster\n" * 18, encoding="utf-8")
     found = fake.documents(baseline=file, terms=TermScorer(TEXT))
-    assert found.quality[0].comparison.p_value < 0.05
-    printed = page(show_documents, found)
+    assert found.scores[0].comparison.p_value < 0.05
+    printed = page(found)
     assert "difference" in printed and "paired bootstrap of documents" in printed
     file.write_text("das Fenster\n", encoding="utf-8")
     with pytest.raises(UserError, match="bad.de has 1 lines and the reference has 18"):
         fake.documents(baseline=file)
 
 
-def test_a_baseline_of_another_text_is_refused(fake, tmp_path):
-    other = Fake(tmp_path / "other")
-    other.documents()
-    file = other.run.results_folder / "toys-test-documents.json"
-    file.write_text(file.read_text(encoding="utf-8").replace(TEXT.fingerprint, "other"), encoding="utf-8")
-    with pytest.raises(UserError, match="another text of this name"):
-        fake.documents(baseline=other.path)
-
-
 def test_pronouns_are_written_down_and_reused(fake, tmp_path):
     found = fake.pronouns()
-    assert found.measures[0].value == 0  # as likely as one of the wrong ones
-    made = fake.model.scorings
-    assert fake.pronouns().measures == found.measures
-    assert fake.model.scorings == made
-    rows = (fake.run.results_folder / "contrapro.tsv").read_text(encoding="utf-8").splitlines()
+    assert found.scores[0].value == 0  # as likely as one of the wrong ones
+    made = fake.translator.scorings
+    assert fake.pronouns().scores == found.scores
+    assert fake.translator.scorings == made
+    rows = (fake.folder / "contrapro.tsv").read_text(encoding="utf-8").splitlines()
     assert rows[0] == "pronoun\tright context\tno context\twrong context" and rows[1:] == ["er\t0\t0\t0"] * 8
-    assert fake.result("contrapro")["test_set"]["items"] == 8
+    assert fake.record("contrapro")["test_set"]["items"] == 8
     other = Fake(tmp_path / "other")
-    other.path.mkdir()
-    with pytest.raises(UserError, match="has not scored these 8 items"):
-        fake.pronouns(baseline=other.path)
-    other.pronouns()
-    compared = fake.pronouns(baseline=other.path)
-    assert compared.measures[0].comparison.p_value == 1
-    assert "ContraPro: 8 items" in page(show_pronouns, compared)
+    compared = fake.pronouns(baseline=other)
+    assert compared.scores[0].comparison.p_value == 1
+    assert "ContraPro: 8 items" in page(compared)
+    assert other.translator.scorings == made
+
+
+def test_edited_decisions_are_made_again_and_no_baseline(fake):
+    fake.pronouns()
+    made, file = fake.translator.scorings, fake.folder / "contrapro.tsv"
+    file.write_text(file.read_text(encoding="utf-8").replace("0\t0\t0", "1\t1\t1"), encoding="utf-8")
+    with pytest.raises(UserError, match="contrapro.tsv: the file was edited or damaged"):
+        Fake(fake.run.path).pronouns(baseline=fake)
+    assert fake.pronouns().scores[0].value == 0
+    assert fake.translator.scorings == 2 * made and "contrapro.tsv" in fake.said[-1]
+
+
+def test_what_cannot_be_kept_is_scored_all_the_same(fake):
+    fake.run.path.mkdir()
+    fake.folder.write_text("a file, where no folder can be made, not even by root")
+    assert fake.documents().scores[0].value == pytest.approx(100)
+    assert len(fake.said) == 1 and "results cannot be kept here" in fake.said[0]
 
 
 def test_the_tables_have_every_figure(fake):
     found = fake.documents(terms=TermScorer(TEXT))
-    printed = page(show_documents, found)
-    for measure in [*found.quality, *found.terms, *found.context]:
+    printed = page(found)
+    for measure in [*found.scores, *found.terms, *found.context]:
         assert measure.name in printed and f"{measure.value:.{measure.digits}f}" in printed
     for word in ("toys, test: 6 documents, 18 segments", "95% interval", "reference", "d-BLEU|nrefs:1|bs:100|"):
         assert word in printed
@@ -215,7 +243,7 @@ def place(tmp_path_factory):
     place = tmp_path_factory.mktemp("documents")
     for name, columns in {"toys": ("en", "de", "doc"), "lines": ("en", "de")}.items():
         (place / name).mkdir()
-        sides = {"en": SOURCES, "de": REFERENCES, "doc": [[name] * 3 for name in TEXT.names]}
+        sides = {"en": SOURCES, "de": REFERENCES, "doc": [[name] * 3 for name in "abcdef"]}
         for column in columns:
             text = "".join(f"{line}\n" for part in sides[column] for line in part)
             (place / name / f"{column}.test.txt").write_text(text, encoding="utf-8")

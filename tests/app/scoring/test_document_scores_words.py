@@ -4,7 +4,7 @@ import pytest
 
 from app.scoring.alignment import Aligner
 from app.scoring.consistency import ALL, FOUND, SAME, TERMS, TermScorer, agreement, repeated, training_pairs
-from app.scoring.documents import DocumentSet
+from app.scoring.testsets import TestSet
 from app.scoring.words import is_term, source_words, target_words
 from data.corpora.corpora import Corpora
 
@@ -33,7 +33,8 @@ def german(line):
 
 
 SOURCES = tuple(tuple(english(d, s) for s in range(4)) for d in range(10))
-TEXT = DocumentSet("t", "t", tuple("abcdefghij"), SOURCES, tuple(tuple(map(german, part)) for part in SOURCES))
+GERMAN = [tuple(map(german, part)) for part in SOURCES]
+TEXT = TestSet.of_documents("t", SOURCES, GERMAN, "t")
 
 
 def values(measures):
@@ -68,9 +69,7 @@ def test_repeated_words_stand_in_two_segments():
 
 
 def test_words_are_aligned_by_what_they_occur_with():
-    pairs = [
-        (source_words(a, "en"), target_words(b, "de")) for a, b in zip(SOURCES[0], TEXT.references[0], strict=True)
-    ]
+    pairs = [(source_words(a, "en"), target_words(b, "de")) for a, b in zip(SOURCES[0], GERMAN[0], strict=True)]
     everything = [(source_words(a, "en"), target_words(b, "de")) for part in TEXT.pairs() for a, b in part]
     aligner = Aligner(everything)
     # Word for word, in the same order; "the" and "das", which are everywhere, find each other, too.
@@ -107,19 +106,19 @@ def test_agreement_by_hand():
 
 def test_the_reference_agrees_with_itself():
     scorer = TermScorer(TEXT)
-    found = scorer.score(TEXT.references)
+    found = scorer.score(GERMAN)
     assert values(found) == {ALL: 100, TERMS: 100, SAME: 100, FOUND: 100}
     assert all(measure.value == measure.reference for measure in found)
 
 
 def test_a_term_translated_in_two_ways_costs_what_it_must():
     scorer = TermScorer(TEXT, training=[("the pane", "das Scheibe")] + [("window", "Scheibe")] * 3)
-    hypotheses = [list(part) for part in TEXT.references]
+    hypotheses = [list(part) for part in GERMAN]
     before = values(scorer.score(hypotheses))
     # The first document has window in all four segments, twice in the first one.
     assert [line.count("window") for line in SOURCES[0]] == [2, 1, 1, 1]
     hypotheses[0][3] = hypotheses[0][3].replace("Fenster", "Scheibe")
-    found = scorer.score(hypotheses, TEXT.references)
+    found = scorer.score(hypotheses, GERMAN)
     # Of the pairs 0-1 (twice), 0-2 (twice), 0-3 (twice), 1-2, 1-3, 2-3 those with segment 3 are unequal: 4 of 9. It is
     # one of the terms, all of which count alike.
     terms = sum(len(repeated([source_words(line, "en") for line in part], "en")) for part in SOURCES)
@@ -131,9 +130,9 @@ def test_a_term_translated_in_two_ways_costs_what_it_must():
 
 
 def test_words_that_the_reference_varies_are_no_terms():
-    references = [list(part) for part in TEXT.references]
+    references = [list(part) for part in GERMAN]
     references[0][3] = references[0][3].replace("Fenster", "Scheibe")
-    text = DocumentSet("t", "t", TEXT.names, SOURCES, tuple(map(tuple, references)))
+    text = TestSet.of_documents("t", SOURCES, references, "t")
     found = TermScorer(text, training=[("window", "Scheibe")] * 3).score(references)
     assert values(found)[TERMS] == 100
     assert values(found)[ALL] == found[0].reference < 100

@@ -3,7 +3,7 @@ import math
 import pytest
 from sacrebleu.metrics import BLEU, CHRF, TER
 
-from app.scoring.metrics import ScoreOptions, bleu, bleu_by_length, compare, score
+from app.scoring.metrics import ScoreOptions, bleu, bleu_by_length, score
 from app.translation.lines import read_text
 from data.errors import UserError
 
@@ -56,17 +56,17 @@ def test_intervals_hold_the_mean_of_the_samples_and_shrink_with_the_text():
     few = bleu(HYPOTHESES, REFERENCES, ScoreOptions(samples=300))
     many = bleu(HYPOTHESES * 25, REFERENCES * 25, ScoreOptions(samples=300))
     assert few.value == pytest.approx(many.value)
-    assert 0 < many.interval < few.interval / 2
-    assert abs(many.mean - many.value) < many.interval
-    assert str(many) == f"BLEU {many.value:.1f} ± {many.interval:.1f}"
-    assert bleu(HYPOTHESES, REFERENCES, QUICK).interval is None
+    assert 0 < many.half_width < few.half_width / 2
+    assert many.low < many.value < many.high
+    assert str(many) == f"BLEU {many.value:.1f} ± {many.half_width:.1f}"
+    assert bleu(HYPOTHESES, REFERENCES, QUICK).low is None
 
 
 @pytest.mark.parametrize("hypotheses", [["", ""], ["x y", ""], ["ein Haus", "ein Baum"]])
 def test_bad_output_is_scored_and_not_refused(hypotheses):
     for found in score(hypotheses, ["ein Haus", "ein Baum"], ScoreOptions(samples=20)):
         assert math.isfinite(found.value)
-        assert math.isfinite(found.mean)
+        assert math.isfinite(found.low)
 
 
 def test_case_counts_unless_it_shall_not():
@@ -104,22 +104,24 @@ def test_bleu_by_length_puts_each_segment_into_one_bucket():
 
 def test_a_real_difference_is_told_from_chance():
     worse = [" ".join(line.split()[:-2]) for line in REFERENCES] * 10
-    same = {c.name: c for c in compare(HYPOTHESES * 10, HYPOTHESES * 10, REFERENCES * 10, ScoreOptions(samples=200))}
-    other = {c.name: c for c in compare(worse, REFERENCES * 10, REFERENCES * 10, ScoreOptions(samples=200))}
-    for name in ("BLEU", "chrF2++", "TER"):
-        assert same[name].p_value == 1.0
-        assert not same[name].better
-        assert other[name].p_value < 0.01
-        assert other[name].better
-    assert "|bs:200|" in other["BLEU"].signature
-    assert other["TER"].value < other["TER"].baseline
+    options = ScoreOptions(samples=200)
+    same = score(HYPOTHESES * 10, REFERENCES * 10, options, HYPOTHESES * 10)
+    other = score(REFERENCES * 10, REFERENCES * 10, options, worse)
+    for found in same:
+        assert (found.comparison.p_value, found.comparison.difference) == (1.0, 0.0)
+    assert [found.comparison.p_value < 0.01 for found in other] == [True] * 3
+    assert [found.comparison.difference > 0 for found in other] == [True, True, False]
+    assert "|bs:200|" in other[0].signature
+    # A baseline changes neither the score nor its interval.
+    alone = score(REFERENCES * 10, REFERENCES * 10, options)
+    assert [(m.value, m.low, m.high) for m in other] == [(m.value, m.low, m.high) for m in alone]
 
 
 def test_lines_that_do_not_fit_are_refused():
     with pytest.raises(UserError, match="the translation has 3 lines and the reference has 4"):
         score(HYPOTHESES[:3], REFERENCES)
     with pytest.raises(UserError, match="the baseline has 1 lines"):
-        compare(HYPOTHESES[:1], HYPOTHESES, REFERENCES)
+        score(HYPOTHESES, REFERENCES, baseline=HYPOTHESES[:1])
     with pytest.raises(UserError, match="empty"):
         score([], [])
     with pytest.raises(UserError, match="choose one of 13a"):

@@ -1,0 +1,231 @@
+"""A translation system that is scored: a run, with all that decides what it puts out."""
+
+import functools
+import platform
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from importlib.metadata import version
+from itertools import chain
+from typing import NamedTuple
+
+from app.presets.schema import SearchPreset
+from app.runs.checkpoints import to_stderr
+from app.scoring.report import decoding_progress
+from app.scoring.results import Results
+from app.scoring.testsets import TestSet, in_order, shuffled
+from app.translation.decoded import KERAS, Engine
+from data.errors import UserError
+
+PACKAGES = ("sacrebleu", "sentencepiece", "snowballstemmer")
+# The decisions of the machine that can change a translation.
+_COMPARED = ("precision", "backend", "cores", "threads")
+
+
+class Kept(NamedTuple):
+    """The lines of a file of results, and the record that it belongs to."""
+
+    lines: list[str]
+    record: dict
+
+
+class System:
+    """A run, and how it translates.
+
+    Translations that the same weights, search, engine and precision made of the same text are taken from the run's
+    results. All that is made anew is written there.
+
+    Args:
+        run: an `app.runs.run.Run`.
+        checkpoint: which weights, see `Run.weights_file`.
+        search: by default that of the run's preset.
+        engine: the program that computes the model.
+        precision: for Keras, by default `training.precision` of the run's preset.
+        load: called before the engine is first imported.
+        report: called with each note and warning; by default they go to standard error.
+    """
+
+    def __init__(
+        self,
+        run,
+        checkpoint: str = "auto",
+        search: SearchPreset | None = None,
+        engine: Engine = KERAS,
+        precision: str | None = None,
+        load: Callable[[], None] = lambda: None,
+        report: Callable[[str], None] = to_stderr,
+    ):
+        self.run, self.checkpoint, self.engine = run, checkpoint, engine
+        self.search = search or run.preset.search
+        self.precision = precision
+        self.results = Results(run.path, report)
+        self._load, self._report = load, report
+
+    @functools.cached_property
+    def translator(self):
+        """The run's `app.translation.translator.Translator`; loaded at the first use."""
+        self._load()
+        from app.translation.document_translator import DocumentTranslator
+        from app.translation.translator import Translator
+
+        if self.by_documents:
+            return DocumentTranslator.of_run(self.run, self.checkpoint, self.search)
+        return Translator.of_run(self.run, self.checkpoint, self.search, self.engine)
+
+    @functools.cached_property
+    def scorer(self):
+        if self.by_documents:
+            return self.translator
+        self._load()
+        from app.translation.document_translator import DocumentTranslator
+
+        return DocumentTranslator.of_run(self.run, self.checkpoint, self.search)
+
+    @property
+    def by_documents(self) -> bool:
+        """Whether the model was trained to read documents."""
+        return self.run.preset.documents.windows != "off"
+
+    @functools.cached_property
+    def made_by(self) -> dict:
+        """What was chosen: preset, weights, search, windows and engine."""
+        name, _, found = self.run.weights_file(self.checkpoint)
+        weights = {"asked_for": self.checkpoint, "used": name, "checksum": found}
+        if name == "averaged":
+            weights["updates"] = self.run.summary().get("averaged", {}).get("updates", [])
+        return {
+            "preset": self.run.preset.name,
+            "weights": weights,
+            "search": asdict(self.search),
+            "documents": asdict(self.run.preset.documents),
+            "engine": self.engine._asdict(),
+        }
+
+    @functools.cached_property
+    def decided(self) -> dict:
+        """What the machine decided: precision, backend, processor, cores and threads."""
+        from app.runs.precision import cores, decided, decoding_policy, processor_name
+
+        if self.engine != KERAS:
+            chosen = {"precision": self.engine.quantization, "backend": self.engine.name}
+            return {**chosen, "processor": processor_name(), "cores": cores(), "threads": {}}
+        self._load()
+        found = decided(decoding_policy(self.precision or self.run.preset.training.precision))
+        return {name: found[name] for name in (*_COMPARED, "processor")}
+
+    def translations(
+        self, test: TestSet, shuffle: bool = False, again: bool = False, as_baseline: bool = False
+    ) -> Kept:
+        """One translation for each segment of a test set.
+
+        Args:
+            test: what to translate.
+            shuffle: whether each segment is translated in a context that is not its own.
+            again: whether to translate what was translated before.
+            as_baseline: see `kept`.
+
+        Raises:
+            UserError: the test set has no sources; and as for `kept`.
+        """
+        if test.sources is None:
+            raise UserError(f"{test.origin} has no source text to translate")
+        if self.by_documents and not test.documents:
+            self._report(
+                f"note: {test.origin} does not say where documents begin: each segment is translated without context"
+            )
+        name = f"{test.name}-shuffled" if shuffle else test.name
+        about = {**test.summary(), "shuffled": shuffle}
+        file = f"{name}.{self.run.preset.data.target}"
+        return self.kept(name, file, about, lambda: self._translate(test, shuffle), again, as_baseline)
+
+    def kept(
+        self,
+        name: str,
+        file: str,
+        test: dict,
+        make: Callable[[], tuple[Sequence[str], dict]],
+        again: bool = False,
+        as_baseline: bool = False,
+    ) -> Kept:
+        """The lines of a file of results: of an earlier evaluation, where they are still right, or made anew.
+
+        Args:
+            name: of the record.
+            file: name of the file.
+            test: what the record says of the test set.
+            make: makes the lines, and what else the record shall say.
+            again: whether to make them in any case.
+            as_baseline: whether results of these weights count, whatever the search, engine and precision.
+
+        Raises:
+            UserError: the file of a baseline is not as it was written.
+        """
+        record = {} if again else self.results.record(name)
+        if self._still_right(record, test, as_baseline):
+            try:
+                lines = self.results.lines(record, file)
+            except UserError as error:
+                if as_baseline:
+                    raise UserError(f"{error}; delete it, and it is made again") from error
+                self._report(f"note: {error}; it is made again")
+                lines = None
+            if lines is not None:
+                return Kept(lines, record)
+        if as_baseline:
+            self._report(f"note: {self.run.path} has not been evaluated on {test['name']}: it is evaluated now")
+        lines, more = make()
+        record = {"test_set": test, **self.made_by, "decided": self.decided, **self._written(), **more}
+        return Kept(list(lines), self.results.write(name, record, {file: lines}))
+
+    def _still_right(self, record: dict, test: dict, as_baseline: bool) -> bool:
+        """Whether a record is of this text, and was made as it would be made now."""
+        if any(record.get("test_set", {}).get(key) != test.get(key) for key in ("fingerprint", "shuffled")):
+            return False
+        if as_baseline:
+            weights = record["weights"]
+            return weights["checksum"] == self.run.weights_file(weights["asked_for"])[2]
+        if any(record.get(key) != value for key, value in self.made_by.items()):
+            return False
+        return all(record["decided"][key] == self.decided[key] for key in _COMPARED)
+
+    def _translate(self, test: TestSet, shuffle: bool) -> tuple[list[str], dict]:
+        order = shuffled(test.segments) if shuffle else list(range(test.segments))
+        lines = [test.sources[number] for number in order]
+        translator = self.translator
+        if not self.by_documents:
+            # The first call compiles the search, which is no part of the speed.
+            translator.translate_all([next((line for line in lines if line.strip()), "")])
+        before, start = translator.output_tokens, time.perf_counter()
+        with decoding_progress(test.segments) as progress:
+            if self.by_documents:
+                found = list(_flat(translator.translate(test.cut(lines)), test.segments, progress))
+            else:
+                found = translator.translate_all(lines, progress)
+        seconds = time.perf_counter() - start
+        speed = {
+            "seconds": round(seconds, 2),
+            "segments_per_second": round(test.segments / seconds, 2),
+            "output_tokens_per_second": round((translator.output_tokens - before) / seconds, 1),
+        }
+        return in_order(found, order), {"decoding": speed}
+
+    def _written(self) -> dict:
+        """When, where and with what."""
+        packages = ["keras", "tensorflow"] if self.engine == KERAS else [self.engine.name]
+        return {
+            "machine": platform.platform(),
+            "versions": {
+                "python": platform.python_version(),
+                **{name: version(name) for name in (*packages, *PACKAGES)},
+            },
+            "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        }
+
+
+def _flat(documents, segments: int, progress: Callable[[float], None] | None):
+    """All segments of documents as they come, with progress."""
+    for number, line in enumerate(chain.from_iterable(documents), start=1):
+        yield line
+        if progress:
+            progress(number / segments)
