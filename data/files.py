@@ -1,12 +1,22 @@
 """Where files go, and how they get there whole."""
 
 import contextlib
+import fcntl
+import hashlib
 import json
 import os
-import tempfile
+import re
+import secrets
+import shutil
+import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 from data.errors import UserError
+
+_JUST_MADE = 60  # seconds in which a partial file may not be locked yet
+_LEFT_BEHIND = 24 * 3600  # seconds without a write, where the file system has no locks
 
 
 def cache_folder() -> Path:
@@ -18,11 +28,11 @@ def cache_folder() -> Path:
 
 
 @contextlib.contextmanager
-def atomic_write(path, mode: str = "wb"):
+def atomic_write(path, mode: str = "wb") -> Iterator[IO]:
     """Opens a file that appears under its name only when it is complete.
 
     Args:
-        path: where the file shall stand; missing folders are made.
+        path: the file to write; missing folders are made.
         mode: "wb" for bytes, "w" for UTF-8 text with "\\n" line ends.
 
     Yields:
@@ -31,21 +41,153 @@ def atomic_write(path, mode: str = "wb"):
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".partial")
+    sweep(path.parent, path.name)
+    partial = _partial(path)
     text = {} if "b" in mode else {"encoding": "utf-8", "newline": "\n"}
+    handle = os.open(partial, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
     try:
         with os.fdopen(handle, mode, **text) as file:
+            _own(handle)
             yield file
             file.flush()
-            os.fsync(file.fileno())
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(name, 0o666 & ~umask)
-        os.replace(name, path)
+            os.fsync(handle)
+            os.replace(partial, path)
+        _sync(path.parent)
     except BaseException:
         with contextlib.suppress(FileNotFoundError):
-            os.unlink(name)
+            os.unlink(partial)
         raise
+
+
+@contextlib.contextmanager
+def new_folder(path, keep: bool = False) -> Iterator[Path]:
+    """Makes a folder that appears under its name only when it is complete.
+
+    Args:
+        path: where the folder shall stand, missing or empty; missing folders above it are made.
+        keep: a folder that another process has finished in the meantime is kept, and this one dropped; for caches,
+            whose name stands for their content.
+
+    Yields:
+        The path of a folder beside it, to write into. It is renamed at the end of the block; on any error, Ctrl-C
+        included, it is removed.
+
+    Raises:
+        UserError: something is there already, unless `keep`.
+    """
+    path = Path(os.path.abspath(path))
+    if not keep:
+        refuse_existing(path)
+    with scratch_folder(path) as partial:
+        yield partial
+        for file in partial.rglob("*"):
+            _sync(file)
+        try:
+            os.rename(partial, path)
+        except OSError:
+            if not keep or not path.is_dir():
+                refuse_existing(path)  # it was filled in the meantime
+                raise
+        _sync(path.parent)
+
+
+@contextlib.contextmanager
+def scratch_folder(path) -> Iterator[Path]:
+    """Makes a folder beside `path`, for what will become `path`; removes it at the end of the block.
+
+    What killed programs left of such folders is removed first.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    sweep(path.parent, path.name)
+    partial = _partial(path)
+    partial.mkdir()
+    handle = os.open(partial, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        _own(handle)
+        yield partial
+    finally:
+        os.close(handle)
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def refuse_existing(path) -> None:
+    """Raises a UserError unless `path` is missing or an empty folder."""
+    path = Path(path)
+    if path.is_dir() and not any(path.iterdir()):
+        return
+    if path.is_symlink() or path.exists():
+        raise UserError(f"{path}: exists already; name a new folder, or remove this one")
+
+
+def remove_folder(path) -> None:
+    """Removes a folder, if it is there; it is renamed first, so that no other process opens it half removed."""
+    path = Path(path)
+    aside = _partial(path)
+    with contextlib.suppress(FileNotFoundError):
+        os.rename(path, aside)
+    shutil.rmtree(aside, ignore_errors=True)
+
+
+def sweep(folder, name: str | None = None) -> None:
+    """Removes unfinished files and folders that killed programs left in a folder; not those of living ones.
+
+    Args:
+        folder: where to look.
+        name: the file or folder that they were to become; None for any.
+    """
+    ours = re.compile(rf"\.{'.+' if name is None else re.escape(name)}\.[a-z0-9_]{{8}}\.partial")
+    with contextlib.suppress(OSError):
+        for entry in os.scandir(folder):
+            if entry.name.endswith(".partial") and ours.fullmatch(entry.name) and _is_abandoned(Path(entry.path)):
+                shutil.rmtree(entry.path, ignore_errors=True) if entry.is_dir() else os.unlink(entry.path)
+
+
+def _partial(path: Path) -> Path:
+    """A new name beside `path` for what is unfinished."""
+    return path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
+
+
+def _own(handle: int) -> None:
+    """Marks an open file or folder as being written; the mark ends with the process, however that ends."""
+    with contextlib.suppress(OSError):  # some network file systems have no locks
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def _is_abandoned(partial: Path) -> bool:
+    """Whether no process writes it: nobody holds its lock or, where there are no locks, nobody wrote for a day."""
+    try:
+        idle = time.time() - max(path.stat().st_mtime for path in [partial, *partial.rglob("*")])
+        if idle < _JUST_MADE:
+            return False
+        handle = os.open(partial, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return True
+    except BlockingIOError:
+        return False
+    except OSError:
+        return idle > _LEFT_BEHIND
+    finally:
+        os.close(handle)
+
+
+def _sync(path: Path) -> None:
+    """Flushes a folder's entries, or a file, to disk; not every file system can."""
+    with contextlib.suppress(OSError):
+        handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def checksum(path, size: int = 16) -> str:
+    """The blake2b hash of a file's content, `size` bytes as hexadecimal digits."""
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=size)).hexdigest()
 
 
 def read_json(path) -> dict:
@@ -70,3 +212,33 @@ def write_json(path, content: dict) -> None:
     with atomic_write(path, "w") as file:
         json.dump(content, file, indent=1, ensure_ascii=False)
         file.write("\n")
+
+
+def write_manifest(path, content: dict) -> None:
+    """Writes a JSON object with the checksums of all files in its folder, and its own; see `read_manifest`."""
+    path = Path(path)
+    content = {**content, "files": {file.name: checksum(file) for file in sorted(path.parent.iterdir())}}
+    write_json(path, {**content, "checksum": _checksum_of(content)})
+
+
+def read_manifest(path) -> dict:
+    """Reads what `write_manifest` wrote.
+
+    Raises:
+        UserError: it cannot be read, or it or a file of its folder is not what was written; names the file.
+    """
+    path, content = Path(path), read_json(path)
+    if content.pop("checksum", None) != _checksum_of(content) or not isinstance(content.get("files"), dict):
+        raise UserError(f"{path}: the file is damaged")
+    for name, expected in content["files"].items():
+        try:
+            found = checksum(path.parent / name)
+        except OSError as error:
+            raise UserError(f"{path.parent / name}: cannot be read ({error.strerror})") from error
+        if found != expected:
+            raise UserError(f"{path.parent / name}: the file is damaged")
+    return content
+
+
+def _checksum_of(content: dict) -> str:
+    return hashlib.blake2b(json.dumps(content, sort_keys=True).encode(), digest_size=16).hexdigest()

@@ -8,9 +8,6 @@ import contextlib
 import hashlib
 import json
 import os
-import shutil
-import tempfile
-import time
 from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
@@ -19,12 +16,11 @@ import numpy as np
 
 from data.encoding import Encoder, encode_chunks
 from data.errors import UserError
-from data.files import atomic_write
+from data.files import atomic_write, checksum, new_folder, remove_folder, sweep
 from data.pairs import Pair
 from data.parallel import Workers
 
 FORMAT = 1
-_ABANDONED = 24 * 3600  # seconds without a write after which an unfinished folder is taken for left behind
 _SIDES = ("source", "target")
 
 
@@ -68,17 +64,14 @@ def encode_pairs(
     place = folder / name
     with contextlib.suppress(DamagedShards):
         return Shards(place)
-    folder.mkdir(parents=True, exist_ok=True)
-    _sweep(folder)
-    partial = Path(tempfile.mkdtemp(dir=folder, prefix=f".{name}.", suffix=".partial"))
-    try:
+    remove_folder(place)
+    sweep(folder)
+    with new_folder(place, keep=True) as partial:
         pairs = pairs() if callable(pairs) else pairs
         corpora = pairs if isinstance(pairs, Mapping) else {"": pairs}
         encoder = Encoder(tokenizer, sampling, seed, max_length)
         _write(partial, key, corpora, encoder, workers, progress)
-        return _publish(partial, place)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+    return Shards(place, verify=False)
 
 
 class SampledShards:
@@ -107,7 +100,7 @@ class SampledShards:
         seed = int(np.random.SeedSequence([self._seed, epoch]).generate_state(1, np.uint64)[0])
         shards = encode_pairs(self._pairs, seed=seed, **self._rest)
         if self._last is not None and self._last != shards.folder:
-            _discard(self._last)
+            remove_folder(self._last)
         self._last = shards.folder
         return shards
 
@@ -251,55 +244,17 @@ def _nothing_left(seen: int, max_length: int) -> UserError:
     )
 
 
-def _publish(partial: Path, place: Path) -> Shards:
-    """Gives a finished folder its name, unless another process was faster."""
-    os.chmod(partial, 0o755)
-    while True:
-        try:
-            os.rename(partial, place)
-        except OSError:
-            if not place.exists():
-                raise
-            with contextlib.suppress(DamagedShards):
-                return Shards(place)
-            _discard(place)
-        else:
-            return Shards(place, verify=False)
-
-
-def _discard(place: Path) -> None:
-    """Removes a folder; moved aside first, so that no one opens it half-removed."""
-    aside = Path(tempfile.mkdtemp(dir=place.parent, prefix=f".{place.name}.", suffix=".partial"))
-    with contextlib.suppress(FileNotFoundError):
-        os.rename(place, aside / "removed")
-    shutil.rmtree(aside, ignore_errors=True)
-
-
-def _sweep(folder: Path) -> None:
-    """Removes unfinished folders that a killed process left behind."""
-    for partial in folder.glob(".*.partial"):
-        with contextlib.suppress(OSError):
-            newest = max(path.stat().st_mtime for path in [partial, *partial.iterdir()])
-            if time.time() - newest > _ABANDONED:
-                shutil.rmtree(partial, ignore_errors=True)
-
-
 def _read_metadata(folder: Path, verify: bool) -> dict:
     metadata = json.loads((folder / "metadata.json").read_text(encoding="utf-8"))
-    checksum = metadata.pop("checksum")
-    if metadata["format"] != FORMAT or checksum != _digest(metadata):
+    expected = metadata.pop("checksum")
+    if metadata["format"] != FORMAT or expected != _digest(metadata):
         raise DamagedShards(f"{folder}: metadata.json is of another format or damaged")
     for name, expected in metadata["files"].items():
         if (folder / name).stat().st_size != expected["bytes"]:
             raise DamagedShards(f"{folder}: {name} has the wrong size")
-        if verify and _hash_file(folder / name) != expected["blake2b"]:
+        if verify and checksum(folder / name) != expected["blake2b"]:
             raise DamagedShards(f"{folder}: {name} has the wrong checksum")
     return metadata
-
-
-def _hash_file(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
 
 
 def _map(path: Path, dtype: str) -> np.ndarray:

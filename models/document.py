@@ -4,20 +4,14 @@ import keras
 from keras import ops
 
 from models.masks import look_ahead_mask, padding_mask
-from models.memories import KINDS, GatedRead, new_memory
+from models.memories import GENERAL, WITHOUT_LAYER, new_memory, settings_of
 from models.memories.base import positions_of
+from models.memories.reading import GatedRead
 from models.transformer import Transformer
 
 SIDES = ("encoder", "both")
-DEFAULTS = {
-    "kind": "none",
-    "slots": 64,
-    "segments": 8,
-    "cell": "gru",
-    "sides": "both",
-    "read_bias": -2.0,
-    "keep_bias": -1.0,
-}
+# Of the settings that all memories have.
+DEFAULTS = {"kind": "none", "sides": "both", "read_bias": -2.0}
 
 
 @keras.saving.register_keras_serializable(package="weitblick")
@@ -33,8 +27,8 @@ class DocumentTransformer(Transformer):
 
     Args:
         *sizes, **settings: see `Transformer`.
-        memory: dictionary of kind, slots, segments, cell, sides, read_bias and keep_bias, as in a preset's `[memory]`;
-            what is left out has its default there.
+        memory: dictionary of kind, sides and read_bias, as in a preset's `[memory]`, together with the settings of the
+            kind, as in `[memory.KIND]`; those left out have their defaults.
 
     Call arguments:
         inputs: as for `document_states`.
@@ -53,21 +47,20 @@ class DocumentTransformer(Transformer):
     def __init__(self, *sizes, memory=None, **settings):
         super().__init__(*sizes, **settings)
         memory = {**DEFAULTS, **(memory or {})}
-        if memory["kind"] not in KINDS:
-            raise ValueError(f"memory kind must be one of {', '.join(KINDS)}, got {memory['kind']!r}")
+        settings_of(memory["kind"])
         if memory["sides"] not in SIDES:
             raise ValueError(f"memory sides must be one of {', '.join(SIDES)}, got {memory['sides']!r}")
         self.settings["memory"] = memory
         self.source_memory = self.target_memory = self.source_read = self.target_read = None
-        if memory["kind"] not in ("none", "concat"):
+        if memory["kind"] not in WITHOUT_LAYER:
             self._make_memories(memory)
 
     def _make_memories(self, memory):
         width, rate = self.settings["width"], self.settings["dropout"]
+        own = {key: value for key, value in memory.items() if key not in GENERAL}
 
         def new(name):
-            options = {key: memory[key] for key in ("slots", "segments", "cell", "keep_bias")}
-            return new_memory(memory["kind"], width, **options, dtype=self.dtype_policy, name=name)
+            return new_memory(memory["kind"], width, dtype=self.dtype_policy, name=name, **own)
 
         def reading(name):
             return GatedRead(width, rate, memory["read_bias"], dtype=self.dtype_policy, name=name)

@@ -71,8 +71,9 @@ from data.tokenizer import EOS, PAD, Tokenizer
 from data.windows import WindowOptions, cut
 from models.document import DEFAULTS, DocumentTransformer
 from models.masks import look_ahead_mask
-from models.memories import GatedRead, GRUMemory
 from models.memories.cells import GRUCell
+from models.memories.gru import GRUMemory, GRUSettings
+from models.memories.reading import GatedRead
 from models.teacher_forcing import DocumentTeacherForcing, TeacherForcing
 from models.transformer import Transformer
 
@@ -149,7 +150,7 @@ for number, (bias, belonging) in enumerate([(-1.0, 1.0), (1.0, 1.0), (3.0, 1.0),
     styles |= {name: f"C{number}-", f"{expected:.2f}ⁿ": f"C{number}--"}
     print(f"{name:26} {share[1]:.2f} after one window, {share[8]:.2f} after eight")
     assert abs(share[1] - expected) < 0.05
-print(f"the default: keep_bias {DEFAULTS['keep_bias']:.0f}")
+print(f"the default: keep_bias {GRUSettings().keep_bias:.0f}")
 title = "What is left of what was held, untrained"
 figures.lines(curves, "windows since", "share", title, bottom=0, styles=styles)
 

@@ -41,8 +41,8 @@ def run(args) -> None:
     if args.quantization and args.to != "ctranslate2":
         raise UserError("--quantization is for --to ctranslate2; a SavedModel has --precision")
     from app.export.ctranslate2 import import_ctranslate2
-    from app.export.folder import refuse_existing
     from app.runs.run import Run
+    from data.files import refuse_existing
 
     folder = Run.open(args.path)
     options = {"checkpoint": args.checkpoint, "search": chosen_search(folder.preset, args)}

@@ -1,10 +1,11 @@
-"""Lists the presets, or prints one: copy it, change it, and train by its path."""
+"""Lists the presets, or prints one with every key: copy it, change it, and train by its path."""
 
 HELP = "list the presets, or print one"
 EXAMPLES = """
   weitblick presets                            names and descriptions
-  weitblick presets starter > mine.toml        a file to change; then: weitblick train mine.toml
-  weitblick presets starter --set norm=post    what a change makes of it
+  weitblick presets starter > mine.toml        every key; change it, then: weitblick train mine.toml
+  weitblick presets starter --set norm=post    the same with a change
+  weitblick presets --markdown                 all keys and their defaults: docs/presets.md
 """
 AFTER_INTERRUPT = "nothing was changed"
 
@@ -15,17 +16,19 @@ def add_arguments(parser) -> None:
     parser.add_argument(
         "--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help="print it with these keys changed"
     )
+    parser.add_argument("--markdown", action="store_true", help="print the reference of all keys")
 
 
 def run(args) -> None:
-    """Prints the list or the preset."""
-    from app.presets.preset import list_presets, load_preset, preset_text
+    """Prints the list, a preset, or the reference."""
+    from app.presets.preset import list_presets, load_preset
+    from app.presets.text import reference
 
-    if args.name is None:
+    if args.markdown:
+        print(reference(), end="")
+    elif args.name is None:
         width = max(map(len, list_presets()))
         for name in list_presets():
             print(f"{name:<{width}}  {load_preset(name).description}")
-    elif args.set:
-        print(load_preset(args.name, args.set).to_toml(), end="")
     else:
-        print(preset_text(args.name), end="")
+        print(load_preset(args.name, args.set).to_toml(), end="")

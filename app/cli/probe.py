@@ -8,6 +8,7 @@ into a folder. docs/probe.md says what this can and cannot show.
 from app.cli.options import add_set
 from app.cli.startup import load_keras
 from data.errors import UserError
+from models.memories import kinds
 
 HELP = "measure how far back each memory remembers"
 EXAMPLES = """
@@ -21,9 +22,8 @@ AFTER_INTERRUPT = "memories that were finished are kept; the same command goes o
 
 def add_arguments(parser) -> None:
     """Declares the command's arguments."""
-    kinds = ("none", "concat", "gru", "fixed", "variable")
-    which = f"any of {', '.join(kinds)} (all)"
-    parser.add_argument("--memory", nargs="+", choices=kinds, default=list(kinds), metavar="KIND", help=which)
+    which = f"any of {', '.join(kinds())} (all)"
+    parser.add_argument("--memory", nargs="+", choices=kinds(), default=list(kinds()), metavar="KIND", help=which)
     parser.add_argument("--minutes", type=float, default=4.0, metavar="M", help="most time to train each of them (4)")
     parser.add_argument("--seed", type=int, default=1, metavar="N", help="of weights and documents (1)")
     parser.add_argument(
@@ -40,8 +40,7 @@ def add_arguments(parser) -> None:
     parser.add_argument("--values", type=int, default=8, metavar="N", help="values that keys can have (8)")
     parser.add_argument("--longest", type=int, default=32, metavar="N", help="windows in training documents, most (32)")
     parser.add_argument("--context", type=int, default=4, metavar="N", help="segments that concat looks back (4)")
-    parser.add_argument("--summaries", type=int, default=4, metavar="N", help="vectors of a window in variable (4)")
-    add_set(parser, "keys of a preset's section [memory] to change, such as slots=8")
+    add_set(parser, "keys of a preset's sections [memory] and [memory.KIND] to change, such as slots=8")
     parser.add_argument("--output", metavar="DIR", default="runs/probe", help="where results go (runs/probe)")
     parser.add_argument("--again", action="store_true", help="train and measure again what DIR has results of")
 
@@ -68,14 +67,13 @@ def run(args) -> None:
         print(f"results in {results.path}; `pip install matplotlib` and the same command draw them")
 
 
-def _examine(kinds, results) -> None:
-
+def _examine(wanted, results) -> None:
     from app.probe.experiment import examine
     from app.terminal import TimeBar, progress_console
 
     load_keras()
     console = progress_console()
-    for kind in kinds:
+    for kind in wanted:
         experiment = results.experiment
         with TimeBar(console, kind, experiment.minutes * 60) as bar:
             results.add(kind, examine(kind, experiment, lambda progress, bar=bar: bar(progress.seconds, str(progress))))
@@ -90,7 +88,7 @@ def _experiment(args):
     from app.probe.documents import Task
     from app.probe.experiment import Experiment
 
-    for name in ("documents", "facts", "values", "context", "summaries"):
+    for name in ("documents", "facts", "values", "context"):
         _at_least(name, getattr(args, name), 1)
     _at_least("seed", args.seed, 0)
     _at_least("longest", args.longest, args.facts + 2)
@@ -101,10 +99,9 @@ def _experiment(args):
     if args.facts > args.keys:
         raise UserError(f"--facts {args.facts}: each has its own key; add --keys {args.facts} or more")
     return Experiment(
-        memory=_memory(args.set),
+        preset=_preset(args.set),
         task=Task(keys=args.keys, values=args.values, facts=args.facts),
         context=args.context,
-        summaries=args.summaries,
         longest=args.longest,
         minutes=args.minutes,
         distances=tuple(sorted(set(args.distances))),
@@ -118,16 +115,21 @@ def _at_least(name: str, value: int, least: int) -> None:
         raise UserError(f"--{name} {value}: must be at least {least}")
 
 
-def _memory(changes):
-    """A preset's section [memory] with the changes of the command line."""
-    from app.presets.preset import Preset
+def _preset(changes):
+    """The probe's preset with the changes of the command line."""
+    from app.presets.schema import MEMORY, keys, sections
+    from app.probe.experiment import PRESET
 
     overrides = []
     for change in changes:
         section, dot, key = change.partition("=")[0].strip().rpartition(".")
-        if dot and section != "memory":
-            raise UserError(f"--set {change}: only keys of the section [memory] count here")
+        if dot and section != "memory" and not section.startswith(MEMORY):
+            raise UserError(f"--set {change}: only keys of the sections [memory] and [memory.KIND] count here")
         if key == "kind":
             raise UserError(f"--set {change}: say --memory {change.partition('=')[2].strip()}")
-        overrides.append(change if dot else f"memory.{change}")
-    return Preset("probe").with_overrides(overrides).memory
+        if dot:
+            overrides.append(change)
+        else:  # slots=8 for each kind that has slots
+            having = [name for name in sections() if f"{name}.".startswith(MEMORY) and key in keys(name)]
+            overrides += [f"{name}.{change.strip()}" for name in having or ["memory"]]
+    return PRESET.with_overrides(overrides)

@@ -67,7 +67,7 @@ def rows(folder, search, args) -> Iterator[str]:
     """
     from app.translation.document_lines import BLANK, COLUMN, FILE, DocumentLines
 
-    if args.show_memory and folder.preset.memory.kind in ("none", "concat"):
+    if args.show_memory and not folder.preset.memory.has_state:
         raise UserError(
             f'{folder.path}: memory.kind = "{folder.preset.memory.kind}" has no memory that --show-memory could show'
         )

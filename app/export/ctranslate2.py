@@ -12,11 +12,10 @@ from pathlib import Path
 
 import numpy as np
 
-from app.export.folder import new_folder
 from app.presets.schema import SearchPreset
 from app.translation.decoded import QUANTIZATIONS
 from data.errors import UserError
-from data.files import atomic_write
+from data.files import atomic_write, new_folder
 from data.tokenizer import BOS, EOS, UNK
 
 FORMAT = 1

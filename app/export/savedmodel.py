@@ -22,12 +22,12 @@ import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
 from app.export import graph_text
-from app.export.folder import new_folder
 from app.presets.schema import SearchPreset
 from app.runs.run import Run
 from app.translation.chunks import LIVING, STEPS, beam_search_of
 from app.translation.translator import Translator
 from data.errors import UserError
+from data.files import new_folder
 from data.tokenizer import EOS, PAD
 from models.search.beam import live_inputs, select_inputs
 

@@ -1,14 +1,16 @@
-"""Presets: commented TOML files that name every choice of one experiment."""
+"""Presets: commented TOML files that name the choices of one experiment."""
 
 import difflib
-import json
 import math
+import re
 import tomllib
-from collections.abc import Iterable
-from dataclasses import dataclass, field, fields, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import Field, asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Any, NoReturn
 
 from app.presets.schema import (
+    MEMORY,
     SECTIONS,
     DataPreset,
     DocumentsPreset,
@@ -20,17 +22,25 @@ from app.presets.schema import (
     TrainingPreset,
     check_together,
     keys,
+    sections,
 )
+from app.presets.text import section_toml, to_toml
 from data.corpora.corpora import Corpora
 from data.errors import UserError
+from models.memories import settings_of
+from models.options import choices_of
 
 FOLDER = Path(__file__).parent
-COLUMNS = 120
+# It is also the name of a folder.
+NAME = re.compile(r"[\w-][\w.-]{0,99}")
 
 
 @dataclass(frozen=True)
 class Preset:
-    """Every choice of one experiment; `app.presets.schema` explains each key."""
+    """Every choice of one experiment; `app.presets.schema` explains each key.
+
+    `memories` holds the settings of those kinds of memory whose settings differ from the defaults; see `section`.
+    """
 
     name: str
     description: str = ""
@@ -39,47 +49,82 @@ class Preset:
     documents: DocumentsPreset = field(default_factory=DocumentsPreset)
     model: ModelPreset = field(default_factory=ModelPreset)
     memory: MemoryPreset = field(default_factory=MemoryPreset)
+    memories: Mapping[str, Any] = field(default_factory=dict)
     embeddings: EmbeddingsPreset = field(default_factory=EmbeddingsPreset)
     training: TrainingPreset = field(default_factory=TrainingPreset)
     search: SearchPreset = field(default_factory=SearchPreset)
 
-    def corpora(self, folders: Iterable = ()) -> Corpora:
+    def corpora(self, folders: Iterable[str | Path] = ()) -> Corpora:
         """Where this preset's corpora are found: in these folders, its warehouse, in its languages."""
         return Corpora(folders, self.data.warehouse, self.data.source, self.data.target)
 
-    def with_overrides(self, overrides) -> "Preset":
+    def section(self, name: str) -> Any:
+        """The values of one of `app.presets.schema.sections()`, such as "model" or "memory.gru"."""
+        if name.startswith(MEMORY):
+            kind = name.removeprefix(MEMORY)
+            return self.memories.get(kind) or settings_of(kind)()
+        return getattr(self, name)
+
+    def memory_settings(self) -> dict[str, Any]:
+        """The memory as `models.document.DocumentTransformer` takes it: `[memory]` and the settings of its kind."""
+        return {**asdict(self.memory), **asdict(self.section(MEMORY + self.memory.kind))}
+
+    def with_overrides(self, overrides: Iterable[str]) -> "Preset":
         """A copy with some keys changed.
 
         Args:
             overrides: texts such as "training.updates=500" or, where only one section has the key, "updates=500".
-                Values are read as TOML; bare words are strings, and "a,b" is a list where a list is expected.
+                Of the settings of memories, those of the kind that is chosen go first. Values are read as TOML; bare
+                words are strings, and "a,b" is a list where a list is expected.
 
         Raises:
             UserError: an unknown or ambiguous key, a bad value, or values that do not go together.
         """
-        values = {section: {} for section in SECTIONS}
+        overrides = list(overrides)
+        kind = self.memory.kind
         for text in overrides:
-            section, key, value = _read_override(text)
-            values[section][key] = value
-        changed = {section: replace(getattr(self, section), **found) for section, found in values.items()}
-        return _checked(replace(self, **changed), "--set" if overrides else self.name)
+            name, _, written = text.partition("=")
+            kind = written.strip(" \"'") if name.strip() == "memory.kind" else kind
+        values: dict[str, dict[str, Any]] = {}
+        for text in overrides:
+            section, key, value = _read_override(text, kind)
+            values.setdefault(section, {})[key] = value
+        changed = {section: replace(self.section(section), **found) for section, found in values.items()}
+        return _checked(self._with(changed), "--set" if overrides else self.name)
+
+    def _with(self, changed: Mapping[str, Any]) -> "Preset":
+        """A copy with other values for whole sections."""
+        general = {section: values for section, values in changed.items() if section in SECTIONS}
+        own = {section.removeprefix(MEMORY): values for section, values in changed.items() if section not in SECTIONS}
+        memories = {kind: values for kind, values in {**self.memories, **own}.items() if values != type(values)()}
+        return replace(self, **general, memories=memories)
 
     def differences(self, other: "Preset") -> list[str]:
-        """What `other` says otherwise, one "section.key: mine -> theirs" for each key."""
+        """Where `other` has other values, one "section.key: mine -> theirs" for each key.
+
+        Settings of memories that neither of the two has count for nothing.
+        """
         lines = []
-        for section in SECTIONS:
-            mine, theirs = getattr(self, section), getattr(other, section)
+        for section in sections():
+            if section.startswith(MEMORY) and section.removeprefix(MEMORY) not in (self.memory.kind, other.memory.kind):
+                continue
+            mine, theirs = self.section(section), other.section(section)
             for key in keys(section):
                 before, after = getattr(mine, key), getattr(theirs, key)
                 if before != after:
-                    lines.append(f"{section}.{key}: {_toml(before)} -> {_toml(after)}")
+                    lines.append(f"{section}.{key}: {to_toml(before)} -> {to_toml(after)}")
         return lines
 
     def to_toml(self) -> str:
-        """The preset as a commented TOML file; `load_preset` reads an equal preset from it."""
-        lines = [f"name = {_toml(self.name)}", f"description = {_toml(self.description)}"]
-        for section, kind in SECTIONS.items():
-            lines += ["", f"# {kind.__doc__}", f"[{section}]", *_section_lines(section, getattr(self, section))]
+        """The preset with every key as a commented TOML file; `load_preset` reads an equal preset from it.
+
+        Of the memories' settings those of the chosen kind stand in it, and those that differ from the defaults.
+        """
+        lines = [f"name = {to_toml(self.name)}", f"description = {to_toml(self.description)}"]
+        for section in sections():
+            kind = section.removeprefix(MEMORY)
+            if section in SECTIONS or kind == self.memory.kind or kind in self.memories:
+                lines += ["", *section_toml(section, self.section(section))]
         return "\n".join(lines) + "\n"
 
 
@@ -88,7 +133,7 @@ def list_presets() -> list[str]:
     return sorted(path.stem for path in FOLDER.glob("*.toml"))
 
 
-def load_preset(name_or_path, overrides=()) -> Preset:
+def load_preset(name_or_path: str | Path, overrides: Iterable[str] = ()) -> Preset:
     """Reads a preset and checks every key of it.
 
     Args:
@@ -105,18 +150,12 @@ def load_preset(name_or_path, overrides=()) -> Preset:
         >>> load_preset("starter", ["training.updates=500", "dropout=0.2"]).training.updates
         500
     """
-    path = _find(name_or_path)
+    path, overrides = _find(name_or_path), list(overrides)
     preset = _parse(_read(path), path)
     return preset.with_overrides(overrides) if overrides else _checked(preset, path)
 
 
-def preset_text(name_or_path) -> str:
-    """The file of a preset as it was written, comments and all; raises what `load_preset` raises."""
-    load_preset(name_or_path)
-    return _find(name_or_path).read_text(encoding="utf-8")
-
-
-def _find(name_or_path) -> Path:
+def _find(name_or_path: str | Path) -> Path:
     text = str(name_or_path)
     if text in list_presets():
         return FOLDER / f"{text}.toml"
@@ -126,7 +165,7 @@ def _find(name_or_path) -> Path:
     raise UserError(f'no preset is called "{text}"{_choose(text, list_presets())}, or give the path of a .toml file')
 
 
-def _read(path: Path) -> dict:
+def _read(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_bytes().decode("utf-8"))
     except OSError as error:
@@ -137,9 +176,9 @@ def _read(path: Path) -> dict:
         raise UserError(f"{path}: the preset is not TOML: {error}") from error
 
 
-def _parse(content: dict, path: Path) -> Preset:
-    """Makes a preset of what a TOML file says; checks each key by itself."""
-    values = {"name": path.stem}
+def _parse(content: dict[str, Any], path: Path) -> Preset:
+    """Makes a preset of the content of a TOML file; checks each key by itself."""
+    values, found = {"name": path.stem}, {}
     for name, value in content.items():
         if name in ("name", "description"):
             values[name] = _check_type(value, str, f"{path}: {name}")
@@ -149,50 +188,69 @@ def _parse(content: dict, path: Path) -> Preset:
         elif not isinstance(value, dict):
             raise UserError(f"{path}: {name}: expected a section, written [{name}]")
         else:
-            values[name] = _parse_section(name, value, path)
-    return Preset(**values)
+            found |= _parse_section(name, value, path)
+    return Preset(**values)._with(found)
 
 
-def _parse_section(section: str, content: dict, path: Path):
-    known = keys(section)
-    for key in content:
-        if key not in known:
-            raise UserError(f'{path}: unknown key "{section}.{key}"{_choose(key, known)}')
-    checked = {key: _check_value(value, known[key], f"{path}: {section}.{key}") for key, value in content.items()}
-    return SECTIONS[section](**checked)
+def _parse_section(section: str, content: dict[str, Any], path: Path) -> dict[str, Any]:
+    """The values of a section, and of those inside it: `[memory.gru]` is one inside `[memory]`."""
+    known, found, inner = keys(section), {}, {}
+    for key, value in content.items():
+        if isinstance(value, dict) and f"{section}.{key}" in sections():
+            inner |= _parse_section(f"{section}.{key}", value, path)
+        elif key not in known:
+            _refuse_key(section, key, f"{path}: ")
+        else:
+            found[key] = _check_value(value, known[key], f"{path}: {section}.{key}")
+    return {section: sections()[section](**found), **inner}
 
 
-def _read_override(text: str):
-    """Splits "section.key=value" and reads the value for its key."""
+def _refuse_key(section: str, key: str, where: str) -> NoReturn:
+    """Says what a section has instead of an unknown key."""
+    inside = [name for name in sections() if name.startswith(f"{section}.") and key in keys(name)]
+    if inside:
+        ways = " or ".join(f"{name}.{key}" for name in inside)
+        raise UserError(f'{where}unknown key "{section}.{key}": it belongs to one kind of memory, as {ways}')
+    more = [name.removeprefix(f"{section}.") for name in sections() if name.startswith(f"{section}.")]
+    raise UserError(f'{where}unknown key "{section}.{key}"{_choose(key, [*keys(section), *more])}')
+
+
+def _read_override(text: str, kind: str) -> tuple[str, str, Any]:
+    """Splits "section.key=value" and reads the value for its key; `kind` is the chosen kind of memory."""
     name, equals, written = text.partition("=")
     name, written = name.strip(), written.strip()
     if not equals:
         raise UserError(f'--set {text}: expected KEY=VALUE, such as "training.updates=500"')
     section, dot, key = name.rpartition(".")
     if not dot:
-        section = _only_section_with(key, text)
-    if section not in SECTIONS:
-        raise UserError(f'--set {text}: unknown section "{section}"{_choose(section, SECTIONS)}')
+        section = _only_section_with(key, text, kind)
+    if section not in sections():
+        raise UserError(f'--set {text}: unknown section "{section}"{_choose(section, sections())}')
     if key not in keys(section):
-        raise UserError(f'--set {text}: unknown key "{section}.{key}"{_choose(key, keys(section))}')
+        _refuse_key(section, key, f"--set {text}: ")
     known = keys(section)[key]
     return section, key, _check_value(_read_written(written, known.type), known, f"--set {section}.{key}")
 
 
-def _only_section_with(key: str, text: str) -> str:
-    found = [section for section in SECTIONS if key in keys(section)]
+def _only_section_with(key: str, text: str, kind: str) -> str:
+    found = [section for section in sections() if key in keys(section)]
+    near = [section for section in found if section in SECTIONS or section == MEMORY + kind]
+    if not near and MEMORY + kind in sections() and found:
+        ways = " or ".join(f"{section}.{key}" for section in found)
+        raise UserError(f'--set {text}: memory.kind = "{kind}" has no "{key}", only {ways} has')
+    found = near or found
     if len(found) > 1:
         ways = " or ".join(f"{section}.{key}" for section in found)
         raise UserError(f'--set {text}: "{key}" stands in several sections: say {ways}')
     if not found:
-        every = [known for section in SECTIONS for known in keys(section)]
-        near = difflib.get_close_matches(key, every, n=1)
-        hint = f': did you mean "{near[0]}"?' if near else ""
+        every = [known for section in sections() for known in keys(section)]
+        close = difflib.get_close_matches(key, every, n=1)
+        hint = f': did you mean "{close[0]}"?' if close else ""
         raise UserError(f'--set {text}: unknown key "{key}"{hint} (`weitblick presets starter` shows every key)')
     return found[0]
 
 
-def _read_written(written: str, kind):
+def _read_written(written: str, kind: Any) -> Any:
     """Reads a value from the command line: TOML where it is some, else the bare words themselves."""
     try:
         content = tomllib.loads(f"value = {written}")
@@ -207,10 +265,10 @@ def _read_written(written: str, kind):
     return value
 
 
-def _check_value(value, known, where: str):
+def _check_value(value: Any, known: Field, where: str) -> Any:
     """Returns the value of a key as its type, or says what was expected."""
     value = _check_type(value, known.type, where)
-    choices = known.metadata["choices"]
+    choices = choices_of(known)
     if choices and value not in choices:
         raise UserError(f'{where}: got "{value}"{_choose(value, choices)}')
     wrong = _outside(value, known.metadata["limits"]) if known.type in (int, float) else ""
@@ -219,7 +277,7 @@ def _check_value(value, known, where: str):
     return value
 
 
-def _check_type(value, kind, where: str):
+def _check_type(value: Any, kind: Any, where: str) -> Any:
     if kind is float and type(value) is int and abs(value) < 2**53:
         return float(value)
     if kind is float and type(value) is float and math.isfinite(value):
@@ -232,12 +290,12 @@ def _check_type(value, kind, where: str):
     raise UserError(f"{where}: expected {expected.get(kind, 'a list of strings')}, got {_shown(value)}")
 
 
-def _shown(value) -> str:
-    """A value of a wrong type as the user wrote it, as far as it can be told."""
-    return _toml(value) if isinstance(value, bool | str) else repr(value)
+def _shown(value: Any) -> str:
+    """A value of a wrong type, if possible as the user wrote it."""
+    return to_toml(value) if isinstance(value, bool | str) else repr(value)
 
 
-def _outside(value, limits: dict) -> str:
+def _outside(value: float, limits: Mapping[str, Any]) -> str:
     """Which limit a number breaks, in words; "" when it breaks none."""
     if limits["low"] is not None and value < limits["low"]:
         return f"of at least {limits['low']}"
@@ -250,42 +308,21 @@ def _outside(value, limits: dict) -> str:
     return ""
 
 
-def _checked(preset: Preset, where) -> Preset:
-    wrong = check_together({section: getattr(preset, section) for section in SECTIONS})
+def _checked(preset: Preset, where: Any) -> Preset:
+    if not NAME.fullmatch(preset.name):
+        raise UserError(
+            f"{where}: name: it becomes the name of a run's folder, so that it must consist of at most 100 letters, "
+            f"digits, . _ and - and not begin with a dot; got {to_toml(preset.name)}"
+        )
+    wrong = check_together({section: preset.section(section) for section in SECTIONS})
     if wrong:
         raise UserError(f"{where}: {wrong}")
     return preset
 
 
-def _choose(word: str, choices) -> str:
+def _choose(word: str, choices: Iterable[str]) -> str:
     """The end of an error: the nearest choice where there is one, and all of them."""
     choices = list(choices)
     near = difflib.get_close_matches(word, choices, n=1)
     hint = f', did you mean "{near[0]}"?' if near else ","
     return f"{hint} choose from {', '.join(choices)}"
-
-
-def _section_lines(section: str, values) -> list[str]:
-    """The lines of one section, each key with its comment beside it, or above it where the value is long."""
-    rows = []
-    for key in fields(values):
-        choices = " | ".join(key.metadata["choices"])
-        comment = f"{choices}: {key.metadata['why']}" if choices else key.metadata["why"]
-        rows.append((f"{key.name} = {_toml(getattr(values, key.name))}", comment))
-    column = max((len(setting) for setting, comment in rows if len(setting) <= 36), default=0)
-    lines = []
-    for setting, comment in rows:
-        line = f"{setting:<{column}}  # {comment}"
-        lines += [line] if len(line) <= COLUMNS else [f"# {comment}", setting]
-    return lines
-
-
-def _toml(value) -> str:
-    """A value as TOML."""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, str):
-        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
-    if isinstance(value, tuple):
-        return "[" + ", ".join(_toml(item) for item in value) + "]"
-    return repr(value)

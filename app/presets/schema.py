@@ -1,26 +1,18 @@
 """Every key of a preset: its type, its default, its choices or range, and why one would turn it."""
 
-from dataclasses import Field, dataclass, field, fields
+from collections.abc import Mapping
+from dataclasses import Field, dataclass, fields
+from typing import Any
 
 from data.corpora.corpora import parse_mixture
 from data.errors import UserError
+from models.memories import WITHOUT_LAYER, kinds, settings_of
+from models.options import option
 
-
-def option(default, why: str, *, choices=(), low=None, high=None, above=None, below=None):
-    """One key of a preset.
-
-    Args:
-        default: the value where a file leaves the key out; tuples stand for TOML arrays of strings.
-        why: one line for the comment beside the key.
-        choices: the allowed strings; empty for any.
-        low, high: the smallest and the largest allowed number.
-        above, below: like `low` and `high`, with the limit itself left out.
-
-    Returns:
-        A dataclass field.
-    """
-    limits = {"low": low, "high": high, "above": above, "below": below}
-    return field(default=default, metadata={"why": why, "choices": tuple(choices), "limits": limits})
+# A corpus that is drawn a thousand times an epoch is a mistake, and one drawn a million times does not fit into memory.
+MOST_WEIGHT = 1000
+# So many weights are 40 GB in float32, and three times as much again with their gradients and Adam.
+MOST_WEIGHTS = 10**10
 
 
 @dataclass(frozen=True)
@@ -34,8 +26,12 @@ class DataPreset:
     validation: tuple[str, ...] = option(("software",), "corpora whose validation splits are joined")
     test: tuple[str, ...] = option(("software",), "corpora whose test splits are scored after the training")
     lowercase: bool = option(False, "lower-case both sides: for benchmarks that score so")
-    max_length: int = option(256, "longer pairs (in tokens) are left out of training: they cost memory", low=2)
-    max_words: int = option(250, "longer pairs (in words) are removed: mostly failed sentence splitting", low=1)
+    max_length: int = option(
+        256, "longer pairs (in tokens) are left out of training: they cost memory", low=2, high=10**6
+    )
+    max_words: int = option(
+        250, "longer pairs (in words) are removed: mostly failed sentence splitting", low=1, high=10**6
+    )
     max_ratio: float = option(4.0, "pairs whose lengths differ by more than this factor are removed", low=1.0)
     deduplicate: bool = option(True, "keep one of equal pairs, so that boilerplate is not learnt by heart")
     language_filter: bool = option(True, "remove pairs in a wrong language: they teach copying")
@@ -48,7 +44,9 @@ class TokenizerPreset:
     kind: str = option(
         "unigram", "how the pieces are found; unigram samples better, bpe is the paper's", choices=("unigram", "bpe")
     )
-    vocabulary: int = option(8000, "pieces, the four special ones included; small corpora want few", low=300)
+    vocabulary: int = option(
+        8000, "pieces, the four special ones included; small corpora want few", low=300, high=10**6
+    )
     sampling: float = option(
         0.0, "random splits: unigram alpha (0.1-0.5) or BPE-dropout rate; 0 = off", low=0.0, high=1.0
     )
@@ -63,10 +61,16 @@ class DocumentsPreset:
         "each segment alone, or windows of segments, of tokens, or growing with the document",
         choices=("off", "segments", "tokens", "dynamic"),
     )
-    size: int = option(1, "segments: how many in a window; with concat 4 are 3 of context and the current one", low=1)
-    tokens: int = option(128, "tokens, dynamic: most source tokens of a window; may exceed any seen in training", low=1)
-    lanes: int = option(16, "documents read side by side; batch_tokens / lanes must hold several windows", low=1)
-    back_propagation: int = option(8, "most windows of a document that the gradient runs through", low=1)
+    size: int = option(
+        1, "segments: how many in a window; with concat 4 are 3 of context and the current one", low=1, high=1000
+    )
+    tokens: int = option(
+        128, "tokens, dynamic: most source tokens of a window; may exceed any seen in training", low=1, high=10**6
+    )
+    lanes: int = option(
+        16, "documents read side by side; batch_tokens / lanes must hold several windows", low=1, high=10**5
+    )
+    back_propagation: int = option(8, "most windows of a document that the gradient runs through", low=1, high=1000)
     context_target: bool = option(True, "concat: give the translations of the context as well")
     segment_dropout: float = option(
         0.0, "share of context segments (concat) or remembered windows left out", low=0.0, below=1.0
@@ -78,11 +82,11 @@ class DocumentsPreset:
 class ModelPreset:
     """The shape of the Transformer."""
 
-    encoder_layers: int = option(6, "layers that read the source", low=1)
-    decoder_layers: int = option(6, "layers that write the target; they set the decoding time", low=1)
-    width: int = option(512, "width of embeddings and layers; a multiple of heads", low=1)
-    hidden: int = option(2048, "width inside the feed-forward layers; usually 2 to 4 times width", low=1)
-    heads: int = option(8, "attention heads; each is width / heads wide", low=1)
+    encoder_layers: int = option(6, "layers that read the source", low=1, high=1000)
+    decoder_layers: int = option(6, "layers that write the target; they set the decoding time", low=1, high=1000)
+    width: int = option(512, "width of embeddings and layers; a multiple of heads", low=1, high=10**5)
+    hidden: int = option(2048, "width inside the feed-forward layers; usually 2 to 4 times width", low=1, high=10**6)
+    heads: int = option(8, "attention heads; each is width / heads wide", low=1, high=10**4)
     dropout: float = option(0.1, "after each sublayer and on embeddings; more for small corpora", low=0.0, below=1.0)
     attention_dropout: float = option(0.0, "on attention weights", low=0.0, below=1.0)
     activation_dropout: float = option(0.0, "inside the feed-forward layers", low=0.0, below=1.0)
@@ -93,7 +97,7 @@ class ModelPreset:
     positions: str = option(
         "sinusoidal", "the paper's, trained, or relative by rotation", choices=("sinusoidal", "learned", "rotary")
     )
-    max_positions: int = option(1024, "rows of learned positions; the other two have no limit", low=1)
+    max_positions: int = option(1024, "rows of learned positions; the other two have no limit", low=1, high=10**8)
     tie: str = option(
         "all",
         "share the output matrix with both embeddings, with the target's, or not at all",
@@ -107,19 +111,20 @@ class MemoryPreset:
 
     kind: str = option(
         "none",
-        "nothing, segments joined, gated slots, or one or several vectors a window",
-        choices=("none", "concat", "gru", "fixed", "variable"),
+        "how it is remembered; [memory.KIND] has the settings of one kind",
+        choices=kinds,
     )
-    slots: int = option(64, "gru: how many vectors are kept; variable: how many sum up a window", low=1)
-    segments: int = option(8, "fixed, variable: of how many windows the vectors are kept", low=1)
-    cell: str = option("gru", "gru: reset and update gate, or the update gate alone", choices=("gru", "minimal"))
     sides: str = option(
         "both",
         "whose states are remembered: of the encoder alone, or of the decoder as well",
         choices=("encoder", "both"),
     )
     read_bias: float = option(-2.0, "bias of the reading gate: it starts nearly closed, as the model without memory")
-    keep_bias: float = option(-1.0, "bias of the update gate: below 0 a slot begins by taking what belongs to it")
+
+    @property
+    def has_state(self) -> bool:
+        """Whether anything is carried from window to window."""
+        return self.kind not in WITHOUT_LAYER
 
 
 @dataclass(frozen=True)
@@ -137,9 +142,9 @@ class TrainingPreset:
 
     start: str = option("", "a run whose weights and tokenizer this training begins with, as the second of two stages")
     seed: int = option(1, "first number of every random choice", low=0, high=2**31 - 1)
-    batch_tokens: int = option(4096, "target tokens in a batch, padding included", low=16)
-    accumulate: int = option(1, "batches summed before an update: large batches on small machines", low=1)
-    updates: int = option(100000, "stop after so many updates", low=1)
+    batch_tokens: int = option(4096, "target tokens in a batch, padding included", low=16, high=10**8)
+    accumulate: int = option(1, "batches summed before an update: large batches on small machines", low=1, high=10**6)
+    updates: int = option(100000, "stop after so many updates", low=1, high=10**9)
     minutes: float = option(0.0, "stop after so many minutes of training, resumed ones included; 0 = no limit", low=0.0)
     learning_rate: float = option(7e-4, "the highest learning rate, reached at the end of the warm-up", above=0.0)
     memory_rate: float = option(1.0, "factor on it for the memory's weights, which are new in stage two", above=0.0)
@@ -153,7 +158,7 @@ class TrainingPreset:
         "after the warm-up: the paper's decay, down to zero, or none",
         choices=("inverse_sqrt", "linear", "cosine", "constant"),
     )
-    warmup: int = option(4000, "updates in which the learning rate rises from zero", low=1)
+    warmup: int = option(4000, "updates in which the learning rate rises from zero", low=1, high=10**9)
     beta_1: float = option(0.9, "Adam: memory of the mean", low=0.0, below=1.0)
     beta_2: float = option(0.98, "Adam: memory of the square", low=0.0, below=1.0)
     epsilon: float = option(1e-9, "Adam: smallest divisor", above=0.0)
@@ -165,13 +170,13 @@ class TrainingPreset:
         choices=("auto", "float32", "bfloat16"),
     )
     deterministic: bool = option(False, "bit for bit repeatable and resumable; slower")
-    validate_every: int = option(2000, "updates between validations", low=1)
-    checkpoint_every: int = option(1000, "updates between checkpoints", low=1)
-    keep: int = option(10, "checkpoints kept besides the best one", low=1)
+    validate_every: int = option(2000, "updates between validations", low=1, high=10**9)
+    checkpoint_every: int = option(1000, "updates between checkpoints", low=1, high=10**9)
+    keep: int = option(10, "checkpoints kept besides the best one", low=1, high=10**6)
     monitor: str = option("bleu", "what the best checkpoint and patience go by", choices=("bleu", "loss"))
-    bleu_lines: int = option(500, "validation lines decoded for BLEU each time; 0 = all", low=0)
-    patience: int = option(0, "stop after so many validations without a better one; 0 = never", low=0)
-    average: int = option(5, "checkpoints averaged into the final weights; 1 = only one", low=1)
+    bleu_lines: int = option(500, "validation lines decoded for BLEU each time; 0 = all", low=0, high=10**9)
+    patience: int = option(0, "stop after so many validations without a better one; 0 = never", low=0, high=10**6)
+    average: int = option(5, "checkpoints averaged into the final weights; 1 = only one", low=1, high=10**6)
     average_around: str = option(
         "last", "average the last checkpoints, or those around the best", choices=("last", "best")
     )
@@ -184,15 +189,15 @@ class SearchPreset:
     beam: int = option(4, "translations kept side by side; 1 = greedy, fastest", low=1, high=64)
     length_penalty: float = option(0.6, "GNMT alpha: 0 prefers short output, 1 the best mean score", low=0.0)
     max_ratio: float = option(1.5, "output is at most max_ratio * source tokens + max_extra tokens long", above=0.0)
-    max_extra: int = option(50, "see max_ratio", low=1)
-    batch_tokens: int = option(4096, "source tokens decoded at once, padding included", low=16)
+    max_extra: int = option(50, "see max_ratio", low=1, high=10**6)
+    batch_tokens: int = option(4096, "source tokens decoded at once, padding included", low=16, high=10**8)
 
     def most_tokens(self, length: int) -> int:
         """The most tokens, with the end token, that the output of a source of so many tokens may have."""
         return int(self.max_ratio * length) + self.max_extra + 1
 
 
-def check_together(sections: dict) -> str | None:
+def check_together(sections: Mapping[str, Any]) -> str | None:
     """Looks for values that are right alone and wrong together.
 
     Args:
@@ -201,11 +206,13 @@ def check_together(sections: dict) -> str | None:
     Returns:
         None, or what is wrong and what to do, beginning with the key.
     """
-    data, model, embeddings = sections["data"], sections["model"], sections["embeddings"]
+    data, tokenizer, embeddings = sections["data"], sections["tokenizer"], sections["embeddings"]
+    model = sections["model"]
     documents, memory, training = sections["documents"], sections["memory"], sections["training"]
     return (
         _check_data(data, training)
-        or _check_model(data, model, embeddings)
+        or _check_model(model, embeddings)
+        or _check_size(model, tokenizer)
         or _check_documents(documents, memory)
         or _check_positions(data, model, documents)
         or _check_training(training)
@@ -216,15 +223,18 @@ def _check_data(data: DataPreset, training: TrainingPreset) -> str | None:
     if data.source == data.target:
         return f'data.target: must differ from data.source, both are "{data.source}"'
     try:
-        parse_mixture(data.corpora)
+        mixture = parse_mixture(data.corpora)
     except UserError as error:
         return f"data.{error}"
+    for name, weight in mixture:
+        if weight > MOST_WEIGHT:
+            return f"data.corpora: expected weights of at most {MOST_WEIGHT}, got {weight:g} for {name!r}"
     if not data.validation and (training.patience or training.average_around == "best"):
         return 'data.validation: needed by training.patience above 0 and by training.average_around = "best"'
     return None
 
 
-def _check_model(data: DataPreset, model: ModelPreset, embeddings: EmbeddingsPreset) -> str | None:
+def _check_model(model: ModelPreset, embeddings: EmbeddingsPreset) -> str | None:
     if model.width % model.heads:
         return f"model.width: must be a multiple of model.heads, and {model.width} is not one of {model.heads}"
     if model.positions == "rotary" and (model.width // model.heads) % 2:
@@ -234,6 +244,19 @@ def _check_model(data: DataPreset, model: ModelPreset, embeddings: EmbeddingsPre
         return f'model.width: positions = "sinusoidal" needs an even width, got {model.width}'
     if embeddings.vectors and embeddings.side == "source" and model.tie == "all":
         return 'embeddings.side: tie = "all" has one table for both sides: set side = "both", or model.tie = "target"'
+    return None
+
+
+def _check_size(model: ModelPreset, tokenizer: TokenizerPreset) -> str | None:
+    layer = 4 * model.width**2 + 2 * model.width * model.hidden
+    layers = model.encoder_layers * layer + model.decoder_layers * (layer + 4 * model.width**2)
+    positions = 2 * model.max_positions if model.positions == "learned" else 0
+    weights = layers + (tokenizer.vocabulary + positions) * model.width
+    if weights > MOST_WEIGHTS:
+        return (
+            f"model.width: a model of this shape has {weights / 1e9:,.0f} billion weights, too many for memory; "
+            f"the limit is {MOST_WEIGHTS / 1e9:.0f} billion: choose a smaller width, hidden or number of layers"
+        )
     return None
 
 
@@ -249,7 +272,7 @@ def _check_documents(documents: DocumentsPreset, memory: MemoryPreset) -> str | 
             f"for any context, got {documents.size}"
         )
     # In a row with one window nothing that was written is read, and the gradient ends with the row.
-    if memory.kind in ("gru", "fixed", "variable") and documents.back_propagation < 2:
+    if memory.has_state and documents.back_propagation < 2:
         return (
             f'documents.back_propagation: memory.kind = "{memory.kind}" learns what to remember from the windows that '
             "follow, so that at least 2 are needed, got 1"
@@ -288,7 +311,9 @@ def _check_training(training: TrainingPreset) -> str | None:
     return None
 
 
-SECTIONS = {
+# Before the kind, in the names of the sections that hold the settings of memories.
+MEMORY = "memory."
+SECTIONS: dict[str, type] = {
     "data": DataPreset,
     "tokenizer": TokenizerPreset,
     "documents": DocumentsPreset,
@@ -300,6 +325,16 @@ SECTIONS = {
 }
 
 
+def sections() -> dict[str, type]:
+    """Each section's name to its dataclass; after `memory` one for each kind of memory that has settings."""
+    found: dict[str, type] = {}
+    for section, kind in SECTIONS.items():
+        found[section] = kind
+        if section == "memory":
+            found |= {MEMORY + kind: settings_of(kind) for kind in kinds() if fields(settings_of(kind))}
+    return found
+
+
 def keys(section: str) -> dict[str, Field]:
     """The keys of a section, in the order in which files list them."""
-    return {key.name: key for key in fields(SECTIONS[section])}
+    return {key.name: key for key in fields(sections()[section])}

@@ -1,17 +1,25 @@
 """Recall against distance, drawn: on the terminal, and as a figure."""
 
 import io
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from app.probe.experiment import Experiment, Results
 from data.files import atomic_write
+from models.memories import kinds, settings_of
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 _BLOCKS = " ▁▂▃▄▅▆▇█"
 _INK, _FAINT = "#1f2d3d", "#6b7785"
-_COLOURS = {"none": "#6b7785", "concat": "#e0762f", "gru": "#2868b0", "fixed": "#8a5fb3", "variable": "#2f9b72"}
-_MARKERS = {"none": "x", "concat": "s", "gru": "o", "fixed": "^", "variable": "D"}
+# By the order of the kinds of memory, and again from the start where there are more.
+_COLOURS = ("#6b7785", "#e0762f", "#2868b0", "#8a5fb3", "#2f9b72", "#b8336a", "#8c6d1f", "#1b998b", "#c1292e")
+_MARKERS = ("x", "s", "o", "^", "D", "v", "P", "*")
 
 
-def show(results: Results, console) -> None:
+def show(results: Results, console: "Console") -> None:
     """Prints a table with a small drawing in each row."""
     from rich.table import Table
 
@@ -29,7 +37,7 @@ def show(results: Results, console) -> None:
     console.print(f"chance: {100 / experiment.task.values:.1f}%; {experiment.documents:,} questions at each distance")
 
 
-def draw(results: Results, path) -> bool:
+def draw(results: Results, path: str | Path) -> bool:
     """Writes the figure with its 95% intervals as SVG.
 
     Returns:
@@ -52,15 +60,16 @@ def draw(results: Results, path) -> bool:
     return True
 
 
-def _fill(axis, results: Results) -> None:
-    experiment = results.experiment
+def _fill(axis: Any, results: Results) -> None:
+    experiment, order = results.experiment, kinds()
     for kind, found in results.memories.items():
         recalls = found["recall"]
         distances = [recall["distance"] for recall in recalls]
         low, middle, high = ([100 * recall[name] for recall in recalls] for name in ("low", "recall", "high"))
-        axis.fill_between(distances, low, high, color=_COLOURS[kind], alpha=0.2, linewidth=0)
-        label = _label(kind, found["settings"])
-        axis.plot(distances, middle, color=_COLOURS[kind], marker=_MARKERS[kind], markersize=5, label=label)
+        place, label = order.index(kind), _label(kind, found["settings"])
+        colour, marker = _COLOURS[place % len(_COLOURS)], _MARKERS[place % len(_MARKERS)]
+        axis.fill_between(distances, low, high, color=colour, alpha=0.2, linewidth=0)
+        axis.plot(distances, middle, color=colour, marker=marker, markersize=5, label=label)
     chance, last = 100 / experiment.task.values, max(experiment.distances)
     axis.axhline(chance, color=_FAINT, linewidth=1, linestyle=":")
     axis.annotate("chance", (last, chance), (0, 9), textcoords="offset points", ha="right", color=_FAINT)
@@ -74,7 +83,7 @@ def _fill(axis, results: Results) -> None:
     axis.legend(frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
 
 
-def _mark_training(axis, experiment: Experiment) -> None:
+def _mark_training(axis: Any, experiment: Experiment) -> None:
     """A line behind the farthest distance that training documents have."""
     farthest = experiment.longest - 1
     if farthest < max(experiment.distances):
@@ -83,11 +92,8 @@ def _mark_training(axis, experiment: Experiment) -> None:
         axis.annotate("none farther\nin training", place, (4, 0), textcoords="offset points", color=_FAINT)
 
 
-def _label(kind: str, settings: dict) -> str:
-    kept = {
-        "concat": "{context} before",
-        "gru": "{slots} slots",
-        "fixed": "1 x {segments} windows",
-        "variable": "{summaries} x {segments} windows",
-    }
-    return f"{kind}: {kept[kind].format(**settings)}" if kind in kept else kind
+def _label(kind: str, settings: dict[str, Any]) -> str:
+    """The kind and how much it holds, such as "gru: 64 slots"."""
+    counts = ["context"] if kind == "concat" else [key.name for key in fields(settings_of(kind)) if key.type is int]
+    held = ", ".join(f"{settings[name]} {name}" for name in counts)
+    return f"{kind}: {held}" if held else kind

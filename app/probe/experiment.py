@@ -3,25 +3,25 @@
 import json
 import platform
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+from app.presets.preset import Preset
 from app.probe.documents import Task
 from data.errors import UserError
 from data.files import atomic_write
+from models.memories import WITHOUT_LAYER, kinds
+
+if TYPE_CHECKING:
+    from app.probe.learning import Progress
 
 DISTANCES = (1, 2, 4, 8, 16, 32, 64)
 RESULTS, FIGURE = "probe.json", "recall.svg"
-# What of the section [memory] counts for each kind.
-_KEYS = {
-    "none": (),
-    "concat": (),
-    "gru": ("slots", "cell", "sides", "read_bias", "keep_bias"),
-    "fixed": ("segments", "sides", "read_bias"),
-    "variable": ("segments", "sides", "read_bias"),
-}
-KINDS = tuple(_KEYS)
+# Where the probe does not go by the defaults: 64 vectors a window would make `variable` eight times as large as `gru`,
+# and slow.
+PRESET = Preset("probe").with_overrides(["memory.variable.summaries=4"])
 
 
 @dataclass(frozen=True)
@@ -29,39 +29,41 @@ class Experiment:
     """What is compared, and how.
 
     Attributes:
-        memory: an `app.presets.schema.MemoryPreset`; its kind counts nothing.
+        preset: for its memories' settings; all else in it, `memory.kind` included, is not used.
         task: what documents are made of.
         context: segments before the current one that a window of `concat` holds.
-        summaries: vectors of a window that `variable` keeps. As many as `gru` has slots would make it eight times as
-            large, and slow.
         longest: segments in the longest training documents.
-        minutes: the most that the training of one memory takes.
+        minutes: the time limit for the training of one memory.
         distances: in windows, at which recall is measured.
         documents: questions asked at each of them.
-        seed: of all that is random.
+        seed: of everything random.
     """
 
-    memory: object
+    preset: Preset = PRESET
     task: Task = Task()
     context: int = 4
-    summaries: int = 4
     longest: int = 32
     minutes: float = 4.0
     distances: tuple[int, ...] = DISTANCES
     documents: int = 1000
     seed: int = 1
 
-    def shared(self) -> dict:
+    def shared(self) -> dict[str, Any]:
         """What must be equal for two memories to be compared, as plain values."""
         task = {name: value for name, value in asdict(self.task).items() if name != "keys_in_use"}
         measured = {"distances": list(self.distances), "documents": self.documents, "seed": self.seed}
         return {"task": task, "longest": self.longest, **measured}
 
-    def settings(self, kind: str) -> dict:
-        """What else sets the results of one memory."""
-        own = {name: getattr(self.memory, name) for name in _KEYS[kind]}
-        more = {"concat": {"context": self.context}, "variable": {"summaries": self.summaries}}
-        return {**own, **more.get(kind, {}), "minutes": self.minutes}
+    def memory(self, kind: str) -> dict[str, Any]:
+        """A memory's settings as `models.document.DocumentTransformer` takes them."""
+        return replace(self.preset, memory=replace(self.preset.memory, kind=kind)).memory_settings()
+
+    def settings(self, kind: str) -> dict[str, Any]:
+        """What else the results of one memory depend on."""
+        own = {} if kind in WITHOUT_LAYER else self.memory(kind)
+        own.pop("kind", None)
+        more = {"context": self.context} if kind == "concat" else {}
+        return {**own, **more, "minutes": self.minutes}
 
 
 class Results:
@@ -72,22 +74,22 @@ class Results:
         experiment: results in the file that were made on other terms are left out, and replaced when it is written.
 
     Raises:
-        UserError: the file is none of ours.
+        UserError: the file is not one of these.
     """
 
-    def __init__(self, folder, experiment: Experiment):
+    def __init__(self, folder: str | Path, experiment: Experiment) -> None:
         self.path, self.experiment = Path(folder) / RESULTS, experiment
-        self.memories: dict[str, dict] = self._comparable()
+        self.memories: dict[str, dict[str, Any]] = self._comparable()
 
     def has(self, kind: str) -> bool:
         """Whether the results of this memory are there, with these settings."""
         return self.memories.get(kind, {}).get("settings") == self.experiment.settings(kind)
 
-    def add(self, kind: str, found: dict) -> None:
-        """Adds a memory's results and writes the file, with what another probe may have added to it meanwhile."""
+    def add(self, kind: str, found: dict[str, Any]) -> None:
+        """Adds a memory's results and writes the file, keeping what another probe has added to it meanwhile."""
         self.memories = self._comparable()
         self.memories[kind] = {"settings": self.experiment.settings(kind), **found}
-        self.memories = {kind: self.memories[kind] for kind in KINDS if kind in self.memories}
+        self.memories = {kind: self.memories[kind] for kind in kinds() if kind in self.memories}
         packages = {name: version(name) for name in ("weitblick", "keras", "tensorflow")}
         text = {
             **self.experiment.shared(),
@@ -99,39 +101,39 @@ class Results:
             json.dump(text, file, indent=1)
             file.write("\n")
 
-    def _comparable(self) -> dict[str, dict]:
-        """The memories in the file, if they were compared on the same terms."""
+    def _comparable(self) -> dict[str, dict[str, Any]]:
+        """The results in the file, if they were made on the same terms."""
         found = self._read()
         # Once through JSON, so that both have its types.
         shared = json.loads(json.dumps(self.experiment.shared()))
         return found.get("memories", {}) if all(found.get(name) == value for name, value in shared.items()) else {}
 
-    def _read(self) -> dict:
+    def _read(self) -> dict[str, Any]:
         try:
             found = json.loads(self.path.read_text(encoding="utf-8"))
         except FileNotFoundError:
             return {}
         except ValueError as error:
-            raise UserError(f"{self.path}: is no file of results (JSON): move it away, or choose --output") from error
+            raise UserError(
+                f"{self.path}: is not a file of results (JSON): move it away, or choose --output"
+            ) from error
         return found if isinstance(found, dict) else {}
 
 
-def examine(kind: str, experiment: Experiment, report: Callable) -> dict:
+def examine(kind: str, experiment: Experiment, report: "Callable[[Progress], None]") -> dict[str, Any]:
     """Trains one memory and measures its recall.
 
     Args:
-        kind: one of `KINDS`.
-        experiment: all else.
-        report: is called with an `app.probe.learning.Progress` now and then while it trains.
+        kind: one of `models.memories.kinds()`.
+        experiment: everything else.
+        report: called with an `app.probe.learning.Progress` from time to time during the training.
 
     Returns:
         Plain values: how the training ended, and under `recall` the right answers at each distance.
     """
     from app.probe.learning import learn
 
-    memory = {**asdict(experiment.memory), "kind": kind}
-    if kind == "variable":
-        memory["slots"] = experiment.summaries
+    memory = experiment.memory(kind)
     task, seed = experiment.task, experiment.seed
     learnt = learn(task, memory, experiment.context, experiment.longest, experiment.minutes, seed, report)
     # Questions that no check in the training has asked.

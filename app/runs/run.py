@@ -17,7 +17,7 @@ from data.errors import UserError
 from data.files import atomic_write, read_json, write_json
 from data.tokenizer import Tokenizer
 
-FORMAT = 1
+FORMAT = 2
 PRESET, SUMMARY, TOKENIZER, AVERAGED = "preset.toml", "run.json", "tokenizer.model", "averaged.npz"
 WHICH = ("auto", "averaged", "best", "last")
 PACKAGES = ("keras", "tensorflow", "tensorflow-text", "sentencepiece", "sacrebleu", "numpy")
@@ -167,7 +167,7 @@ class Run:
         if self.preset.documents.windows == "off":
             kind = Transformer
         else:
-            kind = functools.partial(DocumentTransformer, memory=asdict(self.preset.memory))
+            kind = functools.partial(DocumentTransformer, memory=self.preset.memory_settings())
         model = kind(
             vocabulary_size,
             **asdict(self.preset.model),

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from app.presets.preset import Preset
+from app.presets.schema import keys, sections
 from app.runs.run import Run
 from app.runs.weights import load_arrays, named, split_variables
 from data.errors import UserError
@@ -26,7 +27,7 @@ SAME = {
 # What may be otherwise, as long as every weight of the first stage finds its place.
 FITTING = {
     "model": ("max_positions",),
-    "memory": ("kind", "slots", "segments", "cell", "sides"),
+    "memory": ("kind", "sides"),
     "embeddings": ("vectors", "side"),
 }
 
@@ -81,8 +82,8 @@ def take_weights(run: Run, transformer, report=None) -> None:
     for name, value in values.items():
         wrong = _misfit(name, value, mine)
         if wrong:
-            keys = _differences(first.preset, run.preset, FITTING)
-            cause = f"; what differs: {', '.join(keys)}" if keys else ""
+            other = _differences(first.preset, run.preset, _fitting(run.preset))
+            cause = f"; what differs: {', '.join(other)}" if other else ""
             raise UserError(f"training.start: {first.path} has {wrong}{cause}. Change that, or choose another run")
     for name, value in values.items():
         mine[name].assign(value)
@@ -101,11 +102,17 @@ def _misfit(name: str, value, mine: dict) -> str:
     return ""
 
 
+def _fitting(preset: Preset) -> dict[str, tuple[str, ...]]:
+    """The keys of `FITTING` and the settings of the memory."""
+    memory = f"memory.{preset.memory.kind}"
+    return {**FITTING, memory: tuple(keys(memory))} if memory in sections() else FITTING
+
+
 def _differences(first: Preset, preset: Preset, keys: dict) -> list[str]:
     """Those of some keys that differ, in words."""
     found = []
     for section, names in keys.items():
-        theirs, mine = getattr(first, section), getattr(preset, section)
+        theirs, mine = first.section(section), preset.section(section)
         for name in names:
             there, here = getattr(theirs, name), getattr(mine, name)
             if there != here:

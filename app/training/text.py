@@ -1,10 +1,9 @@
 """The text of a training: each corpus cleaned once and kept in the cache, and no pair in two corpora."""
 
+import array
 import hashlib
 import itertools
-import json
-import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,13 +15,22 @@ from app.terminal import PairsBar
 from data.corpora.corpora import parse_mixture
 from data.corpora.folder import FolderCorpus
 from data.errors import UserError
-from data.files import atomic_write, cache_folder
+from data.files import (
+    atomic_write,
+    cache_folder,
+    new_folder,
+    read_manifest,
+    remove_folder,
+    sweep,
+    write_manifest,
+)
+from data.holdout import segment_hash
 from data.pairs import Pair
 from data.parallel import Workers
 
 # Counts up whenever the same text and options would be cleaned to something else.
 CLEANING_VERSION = 1
-REPORT, DIGESTS = "report.json", "digests.npy"
+REPORT, HASHES = "report.json", "hashes.npy"
 
 
 @dataclass(frozen=True)
@@ -97,43 +105,59 @@ def _cleaned(name: str, preset: Preset, folders, report, console, workers) -> tu
         raise UserError(f"{name}: has no train split; it has {', '.join(corpus.splits())}")
     key = digest([CLEANING_VERSION, corpus.fingerprint("train"), options, source, target])
     folder = cache_folder() / "cleaned" / key
-    if not folder.exists():
+    kept = _from_cache(folder, report)
+    if kept is None:
         with PairsBar(console, f"cleaning {name}", corpus.size("train")) as bar:
             _clean(corpus, options, folder, workers, bar)
-    report(f"{name}, cleaning:\n" + json.loads((folder / REPORT).read_text(encoding="utf-8"))["table"])
+        kept = read_manifest(folder / REPORT)
+    report(f"{name}, cleaning:\n" + kept["table"])
     return key, FolderCorpus(folder, source, target)
+
+
+def _from_cache(folder: Path, report) -> dict | None:
+    """The report of text that was cleaned before; None where there is none, or it is damaged, and then removed."""
+    sweep(folder.parent)
+    if not folder.exists():
+        return None
+    try:
+        return read_manifest(folder / REPORT)
+    except UserError as error:
+        report(f"{error}; the text is cleaned anew")
+        remove_folder(folder)
+        return None
 
 
 def _clean(corpus, options: cleaning.CleaningOptions, folder: Path, workers: Workers, bar: PairsBar) -> None:
     """Writes the cleaned training split into a folder, which appears when it is whole."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
     counted, source, target = cleaning.CleaningReport(), corpus.source, corpus.target
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".") as partial:
-        place = Path(partial) / "text"
+    with new_folder(folder, keep=True) as place:
         pairs = cleaning.clean(bar.count(corpus.pairs("train")), options, source, target, counted, workers)
         _write(place, pairs, source, target)
         if not counted.kept:
             reasons = ", ".join(f"{cleaning.REASONS[key]}: {n:,}" for key, n in counted.removed.items() if n)
             raise UserError(f"{corpus.name}: cleaning leaves no pair of {counted.seen:,}: {reasons}; change [data]")
-        with atomic_write(place / REPORT, "w") as file:
-            json.dump({"corpus": corpus.name, "table": counted.table(), **counted.as_dict()}, file, indent=1)
-        try:
-            place.rename(folder)
-        except OSError:
-            if not folder.exists():  # else another process was faster
-                raise
+        write_manifest(place / REPORT, {"corpus": corpus.name, "table": counted.table(), **counted.as_dict()})
 
 
-def _write(folder: Path, pairs, source: str, target: str) -> None:
+def _write(folder: Path, pairs: Iterable[Pair], source: str, target: str) -> None:
+    hashes = array.array("Q")
     with (
         atomic_write(folder / f"{source}.train.txt", "w") as sources,
         atomic_write(folder / f"{target}.train.txt", "w") as targets,
         atomic_write(folder / "doc.train.txt", "w") as docs,
+        atomic_write(folder / HASHES) as hash_file,
     ):
         for pair in pairs:
             sources.write(pair.source + "\n")
             targets.write(pair.target + "\n")
             docs.write(pair.doc + "\n")
+            hashes.extend((cleaning.digest(pair), segment_hash(pair.source), segment_hash(pair.target)))
+        np.save(hash_file, np.asarray(hashes, np.uint64).reshape(-1, 3))
+
+
+def _hashes(text: FolderCorpus) -> np.ndarray:
+    """For each pair its hash and those of its segments (N, 3), uint64."""
+    return np.load(text.path / HASHES, mmap_mode="r")
 
 
 def _without_repetitions(corpora: list[CleanCorpus], report) -> list[CleanCorpus]:
@@ -142,7 +166,7 @@ def _without_repetitions(corpora: list[CleanCorpus], report) -> list[CleanCorpus
         return corpora
     found, seen = [], np.zeros(0, np.uint64)
     for corpus in corpora:
-        own = _digests(corpus.text)
+        own = _hashes(corpus.text)[:, 0]
         kept = ~np.isin(own, seen)
         seen = np.concatenate([seen, own[kept]])
         if not kept.any():
@@ -154,12 +178,3 @@ def _without_repetitions(corpora: list[CleanCorpus], report) -> list[CleanCorpus
             corpus = replace(corpus, key=digest([corpus.key, *before]), kept=kept)
         found.append(corpus)
     return found
-
-
-def _digests(text: FolderCorpus) -> np.ndarray:
-    """The hash of each pair (N,), uint64; kept beside the text."""
-    path = text.path / DIGESTS
-    if not path.exists():
-        with atomic_write(path) as file:
-            np.save(file, np.fromiter(map(cleaning.digest, text.pairs("train")), np.uint64, text.size("train")))
-    return np.load(path)

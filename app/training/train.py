@@ -205,7 +205,7 @@ def _optimizer(preset: Preset, transformer) -> FusedAdam:
         gradient_accumulation_steps=training.accumulate if training.accumulate > 1 else None,
     )
     optimizer.build(transformer.trainable_variables)
-    if preset.memory.kind not in ("none", "concat"):
+    if preset.memory.has_state:
         optimizer.hasten(transformer.memory_weights, training.memory_rate)
     return optimizer
 

@@ -9,10 +9,7 @@ import json
 import logging
 import os
 import re
-import shutil
 import sys
-import tempfile
-from pathlib import Path
 
 import apache_beam as beam
 from apache_beam.io.filesystem import BeamIOError
@@ -25,6 +22,7 @@ from data.beam.sources import Part, is_local
 from data.beam.steps import COUNTS, WHOLE, Inspect, Languages, first, shard_key, write_report, write_shard
 from data.cleaning import CleaningOptions
 from data.errors import UserError
+from data.files import new_folder
 
 _IN_USER_CODE = re.compile(r"data\.errors\.UserError: (.*?)(?: \[while running|\n|$)")
 
@@ -203,19 +201,8 @@ def _place(output: str):
     if not is_local(output):
         yield output
         return
-    path = Path(output).absolute()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".partial"))
-    try:
+    with new_folder(output) as partial:
         yield str(partial)
-        umask = os.umask(0)
-        os.umask(umask)
-        partial.chmod(0o777 & ~umask)
-        if path.exists():
-            raise UserError(f"{output}: came to be while this was written; choose another folder")
-        partial.rename(path)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
 
 
 def _read_json(path: str) -> dict:

@@ -5,8 +5,9 @@ import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from data.corpora.folder import SPLITS, hash_file
+from data.corpora.folder import SPLITS
 from data.errors import UserError
+from data.files import checksum
 from data.pairs import Pair
 
 FORMAT = 1
@@ -67,7 +68,7 @@ class PreparedCorpus:
         """A hash of the split's files and the direction."""
         digest = hashlib.blake2b(f"{self.source}-{self.target}".encode(), digest_size=16)
         for shard in self._shards(split):
-            digest.update(hash_file(self.path / shard["file"]))
+            digest.update(bytes.fromhex(checksum(self.path / shard["file"], 32)))
         return digest.hexdigest()
 
     def pairs(self, split: str) -> Iterator[Pair]:

@@ -6,6 +6,7 @@ from itertools import zip_longest
 from pathlib import Path
 
 from data.errors import UserError
+from data.files import checksum
 from data.pairs import Pair
 
 SPLITS = ("train", "validation", "test")
@@ -55,15 +56,6 @@ def count_lines(path) -> int:
             lines += chunk.count(b"\n")
             last = chunk[-1:]
     return lines + (last != b"\n")
-
-
-def hash_file(path) -> bytes:
-    """The blake2b digest (32 bytes) of a file's content."""
-    digest = hashlib.blake2b(digest_size=32)
-    with Path(path).open("rb") as file:
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
-    return digest.digest()
 
 
 class FolderCorpus:
@@ -170,7 +162,7 @@ class FolderCorpus:
         if split not in self._fingerprints:
             digest = hashlib.blake2b(digest_size=16)
             for path in self._files(split):
-                digest.update(hash_file(path))
+                digest.update(bytes.fromhex(checksum(path, 32)))
             self._fingerprints[split] = digest.hexdigest()
         return self._fingerprints[split]
 

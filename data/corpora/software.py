@@ -2,12 +2,9 @@
 
 import fnmatch
 import hashlib
-import json
 import os
-import shutil
 import subprocess
 import sys
-import tempfile
 import tomllib
 import zipfile
 from collections.abc import Callable, Iterator
@@ -17,12 +14,22 @@ from typing import NamedTuple
 from data.corpora import catalogues
 from data.corpora.folder import SPLITS, FolderCorpus
 from data.errors import UserError
-from data.files import atomic_write, cache_folder
+from data.files import (
+    atomic_write,
+    cache_folder,
+    new_folder,
+    read_manifest,
+    remove_folder,
+    scratch_folder,
+    sweep,
+    write_manifest,
+)
 from data.pairs import Pair
 
 SOURCES = Path(__file__).with_name("software.toml")
 HELD_OUT = 0.045  # of each project's pairs that stand in one document only, for validation and again for test
 _RECIPE = 1  # to be raised when the same wheels shall give other text
+COUNTS = "counts.json"
 
 
 class Wheel(NamedTuple):
@@ -75,6 +82,7 @@ class SoftwareCorpus:
         self._recipe = Path(sources).read_bytes()
         self.wheels = [Wheel(**entry) for entry in tomllib.loads(self._recipe.decode())["wheel"]]
         self._folder: FolderCorpus | None = None
+        self._whole = False  # checked, or just written
 
     @property
     def path(self) -> Path:
@@ -91,9 +99,12 @@ class SoftwareCorpus:
         Raises:
             UserError: where pip cannot fetch a wheel; says why and what to do.
         """
-        if self.path.is_dir():
+        if self._whole:
             return
         report = report or (lambda line: print(line, file=sys.stderr, flush=True))
+        self._whole = self.path.is_dir() and self._check(report)
+        if self._whole:
+            return
         fetch(self.wheels, cache_folder() / "wheels", report)
         documents = []
         for wheel in self.wheels:
@@ -102,6 +113,17 @@ class SoftwareCorpus:
             documents += found
         write(split(documents), self.path)
         report(f"software: text is in {self.path}")
+        self._whole = True
+
+    def _check(self, report: Callable[[str], None]) -> bool:
+        """Whether the text that was written before is as it was; removes it if not."""
+        try:
+            read_manifest(self.path / COUNTS)
+        except UserError as error:
+            report(f"software: {error}; the text is made anew from the wheels")
+            remove_folder(self.path)
+            return False
+        return True
 
     def splits(self) -> tuple[str, ...]:
         """All three."""
@@ -137,18 +159,18 @@ def fetch(wheels: list[Wheel], folder: Path, report: Callable[[str], None]) -> N
     Raises:
         UserError: where pip fails; nothing is left half-written.
     """
+    sweep(folder)
     missing = [wheel for wheel in wheels if not _is_whole(folder / wheel.file, wheel)]
     if not missing:
         return
-    folder.mkdir(parents=True, exist_ok=True)
     report(f"software: fetching {len(missing)} wheels from the package index, once")
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".", suffix=".partial") as temporary:
-        requirements = Path(temporary) / "requirements.txt"
+    with scratch_folder(folder / "wheels") as temporary:
+        requirements = temporary / "requirements.txt"
         lines = [f"{wheel.name}=={wheel.version} --hash=sha256:{wheel.sha256}\n" for wheel in missing]
         requirements.write_text("".join(lines), encoding="utf-8")
-        errors = _pip_download(requirements, Path(temporary), report)
+        errors = _pip_download(requirements, temporary, report)
         for wheel in missing:
-            file = Path(temporary) / wheel.file
+            file = temporary / wheel.file
             if errors is None and not file.is_file():
                 errors = f"pip fetched no {wheel.file}"
             if file.is_file():
@@ -234,22 +256,14 @@ def write(parts: dict[str, list[Document]], folder: Path) -> None:
         parts: documents by split.
         folder: where to; one that is there already is left as it is.
     """
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}.", suffix=".partial"))
-    try:
+    with new_folder(folder, keep=True) as temporary:
         for name, documents in parts.items():
             rows = [(*pair, document.id) for document in documents for pair in document.pairs]
             for i, column in enumerate(("en", "de", "doc")):
                 with atomic_write(temporary / f"{column}.{name}.txt", "w") as file:
                     file.writelines(f"{row[i]}\n" for row in rows)
         counts = {name: _count_by_project(documents) for name, documents in parts.items()}
-        with atomic_write(temporary / "counts.json", "w") as file:
-            file.write(json.dumps(counts, indent=1) + "\n")
-        temporary.chmod(0o755)
-        if not folder.exists():  # another process may have been faster
-            os.rename(temporary, folder)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        write_manifest(temporary / COUNTS, counts)
 
 
 def _is_whole(path: Path, wheel: Wheel) -> bool:

@@ -6,14 +6,13 @@ import http.client
 import json
 import os
 import sys
-import tempfile
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from data.corpora.folder import SPLITS, hash_file
+from data.corpora.folder import SPLITS
 from data.errors import UserError
-from data.files import atomic_write, cache_folder
+from data.files import atomic_write, cache_folder, checksum, scratch_folder
 from data.pairs import Pair
 
 CONFIG = "wmt14_translate/de-en"
@@ -105,7 +104,7 @@ class Wmt14Corpus:
         self.prepare()
         digest = hashlib.blake2b(f"{self.source}-{self.target}".encode(), digest_size=16)
         for path in sorted(self._prepared().glob(f"wmt14_translate-{split}.tfrecord-*")):
-            digest.update(hash_file(path))
+            digest.update(bytes.fromhex(checksum(path, 32)))
         return digest.hexdigest()
 
     def _prepared(self) -> Path:
@@ -136,10 +135,10 @@ class Wmt14Corpus:
 
         # Google's copy of the finished data set is left aside, so that everyone's text comes from the same archives.
         config = tfds.download.DownloadConfig(manual_dir=self.archives, try_download_gcs=False)
-        with tempfile.TemporaryDirectory(dir=self.data_folder, prefix=".wmt14-", suffix=".partial") as temporary:
+        with scratch_folder(self.data_folder / "wmt14") as temporary:
             try:
                 with contextlib.redirect_stdout(sys.stderr):
-                    builder.download_and_prepare(download_dir=temporary, download_config=config)
+                    builder.download_and_prepare(download_dir=str(temporary), download_config=config)
             except (download_manager.NonMatchingChecksumError, extractor.ExtractError) as error:
                 raise UserError(
                     f"wmt14: an archive in {self.archives} is not the one that is expected ({_first_line(error)}); "

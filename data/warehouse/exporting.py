@@ -1,9 +1,7 @@
 """Rows of a warehouse as files: Parquet, TMX, or a folder corpus."""
 
 import contextlib
-import os
 import re
-import tempfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from xml.sax.saxutils import escape, quoteattr
@@ -12,7 +10,7 @@ import pyarrow
 
 from data.corpora.folder import SPLITS
 from data.errors import UserError
-from data.files import atomic_write
+from data.files import atomic_write, new_folder
 from data.warehouse.files import DOCUMENT
 
 # What XML 1.0 cannot hold, not even escaped.
@@ -93,10 +91,7 @@ def check_place(path) -> None:
 
 def _folder(batches, path: Path) -> None:
     check_place(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.", suffix=".partial") as partial:
-        place = Path(partial) / "corpus"
-        place.mkdir()
+    with new_folder(path) as place:
         with contextlib.ExitStack() as stack:
             files: dict[str, list] = {}
             for en, de, doc, split in _segments(batches):
@@ -111,7 +106,6 @@ def _folder(batches, path: Path) -> None:
             raise UserError("the query returned no row; there is nothing to export")
         for split in files:
             _drop_empty(place / f"doc.{split}.txt")
-        os.rename(place, path)
 
 
 def _drop_empty(docs: Path) -> None:

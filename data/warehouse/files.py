@@ -7,8 +7,9 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 from data.corpora.corpora import Corpora, Corpus
-from data.corpora.folder import SPLITS, hash_file
+from data.corpora.folder import SPLITS
 from data.errors import UserError
+from data.files import checksum
 from data.pairs import Pair
 
 BATCH = 20_000
@@ -57,7 +58,7 @@ class _File:
 
     def fingerprint(self, split: str) -> str:
         """A hash of the file."""
-        return hash_file(self.path).hex()
+        return checksum(self.path, 32)
 
 
 class TmxFile(_File):

@@ -1,20 +1,128 @@
-"""What is carried from one window of a document to the next, behind one interface: see `models.memories.base`."""
+"""Memories: what is carried from one window of a document to the next. The registry of their kinds.
 
-from models.memories.base import Memory, positions_of
-from models.memories.gru import GRUMemory
-from models.memories.reading import GatedRead
-from models.memories.summaries import SummaryMemory
+A memory is one file in this folder, which declares a frozen dataclass of its settings (see `models.options.option`) and
+a layer, a subclass of `models.memories.base.Memory`, and joins the two with `@memory(kind, Settings)`. Presets then
+offer the kind and its settings as `[memory.KIND]`.
 
-__all__ = ["KINDS", "GRUMemory", "GatedRead", "Memory", "SummaryMemory", "new_memory", "positions_of"]
+Importing this package does not import Keras, which takes seconds: to read a preset only the settings are needed.
+"""
+
+import ast
+import importlib
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from models.options import option
 
 # "concat" remembers by its windows alone, which repeat the segments before the current one.
-KINDS = ("none", "concat", "gru", "fixed", "variable")
+WITHOUT_LAYER = ("none", "concat")
+# Settings that all memories have; see `models.document.DocumentTransformer`.
+GENERAL = ("kind", "sides", "read_bias")
+
+_settings: dict[str, type] = {}
+_layers: dict[str, type] = {}
+_modules: dict[str, str] = {}
 
 
-def new_memory(kind: str, width: int, slots=64, segments=8, cell="gru", keep_bias=-1.0, **kwargs) -> Memory:
-    """The memory of a preset; arguments as its section `[memory]` explains them."""
-    if kind == "gru":
-        return GRUMemory(width, slots, cell, keep_bias, **kwargs)
-    if kind in ("fixed", "variable"):
-        return SummaryMemory(width, slots if kind == "variable" else 1, segments, **kwargs)
-    raise ValueError(f'memory kind must be "gru", "fixed" or "variable", got {kind!r}')
+def memory(kind: str, settings: type):
+    """Registers the layer that it decorates as a kind of memory.
+
+    Args:
+        kind: its name in presets; several kinds may share a layer.
+        settings: a frozen dataclass of `option` fields, which are the layer's arguments after the width. In the files
+            of this folder it may use nothing but literals, `option` and `dataclass`, because it is also made from the
+            file's text alone.
+
+    Example:
+        @memory("gru", GRUSettings)
+        @keras.saving.register_keras_serializable(package="weitblick")
+        class GRUMemory(Memory):
+            def __init__(self, width, slots=64, **kwargs):
+    """
+
+    def register(layer: type) -> type:
+        if _modules.get(kind, layer.__module__) != layer.__module__:
+            raise ValueError(f"{layer.__module__}: memory kind {kind!r} is taken by {_modules[kind]}")
+        _declare(kind, settings, layer.__module__)
+        _layers[kind] = layer
+        return layer
+
+    return register
+
+
+def kinds() -> tuple[str, ...]:
+    """The names of all kinds."""
+    return (*WITHOUT_LAYER, *_settings)
+
+
+def settings_of(kind: str) -> type:
+    """The dataclass of a kind's settings; one without fields for the kinds that have no layer.
+
+    Raises:
+        ValueError: no such kind.
+    """
+    if kind not in kinds():
+        raise ValueError(f"memory kind must be one of {', '.join(kinds())}, got {kind!r}")
+    return _settings.get(kind, NoSettings)
+
+
+def new_memory(kind: str, width: int, dtype: Any = None, name: str | None = None, **settings: Any) -> Any:
+    """The layer of a kind of memory.
+
+    Args:
+        kind: one of `kinds()` that has a layer.
+        width: model width D.
+        dtype, name: the layer's.
+        **settings: what differs from the defaults of `settings_of(kind)`.
+
+    Raises:
+        ValueError: the kind has no layer, or not these settings.
+    """
+    known = [key.name for key in fields(settings_of(kind))]
+    if kind in WITHOUT_LAYER:
+        raise ValueError(f"memory kind {kind!r} has no layer; choose from {', '.join(_settings)}")
+    for key in settings:
+        if key not in known:
+            raise ValueError(f"memory kind {kind!r} has no setting {key!r}; it has {', '.join(known)}")
+    if kind not in _layers:
+        importlib.import_module(_modules[kind])
+    return _layers[kind](width, **asdict(settings_of(kind)(**settings)), dtype=dtype, name=name)
+
+
+@dataclass(frozen=True)
+class NoSettings:
+    """Nothing can be set."""
+
+
+def _declare(kind: str, settings: type, module: str) -> None:
+    """Keeps the first declaration, so that all settings of a kind are of one class."""
+    if wrong := [key.name for key in fields(settings) if key.name in GENERAL]:
+        raise ValueError(f"memory kind {kind!r}: the setting {wrong[0]!r} is one that all memories have")
+    _settings.setdefault(kind, settings)
+    _modules[kind] = module
+
+
+def _read_declarations(path: Path) -> None:
+    """Declares the kinds of a file from its text: only its settings are executed, not its import of Keras."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    classes = {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}
+    found = [pair for node in classes.values() for pair in map(_registration, node.decorator_list) if pair]
+    module = f"{__name__}.{path.stem}"
+    names = {"dataclass": dataclass, "option": option, "__name__": module}
+    for kind, settings in found:
+        code = ast.Module([classes[settings]], type_ignores=[])
+        exec(compile(code, str(path), "exec"), names)
+        _declare(kind, names[settings], module)
+
+
+def _registration(node: ast.expr) -> tuple[str, str] | None:
+    """The kind and the name of the settings in `@memory(kind, Settings)`."""
+    match node:
+        case ast.Call(func=ast.Name(id="memory"), args=[ast.Constant(value=kind), ast.Name(id=settings)]):
+            return str(kind), settings
+    return None
+
+
+for _path in sorted(Path(__file__).parent.glob("*.py")):
+    _read_declarations(_path)

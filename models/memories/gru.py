@@ -1,15 +1,31 @@
 """GRU-gated memory: slots among which the positions of a window are shared out, each updated by a gated cell."""
 
+from dataclasses import dataclass
+from typing import Any
+
 import keras
 from keras import ops
 
+from models import Tensor
+from models.memories import memory
 from models.memories.attention import straight_dense
-from models.memories.base import Memory
+from models.memories.base import Memory, State
 from models.memories.cells import CELLS
+from models.options import option
 
 _SPREAD = 2.0
 
 
+@dataclass(frozen=True)
+class GRUSettings:
+    """Gated slots: vectors among which the positions of a window are shared out, each updated by a gated cell."""
+
+    slots: int = option(64, "how many vectors are kept", low=1, high=65536)
+    cell: str = option("gru", "reset and update gate, or the update gate alone", choices=("gru", "minimal"))
+    keep_bias: float = option(-1.0, "bias of the update gate: below 0 a slot begins by taking what belongs to it")
+
+
+@memory("gru", GRUSettings)
 @keras.saving.register_keras_serializable(package="weitblick")
 class GRUMemory(Memory):
     """M slots of width D for each document.
@@ -32,7 +48,7 @@ class GRUMemory(Memory):
         Attention", algorithm 1, for slots that compete and are updated by a GRU.
     """
 
-    def __init__(self, width: int, slots: int = 64, cell: str = "gru", keep_bias: float = -1.0, **kwargs):
+    def __init__(self, width: int, slots: int = 64, cell: str = "gru", keep_bias: float = -1.0, **kwargs: Any) -> None:
         super().__init__(width, **kwargs)
         if cell not in CELLS:
             raise ValueError(f"cell must be one of {', '.join(CELLS)}, got {cell!r}")
@@ -41,21 +57,21 @@ class GRUMemory(Memory):
         self.key_value = straight_dense(width, 2, self.dtype_policy, "key_value")
         self.cell = CELLS[cell](width, keep_bias, dtype=self.dtype_policy, name="cell")
 
-    def build(self, *_):
-        # Far apart, so that each slot attracts other words from the start.
+    def build(self, *_: Any) -> None:
+        # Far apart, so that each slot attracts different words from the start.
         normal = keras.initializers.RandomNormal(stddev=_SPREAD)
         self.addresses = self.add_weight(shape=(self.slots, self.width), initializer=normal, name="addresses")
         for layer in (self.query, self.key_value):
             layer.build((None, None, self.width))
         self.cell.build()
 
-    def initial_state(self, batch):
+    def initial_state(self, batch: int | Tensor) -> State:
         return {"slots": ops.zeros((batch, self.slots, self.width), "float32")}
 
-    def prepare(self, x):
+    def prepare(self, x: Tensor) -> Tensor:
         return ops.split(self.key_value(ops.cast(x, self.compute_dtype)), 2, axis=-1)
 
-    def write(self, prepared, here, state):
+    def write(self, prepared: Tensor, here: Tensor, state: State) -> tuple[State, tuple[Tensor, Tensor]]:
         slots = state["slots"]
         belongs = self._belonging(prepared[0], here, slots)
         mass = ops.sum(belongs, axis=-1, keepdims=True)
@@ -72,9 +88,9 @@ class GRUMemory(Memory):
         shares = ops.softmax(ops.cast(scores, "float32"), axis=1)
         return ops.where(here[:, None], shares, 0.0)
 
-    def view(self, state):
+    def view(self, state: State) -> tuple[Tensor, Tensor]:
         slots = state["slots"]
         return ops.cast(slots, self.compute_dtype), ops.ones(ops.shape(slots)[:-1], "bool")
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "slots": self.slots, "cell": self.cell_kind, "keep_bias": self.keep_bias}

@@ -1,23 +1,46 @@
 """Segment summaries: a few learned vectors of each of the last windows."""
 
+from dataclasses import dataclass
+from typing import Any
+
 import keras
 from keras import ops
 
+from models import Tensor
+from models.memories import memory
 from models.memories.attention import MemoryAttention
-from models.memories.base import Memory, where
+from models.memories.base import Memory, State, where
+from models.options import option
 
 
+@dataclass(frozen=True)
+class FixedSettings:
+    """One vector of each of the last windows, found by a learned query."""
+
+    segments: int = option(8, "of how many windows the vectors are kept", low=1, high=65536)
+
+
+@dataclass(frozen=True)
+class VariableSettings:
+    """Several vectors of each of the last windows, found by as many learned queries."""
+
+    summaries: int = option(64, "how many vectors sum up a window", low=1, high=65536)
+    segments: int = option(8, "of how many windows the vectors are kept", low=1, high=65536)
+
+
+@memory("fixed", FixedSettings)
+@memory("variable", VariableSettings)
 @keras.saving.register_keras_serializable(package="weitblick")
 class SummaryMemory(Memory):
     """A queue of the summaries of the last R windows.
 
-    A summary is what learned queries find in the window: one of them, as a [CLS] token, or several. A window that is
+    A summary is what learned queries find in the window: one query, like a [CLS] token, or several. A window that is
     summarised pushes the oldest out. When read, each summary carries a learned vector for its age.
 
     Args:
         width: see `Memory`.
         summaries: vectors N for a window.
-        windows: how many windows R are kept.
+        segments: of how many windows R the summaries are kept.
 
     Call arguments and results: see `Memory`; M is R * N.
 
@@ -26,29 +49,29 @@ class SummaryMemory(Memory):
         by attention of learned queries.
     """
 
-    def __init__(self, width: int, summaries: int = 1, windows: int = 8, **kwargs):
+    def __init__(self, width: int, summaries: int = 1, segments: int = 8, **kwargs: Any) -> None:
         super().__init__(width, **kwargs)
-        self.summaries, self.windows = summaries, windows
+        self.summaries, self.segments = summaries, segments
         self.attention = MemoryAttention(width, dtype=self.dtype_policy, name="attention")
 
-    def build(self, *_):
-        # Far apart, so that each query looks for other words from the start.
+    def build(self, *_: Any) -> None:
+        # Far apart, so that each query looks for different words from the start.
         normal = keras.initializers.RandomNormal(stddev=2.0)
         self.queries = self.add_weight(shape=(self.summaries, self.width), initializer=normal, name="queries")
         small = keras.initializers.RandomNormal(stddev=0.02)
-        self.ages = self.add_weight(shape=(self.windows, 1, self.width), initializer=small, name="ages")
+        self.ages = self.add_weight(shape=(self.segments, 1, self.width), initializer=small, name="ages")
         self.attention.build((None, None, self.width))
 
-    def initial_state(self, batch):
+    def initial_state(self, batch: int | Tensor) -> State:
         return {
-            "filled": ops.zeros((batch, self.windows), "bool"),
-            "summaries": ops.zeros((batch, self.windows, self.summaries, self.width), "float32"),
+            "filled": ops.zeros((batch, self.segments), "bool"),
+            "summaries": ops.zeros((batch, self.segments, self.summaries, self.width), "float32"),
         }
 
-    def prepare(self, x):
+    def prepare(self, x: Tensor) -> Tensor:
         return self.attention.keys_values(ops.cast(x, self.compute_dtype))
 
-    def write(self, prepared, here, state):
+    def write(self, prepared: Tensor, here: Tensor, state: State) -> tuple[State, tuple[Tensor, Tensor]]:
         batch = ops.shape(here)[0]
         queries = ops.repeat(ops.cast(self.queries, self.compute_dtype)[None], batch, axis=0)
         found, weights = self.attention(queries, prepared, attention_mask=here[:, None], return_weights=True)
@@ -58,19 +81,19 @@ class SummaryMemory(Memory):
             "summaries": ops.concatenate([state["summaries"][:, 1:], found], axis=1),
         }
         anything = ops.any(here, axis=1)
-        return where(anything, new, state), self._told(anything, ops.mean(weights, axis=1))
+        return where(anything, new, state), self._report(anything, ops.mean(weights, axis=1))
 
-    def _told(self, anything, weights):
-        """The newest summary is all new and the others are what they were, one place further."""
-        older = (self.windows - 1) * self.summaries
+    def _report(self, anything, weights):
+        """What `write` did: the newest summary is all new, the others have only moved by one place."""
+        older = (self.segments - 1) * self.summaries
         share = ops.repeat(ops.cast(anything, "float32")[:, None], self.summaries, axis=1)
         return ops.pad(share, ((0, 0), (older, 0))), ops.pad(weights, ((0, 0), (older, 0), (0, 0)))
 
-    def view(self, state):
+    def view(self, state: State) -> tuple[Tensor, Tensor]:
         summaries = state["summaries"] + ops.cast(self.ages, "float32")
-        shape = (*ops.shape(summaries)[:-3], self.windows * self.summaries, self.width)
+        shape = (*ops.shape(summaries)[:-3], self.segments * self.summaries, self.width)
         filled = ops.repeat(state["filled"], self.summaries, axis=-1)
         return ops.cast(ops.reshape(summaries, shape), self.compute_dtype), filled
 
-    def get_config(self):
-        return {**super().get_config(), "summaries": self.summaries, "windows": self.windows}
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "summaries": self.summaries, "segments": self.segments}

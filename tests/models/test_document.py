@@ -18,7 +18,7 @@ MEMORIES = {
     "gru": {"kind": "gru", "slots": 3},
     "gru-both": {"kind": "gru", "slots": 2, "sides": "both"},
     "fixed": {"kind": "fixed", "segments": 2},
-    "variable-both": {"kind": "variable", "slots": 2, "segments": 2, "sides": "both"},
+    "variable-both": {"kind": "variable", "summaries": 2, "segments": 2, "sides": "both"},
 }
 
 

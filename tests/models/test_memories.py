@@ -1,12 +1,21 @@
 """Memories: the shared layer test with a window for each position, the cells' formulas, and what is kept and when."""
 
+import subprocess
+import sys
+from dataclasses import fields, make_dataclass
+from pathlib import Path
+
 import keras
 import numpy as np
 import pytest
 from keras import ops
 
-from models.memories import GatedRead, GRUMemory, SummaryMemory, new_memory
-from models.memories.cells import GRUCell, MinimalCell
+from models.memories import kinds, memory, new_memory, settings_of
+from models.memories.base import Memory
+from models.memories.cells import CELLS, GRUCell, MinimalCell
+from models.memories.gru import GRUMemory, GRUSettings
+from models.memories.reading import GatedRead
+from models.memories.summaries import SummaryMemory
 from tests.models.layer_checks import (
     FLOATS,
     MIXED,
@@ -22,11 +31,12 @@ from tests.models.layer_checks import (
     numbers,
 )
 
+REPOSITORY = Path(__file__).resolve().parents[2]
 KINDS = {
     "gru": {"kind": "gru", "slots": 3},
     "minimal": {"kind": "gru", "slots": 2, "cell": "minimal"},
     "fixed": {"kind": "fixed", "segments": 2},
-    "variable": {"kind": "variable", "slots": 2, "segments": 3},
+    "variable": {"kind": "variable", "summaries": 2, "segments": 3},
 }
 
 
@@ -164,7 +174,7 @@ def test_what_is_not_remembered_changes_nothing(kind):
 
 
 def test_summaries_are_a_queue_with_the_newest_at_its_end():
-    memory = SummaryMemory(WIDTH, summaries=1, windows=2)
+    memory = SummaryMemory(WIDTH, summaries=1, segments=2)
     memory.build()
     windows, resets = np.array([[1, 2, 3, 0], [1, 0, 0, 0]]), np.zeros((2, 3), "int32")
     (values, filled), state = memory(inputs(), windows, resets, memory.initial_state(2))
@@ -202,8 +212,38 @@ def test_nothing_is_read_where_nothing_was_written():
     assert np.all(numbers(weights)[0][..., 1] == 0) and np.all(numbers(gates)[1] == 0)
 
 
-def test_unknown_kinds_are_refused():
-    with pytest.raises(ValueError, match='"gru", "fixed" or "variable"'):
+def test_unknown_kinds_and_settings_are_refused():
+    with pytest.raises(ValueError, match="one of none, concat, gru, fixed, variable, got 'lstm'"):
         new_memory("lstm", WIDTH)
+    with pytest.raises(ValueError, match="'concat' has no layer; choose from gru, fixed, variable"):
+        new_memory("concat", WIDTH)
+    with pytest.raises(ValueError, match="'gru' has no setting 'segments'; it has slots, cell, keep_bias"):
+        new_memory("gru", WIDTH, segments=2)
     with pytest.raises(ValueError, match="gru, minimal"):
         GRUMemory(WIDTH, cell="lstm")
+
+
+def test_settings_read_from_the_text_of_a_file_are_those_of_the_file():
+    assert kinds()[:5] == ("none", "concat", "gru", "fixed", "variable")
+    read, declared = fields(settings_of("gru")), fields(GRUSettings)
+    assert [(key.name, key.type, key.default, key.metadata) for key in read] == [
+        (key.name, key.type, key.default, key.metadata) for key in declared
+    ]
+    assert read[1].metadata["choices"] == tuple(CELLS)
+    assert settings_of("none")() == settings_of("concat")()
+
+
+def test_a_kind_belongs_to_one_file_and_its_settings_are_its_own():
+    with pytest.raises(ValueError, match="memory kind 'gru' is taken by models.memories.gru"):
+        memory("gru", GRUSettings)(type("Other", (Memory,), {}))
+    general = make_dataclass("General", [("sides", str, "both")], frozen=True)
+    with pytest.raises(ValueError, match="'sides' is one that all memories have"):
+        memory("other", general)(type("Other", (Memory,), {}))
+
+
+def test_reading_settings_imports_no_keras():
+    program = (
+        "import sys; from models.memories import settings_of as of; print(of('gru')().slots, 'keras' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=REPOSITORY)
+    assert done.stdout.split() == ["64", "False"], done.stderr

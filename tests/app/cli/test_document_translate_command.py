@@ -13,7 +13,7 @@ from app.runs.weights import read_variables, save_arrays, split_variables
 from data.tokenizer import Tokenizer
 from tests.app.toy_training import REPOSITORY, WORDS, command, environment, toy_preset
 
-DOCUMENTS = ("documents.windows=segments", "memory.kind=gru", "memory.slots=4", "memory.read_bias=2.0")
+DOCUMENTS = ("documents.windows=segments", "memory.kind=gru", "memory.gru.slots=4", "memory.read_bias=2.0")
 TEXT = "the red dog sees\na cat\n\nthe old house\n"
 COLUMN = "a\tthe red dog sees\na\ta cat\n\nb\tthe old house\n"
 
@@ -138,7 +138,7 @@ def test_windows_can_be_others_than_in_the_training(documents, plain, file, caps
     assert len(joined) == 4 and joined != alone
     search_only = translate(capsys, documents, file, "--set", "documents.size=2", code=2)
     assert "only keys of the section [search] can be changed" in search_only
-    memory = translate(capsys, documents, file, "--document", "--set", "memory.slots=2", code=2)
+    memory = translate(capsys, documents, file, "--document", "--set", "memory.gru.slots=2", code=2)
     assert "[search] and documents.windows, documents.size" in memory
     unknowing = translate(capsys, plain, file, "--document", "--set", "documents.size=2", code=2)
     assert "not trained on documents" in unknowing

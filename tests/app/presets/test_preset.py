@@ -1,14 +1,25 @@
 import dataclasses
+import itertools
+import os
 import re
+import subprocess
+import sys
 import tomllib
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.presets.preset import FOLDER, Preset, list_presets, load_preset
-from app.presets.schema import SECTIONS, keys
+from app.presets.preset import FOLDER, NAME, Preset, list_presets, load_preset
+from app.presets.schema import SECTIONS, keys, sections
+from app.presets.text import reference
+from app.scoring.testsets import OFFICIAL
 from data.errors import UserError
+from models.memories import kinds
+from models.options import choices_of
+
+REPOSITORY = Path(__file__).resolve().parents[3]
 
 PACKAGED = [
     "documents-small",
@@ -42,16 +53,27 @@ def test_the_presets_are_listed_by_name():
 
 
 @pytest.mark.parametrize("name", PACKAGED)
-def test_packaged_presets_hold_every_key_with_a_reason(name):
+def test_packaged_presets_hold_what_differs_from_the_defaults_with_a_reason(name):
     text = (FOLDER / f"{name}.toml").read_text(encoding="utf-8")
-    content = tomllib.loads(text)
-    assert content["name"] == name
-    for section in SECTIONS:
-        assert list(content[section]) == list(keys(section)), f"[{section}] of {name}"
-    for key in (key for section in SECTIONS for key in keys(section)):
-        for before, line in re.findall(rf"^(.*)\n({key} = .*)$", text, re.MULTILINE):
-            assert "  # " in line or before.startswith("# "), f"{name}: {key} has no reason"
+    content, preset = tomllib.loads(text), load_preset(name)
+    assert content.pop("name") == name and content.pop("description")
+    for section, values in content.items():
+        for key in values:
+            assert getattr(preset.section(section), key) != keys(section)[key].default, f"{section}.{key} of {name}"
+    for block in re.split(r"\n(?=\[)", text)[1:]:
+        for before, line in itertools.pairwise(block.splitlines()):
+            explained = "  # " in line or before.startswith("# ") or "that follow" in block.partition(line)[0]
+            assert explained or not re.match(r"\w+ = ", line), f"{name}: {line} has no reason"
     assert max(map(len, text.splitlines())) <= 120
+
+
+@pytest.mark.parametrize("name", PACKAGED)
+def test_lines_of_official_test_sets_are_what_comments_say(name):
+    text = (FOLDER / f"{name}.toml").read_text(encoding="utf-8")
+    for corpus, number in re.findall(r"(wmt14(?:/full)?)(?:, | has all )([\d,]+)", text):
+        assert int(number.replace(",", "")) == OFFICIAL[corpus][0], f"{name}: {corpus} has other lines"
+    if load_preset(name).data.test == ("wmt14",):
+        assert f"wmt14, {OFFICIAL['wmt14'][0]:,} lines" in text
 
 
 def test_wmt14_presets_have_the_papers_values():
@@ -87,7 +109,7 @@ def test_presets_of_documents_begin_from_the_shape_of_their_first_stage(name):
 @pytest.mark.parametrize("name", sorted(set(PACKAGED) - set(DOCUMENTS)))
 def test_other_presets_see_each_segment_alone(name):
     preset = load_preset(name)
-    assert (preset.documents, preset.memory) == (Preset("x").documents, Preset("x").memory)
+    assert (preset.documents, preset.memory_settings()) == (Preset("x").documents, Preset("x").memory_settings())
     assert (preset.documents.windows, preset.memory.kind, preset.training.start) == ("off", "none", "")
 
 
@@ -119,7 +141,22 @@ def test_a_path_as_text_needs_no_path_object(tmp_path):
         ("[documents]\nback_propagation = 0", ["documents.back_propagation", "at least 1", "got 0"]),
         ("[documents]\nword_dropout = 1.0", ["documents.word_dropout", "below 1"]),
         ('[memory]\nkind = "lstm"', ["memory.kind", '"lstm"', "none, concat, gru, fixed, variable"]),
-        ("[memory]\nslots = 0", ["memory.slots", "at least 1"]),
+        ("[memory]\nslots = 9", ['"memory.slots"', "as memory.gru.slots"]),
+        ("[memory]\nsegments = 9", ["memory.fixed.segments or memory.variable.segments"]),
+        ("[memory]\nside = 9", ['"memory.side"', 'did you mean "sides"', "read_bias, gru, fixed, variable"]),
+        ("[memory.gru]\nslots = 0", ["memory.gru.slots", "at least 1"]),
+        ("[memory.gru]\nslot = 1", ['"memory.gru.slot"', 'did you mean "slots"', "cell, keep_bias"]),
+        ("[memory.gru]\ncell = 'lstm'", ["memory.gru.cell", '"lstm"', "gru, minimal"]),
+        ("[memory.gur]\nslots = 1", ['"memory.gur"', 'did you mean "gru"']),
+        ("[memory.concat]\nslots = 1", ['"memory.concat"']),
+        ("[model]\nwidth = 2000000000", ["model.width", "at most 100000"]),
+        ("[model]\nwidth = 100000\nheads = 10", ["model.width", "billion weights", "smaller"]),
+        ('[data]\ncorpora = ["toy:1e9"]', ["data.corpora", "at most 1000", "1e+09", "'toy'"]),
+        ('name = "../../x"', ["name", "run's folder", '"../../x"']),
+        ('name = ".."', ["name", '".."']),
+        ('name = ""', ["name", '""']),
+        ('name = "a/b"', ["name", '"a/b"']),
+        ('name = "a\\nb"', ["name", '"a\\nb"']),
         ("[memory]\nread_bias = inf", ["memory.read_bias", "a number", "inf"]),
         ("[memry]\nslots = 1", ['"memry"', 'did you mean "memory"']),
         ("[training]\nstart = true", ["training.start", "a string in quotes"]),
@@ -165,6 +202,59 @@ def test_values_that_do_not_go_together_are_refused(overrides, expected):
         assert part in message
 
 
+def test_settings_of_memories_stand_in_the_section_of_their_kind(tmp_path):
+    text = '[documents]\nwindows = "segments"\n[memory]\nkind = "gru"\n[memory.gru]\nslots = 8\n'
+    preset = load_preset(written(tmp_path, f"{text}[memory.variable]\nsummaries = 2\n"))
+    general = {"sides": "both", "read_bias": -2.0}
+    assert preset.memory_settings() == {"kind": "gru", **general, "slots": 8, "cell": "gru", "keep_bias": -1.0}
+    other = preset.with_overrides(["memory.kind=variable", "memory.variable.segments=3"])
+    assert other.memory_settings() == {"kind": "variable", **general, "summaries": 2, "segments": 3}
+    assert load_preset(written(tmp_path, other.to_toml())) == other
+    assert preset.with_overrides(["memory.gru.slots=64"]).to_toml().count("\n[memory.") == 2
+    assert preset.differences(preset.with_overrides(["memory.fixed.segments=2"])) == []
+    assert preset.differences(other)[1:] == ["memory.variable.segments: 8 -> 3"]
+
+
+def test_a_bare_key_is_looked_for_in_the_chosen_memory():
+    windows = ["windows=segments", "memory.kind=fixed"]
+    preset = load_preset("starter", [*windows, "segments=3"])
+    assert (preset.section("memory.fixed").segments, preset.section("memory.variable").segments) == (3, 8)
+    assert load_preset("starter", ["slots=3"]).section("memory.gru").slots == 3
+    assert 'memory.kind = "fixed" has no "slots", only memory.gru.slots has' in refusal(
+        "starter", [*windows, "slots=3"]
+    )
+
+
+def test_every_kind_of_memory_can_be_chosen():
+    for kind in kinds():
+        preset = load_preset("starter", ["windows=segments", "size=2", f"memory.kind={kind}"])
+        assert preset.memory_settings()["kind"] == kind
+        assert f'kind = "{kind}"' in preset.to_toml()
+
+
+def test_the_reference_of_presets_is_up_to_date():
+    written = (REPOSITORY / "docs" / "presets.md").read_text(encoding="utf-8")
+    assert written == reference(), "run: weitblick presets --markdown > docs/presets.md"
+    for section in sections():
+        assert f"## `[{section}]`" in written
+
+
+def test_the_command_prints_every_key_and_imports_no_keras():
+    program = (
+        "import sys; from app.cli.main import main; main(['presets', 'starter-documents']); "
+        "print(bool({'keras', 'tensorflow'} & set(sys.modules)))"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=environment)
+    printed, _, loaded = done.stdout.rstrip().rpartition("\n")
+    assert loaded == "False"
+    assert printed + "\n" == load_preset("starter-documents").to_toml()
+    content = tomllib.loads(printed)
+    for section in SECTIONS:
+        assert set(keys(section)) <= set(content[section])
+    assert list(content["memory"]["gru"]) == list(keys("memory.gru"))
+
+
 def test_overrides_by_full_and_by_bare_key():
     preset = load_preset("starter", ["training.updates=500", "dropout = 0.25", "norm=post", "lowercase=true"])
     assert preset.training.updates == 500
@@ -198,6 +288,10 @@ def test_bare_words_are_strings(written_as, read):
         ("kind=bpe", ["several sections", "tokenizer.kind or memory.kind"]),
         ("max_ratio=2", ["several sections", "data.max_ratio", "search.max_ratio"]),
         ("updtes=2", ['did you mean "updates"']),
+        ("memory.slots=2", ["memory.gru.slots"]),
+        ("memory.gru.slot=2", ['did you mean "slots"']),
+        ("memory.gur.slots=2", ['"memory.gur"', 'did you mean "memory.gru"']),
+        ("segments=2", ["several sections", "memory.fixed.segments or memory.variable.segments"]),
         ("trainin.updates=2", ['"trainin"', 'did you mean "training"']),
         ("training.updtes=2", ['"training.updtes"', 'did you mean "updates"']),
         ("updates=many", ["--set training.updates", "a whole number", '"many"']),
@@ -236,12 +330,12 @@ def test_differences_name_keys_and_both_values():
 def values_of(key):
     """A hypothesis strategy for the values that a key allows."""
     limits, kind = key.metadata["limits"], key.type
-    if key.metadata["choices"]:
-        return st.sampled_from(key.metadata["choices"])
+    if choices_of(key):
+        return st.sampled_from(choices_of(key))
     if kind is bool:
         return st.booleans()
     if kind is int:
-        return st.integers(limits["low"], limits["high"] or 2**62)
+        return st.integers(limits["low"], limits["high"])
     if kind is float:
         low = limits["low"] if limits["low"] is not None else limits["above"]
         high = limits["high"] if limits["high"] is not None else limits["below"]
@@ -253,18 +347,22 @@ def values_of(key):
 @st.composite
 def presets(draw):
     """Presets with any value in every key; keys that must fit together are made to fit."""
-    sections = {
+    values = {
         section: kind(**{name: draw(values_of(key)) for name, key in keys(section).items()})
-        for section, kind in SECTIONS.items()
+        for section, kind in sections().items()
     }
+    memories = {name.removeprefix("memory."): values.pop(name) for name in list(values) if name not in SECTIONS}
     heads = draw(st.integers(1, 16))
-    training, data = sections["training"], sections["data"]
-    sections["documents"] = dataclasses.replace(sections["documents"], windows="segments", size=2, back_propagation=2)
-    sections["model"] = dataclasses.replace(sections["model"], heads=heads, width=heads * 64, max_positions=2**63 + 8)
-    sections["training"] = dataclasses.replace(training, keep=training.average, warmup=1, updates=training.updates + 1)
-    sections["data"] = dataclasses.replace(data, target=data.source + "x", corpora=("a",), validation=("b", "c"))
-    sections["embeddings"] = dataclasses.replace(sections["embeddings"], side="both")
-    return Preset(draw(st.text()), draw(st.text()), **sections)
+    training, data = values["training"], values["data"]
+    values["documents"] = dataclasses.replace(values["documents"], windows="segments", size=2, back_propagation=2)
+    shape = {"heads": heads, "width": heads * 64, "hidden": 99, "encoder_layers": 2, "decoder_layers": 3}
+    values["model"] = dataclasses.replace(values["model"], **shape, max_positions=2 * 10**6 + 8)
+    updates = {"warmup": 1, "updates": training.updates + 1}
+    values["training"] = dataclasses.replace(training, keep=training.average, **updates)
+    values["data"] = dataclasses.replace(data, target=data.source + "x", corpora=("a",), validation=("b", "c"))
+    values["embeddings"] = dataclasses.replace(values["embeddings"], side="both")
+    memories = {kind: own for kind, own in memories.items() if own != type(own)()}
+    return Preset(draw(st.from_regex(NAME, fullmatch=True)), draw(st.text()), **values, memories=memories)
 
 
 @given(preset=presets())

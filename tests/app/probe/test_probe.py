@@ -6,11 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.presets.schema import MemoryPreset
 from app.probe.batches import Shape, last_segments, stream, windows_of
 from app.probe.chart import draw, show
 from app.probe.documents import LEAD, Task, asking_documents, training_document
-from app.probe.experiment import Experiment, Results
+from app.probe.experiment import PRESET, Experiment, Results
 from app.probe.learning import lessons
 from app.probe.recall import wilson
 from data.errors import UserError
@@ -18,6 +17,8 @@ from data.errors import UserError
 TASK = Task(keys=4, values=3, facts=2, fillers=5)
 KEYS, VALUES = range(6, 10), range(10, 13)  # source tokens; fact is 4 and ask is 5
 TO_TARGET = TASK.words
+
+SLOTS_16 = PRESET.with_overrides(["memory.gru.slots=16"])
 
 
 def stated(segments):
@@ -137,7 +138,7 @@ def test_lessons_begin_with_few_keys_and_short_documents():
 
 @pytest.fixture
 def experiment():
-    return Experiment(MemoryPreset(slots=16), TASK, distances=(1, 4), documents=50)
+    return Experiment(SLOTS_16, TASK, distances=(1, 4), documents=50)
 
 
 def outcome(*rights):
@@ -154,13 +155,13 @@ def test_results_are_kept_while_their_terms_are_the_same(tmp_path, experiment):
     beside.add("gru", outcome(50, 49))
     again = Results(tmp_path, experiment)
     assert list(again.memories) == ["none", "gru"] and again.has("gru") and not again.has("fixed")
-    slots = Experiment(MemoryPreset(slots=4), TASK, distances=(1, 4), documents=50)
+    slots = Experiment(PRESET.with_overrides(["memory.gru.slots=4"]), TASK, distances=(1, 4), documents=50)
     assert Results(tmp_path, slots).has("none") and not Results(tmp_path, slots).has("gru")
-    assert not Results(tmp_path, Experiment(MemoryPreset(slots=16), TASK, distances=(1, 4), documents=51)).memories
+    assert not Results(tmp_path, Experiment(SLOTS_16, TASK, distances=(1, 4), documents=51)).memories
     written = json.loads((tmp_path / "probe.json").read_text(encoding="utf-8"))
     assert written["chance"] == pytest.approx(1 / 3) and written["memories"]["gru"]["recall"][1]["right"] == 49
     (tmp_path / "probe.json").write_text("recall: 1", encoding="utf-8")
-    with pytest.raises(UserError, match="probe.json: is no file of results"):
+    with pytest.raises(UserError, match="probe.json: is not a file of results"):
         Results(tmp_path, experiment)
 
 

@@ -105,9 +105,9 @@ def test_the_command_keeps_results_and_trains_only_what_is_missing(tiny, monkeyp
         (["--distances", "0"], "--distances 0: must be at least 1"),
         (["--minutes", "0"], "--minutes 0: must be above 0"),
         (["--longest", "3"], "--longest 3: must be at least 4"),
-        (["--set", "slots=none"], "memory.slots: expected a whole number"),
+        (["--set", "slots=none"], "memory.gru.slots: expected a whole number"),
         (["--set", "kind=gru"], "--set kind=gru: say --memory gru"),
-        (["--set", "model.width=8"], "only keys of the section [memory] count here"),
+        (["--set", "model.width=8"], "only keys of the sections [memory] and [memory.KIND] count here"),
     ],
 )
 def test_errors(capsys, tmp_path, options, expected):

@@ -12,7 +12,7 @@ import pytest
 
 from app.runs.averaging import average
 from app.runs.lock import locked
-from app.runs.run import Run
+from app.runs.run import FORMAT, Run
 from app.training.train import open_or_create
 from data.errors import UserError
 from tests.app.copy_model import small_tokenizer
@@ -32,11 +32,11 @@ def add_checkpoint(run, update=10, best=None):
 def test_a_run_is_opened_as_it_was_created(run):
     again = Run.open(run.path)
     assert again.preset == run.preset
-    assert again.summary()["format"] == 1
+    assert again.summary()["format"] == FORMAT
     assert again.summary()["versions"]["keras"].startswith("3.")
     again.write_summary(note="x")
     assert Run.open(run.path).summary()["note"] == "x"
-    assert Run.open(run.path).summary()["format"] == 1
+    assert Run.open(run.path).summary()["format"] == FORMAT
 
 
 def test_which_weights(run):
@@ -105,8 +105,8 @@ def test_a_damaged_best_checkpoint_is_an_error(run):
         (lambda run: (run.path / "run.json").write_text("{"), "run.json: the file is damaged"),
         (lambda run: (run.path / "run.json").write_text("[]"), "run.json: the file is damaged"),
         (lambda run: (run.path / "run.json").write_bytes(b"\xff{}"), "run.json: the file is damaged"),
-        (lambda run: run.write_summary(format=2), "the run has format 2, this version reads 1"),
-        (lambda run: (run.path / "run.json").write_text("{}"), "the run has format None, this version reads 1"),
+        (lambda run: run.write_summary(format=1), f"the run has format 1, this version reads {FORMAT}"),
+        (lambda run: (run.path / "run.json").write_text("{}"), f"the run has format None, this version reads {FORMAT}"),
     ],
 )
 def test_a_broken_folder_is_refused(run, break_it, message):
@@ -162,8 +162,8 @@ def test_an_edited_summary_is_refused(run):
 
 def test_a_run_of_another_format_is_told_by_its_format_not_by_its_preset(run):
     (run.path / "preset.toml").write_text("[memory]\nslots = 3\n")
-    run.write_summary(format=2)
-    with pytest.raises(UserError, match="format 2"):
+    run.write_summary(format=1)
+    with pytest.raises(UserError, match="format 1"):
         Run.open(run.path)
 
 

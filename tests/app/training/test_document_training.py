@@ -132,7 +132,7 @@ def test_another_shape_than_the_first_stages_is_refused_before_any_work(tmp_path
 def test_weights_that_find_no_place_are_refused_by_their_key(tmp_path, first):
     train(second(tmp_path, first, "second", "updates=1").preset, tmp_path / "second")
     for change, expected in (
-        ("memory.slots=3", ["memory.slots = 2 (here 3)", "of shape"]),
+        ("memory.gru.slots=3", ["memory.gru.slots = 2 (here 3)", "of shape"]),
         ("memory.kind=none", ['memory.kind = "gru" (here "none")', "no place"]),
         ("memory.sides=encoder", ['memory.sides = "both" (here "encoder")', "target_memory/"]),
     ):

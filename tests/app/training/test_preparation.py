@@ -6,6 +6,7 @@ import pytest
 from app.runs.run import Run
 from app.training.preparation import prepare, split_pairs
 from data.errors import UserError
+from data.files import cache_folder
 from tests.app.toy_training import toy_preset, write_corpus
 
 MIXTURE = {"long": "a b c d e f", "short": "x y"}
@@ -244,3 +245,17 @@ def test_the_report_of_the_cleaning_stands_in_the_cache(tmp_path, toy, monkeypat
     (report,) = (tmp_path / "cache").glob("cleaned/*/report.json")
     assert json.loads(report.read_text())["kept"] == 60
     assert [path.name for path in (tmp_path / "cache" / "cleaned").iterdir()] == [report.parent.name]
+
+
+@pytest.mark.parametrize("name", ["de.train.txt", "doc.train.txt", "hashes.npy", "report.json"])
+@pytest.mark.parametrize("harm", [lambda content: bytes([content[0] ^ 1]) + content[1:], lambda content: content[:-9]])
+def test_cleaned_text_that_was_damaged_in_the_cache_is_made_anew(tmp_path, toy, name, harm):
+    run, lines = run_of(tmp_path), []
+    first = prepare(run, report=silent)
+    (file,) = (cache_folder() / "cleaned").glob(f"*/{name}")
+    content = file.read_bytes()
+    file.write_bytes(harm(content))
+    second = prepare(run, report=lines.append)
+    assert f"{name}: the file is damaged" in lines[0] and lines[0].endswith("the text is cleaned anew")
+    assert file.read_bytes() == content
+    assert second.fingerprint == first.fingerprint

@@ -215,3 +215,14 @@ def test_list_of_wheels_is_pinned_and_licensed():
 def assert_nothing_half_written(cache):
     assert not [path for path in cache.rglob("*") if path.name.endswith(".partial")]
     assert not list(cache.glob("software-*"))
+
+
+def test_text_that_was_damaged_in_the_cache_is_made_anew(shop):
+    corpus, lines = SoftwareCorpus(sources=shop), []
+    corpus.prepare(lambda line: None)
+    file = corpus.path / "de.train.txt"
+    content = file.read_bytes()
+    file.write_bytes(bytes([content[0] ^ 1]) + content[1:])
+    SoftwareCorpus(sources=shop).prepare(lines.append)
+    assert "de.train.txt: the file is damaged; the text is made anew" in lines[0]
+    assert file.read_bytes() == content
