@@ -7,7 +7,7 @@ import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import Field, asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 from app.presets.schema import (
     MEMORY,
@@ -33,6 +33,17 @@ from models.options import choices_of
 FOLDER = Path(__file__).parent
 # It is also the name of a folder.
 NAME = re.compile(r"[\w-][\w.-]{0,99}")
+
+
+class Difference(NamedTuple):
+    """A key, such as "training.updates", that has different values in two presets."""
+
+    key: str
+    before: object
+    after: object
+
+    def __str__(self) -> str:
+        return f"{self.key}: {to_toml(self.before)} -> {to_toml(self.after)}"
 
 
 @dataclass(frozen=True)
@@ -99,12 +110,12 @@ class Preset:
         memories = {kind: values for kind, values in {**self.memories, **own}.items() if values != type(values)()}
         return replace(self, **general, memories=memories)
 
-    def differences(self, other: "Preset") -> list[str]:
-        """Where `other` has other values, one "section.key: mine -> theirs" for each key.
+    def differences(self, other: "Preset") -> list[Difference]:
+        """The keys whose values in `other` are not those here.
 
         Settings of memories that neither of the two has count for nothing.
         """
-        lines = []
+        found = []
         for section in sections():
             if section.startswith(MEMORY) and section.removeprefix(MEMORY) not in (self.memory.kind, other.memory.kind):
                 continue
@@ -112,8 +123,8 @@ class Preset:
             for key in keys(section):
                 before, after = getattr(mine, key), getattr(theirs, key)
                 if before != after:
-                    lines.append(f"{section}.{key}: {to_toml(before)} -> {to_toml(after)}")
-        return lines
+                    found.append(Difference(f"{section}.{key}", before, after))
+        return found
 
     def to_toml(self) -> str:
         """The preset with every key as a commented TOML file; `load_preset` reads an equal preset from it.

@@ -14,12 +14,14 @@ LOG = "log.jsonl"
 class Journal:
     """The plain numbers of a training; they travel in its checkpoints.
 
-    `update` is the number of updates done, `seconds` the time they took over all sessions, `validated` the update of
-    the last validation, `best` the update and score of the best one, and `worse` the number of validations since.
+    `update` is the number of updates done, `seconds` the time they took over all sessions, `warmup_seconds` the part of
+    it that the warm-up took (where the learning rate goes by the clock), `validated` the update of the last validation,
+    `best` the update and score of the best one, and `worse` the number of validations since.
     """
 
     update: int = 0
     seconds: float = 0.0
+    warmup_seconds: float = 0.0
     validated: int = 0
     best: dict | None = None
     worse: int = 0

@@ -11,7 +11,7 @@ from app.runs.journal import LOG, Journal, Log
 from app.runs.run import Run
 from app.terminal import ProgressBar
 from app.training.preparation import Prepared
-from app.training.schedules import WarmUp
+from app.training.schedules import WarmUp, decay_position, timed
 from app.training.state import read_memory, read_state, sync, to_array
 from app.training.tensorboard import Board
 from app.training.validation import Validation
@@ -55,7 +55,8 @@ class Supervisor(keras.callbacks.Callback):
             self.validation = Validation(model.transformer, prepared, run.preset) if self.validates else None
             self.log, self.board = Log(run.path / LOG, journal.update), Board(run.path / "tensorboard")
         self.progress = ProgressBar(console, journal.update, run.preset.training.updates, self.time_left)
-        self.schedule = WarmUp.of(run.preset.training)
+        self.schedule, self.timed = WarmUp.of(run.preset.training), timed(run.preset.training)
+        self._set_rate()
         self.interrupted = self.agreed = False
         self.saved = journal.update
         self.batch = journal.update * run.preset.training.accumulate
@@ -98,9 +99,23 @@ class Supervisor(keras.callbacks.Callback):
             return
         self.journal.update += 1
         self.journal.seconds, self.agreed = self.cluster.heard(logs, self.seconds, self.interrupted)
+        if self.timed and self.journal.update == self.preset.training.warmup:
+            self.journal.warmup_seconds = self.journal.seconds
         self._log()
+        # Before the checkpoint, which holds the optimiser's rate.
+        self._set_rate()
         self.conclude()
         self.model.stop_training = self.stopping or bool(self.why_finished)
+
+    def _set_rate(self) -> None:
+        """Gives the optimiser the rate of the next update, where that goes by the clock."""
+        if not self.timed:
+            return
+        journal = self.journal
+        update = decay_position(self.preset.training, journal.update + 1, journal.seconds, journal.warmup_seconds)
+        self.rate = self.schedule.rate(update)
+        sync(self.model)  # else JAX would not look at the variable
+        self.model.optimizer.learning_rate = self.rate
 
     def conclude(self) -> None:
         """Validates and writes a checkpoint, where they are due after the last update.
@@ -167,7 +182,7 @@ class Supervisor(keras.callbacks.Callback):
         found = {name: float(value) for name, value in self.model.get_metrics_result().items()}
         seconds, self.log_start = time.monotonic() - self.log_start, time.monotonic()
         speed = (found.pop("tokens") - self.tokens_before) / max(seconds, 1e-9)
-        rate = self.schedule.rate(update)
+        rate = self.rate if self.timed else self.schedule.rate(update)
         self.log.write(update=update, **found, learning_rate=rate, tokens_per_second=round(speed))
         self.board.write(update, **found, learning_rate=rate, tokens_per_second=speed)
         self.progress.show(update, found["loss"], rate, speed)

@@ -6,7 +6,7 @@ from pathlib import Path
 import keras
 from rich.console import Console
 
-from app.presets.preset import Preset
+from app.presets.preset import Difference, Preset
 from app.runs.averaging import average
 from app.runs.journal import Journal
 from app.runs.lock import locked
@@ -19,7 +19,7 @@ from app.training.machine import settle_machine
 from app.training.objective import teacher_forcing
 from app.training.optimizer import FusedAdam
 from app.training.preparation import Prepared, prepare
-from app.training.schedules import WarmUp
+from app.training.schedules import WarmUp, decays_to_zero, timed
 from app.training.signals import wait_for_update
 from app.training.state import restore_state
 from app.training.supervisor import NotFinite, Supervisor
@@ -27,17 +27,16 @@ from app.training.workers.agreement import check_text, latest, opened
 from app.training.workers.cluster import Cluster
 from data.errors import UserError
 
-# What a person may change between two starts of a training without making it another one.
+# What a person may change between two starts of a training without making it another one, beside the search.
 FREE_KEYS = (
-    "description:",
-    "data.test:",
-    "training.minutes:",
-    "training.keep:",
-    "training.patience:",
-    "training.average:",
-    "training.average_around:",
-    "search.",
+    "data.test",
+    "training.keep",
+    "training.patience",
+    "training.average",
+    "training.average_around",
 )
+# The same, unless the learning rate depends on where the training ends.
+ENDS = ("training.updates", "training.minutes")
 
 
 def train(preset: Preset, path, folders=(), console: Console | None = None, cluster: Cluster | None = None) -> Run:
@@ -74,14 +73,14 @@ def train(preset: Preset, path, folders=(), console: Console | None = None, clus
         why = _why_finished(run)
         if not why:
             _train(run, folders, console, cluster)
-        elif cluster.chief and any(line.startswith("training.average") for line in changed):
+        elif cluster.chief and any(change.key.startswith("training.average") for change in changed):
             _average(run, console)
         else:
             console.print(f"{run.path}: this training is finished: {why}.")
     return run
 
 
-def open_or_create(path, preset: Preset) -> tuple[Run, list[str]]:
+def open_or_create(path, preset: Preset) -> tuple[Run, list[Difference]]:
     """The run in a folder, with `preset` as its preset, and what that changed.
 
     Raises:
@@ -95,16 +94,14 @@ def open_or_create(path, preset: Preset) -> tuple[Run, list[str]]:
     Run.restore_preset(path, preset)
     run = Run.open(path)
     changed = run.preset.differences(preset)
-    free = FREE_KEYS
-    if preset.training.schedule not in ("linear", "cosine"):  # their learning rate depends on the last update
-        free += ("training.updates:",)
-    fixed = [line for line in changed if not line.startswith(free)]
+    free = FREE_KEYS if decays_to_zero(preset.training) else FREE_KEYS + ENDS
+    fixed = [change for change in changed if change.key not in free and not change.key.startswith("search.")]
     if fixed and not run.checkpoints.all():
         run.discard()
         return Run.create(path, preset), []
     if fixed:
         raise UserError(
-            f"{path}: holds another training; what differs: {'; '.join(fixed)}. "
+            f"{path}: holds another training; what differs: {'; '.join(map(str, fixed))}. "
             "Choose another run folder, or remove this one"
         )
     if changed:
@@ -196,8 +193,10 @@ def _compiled(run: Run, prepared: Prepared, precision: str, console, begins: boo
 
 def _optimizer(preset: Preset, transformer) -> FusedAdam:
     training = preset.training
+    schedule = WarmUp.of(training)
     optimizer = FusedAdam(
-        WarmUp.of(training),
+        # Where time counts, the supervisor sets the rate.
+        schedule.rate(1) if timed(training) else schedule,
         beta_1=training.beta_1,
         beta_2=training.beta_2,
         epsilon=training.epsilon,

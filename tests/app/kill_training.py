@@ -23,7 +23,7 @@ from pathlib import Path
 from tests.app.toy_training import command, environment, write_corpus, write_preset
 
 # What tells of time, and the checksum over it.
-TIMINGS = {"tokens_per_second", "seconds", "checksum"}
+TIMINGS = {"tokens_per_second", "seconds", "warmup_seconds", "checksum"}
 
 
 class Training:

@@ -31,7 +31,9 @@ def opened(path, preset: Preset, patience: float = PATIENCE) -> Run:
         raise UserError(f"{error}. Worker 0 has it: the folder must be on storage that all workers share") from error
     others = preset.differences(run.preset)
     if others:
-        raise UserError(f"{path}: worker 0 was started with other choices: {'; '.join(others)}; use the same command")
+        raise UserError(
+            f"{path}: worker 0 was started with other choices: {'; '.join(map(str, others))}; use the same command"
+        )
     return run
 
 

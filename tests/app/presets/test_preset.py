@@ -212,7 +212,7 @@ def test_settings_of_memories_stand_in_the_section_of_their_kind(tmp_path):
     assert load_preset(written(tmp_path, other.to_toml())) == other
     assert preset.with_overrides(["memory.gru.slots=64"]).to_toml().count("\n[memory.") == 2
     assert preset.differences(preset.with_overrides(["memory.fixed.segments=2"])) == []
-    assert preset.differences(other)[1:] == ["memory.variable.segments: 8 -> 3"]
+    assert preset.differences(other)[1:] == [("memory.variable.segments", 8, 3)]
 
 
 def test_a_bare_key_is_looked_for_in_the_chosen_memory():
@@ -324,7 +324,8 @@ def test_differences_name_keys_and_both_values():
     one = load_preset("starter")
     other = one.with_overrides(["training.updates=500", "norm=post"])
     assert one.differences(one) == []
-    assert one.differences(other) == ['model.norm: "pre" -> "post"', "training.updates: 4400 -> 500"]
+    assert one.differences(other)[0] == ("model.norm", "pre", "post")
+    assert list(map(str, one.differences(other))) == ['model.norm: "pre" -> "post"', "training.updates: 4400 -> 500"]
 
 
 def values_of(key):

@@ -203,11 +203,12 @@ def test_a_fixed_key_is_refused_and_named(run):
 
 
 @pytest.mark.parametrize("schedule", ["linear", "cosine"])
-def test_updates_are_fixed_where_the_learning_rate_depends_on_them(tmp_path, schedule):
+def test_the_end_is_fixed_where_the_learning_rate_depends_on_it(tmp_path, schedule):
     preset = toy_preset(tmp_path, f"schedule={schedule}")
     add_checkpoint(Run.create(tmp_path / "run", preset))
-    with pytest.raises(UserError, match="training.updates: 40 -> 50"):
-        open_or_create(tmp_path / "run", preset.with_overrides(["updates=50"]))
+    for change, named in (("updates=50", "training.updates: 40 -> 50"), ("minutes=5", "training.minutes: 0.0 -> 5.0")):
+        with pytest.raises(UserError, match=named):
+            open_or_create(tmp_path / "run", preset.with_overrides([change]))
 
 
 def test_a_run_without_a_checkpoint_may_become_another(run):

@@ -10,6 +10,7 @@ import pytest
 from app.presets.preset import load_preset
 from app.runs.averaging import average
 from app.runs.run import Run
+from app.training.schedules import WarmUp, decay_position
 from app.training.supervisor import Supervisor
 from app.training.train import train
 from data.errors import UserError
@@ -166,3 +167,24 @@ def test_other_backends_train_and_resume_alike(tmp_path, monkeypatch, backend):
     training.stop()
     finish("disturbed")
     assert differences(tmp_path / "undisturbed", tmp_path / "disturbed") == []
+
+
+@pytest.mark.usefixtures("eagerly")
+def test_a_rate_that_goes_by_the_clock_reaches_the_optimiser(tmp_path):
+    write_corpus(tmp_path / "toy", train=40)
+    changes = ["validation=[]", "checkpoint_every=1", "warmup=1", "schedule=linear", "updates=1000", "minutes=0.02"]
+    run, _ = train_here(tmp_path, *changes, "keep=1000")
+    rates, warmup = [], run.checkpoints.all()[0].summary()["seconds"]
+    for checkpoint in run.checkpoints.all():
+        summary = checkpoint.summary()
+        position = decay_position(run.preset.training, summary["update"] + 1, summary["seconds"], warmup)
+        expected = WarmUp.of(run.preset.training).rate(position)
+        (rate,) = [value for name, value in checkpoint.state().items() if is_rate(name, value, expected)]
+        rates.append(float(rate))
+    assert summary["update"] < 1000
+    assert rates[0] == pytest.approx(0.01)
+    assert rates[-1] < 0.004
+
+
+def is_rate(name, value, expected):
+    return name.startswith("optimizer/") and value.shape == () and value == pytest.approx(expected, rel=1e-6)

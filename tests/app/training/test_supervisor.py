@@ -28,6 +28,7 @@ class CountingModel:
 
     def __init__(self):
         self.batches, self.sum, self.count = 0, 0.0, 0
+        self.optimizer = SimpleNamespace(learning_rate=None)
 
     def train_batch(self):
         self.batches, self.sum, self.count = self.batches + 1, self.sum + self.batches, self.count + 1
@@ -224,6 +225,36 @@ def test_the_time_limit_counts_all_sessions(tmp_path):
     assert second.why_finished == "the time limit of 1 minutes is reached"
     assert second.model.stop_training
     assert updates(run) == [2]
+
+
+def clocked(run, seconds, stop=None):
+    """Trains with updates that take so many seconds each; the rate that each update was given."""
+    supervisor, rates = supervise(run), []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Supervisor, "seconds", property(lambda self: (self.journal.update) * seconds))
+        while not supervisor.why_finished and not supervisor.interrupted:
+            rates.append(supervisor.model.optimizer.learning_rate)
+            supervisor.interrupted = supervisor.journal.update + 1 == stop
+            supervisor.model.train_batch()
+            supervisor.on_train_batch_end(0, {"loss": 1.0})
+    return rates
+
+
+def test_the_learning_rate_goes_by_the_clock_and_goes_on_where_it_was(tmp_path):
+    changes = ["schedule=linear", "warmup=10", "updates=100", "minutes=1", "validation=[]", "learning_rate=1"]
+    whole = clocked(make_run(tmp_path, *changes), 2)
+    assert len(whole) == 30
+    assert whole[:10] == pytest.approx([update / 10 for update in range(1, 11)])
+    # At the end of the warm-up a third of the minute is over.
+    assert whole[10:] == pytest.approx([1 - (2 * update / 60 - 1 / 3) / (2 / 3) for update in range(10, 30)])
+    log = read_log(tmp_path / "run")
+    assert [entry["learning_rate"] for entry in log] == pytest.approx([whole[9], whole[19], whole[29]])
+    (tmp_path / "run").rename(tmp_path / "undisturbed")
+    run = make_run(tmp_path, *changes)
+    parts = [clocked(run, 2, stop) for stop in (7, 10, 11, 17, None)]
+    assert [len(part) for part in parts] == [7, 3, 1, 6, 13]
+    assert [rate for part in parts for rate in part] == whole
+    assert read_log(run.path) == read_log(tmp_path / "undisturbed")
 
 
 def test_no_validation_without_validation_text(tmp_path):
