@@ -1,6 +1,13 @@
 """Pure Keras: masks, attention, encoder, decoder, Transformer and search. No files, no text."""
 
+from collections.abc import Callable
 from typing import Any
 
 # A tensor of whatever backend Keras runs on, or something that Keras turns into one.
 Tensor = Any
+# Keys and values of one layer.
+KeysValues = tuple[Tensor, Tensor]
+# Dictionaries, tuples and lists of tensors inside one another, such as a decoding state.
+Nested = Any
+# One step of decoding: tokens (N,) and a state -> logits (N, V) and the state after it.
+Step = Callable[[Tensor, Nested], tuple[Tensor, Nested]]

@@ -1,8 +1,11 @@
 """Multi-head attention of a sequence on itself and on another one, with weights that can be looked at."""
 
+from typing import Any
+
 import keras
 from keras import ops
 
+from models import KeysValues, Tensor
 from models.dropout import ByteDropout
 from models.masks import MASKED
 from models.positions import rotate
@@ -20,7 +23,7 @@ class Attention(keras.layers.Layer):
         Vaswani et al. 2017, section 3.2.
     """
 
-    def __init__(self, width: int, heads: int, dropout: float = 0.0, **kwargs):
+    def __init__(self, width: int, heads: int, dropout: float = 0.0, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         if width % heads:
             raise ValueError(f"width ({width}) must be a multiple of heads ({heads})")
@@ -34,7 +37,14 @@ class Attention(keras.layers.Layer):
         spread = keras.initializers.VarianceScaling(1.0, "fan_in", "uniform")
         return keras.layers.Dense(parts * self.width, kernel_initializer=spread, dtype=self.dtype_policy, name=name)
 
-    def attend(self, queries, keys, values, attention_mask=None, training=None):
+    def attend(
+        self,
+        queries: Tensor,
+        keys: Tensor,
+        values: Tensor,
+        attention_mask: Tensor | None = None,
+        training: bool | None = None,
+    ) -> tuple[Tensor, Tensor]:
         """What the queries gather from the values.
 
         Args:
@@ -53,7 +63,7 @@ class Attention(keras.layers.Layer):
         mixed = ops.reshape(ops.transpose(mixed, (0, 2, 1, 3)), (batch, length, self.width))
         return self.output_dense(mixed), weights
 
-    def attend_rows(self, queries, keys, values, ceilings):
+    def attend_rows(self, queries: Tensor, keys: Tensor, values: Tensor, ceilings: Tensor) -> Tensor:
         """The same for one position of each of the B * K hypotheses of a search, all dense work on a plain matrix.
 
         Args:
@@ -85,7 +95,7 @@ class Attention(keras.layers.Layer):
         x = ops.reshape(x, (-1, beam, parts, self.heads, self.size))
         return ops.unstack(ops.transpose(x, (2, 0, 3, 1, 4)), parts)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "width": self.width, "heads": self.heads, "dropout": self.rate}
 
 
@@ -111,27 +121,36 @@ class SelfAttention(Attention):
         Vaswani et al. 2017, section 3.2.
     """
 
-    def __init__(self, width: int, heads: int, dropout: float = 0.0, rotary: bool = False, **kwargs):
+    def __init__(self, width: int, heads: int, dropout: float = 0.0, rotary: bool = False, **kwargs: Any) -> None:
         super().__init__(width, heads, dropout, **kwargs)
         self.rotary = rotary
         self.query_key_value = self._dense(3, "query_key_value")
 
-    def build(self, input_shape, *_):
+    def build(self, input_shape: Any, *_: Any) -> None:
         for layer in (self.query_key_value, self.output_dense):
             layer.build((None, None, self.width))
 
-    def queries_keys_values(self, x, positions=None):
+    def queries_keys_values(self, x: Tensor, positions: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
         """The three projections of a sequence (B, T, D), each (B, H, T, D/H)."""
         queries, keys, values = self._split(self.query_key_value(x), 3)
         if self.rotary:
             queries, keys = rotate(queries, positions), rotate(keys, positions)
         return queries, keys, values
 
-    def call(self, x, attention_mask=None, positions=None, return_weights=False, training=None):
+    def call(
+        self,
+        x: Tensor,
+        attention_mask: Tensor | None = None,
+        positions: Tensor | None = None,
+        return_weights: bool = False,
+        training: bool | None = None,
+    ) -> Any:
         output, weights = self.attend(*self.queries_keys_values(x, positions), attention_mask, training)
         return (output, weights) if return_weights else output
 
-    def step(self, x, cache, places, ceilings, positions=None):
+    def step(
+        self, x: Tensor, cache: KeysValues, places: Tensor, ceilings: Tensor, positions: Tensor | None = None
+    ) -> tuple[Tensor, KeysValues]:
         """One more position of each hypothesis of a search, attending to those before it and to itself.
 
         Args:
@@ -147,9 +166,9 @@ class SelfAttention(Attention):
         queries, keys, values = self._split_rows(self.query_key_value(x), 3, cache[0].shape[3])
         if self.rotary:
             queries, keys = rotate(queries, positions), rotate(keys, positions)
-        cache = tuple(_write(old, new, places) for old, new in zip(cache, (keys, values), strict=True))
-        flat = (ops.reshape(entries, self._flat_shape(entries)) for entries in cache)
-        return self.attend_rows(queries, *flat, ceilings), cache
+        cache = _write(cache[0], keys, places), _write(cache[1], values, places)
+        keys, values = (ops.reshape(entries, self._flat_shape(entries)) for entries in cache)
+        return self.attend_rows(queries, keys, values, ceilings), cache
 
     def _flat_shape(self, entries):
         """(B, H, T * K, D/H), with a -1 for what the graph does not know."""
@@ -158,7 +177,7 @@ class SelfAttention(Attention):
             return (ops.shape(entries)[0], self.heads, -1, self.size)
         return (-1 if batch is None else batch, self.heads, -1 if length is None else length * beam, self.size)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "rotary": self.rotary}
 
 
@@ -183,24 +202,31 @@ class CrossAttention(Attention):
         Vaswani et al. 2017, section 3.2.3.
     """
 
-    def __init__(self, width: int, heads: int, dropout: float = 0.0, **kwargs):
+    def __init__(self, width: int, heads: int, dropout: float = 0.0, **kwargs: Any) -> None:
         super().__init__(width, heads, dropout, **kwargs)
         self.query, self.key_value = self._dense(1, "query"), self._dense(2, "key_value")
 
-    def build(self, input_shape, *_):
+    def build(self, input_shape: Any, *_: Any) -> None:
         for layer in (self.query, self.key_value, self.output_dense):
             layer.build((None, None, self.width))
 
-    def keys_values(self, x):
+    def keys_values(self, x: Tensor) -> KeysValues:
         """The keys and values of a sequence (B, S, D), each (B, H, S, D/H)."""
         return tuple(self._split(self.key_value(x), 2))
 
-    def call(self, x, keys_values, attention_mask=None, return_weights=False, training=None):
+    def call(
+        self,
+        x: Tensor,
+        keys_values: KeysValues,
+        attention_mask: Tensor | None = None,
+        return_weights: bool = False,
+        training: bool | None = None,
+    ) -> Any:
         (queries,) = self._split(self.query(x), 1)
         output, weights = self.attend(queries, *keys_values, attention_mask, training)
         return (output, weights) if return_weights else output
 
-    def step(self, x, keys_values, ceilings, beam):
+    def step(self, x: Tensor, keys_values: KeysValues, ceilings: Tensor, beam: int) -> Tensor:
         """One position of each hypothesis of a search.
 
         Args:

@@ -1,8 +1,11 @@
 """The decoder: masked self-attention, attention to the source and feed-forward layers over the target."""
 
+from typing import Any
+
 import keras
 from keras import ops
 
+from models import KeysValues, Tensor
 from models.attention import CrossAttention
 from models.masks import MASKED
 from models.stack import Stack, TransformerLayer
@@ -27,22 +30,30 @@ class DecoderLayer(TransformerLayer):
         Output (B, T, D), and the attention weights on the target (B, H, T, T) and on the source (B, H, T, S).
     """
 
-    def __init__(self, *args, **kwargs):
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         width, heads, rate = (self.settings[key] for key in ("width", "heads", "attention_dropout"))
         self.source_attention = CrossAttention(width, heads, rate, dtype=self.dtype_policy, name="source_attention")
         self.source_attention_residual = self._new_residual("source_attention")
 
-    def build(self, input_shape, *_):
+    def build(self, input_shape: Any, *_: Any) -> None:
         super().build(input_shape)
         self.source_attention.build(input_shape)
         self.source_attention_residual.build(input_shape)
 
-    def source_keys_values(self, encodings):
+    def source_keys_values(self, encodings: Tensor) -> KeysValues:
         """Keys and values of the encodings (B, S, D), each (B, H, S, D/H), the same for every target position."""
         return self.source_attention.keys_values(encodings)
 
-    def call(self, x, attended, attention_mask=None, source_mask=None, positions=None, training=None):
+    def call(
+        self,
+        x: Tensor,
+        attended: KeysValues,
+        attention_mask: Tensor | None = None,
+        source_mask: Tensor | None = None,
+        positions: Tensor | None = None,
+        training: bool | None = None,
+    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         seen = {}
 
         def attend(x):
@@ -62,7 +73,14 @@ class DecoderLayer(TransformerLayer):
         x = self.feed_forward_residual(x, function=lambda x: self.feed_forward(x, training=training), training=training)
         return x, (seen["target"], seen["source"])
 
-    def prefill(self, x, attended, attention_mask, source_mask, positions):
+    def prefill(
+        self,
+        x: Tensor,
+        attended: KeysValues,
+        attention_mask: Tensor | None,
+        source_mask: Tensor | None,
+        positions: Tensor | None,
+    ) -> tuple[Tensor, KeysValues]:
         """Like a call without dropout, with the cache it leaves: keys and values, each (B, H, T, 1, D/H)."""
         cache = []
 
@@ -75,7 +93,16 @@ class DecoderLayer(TransformerLayer):
         x = self.source_attention_residual(x, function=lambda x: self.source_attention(x, attended, source_mask))
         return self.feed_forward_residual(x, function=self.feed_forward), tuple(cache)
 
-    def step(self, x, attended, cache, places, ceilings, source_ceilings, positions):
+    def step(
+        self,
+        x: Tensor,
+        attended: KeysValues,
+        cache: KeysValues,
+        places: Tensor,
+        ceilings: Tensor,
+        source_ceilings: Tensor,
+        positions: Tensor | None,
+    ) -> tuple[Tensor, KeysValues]:
         """One more position of each hypothesis of a search: (B * K, D) -> (B * K, D) and the cache.
 
         Args: see `SelfAttention.step` and `CrossAttention.step`.
@@ -121,17 +148,24 @@ class Decoder(Stack):
 
     layer_class = DecoderLayer
 
-    def source_keys_values(self, encodings):
+    def source_keys_values(self, encodings: Tensor) -> list[KeysValues]:
         """Each layer's keys and values of the encodings (B, S, D)."""
         return [layer.source_keys_values(encodings) for layer in self.stack]
 
-    def empty_caches(self, batch, length: int):
+    def empty_caches(self, batch: int | Tensor, length: int) -> list[KeysValues]:
         """L caches for `length` positions, each a pair of zeros (B, H, T, 1, D/H); a search makes the 1 its K."""
         heads, size = self.settings["heads"], self.settings["width"] // self.settings["heads"]
         zeros = ops.zeros((batch, heads, length, 1, size), self.compute_dtype)
         return [(zeros, zeros) for _ in self.stack]
 
-    def prefill(self, x, sources, attention_mask, source_mask, positions):
+    def prefill(
+        self,
+        x: Tensor,
+        sources: list[KeysValues],
+        attention_mask: Tensor | None,
+        source_mask: Tensor | None,
+        positions: Tensor | None,
+    ) -> list[KeysValues]:
         """Caches as `step` takes them, with what a target (B, T, D) that is known already leaves in them.
 
         Args: see the call. A position that is padding leaves something, too; `step` writes over it.
@@ -142,7 +176,15 @@ class Decoder(Stack):
             caches.append(cache)
         return caches
 
-    def call(self, x, sources, attention_mask=None, source_mask=None, positions=None, training=None):
+    def call(
+        self,
+        x: Tensor,
+        sources: list[KeysValues],
+        attention_mask: Tensor | None = None,
+        source_mask: Tensor | None = None,
+        positions: Tensor | None = None,
+        training: bool | None = None,
+    ) -> tuple[Tensor, tuple[list[Tensor], list[Tensor]]]:
         weights = []
         for layer, source in zip(self.stack, sources, strict=True):
             x, attention = layer(
@@ -155,9 +197,18 @@ class Decoder(Stack):
             )
             weights.append(attention)
         x = self.norm(x) if self.norm else x
-        return x, tuple(map(list, zip(*weights, strict=True)))
+        on_target, on_source = map(list, zip(*weights, strict=True))
+        return x, (on_target, on_source)
 
-    def step(self, x, sources, caches, entries, source_ceilings, positions):
+    def step(
+        self,
+        x: Tensor,
+        sources: list[KeysValues],
+        caches: list[KeysValues],
+        entries: Tensor,
+        source_ceilings: Tensor,
+        positions: Tensor | None,
+    ) -> tuple[Tensor, list[KeysValues]]:
         """One more position of each hypothesis of a search, by keys and values that are in caches.
 
         The caches of an input hold what all its hypotheses ever wrote and are never reordered. `entries` says which of

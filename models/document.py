@@ -1,8 +1,11 @@
 """A Transformer that reads documents window by window and remembers what it has read."""
 
+from typing import Any
+
 import keras
 from keras import ops
 
+from models import Nested, Tensor
 from models.masks import look_ahead_mask, padding_mask
 from models.memories import GENERAL, WITHOUT_LAYER, new_memory, settings_of
 from models.memories.base import positions_of
@@ -44,14 +47,17 @@ class DocumentTransformer(Transformer):
             states, memory = model.document_states(inputs, memory)
     """
 
-    def __init__(self, *sizes, memory=None, **settings):
+    def __init__(self, *sizes: Any, memory: dict[str, Any] | None = None, **settings: Any) -> None:
         super().__init__(*sizes, **settings)
         memory = {**DEFAULTS, **(memory or {})}
         settings_of(memory["kind"])
         if memory["sides"] not in SIDES:
             raise ValueError(f"memory sides must be one of {', '.join(SIDES)}, got {memory['sides']!r}")
         self.settings["memory"] = memory
-        self.source_memory = self.target_memory = self.source_read = self.target_read = None
+        self.source_memory: Any = None
+        self.target_memory: Any = None
+        self.source_read: Any = None
+        self.target_read: Any = None
         if memory["kind"] not in WITHOUT_LAYER:
             self._make_memories(memory)
 
@@ -69,12 +75,12 @@ class DocumentTransformer(Transformer):
         self.target_memory = new("target_memory") if memory["sides"] == "both" else None
         self.target_read = reading("target_read")
 
-    def build(self, input_shape=None):
+    def build(self, input_shape: Any = None) -> None:
         super().build(input_shape)
         for layer in self.memory_layers:
             layer.build((None, None, self.settings["width"]))
 
-    def call(self, inputs, training=None):
+    def call(self, inputs: dict[str, Tensor], training: bool | None = None) -> Tensor:
         memory = self.initial_memory(ops.shape(inputs["source"])[0])
         return self.output_embedding.logits(self.document_states(inputs, memory, training=training)[0])
 
@@ -89,13 +95,15 @@ class DocumentTransformer(Transformer):
         layers = (self.source_memory, self.target_memory, self.source_read, self.target_read)
         return [layer for layer in layers if layer is not None]
 
-    def initial_memory(self, batch):
+    def initial_memory(self, batch: int | Tensor) -> Nested:
         """The memory of documents that begin: a nested dictionary of tensors with the batch as axis 0; {} for none."""
         self._make_weights()
         sides = {"source": self.source_memory, "target": self.target_memory}
         return {side: memory.initial_state(batch) for side, memory in sides.items() if memory is not None}
 
-    def document_states(self, inputs, memory, training=None, own_choices=False):
+    def document_states(
+        self, inputs: dict[str, Tensor], memory: Nested, training: bool | None = None, own_choices: bool = False
+    ) -> tuple[Tensor, Nested]:
         """The decoder's states of all windows of a batch, and the memory after them.
 
         Args:
@@ -118,13 +126,15 @@ class DocumentTransformer(Transformer):
             seen, memory["target"] = self._remember_target(states, inputs, memory, own_choices)
         return self.target_read(states, inputs["target_windows"], *seen, training=training), memory
 
-    def remember(self, inputs, memory):
+    def remember(self, inputs: dict[str, Tensor], memory: Nested) -> Nested:
         """The memory after the windows in `inputs`; arguments as for `document_states`."""
         if self.target_memory is not None:
             return self.document_states(inputs, memory)[1]
         return self._read_windows(inputs, memory)[2]
 
-    def initial_state(self, source, max_length: int, prefix=None, memory=None):
+    def initial_state(
+        self, source: Tensor, max_length: int, prefix: Tensor | None = None, memory: Nested | None = None
+    ) -> Nested:
         """What `step` needs to begin, for one window of each row.
 
         Args:
@@ -138,7 +148,8 @@ class DocumentTransformer(Transformer):
             A nested state as `Transformer.initial_state` gives.
         """
         memory = self.initial_memory(ops.shape(source)[0]) if memory is None else memory
-        encodings, shared = self.encode(source), {}
+        encodings = self.encode(source)
+        shared: dict[str, Nested] = {}
         if self.source_memory is not None:
             seen = self.source_memory.view(memory["source"])
             windows = ops.cast(ops.not_equal(source, self.pad_id), "int32")
@@ -157,7 +168,7 @@ class DocumentTransformer(Transformer):
             states = self.target_read.step(states, state["shared"]["memory"], beam)
         return states, state
 
-    def look(self, inputs, memory):
+    def look(self, inputs: dict[str, Tensor], memory: Nested) -> dict[str, Tensor]:
         """How the memory is used; for plots, not for compiled functions.
 
         Args:

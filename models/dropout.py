@@ -1,9 +1,12 @@
 """Dropout that spends one random byte, not one random float, on each element."""
 
 import math
+from typing import Any
 
 import keras
 from keras import ops
+
+from models import Tensor
 
 
 @keras.saving.register_keras_serializable(package="weitblick")
@@ -26,7 +29,7 @@ class ByteDropout(keras.layers.Layer):
         Srivastava et al. 2014, "Dropout: a simple way to prevent neural networks from overfitting".
     """
 
-    def __init__(self, rate: float, seed: int | None = None, **kwargs):
+    def __init__(self, rate: float, seed: int | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         if not 0 <= rate < 1:
             raise ValueError(f"dropout must be at least 0 and below 1, got {rate}")
@@ -36,7 +39,7 @@ class ByteDropout(keras.layers.Layer):
         self.seed_generator = keras.random.SeedGenerator(seed)
         self.built = True
 
-    def call(self, x, training=None):
+    def call(self, x: Tensor, training: bool | None = None) -> Tensor:
         if not training or not self.dropped:
             return x
         shape = ops.shape(x)
@@ -46,8 +49,8 @@ class ByteDropout(keras.layers.Layer):
         kept = ops.reshape(random_bytes, shape) >= self.dropped
         return ops.where(kept, x * (256.0 / (256 - self.dropped)), ops.zeros((), x.dtype))
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Any) -> Any:
         return input_shape
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "rate": self.rate, "seed": self.seed}

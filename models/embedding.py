@@ -1,7 +1,11 @@
 """Token vectors, used to read tokens and, when tied, to predict them."""
 
+from typing import Any
+
 import keras
 from keras import ops
+
+from models import Tensor
 
 
 @keras.saving.register_keras_serializable(package="weitblick")
@@ -28,13 +32,20 @@ class TokenEmbedding(keras.layers.Layer):
         Vaswani et al. 2017, section 3.4; Press and Wolf 2017, "Using the Output Embedding to Improve Language Models".
     """
 
-    def __init__(self, vocabulary_size, width, vector_width=None, table_trainable=True, **kwargs):
+    def __init__(
+        self,
+        vocabulary_size: int,
+        width: int,
+        vector_width: int | None = None,
+        table_trainable: bool = True,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         self.vocabulary_size, self.width = vocabulary_size, width
         self.vector_width = vector_width or width
         self.table_trainable = table_trainable
 
-    def build(self, input_shape=None):
+    def build(self, input_shape: Any = None) -> None:
         deviation = self.width**-0.5
         self.table = self.add_weight(
             shape=(self.vocabulary_size, self.vector_width),
@@ -48,24 +59,24 @@ class TokenEmbedding(keras.layers.Layer):
                 shape=(self.vector_width, self.width), initializer="glorot_uniform", name="projection"
             )
 
-    def call(self, tokens):
+    def call(self, tokens: Tensor) -> Tensor:
         x = ops.take(self.table, tokens, axis=0)
         x = ops.cast(x, self.compute_dtype)
         if self.projection is not None:
             x = ops.matmul(x, self.projection)
         return x * self.width**0.5
 
-    def output_states(self, states):
+    def output_states(self, states: Tensor) -> Tensor:
         """States in the width of the vectors: (..., D) -> (..., vector width)."""
         return states if self.projection is None else ops.matmul(states, ops.transpose(self.projection))
 
-    def logits(self, states):
+    def logits(self, states: Tensor) -> Tensor:
         """One score for each token: (..., D) -> float32 (..., V)."""
         states = self.output_states(states)
         scores = ops.matmul(states, ops.transpose(ops.cast(self.table, states.dtype)))
         return ops.cast(scores, "float32")
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
             "vocabulary_size": self.vocabulary_size,

@@ -1,7 +1,10 @@
 """The encoder: a stack of self-attention and feed-forward layers over the source."""
 
+from typing import Any
+
 import keras
 
+from models import Tensor
 from models.stack import Stack, TransformerLayer
 
 
@@ -23,7 +26,14 @@ class EncoderLayer(TransformerLayer):
         Tensor (B, S, D), or that and the weights.
     """
 
-    def call(self, x, attention_mask=None, positions=None, return_weights=False, training=None):
+    def call(
+        self,
+        x: Tensor,
+        attention_mask: Tensor | None = None,
+        positions: Tensor | None = None,
+        return_weights: bool = False,
+        training: bool | None = None,
+    ) -> Any:
         weights = []
 
         def attend(x):
@@ -62,7 +72,14 @@ class Encoder(Stack):
 
     layer_class = EncoderLayer
 
-    def call(self, x, attention_mask=None, positions=None, return_weights=False, training=None):
+    def call(
+        self,
+        x: Tensor,
+        attention_mask: Tensor | None = None,
+        positions: Tensor | None = None,
+        return_weights: bool = False,
+        training: bool | None = None,
+    ) -> Any:
         weights = []
         for layer in self.stack:
             x, attention = layer(

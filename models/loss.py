@@ -2,12 +2,16 @@
 
 from keras import ops
 
+from models import Tensor
+
 # Rows are taken in so many portions: the float32 numbers of one fit the processor's cache, and all of them together
 # would need rows x vocabulary x 4 bytes several times over.
 BLOCKS = 8
 
 
-def smoothed_cross_entropy(states, table, labels, weights, smoothing: float = 0.0):
+def smoothed_cross_entropy(
+    states: Tensor, table: Tensor, labels: Tensor, weights: Tensor, smoothing: float = 0.0
+) -> tuple[Tensor, Tensor]:
     """Weighted sum of cross-entropies against the true token mixed with a uniform distribution over the vocabulary.
 
     The loss of one row is -(1 - e) log p[label] - e/V sum(log p). As the weights are known, the gradient p - target is

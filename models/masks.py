@@ -2,11 +2,13 @@
 
 from keras import ops
 
+from models import Tensor
+
 # A score that leaves no weight; a row of nothing else gets the plain mean.
 MASKED = -1e9
 
 
-def padding_mask(tokens, pad_id: int = 0):
+def padding_mask(tokens: Tensor, pad_id: int = 0) -> Tensor:
     """Which positions hold a token rather than padding.
 
     Args:
@@ -19,7 +21,7 @@ def padding_mask(tokens, pad_id: int = 0):
     return ops.expand_dims(ops.not_equal(tokens, pad_id), axis=1)
 
 
-def look_ahead_mask(length):
+def look_ahead_mask(length: int | Tensor) -> Tensor:
     """Which positions each position may see when no one sees the future.
 
     Args:

@@ -1,7 +1,11 @@
 """Layer normalisation with a gradient of its own."""
 
+from typing import Any
+
 import keras
 from keras import ops
+
+from models import Tensor
 
 EPSILON = 1e-5  # PyTorch's, as in the published systems; Keras' own is 100 times larger
 
@@ -23,18 +27,18 @@ class LayerNorm(keras.layers.Layer):
         Ba et al. 2016, "Layer Normalization", https://arxiv.org/abs/1607.06450
     """
 
-    def build(self, input_shape):
+    def build(self, input_shape: Any) -> None:
         width = (input_shape[-1],)
         self.gamma = self.add_weight(shape=width, initializer="ones", name="gamma", autocast=False)
         self.beta = self.add_weight(shape=width, initializer="zeros", name="beta", autocast=False)
 
-    def call(self, x):
+    def call(self, x: Tensor) -> Tensor:
         shape = ops.shape(x)
         rows = ops.reshape(x, (-1, shape[-1]))
         gamma, beta = (ops.cast(ops.convert_to_tensor(weight), "float32") for weight in (self.gamma, self.beta))
         return ops.reshape(_normalise(rows, gamma, beta), shape)
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Any) -> Any:
         return input_shape
 
 

@@ -1,11 +1,15 @@
 """How a model knows where a token stands: sinusoidal, learned or rotary positions."""
 
+from typing import Any
+
 import keras
 import numpy as np
 from keras import ops
 
+from models import Tensor
 
-def sinusoidal_positions(positions, width: int):
+
+def sinusoidal_positions(positions: Tensor, width: int) -> Tensor:
     """The fixed sine and cosine encoding, defined for positions of any size.
 
     Args:
@@ -24,7 +28,7 @@ def sinusoidal_positions(positions, width: int):
     return ops.reshape(pairs, (*ops.shape(angles)[:-1], width))
 
 
-def rotate(x, positions):
+def rotate(x: Tensor, positions: Tensor) -> Tensor:
     """Turns each pair of columns by an angle that grows with the position, so that scores depend on distance.
 
     Args:
@@ -68,14 +72,14 @@ class PositionEmbedding(keras.layers.Layer):
         Tensor (B, T, D).
     """
 
-    def __init__(self, kind: str = "sinusoidal", max_positions: int = 1024, **kwargs):
+    def __init__(self, kind: str = "sinusoidal", max_positions: int = 1024, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         if kind not in ("sinusoidal", "learned", "rotary"):
             raise ValueError(f'positions must be "sinusoidal", "learned" or "rotary", got {kind!r}')
         self.kind = kind
         self.max_positions = max_positions
 
-    def build(self, input_shape):
+    def build(self, input_shape: Any) -> None:
         if self.kind == "learned":
             self.table = self.add_weight(
                 shape=(self.max_positions, input_shape[-1]),
@@ -83,7 +87,7 @@ class PositionEmbedding(keras.layers.Layer):
                 name="table",
             )
 
-    def call(self, x, positions):
+    def call(self, x: Tensor, positions: Tensor) -> Tensor:
         if self.kind == "sinusoidal":
             return x + ops.cast(sinusoidal_positions(positions, x.shape[-1]), x.dtype)
         if self.kind == "learned":
@@ -91,5 +95,5 @@ class PositionEmbedding(keras.layers.Layer):
             return x + ops.cast(ops.take(self.table, positions, axis=0), x.dtype)
         return x
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "kind": self.kind, "max_positions": self.max_positions}

@@ -1,5 +1,7 @@
 """What the encoder and the decoder have in common: layers of one shape, one upon another."""
 
+from typing import Any
+
 import keras
 
 from models.attention import SelfAttention
@@ -23,19 +25,19 @@ class TransformerLayer(keras.layers.Layer):
 
     def __init__(
         self,
-        width,
-        hidden,
-        heads,
-        dropout=0.1,
-        attention_dropout=0.0,
-        activation_dropout=0.0,
-        activation="relu",
-        norm="post",
-        rotary=False,
-        **kwargs,
-    ):
+        width: int,
+        hidden: int,
+        heads: int,
+        dropout: float = 0.1,
+        attention_dropout: float = 0.0,
+        activation_dropout: float = 0.0,
+        activation: str = "relu",
+        norm: str = "post",
+        rotary: bool = False,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
-        self.settings = {
+        self.settings: dict[str, Any] = {
             "width": width,
             "hidden": hidden,
             "heads": heads,
@@ -59,11 +61,11 @@ class TransformerLayer(keras.layers.Layer):
         width, norm, rate = (self.settings[key] for key in ("width", "norm", "dropout"))
         return Residual(width, norm, rate, dtype=self.dtype_policy, name=f"{name}_residual")
 
-    def build(self, input_shape, *_):
+    def build(self, input_shape: Any, *_: Any) -> None:
         for layer in (self.attention, self.attention_residual, self.feed_forward, self.feed_forward_residual):
             layer.build(input_shape)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), **self.settings}
 
 
@@ -77,10 +79,10 @@ class Stack(keras.layers.Layer):
 
     layer_class = TransformerLayer
 
-    def __init__(self, layers: int, width: int, hidden: int, heads: int, **settings):
+    def __init__(self, layers: int, width: int, hidden: int, heads: int, **settings: Any) -> None:
         own = {key: settings.pop(key) for key in ("name", "dtype", "trainable") if key in settings}
         super().__init__(**own)
-        self.settings = {"layers": layers, "width": width, "hidden": hidden, "heads": heads, **settings}
+        self.settings: dict[str, Any] = {"layers": layers, "width": width, "hidden": hidden, "heads": heads, **settings}
         self.stack = [
             self.layer_class(width, hidden, heads, **settings, dtype=self.dtype_policy, name=f"layer_{i}")
             for i in range(layers)
@@ -88,11 +90,11 @@ class Stack(keras.layers.Layer):
         # Pre-norm leaves the last sum unnormalised.
         self.norm = LayerNorm(dtype=self.dtype_policy, name="norm") if settings.get("norm") == "pre" else None
 
-    def build(self, input_shape, *_):
+    def build(self, input_shape: Any, *_: Any) -> None:
         for layer in self.stack:
             layer.build(input_shape)
         if self.norm:
             self.norm.build(input_shape)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), **self.settings}

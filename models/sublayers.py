@@ -1,7 +1,11 @@
 """The parts that encoder and decoder layers share: the feed-forward network and the residual connection."""
 
+from collections.abc import Callable
+from typing import Any
+
 import keras
 
+from models import Tensor
 from models.dropout import ByteDropout
 from models.normalisation import LayerNorm
 
@@ -27,21 +31,21 @@ class FeedForward(keras.layers.Layer):
         Vaswani et al. 2017, section 3.3, equation 2.
     """
 
-    def __init__(self, width: int, hidden: int, activation: str = "relu", dropout: float = 0.0, **kwargs):
+    def __init__(self, width: int, hidden: int, activation: str = "relu", dropout: float = 0.0, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.width, self.hidden, self.activation, self.rate = width, hidden, activation, dropout
         self.inner = keras.layers.Dense(hidden, activation=activation, dtype=self.dtype_policy, name="inner")
         self.outer = keras.layers.Dense(width, dtype=self.dtype_policy, name="outer")
         self.dropout = ByteDropout(dropout, dtype=self.dtype_policy, name="dropout")
 
-    def build(self, input_shape):
+    def build(self, input_shape: Any) -> None:
         self.inner.build((None, None, self.width))
         self.outer.build((None, None, self.hidden))
 
-    def call(self, x, training=None):
+    def call(self, x: Tensor, training: bool | None = None) -> Tensor:
         return self.outer(self.dropout(self.inner(x), training=training))
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
             "width": self.width,
@@ -74,7 +78,7 @@ class Residual(keras.layers.Layer):
         Architecture" (pre).
     """
 
-    def __init__(self, width: int, norm: str = "post", dropout: float = 0.0, **kwargs):
+    def __init__(self, width: int, norm: str = "post", dropout: float = 0.0, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         if norm not in ("pre", "post"):
             raise ValueError(f'norm must be "pre" or "post", got {norm!r}')
@@ -82,13 +86,13 @@ class Residual(keras.layers.Layer):
         self.norm = LayerNorm(dtype=self.dtype_policy, name="norm")
         self.dropout = ByteDropout(dropout, dtype=self.dtype_policy, name="dropout")
 
-    def build(self, input_shape, *_):
+    def build(self, input_shape: Any, *_: Any) -> None:
         self.norm.build((None, None, self.width))
 
-    def call(self, x, function, training=None):
+    def call(self, x: Tensor, function: Callable[..., Tensor], training: bool | None = None) -> Tensor:
         if self.order == "pre":
             return x + self.dropout(function(self.norm(x)), training=training)
         return self.norm(x + self.dropout(function(x), training=training))
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "width": self.width, "norm": self.order, "dropout": self.rate}

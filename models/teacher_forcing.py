@@ -1,8 +1,11 @@
 """What `fit` trains: a Transformer that is given the true target up to each position."""
 
+from typing import Any
+
 import keras
 from keras import ops, tree
 
+from models import Tensor
 from models.loss import smoothed_cross_entropy
 
 
@@ -26,7 +29,7 @@ class TeacherForcing(keras.Model):
         a target token, and `tokens`, the number of target tokens.
     """
 
-    def __init__(self, transformer, smoothing: float = 0.1, **kwargs):
+    def __init__(self, transformer: Any, smoothing: float = 0.1, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.transformer = transformer
         self.smoothing = smoothing
@@ -36,21 +39,28 @@ class TeacherForcing(keras.Model):
             "tokens": keras.metrics.Sum("tokens"),
         }
 
-    def build(self, input_shape=None):
+    def build(self, input_shape: Any = None) -> None:
         if not self.transformer.built:
             self.transformer.build()
         self.built = True
 
-    def call(self, inputs, training=None):
+    def call(self, inputs: dict[str, Tensor], training: bool | None = None) -> Tensor:
         return self.transformer.states(inputs, training=training)
 
-    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+    def compute_loss(
+        self,
+        x: Any = None,
+        y: Tensor | None = None,
+        y_pred: Tensor | None = None,
+        sample_weight: Tensor | None = None,
+        training: bool | None = True,
+    ) -> Tensor:
         tokens = ops.sum(self._real(y))
         loss, likelihood = self.token_losses(y, y_pred, tokens)
         self.note(loss, likelihood, tokens)
         return loss
 
-    def token_losses(self, labels, states, tokens):
+    def token_losses(self, labels: Tensor, states: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
         """What some rows add to the losses of their batch.
 
         Args:
@@ -68,7 +78,7 @@ class TeacherForcing(keras.Model):
         weights = ops.reshape(self._real(labels), (-1,)) / ops.maximum(tokens, 1.0)
         return smoothed_cross_entropy(rows, embedding.table, ops.reshape(labels, (-1,)), weights, self.smoothing)
 
-    def note(self, loss, likelihood, tokens):
+    def note(self, loss: Tensor, likelihood: Tensor, tokens: Tensor) -> None:
         """Adds the losses of a whole batch to the metrics."""
         self.trackers["loss"].update_state(loss, sample_weight=tokens)
         self.trackers["nll"].update_state(likelihood, sample_weight=tokens)
@@ -77,22 +87,24 @@ class TeacherForcing(keras.Model):
     def _real(self, labels):
         return ops.cast(ops.not_equal(labels, self.transformer.pad_id), "float32")
 
-    def compute_metrics(self, x, y, y_pred, sample_weight=None):
+    def compute_metrics(
+        self, x: Any, y: Tensor, y_pred: Tensor, sample_weight: Tensor | None = None
+    ) -> dict[str, Tensor]:
         return self.get_metrics_result()
 
-    def get_metrics_result(self):
+    def get_metrics_result(self) -> dict[str, Tensor]:
         return {name: tracker.result() for name, tracker in self.trackers.items()}
 
     @property
-    def metrics(self):
+    def metrics(self) -> list[keras.metrics.Metric]:
         return list(self.trackers.values())
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         config = {**super().get_config(), "smoothing": self.smoothing}
         return {**config, "transformer": keras.saving.serialize_keras_object(self.transformer)}
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: dict[str, Any]) -> "TeacherForcing":
         config["transformer"] = keras.saving.deserialize_keras_object(config["transformer"])
         return cls(**config)
 
@@ -118,11 +130,13 @@ class DocumentTeacherForcing(TeacherForcing):
         As `TeacherForcing`. The carried memory is in `carried`, non-trainable variables.
     """
 
-    def __init__(self, transformer, smoothing: float = 0.1, lanes: int = 16, own_choices: bool = False, **kwargs):
+    def __init__(
+        self, transformer: Any, smoothing: float = 0.1, lanes: int = 16, own_choices: bool = False, **kwargs: Any
+    ) -> None:
         super().__init__(transformer, smoothing, **kwargs)
         self.lanes, self.own_choices = lanes, own_choices
 
-    def build(self, input_shape=None):
+    def build(self, input_shape: Any = None) -> None:
         super().build(input_shape)
         leaves = tree.flatten(self.transformer.initial_memory(self.lanes))
         options = {"initializer": "zeros", "trainable": False}
@@ -131,7 +145,7 @@ class DocumentTeacherForcing(TeacherForcing):
             for leaf in leaves
         ]
 
-    def call(self, inputs, training=None):
+    def call(self, inputs: dict[str, Tensor], training: bool | None = None) -> Tensor:
         structure = self.transformer.initial_memory(self.lanes)
         memory = tree.pack_sequence_as(structure, [variable.value for variable in self.carried])
         states, memory = self.transformer.document_states(inputs, memory, training, self.own_choices)
@@ -139,5 +153,5 @@ class DocumentTeacherForcing(TeacherForcing):
             variable.assign(ops.stop_gradient(value))
         return states
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "lanes": self.lanes, "own_choices": self.own_choices}

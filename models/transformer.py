@@ -1,8 +1,11 @@
 """The encoder-decoder Transformer."""
 
+from typing import Any
+
 import keras
 from keras import ops
 
+from models import Nested, Tensor
 from models.decoder import Decoder
 from models.dropout import ByteDropout
 from models.embedding import TokenEmbedding
@@ -50,30 +53,30 @@ class Transformer(keras.Model):
 
     def __init__(
         self,
-        vocabulary_size,
-        encoder_layers=6,
-        decoder_layers=6,
-        width=512,
-        hidden=2048,
-        heads=8,
-        dropout=0.1,
-        attention_dropout=0.0,
-        activation_dropout=0.0,
-        activation="relu",
-        norm="post",
-        positions="sinusoidal",
-        max_positions=1024,
-        tie="all",
-        source_vectors=None,
-        target_vectors=None,
-        vectors_trainable=True,
-        pad_id=0,
-        **kwargs,
-    ):
+        vocabulary_size: int,
+        encoder_layers: int = 6,
+        decoder_layers: int = 6,
+        width: int = 512,
+        hidden: int = 2048,
+        heads: int = 8,
+        dropout: float = 0.1,
+        attention_dropout: float = 0.0,
+        activation_dropout: float = 0.0,
+        activation: str = "relu",
+        norm: str = "post",
+        positions: str = "sinusoidal",
+        max_positions: int = 1024,
+        tie: str = "all",
+        source_vectors: int | None = None,
+        target_vectors: int | None = None,
+        vectors_trainable: bool = True,
+        pad_id: int = 0,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         if tie not in TIES:
             raise ValueError(f"tie must be one of {', '.join(TIES)}, got {tie!r}")
-        layer = {
+        layer: dict[str, Any] = {
             "width": width,
             "hidden": hidden,
             "heads": heads,
@@ -83,7 +86,7 @@ class Transformer(keras.Model):
             "activation": activation,
             "norm": norm,
         }
-        self.settings = {
+        self.settings: dict[str, Any] = {
             "vocabulary_size": vocabulary_size,
             "encoder_layers": encoder_layers,
             "decoder_layers": decoder_layers,
@@ -119,7 +122,7 @@ class Transformer(keras.Model):
         self.target_embedding = self.source_embedding if self.tie == "all" else table("target_embedding", vectors[1])
         self.output_embedding = self.target_embedding if self.tie != "none" else table("output_embedding")
 
-    def build(self, input_shape=None):
+    def build(self, input_shape: Any = None) -> None:
         """Makes all weights at once; their shapes do not depend on the input's."""
         width = (None, None, self.settings["width"])
         for embedding in (self.source_embedding, self.target_embedding, self.output_embedding):
@@ -130,14 +133,14 @@ class Transformer(keras.Model):
             layer.build(width)
         self.built = True
 
-    def call(self, inputs, training=None):
+    def call(self, inputs: dict[str, Tensor], training: bool | None = None) -> Tensor:
         return self.output_embedding.logits(self.states(inputs, training=training))
 
-    def states(self, inputs, training=None):
+    def states(self, inputs: dict[str, Tensor], training: bool | None = None) -> Tensor:
         """The decoder's states (B, T, D) from which the logits are made; arguments as for a call."""
         return self.decode(inputs["target"], self.encode(inputs["source"], training), inputs["source"], training)[0]
 
-    def encode(self, source, training=None, return_weights=False):
+    def encode(self, source: Tensor, training: bool | None = None, return_weights: bool = False) -> Any:
         """Encodings (B, S, D) of source tokens (B, S); with return_weights also L attention weights (B, H, S, S)."""
         mask, positions = padding_mask(source, self.pad_id), self._positions(source)
         return self._read_source(source, mask, positions, training, return_weights)
@@ -149,7 +152,9 @@ class Transformer(keras.Model):
             x, attention_mask=mask, positions=positions, return_weights=return_weights, training=training
         )
 
-    def decode(self, target, encodings, source, training=None):
+    def decode(
+        self, target: Tensor, encodings: Tensor, source: Tensor, training: bool | None = None
+    ) -> tuple[Tensor, Any]:
         """States for all target positions at once.
 
         Args:
@@ -174,7 +179,7 @@ class Transformer(keras.Model):
             x, self.decoder.source_keys_values(encodings), **masks, positions=positions, training=training
         )
 
-    def initial_state(self, source, max_length: int):
+    def initial_state(self, source: Tensor, max_length: int) -> Nested:
         """What `step` needs to begin: the encoded source and empty caches.
 
         Args:
@@ -200,7 +205,7 @@ class Transformer(keras.Model):
             "position": ops.zeros((batch,), "int32"),
         }
 
-    def lengthen_state(self, state, steps: int):
+    def lengthen_state(self, state: Nested, steps: int) -> Nested:
         """The state with room for so many more steps."""
 
         def zeros(cache):
@@ -211,7 +216,7 @@ class Transformer(keras.Model):
         caches = [tuple(zeros(cache) for cache in layer) for layer in state["written"]]
         return {**state, "written": caches, "entries": ops.concatenate([state["entries"], unwritten], axis=1)}
 
-    def step(self, tokens, state):
+    def step(self, tokens: Tensor, state: Nested) -> tuple[Tensor, Nested]:
         """One step of decoding with a cache, for one or more hypotheses of each source.
 
         Args:
@@ -250,5 +255,5 @@ class Transformer(keras.Model):
             raise ValueError(f"{length} tokens are more than the {self.max_positions} learned positions")
         return ops.expand_dims(ops.arange(length), 0)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), **self.settings}

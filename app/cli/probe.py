@@ -74,9 +74,12 @@ def _examine(wanted, results) -> None:
     load_keras()
     console = progress_console()
     for kind in wanted:
-        experiment = results.experiment
-        with TimeBar(console, kind, experiment.minutes * 60) as bar:
-            results.add(kind, examine(kind, experiment, lambda progress, bar=bar: bar(progress.seconds, str(progress))))
+        with TimeBar(console, kind, results.experiment.minutes * 60) as bar:
+
+            def report(progress, bar=bar):
+                bar(progress.seconds, str(progress))
+
+            results.add(kind, examine(kind, results.experiment, report))
 
 
 def _experiment(args):

@@ -189,7 +189,8 @@ def _read(path: Path) -> dict[str, Any]:
 
 def _parse(content: dict[str, Any], path: Path) -> Preset:
     """Makes a preset of the content of a TOML file; checks each key by itself."""
-    values, found = {"name": path.stem}, {}
+    values: dict[str, Any] = {"name": path.stem}
+    found: dict[str, Any] = {}
     for name, value in content.items():
         if name in ("name", "description"):
             values[name] = _check_type(value, str, f"{path}: {name}")
@@ -205,7 +206,9 @@ def _parse(content: dict[str, Any], path: Path) -> Preset:
 
 def _parse_section(section: str, content: dict[str, Any], path: Path) -> dict[str, Any]:
     """The values of a section, and of those inside it: `[memory.gru]` is one inside `[memory]`."""
-    known, found, inner = keys(section), {}, {}
+    known = keys(section)
+    found: dict[str, Any] = {}
+    inner: dict[str, Any] = {}
     for key, value in content.items():
         if isinstance(value, dict) and f"{section}.{key}" in sections():
             inner |= _parse_section(f"{section}.{key}", value, path)

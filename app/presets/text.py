@@ -8,7 +8,7 @@ from app.presets.schema import keys, sections
 from models.options import choices_of
 
 COLUMNS = 120
-_TYPES = {
+_TYPES: dict[Any, str] = {
     bool: "true or false",
     int: "whole number",
     float: "number",

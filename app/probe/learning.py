@@ -4,6 +4,7 @@ import itertools
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import keras
 import numpy as np
@@ -15,7 +16,7 @@ from app.training.optimizer import FusedAdam
 
 # Two layers, because concat must first join each value with its key, then find it by the key that is asked; rotary,
 # because its windows are long and "the word before" is the same everywhere in them.
-MODEL = {"encoder_layers": 2, "decoder_layers": 1, "width": 64, "hidden": 128, "heads": 4}
+MODEL: dict[str, Any] = {"encoder_layers": 2, "decoder_layers": 1, "width": 64, "hidden": 128, "heads": 4}
 MODEL |= {"dropout": 0.0, "norm": "pre", "positions": "rotary"}
 LANES, WINDOWS = 64, 16
 FIRST_LENGTH = 4

@@ -77,7 +77,7 @@ class Examiner:
     def answers(self, documents: list[list[Segment]]) -> np.ndarray:
         """The first target token (N,) that the model gives for the last segment of each document."""
         memory = self.transformer.initial_memory(self.shape.lanes)
-        answers = np.zeros(len(documents), "int32")
+        answers: np.ndarray = np.zeros(len(documents), "int32")
         for (inputs, _), ends in last_segments(documents, self.shape):
             guesses, memory = self._guess(inputs, memory)
             if ends:

@@ -9,6 +9,7 @@ Importing this package does not import Keras, which takes seconds: to read a pre
 
 import ast
 import importlib
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ _layers: dict[str, type] = {}
 _modules: dict[str, str] = {}
 
 
-def memory(kind: str, settings: type):
+def memory(kind: str, settings: type) -> Callable[[type], type]:
     """Registers the layer that it decorates as a kind of memory.
 
     Args:
@@ -109,7 +110,7 @@ def _read_declarations(path: Path) -> None:
     classes = {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}
     found = [pair for node in classes.values() for pair in map(_registration, node.decorator_list) if pair]
     module = f"{__name__}.{path.stem}"
-    names = {"dataclass": dataclass, "option": option, "__name__": module}
+    names: dict[str, Any] = {"dataclass": dataclass, "option": option, "__name__": module}
     for kind, settings in found:
         code = ast.Module([classes[settings]], type_ignores=[])
         exec(compile(code, str(path), "exec"), names)

@@ -1,8 +1,12 @@
 """The attention of memories, which begins by passing on what it finds."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import keras
 from keras import ops
 
+from models import Tensor
 from models.attention import CrossAttention
 
 
@@ -25,22 +29,22 @@ class Straight(keras.initializers.Initializer):
         Le et al. 2015, "A Simple Way to Initialize Recurrent Networks of Rectified Linear Units", for the identity.
     """
 
-    def __init__(self, width: int, scale: float = 1.0, seed=None):
+    def __init__(self, width: int, scale: float = 1.0, seed: int | None = None) -> None:
         self.width, self.scale, self.seed = width, scale, seed
         self.others = keras.initializers.VarianceScaling(0.1, "fan_in", "uniform", seed=seed)
 
-    def __call__(self, shape, dtype=None):
+    def __call__(self, shape: Sequence[int], dtype: Any = None) -> Tensor:
         others = self.others(shape, dtype)
         row, column = ops.arange(shape[0])[:, None], ops.arange(shape[1])[None]
         below = shape[0] - self.width
         straight = self.scale * ops.cast(ops.equal((row - below) % self.width, column % self.width), others.dtype)
         return ops.where(row >= below, straight, others)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {"width": self.width, "scale": self.scale, "seed": self.seed}
 
 
-def straight_dense(width: int, parts: int, dtype, name: str, scale: float = 1.0):
+def straight_dense(width: int, parts: int, dtype: Any, name: str, scale: float = 1.0) -> keras.layers.Dense:
     """A dense layer to `parts` times D numbers whose matrix begins as `Straight`."""
     straight = Straight(width, scale)
     return keras.layers.Dense(parts * width, kernel_initializer=straight, dtype=dtype, name=name)
@@ -61,7 +65,7 @@ class MemoryAttention(CrossAttention):
         Grave et al. 2017, "Improving Neural Language Models with a Continuous Cache", section 3.
     """
 
-    def __init__(self, width: int, **kwargs):
+    def __init__(self, width: int, **kwargs: Any) -> None:
         super().__init__(width, **{"heads": 1, **kwargs})
 
     def _dense(self, parts, name):

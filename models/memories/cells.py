@@ -1,8 +1,11 @@
 """Gated cells, which say how much of a slot is kept and how much is written anew."""
 
+from typing import Any
+
 import keras
 from keras import ops
 
+from models import Tensor
 from models.memories.attention import straight_dense
 
 
@@ -24,7 +27,7 @@ class Cell(keras.layers.Layer):
         The new state (..., D), float32, and the share z (..., D) of the old one in it.
     """
 
-    def __init__(self, width: int, keep_bias: float = -1.0, **kwargs):
+    def __init__(self, width: int, keep_bias: float = -1.0, **kwargs: Any) -> None:
         super().__init__(**{"autocast": False, **kwargs})
         self.width, self.keep_bias = width, keep_bias
 
@@ -38,7 +41,7 @@ class Cell(keras.layers.Layer):
     def _apply(self, dense, *parts):
         return ops.cast(dense(ops.concatenate([ops.cast(part, self.compute_dtype) for part in parts], -1)), "float32")
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "width": self.width, "keep_bias": self.keep_bias}
 
 
@@ -54,16 +57,16 @@ class GRUCell(Cell):
         Cho et al. 2014, "Learning Phrase Representations using RNN Encoder-Decoder", section 2.3, equations 5 to 8.
     """
 
-    def __init__(self, width: int, keep_bias: float = -1.0, **kwargs):
+    def __init__(self, width: int, keep_bias: float = -1.0, **kwargs: Any) -> None:
         super().__init__(width, keep_bias, **kwargs)
         self.reset, self.update = self._gate("reset"), self._gate("update", keep_bias)
         self.candidate = self._candidate()
 
-    def build(self, *_):
+    def build(self, *_: Any) -> None:
         for dense in (self.reset, self.update, self.candidate):
             dense.build((None, 2 * self.width))
 
-    def call(self, h, x):
+    def call(self, h: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
         r, z = (ops.sigmoid(self._apply(dense, h, x)) for dense in (self.reset, self.update))
         return z * h + (1 - z) * ops.tanh(self._apply(self.candidate, r * h, x)), z
 
@@ -80,15 +83,15 @@ class MinimalCell(Cell):
         Zhou et al. 2016, "Minimal Gated Unit for Recurrent Neural Networks", equations 9 to 11.
     """
 
-    def __init__(self, width: int, keep_bias: float = -1.0, **kwargs):
+    def __init__(self, width: int, keep_bias: float = -1.0, **kwargs: Any) -> None:
         super().__init__(width, keep_bias, **kwargs)
         self.forget, self.candidate = self._gate("forget", -keep_bias), self._candidate()
 
-    def build(self, *_):
+    def build(self, *_: Any) -> None:
         for dense in (self.forget, self.candidate):
             dense.build((None, 2 * self.width))
 
-    def call(self, h, x):
+    def call(self, h: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
         f = ops.sigmoid(self._apply(self.forget, h, x))
         return (1 - f) * h + f * ops.tanh(self._apply(self.candidate, f * h, x)), 1 - f
 

@@ -1,8 +1,11 @@
 """How positions read a memory: attention to what it holds, through a gate."""
 
+from typing import Any
+
 import keras
 from keras import ops
 
+from models import Tensor
 from models.dropout import ByteDropout
 from models.masks import MASKED
 from models.memories.attention import MemoryAttention
@@ -33,7 +36,7 @@ class GatedRead(keras.layers.Layer):
         of a window with nothing to read stays as it is.
     """
 
-    def __init__(self, width: int, dropout: float = 0.0, bias: float = -2.0, **kwargs):
+    def __init__(self, width: int, dropout: float = 0.0, bias: float = -2.0, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.width, self.rate, self.bias = width, dropout, bias
         self.attention = MemoryAttention(width, dtype=self.dtype_policy, name="attention")
@@ -41,11 +44,19 @@ class GatedRead(keras.layers.Layer):
         self.gate = keras.layers.Dense(width, "sigmoid", **start, dtype=self.dtype_policy, name="gate")
         self.dropout = ByteDropout(dropout, dtype=self.dtype_policy, name="dropout")
 
-    def build(self, *_):
+    def build(self, *_: Any) -> None:
         self.attention.build((None, None, self.width))
         self.gate.build((None, None, 2 * self.width))
 
-    def call(self, x, windows, values, filled, look=False, training=None):
+    def call(
+        self,
+        x: Tensor,
+        windows: Tensor,
+        values: Tensor,
+        filled: Tensor,
+        look: bool = False,
+        training: bool | None = None,
+    ) -> Any:
         batch, count = ops.shape(values)[:2]
         rows = ops.reshape(values, (batch, -1, self.width))
         own = ops.equal(windows[..., None], ops.arange(1, count + 1, dtype=windows.dtype))
@@ -61,12 +72,12 @@ class GatedRead(keras.layers.Layer):
         gates = self.gate(ops.concatenate([x, found], axis=-1))
         return ops.where(anything[..., None], gates, ops.zeros_like(gates))
 
-    def keys_values(self, values, filled):
+    def keys_values(self, values: Tensor, filled: Tensor) -> dict[str, Any]:
         """What `step` needs of what one window may read: values (B, M, D) and filled (B, M)."""
         ceilings = ops.where(filled[:, None, None], float("inf"), MASKED)
         return {"keys_values": self.attention.keys_values(values), "ceilings": ceilings}
 
-    def step(self, x, shared, beam):
+    def step(self, x: Tensor, shared: dict[str, Any], beam: int) -> Tensor:
         """One position of each hypothesis of a search: (B * K, D) -> (B * K, D).
 
         Args:
@@ -78,5 +89,5 @@ class GatedRead(keras.layers.Layer):
         anything = ops.any(shared["ceilings"] > 0, axis=(1, 2, 3))
         return x + self._gates(x, found, ops.repeat(anything, beam)) * found
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "width": self.width, "dropout": self.rate, "bias": self.bias}

@@ -1,9 +1,11 @@
 """Beam search with the length penalty of GNMT, a separate set of finished hypotheses and an early finish."""
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 from keras import ops
 
+from models import Nested, Step, Tensor
 from models.search.ranking import NEVER, rank
 from models.search.rules import Rules, make_rules
 from models.search.state import (
@@ -34,18 +36,18 @@ class Beams(NamedTuple):
     limits: (B,) int32, the most tokens of an input's hypotheses.
     """
 
-    time: object
-    tokens: object
-    scores: object
-    last: object
-    state: object
-    finished: object
-    finished_scores: object
-    broken: object
-    limits: object
+    time: Tensor
+    tokens: Tensor
+    scores: Tensor
+    last: Tensor
+    state: Nested
+    finished: Tensor
+    finished_scores: Tensor
+    broken: Tensor
+    limits: Tensor
 
 
-def length_penalty(length, alpha):
+def length_penalty(length: int | Tensor, alpha: float) -> Tensor:
     """`((5 + length) / 6) ** alpha`, by which a sum of log-probabilities is divided.
 
     Args:
@@ -59,22 +61,22 @@ def length_penalty(length, alpha):
 
 
 def beam_search(
-    step,
-    state,
-    batch,
-    beam,
-    max_length,
-    length_penalty=0.6,
-    nbest=1,
+    step: Step,
+    state: Nested,
+    batch: int | Tensor,
+    beam: int,
+    max_length: int | Tensor,
+    length_penalty: float = 0.6,
+    nbest: int = 1,
     *,
-    bos,
-    eos,
-    pad=0,
-    max_lengths=None,
-    min_length=0,
-    forbidden=(),
-    exact=False,
-):
+    bos: int,
+    eos: int,
+    pad: int = 0,
+    max_lengths: Tensor | None = None,
+    min_length: int = 0,
+    forbidden: Sequence[int] = (),
+    exact: bool = False,
+) -> Hypotheses:
     """Finds likely sequences by keeping the K best beginnings at each step.
 
     - A hypothesis finishes when its end token is among the K best candidates of a step; it then leaves its place in
@@ -129,14 +131,39 @@ class BeamSearch:
         step, beam, length_penalty, nbest, bos, eos, pad, min_length, forbidden, exact: see `beam_search`.
     """
 
-    def __init__(self, step, beam, length_penalty, nbest, bos, eos, pad=0, min_length=0, forbidden=(), exact=False):
+    def __init__(
+        self,
+        step: Step,
+        beam: int,
+        length_penalty: float,
+        nbest: int,
+        bos: int,
+        eos: int,
+        pad: int = 0,
+        min_length: int = 0,
+        forbidden: Sequence[int] = (),
+        exact: bool = False,
+    ) -> None:
         if not 1 <= nbest <= beam:
             raise ValueError(f"nbest must be between 1 and the beam size. Received: nbest={nbest}, beam={beam}.")
         self.step, self.beam, self.alpha, self.nbest, self.exact = step, beam, length_penalty, nbest, exact
         forbidden = tuple(map(int, forbidden))
-        self.ids = {"bos": bos, "eos": eos, "pad": pad, "min_length": min_length, "forbidden": forbidden}
+        self.ids: dict[str, Any] = {
+            "bos": bos,
+            "eos": eos,
+            "pad": pad,
+            "min_length": min_length,
+            "forbidden": forbidden,
+        }
 
-    def start(self, state, batch, max_length, max_lengths=None, room=None):
+    def start(
+        self,
+        state: Nested,
+        batch: int | Tensor,
+        max_length: int | Tensor,
+        max_lengths: Tensor | None = None,
+        room: int | None = None,
+    ) -> Beams:
         """`Beams` before the first step: one live hypothesis, as all but the first of K equal ones would only crowd.
 
         Args:
@@ -158,7 +185,7 @@ class BeamSearch:
             limits=rules.limits,
         )
 
-    def advance(self, beams, steps=None):
+    def advance(self, beams: Beams, steps: int | None = None) -> Beams:
         """Goes on until all inputs are done, or by so many steps. There must be room for them."""
         end = None if steps is None else beams.time + steps
 
@@ -175,13 +202,13 @@ class BeamSearch:
         following = _move(beams, ranking, state, _finish(beams, ranking, self.alpha, rules))
         return keep_shapes(_stop(following, self.alpha, rules, self.exact), beams)
 
-    def hypotheses(self, beams):
+    def hypotheses(self, beams: Beams) -> Hypotheses:
         """The `Hypotheses` of inputs that are done."""
         scores = ops.where(beams.broken[:, None], float("nan"), beams.finished_scores)
         lengths = ops.sum(ops.cast(beams.finished != self.ids["pad"], "int32"), axis=-1)
         return Hypotheses(beams.finished, scores, lengths)
 
-    def lengthen(self, beams, steps, state):
+    def lengthen(self, beams: Beams, steps: int, state: Nested) -> Beams:
         """The same beams with room for so many more tokens, and with a state that has it as well."""
 
         def longer(tokens):
@@ -190,12 +217,12 @@ class BeamSearch:
         return beams._replace(tokens=longer(beams.tokens), finished=longer(beams.finished), state=state)
 
 
-def live_inputs(beams):
+def live_inputs(beams: Beams) -> Tensor:
     """(B,) bool: inputs whose search goes on."""
     return ops.any(beams.scores > NEVER, axis=1)
 
 
-def select_inputs(beams, inputs):
+def select_inputs(beams: Beams, inputs: Tensor) -> Beams:
     """The `Beams` of some of the inputs.
 
     Args:
@@ -258,7 +285,7 @@ def _stop(beams, alpha, rules, exact):
     return beams._replace(scores=ops.where(hopeless[:, None], NEVER, beams.scores))
 
 
-def attainable(beams, alpha, rules, exact):
+def attainable(beams: Beams, alpha: float, rules: Rules, exact: bool) -> Tensor:
     """(B,) float32: a bound of the penalised scores to which live hypotheses come if they end next.
 
     Log-probabilities only fall (rounded ones as well: a computed `log_total` is never below the largest logit) and the

@@ -1,14 +1,29 @@
 """Greedy search: the likeliest token at each step."""
 
+from collections.abc import Sequence
+
 from keras import ops
 
+from models import Nested, Step, Tensor
 from models.search.ranking import rank
 from models.search.rollout import lengths, roll, total
 from models.search.rules import make_rules
 from models.search.state import Hypotheses, refuse_nan
 
 
-def greedy(step, state, batch, max_length, bos, eos, pad=0, *, max_lengths=None, min_length=0, forbidden=()):
+def greedy(
+    step: Step,
+    state: Nested,
+    batch: int | Tensor,
+    max_length: int | Tensor,
+    bos: int,
+    eos: int,
+    pad: int = 0,
+    *,
+    max_lengths: Tensor | None = None,
+    min_length: int = 0,
+    forbidden: Sequence[int] = (),
+) -> Hypotheses:
     """Takes the likeliest token at each step.
 
     The token at an input's limit is the end token, with the probability that the model gives it, so every hypothesis is

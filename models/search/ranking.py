@@ -6,7 +6,8 @@ from typing import NamedTuple
 import numpy as np
 from keras import ops
 
-from models.search.rules import log_total, may_end, vocabulary
+from models import Tensor
+from models.search.rules import Rules, log_total, may_end, vocabulary
 from models.search.state import pick
 
 NEVER = float("-inf")
@@ -24,14 +25,14 @@ class Ranking(NamedTuple):
     finite: (B, K) bool, False where logits were NaN or infinite.
     """
 
-    scores: object
-    parents: object
-    tokens: object
-    ends: object
-    finite: object
+    scores: Tensor
+    parents: Tensor
+    tokens: Tensor
+    ends: Tensor
+    finite: Tensor
 
 
-def rank(logits, scores, time, count, rules):
+def rank(logits: Tensor, scores: Tensor, time: Tensor, count: int, rules: Rules) -> Ranking:
     """Ranks all continuations of all hypotheses of an input together.
 
     Probabilities are the model's own: they are not spread anew over what the rules leave, so that the score of a
@@ -66,7 +67,7 @@ def rank(logits, scores, time, count, rules):
     return Ranking(best, index // size, index % size, ends, finite)
 
 
-def group_width(size, count):
+def group_width(size: int, count: int) -> int:
     """Tokens in a group, a divisor of the vocabulary's size; 0 where groups do not pay or there is no such divisor."""
     fitting = [width for width in range(_GROUP // 4, _GROUP * 4) if size % width == 0 and size // width >= count]
     if size < _LARGE or not fitting:

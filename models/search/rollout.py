@@ -1,9 +1,11 @@
 """The loop of every search that follows one hypothesis a row: greedy, sampling and forced scoring."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 from keras import ops
 
+from models import Nested, Step, Tensor
 from models.search.rules import log_probability
 from models.search.state import keep_shapes, take_step
 
@@ -19,15 +21,24 @@ class Rollout(NamedTuple):
     state: nested decoding state with N rows.
     """
 
-    time: object
-    last: object
-    tokens: object
-    log_probs: object
-    alive: object
-    state: object
+    time: Tensor
+    last: Tensor
+    tokens: Tensor
+    log_probs: Tensor
+    alive: Tensor
+    state: Nested
 
 
-def roll(step, state, choose, limits, max_length, bos, pad, eos=None):
+def roll(
+    step: Step,
+    state: Nested,
+    choose: Callable[[Tensor, Tensor], Tensor],
+    limits: Tensor,
+    max_length: int | Tensor,
+    bos: int,
+    pad: int,
+    eos: int | None = None,
+) -> Rollout:
     """Chooses a token for each row, step by step, until all rows have ended.
 
     Args:
@@ -73,11 +84,11 @@ def roll(step, state, choose, limits, max_length, bos, pad, eos=None):
     return ops.while_loop(lambda rollout: ops.any(rollout.alive), advance, (start,))[0]
 
 
-def total(rollout):
+def total(rollout: Rollout) -> Tensor:
     """(N,) float32: the sum of the log-probabilities of each row; NaN where logits were not finite."""
     return ops.sum(rollout.log_probs, axis=1)
 
 
-def lengths(rollout, pad):
+def lengths(rollout: Rollout, pad: int) -> Tensor:
     """(N,) int32: the number of tokens of each row."""
     return ops.sum(ops.cast(rollout.tokens != pad, "int32"), axis=1)

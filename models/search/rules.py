@@ -1,9 +1,11 @@
 """Which tokens may come next: end, padding and forbidden tokens, and the shortest and longest output."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from keras import ops
 
+from models import Tensor
 from models.search.state import pick
 
 
@@ -23,15 +25,24 @@ class Rules(NamedTuple):
     pad: int
     forbidden: tuple
     min_length: int
-    limits: object
+    limits: Tensor
 
     @property
-    def never(self):
+    def never(self) -> Tensor:
         """Ids that are never put out, each once."""
         return tuple(sorted({self.bos, self.pad, *self.forbidden}))
 
 
-def make_rules(batch, max_length, bos, eos, pad, max_lengths=None, min_length=0, forbidden=()):
+def make_rules(
+    batch: int | Tensor,
+    max_length: int | Tensor,
+    bos: int,
+    eos: int,
+    pad: int,
+    max_lengths: Tensor | None = None,
+    min_length: int = 0,
+    forbidden: Sequence[int] = (),
+) -> Rules:
     """Checks the options that all searches share and makes `Rules` of them.
 
     Raises:
@@ -51,7 +62,7 @@ def make_rules(batch, max_length, bos, eos, pad, max_lengths=None, min_length=0,
     return Rules(int(bos), int(eos), int(pad), forbidden, min_length, limits)
 
 
-def restrict(logits, time, rules):
+def restrict(logits: Tensor, time: Tensor, rules: Rules) -> Tensor:
     """Sets the logits of tokens that may not come next to -inf. (N, V) float32 -> (N, V)."""
     ids = ops.arange(vocabulary(logits, rules), dtype="int32")[None, :]
     ends = ids == rules.eos
@@ -61,7 +72,7 @@ def restrict(logits, time, rules):
     return ops.where(allowed, logits, float("-inf"))
 
 
-def log_probability(logits, tokens):
+def log_probability(logits: Tensor, tokens: Tensor) -> Tensor:
     """Log-probability of one token of each row.
 
     Args:
@@ -76,7 +87,7 @@ def log_probability(logits, tokens):
     return ops.where(ops.isfinite(total), log_probs, float("nan"))
 
 
-def log_total(logits, largest=None):
+def log_total(logits: Tensor, largest: Tensor | None = None) -> Tensor:
     """Logarithm of the sum of exponentials, never below the largest logit: (N, V) float32 -> (N, 1).
 
     It is read off the largest probability, as softmax is a single fast operation where a logsumexp is several. NaN
@@ -87,12 +98,12 @@ def log_total(logits, largest=None):
     return largest - ops.log(ops.minimum(most, 1.0))
 
 
-def may_end(time, rules):
+def may_end(time: Tensor, rules: Rules) -> Tensor:
     """(N,) bool: the end token is allowed as token number `time + 1`. The upper limit wins over the minimum."""
     return ops.logical_or(time + 1 >= rules.min_length, time + 1 >= rules.limits)
 
 
-def vocabulary(logits, rules):
+def vocabulary(logits: Tensor, rules: Rules) -> Tensor:
     """V, after a look whether the rules leave anything of it."""
     size = logits.shape[-1]
     if size is None or size <= len(rules.never) + 1:

@@ -1,30 +1,34 @@
 """Random sampling, with temperature, of all tokens, of the likeliest few (top-k) or of the likeliest part (top-p)."""
 
+from collections.abc import Sequence
+from typing import Any
+
 from keras import ops, random
 
+from models import Nested, Step, Tensor
 from models.search.rollout import lengths, roll, total
 from models.search.rules import make_rules, restrict
 from models.search.state import Hypotheses, pick, refuse_nan, repeat_rows
 
 
 def sample(
-    step,
-    state,
-    batch,
-    max_length,
-    seed,
-    temperature=1.0,
-    top_k=None,
-    top_p=None,
-    samples=1,
+    step: Step,
+    state: Nested,
+    batch: int | Tensor,
+    max_length: int | Tensor,
+    seed: Any,
+    temperature: float = 1.0,
+    top_k: int | None = None,
+    top_p: float | None = None,
+    samples: int = 1,
     *,
-    bos,
-    eos,
-    pad=0,
-    max_lengths=None,
-    min_length=0,
-    forbidden=(),
-):
+    bos: int,
+    eos: int,
+    pad: int = 0,
+    max_lengths: Tensor | None = None,
+    min_length: int = 0,
+    forbidden: Sequence[int] = (),
+) -> Hypotheses:
     """Draws sequences from the model, token by token.
 
     Tokens that may not come are taken out first; then temperature, top-k and top-p apply, in this order. The token at
@@ -81,7 +85,9 @@ def sample(
     return refuse_nan(Hypotheses(tokens, scores, ops.reshape(lengths(rollout, pad), (batch, samples))))
 
 
-def distribution(logits, temperature, top_k, top_p):
+def distribution(
+    logits: Tensor, temperature: float, top_k: int | None, top_p: float | None
+) -> tuple[Tensor, Tensor | None]:
     """What to draw from.
 
     Args:
@@ -106,7 +112,7 @@ def distribution(logits, temperature, top_k, top_p):
     return weights, ids
 
 
-def invert(weights, uniform):
+def invert(weights: Tensor, uniform: Tensor) -> Tensor:
     """Draws by inverting the cumulative distribution, which needs one random number a row, not one a token.
 
     Args:

@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 from keras import ops
 
+from models import Nested, Step, Tensor
 from models.search.rollout import roll, total
 from models.search.rules import log_probability
 from models.search.state import refuse_nan
@@ -17,12 +18,12 @@ class Scores(NamedTuple):
     lengths: (B,) int32, number of tokens before the first padding, the end token included.
     """
 
-    log_probs: object
-    scores: object
-    lengths: object
+    log_probs: Tensor
+    scores: Tensor
+    lengths: Tensor
 
 
-def score(step, state, references, bos, pad=0):
+def score(step: Step, state: Nested, references: Tensor, bos: int, pad: int = 0) -> Scores:
     """Scores references with a step function, as a search would have scored them.
 
     Args:
@@ -48,7 +49,7 @@ def score(step, state, references, bos, pad=0):
     return refuse_nan(Scores(rollout.log_probs, total(rollout), lengths))
 
 
-def score_logits(logits, labels, pad=0):
+def score_logits(logits: Tensor, labels: Tensor, pad: int = 0) -> Scores:
     """Scores references from the logits of all positions at once, which is much faster than `score`.
 
     Args:

@@ -13,10 +13,13 @@ what lies below them is treated otherwise:
 """
 
 import warnings
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
 from keras import ops, tree
+
+from models import Nested, Step, Tensor
 
 FIXED, SHARED, WRITTEN = "fixed", "shared", "written"
 
@@ -30,12 +33,12 @@ class Hypotheses(NamedTuple):
     lengths: (B,) int32, number of tokens, the end token included.
     """
 
-    tokens: object
-    scores: object
-    lengths: object
+    tokens: Tensor
+    scores: Tensor
+    lengths: Tensor
 
 
-def take_step(step, tokens, state):
+def take_step(step: Step, tokens: Tensor, state: Nested) -> tuple[Tensor, Nested]:
     """Calls `step` and returns its logits in float32 and the new state, both cut off from gradients.
 
     PyTorch would otherwise keep the intermediate values of all steps until the search ends.
@@ -44,7 +47,7 @@ def take_step(step, tokens, state):
     return ops.cast(ops.stop_gradient(logits), "float32"), tree.map_structure(ops.stop_gradient, state)
 
 
-def repeat_rows(state, times):
+def repeat_rows(state: Nested, times: int) -> Nested:
     """Repeats every row: (B, ...) leaves become (B * times, ...), the copies of a row side by side.
 
     What lies below "shared" stays as it is, and what lies below "written" gets `times` places in its second last axis.
@@ -60,17 +63,17 @@ def repeat_rows(state, times):
     return map_leaves(repeat, state)
 
 
-def reorder_rows(state, rows):
+def reorder_rows(state: Nested, rows: Tensor) -> Nested:
     """Row n of the result is row `rows[n]` of `state`; what has one row for each input, or is fixed, stays as it is."""
     return map_leaves(lambda leaf, key: leaf if key else ops.take(leaf, rows, axis=0), state)
 
 
-def by_input(key):
+def by_input(key: str | None) -> bool:
     """Whether leaves below this key have one row for each input rather than one for each hypothesis."""
     return key in (SHARED, WRITTEN)
 
 
-def map_leaves(function, state, key=None):
+def map_leaves(function: Callable[[Tensor, str | None], Tensor], state: Nested, key: str | None = None) -> Nested:
     """Applies a function of a leaf and of the key above it ("fixed", "shared", "written" or None) to all leaves."""
     if isinstance(state, dict):
         special = (FIXED, SHARED, WRITTEN)
@@ -83,7 +86,7 @@ def map_leaves(function, state, key=None):
     return function(state, key)
 
 
-def pick(x, indices):
+def pick(x: Tensor, indices: Tensor) -> Tensor:
     """Takes entries of axis 1 for each row: x (B, C, ...), indices (B, K) int32 -> (B, K, ...)."""
     shape = ops.shape(x)
     starts = ops.arange(shape[0], dtype="int32")[:, None] * shape[1]
@@ -91,7 +94,7 @@ def pick(x, indices):
     return ops.reshape(picked, (shape[0], indices.shape[1], *shape[2:]))
 
 
-def keep_shapes(new, old):
+def keep_shapes(new: Nested, old: Nested) -> Nested:
     """Gives the leaves of `new` the static shapes of `old`, which `while_loop` on TensorFlow asks for.
 
     Gathers and repeats lose static sizes in a graph. Nothing happens to leaves that kept theirs.
@@ -103,7 +106,7 @@ def keep_shapes(new, old):
     return tree.map_structure(keep, new, old)
 
 
-def refuse_nan(hypotheses):
+def refuse_nan(hypotheses: Any) -> Any:
     """Raises when a search met logits that were not finite.
 
     The searches call it themselves when they run eagerly. In a compiled function nothing can be raised and the scores
