@@ -36,5 +36,8 @@ def repeats(training: np.ndarray, held_out: np.ndarray) -> np.ndarray:
     found = np.zeros(len(training), bool)
     for side in (0, 1):
         known = np.unique(held_out[:, side])
-        found |= np.isin(training[:, side], known[known != 0])
+        known = known[known != 0]
+        if len(known):
+            nearest = np.searchsorted(known, training[:, side]).clip(max=len(known) - 1)
+            found |= known[nearest] == training[:, side]
     return found

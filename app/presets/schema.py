@@ -15,6 +15,9 @@ MOST_WEIGHT = 1000
 MOST_WEIGHTS = 10**10
 
 
+HOLDOUT = ("remove", "warn")
+
+
 @dataclass(frozen=True)
 class DataPreset:
     """Which text is learnt from, and which pairs of it are left out."""
@@ -33,6 +36,11 @@ class DataPreset:
         250, "longer pairs (in words) are removed: mostly failed sentence splitting", low=1, high=10**6
     )
     max_ratio: float = option(4.0, "pairs whose lengths differ by more than this factor are removed", low=1.0)
+    holdout: str = option(
+        "remove",
+        "training pairs that repeat validation or test text: left out, or only reported",
+        choices=HOLDOUT,
+    )
     deduplicate: bool = option(True, "keep one of equal pairs, so that boilerplate is not learnt by heart")
     language_filter: bool = option(True, "remove pairs in a wrong language: they teach copying")
 

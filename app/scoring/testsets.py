@@ -16,13 +16,12 @@ import numpy as np
 
 from app.translation.lines import read_text
 from data.corpora.corpora import DEFAULT_CORPORA, Corpora
+from data.corpora.wmt14 import OFFICIAL
 from data.errors import UserError
 from data.pairs import Pair
 
 T = TypeVar("T")
 
-# Official sets of sacreBLEU: their number of segments, and the folder corpus that has the same text.
-OFFICIAL = {"wmt14": (2737, "newstest"), "wmt14/full": (3003, "newstest-docs")}
 CONNECT_SECONDS = 5
 STALL_SECONDS = 30
 

@@ -8,11 +8,11 @@ from app.presets.preset import Preset
 from app.runs.run import TOKENIZER, Run
 from app.terminal import PairsBar, progress_console
 from app.training.first_stage import take_tokenizer
-from app.training.text import CleanCorpus, cleaning_options, digest, training_text
+from app.training.text import REPORT, CleanCorpus, cleaning_options, digest, training_text
 from data.batching import Batches
 from data.documents import DocumentBatches
 from data.errors import UserError
-from data.files import cache_folder
+from data.files import cache_folder, write_json
 from data.pairs import Pair
 from data.parallel import Workers
 from data.shards import SampledShards, Shards, encode_pairs
@@ -59,6 +59,9 @@ def prepare(run: Run, folders=(), report=print, counts=None, worker: int = 0) ->
     console = progress_console()
     with Workers() as workers:
         corpora = training_text(preset, folders, report, console, workers)
+        if worker == 0:
+            counts_of = {corpus.name: corpus.report() for corpus in corpora}
+            write_json(run.path / REPORT, {"holdout": preset.data.holdout, "corpora": counts_of})
         if preset.documents.windows != "off":
             _warn_of_no_documents(corpora, report)
         tokenizer = _tokenizer(run, corpora, report)

@@ -4,7 +4,7 @@ import array
 import hashlib
 import itertools
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +12,7 @@ import numpy as np
 import data.cleaning as cleaning
 from app.presets.preset import Preset
 from app.terminal import PairsBar
+from app.training.holdout import HeldOut, compare, held_out_text
 from data.corpora.corpora import parse_mixture
 from data.corpora.folder import FolderCorpus
 from data.errors import UserError
@@ -42,17 +43,25 @@ class CleanCorpus:
         weight: as in the preset.
         key: stands for the text, in the names of caches.
         text: the whole cleaned split.
+        cleaning: what cleaning left out, as `CleaningReport.as_dict` counts it.
         kept: which of its pairs belong to the mixture, a boolean array; None for all.
+        held_out: how many of them repeat text of each held-out split that has any, whether they are kept or not.
     """
 
     name: str
     weight: float
     key: str
     text: FolderCorpus
+    cleaning: dict
     kept: np.ndarray | None = None
+    held_out: dict[str, int] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return self.text.size("train") if self.kept is None else int(self.kept.sum())
+
+    def report(self) -> dict:
+        """What was left out and why, for the run's report."""
+        return {"pairs": len(self), "cleaning": self.cleaning, "held_out": self.held_out}
 
     def pairs(self) -> Iterator[Pair]:
         """Streams the pairs."""
@@ -63,7 +72,8 @@ class CleanCorpus:
 def training_text(preset: Preset, folders, report, console, workers: Workers) -> list[CleanCorpus]:
     """The cleaned corpora of a preset, in its order; what was cleaned before is taken from the cache.
 
-    Where the preset removes duplicates, a pair that stands in several corpora stays in the first of them.
+    Where the preset removes duplicates, a pair that stands in several corpora stays in the first of them. Pairs that
+    repeat validation or test text, on either side and case aside, are left out or reported, as `data.holdout` says.
 
     Args:
         preset: names corpora and cleaning options.
@@ -77,9 +87,11 @@ def training_text(preset: Preset, folders, report, console, workers: Workers) ->
     """
     corpora = []
     for name, weight in parse_mixture(preset.data.corpora):
-        key, text = _cleaned(name, preset, folders, report, console, workers)
-        corpora.append(CleanCorpus(name, weight, key, text))
-    return _without_repetitions(corpora, report) if preset.data.deduplicate else corpora
+        corpora.append(_cleaned(name, weight, preset, folders, report, console, workers))
+    if preset.data.deduplicate:
+        corpora = _without_repetitions(corpora, report)
+    held_out = held_out_text(preset, folders, cleaning_options(preset), report)
+    return [_without_held_out(corpus, held_out, preset.data.holdout == "remove", report) for corpus in corpora]
 
 
 def cleaning_options(preset: Preset) -> cleaning.CleaningOptions:
@@ -95,8 +107,8 @@ def digest(content) -> str:
     return hashlib.blake2b(repr(content).encode(), digest_size=16).hexdigest()
 
 
-def _cleaned(name: str, preset: Preset, folders, report, console, workers) -> tuple[str, FolderCorpus]:
-    """The key and the cleaned training split of a corpus."""
+def _cleaned(name: str, weight: float, preset: Preset, folders, report, console, workers: Workers) -> CleanCorpus:
+    """The cleaned training split of a corpus, from the cache or made now."""
     source, target = preset.data.source, preset.data.target
     corpus = preset.corpora(folders).open(name)
     options = cleaning_options(preset)
@@ -110,8 +122,10 @@ def _cleaned(name: str, preset: Preset, folders, report, console, workers) -> tu
         with PairsBar(console, f"cleaning {name}", corpus.size("train")) as bar:
             _clean(corpus, options, folder, workers, bar)
         kept = read_manifest(folder / REPORT)
-    report(f"{name}, cleaning:\n" + kept["table"])
-    return key, FolderCorpus(folder, source, target)
+    table = kept.pop("table")
+    report(f"{name}, cleaning:\n{table}")
+    counts = {name: count for name, count in kept.items() if name not in ("corpus", "files")}
+    return CleanCorpus(name, weight, key, FolderCorpus(folder, source, target), counts)
 
 
 def _from_cache(folder: Path, report) -> dict | None:
@@ -153,6 +167,29 @@ def _write(folder: Path, pairs: Iterable[Pair], source: str, target: str) -> Non
             docs.write(pair.doc + "\n")
             hashes.extend((cleaning.digest(pair), segment_hash(pair.source), segment_hash(pair.target)))
         np.save(hash_file, np.asarray(hashes, np.uint64).reshape(-1, 3))
+
+
+def _without_held_out(corpus: CleanCorpus, held_out: list[HeldOut], remove: bool, report) -> CleanCorpus:
+    """Leaves out pairs that repeat held-out text, or only reports them."""
+    if not held_out:
+        return corpus
+    kept = np.ones(corpus.text.size("train"), bool) if corpus.kept is None else corpus.kept
+    hashes = _hashes(corpus.text)[kept]
+    repeated, counts = compare(hashes[:, 1:], held_out)
+    if not counts:
+        report(f"{corpus.name}: no pair repeats {', '.join(split.name for split in held_out)}")
+        return corpus
+    found = f"{corpus.name}: {repeated.sum():,} of {len(hashes):,} pairs repeat held-out text ("
+    found += ", ".join(f"{name}: {count:,}" for name, count in counts.items()) + ")"
+    if not remove:
+        report(f'warning: {found} and are trained on; data.holdout = "remove" leaves them out')
+        return replace(corpus, held_out=counts)
+    if repeated.all():
+        raise UserError(f"{found}, which leaves none; take the corpus from data.corpora, or from what is held out")
+    report(f"{found} and are left out")
+    kept = kept.copy()
+    kept[kept] = ~repeated
+    return replace(corpus, key=digest([corpus.key, np.packbits(kept).tobytes()]), kept=kept, held_out=counts)
 
 
 def _hashes(text: FolderCorpus) -> np.ndarray:

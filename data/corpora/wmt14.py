@@ -10,12 +10,14 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from data.corpora.folder import SPLITS
+from data.corpora.folder import SPLITS, read_lines
 from data.errors import UserError
 from data.files import atomic_write, cache_folder, checksum, scratch_folder
 from data.pairs import Pair
 
 CONFIG = "wmt14_translate/de-en"
+# Official test sets of sacreBLEU: their number of segments, and the folder corpus that has the same text.
+OFFICIAL = {"wmt14": (2737, "newstest"), "wmt14/full": (3003, "newstest-docs")}
 _BATCH = 1024  # records a step, which makes reading about ten times as fast as one at a time
 _CHUNK = 1 << 20
 
@@ -211,3 +213,19 @@ def archive_urls(builder) -> list[str]:
 
 def _first_line(error: Exception) -> str:
     return (str(error).strip() or type(error).__name__).split("\n")[0][:160]
+
+
+def cached_test_set(name: str, source: str, target: str) -> list[Pair]:
+    """The segments of an official test set, if sacreBLEU has fetched it before; else none.
+
+    Args:
+        name: one of `OFFICIAL`.
+        source, target: languages.
+    """
+    from sacrebleu.utils import SACREBLEU_DIR
+
+    base = Path(SACREBLEU_DIR, name, f"{name.replace('/', '_')}.{source}-{target}")
+    paths = [Path(f"{base}.{side}") for side in ("src", "ref")]
+    if not all(path.is_file() for path in paths):
+        return []
+    return [Pair(*sides) for sides in zip(*map(read_lines, paths), strict=False)]

@@ -6,7 +6,7 @@ import pytest
 from app.runs.run import Run
 from app.training.preparation import prepare, split_pairs
 from data.errors import UserError
-from data.files import cache_folder
+from data.files import cache_folder, read_json
 from tests.app.toy_training import toy_preset, write_corpus
 
 MIXTURE = {"long": "a b c d e f", "short": "x y"}
@@ -40,7 +40,7 @@ def test_text_goes_through_cleaning_tokenizer_and_batches(tmp_path, toy):
     assert sorted(decoded) == sorted((toy / "en.train.txt").read_text().splitlines())
     assert len(prepared.validation) == len(prepared.validation_pairs) == 10
     assert "pairs kept" in lines[0]
-    assert "Training a bpe tokenizer with 400 pieces" in lines[1]
+    assert "Training a bpe tokenizer with 400 pieces" in lines[2]
 
 
 def test_nothing_is_done_twice(tmp_path, toy, monkeypatch):
@@ -52,7 +52,7 @@ def test_nothing_is_done_twice(tmp_path, toy, monkeypatch):
     lines = []
     second = prepare(run, report=lines.append)
     assert second.fingerprint == first.fingerprint
-    assert len(lines) == 1  # the table of the cleaning is shown every time
+    assert len(lines) == 2  # what was left out is shown every time
     for one, other in zip(first.batches.epoch(3), second.batches.epoch(3), strict=True):
         np.testing.assert_array_equal(one[0]["target"], other[0]["target"])
 
@@ -249,7 +249,8 @@ def test_the_report_of_the_cleaning_stands_in_the_cache(tmp_path, toy, monkeypat
 
 @pytest.mark.parametrize("name", ["de.train.txt", "doc.train.txt", "hashes.npy", "report.json"])
 @pytest.mark.parametrize("harm", [lambda content: bytes([content[0] ^ 1]) + content[1:], lambda content: content[:-9]])
-def test_cleaned_text_that_was_damaged_in_the_cache_is_made_anew(tmp_path, toy, name, harm):
+def test_cleaned_text_that_was_damaged_in_the_cache_is_made_anew(tmp_path, toy, monkeypatch, name, harm):
+    monkeypatch.setenv("WEITBLICK_CACHE", str(tmp_path / "cache"))
     run, lines = run_of(tmp_path), []
     first = prepare(run, report=silent)
     (file,) = (cache_folder() / "cleaned").glob(f"*/{name}")
@@ -259,3 +260,71 @@ def test_cleaned_text_that_was_damaged_in_the_cache_is_made_anew(tmp_path, toy, 
     assert f"{name}: the file is damaged" in lines[0] and lines[0].endswith("the text is cleaned anew")
     assert file.read_bytes() == content
     assert second.fingerprint == first.fingerprint
+
+
+def held_out_run(folder, *changes):
+    """A run on two corpora that hold validation and test text, in another case, on either side."""
+    write_corpus(folder / "toy", train=60)
+    english = ["one two three", "so it is now", "go on", "kept"]
+    write_split(folder / "talk", "train", english, ["uvw xyz", "so ist es", "f g h", "kk"])
+    write_split(folder / "held", "validation", ["One  TWO three", "go on"], ["a b c", "nein"])
+    write_split(folder / "held", "test", ["p q r", "kept"], ["F G h", "l"])
+    names = f"corpora={folder}/toy,{folder}/talk"
+    return run_of(folder, names, f"validation={folder}/held", f"test={folder}/held", *changes)
+
+
+def test_training_text_that_repeats_held_out_text_is_left_out(tmp_path):
+    run, lines = held_out_run(tmp_path, "holdout=remove"), []
+    prepared = prepare(run, report=lines.append)
+    assert lines[2] == f"{tmp_path}/toy: no pair repeats {tmp_path}/held validation, {tmp_path}/held test"
+    assert lines[3] == (
+        f"{tmp_path}/talk: 2 of 4 pairs repeat held-out text ({tmp_path}/held validation: 1, {tmp_path}/held test: 1) "
+        "and are left out"
+    )
+    text = sources(prepared)
+    assert "so it is now" in text and "kept" in text and "one two three" not in text and "go on" not in text
+    found = read_json(run.path / "report.json")["corpora"][f"{tmp_path}/talk"]
+    assert found["pairs"] == 2 and found["cleaning"]["kept"] == 4
+    assert found["held_out"] == {f"{tmp_path}/held validation": 1, f"{tmp_path}/held test": 1}
+
+
+def test_repeated_held_out_text_may_be_kept_with_a_warning(tmp_path):
+    run, lines = held_out_run(tmp_path, "holdout=warn"), []
+    prepared = prepare(run, report=lines.append)
+    assert lines[3].startswith("warning: ") and 'data.holdout = "remove" leaves them out' in lines[3]
+    assert "one two three" in sources(prepared)
+
+
+def test_text_without_a_match_keeps_its_key(tmp_path, toy):
+    warned = prepare(run_of(tmp_path, "validation=[]"), report=silent).fingerprint
+    other = write_corpus(tmp_path / "other", train=3, validation=3)
+    write_split(other, "validation", ["q w e r"], ["t z u i"])
+    run = Run.create(tmp_path / "run-2", toy_preset(tmp_path, "holdout=remove", f"validation={other}", corpus=toy))
+    assert prepare(run, report=silent).fingerprint == warned
+
+
+def test_a_corpus_that_is_all_held_out_is_refused(tmp_path):
+    write_split(tmp_path / "toy", "train", ["a b c"] * 9, ["d e"] * 9)
+    write_split(tmp_path / "toy", "test", ["a b c"], ["d e"])
+    run = run_of(tmp_path, "holdout=remove", "validation=[]", f"test={tmp_path}/toy")
+    with pytest.raises(UserError, match="9 of 9 pairs repeat held-out text .* which leaves none"):
+        prepare(run, report=silent)
+
+
+def test_a_test_set_that_is_not_here_is_named_and_not_fetched(tmp_path, toy, monkeypatch):
+    monkeypatch.setattr("sacrebleu.utils.SACREBLEU_DIR", str(tmp_path / "sacrebleu"))
+    lines = []
+    prepare(run_of(tmp_path, "test=wmt14"), report=lines.append)
+    assert lines[1].startswith("warning: wmt14 test cannot be compared with the training text: it is not on this ")
+
+
+def test_an_official_test_set_is_compared(tmp_path, monkeypatch):
+    monkeypatch.setattr("sacrebleu.utils.SACREBLEU_DIR", str(tmp_path / "sacrebleu"))
+    write_corpus(tmp_path / "toy", train=60)
+    line = (tmp_path / "toy" / "en.train.txt").read_text().splitlines()[0]
+    (tmp_path / "sacrebleu" / "wmt14").mkdir(parents=True)
+    (tmp_path / "sacrebleu" / "wmt14" / "wmt14.en-de.src").write_text(f"{line.upper()}\n")
+    (tmp_path / "sacrebleu" / "wmt14" / "wmt14.en-de.ref").write_text("etwas\n")
+    lines = []
+    prepare(run_of(tmp_path, "validation=[]", "test=wmt14", "holdout=remove"), report=lines.append)
+    assert "of 60 pairs repeat held-out text (wmt14 test: " in lines[1]
