@@ -107,7 +107,6 @@ def checkout(tmp_path_factory):
         for run in (SENTENCES, DOCUMENTS):
             assert weitblick(["train", f"toy-{Path(run).name}.toml", "--run", run, "--corpora", "../corpora"]) == 0
         assert weitblick(["corpora", "load", *FOLDERS, "--corpora", "../corpora", "--warehouse", "corpora.duckdb"]) == 0
-        assert weitblick(["evaluate-documents", SENTENCES, "--corpora", "../corpora"]) == 0
         for run, stands_for in RUNS.items():
             Path(run).symlink_to(Path(stands_for).name)
     return place

@@ -8,6 +8,7 @@ import pytest
 
 from app.cli import main as cli
 from app.cli.options import split_changes
+from app.presets.preset import load_preset
 from app.training.signals import Terminated
 from data.errors import UserError
 
@@ -57,7 +58,7 @@ def test_presets_lists_and_prints_and_changes(tmp_path):
     listed = weitblick("presets").stdout
     assert "wmt14-big" in listed and len(listed.splitlines()) == 8
     text = weitblick("presets", "starter").stdout
-    assert text == (REPOSITORY / "app/presets/starter.toml").read_text(encoding="utf-8")
+    assert text == load_preset("starter").to_toml()
     (tmp_path / "mine.toml").write_text(text, encoding="utf-8")
     changed = weitblick("presets", tmp_path / "mine.toml", "--set", "norm=post", "updates=700").stdout
     assert 'norm = "post"' in changed and "updates = 700" in changed
