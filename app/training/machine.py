@@ -34,7 +34,7 @@ def settle_machine(run: Run, cluster: Cluster, report) -> str:
     if policy != own:
         report(f'training.precision = "auto": {_short(policy)}, as this training began; here {_short(own)} is faster')
     wanted = sessions[0]["threads"] if sessions else threads()
-    mixed, intra, inter = cluster.from_chief(float(policy != "float32"), wanted["intra_op"], wanted["inter_op"])
+    mixed, intra, inter = cluster.broadcast(float(policy != "float32"), wanted["intra_op"], wanted["inter_op"])
     wanted = {"intra_op": int(intra), "inter_op": int(inter)}
     if training.deterministic and not set_threads(wanted):
         raise UserError(_other_threads(cluster, wanted))

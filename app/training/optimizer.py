@@ -10,13 +10,13 @@ class FusedAdam(keras.optimizers.Adam):
     On TensorFlow, Keras writes an update as about ten operations, each of which passes over a whole variable and its
     moments; `ResourceApplyAdam` does all in one pass. Other backends compile the operations into one themselves.
 
-    After `build`, `hasten(variables, factor)` gives some of the variables a learning rate of their own.
+    After `build`, `set_rate_factor(variables, factor)` scales the learning rate of some of the variables.
 
     References:
         Kingma and Ba 2015, "Adam: A Method for Stochastic Optimization", the formula at the end of section 2.
     """
 
-    def hasten(self, variables, factor: float) -> None:
+    def set_rate_factor(self, variables, factor: float) -> None:
         """Multiplies the learning rate of these variables (Howard and Ruder 2018, "ULMFiT", section 3.2)."""
         self.factors = {self._get_variable_index(variable): factor for variable in variables}
 

@@ -34,7 +34,7 @@ def read_memory(model, cluster) -> list:
 
     All workers of a cluster must call this, since each has a part.
     """
-    return cluster.join(getattr(model, "carried", []))
+    return cluster.gather(getattr(model, "carried", []))
 
 
 def restore_state(model, weights: dict, state: dict, origin, cluster) -> None:
@@ -56,7 +56,7 @@ def restore_state(model, weights: dict, state: dict, origin, cluster) -> None:
         raise UserError(f"{origin}: the checkpoint's state is that of another model or version")
     for name, variable in others.items():
         variable.assign(state[name])
-    cluster.deal(carried.values(), [state[name] for name in carried])
+    cluster.scatter(carried.values(), [state[name] for name in carried])
 
 
 def to_array(variable) -> np.ndarray:

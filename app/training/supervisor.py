@@ -13,7 +13,7 @@ from app.terminal import ProgressBar
 from app.training.preparation import Prepared
 from app.training.schedules import WarmUp, decay_position, timed
 from app.training.state import read_memory, read_state, sync, to_array
-from app.training.tensorboard import Board
+from app.training.tensorboard import ScalarWriter
 from app.training.validation import Validation
 from app.training.workers.cluster import Cluster
 
@@ -53,7 +53,7 @@ class Supervisor(keras.callbacks.Callback):
         self.validates = prepared.validation is not None
         if cluster.chief:
             self.validation = Validation(model.transformer, prepared, run.preset) if self.validates else None
-            self.log, self.board = Log(run.path / LOG, journal.update), Board(run.path / "tensorboard")
+            self.log, self.scalars = Log(run.path / LOG, journal.update), ScalarWriter(run.path / "tensorboard")
         self.progress = ProgressBar(console, journal.update, run.preset.training.updates, self.time_left)
         self.schedule, self.timed = WarmUp.of(run.preset.training), timed(run.preset.training)
         self._set_rate()
@@ -98,7 +98,7 @@ class Supervisor(keras.callbacks.Callback):
         if self.batch % self.preset.training.accumulate:
             return
         self.journal.update += 1
-        self.journal.seconds, self.agreed = self.cluster.heard(logs, self.seconds, self.interrupted)
+        self.journal.seconds, self.agreed = self.cluster.agreed_status(logs, self.seconds, self.interrupted)
         if self.timed and self.journal.update == self.preset.training.warmup:
             self.journal.warmup_seconds = self.journal.seconds
         self._log()
@@ -184,19 +184,19 @@ class Supervisor(keras.callbacks.Callback):
         speed = (found.pop("tokens") - self.tokens_before) / max(seconds, 1e-9)
         rate = self.rate if self.timed else self.schedule.rate(update)
         self.log.write(update=update, **found, learning_rate=rate, tokens_per_second=round(speed))
-        self.board.write(update, **found, learning_rate=rate, tokens_per_second=speed)
+        self.scalars.write(update, **found, learning_rate=rate, tokens_per_second=speed)
         self.progress.show(update, found["loss"], rate, speed)
 
     def _validate(self) -> bool:
         """Lets the chief validate; returns whether it was the best so far."""
         if not self.cluster.chief:
-            return self.journal.note_validation(*self.cluster.from_chief(0.0))
+            return self.journal.note_validation(*self.cluster.broadcast(0.0))
         sync(self.model)
         began = time.monotonic()
-        with self.cluster.alone():
+        with self.cluster.undistributed():
             found = self.validation()
         update = self.journal.update
-        best = self.journal.note_validation(*self.cluster.from_chief(self.validation.score(found)))
+        best = self.journal.note_validation(*self.cluster.broadcast(self.validation.score(found)))
         source, output, reference = found.pop("sample")
         self.console.print(
             f"update {update:,}: validation nll {found['nll']:.3f}, perplexity {found['perplexity']:.2f}, "
@@ -205,6 +205,6 @@ class Supervisor(keras.callbacks.Callback):
         for label, text in (("source", source), ("reference", reference), ("output", output)):
             self.console.print(f"  {label:9} {text}")
         self.log.write(update=update, validation={**found, "sample": [source, reference, output]})
-        self.board.write(update, **{f"validation_{name}": value for name, value in found.items()})
+        self.scalars.write(update, **{f"validation_{name}": value for name, value in found.items()})
         self.log_start += time.monotonic() - began
         return best

@@ -4,7 +4,7 @@ import errno
 import os
 
 
-class Board:
+class ScalarWriter:
     """Writes scalars that `tensorboard --logdir runs` shows.
 
     Args:

@@ -23,7 +23,7 @@ from app.training.schedules import WarmUp, decays_to_zero, timed
 from app.training.signals import wait_for_update
 from app.training.state import restore_state
 from app.training.supervisor import NotFinite, Supervisor
-from app.training.workers.agreement import check_text, latest, opened
+from app.training.workers.agreement import check_text, open_shared, shared_checkpoint
 from app.training.workers.cluster import Cluster
 from data.errors import UserError
 
@@ -62,14 +62,14 @@ def train(preset: Preset, path, folders=(), console: Console | None = None, clus
     if cluster.description:
         console.print(cluster.description)
     if preset.documents.windows != "off":
-        cluster.lanes(preset.documents.lanes)
+        cluster.lanes_per_device(preset.documents.lanes)
     if not cluster.chief:
         console = Console(quiet=True)
-    with cluster.guard(), contextlib.ExitStack() as held:
+    with cluster.raise_on_lost_worker(), contextlib.ExitStack() as held:
         with cluster.chief_first():
             if cluster.chief:
                 held.enter_context(locked(path))
-            run, changed = open_or_create(path, preset) if cluster.chief else (opened(path, preset), [])
+            run, changed = open_or_create(path, preset) if cluster.chief else (open_shared(path, preset), [])
         why = _why_finished(run)
         if not why:
             _train(run, folders, console, cluster)
@@ -118,7 +118,7 @@ def _why_finished(run: Run) -> str:
 def _train(run: Run, folders, console, cluster: Cluster) -> None:
     _make_deterministic(run.preset)
     precision = settle_machine(run, cluster, console.print)
-    found = latest(run, cluster, console.print)
+    found = shared_checkpoint(run, cluster, console.print)
     summary = found[1] if found else {}
     with cluster.chief_first():
         prepared = _prepared(run, folders, console, summary, cluster)
@@ -127,14 +127,14 @@ def _train(run: Run, folders, console, cluster: Cluster) -> None:
     if found:
         restore_state(model, found[0].weights(), found[0].state(), found[0].folder, cluster)
         console.print(f"Going on after update {found[0].update:,}.")
-    cluster.vary(split_variables(model.transformer)[1])
+    cluster.offset_seeds(split_variables(model.transformer)[1])
     supervisor = Supervisor(run, model, prepared, Journal.from_summary(summary), console, cluster)
     try:
         _fit(model, supervisor, prepared)
     except NotFinite as error:
         if not cluster.chief:
             raise UserError(f"worker {cluster.index}: {error}; worker 0 says why") from error
-        with cluster.alone():
+        with cluster.undistributed():
             begins = run.checkpoints.latest(lambda _: None) is None
             fresh = _transformer(run, prepared.tokenizer, precision, begins)
             raise UserError(explain(run, prepared, model, fresh, error)) from error
@@ -178,7 +178,7 @@ def _compiled(run: Run, prepared: Prepared, precision: str, console, begins: boo
     with cluster.scope():
         transformer = _transformer(run, prepared.tokenizer, precision, begins, console.print)
     # Not in the scope: it would have `fit` look after the devices, which the cluster does.
-    model = teacher_forcing(transformer, run.preset, cluster.lanes(run.preset.documents.lanes))
+    model = teacher_forcing(transformer, run.preset, cluster.lanes_per_device(run.preset.documents.lanes))
     with cluster.scope():
         model.build()
         optimizer = _optimizer(run.preset, transformer)
@@ -205,7 +205,7 @@ def _optimizer(preset: Preset, transformer) -> FusedAdam:
     )
     optimizer.build(transformer.trainable_variables)
     if preset.memory.has_state:
-        optimizer.hasten(transformer.memory_weights, training.memory_rate)
+        optimizer.set_rate_factor(transformer.memory_weights, training.memory_rate)
     return optimizer
 
 

@@ -1,4 +1,4 @@
-"""Who the workers of a training are: from TF_CONFIG, or from what Slurm tells each of its tasks."""
+"""The workers of a training, from TF_CONFIG or from the variables that Slurm sets for each task."""
 
 import json
 import os
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from data.errors import UserError
 
 EXAMPLE = '{"cluster": {"worker": ["host-a:2222", "host-b:2222"]}, "task": {"type": "worker", "index": 0}}'
-# Of the job's number, so that two jobs on one node do not meet.
+# Chosen by the job's number, so that two jobs on one node use different ports.
 SLURM_PORTS = range(20_000, 30_000)
 
 
@@ -28,7 +28,7 @@ def find_addresses(environment: Mapping[str, str] = os.environ) -> Addresses:
     """The workers that the environment names; one without an address if it names none.
 
     Args:
-        environment: its TF_CONFIG counts, or else the variables of a Slurm step with several tasks.
+        environment: TF_CONFIG is read, or else the variables of a Slurm step with several tasks.
 
     Raises:
         UserError: the variables are wrong.
@@ -82,7 +82,7 @@ def _is_address(address) -> bool:
 def _task(task, jobs: dict[str, list[str]]) -> tuple[str, int]:
     """Kind and index of this process among those of its kind."""
     if not isinstance(task, dict) or "type" not in task or "index" not in task:
-        raise _wrong('"task" is missing, or has no "type" and "index", which say who this worker is')
+        raise _wrong('"task" is missing, or has no "type" and "index", which name this worker')
     kind = task["type"]
     if not isinstance(kind, str) or kind not in jobs:
         raise _wrong(f'the task\'s type is {json.dumps(kind)}, but "cluster" has {", ".join(jobs)}')

@@ -1,4 +1,4 @@
-"""Makes sure that all workers of a cluster do the same, before they begin."""
+"""Checks that all workers of a cluster were started with the same choices, text and checkpoint."""
 
 import time
 
@@ -7,11 +7,11 @@ from app.runs.run import Run
 from app.training.workers.cluster import Cluster
 from data.errors import UserError
 
-# How long a network file system may take to show what another machine wrote.
+# Seconds that a network file system may take to show what another machine wrote.
 PATIENCE = 60
 
 
-def opened(path, preset: Preset, patience: float = PATIENCE) -> Run:
+def open_shared(path, preset: Preset, patience: float = PATIENCE) -> Run:
     """The run that the chief opened or created, for another worker.
 
     Args:
@@ -37,7 +37,7 @@ def opened(path, preset: Preset, patience: float = PATIENCE) -> Run:
     return run
 
 
-def latest(run: Run, cluster: Cluster, report, patience: float = PATIENCE):
+def shared_checkpoint(run: Run, cluster: Cluster, report, patience: float = PATIENCE):
     """The checkpoint that all workers go on from: see `Checkpoints.latest`.
 
     Args:
@@ -50,7 +50,7 @@ def latest(run: Run, cluster: Cluster, report, patience: float = PATIENCE):
         UserError: this worker does not see it.
     """
     found = run.checkpoints.latest(report)
-    update = int(cluster.from_chief(found[0].update if found else 0)[0])
+    update = int(cluster.broadcast(found[0].update if found else 0)[0])
     until = time.monotonic() + patience
     while (found[0].update if found else 0) != update:
         if time.monotonic() > until:
@@ -70,5 +70,5 @@ def check_text(cluster: Cluster, fingerprint: str) -> None:
         UserError: they differ.
     """
     own = int(fingerprint[:12], 16)
-    if cluster.from_chief(own)[0] != own:
+    if cluster.broadcast(own)[0] != own:
         raise UserError(f"worker {cluster.index}: its training text is not that of worker 0; give all the same corpora")

@@ -1,4 +1,4 @@
-"""What a training must know of the other processes and devices that take part in it; here: none."""
+"""The interface between a training and the processes and devices that share it; here for a single one."""
 
 import contextlib
 
@@ -8,7 +8,7 @@ from data.feeding import dataset_of
 
 
 class Cluster:
-    """The workers of one training as one of them sees them; this one is alone, with one device.
+    """The workers of one training, as seen by one of them; this class is for one worker with one device.
 
     A worker is a process, with one device or several. Each device takes its share of every batch; the sums over all
     devices are those of the whole batch, so that a training does not depend on how many there are. The chief, worker
@@ -40,8 +40,8 @@ class Cluster:
         devices = "1 device" if each == 1 else f"{each} devices"
         return f"Worker {self.index} of {self.workers} ({role}), {devices} each: {shared}"
 
-    def lanes(self, lanes: int) -> int:
-        """How many of a batch's lanes one device reads.
+    def lanes_per_device(self, lanes: int) -> int:
+        """How many of a batch's lanes each device reads.
 
         Raises:
             UserError: they cannot be divided equally.
@@ -57,12 +57,12 @@ class Cluster:
         """A context in which the variables of a model and its optimiser are made."""
         return contextlib.nullcontext()
 
-    def alone(self):
-        """A context in which a model is used by this worker alone, as in a validation."""
+    def undistributed(self):
+        """A context in which this worker computes without the others, as in a validation."""
         return contextlib.nullcontext()
 
-    def guard(self):
-        """A context in which the loss of another worker is a `UserError`."""
+    def raise_on_lost_worker(self):
+        """A context that turns the loss of another worker into a `UserError`."""
         return contextlib.nullcontext()
 
     def synchronise(self, model, accumulate: int, status) -> None:
@@ -71,11 +71,11 @@ class Cluster:
         Args:
             model: the compiled `TeacherForcing` model.
             accumulate: batches in an update.
-            status: returns what this worker has to tell the others before each batch: see `heard`.
+            status: returns this worker's seconds and whether it was interrupted, for `agreed_status`.
         """
 
-    def heard(self, logs: dict, seconds: float, interrupted: bool) -> tuple[float, bool]:
-        """The clock of the chief, and whether any worker was interrupted: the same on all workers.
+    def agreed_status(self, logs: dict, seconds: float, interrupted: bool) -> tuple[float, bool]:
+        """The chief's clock and whether any worker was interrupted: the same on all workers.
 
         Args:
             logs: of the last batch.
@@ -87,8 +87,8 @@ class Cluster:
         """What `fit` reads: see `data.feeding.dataset_of`."""
         return dataset_of(draw, inputs)
 
-    def from_chief(self, *numbers: float) -> list[float]:
-        """The numbers that the chief gives; all workers must call this, with as many numbers."""
+    def broadcast(self, *numbers: float) -> list[float]:
+        """The chief's numbers, on all workers; each must call this with equally many."""
         return list(numbers)
 
     @contextlib.contextmanager
@@ -102,25 +102,25 @@ class Cluster:
             try:
                 yield
             except BaseException:
-                self.from_chief(0.0)
+                self.broadcast(0.0)
                 raise
-            self.from_chief(1.0)
+            self.broadcast(1.0)
             return
-        if not self.from_chief(0.0)[0]:
-            raise UserError(f"worker {self.index}: worker 0 could not go on; see what it says")
+        if not self.broadcast(0.0)[0]:
+            raise UserError(f"worker {self.index}: worker 0 could not go on; see its output")
         yield
 
-    def join(self, variables) -> list:
-        """The memory of all lanes, as arrays, from variables that hold those of one device."""
+    def gather(self, variables) -> list:
+        """The memory of all lanes as arrays, from variables that hold the lanes of one device."""
         return [to_array(variable) for variable in variables]
 
-    def deal(self, variables, arrays) -> None:
-        """The reverse of `join`."""
+    def scatter(self, variables, arrays) -> None:
+        """The reverse of `gather`."""
         for variable, array in zip(variables, arrays, strict=True):
             variable.assign(array)
 
-    def vary(self, generators) -> None:
-        """Gives each device random numbers of its own.
+    def offset_seeds(self, generators) -> None:
+        """Gives each device different random numbers.
 
         Args:
             generators: the states of a model's random generators, as one process alone would have them.

@@ -5,7 +5,7 @@ import sys
 from app.training.signals import stop_at_once
 from app.training.workers.addresses import Addresses
 from app.training.workers.cluster import Cluster
-from app.training.workers.meeting import meet
+from app.training.workers.rendezvous import rendezvous
 from data.errors import UserError
 
 
@@ -47,11 +47,11 @@ def _on_tensorflow(addresses: Addresses) -> Cluster:
 
     if len(addresses.workers) > 1:
         return _connected(addresses)
-    # Logical devices are not listed, because that would fix TensorFlow's settings.
+    # Listing logical devices would initialise TensorFlow and fix its settings.
     found = [
         f"{kind}:{number}"
         for kind in ("GPU", "CPU")
-        for number in range(sum(_parts(tf, device) for device in tf.config.list_physical_devices(kind)))
+        for number in range(sum(_logical_devices(tf, device) for device in tf.config.list_physical_devices(kind)))
     ]
     devices = [name for name in found if name.startswith(found[0][:3])]
     if len(devices) == 1:
@@ -61,7 +61,7 @@ def _on_tensorflow(addresses: Addresses) -> Cluster:
     return MirroredCluster(tf.distribute.MirroredStrategy(devices))
 
 
-def _parts(tf, device) -> int:
+def _logical_devices(tf, device) -> int:
     """How many logical devices one device is."""
     return len(tf.config.get_logical_device_configuration(device) or [device])
 
@@ -78,7 +78,7 @@ def _connected(addresses: Addresses) -> Cluster:
 
     number, count = addresses.index, len(addresses.workers)
     report(f"Worker {number} of {count} at {addresses.workers[number]}: waiting for the others ...")
-    meet(addresses, report)
+    rendezvous(addresses, report)
     resolver = tf.distribute.cluster_resolver.SimpleClusterResolver(
         tf.train.ClusterSpec({"worker": list(addresses.workers)}),
         task_type="worker",
@@ -92,6 +92,7 @@ def _connected(addresses: Addresses) -> Cluster:
     except tf.errors.OpError as error:
         raise UserError(
             f"worker {number} of {count} at {addresses.workers[number]}: cannot join the others "
-            f"({error.message.splitlines()[0]}); are the addresses right, and the ports free? Start all workers again"
+            f"({error.message.splitlines()[0]}); check the addresses and that the ports are free, then start all "
+            "workers again"
         ) from error
     return MirroredCluster(strategy, number, count)

@@ -1,8 +1,8 @@
 """Several devices, of one machine or of several, on TensorFlow: `tf.distribute` sums what they compute.
 
-Keras' own training step knows `MirroredStrategy`, but clips gradients before they are summed, cannot accumulate them in
-a graph, and fails with `MultiWorkerMirroredStrategy` (https://github.com/keras-team/keras/issues/20585). So `fit` is
-given a step of our own; everything around it stays as it is.
+Keras' own training step supports `MirroredStrategy`, but clips gradients before they are summed, cannot accumulate them
+in a graph, and fails with `MultiWorkerMirroredStrategy` (https://github.com/keras-team/keras/issues/20585). So `fit` is
+given another step; everything around it stays as it is.
 """
 
 import contextlib
@@ -39,14 +39,14 @@ class MirroredCluster(Cluster):
         """The number of this worker's first device."""
         return self.index * self.devices // self.workers
 
-    def lanes(self, lanes: int) -> int:
-        return super().lanes(lanes) // self.devices
+    def lanes_per_device(self, lanes: int) -> int:
+        return super().lanes_per_device(lanes) // self.devices
 
     def scope(self):
         return self.strategy.scope()
 
     @contextlib.contextmanager
-    def guard(self):
+    def raise_on_lost_worker(self):
         try:
             yield
         except LOST as error:
@@ -72,7 +72,7 @@ class MirroredCluster(Cluster):
 
         def make(_):
             dataset = tf.data.Dataset.from_generator(shares, output_signature=signature)
-            # Else all workers would ask each other before each batch whether there is one.
+            # Otherwise all workers would synchronise before each batch to find out whether there is one.
             endless = tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY)
             return dataset.apply(endless).prefetch(AHEAD * len(own))
 
@@ -84,17 +84,17 @@ class MirroredCluster(Cluster):
 
         def train_function(iterator):
             seconds, interrupted = status()
-            said = tf.constant([seconds if self.chief else 0.0, interrupted], tf.float64)
-            return step(iterator, said, next(completes))
+            own = tf.constant([seconds if self.chief else 0.0, interrupted], tf.float64)
+            return step(iterator, own, next(completes))
 
         model.train_function = train_function
 
-    def heard(self, logs: dict, seconds: float, interrupted: bool) -> tuple[float, bool]:
+    def agreed_status(self, logs: dict, seconds: float, interrupted: bool) -> tuple[float, bool]:
         if self.workers == 1:
             return seconds, interrupted
         return logs["seconds"], logs["interrupted"] > 0
 
-    def from_chief(self, *numbers: float) -> list[float]:
+    def broadcast(self, *numbers: float) -> list[float]:
         if self.workers == 1:
             return list(numbers)
         return self._numbers(tf.constant(numbers if self.chief else [0.0] * len(numbers), tf.float64)).numpy().tolist()
@@ -107,7 +107,7 @@ class MirroredCluster(Cluster):
 
         return total
 
-    def join(self, variables) -> list:
+    def gather(self, variables) -> list:
         def rows(device, variable):
             """The rows of one device at their place among all, (B, ...)."""
             value = tf.expand_dims(variable.value, 1)
@@ -121,14 +121,14 @@ class MirroredCluster(Cluster):
 
         return [array.numpy() for array in whole()] if variables else []
 
-    def deal(self, variables, arrays) -> None:
+    def scatter(self, variables, arrays) -> None:
         def rows(device):
             for variable, array in zip(variables, arrays, strict=True):
                 variable.assign(tf.constant(array)[device :: self.devices])
 
         self._on_each(rows)
 
-    def vary(self, generators) -> None:
+    def offset_seeds(self, generators) -> None:
         def shift(device):
             for state in generators:
                 state.assign(state.value + tf.cast([device * STRIDE, 0], state.dtype))
@@ -157,32 +157,32 @@ class MirroredCluster(Cluster):
 
 
 def _reason(message: str) -> str:
-    """Of an error's many lines the one that says which worker is gone, and why."""
+    """The line of an error that names the lost worker and the cause."""
     lines = [line for line in message.splitlines() if "aborted by: " in line] or message.splitlines()
     return lines[0].partition("aborted by: ")[2][:200] or lines[0][:200]
 
 
 def _make_step(strategy, model):
-    """The step of `fit`: (iterator, what this worker says (2,), whether the batch completes an update) -> logs."""
+    """The step of `fit`: (iterator, this worker's status (2,), whether the batch completes an update) -> logs."""
     weights, optimizer = model.trainable_weights, model.optimizer
     own = len(strategy.extended.worker_devices)
 
     @tf.autograph.experimental.do_not_convert
-    def on_device(batch, said, complete):
+    def on_device(batch, status, complete):
         ((inputs, labels), tokens) = batch
         with tf.GradientTape() as tape:
             states = model(inputs, training=True)
             loss, likelihood = model.token_losses(labels, states, tokens)
         gradients = [tf.convert_to_tensor(gradient) for gradient in tape.gradient(loss, weights)]
         context = tf.distribute.get_replica_context()
-        numbers = tf.concat([tf.cast([loss, likelihood], tf.float64), said / own], 0)
+        numbers = tf.concat([tf.cast([loss, likelihood], tf.float64), status / own], 0)
         numbers = context.all_reduce("SUM", numbers)
         gradients = optimizer.gathered(gradients, complete)
         return numbers, context.all_reduce("SUM", gradients) if complete else [], tokens
 
     @tf.function(reduce_retracing=True, autograph=False)
-    def step(iterator, said, complete):
-        results = strategy.run(on_device, args=(next(iterator), said, complete))
+    def step(iterator, status, complete):
+        results = strategy.run(on_device, args=(next(iterator), status, complete))
         numbers, gradients, tokens = tf.nest.map_structure(
             lambda value: strategy.experimental_local_results(value)[0], results
         )

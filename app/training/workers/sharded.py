@@ -23,7 +23,7 @@ class ShardedCluster(Cluster):
         self.devices = jax.local_device_count()
         keras.distribution.set_distribution(keras.distribution.DataParallel())
 
-    def alone(self):
+    def undistributed(self):
         return _undistributed()
 
     def dataset(self, draw, inputs):

@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from app import __version__
 from app.runs.run import Run
 from app.training.workers.addresses import EXAMPLE, Addresses, find_addresses
-from app.training.workers.agreement import check_text, latest, opened
+from app.training.workers.agreement import check_text, open_shared, shared_checkpoint
 from app.training.workers.cluster import Cluster
-from app.training.workers.meeting import meet
+from app.training.workers.rendezvous import rendezvous
 from data.batching import fill, share
 from data.errors import UserError
 from tests.app.toy_training import toy_preset, train_here, weitblick, write_corpus, write_preset
@@ -156,7 +156,7 @@ def call(addresses, said, pause=0.05) -> Thread:
 
     def worker():
         try:
-            meet(addresses, pause=pause)
+            rendezvous(addresses, pause=pause)
             said.append(addresses.index)
         except UserError as error:
             said.append(str(error))
@@ -188,7 +188,7 @@ def test_workers_wait_for_each_other():
         hang_on(workers[0], hello).close()
     other = []
     call(Addresses((workers[0], "elsewhere:1"), 1), other).join(60)
-    assert other == [f"worker 1 does not fit to worker 0 at {workers[0]}: its workers are {', '.join(workers)}"]
+    assert other == [f"worker 1 does not match worker 0 at {workers[0]}: its workers are {', '.join(workers)}"]
     time.sleep(0.3)
     assert said == []
     threads.append(call(Addresses(workers, 2), said))
@@ -208,10 +208,10 @@ def test_a_worker_of_another_version_is_told():
 
 
 def test_a_chief_waits_for_its_port_and_tells_for_whom_it_waits(monkeypatch):
-    monkeypatch.setattr("app.training.workers.meeting.QUIET_SECONDS", 0)
+    monkeypatch.setattr("app.training.workers.rendezvous.QUIET_SECONDS", 0)
     workers, said, told = tuple(free_addresses(2)), [], []
     with socket.create_server(("", int(workers[0].split(":")[1]))):
-        chief = Thread(target=lambda: meet(Addresses(workers, 0), told.append, 0.05), daemon=True)
+        chief = Thread(target=lambda: rendezvous(Addresses(workers, 0), told.append, 0.05), daemon=True)
         chief.start()
         time.sleep(0.2)
         assert told[0] == f"worker 0 of 2: still waiting for port {workers[0].split(':')[1]} to become free"
@@ -226,9 +226,9 @@ def test_a_chief_waits_for_its_port_and_tells_for_whom_it_waits(monkeypatch):
 def test_lanes_that_cannot_be_divided_are_refused(tmp_path):
     cluster = Cluster()
     cluster.devices = 4
-    assert cluster.lanes(8) == 8
+    assert cluster.lanes_per_device(8) == 8
     with pytest.raises(UserError, match="10 lanes cannot be divided among 4 devices; .* documents.lanes=12"):
-        cluster.lanes(10)
+        cluster.lanes_per_device(10)
 
 
 @pytest.mark.parametrize("backend", ["jax", "torch"])
@@ -248,7 +248,7 @@ class Second(Cluster):
     def __init__(self, *numbers):
         self.numbers = list(numbers)
 
-    def from_chief(self, *numbers):
+    def broadcast(self, *numbers):
         assert len(numbers) == 1
         return [self.numbers.pop(0)]
 
@@ -258,7 +258,7 @@ def test_a_worker_waits_for_the_chief_or_stops_with_it():
     with Second(1.0).chief_first():
         done.append("second")
     assert done == ["second"]
-    with pytest.raises(UserError, match="worker 0 could not go on; see what it says"), Second(0.0).chief_first():
+    with pytest.raises(UserError, match="worker 0 could not go on; see its output"), Second(0.0).chief_first():
         done.append("third")
     assert done == ["second"]
 
@@ -266,7 +266,7 @@ def test_a_worker_waits_for_the_chief_or_stops_with_it():
 def test_a_failing_chief_tells_the_others():
     said = []
     chief = Cluster()
-    chief.from_chief = lambda *numbers: said.append(numbers)
+    chief.broadcast = lambda *numbers: said.append(numbers)
     with pytest.raises(KeyError), chief.chief_first():
         raise KeyError("no corpus")
     with chief.chief_first():
@@ -279,15 +279,15 @@ def test_a_worker_that_does_not_fit_is_stopped(tmp_path):
     write_corpus(tmp_path / "toy", train=40)
     small = ["validation=[]", "checkpoint_every=2", "updates=2", "vocabulary=300"]
     run, _ = train_here(tmp_path, *small)
-    assert opened(run.path, run.preset, patience=0).preset == run.preset
+    assert open_shared(run.path, run.preset, patience=0).preset == run.preset
     with pytest.raises(UserError, match="no such run folder.*storage that all workers share"):
-        opened(tmp_path / "elsewhere", run.preset, patience=0.3)
+        open_shared(tmp_path / "elsewhere", run.preset, patience=0.3)
     with pytest.raises(UserError, match="other choices: training.warmup: 7 -> 20; use the same command"):
-        opened(run.path, run.preset.with_overrides(["warmup=7"]), patience=0)
+        open_shared(run.path, run.preset.with_overrides(["warmup=7"]), patience=0)
 
-    assert latest(run, Second(2), print, patience=0)[0].update == 2
+    assert shared_checkpoint(run, Second(2), print, patience=0)[0].update == 2
     with pytest.raises(UserError, match="goes on after update 4, of which worker 1 has no whole checkpoint"):
-        latest(run, Second(4), print, patience=0.3)
+        shared_checkpoint(run, Second(4), print, patience=0.3)
 
     check_text(Second(0xABCDEF012345), "abcdef0123456789")
     with pytest.raises(UserError, match="training text is not that of worker 0"):

@@ -45,7 +45,7 @@ def test_rows_of_a_table_that_were_not_read_also_move():
     assert results[0][1, 0] < 0.85 and results[0][0, 0] == 1
 
 
-def test_hastened_variables_learn_as_with_a_rate_of_their_own():
+def test_a_rate_factor_is_the_same_as_another_learning_rate():
     random = np.random.default_rng(1)
     start = random.normal(size=4).astype("float32")
     gradients = random.normal(size=(3, 4)).astype("float32")
@@ -54,7 +54,7 @@ def test_hastened_variables_learn_as_with_a_rate_of_their_own():
         first, second = keras.Variable(start), keras.Variable(start)
         optimizer = FusedAdam(rate)
         optimizer.build([first, second])
-        optimizer.hasten([second], factor)
+        optimizer.set_rate_factor([second], factor)
         for gradient in gradients:
             optimizer.apply([tf.constant(gradient)] * 2, [first, second])
         return np.array(first), np.array(second)

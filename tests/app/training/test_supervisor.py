@@ -66,7 +66,7 @@ def _without_a_real_model():
         patch.setattr(module, "read_state", CountingModel.read)
         patch.setattr(module, "sync", lambda model: None)
         patch.setattr(module, "Validation", lambda transformer, prepared, preset: prepared.validation)
-        patch.setattr(module, "Board", lambda folder: SimpleNamespace(write=lambda update, **scalars: None))
+        patch.setattr(module, "ScalarWriter", lambda folder: SimpleNamespace(write=lambda update, **scalars: None))
         patch.setattr(files.os, "fsync", lambda handle: None)
         yield
 

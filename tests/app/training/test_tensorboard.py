@@ -2,11 +2,11 @@ import resource
 
 import pytest
 
-from app.training.tensorboard import Board
+from app.training.tensorboard import ScalarWriter
 
 
 def test_a_file_that_cannot_grow_is_an_error_of_the_system(tmp_path):
-    board = Board(tmp_path)
+    board = ScalarWriter(tmp_path)
     board.write(1, loss=1.0)
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (300, limits[1]))
@@ -22,5 +22,5 @@ def test_a_file_that_cannot_grow_is_an_error_of_the_system(tmp_path):
 def test_a_folder_that_cannot_be_made_is_an_error_of_the_system(tmp_path):
     (tmp_path / "file").write_text("x")
     with pytest.raises(OSError) as error:
-        Board(tmp_path / "file" / "board").write(1, loss=1.0)
+        ScalarWriter(tmp_path / "file" / "board").write(1, loss=1.0)
     assert error.value.filename == str(tmp_path / "file" / "board")
