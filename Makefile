@@ -36,8 +36,10 @@ help: ## this list
 	@echo "  ARGS=\"-k preset\"               for test: more options of pytest; for eval-doc, bench, notebook: see ARGS=--help"
 	@echo; echo "All commands and options: $(VENV)/bin/weitblick --help"
 
-train: $(VENV)/installed ## train PRESET into RUN and score it; goes on where it was stopped
+train: $(VENV)/installed ## train PRESET into RUN, and score it unless SET is given; goes on where it was stopped
 	@$(PYTHON_HERE) -m app train "$(PRESET)" --run "$(RUN)" $(if $(SET),--set "$$SET") $(CORPORA_OPTION)
+# Settings are chosen by validation: with SET the test split is left alone.
+	$(if $(SET),,@$(PYTHON_HERE) -m app evaluate "$(RUN)" $(CORPORA_OPTION))
 
 eval-bleu: $(VENV)/installed ## score RUN on its test split with sacreBLEU
 	@$(PYTHON_HERE) -m app evaluate "$(RUN)" $(if $(CORPUS),--corpus "$(CORPUS)") $(CORPORA_OPTION) \

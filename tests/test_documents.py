@@ -35,7 +35,8 @@ TABLE_CELL = re.compile(r"^\|[^|]*\| `((?:make|weitblick) [^`]+)`")
 STAND_INS = ("weitblick", "python", "python3", "pip", "tensorboard", "pre-commit", "git", "sbatch", "gcloud", "kubectl")
 SENTENCES, DOCUMENTS = "runs/starter", "runs/starter-documents"
 # Other runs that pages name, by the toy run that takes their place.
-RUNS = {"runs/news-small": SENTENCES, "runs/none": SENTENCES, "runs/gru": DOCUMENTS, "runs/documents": DOCUMENTS}
+SENTENCE_RUNS = ("runs/news-small", "runs/none", "runs/mine", "runs/multi30k-tiny")
+RUNS = {**dict.fromkeys(SENTENCE_RUNS, SENTENCES), "runs/gru": DOCUMENTS, "runs/documents": DOCUMENTS}
 # Corpora that are fetched, by the toy that takes their place; others that pages name are toys of the same name.
 CORPORA = {"software": "toys", "wmt14": "toys"}
 FOLDERS = ("toys", "europarl", "newstest", "libreoffice-help", "manpages", "talks")
@@ -219,7 +220,7 @@ def _check_weitblick(place, arguments, text, patch):
     if any(all(word in whole for word in what.split()) for what in ONLY_PARSED):
         return
     arguments = [_toy(argument) for argument in arguments]
-    if args.command in ("evaluate", "evaluate-documents") and "--corpora" not in arguments:
+    if args.command in ("evaluate", "evaluate-documents"):
         arguments += ["--corpora", "../corpora"]
     _make_room(args)
     patch.setattr(sys, "stdin", _stdin(text))

@@ -4,10 +4,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from app.runs.checkpoints import CHECKSUM, digest, to_stderr
-from app.runs.weights import checksum
 from app.translation.lines import read_text
 from data.errors import UserError
-from data.files import atomic_write, read_json, write_json
+from data.files import atomic_write, checksum, read_json, write_json
 
 FOLDER, SUMMARY = "results", "results.json"
 

@@ -32,11 +32,18 @@ def test_help_is_the_default_and_lists_every_target():
 
 
 def test_variables_become_options():
-    assert commands("train") == ['.venv/bin/python -m app train "starter" --run "runs/starter"']
+    assert commands("train", "CORPORA=a b")[0] == (
+        '.venv/bin/python -m app train "starter" --run "runs/starter"  --corpora "a b"'
+    )
     assert commands("train", "PRESET=my/own.toml", "SET=updates=5 norm=post", "CORPORA=../some corpora") == [
         '.venv/bin/python -m app train "my/own.toml" --run "runs/own" --set "$SET" --corpora "../some corpora"'
     ]
     assert commands("translate", "RUN=a run", "FILE=in.txt")[0].split('"')[1:4:2] == ["a run", "in.txt"]
+
+
+def test_the_test_split_is_scored_once_and_not_for_every_try():
+    assert [line.split()[3] for line in commands("train")] == ["train", "evaluate"]
+    assert [line.split()[3] for line in commands("train", "SET=dropout=0.3")] == ["train"]
 
 
 @pytest.mark.parametrize(
