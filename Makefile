@@ -71,9 +71,10 @@ test-backends: $(VENV)/installed-test $(VENV)/installed-backends ## run the test
 bench: $(VENV)/installed-ctranslate2 $(PEERS)/installed ## measure beside other programs (a large download, then half an hour)
 	@$(PYTHON_HERE) -m tests.bench $(ARGS)
 
-lint: $(VENV)/installed-test ## check the style with ruff
+lint: $(VENV)/installed-test ## check style with ruff and types with mypy
 	$(PYTHON_HERE) -m ruff check .
 	$(PYTHON_HERE) -m ruff format --check .
+	$(PYTHON_HERE) -m mypy
 
 # Each stamp is made after its installation succeeded, so an interrupted one is taken up again and a whole one never
 # repeated until a version changes. An existing .venv is kept when its Python fits.

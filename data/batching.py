@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -58,7 +58,7 @@ class Batches:
         self._weights = weights
         self.batch_tokens, self.seed, self.multiple = batch_tokens, seed, multiple
         self.counts = dict(counts or {})
-        self._last: tuple[int, list[Shards], Plan] | None = None
+        self._last: tuple[int, list[Shards], Any] | None = None
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """Yields the batches of one epoch, from the one with index `start` on."""
@@ -75,11 +75,10 @@ class Batches:
 
     def position(self, update: int) -> tuple[int, int]:
         """The epoch of the batch with number `update`, counted from 0 over all epochs, and its index in that epoch."""
-        for epoch in itertools.count():
-            count = self.batches_per_epoch(epoch)
-            if update < count:
-                return epoch, update
-            update -= count
+        epoch = 0
+        while update >= (count := self.batches_per_epoch(epoch)):
+            epoch, update = epoch + 1, update - count
+        return epoch, update
 
     def stream(self, update: int = 0) -> Iterator[Batch]:
         """Yields batches for ever, beginning exactly where drawing `update` batches from `stream(0)` would end."""
@@ -92,7 +91,7 @@ class Batches:
         whole = self._weights is None or all(float(weight).is_integer() for weight in self._weights)
         return 0 if whole and not callable(self._shards) else epoch
 
-    def _plan(self, epoch: int) -> tuple[list[Shards], "Plan"]:
+    def _plan(self, epoch: int) -> tuple[list[Shards], Any]:
         if self._last is None or self._last[0] != epoch:
             shards = _as_list(self._shards(epoch)) if callable(self._shards) else self._shards
             weights = [1.0] * len(shards) if self._weights is None else self._weights
@@ -101,7 +100,8 @@ class Batches:
             self.counts[self._counted(epoch)] = len(plan)
         return self._last[1:]
 
-    def _plan_epoch(self, shards: list[Shards], epoch: int, weights: Sequence[float]) -> "Plan":
+    def _plan_epoch(self, shards: list[Shards], epoch: int, weights: Sequence[float]) -> Any:
+        """What `epoch` reads batches by, with as many entries as there are batches."""
         return plan_epoch(shards, self.batch_tokens, self.seed, epoch, weights, self.multiple)
 
 
@@ -256,14 +256,14 @@ def bases_of(shards: Sequence[Shards]) -> np.ndarray:
     return np.cumsum([0, *(len(one) for one in shards)])
 
 
-def _padded_lengths(shards, indices: np.ndarray, multiple: int) -> list[np.ndarray]:
+def _padded_lengths(shards, indices: np.ndarray, multiple: int) -> tuple[np.ndarray, np.ndarray]:
     """S and T of each pair if it stood alone: one more than its tokens, up to a multiple."""
     padded = []
     for name in ("source_lengths", "target_lengths"):
         lengths = [getattr(one, name) for one in shards]
         lengths = (lengths[0] if len(lengths) == 1 else np.concatenate(lengths))[indices]
         padded.append(-(-(lengths + 1) // multiple) * multiple)
-    return padded
+    return padded[0], padded[1]
 
 
 def _pad(shards, bases: np.ndarray, indices: np.ndarray, side: str, multiple: int) -> tuple[np.ndarray, np.ndarray]:

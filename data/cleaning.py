@@ -193,7 +193,7 @@ def clean(
             report.removed[fault] += 1
         else:
             report.kept += 1
-            yield Pair(*texts, doc)
+            yield Pair(texts[0], texts[1], doc)
 
 
 def digest(pair: Pair) -> int:

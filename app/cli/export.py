@@ -52,13 +52,13 @@ def run(args) -> None:
         import_ctranslate2()
     load_keras()
     if args.to == "ctranslate2":
-        from app.export.ctranslate2 import export
+        from app.export import ctranslate2
 
-        export(folder, args.directory, quantization=args.quantization or "float32", **options)
+        ctranslate2.export(folder, args.directory, quantization=args.quantization or "float32", **options)
     else:
-        from app.export.savedmodel import export
+        from app.export import savedmodel
 
-        export(folder, args.directory, precision=args.precision, **options)
+        savedmodel.export(folder, args.directory, precision=args.precision, **options)
     print(f"exported {folder.path} to {args.directory} ({_megabytes(args.directory):,.1f} MB)")
 
 

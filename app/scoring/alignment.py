@@ -140,8 +140,8 @@ class Aligner:
             columns[4].append(np.exp(-_TENSION * distance).ravel())
             sources, targets = sources + n, targets + m
         empty = np.zeros(0, "int32")
-        whole = (np.concatenate([empty, *column]) for column in columns[:4])
-        return Links(*whole, np.concatenate([np.zeros(0), *columns[4]]), sources, targets)
+        one, two, three, four = (np.concatenate([empty, *column]) for column in columns[:4])
+        return Links(one, two, three, four, np.concatenate([np.zeros(0), *columns[4]]), sources, targets)
 
 
 def _explained(links: Links, forward: bool) -> tuple[np.ndarray, int]:

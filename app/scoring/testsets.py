@@ -60,8 +60,8 @@ class TestSet:
         cls, name: str, sources: Sequence[Sequence[str]], references: Sequence[Sequence[str]], origin: str
     ) -> "TestSet":
         """A test set of documents, given as the segments of each."""
-        sides = (tuple(itertools.chain.from_iterable(side)) for side in (sources, references))
-        return cls(name, *sides, origin, tuple(map(len, sources)))
+        left, right = (tuple(itertools.chain.from_iterable(side)) for side in (sources, references))
+        return cls(name, left, right, origin, tuple(map(len, sources)))
 
     @property
     def segments(self) -> int:

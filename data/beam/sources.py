@@ -49,7 +49,7 @@ class CorpusReader:
         """The folder of a corpus that is one; others are fetched where they are read."""
         if self.name in BUILT_IN or self.name.startswith(WAREHOUSE):
             return []
-        return [str(self._open().path)]
+        return [str(self._open().path)]  # type: ignore[attr-defined]
 
     def _open(self) -> Corpus:
         return Corpora(self.folders, source=self.source, target=self.target).open(self.name)

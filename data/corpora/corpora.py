@@ -21,13 +21,15 @@ class Corpus(Protocol):
     """What every corpus offers, wherever its text comes from.
 
     `name`, `description`, `licence` and `obtain` are one line each: what it is called, what it is, what may be done
-    with it, and how one gets it. `has_documents` says whether pairs carry document ids.
+    with it, and how one gets it; `source` and `target` are its languages.
     """
 
     name: str
     description: str
     licence: str
     obtain: str
+    source: str
+    target: str
 
     @property
     def has_documents(self) -> bool:

@@ -105,7 +105,8 @@ class WarehouseCorpus:
                 for name in batch.schema.names:
                     if name not in columns:
                         columns[name] = (hashlib.blake2b(digest_size=16), hashlib.blake2b(digest_size=16))
-                    _update(*columns[name], batch.column(name))
+                    lengths, content = columns[name]
+                    _update(lengths, content, batch.column(name))
             parts = [f"{self.source}-{self.target}", *(h.hexdigest() for pair in columns.values() for h in pair)]
             self._fingerprints[split] = _digest("\n".join(parts))
         return self._fingerprints[split]
