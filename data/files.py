@@ -190,6 +190,12 @@ def checksum(path, size: int = 16) -> str:
         return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=size)).hexdigest()
 
 
+def checksum_of(content: str | dict) -> str:
+    """The same hash of text, or of plain JSON values."""
+    text = content if isinstance(content, str) else json.dumps(content, sort_keys=True)
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
 def read_json(path) -> dict:
     """Reads a file that holds one JSON object.
 
@@ -218,7 +224,7 @@ def write_manifest(path, content: dict) -> None:
     """Writes a JSON object with the checksums of all files in its folder, and its own; see `read_manifest`."""
     path = Path(path)
     content = {**content, "files": {file.name: checksum(file) for file in sorted(path.parent.iterdir())}}
-    write_json(path, {**content, "checksum": _checksum_of(content)})
+    write_json(path, {**content, "checksum": checksum_of(content)})
 
 
 def read_manifest(path) -> dict:
@@ -228,7 +234,7 @@ def read_manifest(path) -> dict:
         UserError: it cannot be read, or it or a file of its folder is not what was written; names the file.
     """
     path, content = Path(path), read_json(path)
-    if content.pop("checksum", None) != _checksum_of(content) or not isinstance(content.get("files"), dict):
+    if content.pop("checksum", None) != checksum_of(content) or not isinstance(content.get("files"), dict):
         raise UserError(f"{path}: the file is damaged")
     for name, expected in content["files"].items():
         try:
@@ -238,7 +244,3 @@ def read_manifest(path) -> dict:
         if found != expected:
             raise UserError(f"{path.parent / name}: the file is damaged")
     return content
-
-
-def _checksum_of(content: dict) -> str:
-    return hashlib.blake2b(json.dumps(content, sort_keys=True).encode(), digest_size=16).hexdigest()

@@ -163,7 +163,7 @@ class TrainingPreset:
     )
     schedule: str = option(
         "inverse_sqrt",
-        "after the warm-up: the paper's decay, down to zero, or none",
+        "after the warm-up: the paper's decay, down to zero by the end of updates or minutes, or none",
         choices=("inverse_sqrt", "linear", "cosine", "constant"),
     )
     warmup: int = option(4000, "updates in which the learning rate rises from zero", low=1, high=10**9)

@@ -6,9 +6,9 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from app.runs.weights import checksum, checksum_of, load_arrays, save_arrays
+from app.runs.weights import load_arrays, save_arrays
 from data.errors import UserError
-from data.files import atomic_write
+from data.files import atomic_write, checksum, checksum_of
 
 WEIGHTS, STATE, SUMMARY = "weights.npz", "state.npz", "checkpoint.json"
 CHECKSUM = "checksum"
@@ -52,7 +52,7 @@ class Checkpoint:
             sums = summary["checksums"]
             damaged = [name for name in (WEIGHTS, STATE) if checksum(self.folder / name) != sums[name]]
             # A summary of the first days has no checksum of its own.
-            if summary.pop(CHECKSUM, None) not in (None, digest(summary)):
+            if summary.pop(CHECKSUM, None) not in (None, checksum_of(summary)):
                 damaged.append(SUMMARY)
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise UserError(f"{self.folder}: the checkpoint is incomplete ({error})") from error
@@ -119,7 +119,7 @@ class Checkpoints:
             }
             with atomic_write(checkpoint.folder / SUMMARY, "w") as file:
                 summary = {"update": update, "checksums": sums, **summary}
-                json.dump({**summary, CHECKSUM: digest(summary)}, file, indent=1)
+                json.dump({**summary, CHECKSUM: checksum_of(summary)}, file, indent=1)
         except BaseException:
             shutil.rmtree(checkpoint.folder, ignore_errors=True)
             raise
@@ -133,11 +133,6 @@ class Checkpoints:
             # What a killed process left unfinished goes as well.
             if Checkpoint(folder) not in kept:
                 _remove(Checkpoint(folder))
-
-
-def digest(summary: dict) -> str:
-    """The checksum of plain JSON values, kept beside them."""
-    return checksum_of(json.dumps(summary, sort_keys=True).encode())
 
 
 def _remove(checkpoint: Checkpoint) -> None:

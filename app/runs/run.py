@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 
 from app.presets.preset import Preset, load_preset
-from app.runs.checkpoints import CHECKSUM, WEIGHTS, Checkpoints, digest
-from app.runs.weights import build_with, checksum, checksum_of, load_arrays, save_arrays
+from app.runs.checkpoints import CHECKSUM, WEIGHTS, Checkpoints
+from app.runs.weights import build_with, load_arrays, save_arrays
 from data.errors import UserError
-from data.files import atomic_write, read_json, write_json
+from data.files import atomic_write, checksum, checksum_of, read_json, write_json
 from data.tokenizer import Tokenizer
 
 FORMAT = 2
@@ -85,7 +85,7 @@ class Run:
         """Writes a run's `preset.toml` anew where it is damaged, and `preset` is what the run was started with."""
         file, text = Path(path) / PRESET, preset.to_toml()
         noted = _checksums(Path(path)).get(PRESET, [])
-        if checksum_of(text.encode()) in noted and not (file.exists() and checksum(file) in noted):
+        if checksum_of(text) in noted and not (file.exists() and checksum(file) in noted):
             _write_text(file, text)
 
     def discard(self) -> None:
@@ -96,7 +96,7 @@ class Run:
     def update_preset(self, preset: Preset) -> None:
         """Makes `preset` the run's preset."""
         text, before = preset.to_toml(), _checksums(self.path).get(PRESET, [])
-        after = checksum_of(text.encode())
+        after = checksum_of(text)
         self.preset = preset
         # Killed in between, either is the run's preset.
         self._note(PRESET, [*before, after])
@@ -111,7 +111,7 @@ class Run:
         """Adds values to `run.json`; only the process that holds the run's lock may."""
         path = self.path / SUMMARY
         summary = {**(self.summary() if path.exists() else {}), **values}
-        write_json(path, {**summary, CHECKSUM: digest(summary)})
+        write_json(path, {**summary, CHECKSUM: checksum_of(summary)})
 
     def _note(self, name: str, sums: list[str]) -> None:
         self.write_summary(checksums={**_checksums(self.path), name: sums})
@@ -283,7 +283,7 @@ def _read_summary(path: Path) -> dict:
     except UserError as error:
         raise UserError(f"{error}: train again in another folder") from error
     # A run of version 0.1 has no checksums.
-    if summary.pop(CHECKSUM, None) not in (None, digest(summary)):
+    if summary.pop(CHECKSUM, None) not in (None, checksum_of(summary)):
         raise UserError(f"{path}: the file was edited or damaged (wrong checksum): restore it from a copy of the run")
     return summary
 

@@ -1,16 +1,14 @@
 """A model's variables as named arrays in a file, with a checksum."""
 
 import functools
-import hashlib
 import zipfile
 import zlib
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 
 from data.errors import UserError
-from data.files import atomic_write
+from data.files import atomic_write, checksum
 
 
 def read_variables(variables) -> dict[str, np.ndarray]:
@@ -105,17 +103,6 @@ def load_arrays(path) -> dict[str, np.ndarray]:
         raise UserError(f"{path}: the weights are missing") from None
     except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
         raise UserError(f"{path}: the weights cannot be read: {error}") from error
-
-
-def checksum(path) -> str:
-    """The blake2b checksum of a file, in hexadecimal."""
-    with Path(path).open("rb") as file:
-        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
-
-
-def checksum_of(content: bytes) -> str:
-    """The checksum of a file with such content."""
-    return hashlib.blake2b(content, digest_size=16).hexdigest()
 
 
 def _matched(variables, values: dict, origin) -> list[tuple]:

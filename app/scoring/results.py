@@ -3,10 +3,10 @@
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from app.runs.checkpoints import CHECKSUM, digest, to_stderr
+from app.runs.checkpoints import CHECKSUM, to_stderr
 from app.translation.lines import read_text
 from data.errors import UserError
-from data.files import atomic_write, checksum, read_json, write_json
+from data.files import atomic_write, checksum, checksum_of, read_json, write_json
 
 FOLDER, SUMMARY = "results", "results.json"
 
@@ -39,7 +39,7 @@ class Results:
         found = record.pop(CHECKSUM, None)
         if found is None:  # of version 0.1, which recorded neither precision nor checksums
             return {}
-        if found != digest(record):
+        if found != checksum_of(record):
             raise UserError(f"{path}: the file was edited or damaged (wrong checksum)")
         return record
 
@@ -86,7 +86,7 @@ class Results:
                 with atomic_write(self.folder / file, "w") as opened:
                     opened.writelines(f"{line}\n" for line in lines)
                 record = {**record, "files": {**record.get("files", {}), file: checksum(self.folder / file)}}
-            write_json(self.folder / f"{name}.json", {**record, CHECKSUM: digest(record)})
+            write_json(self.folder / f"{name}.json", {**record, CHECKSUM: checksum_of(record)})
             every = {each: self.record(each) for each in self.names()}
             write_json(self.path / SUMMARY, {each: found for each, found in every.items() if found})
         except OSError as error:
