@@ -55,6 +55,10 @@ class WindowOptions:
         return min(self.tokens, FIRST_LIMIT << min(number, 40)) if growing else self.tokens
 
 
+# Each segment is a window of its own.
+ALONE = WindowOptions("segments", size=1)
+
+
 def next_window(
     source_lengths: Sequence[int], position: int, number: int, options: WindowOptions
 ) -> tuple[int, int, int]:

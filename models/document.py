@@ -168,7 +168,7 @@ class DocumentTransformer(Transformer):
             states = self.target_read.step(states, state["shared"]["memory"], beam)
         return states, state
 
-    def look(self, inputs: dict[str, Tensor], memory: Nested) -> dict[str, Tensor]:
+    def inspect_memory(self, inputs: dict[str, Tensor], memory: Nested) -> dict[str, Tensor]:
         """How the memory is used; for plots, not for compiled functions.
 
         Args:

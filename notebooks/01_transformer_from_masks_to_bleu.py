@@ -56,7 +56,7 @@ import made_up
 from app.presets.schema import SearchPreset
 from app.scoring.metrics import ScoreOptions, bleu, score
 from app.training.schedules import WarmUp
-from app.translation.decoding import Sampling
+from app.translation.decoder import Sampling
 from app.translation.translator import Translator
 from data.batching import Batches, as_dataset, ordered
 from data.cleaning import CleaningReport, clean
@@ -698,7 +698,7 @@ ways["sampling"] = (SearchPreset(), Sampling(seed=1))
 sources, references = [pair.source for pair in test], [pair.target for pair in test]
 outputs = {}
 for name, (search, sampling) in ways.items():
-    outputs[name] = Translator(model, tokenizer, search, sampling=sampling).translate_all(sources)
+    outputs[name] = Translator.of_model(model, tokenizer, search, sampling=sampling).translate_all(sources)
 figure_of = {name: bleu(lines, references) for name, lines in outputs.items()}
 precisions = {}
 for name, found in figure_of.items():

@@ -58,8 +58,8 @@ from app.scoring.testsets import TestSet
 from app.scoring.words import is_term, source_words
 from app.training.optimizer import FusedAdam
 from app.training.schedules import WarmUp
-from app.translation.document_lines import DocumentLine
-from app.translation.document_translator import DocumentTranslator
+from app.translation.lines import DocumentLine
+from app.translation.translator import Translator
 from data.batching import Batches
 from data.cleaning import CleaningOptions, clean
 from data.corpora.corpora import Corpora
@@ -258,7 +258,7 @@ figures.masks(panels, xlabel="changed token", ylabel="decoder's position", rows=
 
 # %%
 model = DocumentTransformer(40, **sizes, memory={"kind": "gru", "slots": 6})
-look = model.look(lane, model.initial_memory(1))
+look = model.inspect_memory(lane, model.initial_memory(1))
 attended, writes = np.asarray(look["attended"][0]), np.asarray(look["writes"][0])
 print("belonging (W, M, S)", attended.shape, "share written anew (W, M)", writes.shape)
 for number in (1, 2, 3):
@@ -398,7 +398,7 @@ documents = [training_document(task, 12, np.random.default_rng(seed)) for seed i
 rows = [[PackedWindow([s.source], [s.target], 0, reset=n == 0) for n, s in enumerate(own)] for own in documents]
 inputs, _ = pack(rows)
 transformer = learnt["gru"].examiner.transformer
-look = transformer.look(inputs, transformer.initial_memory(64))
+look = transformer.inspect_memory(inputs, transformer.initial_memory(64))
 belongs = np.swapaxes(np.asarray(look["attended"]).sum(axis=1), 1, 2)  # each position belongs to one window alone
 words = [[word.rstrip("0123456789").replace("...", "filler") for word in shown(row)] for row in inputs["source"]]
 kinds = np.array(words)
@@ -519,7 +519,7 @@ figures.lines(curves, "updates", "nats a token", "Validation loss in two stages"
 # %% [markdown]
 # ## The decoder's gate opens as the document goes on
 #
-# `DocumentTranslator` is the program's own way from documents to documents. It can tell, window by window, how the
+# `Translator` is the program's own way from documents to documents. It can tell, window by window, how the
 # memory was used; `weitblick translate --document --show-memory` writes the same numbers for a model of your own.
 #
 # Here the reading gates of the encoder (source) and of the decoder (target), averaged over each segment of a document
@@ -528,7 +528,7 @@ figures.lines(curves, "updates", "nats a token", "Validation loss in two stages"
 
 # %%
 search = SearchPreset(beam=1)
-translators = {kind: DocumentTranslator(model, tokenizer, search, windows) for kind, model in models.items()}
+translators = {kind: Translator.of_model(model, tokenizer, search, windows) for kind, model in models.items()}
 named_documents = [(name, list(own)) for name, own in itertools.groupby(test, lambda pair: pair.doc)]
 title, chosen = next((name, own) for name, own in named_documents if len(own) >= (4 if QUICK else 13))
 chosen, looks = chosen[:14], []
@@ -642,7 +642,7 @@ figures.bars(found, labels, "score", "References, damaged on purpose", form="", 
 
 # %%
 sources = documents.cut(documents.sources)
-outputs = {kind: list(translator.translate(sources)) for kind, translator in translators.items()}
+outputs = {kind: list(translator.translate_documents(sources)) for kind, translator in translators.items()}
 terms = TermScorer(documents, training=[pair[:2] for pair in train])
 options = DocumentOptions(samples=200 if QUICK else 1000)
 none = flat(outputs["none"])

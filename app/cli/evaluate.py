@@ -17,7 +17,7 @@ from app.cli.options import (
     chosen_search,
 )
 from app.cli.scoring import check_sides, chosen_baseline, system_of
-from app.translation.decoded import KERAS
+from app.translation.decoder import KERAS
 from data.errors import UserError
 
 HELP = "score a run, or a file of translations"

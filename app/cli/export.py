@@ -40,8 +40,8 @@ def run(args) -> None:
         raise UserError("--precision is for --to savedmodel; CTranslate2 has --quantization")
     if args.quantization and args.to != "ctranslate2":
         raise UserError("--quantization is for --to ctranslate2; a SavedModel has --precision")
-    from app.export.ctranslate2 import import_ctranslate2
     from app.runs.run import Run
+    from app.translation.ctranslate2 import import_ctranslate2
     from data.files import refuse_existing
 
     folder = Run.open(args.path)

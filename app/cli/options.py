@@ -9,7 +9,7 @@ from pathlib import Path
 
 from app.cli.startup import load_keras
 from app.presets.schema import SearchPreset
-from app.translation.decoded import ENGINES, KERAS, QUANTIZATIONS, Engine
+from app.translation.decoder import ENGINES, KERAS, QUANTIZATIONS, Engine
 from data.errors import UserError
 
 RUN_HELP = "the folder of a training, such as runs/starter"
@@ -148,14 +148,16 @@ def chosen_engine(args) -> Engine:
         if args.quantization:
             raise UserError("--quantization says how CTranslate2 stores weights; add --engine ctranslate2")
         return KERAS
-    return Engine(args.engine, args.quantization or QUANTIZATIONS[0])
+    from app.export.ctranslate2 import ctranslate2_engine
+
+    return ctranslate2_engine(args.quantization or QUANTIZATIONS[0])
 
 
 def load_engine(engine: Engine, run, checkpoint: str) -> None:
     """Imports what an engine needs; Keras only where it computes or its model must be exported first."""
     if engine != KERAS:
-        from app.export.ctranslate2 import import_ctranslate2
-        from app.translation.ctranslate2 import export_folder
+        from app.export.ctranslate2 import export_folder
+        from app.translation.ctranslate2 import import_ctranslate2
 
         import_ctranslate2()
         if export_folder(run, checkpoint, engine.quantization).exists():

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from app.cli.options import load_engine
-from app.translation.decoded import KERAS, Engine
+from app.translation.decoder import KERAS, Engine
 from data.errors import UserError
 
 

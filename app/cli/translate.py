@@ -104,7 +104,7 @@ def _check(args) -> None:
 
 
 def _translations(folder, search, engine, lines, args):
-    from app.translation.decoded import Sampling
+    from app.translation.decoder import Sampling
     from app.translation.translator import Translator
 
     chosen = {name: getattr(args, name) for name in DRAWING if getattr(args, name) is not None}

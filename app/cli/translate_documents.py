@@ -65,7 +65,7 @@ def rows(folder, search, args) -> Iterator[str]:
         search: a `SearchPreset`.
         args: the command line.
     """
-    from app.translation.document_lines import BLANK, COLUMN, FILE, DocumentLines
+    from app.translation.lines import BLANK, COLUMN, FILE, DocumentLines
 
     if args.show_memory and not folder.preset.memory.has_state:
         raise UserError(
@@ -78,12 +78,12 @@ def rows(folder, search, args) -> Iterator[str]:
 
 
 def _translator(folder, search, args):
-    from app.translation.document_translator import DocumentTranslator
-    from app.translation.line_encoder import print_warning
+    from app.translation.text import print_warning
+    from app.translation.translator import Translator
 
     if folder.preset.documents.windows == "off":
         print_warning(f"{folder.path} was not trained on documents: each segment is translated alone")
-    return DocumentTranslator.of_run(folder, args.checkpoint, search)
+    return Translator.of_run(folder, args.checkpoint, search)
 
 
 def _translate(folder, search, lines, args) -> Iterator[str]:

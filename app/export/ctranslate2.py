@@ -4,6 +4,7 @@ References:
     https://opennmt.net/CTranslate2/
 """
 
+import hashlib
 import json
 import shutil
 from dataclasses import asdict
@@ -13,13 +14,15 @@ from pathlib import Path
 import numpy as np
 
 from app.presets.schema import SearchPreset
-from app.translation.decoded import QUANTIZATIONS
+from app.translation.ctranslate2 import SETTINGS, CTranslate2Decoder, import_ctranslate2
+from app.translation.decoder import QUANTIZATIONS, Engine, Sampling
 from data.errors import UserError
 from data.files import atomic_write, new_folder
 from data.tokenizer import BOS, EOS, UNK
 
 FORMAT = 1
-SETTINGS, TOKENIZER, README, EXAMPLE = "weitblick.json", "tokenizer.model", "README.txt", "translate.py"
+FOLDER = "exports"
+TOKENIZER, README, EXAMPLE = "tokenizer.model", "README.txt", "translate.py"
 # Sinusoidal and rotary positions have no end; the folder holds at least so many.
 LEAST_POSITIONS = 1024
 _README = """\
@@ -55,7 +58,7 @@ def export(
         run: an `app.runs.run.Run`.
         directory: the folder to make; missing or empty.
         checkpoint: which weights, see `Run.weights`.
-        quantization: how weights are stored, one of `app.translation.decoded.QUANTIZATIONS`.
+        quantization: how weights are stored, one of `app.translation.decoder.QUANTIZATIONS`.
         search: what `weitblick.json` says of it, instead of that of the run's preset.
 
     Raises:
@@ -80,22 +83,6 @@ def export(
             file.write(_README.format(**settings))
 
 
-def import_ctranslate2():
-    """The package `ctranslate2`.
-
-    Raises:
-        UserError: it is not installed.
-    """
-    try:
-        import ctranslate2
-    except ImportError as error:
-        raise UserError(
-            'CTranslate2 is not installed: pip install "weitblick[ctranslate2]", or in a copy of the repository '
-            "make export, which installs it"
-        ) from error
-    return ctranslate2
-
-
 def save(model, tokenizer, folder, max_positions: int = LEAST_POSITIONS, quantization: str = "float32") -> None:
     """Writes what CTranslate2 itself reads: `model.bin`, `config.json` and `shared_vocabulary.json`.
 
@@ -104,7 +91,7 @@ def save(model, tokenizer, folder, max_positions: int = LEAST_POSITIONS, quantiz
         tokenizer: its `data.tokenizer.Tokenizer`.
         folder: where to write; exists.
         max_positions: how many positions of those that have no end are written.
-        quantization: one of `app.translation.decoded.QUANTIZATIONS`.
+        quantization: one of `app.translation.decoder.QUANTIZATIONS`.
 
     Raises:
         UserError: for a model of another kind, or weights that are not finite.
@@ -245,3 +232,40 @@ def _settings(preset, model, search: SearchPreset) -> dict:
         "search": asdict(search),
         "versions": {name: version(name) for name in ("ctranslate2", "keras", "numpy", "sentencepiece")},
     }
+
+
+def ctranslate2_engine(quantization: str) -> Engine:
+    """The engine that translates with CTranslate2; exports a run into its folder `exports` on first use.
+
+    Args:
+        quantization: see `export`.
+    """
+
+    def open_decoder(run, checkpoint: str, search: SearchPreset, sampling: Sampling | None) -> CTranslate2Decoder:
+        return CTranslate2Decoder(_exported(run, checkpoint, quantization), search, sampling)
+
+    return Engine("ctranslate2", quantization, open_decoder)
+
+
+def export_folder(run, checkpoint: str, quantization: str) -> Path:
+    """Where a run keeps the export of these weights, whether it is there or not."""
+    _, _, checksum = run.weights_file(checkpoint)
+    made_of = f"{FORMAT} {checksum} {run.tokenizer().fingerprint}"
+    digest = hashlib.blake2b(made_of.encode(), digest_size=8).hexdigest()
+    return run.path / FOLDER / f"ctranslate2-{quantization}-{checkpoint}-{digest}"
+
+
+def _exported(run, checkpoint: str, quantization: str) -> Path:
+    """The export of these weights, made unless it is there; what is left of former weights is removed."""
+    folder = export_folder(run, checkpoint, quantization)
+    if not folder.exists():
+        try:
+            export(run, folder, checkpoint, quantization)
+        except UserError:
+            # Another process may have made it at the same time.
+            if not folder.exists():
+                raise
+        for former in folder.parent.glob(f"ctranslate2-{quantization}-{checkpoint}-*"):
+            if former != folder:
+                shutil.rmtree(former, ignore_errors=True)
+    return folder

@@ -1,7 +1,7 @@
 """What happens to text before and after the model, said in TensorFlow operations that need none of this code to run.
 
 Each function here does to a tensor of strings what a function of `data.cleaning`, `app.translation.lines` or
-`app.translation.splitting` does to one Python string. The result is the same but for letters that are newer than the
+`app.translation.text` does to one Python string. The result is the same but for letters that are newer than the
 Unicode of TensorFlow's ICU.
 """
 
@@ -13,7 +13,7 @@ import tensorflow as tf
 import tensorflow_text
 
 from app.translation.lines import BREAKS
-from app.translation.splitting import KINDS, clings
+from app.translation.text import KINDS, clings
 from data.cleaning import JUNK
 
 _EVERY = range(sys.maxunicode + 1)
@@ -38,7 +38,7 @@ def one_line(texts):
 
 
 def split_long(texts, count: Callable, limit: int):
-    """`app.translation.splitting.split_long` of each text.
+    """`app.translation.text.split_long` of each text.
 
     Args:
         texts: normalised text (N,), none of it empty.

@@ -73,7 +73,7 @@ def export(
     run = run if precision is None else _with_precision(run, precision)
     with new_folder(directory) as folder:
         translator = Translator.of_run(run, checkpoint, search)
-        _refuse_damaged(translator.decoding.model, run.path)
+        _refuse_damaged(translator.decoder.model, run.path)
         module = TranslationModule(translator)
         options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
         tf.saved_model.save(module, folder, {"serving_default": module.translate}, options)
@@ -101,9 +101,9 @@ class _Graph:
     """The steps of `TranslationModule.translate`, from lines to parts, to batches, to tokens, and back."""
 
     def __init__(self, tokenizer, translator: Translator):
-        self.tokenizer, self.model, self.search = tokenizer, translator.decoding.model, translator.decoding.search
+        self.tokenizer, self.model, self.search = tokenizer, translator.decoder.model, translator.decoder.search
         self.lowercase, self.max_length = translator.lowercase, translator.max_length
-        self.max_positions = translator.decoding.max_positions
+        self.max_positions = translator.decoder.max_positions
         self.beam_search = beam_search_of(self.model, self.search)
 
     def translate(self, text):
@@ -263,8 +263,8 @@ def _describe(path: Path, run: Run, checkpoint: str, translator: Translator) -> 
         "target": data.target,
         "lowercase": translator.lowercase,
         "max_length": translator.max_length,
-        "precision": translator.decoding.model.compute_dtype,
-        "search": dataclasses.asdict(translator.decoding.search),
+        "precision": translator.decoder.model.compute_dtype,
+        "search": dataclasses.asdict(translator.decoder.search),
         "versions": {"tensorflow": tf.__version__, "keras": keras.__version__},
     }
     path.parent.mkdir()

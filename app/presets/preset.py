@@ -27,6 +27,7 @@ from app.presets.schema import (
 from app.presets.text import section_toml, to_toml
 from data.corpora.corpora import Corpora
 from data.errors import UserError
+from data.windows import ALONE, WindowOptions
 from models.memories import settings_of
 from models.options import choices_of
 
@@ -125,6 +126,21 @@ class Preset:
                 if before != after:
                     found.append(Difference(f"{section}.{key}", before, after))
         return found
+
+    def window_options(self) -> WindowOptions:
+        """How documents are cut, context dropout included; segments alone for a model that reads no documents."""
+        documents = self.documents
+        if documents.windows == "off":
+            return ALONE
+        return WindowOptions(
+            windows=documents.windows,
+            size=documents.size,
+            tokens=documents.tokens,
+            sliding=self.memory.kind == "concat",
+            context_target=documents.context_target,
+            segment_dropout=documents.segment_dropout,
+            word_dropout=documents.word_dropout,
+        )
 
     def to_toml(self) -> str:
         """The preset with every key as a commented TOML file; `load_preset` reads an equal preset from it.

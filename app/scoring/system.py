@@ -15,7 +15,7 @@ from app.runs.checkpoints import to_stderr
 from app.scoring.report import decoding_progress
 from app.scoring.results import Results
 from app.scoring.testsets import TestSet, in_order, shuffled
-from app.translation.decoded import KERAS, Engine
+from app.translation.decoder import KERAS, Engine
 from data.errors import UserError
 
 PACKAGES = ("sacrebleu", "sentencepiece", "snowballstemmer")
@@ -66,21 +66,19 @@ class System:
     def translator(self):
         """The run's `app.translation.translator.Translator`; loaded at the first use."""
         self._load()
-        from app.translation.document_translator import DocumentTranslator
         from app.translation.translator import Translator
 
-        if self.by_documents:
-            return DocumentTranslator.of_run(self.run, self.checkpoint, self.search)
         return Translator.of_run(self.run, self.checkpoint, self.search, self.engine)
 
     @functools.cached_property
     def scorer(self):
-        if self.by_documents:
+        """The `Translator` that scores given translations: always by Keras."""
+        if self.engine == KERAS:
             return self.translator
         self._load()
-        from app.translation.document_translator import DocumentTranslator
+        from app.translation.translator import Translator
 
-        return DocumentTranslator.of_run(self.run, self.checkpoint, self.search)
+        return Translator.of_run(self.run, self.checkpoint, self.search)
 
     @property
     def by_documents(self) -> bool:
@@ -99,7 +97,7 @@ class System:
             "weights": weights,
             "search": asdict(self.search),
             "documents": asdict(self.run.preset.documents),
-            "engine": self.engine._asdict(),
+            "engine": self.engine.as_dict(),
         }
 
     @functools.cached_property

@@ -17,7 +17,6 @@ from data.pairs import Pair
 from data.parallel import Workers
 from data.shards import SampledShards, Shards, encode_pairs
 from data.tokenizer import Tokenizer
-from data.windows import WindowOptions
 
 
 @dataclass(frozen=True)
@@ -72,20 +71,6 @@ def prepare(run: Run, folders=(), report=print, counts=None, worker: int = 0) ->
     return Prepared(tokenizer, batches, digest([corpus.key for corpus in corpora]), validation, pairs)
 
 
-def window_options(preset: Preset) -> WindowOptions:
-    """How a preset with windows cuts documents, its context dropout included."""
-    documents = preset.documents
-    return WindowOptions(
-        windows=documents.windows,
-        size=documents.size,
-        tokens=documents.tokens,
-        sliding=preset.memory.kind == "concat",
-        context_target=documents.context_target,
-        segment_dropout=documents.segment_dropout,
-        word_dropout=documents.word_dropout,
-    )
-
-
 def document_batches(preset: Preset, shards, **rest) -> DocumentBatches:
     """The batches of a preset with windows; `rest` are more arguments of `DocumentBatches`."""
     training, documents = preset.training, preset.documents
@@ -94,7 +79,7 @@ def document_batches(preset: Preset, shards, **rest) -> DocumentBatches:
         documents.lanes,
         training.batch_tokens,
         documents.back_propagation,
-        window_options(preset),
+        preset.window_options(),
         training.seed,
         **rest,
     )

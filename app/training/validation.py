@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from app.presets.preset import Preset
 from app.training.objective import teacher_forcing
-from app.training.preparation import Prepared, document_batches, window_options
+from app.training.preparation import Prepared, document_batches
 from data.batching import Batch, ordered
 from data.feeding import dataset_of
 from data.pairs import Pair
@@ -58,21 +58,19 @@ class Validation:
     def _translator(self, transformer, tokenizer, sizes: list[int]):
         data, search = self.preset.data, replace(self.preset.search, beam=1)
         rest = {"lowercase": data.lowercase, "max_length": data.max_length}
+        from app.translation.translator import Translator
+
+        translator = Translator.of_model(transformer, tokenizer, search, self.preset.window_options(), **rest)
         if not self.in_documents:
-            from app.translation.translator import Translator
-
-            return Translator(transformer, tokenizer, search, **rest)
-        from app.translation.document_translator import DocumentTranslator
-
-        options = window_options(self.preset)
-        return LinesOfDocuments(DocumentTranslator(transformer, tokenizer, search, options, **rest), sizes)
+            return translator
+        return LinesOfDocuments(translator, sizes)
 
 
 class LinesOfDocuments:
     """Translates always the same documents, given and returned as one list of lines, for those who know only lines.
 
     Args:
-        translator: a `DocumentTranslator`.
+        translator: a `Translator`.
         sizes: the lines of each document.
     """
 
@@ -83,7 +81,7 @@ class LinesOfDocuments:
         """One translation for each line; `progress` is told once, at the end."""
         rest = iter(lines)
         documents = [list(itertools.islice(rest, size)) for size in self.sizes]
-        found = list(itertools.chain.from_iterable(self.translator.translate(documents)))
+        found = list(itertools.chain.from_iterable(self.translator.translate_documents(documents)))
         if progress:
             progress(1.0)
         return found

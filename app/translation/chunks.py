@@ -1,12 +1,15 @@
 """Beam search a few steps at a time: room grows with the output, and sentences that are done make place."""
 
+from collections.abc import Callable
+
 import keras
 import numpy as np
 from keras import ops, tree
 
 from app.presets.schema import SearchPreset
+from app.translation.decoder import Sampling
 from data.tokenizer import BOS, EOS, PAD, UNK
-from models.search import BeamSearch, Hypotheses, live_inputs, select_inputs
+from models.search import BeamSearch, Hypotheses, beam_search, greedy, live_inputs, sample, select_inputs
 
 # Steps between two looks at what is done.
 STEPS = 8
@@ -15,14 +18,14 @@ LIVING = 0.95
 
 
 class ChunkedSearch:
-    """Finds the same as `app.translation.decoding.search_function`, several times faster on batches of unlike outputs.
+    """Finds the same as `search_function`, several times faster on batches of unlike outputs.
 
     One compiled function does a few steps at a time. Between two calls, sentences that are done leave the batch, and
     caches get room for the next steps instead of having it for the longest thinkable output from the start. Not for
     JAX, which would compile anew for each size.
 
     Args:
-        model: as for `app.translation.decoding.Decoding`, with `lengthen_state(state, steps)`.
+        model: as for `app.translation.keras_decoder.KerasDecoder`, with `lengthen_state(state, steps)`.
         search: beam, 1 for greedy search, and length penalty.
         count: outputs wanted of each source, at most as many as the beam is wide.
         memory: for a model of documents, what its `initial_memory(1)` gives; shapes and types count.
@@ -138,3 +141,46 @@ def _joined(found: list[tuple[np.ndarray, Hypotheses]], size: int) -> Hypotheses
         whole.tokens[places, :, : part.tokens.shape[-1]] = part.tokens
         whole.scores[places], whole.lengths[places] = part.scores, part.lengths
     return whole
+
+
+def search_function(model, search: SearchPreset, count: int = 1, sampling: Sampling | None = None) -> Callable:
+    """The whole search over one batch, from token ids to token ids, in operations of Keras alone.
+
+    Args:
+        model: see `app.translation.keras_decoder.KerasDecoder`.
+        search: beam and length penalty; its limits and its tokens in a batch are the caller's matter.
+        count: outputs wanted of each source; with a beam at most as many as it is wide.
+        sampling: draws at random instead, where given.
+
+    Returns:
+        A function that can be compiled, of: source (B, S) int32, where each row ends with `EOS` and then has padding;
+        limits (B,) int32 of the outputs' tokens, end token included; max_length, an int32 scalar at least as large as
+        they are; and seed (2,) uint32, for drawing; for a model of documents also memory and prefix, see
+        `ChunkedSearch`. It returns what `models.search.Hypotheses` holds, as a tuple: tokens
+        (B, n, T),
+        scores (B, n) and lengths (B, n), or without the n where the beam is 1.
+    """
+
+    def run(source, limits, max_length, seed, *context):
+        state = initial_state(model, source, max_length, *context)
+        common = {"bos": BOS, "eos": EOS, "pad": PAD, "max_lengths": limits, "min_length": 2, "forbidden": (UNK,)}
+        arguments = (model.step, state, ops.shape(source)[0])
+        if sampling:
+            draw = {"temperature": sampling.temperature, "samples": count}
+            draw |= {"top_k": sampling.top_k or None, "top_p": sampling.top_p}
+            return tuple(sample(*arguments, max_length, _GivenSeed(seed), **draw, **common))
+        if search.beam == 1:
+            return tuple(greedy(*arguments, max_length, **common))
+        return tuple(beam_search(*arguments, search.beam, max_length, search.length_penalty, count, **common))
+
+    return run
+
+
+class _GivenSeed(keras.random.SeedGenerator):
+    """Gives the random operations a seed that is an argument of a compiled function, which Keras has no way for."""
+
+    def __init__(self, seed):
+        self.seed = seed
+
+    def next(self, ordered=True):
+        return self.seed

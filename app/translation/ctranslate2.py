@@ -1,24 +1,21 @@
-"""The same as `app.translation.decoding` with CTranslate2, a runtime in C++ that starts at once and needs no Keras."""
+"""A decoder on CTranslate2, a runtime in C++ that starts at once and needs no Keras."""
 
-import hashlib
 import json
 import logging
 import math
-import shutil
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from app.export import ctranslate2 as exporter
 from app.presets.schema import SearchPreset
 from app.translation.batch_plan import plan_batches
-from app.translation.decoded import Decoded, Sampling, TokenScore
+from app.translation.decoder import Decoded, Request, Sampling, TokenScore
 from data.errors import UserError
 from data.parallel import cores
 from data.tokenizer import BOS, EOS, PAD
 
-FOLDER = "exports"
+SETTINGS = "weitblick.json"
 # CTranslate2 stops after beam * patience finished outputs, which is early beside an exact search; the larger this is,
 # the slower. Translations equal to those of the exact search in Keras with 1, 1.5 and 2: 99.8, 99.9 and 99.9% of
 # newstest2013; with a length penalty of 1.4 on Multi30k 96.3, 99.5 and 99.8%.
@@ -36,8 +33,10 @@ class _Found(NamedTuple):
     log_probability: float | None
 
 
-class CTranslate2Decoding:
-    """A model in CTranslate2 with a search around it; see `app.translation.decoding.Decoding` for what its methods do.
+class CTranslate2Decoder:
+    """A model in CTranslate2 with a search around it; implements `app.translation.decoder.Decoder`.
+
+    It reads no documents: each segment is decoded alone.
 
     The search is that of `models.search`, with these differences. It ends after `beam * PATIENCE` finished outputs.
     Tokens that may not come are taken out before the softmax, so scores are those of a distribution without them. What
@@ -50,10 +49,10 @@ class CTranslate2Decoding:
     """
 
     def __init__(self, folder, search: SearchPreset, sampling: Sampling | None = None):
-        ctranslate2 = exporter.import_ctranslate2()
+        ctranslate2 = import_ctranslate2()
         self.search, self.sampling = search, sampling
         self.output_tokens = 0
-        settings = _read_json(Path(folder) / exporter.SETTINGS)
+        settings = _read_json(Path(folder) / SETTINGS)
         self.max_positions: int | None = settings["max_positions"]
         self._most_tokens = min(search.batch_tokens, _FASTEST_BATCH[settings["quantization"].startswith("int")])
         self._pieces = _read_json(Path(folder) / "shared_vocabulary.json")
@@ -74,24 +73,18 @@ class CTranslate2Decoding:
         except (RuntimeError, ValueError) as error:
             raise UserError(f"{folder}: CTranslate2 cannot load it ({error}); remove it and try again") from error
 
-    @classmethod
-    def of_run(
-        cls, run, checkpoint: str, search: SearchPreset, sampling: Sampling | None = None, quantization: str = "float32"
-    ) -> "CTranslate2Decoding":
-        """That of a run; exports it, into its folder, unless that was done before with the same weights.
+    first_memory = None
+    remembers = False
 
-        Args:
-            run: an `app.runs.run.Run`.
-            checkpoint: which weights, see `Run.weights_file`.
-            search, sampling: see the class.
-            quantization: see `app.export.ctranslate2.export`.
-        """
-        return cls(_exported(run, checkpoint, quantization), search, sampling)
+    def decode_segments(self, requests: Sequence[Request]) -> list[Decoded]:
+        """The best output of each segment, each decoded alone."""
+        found = self.decode([request.sources[request.current] for request in requests])
+        return [outputs[0] if outputs else Decoded([], 0.0) for outputs in found]
 
     def decode(
         self, sources: Sequence[Sequence[int]], count: int = 1, progress: Callable[[list[int]], None] | None = None
     ) -> list[list[Decoded]]:
-        """Looks for the best outputs of each source; see `app.translation.decoding.Decoding.decode`."""
+        """Looks for the best outputs of each source; see `app.translation.keras_decoder.KerasDecoder.decode`."""
         if self.sampling is None and count > self.search.beam:
             raise UserError(f"{count} translations of each line need search.beam = {count} or more")
         limits = [self._limit(len(source)) for source in sources]
@@ -107,7 +100,7 @@ class CTranslate2Decoding:
         return results
 
     def score(self, sources: Sequence[Sequence[int]], targets: Sequence[Sequence[int]]) -> list[TokenScore]:
-        """What the model thinks of given outputs; see `app.translation.decoding.Decoding.score`."""
+        """What the model thinks of given outputs; see `app.translation.keras_decoder.KerasDecoder.score`."""
 
         def submit(rows):
             sides = ([self._tokens(side[row]) for row in rows] for side in (sources, targets))
@@ -177,7 +170,7 @@ class CTranslate2Decoding:
         return [Decoded(list(ids), scores[ids]) for ids in best]
 
     def _limit(self, length: int) -> int:
-        """As in `app.translation.decoding`: the most tokens, with the end token, for a source of so many."""
+        """As in `app.translation.keras_decoder`: the most tokens, with the end token, for a source of so many."""
         return min(self.search.most_tokens(length), self.max_positions)
 
     def _plan(self, lengths: Sequence[int]) -> Iterator[list[int]]:
@@ -202,32 +195,24 @@ class CTranslate2Decoding:
         return [self._pieces[id] for id in ids]
 
 
-def export_folder(run, checkpoint: str, quantization: str) -> Path:
-    """Where a run keeps the export of these weights, whether it is there or not."""
-    _, _, checksum = run.weights_file(checkpoint)
-    made_of = f"{exporter.FORMAT} {checksum} {run.tokenizer().fingerprint}"
-    digest = hashlib.blake2b(made_of.encode(), digest_size=8).hexdigest()
-    return run.path / FOLDER / f"ctranslate2-{quantization}-{checkpoint}-{digest}"
-
-
-def _exported(run, checkpoint: str, quantization: str) -> Path:
-    """The export of these weights, made unless it is there; what is left of former weights is removed."""
-    folder = export_folder(run, checkpoint, quantization)
-    if not folder.exists():
-        try:
-            exporter.export(run, folder, checkpoint, quantization)
-        except UserError:
-            # Another process may have made it at the same time.
-            if not folder.exists():
-                raise
-        for former in folder.parent.glob(f"ctranslate2-{quantization}-{checkpoint}-*"):
-            if former != folder:
-                shutil.rmtree(former, ignore_errors=True)
-    return folder
-
-
 def _read_json(path: Path):
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise UserError(f"{path.parent}: the export is damaged ({error}); remove the folder and try again") from error
+
+
+def import_ctranslate2():
+    """The package `ctranslate2`.
+
+    Raises:
+        UserError: it is not installed.
+    """
+    try:
+        import ctranslate2
+    except ImportError as error:
+        raise UserError(
+            'CTranslate2 is not installed: pip install "weitblick[ctranslate2]", or in a copy of the repository '
+            "make export, which installs it"
+        ) from error
+    return ctranslate2

@@ -1,29 +1,158 @@
-"""A text of documents in translation: reads ahead, decodes documents side by side, and puts out lines in order."""
+"""A text of documents in translation: reads ahead, decodes documents side by side, and returns lines in order."""
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple
 
-from app.translation.document_lines import DocumentLine
-from app.translation.look import look_at
-from app.translation.translator import Hypothesis
-from app.translation.windows import Document, Line, Segment, Window
+from app.translation.decoder import Request
+from app.translation.inspection import inspect_window
+from app.translation.lines import DocumentLine
+from data.documents import PackedWindow
 from data.errors import UserError
+from data.windows import WindowOptions, next_window
 
 # Lines between the one that is read and the one that is put out: few at first, so that the first output comes soon.
 FIRST_LINES, MOST_LINES = 8, 4096
 MOST_CHARACTERS = 1 << 20
 
 
-class Flow:
-    """One text on its way through a `DocumentTranslator`; iterating gives its translations.
+class Hypothesis(NamedTuple):
+    """One translation and the search's score of it: log-probability, for a beam over its length penalty.
 
-    Args:
-        translator: a `DocumentTranslator`.
-        lines, watch: see `DocumentTranslator.translate_lines`.
+    For a line that was translated in parts, the score is the sum of the parts' scores.
     """
 
-    def __init__(self, translator, lines: Iterable[DocumentLine], watch):
-        self.translator, self.decoding, self.watch = translator, translator.decoding, watch
+    text: str
+    score: float
+
+
+class Line:
+    """A line of the input on its way to the output.
+
+    Args:
+        number: that in the input, from 1.
+        parts: how many segments it is for the model; 0 for an empty line, most often 1.
+    """
+
+    def __init__(self, number: int, parts: int):
+        self.number, self.missing, self.score = number, parts, 0.0
+        self.records: list[dict] = []
+        self._texts = [""] * parts
+
+    def set_part(self, place: int, text: str, score: float) -> None:
+        """Notes the translation of one part."""
+        self._texts[place] = text
+        self.score += score
+
+    @property
+    def text(self) -> str:
+        """The line's translation."""
+        return " ".join(text for text in self._texts if text)
+
+
+class Segment:
+    """What the model takes for a segment: a line or a part of one.
+
+    Args:
+        ids: the source tokens.
+        line: the line.
+        place: which of its parts.
+    """
+
+    def __init__(self, ids: list[int], line: Line, place: int):
+        self.ids, self.line, self.place = ids, line, place
+        self.target: list[int] | None = None
+
+
+class Document:
+    """A document of which some segments have been read; past ones are kept only as long as a window may need them.
+
+    Args:
+        number: that in the input, from 1.
+        memory: the memory at a document's start.
+    """
+
+    def __init__(self, number: int, memory):
+        self.number, self.memory = number, memory
+        self.ended = self.busy = False
+        self._segments: list[Segment] = []
+        self._position = self._windows = 0
+
+    def extend(self, segments: Iterable[Segment]) -> None:
+        """Adds segments that were read."""
+        self._segments += segments
+
+    @property
+    def over(self) -> bool:
+        """Whether no window will come any more."""
+        return self.ended and self._position == len(self._segments)
+
+    def next_window(self, options: WindowOptions) -> "Window | None":
+        """The next window, if all of it has been read."""
+        if self._position == len(self._segments):
+            return None
+        lengths = [len(segment.ids) for segment in self._segments]
+        # The shortest segment that may follow, unless the end is known.
+        lengths += [] if self.ended else [1]
+        first, current, end = next_window(lengths, self._position, self._windows, options)
+        if end > len(self._segments):
+            return None
+        window = Window(self, self._windows, self._segments[first:end], current - first)
+        del self._segments[:first]
+        self._position = end - first
+        self._windows += 1
+        return window
+
+
+class Window:
+    """A window whose segments are decoded one after another.
+
+    Args:
+        document: its document.
+        number: how many windows of the document came before.
+        segments: all that the model sees.
+        current: how many of them are context that has been translated already.
+    """
+
+    def __init__(self, document: Document, number: int, segments: list[Segment], current: int):
+        self.document, self.number, self.segments = document, number, segments
+        self.context = self._current = current
+
+    @property
+    def done(self) -> bool:
+        """Whether all segments have a translation."""
+        return self._current == len(self.segments)
+
+    def request(self, options: WindowOptions) -> Request:
+        """The segment to decode next."""
+        given = options.context_target or not options.sliding
+        before = [segment.target for segment in self.segments[: self._current]] if given else []
+        return Request([segment.ids for segment in self.segments], before, self._current, self.document.memory)
+
+    def accept(self, ids: list[int], text: str, score: float) -> Segment:
+        """Takes the translation of the segment that was asked for."""
+        segment = self.segments[self._current]
+        segment.target = ids
+        segment.line.set_part(segment.place, text, score)
+        self._current += 1
+        return segment
+
+    def packed(self) -> PackedWindow:
+        """The window with its translations."""
+        sources, targets = [s.ids for s in self.segments], [s.target for s in self.segments]
+        return PackedWindow(sources, targets, self.context, reset=self.number == 0)
+
+
+class Flow:
+    """One text on its way through a `Translator`; iterating gives its translations.
+
+    Args:
+        translator: a `Translator`.
+        lines, watch: see `Translator.translate_lines`.
+    """
+
+    def __init__(self, translator, lines: Iterable[DocumentLine], watch: Callable[[dict], None] | None):
+        self.translator, self.decoder, self.watch = translator, translator.decoder, watch
         self._lines, self._waiting = iter(lines), getattr(lines, "waiting", lambda: False)
         self._read, self._most, self._ended, self._failure = 0, FIRST_LINES, False, None
         self._queue: deque[Line] = deque()
@@ -85,11 +214,11 @@ class Flow:
         self._name, self._current = name, None
         if name is not None:
             self._count += 1
-            self._current = Document(self._count, self.decoding.first_memory)
+            self._current = Document(self._count, self.decoder.first_memory)
             self._documents.append(self._current)
 
     def _open_windows(self) -> None:
-        options, independent = self.translator.options, self.translator.independent
+        options, independent = self.translator.windows, self.translator.independent
         for document in self._documents:
             while (independent or not document.busy) and (window := document.next_window(options)):
                 document.busy = True
@@ -98,8 +227,8 @@ class Flow:
 
     def _decode(self) -> None:
         """Decodes a segment of each window, and remembers those that are done."""
-        options, windows = self.translator.options, self._windows
-        found = self.decoding.search_segments([window.request(options) for window in windows])
+        options, windows = self.translator.windows, self._windows
+        found = self.decoder.decode_segments([window.request(options) for window in windows])
         texts = self.translator.encoder.texts(decoded.ids for decoded in found)
         for window, decoded, text in zip(windows, found, texts, strict=True):
             segment = window.accept(decoded.ids, text, decoded.score)
@@ -110,13 +239,13 @@ class Flow:
 
     def _close(self, windows: list[Window]) -> None:
         for window in windows if self.watch else ():
-            for segment, look in look_at(window, self.decoding, self.translator.tokenizer):
-                segment.line.looks.append(look)
+            for segment, record in inspect_window(window, self.decoder, self.translator.tokenizer):
+                segment.line.records.append(record)
                 segment.line.missing -= 1
-        if self.decoding.remembers:
+        if self.decoder.remembers:
             going_on = [window for window in windows if not window.document.over]
             memories = [window.document.memory for window in going_on]
-            after = self.decoding.remember([window.packed() for window in going_on], memories)
+            after = self.decoder.remember([window.packed() for window in going_on], memories)
             for window, memory in zip(going_on, after, strict=True):
                 window.document.memory = memory
         for window in windows:
@@ -125,6 +254,6 @@ class Flow:
     def _finished(self) -> Iterator[Hypothesis]:
         while self._queue and not self._queue[0].missing:
             line = self._queue.popleft()
-            for look in line.looks:
-                self.watch(look)
+            for record in line.records:
+                self.watch(record)
             yield Hypothesis(line.text, line.score)

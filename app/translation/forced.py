@@ -3,8 +3,7 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from app.translation.decoded import TokenScore
-from app.translation.document_decoding import DocumentDecoding
+from app.translation.decoder import Decoder, TokenScore
 from data.documents import PackedWindow
 from data.windows import WindowOptions, cut
 
@@ -23,25 +22,25 @@ class Given(NamedTuple):
 
 
 def score_documents(
-    decoding: DocumentDecoding, options: WindowOptions, documents: Sequence[Sequence[Given]]
+    decoder: Decoder, options: WindowOptions, documents: Sequence[Sequence[Given]]
 ) -> list[list[TokenScore]]:
     """Scores all scored segments, each after the given translations before it.
 
     Args:
-        decoding: the model.
+        decoder: the model.
         options: how documents are cut.
         documents: the segments of each.
 
     Returns:
         For each document the scores of its scored segments.
     """
-    if decoding.memory is None:
-        return _apart(lambda pairs: _score_alone(decoding, pairs), [[g for g in own if g.scored] for own in documents])
+    if decoder.first_memory is None:
+        return _apart(lambda pairs: _score_alone(decoder, pairs), [[g for g in own if g.scored] for own in documents])
     windows = [_windows(document, options) for document in documents]
-    if decoding.remembers:
-        return decoding.score_windows(windows)
+    if decoder.remembers:
+        return decoder.score_windows(windows)
     needed = [[window for window in own if window.scored < len(window.targets)] for own in windows]
-    found = _apart(lambda flat: decoding.score_windows([[window] for window in flat]), needed)
+    found = _apart(lambda flat: decoder.score_windows([[window] for window in flat]), needed)
     return [[score for scores in own for score in scores] for own in found]
 
 
@@ -51,8 +50,8 @@ def _apart(function, groups: list[list]) -> list[list]:
     return [[next(found) for _ in group] for group in groups]
 
 
-def _score_alone(decoding: DocumentDecoding, given: list[Given]) -> list[TokenScore]:
-    return decoding.score([pair.source for pair in given], [pair.target for pair in given])
+def _score_alone(decoder: Decoder, given: list[Given]) -> list[TokenScore]:
+    return decoder.score([pair.source for pair in given], [pair.target for pair in given])
 
 
 def _windows(document: Sequence[Given], options: WindowOptions) -> list[PackedWindow]:

@@ -1,68 +1,89 @@
-"""Translates text: streamed, one line out for each line in."""
+"""Translates lines and documents: streamed, one line out for each line in."""
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import NamedTuple
 
 from app.presets.schema import SearchPreset
-from app.translation.ctranslate2 import CTranslate2Decoding
-from app.translation.decoded import KERAS, Decoded, Engine, Sampling, TokenScore
-from app.translation.line_encoder import LineEncoder
+from app.translation.decoder import KERAS, Decoded, Decoder, Engine, Sampling, TokenScore
+from app.translation.flow import Flow, Hypothesis
+from app.translation.forced import Given, score_documents
+from app.translation.lines import DocumentLine
+from app.translation.text import LineEncoder
 from data.errors import UserError
 from data.tokenizer import Tokenizer
+from data.windows import ALONE, WindowOptions
 
 _FIRST_CHUNK, _LAST_CHUNK = 8, 4096
 _CHUNK_CHARACTERS = 1 << 20
 
 
-class Hypothesis(NamedTuple):
-    """One translation and the search's score of it: log-probability, for a beam over its length penalty.
-
-    Of a line that was translated in parts, the score is the sum of the parts' scores.
-    """
-
-    text: str
-    score: float
-
-
 class Translator:
-    """Turns lines into their translations.
+    """Turns lines, or the segments of documents, into their translations.
 
-    One line in is one line out, in the same order. Empty lines, and those of white space, stay empty. Lines of more
-    than `max_length` tokens are split at sentence marks, clauses, spaces or, failing all, anywhere; their parts are
-    translated one by one and joined with spaces, and one warning says so.
+    One line in is one line out, in the same order. Empty lines, and those of white space, stay empty and are not seen
+    by the model. Lines of more than `max_length` tokens are split at sentence marks, clauses, spaces or, failing all,
+    anywhere; their parts are translated one by one and joined with spaces, and one warning says so.
+
+    A line is a document of one segment: `translate`, `nbest`, `translate_all` and `score_pairs` take each line alone.
+    `translate_documents`, `translate_lines` and `score` read documents window by window, and a model with a memory
+    carries it from each window to the next; the segments of a window are decoded one by one, each after the outputs
+    before it. Documents are decoded side by side. Of a document that is being read only the memory, the last window and
+    a bounded number of lines ahead are kept, so that its length costs neither room nor speed.
 
     Args:
-        model: see `app.translation.decoding.Decoding`; or a `CTranslate2Decoding`, which has its search and its
-            sampling already.
+        decoder: the model with its search.
         tokenizer: of the model.
-        search: how translations are looked for.
-        lowercase: whether the model knows lower-case text only.
-        max_length: tokens of the longest source that the model can take in one go.
-        sampling: draws translations at random instead of looking for the likeliest.
-        warn: is told, once, about lines that are too long; by default standard error is.
+        windows: how documents are cut into windows. A model that does not read documents takes segments alone.
+        lowercase: whether the model was trained on lower-cased text.
+        max_length: tokens of the longest source that the model can take at once.
+        warn: called once with a warning about lines that are too long; prints it on standard error by default.
 
     Example:
-        >>> run = Run.open("runs/starter")
-        >>> translator = Translator.of_run(run)
+        >>> translator = Translator.of_run(Run.open("runs/starter"))
         >>> for line in translator.translate(open_lines("manual.txt")):
         ...     print(line, flush=True)
+        >>> for document in translator.translate_documents([["A dog barks.", "It is big."], ["Good evening."]]):
+        ...     print(document)
     """
 
     def __init__(
         self,
+        decoder: Decoder,
+        tokenizer: Tokenizer,
+        windows: WindowOptions = ALONE,
+        lowercase: bool = False,
+        max_length: int = 256,
+        warn: Callable[[str], None] | None = None,
+    ):
+        self.decoder, self.tokenizer, self.windows, self.lowercase = decoder, tokenizer, windows, lowercase
+        self.max_length = min(max_length, (decoder.max_positions or max_length + 1) - 1)
+        self.encoder = LineEncoder(tokenizer, lowercase, self.max_length, warn)
+
+    @classmethod
+    def of_model(
+        cls,
         model,
         tokenizer: Tokenizer,
         search: SearchPreset | None = None,
-        lowercase: bool = False,
-        max_length: int = 256,
+        windows: WindowOptions = ALONE,
         sampling: Sampling | None = None,
-        warn: Callable[[str], None] | None = None,
-    ):
-        self.tokenizer = tokenizer
-        self.lowercase = lowercase
-        self.decoding = _decoding(model, search, sampling)
-        self.max_length = min(max_length, (self.decoding.max_positions or max_length + 1) - 1)
-        self._encoder = LineEncoder(tokenizer, lowercase, self.max_length, warn)
+        **rest,
+    ) -> "Translator":
+        """The translator of a Keras model.
+
+        Args:
+            model: see `app.translation.keras_decoder.KerasDecoder`.
+            tokenizer, windows: see the class.
+            search: how translations are looked for.
+            sampling: draws translations at random instead of looking for the likeliest.
+            rest: more arguments of the class.
+        """
+        # Other engines do without Keras, which takes seconds to load.
+        from app.translation.keras_decoder import KerasDecoder
+
+        segments = windows.size if windows.windows == "segments" else 1
+        decoder = KerasDecoder(model, search or SearchPreset(), sampling, segments)
+        return cls(decoder, tokenizer, windows, **rest)
 
     @classmethod
     def of_run(
@@ -74,7 +95,7 @@ class Translator:
         sampling: Sampling | None = None,
         warn: Callable[[str], None] | None = None,
     ) -> "Translator":
-        """The translator of a run.
+        """The translator of a run; one that was not trained on documents translates each segment alone.
 
         Args:
             run: an `app.runs.run.Run`.
@@ -84,11 +105,12 @@ class Translator:
             sampling, warn: see the class.
         """
         data, search = run.preset.data, search or run.preset.search
-        if engine.name == KERAS.name:
-            model = run.load_model(checkpoint, decoding=True)
-        else:
-            model = CTranslate2Decoding.of_run(run, checkpoint, search, sampling, engine.quantization)
-        return cls(model, run.tokenizer(), search, data.lowercase, data.max_length, sampling, warn)
+        tokenizer, windows = run.tokenizer(), run.preset.window_options()
+        rest = {"lowercase": data.lowercase, "max_length": data.max_length, "warn": warn}
+        if engine.open:
+            return cls(engine.open(run, checkpoint, search, sampling), tokenizer, windows, **rest)
+        model = run.load_model(checkpoint, decoding=True)
+        return cls.of_model(model, tokenizer, search, windows, sampling, **rest)
 
     def translate(self, lines: Iterable[str]) -> Iterator[str]:
         """Translates lines as they come.
@@ -151,40 +173,118 @@ class Translator:
                 f"there are {len(sources):,} source lines and {len(targets):,} target lines; "
                 "line n of one must belong to line n of the other"
             )
-        sides = [self._encoder.whole(side) for side in (sources, targets)]
-        most = self.decoding.max_positions
+        sides = [self.encoder.whole(side) for side in (sources, targets)]
+        most = self.decoder.max_positions
         for number, pair in enumerate(zip(*sides, strict=True), start=1):
             if most and max(map(len, pair)) >= most:
                 raise UserError(f"line {number} has more tokens than the {most - 1} that the model has positions for")
-        return self.decoding.score(*sides)
+        return self.decoder.score(*sides)
+
+    def translate_documents(self, documents: Iterable[Sequence[str]]) -> Iterator[list[str]]:
+        """Translates documents as they come; see `translate_lines`.
+
+        Args:
+            documents: for each its segments.
+
+        Yields:
+            For each document as many translations.
+        """
+        sizes: deque[int] = deque()
+
+        def lines():
+            for number, segments in enumerate(documents):
+                sizes.append(len(segments))
+                yield from (DocumentLine(number, segment) for segment in segments)
+                # Ends the document, and stands for those without segments.
+                yield DocumentLine(None, "")
+
+        found: list[str] = []
+        for hypothesis in self.translate_lines(lines()):
+            if len(found) == sizes[0]:
+                yield found
+                sizes.popleft()
+                found = []
+            else:
+                found.append(hypothesis.text)
+
+    def translate_lines(
+        self, lines: Iterable[DocumentLine], watch: Callable[[dict], None] | None = None
+    ) -> Iterator[Hypothesis]:
+        """Translates lines as they come.
+
+        No line is waited for but to fill a window: what a `DocumentLines` has ready is translated before. An error in
+        the input is raised after the translations of all lines before it.
+
+        Args:
+            lines: the lines of the documents.
+            watch: called with how the memory was used for each segment, see `app.translation.inspection`, before the
+                translation of its line comes out.
+
+        Yields:
+            One translation for each line, with the search's score.
+        """
+        return iter(Flow(self, lines, watch))
+
+    def score(self, documents: Sequence[Sequence[tuple[str, str]]], scored: str = "all") -> list[list[TokenScore]]:
+        """How likely the model finds given translations in their documents.
+
+        Args:
+            documents: for each its segments with their translations, which are the context of those after them. A pair
+                of two empty ones is no segment and gets a score of 0 tokens.
+            scored: "all" segments, or the "last" of each document, before which the others are context.
+
+        Returns:
+            For each document the scores of its scored segments, in nats.
+
+        Raises:
+            UserError: for a segment of more tokens than the model has positions for.
+        """
+        pairs = self._encode(documents)
+        firsts = [max(len(own) - 1, 0) if scored == "last" else 0 for own in pairs]
+        given = [
+            [Given(*pair, place >= first) for place, pair in enumerate(own) if any(pair)]
+            for own, first in zip(pairs, firsts, strict=True)
+        ]
+        found = map(iter, score_documents(self.decoder, self.windows, given))
+        return [
+            [next(scores) if any(pair) else TokenScore(0.0, 0) for pair in own[first:]]
+            for own, first, scores in zip(pairs, firsts, found, strict=True)
+        ]
 
     @property
     def output_tokens(self) -> int:
         """How many tokens have been decoded so far, end tokens included."""
-        return self.decoding.output_tokens
+        return self.decoder.output_tokens
+
+    @property
+    def independent(self) -> bool:
+        """Whether windows have nothing to do with each other, so that those of a document need not wait."""
+        return not self.windows.sliding and not self.decoder.remembers
 
     def _translate_chunk(
         self, lines: Sequence[str], count: int, number: int, progress: Callable[[float], None] | None = None
     ) -> list[list[Hypothesis]]:
         """Translates the lines that begin with line `number` of the input."""
-        parts_of = self._encoder.parts(lines, number)
+        parts_of = self.encoder.parts(lines, number)
         parts = [part for line in parts_of for part in line]
         report = progress and _Share([len(part) for part in parts], progress)
-        decoded = iter(self._texts(self.decoding.decode(parts, count, report)))
+        decoded = iter(self._texts(self.decoder.decode(parts, count, report)))
         return [_join([next(decoded) for _ in line]) for line in parts_of]
 
     def _texts(self, decoded: list[list[Decoded]]) -> list[list[Hypothesis]]:
-        texts = iter(self._encoder.texts(found.ids for group in decoded for found in group))
+        texts = iter(self.encoder.texts(found.ids for group in decoded for found in group))
         return [[Hypothesis(next(texts), found.score) for found in group] for group in decoded]
 
-
-def _decoding(model, search: SearchPreset | None, sampling: Sampling | None):
-    if isinstance(model, CTranslate2Decoding):
-        return model
-    # Here, as the other engine does without Keras, which takes seconds to load.
-    from app.translation.decoding import Decoding
-
-    return Decoding(model, search or SearchPreset(), sampling)
+    def _encode(self, documents: Sequence[Sequence[tuple[str, str]]]) -> list[list[tuple[list[int], list[int]]]]:
+        flat = [pair for document in documents for pair in document]
+        sides = (self.encoder.whole([pair[side] for pair in flat]) for side in (0, 1))
+        most = self.decoder.max_positions
+        pairs = list(zip(*sides, strict=True))
+        for ids, texts in zip(pairs, flat, strict=True) if most else ():
+            if max(map(len, ids)) >= most:
+                raise UserError(f'more tokens than the {most - 1} that the model has positions for: "{texts[0][:60]}"')
+        rest = iter(pairs)
+        return [[next(rest) for _ in document] for document in documents]
 
 
 def _portions(lines: Iterable[str]) -> Iterator[list[str]]:
@@ -224,7 +324,7 @@ def _join(parts: list[list[Hypothesis]]) -> list[Hypothesis]:
 
 
 class _Share:
-    """Tells how much of the work is done, by source tokens; lines would count long ones for too little."""
+    """Reports the share of the work that is done, by source tokens, as lines differ in length."""
 
     def __init__(self, sizes: list[int], progress: Callable[[float], None]):
         self._sizes = sizes

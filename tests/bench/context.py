@@ -13,7 +13,7 @@ from itertools import chain, groupby
 
 from app.runs.run import Run
 from app.scoring.metrics import ScoreOptions, bleu
-from app.translation.document_translator import DocumentTranslator
+from app.translation.translator import Translator
 from data.corpora.corpora import Corpora
 
 
@@ -35,7 +35,7 @@ def main() -> None:
     run = Run.open(args.run)
     pairs = list(Corpora(args.corpora).open(args.corpus).pairs("validation"))[: args.lines]
     documents = [list(group) for _, group in groupby(pairs, key=lambda pair: pair.doc)]
-    translator = DocumentTranslator.of_run(run, search=replace(run.preset.search, beam=1))
+    translator = Translator.of_run(run, search=replace(run.preset.search, beam=1))
     print(f"{args.corpus}: {len(pairs):,} segments in {len(documents):,} documents, the longest has ", end="")
     print(f"{max(map(len, documents)):,}")
     sliding = run.preset.memory.kind == "concat"
@@ -46,7 +46,7 @@ def main() -> None:
             translator.options = replace(translator.options, size=most)
         given = documents if sliding else pieces(documents, most)
         sources = [[pair.source for pair in document] for document in given]
-        found = list(chain.from_iterable(translator.translate(sources)))
+        found = list(chain.from_iterable(translator.translate_documents(sources)))
         score = bleu(found, [pair.target for pair in pairs], ScoreOptions(samples=0)).value
         print(f"{f'{most:,} segments' if most else 'no limit':>14}  BLEU {score:.2f}", flush=True)
 

@@ -21,8 +21,8 @@ from pathlib import Path
 import numpy as np
 
 from app.runs.run import Run
-from app.translation.document_lines import DocumentLine
-from app.translation.document_translator import DocumentTranslator
+from app.translation.lines import DocumentLine
+from app.translation.translator import Translator
 from data.corpora.corpora import Corpora
 from data.files import atomic_write
 
@@ -127,11 +127,11 @@ def draw(rows: list[dict], path) -> None:
 def main() -> None:
     args = arguments()
     run = Run.open(args.run)
-    translator = DocumentTranslator.of_run(run, search=replace(run.preset.search, beam=args.beam))
+    translator = Translator.of_run(run, search=replace(run.preset.search, beam=args.beam))
     # Shapes that come up for the first time cost once, whatever the position.
     lines = segments(args)
     warm = [[text for text, _ in itertools.islice(long_document(lines, translator.tokenizer, 10**9), 100)]]
-    list(translator.translate(warm))
+    list(translator.translate_documents(warm))
     rows = measure(translator, long_document(lines, translator.tokenizer, args.tokens), args.every)
     folder = Path(args.output)
     folder.mkdir(parents=True, exist_ok=True)

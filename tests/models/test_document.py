@@ -185,7 +185,7 @@ def test_steps_after_a_prefix_and_with_a_memory_equal_all_at_once(kind, position
 def test_looking_tells_how_a_memory_is_used():
     model, lanes = model_of("gru"), documents()
     inputs, _ = pack(lanes, multiple=4)
-    found = {name: numbers(value) for name, value in model.look(inputs, model.initial_memory(2)).items()}
+    found = {name: numbers(value) for name, value in model.inspect_memory(inputs, model.initial_memory(2)).items()}
     real = inputs["source_windows"] > 0
     equal(found["source_slots"].sum(-1)[real], np.ones(real.sum()))
     assert np.all((found["source_gates"][real] > 0) & (found["source_gates"][real] < 1))
@@ -193,7 +193,7 @@ def test_looking_tells_how_a_memory_is_used():
     for window in range(4):
         seen = found["attended"][:, window].sum(axis=1)
         assert np.all((seen > 0) == (inputs["source_windows"] == window + 1))
-    assert model_of("none").look(inputs, {}) == {}
+    assert model_of("none").inspect_memory(inputs, {}) == {}
 
 
 def batches(lanes=2):

@@ -9,15 +9,15 @@ import pytest
 from hypothesis import strategies as st
 
 from app.cli.main import main
-from app.export.ctranslate2 import export, save
+from app.export.ctranslate2 import ctranslate2_engine, export, save
 from app.presets.preset import load_preset
 from app.presets.schema import SearchPreset
 from app.runs.run import AVERAGED, TOKENIZER, Run
 from app.runs.weights import read_variables, save_arrays, split_variables
 from app.translation import ctranslate2 as ctranslate2_decoding
-from app.translation.ctranslate2 import CTranslate2Decoding
-from app.translation.decoded import QUANTIZATIONS, Engine, Sampling
-from app.translation.decoding import Decoding
+from app.translation.ctranslate2 import CTranslate2Decoder
+from app.translation.decoder import QUANTIZATIONS, Sampling
+from app.translation.keras_decoder import KerasDecoder
 from app.translation.translator import Translator
 from data.cleaning import normalise
 from data.errors import UserError
@@ -33,7 +33,7 @@ from app.export import ctranslate2_example  # noqa: E402 (needs ctranslate2)
 TOKENS = small_tokenizer()
 SHAPE = {"encoder_layers": 2, "decoder_layers": 1, "width": 16, "hidden": 24, "heads": 2}
 SEARCH = SearchPreset(beam=3, max_ratio=1.0, max_extra=6)
-ENGINE = Engine("ctranslate2", "float32")
+ENGINE = ctranslate2_engine("float32")
 
 
 def enliven(model, seed: int = 2):
@@ -103,8 +103,8 @@ def _patient(monkeypatch):
     monkeypatch.setattr(ctranslate2_decoding, "cores", lambda: 1)
 
 
-def with_search(run, search, sampling=None) -> CTranslate2Decoding:
-    return CTranslate2Decoding.of_run(run, "auto", search, sampling)
+def with_search(run, search, sampling=None) -> CTranslate2Decoder:
+    return ENGINE.open(run, "auto", search, sampling)
 
 
 def teacher_forced(model, source, ids):
@@ -153,7 +153,7 @@ def test_every_kind_of_model_computes_the_same(options, tmp_path):
 def test_the_search_finds_the_same_as_the_one_in_keras(run, ours, beam, alpha):
     search = SearchPreset(beam=beam, length_penalty=alpha, max_ratio=1.0, max_extra=6, batch_tokens=120)
     sources, count = TOKENS.encode([*TEXT, "A", "The disk is full. " * 2]), min(beam, 2)
-    expected = Decoding(ours.decoding.model, search).decode(sources, count)
+    expected = KerasDecoder(ours.decoder.model, search).decode(sources, count)
     seen = []
     found = with_search(run, search).decode(sources, count, seen.extend)
     assert sorted(seen) == list(range(len(sources)))
@@ -214,9 +214,9 @@ def test_drawing_heeds_its_options(run):
 @pytest.mark.parametrize("quantization", QUANTIZATIONS)
 def test_every_quantization_keeps_the_model(run, theirs, quantization, tmp_path):
     export(run, tmp_path / "out", quantization=quantization)
-    decoding = CTranslate2Decoding(tmp_path / "out", SEARCH)
+    decoding = CTranslate2Decoder(tmp_path / "out", SEARCH)
     sources, targets = TOKENS.encode(TEXT), TOKENS.encode([*reversed(TEXT)])
-    exact, found = ([s.log_probability for s in d.score(sources, targets)] for d in (theirs.decoding, decoding))
+    exact, found = ([s.log_probability for s in d.score(sources, targets)] for d in (theirs.decoder, decoding))
     assert found == pytest.approx(exact, rel=0.03)
     if quantization != "float32":
         assert found != pytest.approx(exact, rel=1e-7), "it was stored in float32"
@@ -253,7 +253,7 @@ def test_the_commands_need_keras_once_and_the_folder_never(ours, tmp_path):
     done = subprocess.run(stranger, input=text, capture_output=True, text=True, encoding="utf-8", cwd="/")
     # The example has one limit for all lines, so it goes on where the others are cut off.
     sources = TOKENS.encode([line.lower() for line in TEXT])
-    found = Translator.of_run(run).decoding.decode(sources)
+    found = Translator.of_run(run).decoder.decode(sources)
     whole = [len(ones[0].ids) < len(source) + 6 for source, ones in zip(sources, found, strict=True)]
     pairs = list(zip(done.stdout.split("\n"), expected.split("\n"), strict=True))
     assert not done.stderr and pairs[len(TEXT)] == ("", "") and any(whole)

@@ -13,7 +13,7 @@ from app.presets.schema import SearchPreset
 from app.runs.run import AVERAGED, TOKENIZER, Run
 from app.runs.weights import read_variables, save_arrays, split_variables
 from app.translation.lines import one_line
-from app.translation.splitting import split_long
+from app.translation.text import split_long
 from app.translation.translator import Translator
 from data.cleaning import normalise
 from data.errors import UserError

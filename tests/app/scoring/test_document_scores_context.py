@@ -18,7 +18,7 @@ from app.scoring.contrapro import (
 from app.scoring.cxmi import context_use
 from app.scoring.forced import score_in_blocks
 from app.scoring.testsets import TestSet
-from app.translation.decoded import TokenScore
+from app.translation.decoder import TokenScore
 from data.errors import UserError
 
 GENDER = {"Hund": "Er", "Katze": "Sie", "Haus": "Es"}
@@ -27,7 +27,7 @@ GENDER = {"Hund": "Er", "Katze": "Sie", "Haus": "Es"}
 class Scorer:
     """Finds a segment likelier by `judge(source, target, segments before)` nats; each segment has its words + 1 tokens.
 
-    It keeps to the interface of `app.translation.document_translator.DocumentTranslator.score`.
+    It keeps to the interface of `app.translation.translator.Translator.score`.
     """
 
     def __init__(self, judge):

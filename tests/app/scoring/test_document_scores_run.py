@@ -17,7 +17,7 @@ from app.scoring.metrics import ScoreOptions
 from app.scoring.report import show_evaluation
 from app.scoring.system import System
 from app.scoring.testsets import TestSet
-from app.translation.decoded import TokenScore
+from app.translation.decoder import TokenScore
 from data.errors import UserError
 from tests.app.cli import test_main as test_cli
 from tests.app.cli import test_makefile
@@ -41,7 +41,7 @@ class Translator:
     def __init__(self):
         self.translations = self.scorings = 0
 
-    def translate(self, documents):
+    def translate_documents(self, documents):
         self.translations += 1
         for document in documents:
             found, before = [], None

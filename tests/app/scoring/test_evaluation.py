@@ -214,7 +214,7 @@ def test_the_table_has_every_figure():
 
 
 def test_validation_decodes_and_scores(tokenizer):
-    translator = Translator(CopyModel(tokenizer.vocabulary_size), tokenizer, SearchPreset(beam=1))
+    translator = Translator.of_model(CopyModel(tokenizer.vocabulary_size), tokenizer, SearchPreset(beam=1))
     figure, examples = decode_bleu(translator, TEXT, [line.lower() for line in TEXT], shown=2)
     assert figure == pytest.approx(bleu(TEXT, [line.lower() for line in TEXT]).value)
     assert [example.source for example in examples] == [TEXT[1], TEXT[3]]

@@ -11,11 +11,11 @@ import pytest
 from app.runs.run import TOKENIZER, Run
 from app.runs.weights import read_variables, split_variables
 from app.training.first_stage import take_weights
-from app.training.preparation import prepare, window_options
+from app.training.preparation import prepare
 from app.training.supervisor import Supervisor
 from app.training.train import train
 from app.training.validation import Validation, spread_documents
-from app.translation.document_translator import DocumentTranslator
+from app.translation.translator import Translator
 from data.errors import UserError
 from data.tokenizer import EOS
 from tests.app.toy_training import toy_preset, train_here, write_corpus
@@ -208,10 +208,10 @@ def test_validation_reads_whole_documents_with_their_memory(tmp_path, first):
     found = [validation(), validation()]
     assert found[0]["nll"] == found[1]["nll"]  # nothing dropped, nothing left over from the first time
     assert found[0]["nll"] == pytest.approx(_nll(model, prepared), rel=1e-5)
-    translator = DocumentTranslator(
-        model, prepared.tokenizer, replace(run.preset.search, beam=1), window_options(run.preset)
+    translator = Translator.of_model(
+        model, prepared.tokenizer, replace(run.preset.search, beam=1), run.preset.window_options()
     )
-    (expected,) = translator.translate([validation.sources])
+    (expected,) = translator.translate_documents([validation.sources])
     assert found[0]["sample"][1] in expected
     assert validation.translator.translate_all(validation.sources) == expected
     assert found[0]["nll"] != pytest.approx(_nll(model, prepared, forget=True), rel=1e-5)

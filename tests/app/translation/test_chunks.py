@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 
 from app.presets.schema import SearchPreset
-from app.translation.chunks import STEPS, ChunkedSearch
-from app.translation.decoding import Decoding, compiled, search_function
+from app.translation.chunks import STEPS, ChunkedSearch, search_function
+from app.translation.compiling import compiled
+from app.translation.keras_decoder import KerasDecoder
 from data.tokenizer import EOS, PAD
 from models.search import refuse_nan
 from models.transformer import Transformer
@@ -93,10 +94,10 @@ def test_broken_weights_are_reported_for_each_sentence():
 def test_batches_side_by_side_keep_their_order_and_are_counted():
     model = make()
     lines = [list(row[:length]) for row, length in zip(sources(), LENGTHS, strict=True)] * 5
-    decoding = Decoding(model, SearchPreset(beam=2, max_ratio=1.0, max_extra=2, batch_tokens=48))
+    decoding = KerasDecoder(model, SearchPreset(beam=2, max_ratio=1.0, max_extra=2, batch_tokens=48))
     seen = []
     found = decoding.decode(lines, 2, seen.append)
     assert len(seen) > 3 and sorted(row for rows in seen for row in rows) == list(range(len(lines)))
-    one = Decoding(model, SearchPreset(beam=2, max_ratio=1.0, max_extra=2, batch_tokens=10_000)).decode(lines, 2)
+    one = KerasDecoder(model, SearchPreset(beam=2, max_ratio=1.0, max_extra=2, batch_tokens=10_000)).decode(lines, 2)
     assert [[d.ids for d in line] for line in found] == [[d.ids for d in line] for line in one]
     assert decoding.output_tokens == sum(len(line[0].ids) + 1 for line in found)

@@ -7,7 +7,8 @@ from tests.app.backend_script import run_on
 SCRIPT = """
 import json
 import numpy as np
-from app.translation.decoding import Decoding, Sampling
+from app.translation.decoder import Sampling
+from app.translation.keras_decoder import KerasDecoder
 from app.presets.schema import SearchPreset
 from models.transformer import Transformer
 
@@ -21,12 +22,12 @@ sources = [list(map(int, random.integers(4, 40, size))) for size in (3, 9, 1, 30
 limits = {"max_ratio": 1.0, "max_extra": 3, "batch_tokens": 80}
 found = {}
 for beam in (1, 3):
-    decoding = Decoding(model, SearchPreset(beam=beam, **limits))
+    decoding = KerasDecoder(model, SearchPreset(beam=beam, **limits))
     found[f"beam {beam}"] = [[list(d) for d in source] for source in decoding.decode(sources, beam)]
 found["score"] = [list(score) for score in decoding.score(sources, sources[::-1])]
-drawing = Decoding(model, SearchPreset(beam=1, **limits), Sampling(top_k=5, seed=-3))
+drawing = KerasDecoder(model, SearchPreset(beam=1, **limits), Sampling(top_k=5, seed=-3))
 drawn = drawing.decode(sources, 2)
-again = Decoding(model, SearchPreset(beam=1, **limits), Sampling(top_k=5, seed=-3)).decode(sources, 2)
+again = KerasDecoder(model, SearchPreset(beam=1, **limits), Sampling(top_k=5, seed=-3)).decode(sources, 2)
 found["same draws"] = drawn == again and drawn != drawing.decode(sources, 2)
 table = model.weights[0]
 table.assign(-np.asarray(table.numpy()))

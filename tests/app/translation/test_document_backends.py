@@ -7,8 +7,8 @@ from tests.app.backend_script import run_on
 SCRIPT = """
 import json
 import numpy as np
-from app.translation.decoding import Decoding
-from app.translation.document_translator import DocumentTranslator
+from app.translation.keras_decoder import KerasDecoder
+from app.translation.translator import Translator
 from app.presets.schema import SearchPreset
 from data.windows import WindowOptions
 from models.document import DocumentTransformer
@@ -22,13 +22,13 @@ for variable in model.weights:
     if variable.dtype == "float32":
         variable.assign(0.5 * random.standard_normal(variable.shape).astype("float32"))
 search = SearchPreset(beam=2, max_ratio=1.0, max_extra=3, length_penalty=0.0)
-translator = DocumentTranslator(model, WordTokenizer(), search, WindowOptions("tokens", tokens=18))
+translator = Translator.of_model(model, WordTokenizer(), search, WindowOptions("tokens", tokens=18))
 documents = [[words(random.integers(4, 40, size)) for size in sizes] for sizes in ((3, 7, 9), (5,), (2, 4, 4, 8))]
-found = {"translations": list(translator.translate(documents))}
+found = {"translations": list(translator.translate_documents(documents))}
 pairs = [list(zip(*both)) for both in zip(documents, found["translations"])]
 found["scores"] = translator.score(pairs)
 ids = WordTokenizer().encode(documents[0][:1] + found["translations"][0][:1])
-found["alone"] = [Decoding(model, search).score(ids[:1], ids[1:])[0], translator.score([pairs[0][:1]])[0][0]]
+found["alone"] = [KerasDecoder(model, search).score(ids[:1], ids[1:])[0], translator.score([pairs[0][:1]])[0][0]]
 print(json.dumps(found))
 """
 

@@ -13,11 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.presets.schema import SearchPreset
-from app.translation.decoding import Decoding
-from app.translation.document_lines import DocumentLine, DocumentLines
-from app.translation.document_translator import DocumentTranslator
-from app.translation.line_encoder import LineEncoder
-from app.translation.lines import LineReader
+from app.translation.keras_decoder import KerasDecoder
+from app.translation.lines import DocumentLine, DocumentLines, LineReader
+from app.translation.text import LineEncoder
+from app.translation.translator import Translator
 from data.documents import PackedWindow, pack
 from data.errors import UserError
 from data.tokenizer import BOS, EOS, PAD, UNK
@@ -51,20 +50,20 @@ def model(kind):
 
 
 @functools.cache  # each new one compiles its search
-def compiled(kind) -> DocumentTranslator:
+def compiled(kind) -> Translator:
     search = SearchPreset(beam=BEAMS[kind], batch_tokens=400, **SEARCH)
-    return DocumentTranslator(model(kind), WordTokenizer(), search, KINDS[kind][1])
+    return Translator.of_model(model(kind), WordTokenizer(), search, KINDS[kind][1])
 
 
-def translator(kind="gru", batch_tokens=400, max_length=256, warn=None) -> DocumentTranslator:
-    found, decoding = copy.copy(compiled(kind)), copy.copy(compiled(kind).decoding)
-    decoding.search = replace(decoding.search, batch_tokens=batch_tokens)
-    found.decoding, found.encoder = decoding, LineEncoder(WordTokenizer(), False, max_length, warn)
+def translator(kind="gru", batch_tokens=400, max_length=256, warn=None) -> Translator:
+    found, decoder = copy.copy(compiled(kind)), copy.copy(compiled(kind).decoder)
+    decoder.search = replace(decoder.search, batch_tokens=batch_tokens)
+    found.decoder, found.encoder = decoder, LineEncoder(WordTokenizer(), False, max_length, warn)
     return found
 
 
 def translated(documents, kind="gru", **options):
-    return list(translator(kind, **options).translate(documents))
+    return list(translator(kind, **options).translate_documents(documents))
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -143,7 +142,7 @@ def test_a_line_alone_is_a_document_of_its_own():
     sources, targets = WordTokenizer().encode(DOCUMENTS[0]), WordTokenizer().encode(DOCUMENTS[2][:5])
     pairs = zip(DOCUMENTS[0], DOCUMENTS[2][:5], strict=True)
     documents = translator().score([[pair] for pair in pairs])
-    alone = Decoding(model("gru"), SearchPreset()).score(sources, targets)
+    alone = KerasDecoder(model("gru"), SearchPreset()).score(sources, targets)
     for score, (other,) in zip(alone, documents, strict=True):
         assert score == pytest.approx(other, abs=1e-3)
 
@@ -154,7 +153,7 @@ TEXT = st.text(st.sampled_from("w4 w5 w17   \t\u2028xß"), max_size=60)
 @settings(max_examples=12, deadline=None)
 @given(st.lists(st.lists(TEXT, max_size=4), max_size=5))
 def test_one_segment_in_is_one_segment_out(documents):
-    found = list(translator("gru", max_length=9, warn=print).translate(documents))
+    found = list(translator("gru", max_length=9, warn=print).translate_documents(documents))
     assert [len(document) for document in found] == [len(document) for document in documents]
     for segment, text in zip(itertools.chain(*documents), itertools.chain(*found), strict=True):
         assert bool(text) == bool(segment.strip()) and "\n" not in text
@@ -163,7 +162,7 @@ def test_one_segment_in_is_one_segment_out(documents):
 def test_parts_of_a_long_segment_are_segments_of_its_document():
     warnings, line = [], " ".join(DOCUMENTS[2])
     short = translator(max_length=8, warn=warnings.append)
-    found = list(short.translate([[line, "w5"], ["w6", line]]))
+    found = list(short.translate_documents([[line, "w5"], ["w6", line]]))
     parts = [words(ids) for ids in short.encoder.parts([line])[0]]
     assert " ".join(parts) == line and len(parts) > 2
     (apart,) = translated([[*parts, "w5"]])
@@ -215,17 +214,17 @@ def test_nothing_of_the_past_is_kept_and_little_is_read_ahead():
             yield DocumentLine(1, "w5 w6")
 
     class Fast:
-        """Copies, as the search is no matter here."""
+        """Copies: the search does not matter here."""
 
-        options, independent = WindowOptions("tokens", tokens=12, sliding=True), False
+        windows, independent = WindowOptions("tokens", tokens=12, sliding=True), False
         encoder = translator().encoder
-        decoding = type("Decoding", (), {"first_memory": {}, "remembers": False})()
+        decoder = type("Decoder", (), {"first_memory": {}, "remembers": False})()
 
     def search(requests):
         kept.append([len(request.sources) for request in requests])
         return [type("Decoded", (), {"ids": request.sources[-1], "score": 0.0}) for request in requests]
 
-    Fast.decoding.search_segments = search
+    Fast.decoder.decode_segments = search
     flow = Flow(Fast, lines(), None)
     most = 0
     for count, _ in enumerate(flow, start=1):
@@ -251,9 +250,9 @@ def test_a_model_without_documents_takes_each_segment_alone():
     keras.utils.set_random_seed(3)
     plain = Transformer(VOCABULARY, 1, 1, width=16, hidden=16, heads=2)
     plain.build()
-    alone = DocumentTranslator(plain, WordTokenizer(), SearchPreset(beam=1, **SEARCH))
-    found = list(alone.translate(DOCUMENTS))
-    assert list(itertools.chain(*found)) == [next(alone.translate([[s]]))[0] for d in DOCUMENTS for s in d]
+    alone = Translator.of_model(plain, WordTokenizer(), SearchPreset(beam=1, **SEARCH))
+    found = list(alone.translate_documents(DOCUMENTS))
+    assert list(itertools.chain(*found)) == [next(alone.translate_documents([[s]]))[0] for d in DOCUMENTS for s in d]
     pairs = [[(segment, segment) for segment in document] for document in DOCUMENTS]
     scores = alone.score(pairs)
     assert [own[-1:] for own in scores] == alone.score(pairs, "last")

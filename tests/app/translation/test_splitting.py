@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.translation.splitting import split_long
+from app.translation.text import split_long
 
 
 def words(texts):

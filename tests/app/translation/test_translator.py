@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from app.presets.schema import SearchPreset
 from app.translation.batch_plan import plan_batches
-from app.translation.decoding import Sampling
+from app.translation.keras_decoder import Sampling
 from app.translation.lines import LineReader
 from app.translation.padding import round_length
 from app.translation.translator import Translator
@@ -28,11 +28,11 @@ BEAM = SearchPreset(beam=3, batch_tokens=400)
 
 @functools.cache  # each new one compiles its search
 def plain(search) -> Translator:
-    return Translator(MODEL, TOKENIZER, search)
+    return Translator.of_model(MODEL, TOKENIZER, search)
 
 
 def translator(search=GREEDY, **options) -> Translator:
-    return Translator(MODEL, TOKENIZER, search, **options) if options else plain(search)
+    return Translator.of_model(MODEL, TOKENIZER, search, **options) if options else plain(search)
 
 
 SHARED = translator(max_length=40, warn=lambda _: None)
@@ -117,7 +117,7 @@ def test_long_lines_are_split_and_never_cut_with_one_warning():
 def test_long_lines_are_split_at_sentences():
     counting = CountingTokenizer(TOKENIZER)
     limit = max(len(ids) for ids in TOKENIZER.encode(TEXT))
-    Translator(MODEL, counting, GREEDY, max_length=limit, warn=lambda _: None).translate_all([" ".join(TEXT)])
+    Translator.of_model(MODEL, counting, GREEDY, max_length=limit, warn=lambda _: None).translate_all([" ".join(TEXT)])
     assert counting.seen[-len(TEXT) :] == TEXT
 
 
@@ -179,7 +179,7 @@ def test_the_score_of_a_translation_is_the_score_of_the_pair():
 def test_drawing_depends_on_the_seed_alone():
     def draw(seed, **options):
         unsure = CopyModel(TOKENIZER.vocabulary_size, sure=0.5)
-        drawing = Translator(unsure, TOKENIZER, GREEDY, sampling=Sampling(seed=seed, **options))
+        drawing = Translator.of_model(unsure, TOKENIZER, GREEDY, sampling=Sampling(seed=seed, **options))
         return [[found.text for found in line] for line in drawing.nbest(TEXT[:2], 4)]
 
     first = draw(1)
@@ -199,9 +199,9 @@ def test_a_model_with_broken_weights_is_an_error_and_no_text():
     broken = CopyModel(TOKENIZER.vocabulary_size)
     broken.margin = float("nan")
     with pytest.raises(UserError, match="take another checkpoint"):
-        Translator(broken, TOKENIZER, GREEDY).translate_all(TEXT)
+        Translator.of_model(broken, TOKENIZER, GREEDY).translate_all(TEXT)
     with pytest.raises(UserError, match="take another checkpoint"):
-        Translator(broken, TOKENIZER, GREEDY).score_pairs(TEXT, TEXT)
+        Translator.of_model(broken, TOKENIZER, GREEDY).score_pairs(TEXT, TEXT)
 
 
 def test_progress_grows_to_one():
@@ -239,7 +239,7 @@ def transformer():
 @pytest.fixture(scope="module")
 def searching(transformer):
     search = SearchPreset(beam=3, max_ratio=1.0, max_extra=4, length_penalty=0.0, batch_tokens=200)
-    return Translator(transformer, TOKENIZER, search)
+    return Translator.of_model(transformer, TOKENIZER, search)
 
 
 def test_a_line_is_translated_the_same_in_any_company(searching):
@@ -254,8 +254,8 @@ def test_a_line_is_translated_the_same_in_any_company(searching):
 
 def test_beam_scores_are_the_teacher_forced_ones(searching):
     sources = TOKENIZER.encode(TEXT)
-    for source, found in zip(sources, searching.decoding.decode(sources, 3), strict=True):
-        forced = searching.decoding.score([source] * 3, [decoded.ids for decoded in found])
+    for source, found in zip(sources, searching.decoder.decode(sources, 3), strict=True):
+        forced = searching.decoder.score([source] * 3, [decoded.ids for decoded in found])
         assert [s.log_probability for s in forced] == pytest.approx([d.score for d in found], abs=1e-3)
 
 
@@ -270,7 +270,9 @@ def test_weights_that_change_are_used_at_once_and_nothing_is_compiled_again(tran
             traces.append(source.shape)
             return transformer.initial_state(source, max_length)
 
-    watching = Translator(Watched(), TOKENIZER, SearchPreset(beam=1, max_ratio=1.0, max_extra=2, batch_tokens=200))
+    watching = Translator.of_model(
+        Watched(), TOKENIZER, SearchPreset(beam=1, max_ratio=1.0, max_extra=2, batch_tokens=200)
+    )
     before = watching.translate_all(TEXT)
     values = [variable.numpy() for variable in transformer.variables]
     table = max(transformer.trainable_variables, key=lambda variable: variable.shape[0])
@@ -291,7 +293,7 @@ def test_learned_positions_limit_lines_and_outputs():
     )
     model.build()
     warnings = []
-    limited = Translator(model, TOKENIZER, GREEDY, warn=warnings.append)
+    limited = Translator.of_model(model, TOKENIZER, GREEDY, warn=warnings.append)
     assert len(limited.translate_all([" ".join(TEXT)])) == 1
     assert "the model takes 23" in warnings[0]
     with pytest.raises(UserError, match="line 2 has more tokens than the 23"):

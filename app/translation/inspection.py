@@ -4,19 +4,17 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from app.translation.document_decoding import DocumentDecoding
-from app.translation.windows import Segment, Window
 from data.tokenizer import BOS, EOS, Tokenizer
 
 _DIGITS = 4
 
 
-def look_at(window: Window, decoding: DocumentDecoding, tokenizer: Tokenizer) -> Iterator[tuple[Segment, dict]]:
-    """Tells how the memory was used in a window that is done; call it before the window itself is remembered.
+def inspect_window(window, decoder, tokenizer: Tokenizer) -> Iterator[tuple]:
+    """Reports how the memory was used in a finished window; to be called before the window itself is remembered.
 
     Args:
-        window: the window.
-        decoding: the model.
+        window: an `app.translation.flow.Window`.
+        decoder: an `app.translation.decoder.Decoder` that remembers.
         tokenizer: of the model.
 
     Yields:
@@ -26,7 +24,7 @@ def look_at(window: Window, decoding: DocumentDecoding, tokenizer: Tokenizer) ->
         "target_slots", the share of the reading attention that each slot got; "writes", the share of each slot that the
         window wrote anew; and "attended", what part of its attention each slot gave to each source piece.
     """
-    look = decoding.look(window.packed(), window.document.memory)
+    found = decoder.inspect(window.packed(), window.document.memory)
     source = target = 0
     for segment in window.segments:
         here = slice(source, source + len(segment.ids) + 1), slice(target, target + len(segment.target) + 1)
@@ -34,17 +32,17 @@ def look_at(window: Window, decoding: DocumentDecoding, tokenizer: Tokenizer) ->
         names = {"document": window.document.number, "window": window.number + 1, "line": segment.line.number}
         pieces = {"source": (*segment.ids, EOS), "target": (BOS, *segment.target)}
         pieces = {side: [tokenizer.piece(int(i)) for i in ids] for side, ids in pieces.items()}
-        yield segment, names | pieces | _numbers(look, *here)
+        yield segment, names | pieces | _numbers(found, *here)
 
 
-def _numbers(look: dict[str, np.ndarray], source: slice, target: slice) -> dict:
-    """What concerns the positions `source` and `target` of a window; see `DocumentTransformer.look`."""
+def _numbers(memory: dict[str, np.ndarray], source: slice, target: slice) -> dict:
+    """What concerns the positions `source` and `target` of a window; see `DocumentTransformer.inspect_memory`."""
     found = {}
     for side, here in (("source", source), ("target", target)):
-        gates = look[f"{side}_gates"][here]
+        gates = memory[f"{side}_gates"][here]
         found[f"{side}_gate"], found[f"{side}_gates"] = gates.mean(), gates
-        found[f"{side}_slots"] = look[f"{side}_slots"][here].mean(axis=0)
-    found |= {"writes": look["writes"][0], "attended": look["attended"][0][:, source]}
+        found[f"{side}_slots"] = memory[f"{side}_slots"][here].mean(axis=0)
+    found |= {"writes": memory["writes"][0], "attended": memory["attended"][0][:, source]}
     return {name: _plain(value) for name, value in found.items()}
 
 

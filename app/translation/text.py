@@ -1,8 +1,13 @@
-"""Lines that are too long for the model, in parts that are not."""
+"""Lines to token ids and back: normalised, and in parts where they are too long for the model."""
 
 import re
+import sys
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
+
+from app.translation.lines import one_line
+from data.cleaning import normalise
+from data.tokenizer import Tokenizer
 
 # A mark, what may close after it, then white space. Where the text has a place of a better kind, it is taken.
 # Written for the regular expressions of TensorFlow as well (RE2), which cannot look behind.
@@ -11,6 +16,68 @@ SENTENCES = f"[.!?\u2026]{_CLOSING}\\s+|[\u3002\uff01\uff1f]{_CLOSING}\\s*"
 CLAUSES = f"[;:,\u2013\u2014\u3001\uff0c\uff1b\uff1a]{_CLOSING}\\s+"
 SPACES = "\\s+"
 KINDS = (SENTENCES, CLAUSES, SPACES)
+
+
+class LineEncoder:
+    """Turns lines into token ids, and token ids into lines.
+
+    Args:
+        tokenizer: of the model.
+        lowercase: whether the model was trained on lower-cased text.
+        max_length: tokens of the longest source that the model can take at once.
+        warn: called once with a warning about lines that are too long; prints it on standard error by default.
+    """
+
+    def __init__(
+        self, tokenizer: Tokenizer, lowercase: bool, max_length: int, warn: Callable[[str], None] | None = None
+    ):
+        self.tokenizer, self.lowercase, self.max_length = tokenizer, lowercase, max_length
+        self._warn = warn or print_warning
+        self._warned = False
+
+    def parts(self, lines: Sequence[str], number: int = 1) -> list[list[list[int]]]:
+        """The tokens of each part of each line: no part for an empty line, most often one.
+
+        Args:
+            lines: source segments.
+            number: line number of the first one, for the warning.
+        """
+        texts = [self._normalise(line) for line in lines]
+        found = []
+        for text, ids in zip(texts, self.tokenizer.encode(texts), strict=True):
+            if len(ids) > self.max_length:
+                self._warn_once(number + len(found), len(ids))
+                found.append(self.tokenizer.encode(split_long(text, self._count, self.max_length)))
+            else:
+                found.append([ids] if ids else [])
+        return found
+
+    def whole(self, lines: Sequence[str]) -> list[list[int]]:
+        """The tokens of each line, however many."""
+        return self.tokenizer.encode([self._normalise(line) for line in lines])
+
+    def texts(self, ids: Iterable[Sequence[int]]) -> list[str]:
+        """The text, always one line, of each sequence of tokens."""
+        return [one_line(text) for text in self.tokenizer.decode(list(ids))]
+
+    def _normalise(self, line: str) -> str:
+        return normalise(line, self.lowercase)
+
+    def _count(self, texts: list[str]) -> list[int]:
+        return [len(ids) for ids in self.tokenizer.encode(texts)]
+
+    def _warn_once(self, number: int, tokens: int) -> None:
+        if not self._warned:
+            self._warned = True
+            self._warn(
+                f"line {number} has {tokens:,} tokens, and the model takes {self.max_length:,}: it is split at "
+                "sentence marks and translated in parts, and so is every other line of this kind"
+            )
+
+
+def print_warning(message: str) -> None:
+    """Prints a warning on standard error."""
+    print(f"warning: {message}", file=sys.stderr, flush=True)
 
 
 def split_long(text: str, count: Callable[[list[str]], list[int]], limit: int) -> list[str]:

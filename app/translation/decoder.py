@@ -1,0 +1,126 @@
+"""What every engine takes and gives: the interface between a `Translator` and the program that computes a model."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Protocol
+
+from data.errors import UserError
+
+
+@dataclass(frozen=True)
+class Engine:
+    """The program that computes a model.
+
+    Args:
+        name: one of `ENGINES`.
+        quantization: how CTranslate2 stores weights, one of `QUANTIZATIONS`; "" for Keras.
+        open: for engines other than Keras, `open(run, checkpoint, search, sampling)` makes the `Decoder` of a run.
+    """
+
+    name: str = "keras"
+    quantization: str = ""
+    open: Callable[..., "Decoder"] | None = field(default=None, compare=False, repr=False)
+
+    def as_dict(self) -> dict:
+        """Name and quantization, for JSON."""
+        return {"name": self.name, "quantization": self.quantization}
+
+
+ENGINES = ("keras", "ctranslate2")
+QUANTIZATIONS = ("float32", "bfloat16", "float16", "int16", "int8", "int8_float32", "int8_bfloat16")
+KERAS = Engine()
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """Draws translations instead of looking for the likeliest.
+
+    Args:
+        temperature: logits are divided by it; below 1 likely words get likelier.
+        top_k: draws from this many of the likeliest tokens; 0 for all.
+        top_p: draws from the fewest likeliest tokens with this probability together; 1 for all.
+        seed: the same seed gives the same draws for the same input in the same portions.
+    """
+
+    temperature: float = 1.0
+    top_k: int = 0
+    top_p: float = 1.0
+    seed: int = 0
+
+    def __post_init__(self):
+        if not self.temperature > 0:
+            raise UserError(f"temperature = {self.temperature} is not above 0; a beam of 1 is the limit towards 0")
+        if self.top_k < 0:
+            raise UserError(f"top-k = {self.top_k} is below 0; 0 means all tokens")
+        if not 0 < self.top_p <= 1:
+            raise UserError(f"top-p = {self.top_p} is not above 0 and at most 1; 1 means all tokens")
+
+
+class Decoded(NamedTuple):
+    """One decoded sequence: token ids without the end token, and the search's score of it."""
+
+    ids: list[int]
+    score: float
+
+
+class TokenScore(NamedTuple):
+    """The log-probability (natural) of a given sequence, and its number of tokens with the end token."""
+
+    log_probability: float
+    tokens: int
+
+
+class Request(NamedTuple):
+    """A segment to decode.
+
+    Fields:
+        sources: the ids of the source segments of its window.
+        before: the ids of the outputs that come before its own in the window.
+        current: which of `sources` it is the output of.
+        memory: the memory before the window; None where the model has no notion of documents.
+    """
+
+    sources: Sequence[Sequence[int]]
+    before: Sequence[Sequence[int]]
+    current: int
+    memory: dict | None
+
+
+class Decoder(Protocol):
+    """A model with a search around it.
+
+    Attributes:
+        max_positions: tokens on either side that the model has positions for, end token included; None for no limit.
+        output_tokens: tokens decoded so far, end tokens included.
+        first_memory: the memory at a document's start, a nested dictionary of arrays; None for a model that does not
+            read documents. Then each segment is decoded alone, and `remember`, `inspect` and `score_windows` are not
+            called.
+        remembers: whether anything is carried from one window to the next.
+    """
+
+    max_positions: int | None
+    output_tokens: int
+    first_memory: dict | None
+
+    @property
+    def remembers(self) -> bool: ...
+
+    def decode(
+        self, sources: Sequence[Sequence[int]], count: int = 1, progress: Callable[[list[int]], None] | None = None
+    ) -> list[list[Decoded]]:
+        """Up to `count` outputs for each source, best first; `progress` gets the row numbers of each finished batch."""
+
+    def decode_segments(self, requests: Sequence[Request]) -> list[Decoded]:
+        """The best output of each segment, after the outputs before it in its window and with its memory."""
+
+    def score(self, sources: Sequence[Sequence[int]], targets: Sequence[Sequence[int]]) -> list[TokenScore]:
+        """The log-probability of given outputs."""
+
+    def score_windows(self, documents: Sequence[Sequence[Any]]) -> list[list[TokenScore]]:
+        """The log-probability of the scored segments in each document's windows (`data.documents.PackedWindow`)."""
+
+    def remember(self, windows: Sequence[Any], memories: Sequence[dict]) -> list[dict]:
+        """The memory of each document after one more window."""
+
+    def inspect(self, window: Any, memory: dict) -> dict[str, Any]:
+        """How the memory was used in a window."""

@@ -1,0 +1,355 @@
+"""From token ids to token ids with a Keras model: lines alone, segments after a prefix, memories between windows."""
+
+import functools
+from collections.abc import Callable, Iterator, Sequence
+from typing import Protocol, runtime_checkable
+
+import keras
+import numpy as np
+from keras import ops, tree
+
+from app.presets.schema import SearchPreset
+from app.translation.batch_plan import plan_batches
+from app.translation.chunks import ChunkedSearch, search_function
+from app.translation.compiling import compiled, side_by_side
+from app.translation.decoder import Decoded, Request, Sampling, TokenScore
+from app.translation.padding import MULTIPLE, pad_rows, round_length, round_rows
+from data.documents import INPUTS, PackedWindow, pack
+from data.errors import UserError
+from data.tokenizer import BOS, EOS, PAD
+from models.search import Hypotheses, Scores, refuse_nan, score_logits
+
+# Tokens on a side in a row of windows that are scored together; attention costs grow with a row's length.
+_ROW_TOKENS = 512
+_INPUT_KINDS = {name: ("int32", 2) for name in INPUTS}
+
+
+@runtime_checkable
+class DocumentModel(Protocol):
+    """A model that reads windows of documents and may carry a memory; see `models.document.DocumentTransformer`."""
+
+    def initial_memory(self, batch: int) -> dict: ...
+    def document_states(self, inputs: dict, memory: dict): ...
+    def remember(self, inputs: dict, memory: dict) -> dict: ...
+    def inspect_memory(self, inputs: dict, memory: dict) -> dict: ...
+
+
+@runtime_checkable
+class GrowingState(Protocol):
+    """A model whose decoding state can be lengthened while a search goes on; see `models.transformer.Transformer`."""
+
+    def lengthen_state(self, state: dict, steps: int) -> dict: ...
+
+
+class KerasDecoder:
+    """A Keras model with a search around it; implements `app.translation.decoder.Decoder`.
+
+    Memories go in and out as nested dictionaries of arrays of one document, without a batch axis. A model that is no
+    `DocumentModel` has no memory, and takes windows of one segment only.
+
+    Args:
+        model: has `initial_state(source (B, S), max_length)` and `step(tokens (B,), state)`, and is callable on
+            `{"source": (B, S), "target": (B, T)}` for the scoring of given sequences.
+        search: beam, length penalty, limits of the output and tokens in a batch.
+        sampling: draws at random instead, where given.
+        segments: the most segments of a window. With learned positions each gets its share of them.
+    """
+
+    def __init__(self, model, search: SearchPreset, sampling: Sampling | None = None, segments: int = 1):
+        self.model = model
+        self.search = search
+        self.sampling = sampling
+        self.output_tokens = 0
+        self.memory: dict | None = None
+        self.first_memory: dict | None = None
+        self._batches = 0
+        learned = getattr(model, "positions_kind", None) == "learned"
+        self.max_positions: int | None = model.max_positions // segments if learned else None
+        self._search = functools.cache(self._compile_search)
+        if isinstance(model, DocumentModel):
+            self.memory = tree.map_structure(ops.convert_to_numpy, model.initial_memory(1))
+            self.first_memory = tree.map_structure(lambda leaf: leaf[0], self.memory)
+
+    def decode(
+        self, sources: Sequence[Sequence[int]], count: int = 1, progress: Callable[[list[int]], None] | None = None
+    ) -> list[list[Decoded]]:
+        """Looks for the best outputs of each source.
+
+        Args:
+            sources: token ids without the end token, none of them empty.
+            count: outputs wanted of each; with a beam at most as many as it is wide.
+            progress: called after each batch with the numbers of the sources in it.
+
+        Returns:
+            Up to `count` outputs for each source, best first; fewer where no more exist.
+
+        Raises:
+            UserError: for more outputs than the beam is wide, or a model that gives NaN.
+        """
+        if self.sampling is None and count > self.search.beam:
+            raise UserError(f"{count} translations of each line need search.beam = {count} or more")
+        results: list[list[Decoded]] = [[] for _ in sources]
+        lengths = [len(source) + 1 for source in sources]
+        search = self._search(count)
+        batches = list(plan_batches(lengths, self.search.batch_tokens, round_length))
+        inputs = (self._batch([sources[row] for row in rows]) for rows in batches)
+        for rows, found in zip(batches, side_by_side(search, inputs), strict=True):
+            for row, decoded in zip(rows, outputs_of(refuse_broken(found), len(rows)), strict=True):
+                results[row] = decoded
+                self.output_tokens += len(decoded[0].ids) + 1 if decoded else 0
+            if progress:
+                progress(rows)
+        return results
+
+    def score(self, sources: Sequence[Sequence[int]], targets: Sequence[Sequence[int]]) -> list[TokenScore]:
+        """What the model thinks of given outputs.
+
+        Args:
+            sources, targets: token ids without end tokens, one target for each source.
+
+        Returns:
+            A `TokenScore` for each pair.
+
+        Raises:
+            UserError: for a model that gives NaN.
+        """
+        results: list[TokenScore] = [TokenScore(0.0, 0)] * len(sources)
+        lengths = [max(len(source), len(target)) + 1 for source, target in zip(sources, targets, strict=True)]
+        for rows in plan_batches(lengths, self.search.batch_tokens, round_length):
+            size = round_rows(len(rows))
+            source = pad_rows([[*sources[row], EOS] for row in rows], size)
+            labels = pad_rows([[*targets[row], EOS] for row in rows], size)
+            inputs = np.concatenate([np.full((size, 1), BOS, "int32"), labels[:, :-1]], axis=1)
+            inputs[inputs == EOS] = PAD
+            found = refuse_broken(self._score(source, inputs, labels))
+            for i, row in enumerate(rows):
+                results[row] = TokenScore(float(found.scores[i]), int(found.lengths[i]))
+        return results
+
+    def _batch(self, sources: list[Sequence[int]]) -> tuple:
+        """The arguments of a search: source (B, S), limits (B,), the largest limit and the seed (2,)."""
+        size = round_rows(len(sources))
+        source = pad_rows([[*source, EOS] for source in sources], size)
+        limits = np.array([self._limit(len(source)) for source in sources] + [1] * (size - len(sources)), "int32")
+        most = self._limit(source.shape[1]) if keras.backend.backend() == "jax" else int(limits.max())
+        seed = np.array([self.sampling.seed % (1 << 32) if self.sampling else 0, self._batches], "uint32")
+        self._batches += 1
+        return source, limits, most, seed
+
+    def _limit(self, length: int) -> int:
+        """The most tokens, with the end token, that the output of a source of so many tokens may have."""
+        limit = self.search.most_tokens(length)
+        return min(limit, self.max_positions) if self.max_positions else limit
+
+    def _compile_search(self, count: int) -> Callable:
+        in_chunks = keras.backend.backend() != "jax" and isinstance(self.model, GrowingState)
+        if in_chunks and self.sampling is None:
+            search = ChunkedSearch(self.model, self.search, count, self.memory)
+            return lambda source, limits, most, seed, *context: search(source, limits, *context)
+        run = search_function(self.model, self.search, count, self.sampling)
+        kinds = [("int32", 2), ("int32", 1), ("int32", 0), ("uint32", 1), self.memory, ("int32", 2)]
+        variants = functools.cache(lambda given: compiled(run, self.model, *kinds[:given]))
+        return lambda *arguments: Hypotheses(*variants(len(arguments))(*arguments))
+
+    @functools.cached_property
+    def _score(self) -> Callable:
+        def run(source, inputs, labels):
+            logits = self.model(_inputs(self.model, source, inputs), training=False)
+            return tuple(score_logits(logits, labels, PAD))
+
+        run = compiled(run, self.model, ("int32", 2), ("int32", 2), ("int32", 2))
+        return lambda *arguments: Scores(*run(*arguments))
+
+    @property
+    def remembers(self) -> bool:
+        """Whether anything is carried from one window to the next."""
+        return bool(self.first_memory)
+
+    def decode_segments(self, requests: Sequence[Request]) -> list[Decoded]:
+        """Looks for the best output of each segment; nothing depends on what stands beside it.
+
+        Raises:
+            UserError: for a model that gives NaN.
+        """
+        results = [Decoded([], 0.0)] * len(requests)
+        search = self._search(1)
+        lengths = [_length(request.sources) + _length(request.before) for request in requests]
+        batches = list(plan_batches(lengths, self.search.batch_tokens, round_length))
+        inputs = (self._request_batch([requests[row] for row in rows]) for rows in batches)
+        for rows, found in zip(batches, side_by_side(search, inputs), strict=True):
+            for row, decoded in zip(rows, outputs_of(refuse_broken(found), len(rows)), strict=True):
+                results[row] = decoded[0] if decoded else results[row]
+                self.output_tokens += len(results[row].ids) + 1
+        return results
+
+    def remember(self, windows: Sequence[PackedWindow], memories: Sequence[dict]) -> list[dict]:
+        """The memory of each document after one more window of it."""
+        found: list = [None] * len(windows)
+        lengths = [max(_length(window.sources), _length(window.targets)) for window in windows]
+        for rows in plan_batches(lengths, self.search.batch_tokens, round_length):
+            inputs, _ = self._pack([[windows[row]] for row in rows])
+            (after,) = self._remember(inputs, self._stack([memories[row] for row in rows]))
+            for row, memory in zip(rows, _unstack(after, len(rows)), strict=True):
+                found[row] = memory
+        return found
+
+    def inspect(self, window: PackedWindow, memory: dict) -> dict[str, np.ndarray]:
+        """How the memory is used in a window: the model's `inspect_memory`, without the batch axis."""
+        inputs, _ = self._pack([[window]])
+        tensors = tree.map_structure(ops.convert_to_tensor, (inputs, self._stack([memory])))
+        return {name: ops.convert_to_numpy(value)[0] for name, value in self.model.inspect_memory(*tensors).items()}
+
+    def score_windows(self, documents: Sequence[Sequence[PackedWindow]]) -> list[list[TokenScore]]:
+        """What the model thinks of given outputs.
+
+        Args:
+            documents: the windows of each, in order.
+
+        Returns:
+            For each document a `TokenScore` for each of its scored segments.
+
+        Raises:
+            UserError: for a model that gives NaN.
+        """
+        results: list[list[TokenScore]] = [[] for _ in documents]
+        rows_of = [list(_rows(windows)) for windows in documents]
+        lengths = [min(sum(map(_window_length, windows)), _ROW_TOKENS) for windows in documents]
+        for numbers in plan_batches(lengths, self.search.batch_tokens, round_length):
+            memories = {number: self.first_memory for number in numbers}
+            for step in range(max(len(rows_of[number]) for number in numbers)):
+                here = [number for number in numbers if step < len(rows_of[number])]
+                found, after = self._score_rows([rows_of[n][step] for n in here], [memories[n] for n in here])
+                for number, scores, memory in zip(here, found, after, strict=True):
+                    results[number] += scores
+                    memories[number] = memory
+        return results
+
+    def _score_rows(self, rows: list[list[PackedWindow]], memories: list[dict]) -> tuple[list, list]:
+        """The scores of the segments of each row, and the memories after it."""
+        inputs, labels = self._pack(rows)
+        memory = self._stack(memories)
+        places = np.flatnonzero(labels).astype("int32")
+        if not len(places):
+            (after,) = self._remember(inputs, memory)
+            return [[] for _ in rows], _unstack(after, len(rows))
+        places = np.pad(places, (0, round_length(len(places)) - len(places)))
+        found, after = self._score_places(inputs, memory, labels, places)
+        refuse_broken(Scores(found, found, None))
+        values = iter(found.tolist())
+        sizes = [[len(ids) + 1 for window in row for ids in window.targets[window.scored :]] for row in rows]
+        scores = [[TokenScore(sum(next(values) for _ in range(size)), size) for size in own] for own in sizes]
+        return scores, _unstack(after, len(rows))
+
+    def _request_batch(self, requests: list[Request]) -> tuple:
+        """The arguments of a search; see `_batch`, then memory and, where one has any, prefix (B, P)."""
+        size = round_rows(len(requests))
+        source = pad_rows([[i for ids in request.sources for i in (*ids, EOS)] for request in requests], size)
+        prefixes = [[i for ids in request.before for i in (BOS, *ids)] for request in requests]
+        limits = [self._limit(len(request.sources[request.current])) for request in requests]
+        limits = np.array(limits + [1] * (size - len(requests)), "int32")
+        most = self._limit(source.shape[1]) if keras.backend.backend() == "jax" else int(limits.max())
+        arguments = source, limits, most, np.zeros(2, "uint32")
+        if self.memory is None:
+            return arguments
+        arguments += (self._stack([request.memory for request in requests]),)
+        if any(prefixes):
+            # The rows that only fill up the batch may hold anything.
+            arguments += (pad_rows(prefixes, size),)
+        return arguments
+
+    def _pack(self, rows: list[list[PackedWindow]]) -> tuple[dict, np.ndarray]:
+        if keras.backend.backend() != "jax":
+            return pack(rows, MULTIPLE)
+        windows = max(1, *map(len, rows))
+        longest = max(_length(side) for row in rows for window in row for side in (window.sources, window.targets))
+        multiple = round_length(max(longest, _ROW_TOKENS if windows > 1 else 1))
+        rows = [*rows, *[[]] * (round_rows(len(rows)) - len(rows))]
+        return pack(rows, multiple, 1 << (windows - 1).bit_length())
+
+    def _stack(self, memories: list[dict]) -> dict:
+        """The memories of some documents as one, with the batch as axis 0."""
+        memories = [*memories, *[self.first_memory] * (round_rows(len(memories)) - len(memories))]
+        return tree.map_structure(lambda *leaves: np.stack(leaves), *memories)
+
+    @functools.cached_property
+    def _remember(self) -> Callable:
+        def run(inputs, memory):
+            return (self.model.remember(inputs, memory),)
+
+        return compiled(run, self.model, _INPUT_KINDS, self.memory)
+
+    @functools.cached_property
+    def _score_places(self) -> Callable:
+        def run(inputs, memory, labels, places):
+            states, memory = self.model.document_states(inputs, memory)
+            # Only the states of scored tokens: those of context would cost a row of logits each.
+            states = ops.take(ops.reshape(states, (-1, states.shape[-1])), places, axis=0)
+            labels = ops.take(ops.reshape(labels, (-1,)), places)
+            logits = self.model.output_embedding.logits(states)
+            return score_logits(logits[None], labels[None], PAD).log_probs[0], memory
+
+        return compiled(run, self.model, _INPUT_KINDS, self.memory, ("int32", 2), ("int32", 1))
+
+
+def _inputs(model, source, target) -> dict:
+    """What the model is called on; one of documents takes each row for a document of one segment."""
+    inputs = {"source": source, "target": target}
+    if not isinstance(model, DocumentModel):
+        return inputs
+    for side, tokens in (("source", source), ("target", target)):
+        real = ops.cast(ops.not_equal(tokens, PAD), "int32")
+        positions = ops.arange(ops.shape(tokens)[1], dtype="int32") * real
+        inputs |= {f"{side}_windows": real, f"{side}_positions": positions, f"{side}_remembered": real}
+    return inputs | {"resets": ops.ones_like(source[:, :1])}
+
+
+def outputs_of(found: Hypotheses, size: int) -> list[list[Decoded]]:
+    """The outputs of the first `size` sources of a batch."""
+    rows = len(found.tokens)
+    tokens = found.tokens.reshape(rows, -1, found.tokens.shape[-1])
+    scores = found.scores.reshape(rows, -1)
+    return [_decoded(tokens[row], scores[row]) for row in range(size)]
+
+
+def _decoded(tokens: np.ndarray, scores: np.ndarray) -> list[Decoded]:
+    """The outputs of one source that exist: tokens (n, T), scores (n,), -inf where there is none."""
+    ends = np.argmax(np.isin(tokens, (EOS, PAD)), axis=1)
+    found = zip(tokens, ends, scores, strict=True)
+    return [Decoded(ids[:end].tolist(), float(score)) for ids, end, score in found if np.isfinite(score)]
+
+
+def refuse_broken(found):
+    try:
+        return refuse_nan(found)
+    except ValueError as error:
+        raise UserError(
+            "the model gives numbers that are not finite: its weights are damaged, or the training went wrong; "
+            "take another checkpoint"
+        ) from error
+
+
+def _unstack(memory: dict, count: int) -> list[dict]:
+    """The memories of the first `count` documents of a batch."""
+    return [tree.map_structure(lambda leaf, row=row: leaf[row], memory) for row in range(count)]
+
+
+def _length(segments: Sequence[Sequence[int]]) -> int:
+    """Tokens of segments with their breaks."""
+    return sum(len(ids) + 1 for ids in segments)
+
+
+def _window_length(window: PackedWindow) -> int:
+    return max(_length(window.sources), _length(window.targets))
+
+
+def _rows(windows: Sequence[PackedWindow]) -> Iterator[list[PackedWindow]]:
+    """Puts windows together that fit in a row, one at least."""
+    row, size = [], 0
+    for window in windows:
+        if row and size + _window_length(window) > _ROW_TOKENS:
+            yield row
+            row, size = [], 0
+        row.append(window)
+        size += _window_length(window)
+    if row:
+        yield row
