@@ -88,18 +88,15 @@ class KerasDecoder:
         """
         if self.sampling is None and count > self.search.beam:
             raise UserError(f"{count} translations of each line need search.beam = {count} or more")
-        results: list[list[Decoded]] = [[] for _ in sources]
-        lengths = [len(source) + 1 for source in sources]
-        search = self._search(count)
-        batches = list(plan_batches(lengths, self.search.batch_tokens, round_length))
-        inputs = (self._batch([sources[row] for row in rows]) for rows in batches)
-        for rows, found in zip(batches, side_by_side(search, inputs), strict=True):
-            for row, decoded in zip(rows, outputs_of(refuse_broken(found), len(rows)), strict=True):
-                results[row] = decoded
-                self.output_tokens += len(decoded[0].ids) + 1 if decoded else 0
-            if progress:
-                progress(rows)
-        return results
+        return self._decode([Request([source], [], 0, self.first_memory) for source in sources], count, progress)
+
+    def decode_segments(self, requests: Sequence[Request]) -> list[Decoded]:
+        """Looks for the best output of each segment.
+
+        Raises:
+            UserError: for a model that gives NaN.
+        """
+        return [found[0] if found else Decoded([], 0.0) for found in self._decode(requests, 1)]
 
     def score(self, sources: Sequence[Sequence[int]], targets: Sequence[Sequence[int]]) -> list[TokenScore]:
         """What the model thinks of given outputs.
@@ -125,16 +122,6 @@ class KerasDecoder:
             for i, row in enumerate(rows):
                 results[row] = TokenScore(float(found.scores[i]), int(found.lengths[i]))
         return results
-
-    def _batch(self, sources: list[Sequence[int]]) -> tuple:
-        """The arguments of a search: source (B, S), limits (B,), the largest limit and the seed (2,)."""
-        size = round_rows(len(sources))
-        source = pad_rows([[*source, EOS] for source in sources], size)
-        limits = np.array([self._limit(len(source)) for source in sources] + [1] * (size - len(sources)), "int32")
-        most = self._limit(source.shape[1]) if keras.backend.backend() == "jax" else int(limits.max())
-        seed = np.array([self.sampling.seed % (1 << 32) if self.sampling else 0, self._batches], "uint32")
-        self._batches += 1
-        return source, limits, most, seed
 
     def _limit(self, length: int) -> int:
         """The most tokens, with the end token, that the output of a source of so many tokens may have."""
@@ -164,23 +151,6 @@ class KerasDecoder:
     def remembers(self) -> bool:
         """Whether anything is carried from one window to the next."""
         return bool(self.first_memory)
-
-    def decode_segments(self, requests: Sequence[Request]) -> list[Decoded]:
-        """Looks for the best output of each segment; nothing depends on what stands beside it.
-
-        Raises:
-            UserError: for a model that gives NaN.
-        """
-        results = [Decoded([], 0.0)] * len(requests)
-        search = self._search(1)
-        lengths = [_length(request.sources) + _length(request.before) for request in requests]
-        batches = list(plan_batches(lengths, self.search.batch_tokens, round_length))
-        inputs = (self._request_batch([requests[row] for row in rows]) for rows in batches)
-        for rows, found in zip(batches, side_by_side(search, inputs), strict=True):
-            for row, decoded in zip(rows, outputs_of(refuse_broken(found), len(rows)), strict=True):
-                results[row] = decoded[0] if decoded else results[row]
-                self.output_tokens += len(results[row].ids) + 1
-        return results
 
     def remember(self, windows: Sequence[PackedWindow], memories: Sequence[dict]) -> list[dict]:
         """The memory of each document after one more window of it."""
@@ -240,18 +210,37 @@ class KerasDecoder:
         scores = [[TokenScore(sum(next(values) for _ in range(size)), size) for size in own] for own in sizes]
         return scores, _unstack(after, len(rows))
 
-    def _request_batch(self, requests: list[Request]) -> tuple:
-        """The arguments of a search; see `_batch`, then memory and, where one has any, prefix (B, P)."""
+    def _decode(
+        self, requests: Sequence[Request], count: int, progress: Callable[[list[int]], None] | None = None
+    ) -> list[list[Decoded]]:
+        results: list[list[Decoded]] = [[] for _ in requests]
+        search = self._search(count)
+        lengths = [_length(request.sources) + _length(request.before) for request in requests]
+        batches = list(plan_batches(lengths, self.search.batch_tokens, round_length))
+        inputs = (self._batch([requests[row] for row in rows]) for rows in batches)
+        for rows, found in zip(batches, side_by_side(search, inputs), strict=True):
+            for row, decoded in zip(rows, outputs_of(refuse_broken(found), len(rows)), strict=True):
+                results[row] = decoded
+                self.output_tokens += len(decoded[0].ids) + 1 if decoded else 0
+            if progress:
+                progress(rows)
+        return results
+
+    def _batch(self, requests: list[Request]) -> tuple:
+        """The arguments of a search: source (B, S), limits (B,), the largest limit and the seed (2,); for a model that
+        reads documents also the memories and, where there is any, the prefix (B, P)."""
         size = round_rows(len(requests))
         source = pad_rows([[i for ids in request.sources for i in (*ids, EOS)] for request in requests], size)
-        prefixes = [[i for ids in request.before for i in (BOS, *ids)] for request in requests]
         limits = [self._limit(len(request.sources[request.current])) for request in requests]
         limits = np.array(limits + [1] * (size - len(requests)), "int32")
         most = self._limit(source.shape[1]) if keras.backend.backend() == "jax" else int(limits.max())
-        arguments = source, limits, most, np.zeros(2, "uint32")
+        seed = np.array([self.sampling.seed % (1 << 32) if self.sampling else 0, self._batches], "uint32")
+        self._batches += 1
+        arguments = source, limits, most, seed
         if self.memory is None:
             return arguments
         arguments += (self._stack([request.memory for request in requests]),)
+        prefixes = [[i for ids in request.before for i in (BOS, *ids)] for request in requests]
         if any(prefixes):
             # The rows that only fill up the batch may hold anything.
             arguments += (pad_rows(prefixes, size),)
