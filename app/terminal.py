@@ -1,10 +1,12 @@
 """What a person sees while something takes long."""
 
+import contextlib
+import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 QUIET_SECONDS = 30
 _OFTEN = 1000  # pairs between two looks at the clock
@@ -129,3 +131,35 @@ def _clock(seconds: float) -> str:
     minutes, seconds = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"
+
+
+@contextlib.contextmanager
+def decoding_progress(segments: int, text: str = "translating") -> Iterator[Callable[[float], None] | None]:
+    """A progress bar on standard error, if that is a terminal.
+
+    Args:
+        segments: how many there are in all.
+        text: what is being done.
+
+    Yields:
+        A function of the share that is done, 0 to 1; None without a terminal.
+    """
+    if not sys.stderr.isatty():
+        yield None
+        return
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.percentage:>3.0f}%  {task.fields[speed]:>6.1f} lines/s"),
+        TimeRemainingColumn(),
+        TextColumn("left"),
+    )
+    start = time.perf_counter()
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task(f"{text} {segments:,} lines", total=1.0, speed=0.0)
+
+        def report(share: float) -> None:
+            speed = share * segments / max(1e-9, time.perf_counter() - start)
+            progress.update(task, completed=share, speed=speed)
+
+        yield report

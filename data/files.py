@@ -37,13 +37,18 @@ def atomic_write(path, mode: str = "wb") -> Iterator[IO]:
 
     Yields:
         An open file object. It is flushed to disk and renamed at the end of the block; on any error, Ctrl-C
-        included, it is removed and what stood at `path` before stays as it was.
+        included, it is removed and what stood at `path` before stays as it was. A symbolic link stays one, and its
+        target is written; a device or a pipe is written in place.
     """
-    path = Path(path)
+    path = Path(os.path.realpath(path))
+    text = {} if "b" in mode else {"encoding": "utf-8", "newline": "\n"}
+    if path.exists() and not path.is_file() and not path.is_dir():
+        with _named_errors(path), open(path, mode, **text) as file:
+            yield file
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
     sweep(path.parent, path.name)
     partial = _partial(path)
-    text = {} if "b" in mode else {"encoding": "utf-8", "newline": "\n"}
     handle = os.open(partial, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
     try:
         with os.fdopen(handle, mode, **text) as file:
@@ -141,6 +146,19 @@ def sweep(folder, name: str | None = None) -> None:
         for entry in os.scandir(folder):
             if entry.name.endswith(".partial") and ours.fullmatch(entry.name) and _is_abandoned(Path(entry.path)):
                 shutil.rmtree(entry.path, ignore_errors=True) if entry.is_dir() else os.unlink(entry.path)
+
+
+@contextlib.contextmanager
+def _named_errors(path: Path) -> Iterator[None]:
+    """Adds the file's name to an error of the system that has none, such as that of a full device."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        if error.filename is None and error.errno:
+            raise type(error)(error.errno, error.strerror, str(path)) from error
+        raise
 
 
 def _partial(path: Path) -> Path:

@@ -3,8 +3,8 @@
 Lines are translated as they come in, so the command can stand in a pipe. Lines that are too long for the model are
 split at sentence marks and translated in parts; nothing is cut off.
 
-Each line is translated alone unless documents are asked for. Then a model that was trained on documents remembers what
-came before in the same one.
+Each line is translated by itself unless --document, --doc-column or --per-file says where documents begin. With one of
+them, a model that was trained on documents remembers what came before in the same document.
 """
 
 import contextlib
@@ -81,6 +81,12 @@ def run(args) -> None:
         rows = _references(folder, search, engine, open_lines(args.files[0]), args)
     else:
         rows = _translations(folder, search, engine, open_lines(args.files[0]), args)
+    if not documents and folder.preset.documents.windows != "off":
+        print(
+            f"note: {args.path} was trained on documents, and nothing says where they begin: each line is translated "
+            "by itself; add --document, --doc-column or --per-file",
+            file=sys.stderr,
+        )
     if args.files == ["-"] and sys.stdin and sys.stdin.isatty():
         print("Type a line to translate it; Ctrl-D ends.", file=sys.stderr)
     load_engine(engine, folder, args.checkpoint)
@@ -139,11 +145,11 @@ def _progress(args):
     """Gives a function to call for each line that is done; a bar shows how many, where files go into a file."""
     from pathlib import Path
 
-    from app.scoring.report import decoding_progress
-
     if not args.output or not sys.stderr.isatty() or not all(Path(path).is_file() for path in args.files):
         yield lambda: None
         return
+    from app.terminal import decoding_progress
+
     lines = max(1, sum(_count_lines(path) for path in args.files))
     with decoding_progress(lines) as report:
         done = itertools.count(1)
@@ -157,16 +163,11 @@ def _count_lines(path) -> int:
 
 @contextlib.contextmanager
 def _output(path):
-    """Standard output, a pipe or device as it is, or a file that appears when it is whole."""
-    from pathlib import Path
-
+    """Standard output, or the file of that name."""
     from data.files import atomic_write
 
     if path is None or path == "-":
         yield sys.stdout
-    elif Path(path).exists() and not Path(path).is_file():
-        with open(path, "w", encoding="utf-8") as file:
-            yield file
     else:
         with atomic_write(path, "w") as file:
             yield file

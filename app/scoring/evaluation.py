@@ -19,9 +19,9 @@ from app.scoring.metrics import (
     score,
     score_documents,
 )
-from app.scoring.report import decoding_progress
 from app.scoring.system import System
 from app.scoring.testsets import TestSet
+from app.terminal import decoding_progress
 from app.translation.lines import read_text
 
 PRONOUNS = "contrapro"

@@ -1,47 +1,9 @@
-"""Tables and progress bars on the terminal."""
+"""Tables on the terminal."""
 
-import contextlib
-import sys
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 from app.scoring.bootstrap import Comparison, Measure
-
-
-@contextlib.contextmanager
-def decoding_progress(segments: int, text: str = "translating") -> Iterator[Callable[[float], None] | None]:
-    """A progress bar on standard error, if that is a terminal.
-
-    Args:
-        segments: how many there are in all.
-        text: what is being done.
-
-    Yields:
-        A function of the share that is done, 0 to 1; None without a terminal.
-    """
-    if not sys.stderr.isatty():
-        yield None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.percentage:>3.0f}%  {task.fields[speed]:>6.1f} lines/s"),
-        TimeRemainingColumn(),
-        TextColumn("left"),
-    )
-    start = time.perf_counter()
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task(f"{text} {segments:,} lines", total=1.0, speed=0.0)
-
-        def report(share: float) -> None:
-            speed = share * segments / max(1e-9, time.perf_counter() - start)
-            progress.update(task, completed=share, speed=speed)
-
-        yield report
 
 
 def show_evaluation(evaluation, file=None) -> None:

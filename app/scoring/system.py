@@ -12,9 +12,9 @@ from typing import NamedTuple
 
 from app.presets.schema import SearchPreset
 from app.runs.checkpoints import to_stderr
-from app.scoring.report import decoding_progress
 from app.scoring.results import Results
 from app.scoring.testsets import TestSet, in_order, shuffled
+from app.terminal import decoding_progress
 from app.translation.decoder import KERAS, Engine
 from data.errors import UserError
 
@@ -197,7 +197,7 @@ class System:
         before, start = translator.output_tokens, time.perf_counter()
         with decoding_progress(test.segments) as progress:
             if self.by_documents:
-                found = list(_flat(translator.translate(test.cut(lines)), test.segments, progress))
+                found = list(_flat(translator.translate_documents(test.cut(lines)), test.segments, progress))
             else:
                 found = translator.translate_all(lines, progress)
         seconds = time.perf_counter() - start

@@ -152,7 +152,8 @@ class DocumentLines:
             ends where DOC changes. FILE: nothing.
 
     Raises:
-        UserError: at once for a file that cannot be read; by `next` for a line that is not UTF-8 or has no tab.
+        UserError: at once for a file that cannot be read; by `next` for a line that is not UTF-8, has no tab, or
+            belongs to a document that has ended.
 
     Example:
         >>> for document, text in DocumentLines(["manual.txt"]):
@@ -168,6 +169,7 @@ class DocumentLines:
         self._reader: LineReader | None = None
         self._closes = False
         self._document, self._name = 0, None
+        self._names: set[str] = set()
 
     def __iter__(self) -> Iterator[DocumentLine]:
         return self
@@ -178,6 +180,7 @@ class DocumentLines:
                 path = next(self._paths)
                 self._reader, self._closes = open_lines(path), str(path) != "-"
                 self._begin(None)
+                self._names.clear()
             line = next(self._reader, None)
             if line is not None:
                 return self._place(line)
@@ -209,6 +212,12 @@ class DocumentLines:
                 "document's name, a tab and the segment"
             )
         if name != self._name:
+            if name in self._names:
+                raise UserError(
+                    f'{self._reader.name}, line {self._reader.number}: the document "{name}" has ended before; the '
+                    "lines of a document must stand together: sort the input by document"
+                )
+            self._names.add(name)
             self._begin(name)
         return DocumentLine(self._document, text)
 

@@ -1,6 +1,7 @@
 """`translate` with documents, on runs whose weights were drawn and not trained."""
 
 import json
+import os
 import subprocess
 
 import keras
@@ -142,3 +143,31 @@ def test_windows_can_be_others_than_in_the_training(documents, plain, file, caps
     assert "[search] and documents.windows, documents.size" in memory
     unknowing = translate(capsys, plain, file, "--document", "--set", "documents.size=2", code=2)
     assert "not trained on documents" in unknowing
+
+
+def test_a_document_run_without_boundaries_says_that_each_line_stands_alone(documents, file, capsys):
+    found, errors = translate(capsys, documents, file)
+    assert "trained on documents" in errors and "add --document" in errors and len(errors.splitlines()) == 1
+    singles = "\n\n".join(TEXT.splitlines())
+    (file.parent / "singles.txt").write_text(singles, encoding="utf-8")
+    alone, errors = translate(capsys, documents, file.parent / "singles.txt", "--document")
+    assert errors == "" and [line for line in alone if line] == [line for line in found if line]
+
+
+def test_a_document_that_comes_back_is_refused(documents, tmp_path, capsys):
+    (tmp_path / "in.tsv").write_text("a\tw5\nb\tw6\na\tw7\n", encoding="utf-8")
+    assert cli.main(["translate", str(documents), str(tmp_path / "in.tsv"), "--doc-column"]) == 2
+    assert 'in.tsv, line 3: the document "a" has ended before' in capsys.readouterr().err
+
+
+def test_a_link_stays_a_link_and_a_device_is_written_in_place(documents, file, capsys):
+    target, link = file.parent / "target.txt", file.parent / "link.txt"
+    target.write_text("before")
+    link.symlink_to("target.txt")
+    found, _ = translate(capsys, documents, file, "--document")
+    assert translate(capsys, documents, file, "--document", "--output", link)[0] == []
+    assert link.is_symlink() and target.read_text(encoding="utf-8").splitlines() == found
+    for option in ("--output", "--show-memory"):
+        assert cli.main(["translate", str(documents), str(file), "--document", option, "/dev/full"]) == 2
+        assert "error: /dev/full: the disk is full" in capsys.readouterr().err
+        assert os.path.exists("/dev/full") and not os.path.isfile("/dev/full")
