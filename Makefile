@@ -63,7 +63,8 @@ notebook: $(VENV)/installed-notebooks ## execute the notebooks and write their o
 	@$(PYTHON_HERE) notebooks/execute.py $(ARGS)
 
 test: $(VENV)/installed-test .venv-bigquery/installed .venv-beam/installed ## run the tests, two at a time
-	$(PYTHON_HERE) -m pytest -n 2 --dist loadfile -m "not backends" $(ARGS)
+	$(PYTHON_HERE) -m pytest -n 2 --dist loadfile --no-loadscope-reorder --durations 15 --durations-min 4 \
+	    -m "not backends" $(ARGS)
 
 test-backends: $(VENV)/installed-test $(VENV)/installed-backends ## run the tests that need JAX and PyTorch (a large download)
 	$(PYTHON_HERE) -m pytest -m backends $(ARGS)

@@ -20,6 +20,23 @@ hypothesis.settings.load_profile("weitblick")
 # Says in red what could not be tested.
 pytest_plugins = ["tests.left_out"]
 REPOSITORY = Path(__file__).resolve().parents[1]
+# Files that take longest. They begin first, so that at the end no process is left alone with one of them.
+LONG = (
+    "notebooks/test_notebooks.py",
+    "data/test_beam.py",
+    "app/training/test_cluster.py",
+    "app/training/test_distribution.py",
+    "app/training/test_resume.py",
+    "app/cli/test_commands.py",
+    "app/export/test_export_ctranslate2.py",
+    "test_documents.py",
+)
+
+
+def pytest_collection_modifyitems(items):
+    """Puts the longest files first; the order of all else stays."""
+    places = {REPOSITORY / "tests" / name: number for number, name in enumerate(LONG)}
+    items.sort(key=lambda item: places.get(item.path, len(places)))
 
 
 @pytest.fixture(autouse=True)

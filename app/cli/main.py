@@ -131,18 +131,23 @@ def _explain(error: OSError) -> str:
 
 
 def _explain_exhausted(error: Exception) -> str | None:
-    """What to do where Python or TensorFlow got no memory or no room on a disk; None for any other error."""
+    """What to do where Python or TensorFlow got no memory or could not write a file; None for any other error."""
     if isinstance(error, MemoryError):
-        found = str(error)
-    else:
-        # Known only once TensorFlow is loaded, and nothing else raises it.
-        tensorflow = sys.modules.get("tensorflow")
-        if not tensorflow or not isinstance(error, tensorflow.errors.ResourceExhaustedError):
-            return None
-        if os.strerror(errno.ENOSPC) in str(error):
-            return _explain(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
-        found = error.message.partition("\n")[0]
-    return (
-        f"not enough memory{f' ({found})' if found else ''}; use a smaller model, fewer tokens in a batch, or a larger "
-        "machine"
-    )
+        return _out_of_memory(str(error))
+    # Known only once TensorFlow is loaded, and nothing else raises it.
+    tensorflow = sys.modules.get("tensorflow")
+    if not tensorflow or not isinstance(error, tensorflow.errors.OpError):
+        return None
+    # TensorFlow says only in words what the system refused: "PATH; File too large".
+    where, _, reason = error.message.rpartition("; ")
+    for number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EACCES, errno.EROFS):
+        if reason == os.strerror(number):
+            return _explain(OSError(number, reason, where))
+    if isinstance(error, tensorflow.errors.ResourceExhaustedError):
+        return _out_of_memory(error.message.partition("\n")[0])
+    return None
+
+
+def _out_of_memory(found: str) -> str:
+    what = f" ({found})" if found else ""
+    return f"not enough memory{what}; use a smaller model, fewer tokens in a batch, or a larger machine"

@@ -18,6 +18,7 @@ from app.translation.translator import Translator
 from data.cleaning import normalise
 from data.errors import UserError
 from tests.app.copy_model import TEXT, small_tokenizer
+from tests.app.toy_training import REPOSITORY
 
 tf = pytest.importorskip("tensorflow")
 if keras.backend.backend() != "tensorflow":
@@ -230,3 +231,13 @@ def test_long_texts_are_split_as_in_python(limit):
         found[owner].append(part.decode())
     count = lambda texts: [len(ids) for ids in TOKENIZER_OF_ALL.encode(texts)]  # noqa: E731
     assert found == [split_long(text, count, limit) for text in texts]
+
+
+def test_a_file_that_cannot_be_written_is_one_line(run, tmp_path):
+    """A limit on the size of files stands for a full disk, which TensorFlow reports in the same way."""
+    command = f"ulimit -f 100; exec {sys.executable} -m app export {run.path} --to savedmodel {tmp_path}/out"
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, cwd=REPOSITORY)
+    assert (done.returncode, done.stdout) == (2, ""), done.stderr
+    assert done.stderr.startswith("error: ") and done.stderr.endswith(": File too large\n")
+    assert done.stderr.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
