@@ -184,12 +184,12 @@ class DocumentTransformer(Transformer):
             return {}
         encodings = self._encode_windows(inputs)
         seen, _ = self._remember_source(encodings, inputs, memory)
-        found = self._look_at_writing(encodings, inputs, memory)
-        encodings, *source = self.source_read(encodings, inputs["source_windows"], *seen, look=True)
+        found = self._written(encodings, inputs, memory)
+        encodings, *source = self.source_read(encodings, inputs["source_windows"], *seen, return_weights=True)
         states = self._write_windows(inputs, encodings)
         if self.target_memory is not None:
             seen, _ = self._remember_target(states, inputs, memory)
-        _, *target = self.target_read(states, inputs["target_windows"], *seen, look=True)
+        _, *target = self.target_read(states, inputs["target_windows"], *seen, return_weights=True)
         for side, (gates, weights) in {"source": source, "target": target}.items():
             found[f"{side}_gates"] = ops.mean(ops.cast(gates, "float32"), axis=-1)
             # A window attends to its own slots alone, so the sum over windows leaves one entry for each slot.
@@ -198,7 +198,7 @@ class DocumentTransformer(Transformer):
             found[f"{side}_slots"] = ops.sum(weights, axis=2)
         return found
 
-    def _look_at_writing(self, encodings, inputs, memory):
+    def _written(self, encodings, inputs, memory):
         layer, shares, attended = self.source_memory, [], []
         states, _ = layer.states_before(
             encodings, inputs["source_windows"], inputs["resets"], memory["source"], inputs["source_remembered"]

@@ -303,7 +303,8 @@ x = random.normal(size=(1, 10, 32)).astype("float32")
 values, filled = random.normal(size=(1, 1, 6, 32)).astype("float32"), np.ones((1, 1, 6), bool)
 gates = []
 for bias in biases:
-    _, opened, read_weights = GatedRead(32, bias=float(bias))(x, np.ones((1, 10), int), values, filled, look=True)
+    read = GatedRead(32, bias=float(bias))
+    _, opened, read_weights = read(x, np.ones((1, 10), int), values, filled, return_weights=True)
     gates.append(np.asarray(opened))
 print("x", x.shape, "slots", values.shape[2:], "-> gates", opened.shape, "and weights (B, 1, S, M)", read_weights.shape)
 curves = {"gate g": (biases, [np.mean(g) for g in gates]), "g (1 - g)": (biases, [np.mean(g * (1 - g)) for g in gates])}

@@ -15,6 +15,7 @@ needs TensorFlow and, for the tokenizer's operations, tensorflow-text:
 import dataclasses
 import json
 from pathlib import Path
+from typing import cast
 
 import keras
 import numpy as np
@@ -25,6 +26,7 @@ from app.export import graph_text
 from app.presets.schema import SearchPreset
 from app.runs.run import Run
 from app.translation.chunks import LIVING, STEPS, beam_search_of
+from app.translation.keras_decoder import KerasDecoder
 from app.translation.translator import Translator
 from data.errors import UserError
 from data.files import new_folder
@@ -73,7 +75,7 @@ def export(
     run = run if precision is None else _with_precision(run, precision)
     with new_folder(directory) as folder:
         translator = Translator.of_run(run, checkpoint, search)
-        _refuse_damaged(translator.decoder.model, run.path)
+        _refuse_damaged(_keras_decoder(translator).model, run.path)
         module = TranslationModule(translator)
         options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
         tf.saved_model.save(module, folder, {"serving_default": module.translate}, options)
@@ -97,13 +99,18 @@ class TranslationModule(tf.Module):
         self.weights = self.translate.get_concrete_function().graph.variables
 
 
+def _keras_decoder(translator: Translator) -> KerasDecoder:
+    return cast(KerasDecoder, translator.decoder)  # the only one whose model is a graph of TensorFlow
+
+
 class _Graph:
     """The steps of `TranslationModule.translate`, from lines to parts, to batches, to tokens, and back."""
 
     def __init__(self, tokenizer, translator: Translator):
-        self.tokenizer, self.model, self.search = tokenizer, translator.decoder.model, translator.decoder.search
+        decoder = _keras_decoder(translator)
+        self.tokenizer, self.model, self.search = tokenizer, decoder.model, decoder.search
         self.lowercase, self.max_length = translator.lowercase, translator.max_length
-        self.max_positions = translator.decoder.max_positions
+        self.max_positions = decoder.max_positions
         self.beam_search = beam_search_of(self.model, self.search)
 
     def translate(self, text):
@@ -263,8 +270,8 @@ def _describe(path: Path, run: Run, checkpoint: str, translator: Translator) -> 
         "target": data.target,
         "lowercase": translator.lowercase,
         "max_length": translator.max_length,
-        "precision": translator.decoder.model.compute_dtype,
-        "search": dataclasses.asdict(translator.decoder.search),
+        "precision": _keras_decoder(translator).model.compute_dtype,
+        "search": dataclasses.asdict(_keras_decoder(translator).search),
         "versions": {"tensorflow": tf.__version__, "keras": keras.__version__},
     }
     path.parent.mkdir()

@@ -16,7 +16,7 @@ class GatedRead(keras.layers.Layer):
     """x + g * dropout(attention of x on the memory), with g = sigmoid(W [x, attention] + b) for each number.
 
     With a bias b below 0 the gate starts nearly closed, and a model that was trained without memory starts nearly as it
-    was. W starts at zero, so that the gate is as open for all numbers.
+    was. W starts at zero, so that the gate is equally open for all numbers.
 
     Args:
         width: model width D.
@@ -28,12 +28,12 @@ class GatedRead(keras.layers.Layer):
         windows: integer tensor (B, S): 1 to W, or 0 for padding.
         values: what each window may read (B, W, M, D).
         filled: boolean (B, W, M): which of it holds anything.
-        look: also return what was seen.
+        return_weights: also return the gates and the attention weights.
         training: whether dropout is on.
 
     Returns:
-        Tensor (B, S, D). With `look` also the gates (B, S, D) and the attention weights (B, 1, S, W * M). A position
-        of a window with nothing to read stays as it is.
+        Tensor (B, S, D). With `return_weights` also the gates (B, S, D) and the attention weights (B, 1, S, W * M). A
+        position of a window with nothing to read stays as it is.
     """
 
     def __init__(self, width: int, dropout: float = 0.0, bias: float = -2.0, **kwargs: Any) -> None:
@@ -54,7 +54,7 @@ class GatedRead(keras.layers.Layer):
         windows: Tensor,
         values: Tensor,
         filled: Tensor,
-        look: bool = False,
+        return_weights: bool = False,
         training: bool | None = None,
     ) -> Any:
         batch, count = ops.shape(values)[:2]
@@ -66,7 +66,7 @@ class GatedRead(keras.layers.Layer):
         found, weights = self.attention(x, keys_values, attention_mask=mask, return_weights=True, training=training)
         gates = self._gates(x, found, ops.any(mask, axis=-1))
         x = x + gates * self.dropout(found, training=training)
-        return (x, gates, weights) if look else x
+        return (x, gates, weights) if return_weights else x
 
     def _gates(self, x, found, anything):
         gates = self.gate(ops.concatenate([x, found], axis=-1))

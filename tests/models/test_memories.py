@@ -206,7 +206,7 @@ def test_nothing_is_read_where_nothing_was_written():
     read.build()
     x, windows = inputs(), np.ones((2, 4), "int32")
     values, filled = inputs(3, seed=1)[:, None], np.array([[[True, False, True]], [[False, False, False]]])
-    output, gates, weights = read(x, windows, values, filled, look=True)
+    output, gates, weights = read(x, windows, values, filled, return_weights=True)
     equal(numbers(output)[1], x[1])
     assert np.abs(numbers(output)[0] - x[0]).max() > 0.01
     assert np.all(numbers(weights)[0][..., 1] == 0) and np.all(numbers(gates)[1] == 0)
