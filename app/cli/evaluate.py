@@ -11,10 +11,12 @@ from app.cli.options import (
     RUN_HELP,
     add_corpora,
     add_engine,
+    add_precision,
     add_search,
     chosen_engine,
     chosen_languages,
     chosen_search,
+    with_chosen_precision,
 )
 from app.cli.scoring import check_sides, chosen_baseline, system_of
 from app.translation.decoder import KERAS
@@ -51,6 +53,7 @@ def add_arguments(parser) -> None:
     parser.add_argument("--baseline", metavar="RUN|FILE", help="compare with this file, or run (evaluated if need be)")
     add_search(parser)
     add_engine(parser)
+    add_precision(parser)
     parser.add_argument(
         "--again", action="store_true", help="translate again even if these weights and this search have done so"
     )
@@ -105,7 +108,7 @@ def _score_run(args):
     from app.scoring.evaluation import evaluate
     from app.scoring.metrics import ScoreOptions
 
-    run = Run.open(args.path)
+    run = with_chosen_precision(Run.open(args.path), args)
     data, engine = run.preset.data, chosen_engine(args)
     names = [args.corpus] if args.corpus or args.reference else data.test
     if not names:

@@ -10,9 +10,11 @@ from app.cli.options import (
     RUN_HELP,
     WINDOWS,
     add_corpora,
+    add_precision,
     add_search,
     chosen_languages,
     chosen_search,
+    with_chosen_precision,
     with_chosen_windows,
 )
 from app.cli.scoring import check_sides, chosen_baseline, system_of
@@ -62,6 +64,7 @@ def add_arguments(parser) -> None:
         "uses its context fall",
     )
     add_search(parser)
+    add_precision(parser)
     parser.add_argument(
         "--again", action="store_true", help="translate and score again even if these weights and this search did so"
     )
@@ -118,7 +121,7 @@ def _score_run(args):
     from app.scoring.testsets import load_documents
     from data.corpora.corpora import parse_mixture
 
-    run = with_chosen_windows(Run.open(args.path), args)
+    run = with_chosen_windows(with_chosen_precision(Run.open(args.path), args), args)
     data, search = run.preset.data, chosen_search(run.preset, args, WINDOWS)
     items = read_items(find_items(args.corpora), args.items) if args.contrapro else []
     corpora = run.preset.corpora(args.corpora)

@@ -165,6 +165,29 @@ def load_engine(engine: Engine, run, checkpoint: str) -> None:
     load_keras()
 
 
+def add_precision(parser) -> None:
+    """Adds the option that says what Keras computes in."""
+    parser.add_argument(
+        "--precision",
+        choices=("float32", "bfloat16", "auto"),
+        help="what Keras computes in (default: training.precision of the preset, mostly auto, which is bfloat16 where "
+        "the machine is faster with it); given translations are always scored in float32",
+    )
+
+
+def with_chosen_precision(run, args):
+    """The run in the precision that the command line asks for.
+
+    Raises:
+        UserError: --precision for an engine that has none.
+    """
+    if not args.precision:
+        return run
+    if getattr(args, "engine", KERAS.name) != KERAS.name:
+        raise UserError("--precision is for --engine keras; CTranslate2 has --quantization")
+    return run.with_precision(args.precision)
+
+
 def add_corpora(parser) -> None:
     """Adds the option that says where corpus folders are."""
     parser.add_argument(

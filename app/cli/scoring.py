@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from app.cli.options import load_engine
+from app.cli.options import load_engine, with_chosen_precision
 from app.translation.decoder import KERAS, Engine
 from data.errors import UserError
 
@@ -15,6 +15,8 @@ def check_sides(args) -> None:
         raise UserError("--pair is for --hypotheses; the run's preset names its languages")
     if args.hypotheses and (args.beam is not None or args.set or args.checkpoint != "auto" or args.again):
         raise UserError("--hypotheses uses no model: leave out --beam, --set, --checkpoint and --again")
+    if args.hypotheses and args.precision:
+        raise UserError("--hypotheses uses no model: leave out --precision")
 
 
 def system_of(run, checkpoint: str = "auto", search=None, engine: Engine = KERAS):
@@ -29,5 +31,5 @@ def chosen_baseline(args, engine: Engine = KERAS):
     from app.runs.run import Run
 
     if args.baseline and Path(args.baseline).is_dir():
-        return system_of(Run.open(args.baseline), engine=engine)
+        return system_of(with_chosen_precision(Run.open(args.baseline), args), engine=engine)
     return args.baseline

@@ -16,10 +16,12 @@ from app.cli.options import (
     RUN_HELP,
     WINDOWS,
     add_engine,
+    add_precision,
     add_search,
     chosen_engine,
     chosen_search,
     load_engine,
+    with_chosen_precision,
     with_chosen_windows,
 )
 from data.errors import UserError
@@ -51,6 +53,7 @@ def add_arguments(parser) -> None:
     parser.add_argument("--output", metavar="FILE", help="where the translations go; standard output by default")
     add_search(parser)
     add_engine(parser)
+    add_precision(parser)
     translate_documents.add_arguments(parser)
     parser.add_argument("--nbest", type=int, default=1, metavar="N", help="print N translations of each line")
     parser.add_argument("--scores", action="store_true", help="print the search's score and a tab before each")
@@ -72,7 +75,9 @@ def run(args) -> None:
     from app.runs.run import Run
     from app.translation.lines import open_lines
 
-    folder = Run.open(args.path)
+    folder = with_chosen_precision(Run.open(args.path), args)
+    if args.score_references:
+        folder = folder.with_precision("float32")
     documents, engine = translate_documents.wanted(args), chosen_engine(args)
     search = chosen_search(folder.preset, args, WINDOWS if documents else ())
     if documents:
@@ -105,6 +110,8 @@ def _check(args) -> None:
         raise UserError(f"--{given[0].replace('_', '-')} says how to draw translations; add --sample")
     if args.nbest < 1:
         raise UserError(f"--nbest {args.nbest}: must be at least 1")
+    if args.score_references and args.precision:
+        raise UserError("--score-references computes in float32; leave out --precision")
     if args.score_references and (args.sample or args.scores or args.nbest > 1):
         raise UserError("--score-references translates nothing; leave out --sample, --scores and --nbest")
 

@@ -88,6 +88,10 @@ class Run:
         if checksum_of(text) in noted and not (file.exists() and checksum(file) in noted):
             _write_text(file, text)
 
+    def with_precision(self, precision: str) -> "Run":
+        """The same run, whose models compute in another precision; nothing is written."""
+        return Run(self.path, self.preset.with_overrides([f"training.precision={precision}"]))
+
     def discard(self) -> None:
         """Removes what `create` and the preparation wrote, for a run that never came to its first checkpoint."""
         for name in (SUMMARY, PRESET, TOKENIZER):

@@ -37,11 +37,10 @@ class System:
     results. All that is made anew is written there.
 
     Args:
-        run: an `app.runs.run.Run`.
+        run: an `app.runs.run.Run`; `Run.with_precision` chooses what Keras computes in.
         checkpoint: which weights, see `Run.weights_file`.
         search: by default that of the run's preset.
         engine: the program that computes the model.
-        precision: for Keras, by default `training.precision` of the run's preset.
         load: called before the engine is first imported.
         report: called with each note and warning; by default they go to standard error.
     """
@@ -52,13 +51,11 @@ class System:
         checkpoint: str = "auto",
         search: SearchPreset | None = None,
         engine: Engine = KERAS,
-        precision: str | None = None,
         load: Callable[[], None] = lambda: None,
         report: Callable[[str], None] = to_stderr,
     ):
         self.run, self.checkpoint, self.engine = run, checkpoint, engine
         self.search = search or run.preset.search
-        self.precision = precision
         self.results = Results(run.path, report)
         self._load, self._report = load, report
 
@@ -72,13 +69,16 @@ class System:
 
     @functools.cached_property
     def scorer(self):
-        """The `Translator` that scores given translations: always by Keras."""
-        if self.engine == KERAS:
+        """The `Translator` that scores given translations: always by Keras, and in float32.
+
+        In bfloat16 the score of a segment depends on what it is batched with, by more than context changes it.
+        """
+        if self.engine == KERAS and self.decided["precision"] == "float32":
             return self.translator
         self._load()
         from app.translation.translator import Translator
 
-        return Translator.of_run(self.run, self.checkpoint, self.search)
+        return Translator.of_run(self.run.with_precision("float32"), self.checkpoint, self.search)
 
     @property
     def by_documents(self) -> bool:
@@ -109,7 +109,7 @@ class System:
             chosen = {"precision": self.engine.quantization, "backend": self.engine.name}
             return {**chosen, "processor": processor_name(), "cores": cores(), "threads": {}}
         self._load()
-        found = decided(decoding_policy(self.precision or self.run.preset.training.precision))
+        found = decided(decoding_policy(self.run.preset.training.precision))
         return {name: found[name] for name in (*_COMPARED, "processor")}
 
     def translations(

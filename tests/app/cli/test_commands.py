@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from app.cli import main as cli
+from app.runs.run import Run
 from app.scoring.system import System
 from app.translation import translator as translation
 from app.translation.translator import Hypothesis
@@ -146,6 +147,38 @@ def test_evaluate_translates_only_what_it_must(place, capsys, decodings):
     assert len(decodings) == made + 1
     command(capsys, *evaluate, "--beam", 1, "--again")
     assert len(decodings) == made + 2
+
+
+def test_another_precision_is_translated_again(place, capsys, decodings):
+    evaluate = ["evaluate", place / "run", "--corpora", place]
+
+    def translated(*more):
+        before = len(decodings)
+        command(capsys, *evaluate, *more)
+        return len(decodings) - before
+
+    translated()
+    assert translated("--precision", "bfloat16") == 1
+    record = json.loads((place / "run" / "results" / "toys-test.json").read_text(encoding="utf-8"))
+    assert record["decided"]["precision"] == "bfloat16"
+    assert translated("--precision", "bfloat16") == 0
+    assert translated("--precision", "float32") == 1
+    assert translated() == 0
+    assert "--quantization" in command(capsys, *evaluate, "--precision", "float32", "--engine", "ctranslate2", code=2)
+
+
+def test_given_translations_are_scored_in_float32(place, capsys, text, tmp_path):
+    (tmp_path / "de.txt").write_text("Das Haus ist alt.\n\nDas rote Auto ist neu.\n", encoding="utf-8")
+    other = tmp_path / "other"
+    shutil.copytree(place / "run", other)
+    Run.open(other).update_preset(Run.open(other).with_precision("bfloat16").preset)
+    score = ["--score-references", tmp_path / "de.txt"]
+    printed = command(capsys, "translate", other, text, *score)
+    assert printed == command(capsys, "translate", place / "run", text, *score)
+    system = System(Run.open(other))
+    assert (system.decided["precision"], system.scorer.decoder.model.dtype_policy.name) == ("bfloat16", "float32")
+    refused = command(capsys, "translate", other, text, *score, "--precision", "bfloat16", code=2)
+    assert "computes in float32" in refused
 
 
 def test_a_baseline_that_was_not_evaluated_is_evaluated_then(place, capsys, tmp_path):
