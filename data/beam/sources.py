@@ -10,7 +10,7 @@ from pathlib import PurePosixPath
 from data.corpora.corpora import BUILT_IN, WAREHOUSE, Corpora, Corpus
 from data.corpora.folder import SPLITS, decoded_lines
 from data.errors import UserError
-from data.pairs import Pair
+from data.pairs import Pair, consecutive
 from data.warehouse.files import ParquetFile
 
 _TEXT = (".txt", ".txt.gz", ".txt.bz2")
@@ -64,9 +64,12 @@ class TextReader:
     doc: str = ""
 
     def __call__(self) -> Iterator[Pair]:
+        return consecutive(self._pairs(), lambda number: f"{self.doc or self.source}, line {number:,}")
+
+    def _pairs(self) -> Iterator[Pair]:
         files = [path for path in (self.source, self.target, self.doc) if path]
         with contextlib.ExitStack() as stack:
-            columns = [decoded_lines(_lines(stack.enter_context(_open(path))), path) for path in files]
+            columns = [decoded_lines(stack.enter_context(_open(path)), path) for path in files]
             for number, texts in enumerate(zip_longest(*columns), start=1):
                 if None in texts:
                     short = files[texts.index(None)]
@@ -227,10 +230,6 @@ def _open(path: str):
         return FileSystems.open(path)
     except BeamIOError as error:
         raise UserError(f"{path}: cannot be read ({_first_line(error)})") from error
-
-
-def _lines(file) -> Iterator[bytes]:
-    return iter(file.readline, b"")
 
 
 def _first_line(error: Exception) -> str:

@@ -1,13 +1,14 @@
 """A corpus in a folder of plain text files, in the layout of `tfds.TranslateFolder`."""
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from itertools import zip_longest
 from pathlib import Path
+from typing import IO
 
 from data.errors import UserError
-from data.files import checksum
-from data.pairs import Pair
+from data.files import checksum, limited_lines
+from data.pairs import Pair, consecutive
 
 SPLITS = ("train", "validation", "test")
 _CHUNK = 1 << 20
@@ -26,16 +27,16 @@ def read_lines(path) -> Iterator[str]:
         One string a line, without its line end.
 
     Raises:
-        UserError: where the bytes are not UTF-8; names file and line.
+        UserError: where the bytes are not UTF-8 or a line is longer than `data.files.LONGEST`; names file and line.
     """
     path = Path(path)
     with path.open("rb") as file:
         yield from decoded_lines(file, path)
 
 
-def decoded_lines(file: Iterable[bytes], name) -> Iterator[str]:
+def decoded_lines(file: IO[bytes], name) -> Iterator[str]:
     """The lines of a file that is open, as `read_lines` gives them; `name` is for the message of its `UserError`."""
-    for number, raw in enumerate(file, start=1):
+    for number, raw in enumerate(limited_lines(file, name), start=1):
         try:
             line = raw.decode("utf-8")
         except UnicodeDecodeError as error:
@@ -45,7 +46,7 @@ def decoded_lines(file: Iterable[bytes], name) -> Iterator[str]:
             ) from None
         if number == 1:
             line = line.removeprefix("\ufeff")
-        yield line.removesuffix("\n").removesuffix("\r")
+        yield line.removesuffix("\r")
 
 
 def count_lines(path) -> int:
@@ -134,10 +135,12 @@ class FolderCorpus:
             `Pair`s of raw text; `doc` is "" where the split has no `doc` file.
 
         Raises:
-            UserError: for a split that is not there, an empty one, files of different lengths, or bytes that are
-                not UTF-8. The first is raised at the call, the others when the reading comes to them.
+            UserError: for a split that is not there, an empty one, files of different lengths, documents whose lines
+                do not stand together, too long a line, or bytes that are not UTF-8. The first is raised at the call,
+                the others when the reading comes to them.
         """
-        return self._stream(self._files(split))
+        pairs = self._stream(self._files(split))
+        return consecutive(pairs, lambda number: f"{self._file('doc', split)}, line {number:,}")
 
     def size(self, split: str) -> int | None:
         """The number of pairs in a split (lines of its source file), or None for a split that is not there."""

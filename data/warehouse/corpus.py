@@ -9,7 +9,8 @@ from sqlglot import exp
 
 from data.corpora.folder import SPLITS
 from data.errors import UserError
-from data.pairs import Pair
+from data.files import refuse_long
+from data.pairs import Pair, consecutive
 from data.warehouse.base import Warehouse
 from data.warehouse.opening import open_warehouse
 from data.warehouse.sql import STANDARD, is_name, statement, user_query
@@ -79,8 +80,11 @@ class WarehouseCorpus:
             `Pair`s; NULL is "".
 
         Raises:
-            UserError: there is no such split or column, or no order.
+            UserError: there is no such split or column, no order, or a document whose rows do not stand together.
         """
+        return consecutive(self._pairs(split), lambda number: f"{self.description}, row {number:,} of {split}")
+
+    def _pairs(self, split: str) -> Iterator[Pair]:
         for batch in self._batches(split):
             docs = batch.column("doc").to_pylist()
             if "corpus" in self._kinds:
@@ -88,7 +92,8 @@ class WarehouseCorpus:
                 docs = [f"{corpus}/{doc}" if doc else "" for corpus, doc in zip(corpora, docs, strict=True)]
             columns = (batch.column(side).to_pylist() for side in (self.source, self.target))
             for en, de, doc in zip(*columns, docs, strict=True):
-                yield Pair(en or "", de or "", doc or "")
+                texts = (refuse_long(text or "", self.description) for text in (en, de))
+                yield Pair(*texts, doc or "")
 
     def size(self, split: str) -> int | None:
         """The number of pairs."""

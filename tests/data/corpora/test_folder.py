@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from data.corpora.folder import FolderCorpus, count_lines, read_lines
 from data.errors import UserError
+from data.files import LONGEST
 from data.pairs import Pair
 
 
@@ -132,3 +133,21 @@ def test_any_lines_come_back_and_are_counted(lines):
         read = list(read_lines(path))
         assert read == (lines if lines[-1] else lines[:-1])
         assert count_lines(path) == len(read)
+
+
+def test_documents_whose_lines_do_not_stand_together_are_refused(tmp_path):
+    write(tmp_path, en_train="a\nb\nc\nd\n", de_train="a\nb\nc\nd\n", doc_train="one\ntwo\n\none\n")
+    message = "doc.train.txt, line 4: document 'one' goes on here after a segment without a document; .* sort them"
+    with pytest.raises(UserError, match=message):
+        list(FolderCorpus(tmp_path).pairs("train"))
+    write(tmp_path, en_train="a\nb\nc\nd\n", de_train="a\nb\nc\nd\n", doc_train="one\ntwo\none\ntwo\n")
+    with pytest.raises(UserError, match="doc.train.txt, line 3: document 'one' goes on here after document 'two'"):
+        list(FolderCorpus(tmp_path).pairs("train"))
+
+
+def test_a_line_that_would_fill_the_memory_is_refused(tmp_path):
+    (tmp_path / "text").write_bytes(b"a\n" + b"x" * LONGEST + b"\n" + b"y" * (200 << 20))
+    lines = read_lines(tmp_path / "text")
+    assert next(lines) == "a" and len(next(lines)) == LONGEST
+    with pytest.raises(UserError, match="text, line 3: longer than 1,048,576 bytes; expected one segment on each line"):
+        next(lines)

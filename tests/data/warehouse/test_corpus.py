@@ -180,3 +180,9 @@ def test_what_cannot_be_exported_leaves_nothing(filled, tmp_path):
     (tmp_path / "x").mkdir()
     with pytest.raises(UserError, match="is there already"):
         export(filled.rows(user_query(ALL)), tmp_path / "x")
+
+
+def test_documents_whose_rows_do_not_stand_together_are_refused(filled):
+    corpus = corpus_of(filled, "SELECT * FROM pairs WHERE corpus = 'talks' ORDER BY MOD(position, 3), position")
+    with pytest.raises(UserError, match="row 4 of train: document .talks/t0. goes on here after document"):
+        list(corpus.pairs("train"))
