@@ -89,7 +89,7 @@ def _check(args) -> None:
     if args.hypotheses and (args.contrapro or args.shuffle_documents):
         raise UserError("--hypotheses uses no model: leave out --contrapro and --shuffle-documents")
     if args.items and not args.contrapro:
-        raise UserError("--items says how much of ContraPro to score: add --contrapro")
+        raise UserError("--items is for --contrapro: add it, or leave out --items")
     if args.items < 0:
         raise UserError(f"--items {args.items}: must be at least 1; leave it out for all items")
     if args.samples < 0:

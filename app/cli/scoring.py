@@ -20,7 +20,7 @@ def check_sides(args) -> None:
 
 
 def system_of(run, checkpoint: str = "auto", search=None, engine: Engine = KERAS):
-    """The `app.scoring.system.System` of a run; what it computes with is loaded when it is needed."""
+    """The `app.scoring.system.System` of a run; its engine is loaded when it is first needed."""
     from app.scoring.system import System
 
     return System(run, checkpoint, search, engine, load=lambda: load_engine(engine, run, checkpoint))

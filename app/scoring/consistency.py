@@ -1,4 +1,4 @@
-"""Consistency of terms: is a source word that comes back in a document translated as before?"""
+"""Consistency of terms: is a source word that is repeated in a document translated in the same way?"""
 
 import hashlib
 import itertools
@@ -39,7 +39,7 @@ class TermScorer:
         source, target: languages.
         training: more pairs of segments, see `training_pairs`.
 
-    `trained_on` says how many those were, with a hash of them; figures of two evaluations compare if it is equal.
+    `trained_on` holds the number of those pairs and a hash of them; figures of two evaluations compare if it is equal.
     """
 
     def __init__(self, test: TestSet, source: str = "en", target: str = "de", training: Iterable[tuple[str, str]] = ()):
@@ -66,7 +66,7 @@ class TermScorer:
         For a source word that stands in several segments of a document, take any two of its occurrences from different
         segments: the word's consistency is the share of such pairs whose translations are equal but for endings
         (LTCR). The figure is its mean over all words and documents. A term is a word that the reference translates in
-        one way throughout its document, so that a difference is nobody's choice of style.
+        one way throughout its document, so that a difference is not a choice of style.
 
         Args:
             hypotheses: for each document its translated segments.
@@ -127,7 +127,7 @@ class TermScorer:
 
 
 def repeated(document: Sequence[Sequence[str]], language: str) -> Counter:
-    """The words of a document, terms perhaps, that stand in at least two of its segments; with how often they do."""
+    """The words of a document that may be terms and occur in at least two of its segments, with their counts."""
     segments = Counter(word for line in document for word in set(line))
     counts = Counter(word for line in document for word in line)
     return Counter({w: counts[w] for w in counts if segments[w] > 1 and is_term(w, language)})
@@ -152,7 +152,7 @@ def training_pairs(
     """Pairs of the train splits of corpora in which repeated words of the documents stand.
 
     Args:
-        test: the documents whose words shall be aligned.
+        test: the documents whose words are to be aligned.
         names: corpora, in the order in which they are read; those without a train split, missing or not
             fetched yet, are left out.
         corpora: where they are looked for.

@@ -12,6 +12,7 @@ import numpy as np
 from app.scoring.bootstrap import SAMPLES, Measure, measure, ratio
 from app.scoring.forced import score_in_blocks
 from app.scoring.testsets import shuffled
+from app.translation.translator import Translator
 from data.corpora.corpora import corpus_folders
 from data.errors import UserError
 
@@ -33,7 +34,7 @@ class Item(NamedTuple):
 
     @property
     def pronoun(self) -> str:
-        """Which of er, sie and es the reference has; "" if that cannot be told."""
+        """Which of er, sie and es the reference has; "" where none of them was exchanged."""
         right = _words(self.reference)
         wrongs = [words for words in map(_words, self.contrastive) if len(words) == len(right)]
         changed = {a for wrong in wrongs for a, b in zip(right, wrong, strict=True) if a != b}
@@ -41,7 +42,7 @@ class Item(NamedTuple):
 
 
 def find_items(folders: Iterable[str] = ()) -> Path:
-    """The file of items in one of the folders that corpora are looked for in.
+    """The file of items, from one of the folders that are searched for corpora.
 
     Raises:
         UserError: none of them has it.
@@ -78,7 +79,7 @@ def read_items(path, count: int = 0) -> list[Item]:
 
 
 def choose_pronouns(
-    translator, items: Sequence[Item], progress: Callable[[float], None] | None = None
+    translator: Translator, items: Sequence[Item], progress: Callable[[float], None] | None = None
 ) -> dict[str, np.ndarray]:
     """Which items a model gets right, by forced scoring.
 
@@ -87,7 +88,7 @@ def choose_pronouns(
     context is that of another item.
 
     Args:
-        translator: an `app.translation.translator.Translator`.
+        translator: of a model.
         items: from `read_items`.
         progress: called with the share that is done.
 
@@ -128,7 +129,7 @@ def fingerprint(items: Sequence[Item]) -> str:
     return hashlib.sha256(json.dumps(items).encode()).hexdigest()[:16]
 
 
-def _decide(translator, items: Sequence[Item], contexts: Sequence[list], progress) -> np.ndarray:
+def _decide(translator: Translator, items: Sequence[Item], contexts: Sequence[list], progress) -> np.ndarray:
     """For each item whether the reference is likelier than every wrong translation."""
     documents = [
         [*context, (item.source, text)]

@@ -7,12 +7,13 @@ import numpy as np
 from app.scoring.bootstrap import SAMPLES, Measure, by_document, measure, ratio
 from app.scoring.forced import score_in_blocks
 from app.scoring.testsets import TestSet, in_order, shuffled
+from app.translation.translator import Translator
 
 RIGHT, WRONG, CONTENT = "CXMI, right context", "CXMI, wrong context", "right less wrong"
 
 
 def context_use(
-    translator,
+    translator: Translator,
     test: TestSet,
     samples: int = SAMPLES,
     progress: Callable[[float], None] | None = None,
@@ -28,7 +29,7 @@ def context_use(
     learnt from context nothing but the domain.
 
     Args:
-        translator: an `app.translation.translator.Translator`.
+        translator: of a model.
         test: the documents.
         samples: bootstrap samples of documents; 0 for none.
         progress: called with the share that is done.
@@ -60,7 +61,7 @@ def context_use(
     return found
 
 
-def _scores(translator, documents: Sequence, progress) -> list:
+def _scores(translator: Translator, documents: Sequence, progress) -> list:
     return [score for scores in score_in_blocks(translator, documents, "all", progress) for score in scores]
 
 

@@ -5,6 +5,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+
 from app.scoring.bootstrap import SAMPLES, Measure
 from app.scoring.consistency import TermScorer
 from app.scoring.contrapro import Item, choose_pronouns, decision_lines, fingerprint, pronoun_measures, read_decisions
@@ -59,7 +61,7 @@ class DocumentOptions:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What was scored, and how it came out. What was not asked for is empty.
+    """The scores of one system on one text. What was not asked for is empty.
 
     Args:
         title: names the text and its size.
@@ -72,7 +74,7 @@ class Evaluation:
         context: CXMI.
         samples: bootstrap samples that were asked for.
         baseline: what the system was compared with, or "".
-        how: all that made the translations, for the record.
+        how: the record of the translations: weights, search, precision, speed and so on.
     """
 
     title: str
@@ -291,7 +293,7 @@ def read_baseline(baseline: Baseline | None, test: TestSet) -> tuple[str, list[s
 
     Args:
         baseline: a system, or a file of translations.
-        test: what it must have translated; a system that has not does so now.
+        test: the text; a system that has not translated it yet does so now.
 
     Raises:
         UserError: the file cannot be read, has another number of lines, or is not as the system wrote it.
@@ -335,7 +337,9 @@ def decode_bleu(
     return figure.value, [Example(sources[row], hypotheses[row], references[row]) for row in rows]
 
 
-def _decisions(system: System, items: Sequence[Item], again: bool = False, as_baseline: bool = False):
+def _decisions(
+    system: System, items: Sequence[Item], again: bool = False, as_baseline: bool = False
+) -> tuple[dict[str, np.ndarray], dict]:
     """Which items a system gets right, by condition; and the record."""
     test = {"name": PRONOUNS, "items": len(items), "fingerprint": fingerprint(items)}
 

@@ -2,17 +2,23 @@
 
 from collections.abc import Callable, Sequence
 
+from app.translation.decoder import TokenScore
+from app.translation.translator import Translator
+
 BLOCK = 2000  # segments scored at once
 Pairs = Sequence[tuple[str, str]]
 
 
 def score_in_blocks(
-    translator, documents: Sequence[Pairs], scored: str = "all", progress: Callable[[float], None] | None = None
-) -> list[list]:
-    """Scores given translations in portions of documents of like length, so that progress can be told.
+    translator: Translator,
+    documents: Sequence[Pairs],
+    scored: str = "all",
+    progress: Callable[[float], None] | None = None,
+) -> list[list[TokenScore]]:
+    """Scores given translations in portions of documents of similar length, so that progress can be reported.
 
     Args:
-        translator: an `app.translation.translator.Translator`.
+        translator: of a model.
         documents: for each its segments with their translations.
         scored: "all" segments, or the "last" of each document, before which the others are context.
         progress: called with the share that is done.
@@ -20,7 +26,7 @@ def score_in_blocks(
     Returns:
         For each document the `TokenScore`s of its scored segments.
     """
-    found: list[list] = [[] for _ in documents]
+    found: list[list[TokenScore]] = [[] for _ in documents]
     order = sorted(range(len(documents)), key=lambda n: -len(documents[n]))
     total, done, block = sum(map(len, documents)), 0, []
     for place, number in enumerate(order):

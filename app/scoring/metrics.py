@@ -44,7 +44,7 @@ class ScoreOptions:
 
 @dataclass(frozen=True)
 class LengthScore:
-    """BLEU of the segments whose source has `low` to `high` words (None: no upper end); `lines` says how many."""
+    """BLEU of the segments whose source has `low` to `high` words (None: no upper end); `lines` is their number."""
 
     low: int
     high: int | None

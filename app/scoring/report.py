@@ -2,12 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import TextIO
 
 from app.scoring.bootstrap import Comparison, Measure
+from app.scoring.evaluation import Evaluation
 
 
-def show_evaluation(evaluation, file=None) -> None:
-    """Prints an `app.scoring.evaluation.Evaluation` as tables, with what they mean below.
+def show_evaluation(evaluation: Evaluation, file: TextIO | None = None) -> None:
+    """Prints an evaluation as tables, with what they mean below.
 
     Args:
         evaluation: what to show.
@@ -22,7 +24,7 @@ def show_evaluation(evaluation, file=None) -> None:
         console.print(line, soft_wrap=True, markup=False)
 
 
-def _tables(evaluation) -> list:
+def _tables(evaluation: Evaluation) -> list:
     scores = [*evaluation.scores, *evaluation.terms]
     more = [replace(evaluation.tokenised, name="BLEU, Moses tokens")] if evaluation.tokenised else []
     tables = [_scores(evaluation.title, [*scores, *more])]
@@ -84,7 +86,7 @@ def _interval(ends: Measure | Comparison, found: Measure, sign: str = "") -> str
     return f"{_figure(ends.low, found, sign)} {dash} {_figure(ends.high, found, sign)}"
 
 
-def _remarks(evaluation) -> list[str]:
+def _remarks(evaluation: Evaluation) -> list[str]:
     """The signatures, what made BLEU, whether the differences count, and the speed."""
     scores = [*evaluation.scores, *([evaluation.tokenised] if evaluation.tokenised else [])]
     first = scores[0]

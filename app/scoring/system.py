@@ -1,9 +1,9 @@
-"""A translation system that is scored: a run, with all that decides what it puts out."""
+"""A translation system to be scored: a run, and everything that decides its output."""
 
 import functools
 import platform
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -12,10 +12,12 @@ from typing import NamedTuple
 
 from app.presets.schema import SearchPreset
 from app.runs.checkpoints import to_stderr
+from app.runs.run import Run
 from app.scoring.results import Results
 from app.scoring.testsets import TestSet, in_order, shuffled
 from app.terminal import decoding_progress
 from app.translation.decoder import KERAS, Engine
+from app.translation.translator import Translator
 from data.errors import UserError
 
 PACKAGES = ("sacrebleu", "sentencepiece", "snowballstemmer")
@@ -24,7 +26,7 @@ _COMPARED = ("precision", "backend", "cores", "threads")
 
 
 class Kept(NamedTuple):
-    """The lines of a file of results, and the record that it belongs to."""
+    """The lines of a file of results, and the record that names the file."""
 
     lines: list[str]
     record: dict
@@ -34,10 +36,10 @@ class System:
     """A run, and how it translates.
 
     Translations that the same weights, search, engine and precision made of the same text are taken from the run's
-    results. All that is made anew is written there.
+    results; what has to be made is written there.
 
     Args:
-        run: an `app.runs.run.Run`; `Run.with_precision` chooses what Keras computes in.
+        run: of a training; `Run.with_precision` chooses what Keras computes in.
         checkpoint: which weights, see `Run.weights_file`.
         search: by default that of the run's preset.
         engine: the program that computes the model.
@@ -47,7 +49,7 @@ class System:
 
     def __init__(
         self,
-        run,
+        run: Run,
         checkpoint: str = "auto",
         search: SearchPreset | None = None,
         engine: Engine = KERAS,
@@ -60,15 +62,13 @@ class System:
         self._load, self._report = load, report
 
     @functools.cached_property
-    def translator(self):
-        """The run's `app.translation.translator.Translator`; loaded at the first use."""
+    def translator(self) -> Translator:
+        """The run's translator; loaded at the first use."""
         self._load()
-        from app.translation.translator import Translator
-
         return Translator.of_run(self.run, self.checkpoint, self.search, self.engine)
 
     @functools.cached_property
-    def scorer(self):
+    def scorer(self) -> Translator:
         """The `Translator` that scores given translations: always by Keras, and in float32.
 
         In bfloat16 the score of a segment depends on what it is batched with, by more than context changes it.
@@ -76,8 +76,6 @@ class System:
         if self.engine == KERAS and self.decided["precision"] == "float32":
             return self.translator
         self._load()
-        from app.translation.translator import Translator
-
         return Translator.of_run(self.run.with_precision("float32"), self.checkpoint, self.search)
 
     @property
@@ -120,7 +118,7 @@ class System:
         Args:
             test: what to translate.
             shuffle: whether each segment is translated in a context that is not its own.
-            again: whether to translate what was translated before.
+            again: whether to translate in any case.
             as_baseline: see `kept`.
 
         Raises:
@@ -151,8 +149,8 @@ class System:
         Args:
             name: of the record.
             file: name of the file.
-            test: what the record says of the test set.
-            make: makes the lines, and what else the record shall say.
+            test: the test set, for the record.
+            make: makes the lines, and further values for the record.
             again: whether to make them in any case.
             as_baseline: whether results of these weights count, whatever the search, engine and precision.
 
@@ -221,7 +219,7 @@ class System:
         }
 
 
-def _flat(documents, segments: int, progress: Callable[[float], None] | None):
+def _flat(documents: Iterable[list[str]], segments: int, progress: Callable[[float], None] | None) -> Iterator[str]:
     """All segments of documents as they come, with progress."""
     for number, line in enumerate(chain.from_iterable(documents), start=1):
         yield line

@@ -273,7 +273,7 @@ def test_what_cannot_be_scored_is_refused_in_one_line(place, capsys):
     assert "name it by --corpus" in refused(*file)
     assert "no corpus 'none'" in refused(*file, "--corpus", "none")
     assert "--hypotheses uses no model" in refused(*file, "--corpus", "toys", "--contrapro")
-    assert "add --contrapro" in refused("run", "--items", 5)
+    assert "--items is for --contrapro" in refused("run", "--items", 5)
     assert "name either a RUN" in refused()
     assert "no such run folder" in refused(place / "none")
     assert "--samples -1" in refused("run", "--samples", -1)
