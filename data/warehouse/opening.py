@@ -33,7 +33,7 @@ def open_warehouse(
         raise UserError(f"no warehouse is named; say --warehouse ADDRESS or set {VARIABLE} to {FORMS}")
     kind, colon, place = address.partition(":")
     if colon and kind == "bigquery":
-        from data.warehouse.bigquery import BigQueryWarehouse
+        from data.warehouse.bigquery.warehouse import BigQueryWarehouse
 
         return BigQueryWarehouse(address, byte_limit, create)
     if colon and kind == "duckdb":

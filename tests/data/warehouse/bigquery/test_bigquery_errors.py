@@ -13,7 +13,7 @@ import pyarrow
 import pytest
 
 from data.errors import UserError
-from data.warehouse.bigquery import BigQueryWarehouse, plain_bytes
+from data.warehouse.bigquery.warehouse import BigQueryWarehouse, plain_bytes
 from data.warehouse.opening import open_warehouse
 from tests import bigquery_emulator
 

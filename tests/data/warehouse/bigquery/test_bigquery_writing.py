@@ -4,10 +4,10 @@ import pyarrow
 import pytest
 
 from data.errors import UserError
-from data.warehouse import bigquery_writing
-from data.warehouse.bigquery import BigQueryWarehouse
+from data.warehouse.bigquery import writing
+from data.warehouse.bigquery.warehouse import BigQueryWarehouse
 from tests.bigquery_emulator import environment
-from tests.data.warehouse.cut_proxy import CutProxy
+from tests.data.warehouse.bigquery.cut_proxy import CutProxy
 
 ROWS = 30_000
 TABLE = pyarrow.table({"n": list(range(ROWS)), "text": [f"sentence {n} {n * n % 977:x}" for n in range(ROWS)]})
@@ -58,7 +58,7 @@ def requests(warehouse, monkeypatch) -> list:
 
 @pytest.mark.parametrize("direction", ["sent", "received"])
 def test_a_broken_connection_writes_each_row_once(emulator, through, direction, monkeypatch):
-    monkeypatch.setattr(bigquery_writing, "REQUEST_BYTES", 100_000)
+    monkeypatch.setattr(writing, "REQUEST_BYTES", 100_000)
     limits = {"sent": (200_000, 150_000), "received": (400, 300)}[direction]
     with CutProxy(emulator.storage, **{direction: limits}) as proxy:
         warehouse = through(proxy)
@@ -89,14 +89,14 @@ def test_rows_that_arrived_although_their_answer_was_lost_are_not_written_again(
     monkeypatch.setattr(
         warehouse._connection.writer, "append_rows", lambda *what, **how: Answers(append_rows(*what, **how))
     )
-    monkeypatch.setattr(bigquery_writing, "REQUEST_BYTES", 100_000)
+    monkeypatch.setattr(writing, "REQUEST_BYTES", 100_000)
     assert warehouse.append("numbers", TABLE.to_reader(max_chunksize=1000)) == ROWS
     assert len(lost) == 1
     assert numbers(warehouse) == list(range(ROWS))
 
 
 def test_a_server_that_says_nothing_any_more_is_not_waited_for_without_end(emulator, through, monkeypatch):
-    monkeypatch.setattr(bigquery_writing, "REQUEST_BYTES", 100_000)
+    monkeypatch.setattr(writing, "REQUEST_BYTES", 100_000)
     with CutProxy(emulator.storage, sent=(400_000,), silent=True) as proxy:
         warehouse = through(proxy, patience=1.0)
         with pytest.raises(UserError, match="adding rows .* did not answer for 1 seconds"):
@@ -106,7 +106,7 @@ def test_a_server_that_says_nothing_any_more_is_not_waited_for_without_end(emula
 
 @pytest.mark.parametrize("replacing", [None, {"n": 1}])
 def test_a_server_that_is_gone_leaves_all_as_it_was(emulator, through, dataset, replacing, monkeypatch):
-    monkeypatch.setattr(bigquery_writing, "REQUEST_BYTES", 100_000)
+    monkeypatch.setattr(writing, "REQUEST_BYTES", 100_000)
     with CutProxy(emulator.storage, sent=(400_000,), for_good=True) as proxy:
         warehouse = through(proxy, patience=1.0)
         with pytest.raises(UserError, match="adding rows .* did not answer for 1 seconds .* nothing was left half"):
@@ -150,7 +150,7 @@ def test_a_commit_whose_answer_was_lost_is_a_commit(warehouse, monkeypatch):
 
 
 def test_nobody_sees_rows_before_the_last_one_is_there(warehouse, monkeypatch):
-    monkeypatch.setattr(bigquery_writing, "REQUEST_BYTES", 100_000)
+    monkeypatch.setattr(writing, "REQUEST_BYTES", 100_000)
     warehouse.append("numbers", TABLE.slice(0, 1).to_reader())
     seen = []
 

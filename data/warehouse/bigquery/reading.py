@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from sqlglot import exp
 
 from data.errors import UserError
-from data.warehouse.bigquery_connection import Connection, clear_errors, google, is_lost, unreachable
+from data.warehouse.bigquery.connection import Connection, clear_errors, google, is_lost, unreachable
 from data.warehouse.schema import standard_batch
 
 if TYPE_CHECKING:

@@ -14,10 +14,10 @@ import sqlglot
 from sqlglot import exp
 
 from data.errors import UserError
-from data.warehouse import bigquery_reading, bigquery_writing
 from data.warehouse.base import SCRATCH, Parameters, Warehouse
-from data.warehouse.bigquery_connection import Connection, clear_errors, google, reason_of
-from data.warehouse.bigquery_types import query_parameters, schema_fields, standard_columns
+from data.warehouse.bigquery import reading, writing
+from data.warehouse.bigquery.connection import Connection, clear_errors, google, reason_of
+from data.warehouse.bigquery.types import query_parameters, schema_fields, standard_columns
 from data.warehouse.schema import arrow_schema, check_fits, standard_schema
 from data.warehouse.sql import STANDARD, in_dialect, statement, table_name
 
@@ -94,14 +94,14 @@ class BigQueryWarehouse(Warehouse):
         self._check_cost(tree, parameters)
         ordered = tree.args.get("order") is not None
         name = _scratch()
-        made = _create_scratch(name, bigquery_reading.numbered(tree) if ordered else tree, ordered)
+        made = _create_scratch(name, reading.numbered(tree) if ordered else tree, ordered)
         try:
             self._job(made, parameters, tree)
             with self._errors("reading a query's result"):
                 table = self._connection.rest.get_table(self._reference(name), **self._limits)
             size = table.num_rows, table.num_bytes or 0
-            result = bigquery_reading.Result(self.project, self.dataset, name, *size, ordered)
-            yield from bigquery_reading.read(self._connection, result, self.streams)
+            result = reading.Result(self.project, self.dataset, name, *size, ordered)
+            yield from reading.read(self._connection, result, self.streams)
         finally:
             self._drop(name)
 
@@ -251,7 +251,7 @@ class BigQueryWarehouse(Warehouse):
 
     def _write(self, table: str, batches, columns: Mapping[str, str]) -> int:
         what, schema = f"{self.address}: adding rows to the table {table}", arrow_schema(columns)
-        return bigquery_writing.write(self._connection, self._path(table), what, batches, schema)
+        return writing.write(self._connection, self._path(table), what, batches, schema)
 
     def _replace(self, table: str, batches, columns: Mapping[str, str], replacing: Parameters) -> int:
         """Writes the rows to a scratch table, then puts them in the place of others by one MERGE, which is atomic."""
@@ -320,7 +320,7 @@ def _with_an_end(tree: exp.Expression) -> exp.Expression:
 
 
 def _create_scratch(name: str, query: exp.Expression, ordered: bool) -> exp.Create:
-    clustered = f" CLUSTER BY {bigquery_reading.ROW}" if ordered else ""
+    clustered = f" CLUSTER BY {reading.ROW}" if ordered else ""
     made = statement(_RESULT.format(clustered, SCRATCH_DAYS), scratch=name)
     made.set("expression", query)
     return made

@@ -7,11 +7,11 @@ import pyarrow
 import pytest
 
 from data.errors import UserError
-from data.warehouse import bigquery_reading
-from data.warehouse.bigquery import BigQueryWarehouse
+from data.warehouse.bigquery import reading
+from data.warehouse.bigquery.warehouse import BigQueryWarehouse
 from data.warehouse.opening import open_warehouse
 from tests.bigquery_emulator import environment
-from tests.data.warehouse.cut_proxy import CutProxy
+from tests.data.warehouse.bigquery.cut_proxy import CutProxy
 
 ROWS = 40_000
 TABLE = pyarrow.table(
@@ -91,7 +91,7 @@ def test_four_streams_are_read_at_the_same_time(warehouse, monkeypatch):
 
 
 def test_windows_of_an_ordered_query_are_read_at_the_same_time(warehouse, monkeypatch):
-    monkeypatch.setattr(bigquery_reading, "WINDOW_ROWS", (1024, 10_000))
+    monkeypatch.setattr(reading, "WINDOW_ROWS", (1024, 10_000))
     meet = threading.Barrier(4, timeout=60)
     read_rows = warehouse._connection.reader.read_rows
 
@@ -107,7 +107,7 @@ def test_windows_of_an_ordered_query_are_read_at_the_same_time(warehouse, monkey
 
 @pytest.mark.parametrize("query", [IN_ORDER, AS_THEY_COME])
 def test_a_broken_connection_loses_no_row_and_repeats_none(emulator, through, query, monkeypatch):
-    monkeypatch.setattr(bigquery_reading, "WINDOW_ROWS", (1024, 10_000))
+    monkeypatch.setattr(reading, "WINDOW_ROWS", (1024, 10_000))
     with CutProxy(emulator.storage, received=(300_000, 200_000, 900_000)) as proxy:
         found = table(through(proxy).rows(query))
         assert proxy.cuts == 3
@@ -136,7 +136,7 @@ def test_a_stream_is_taken_up_after_the_last_row_received(warehouse, query, monk
                 raise ServiceUnavailable("Socket closed")
 
     monkeypatch.setattr(warehouse._connection.reader, "read_rows", short)
-    monkeypatch.setattr(bigquery_reading, "WINDOW_ROWS", (20_000, 20_000))
+    monkeypatch.setattr(reading, "WINDOW_ROWS", (20_000, 20_000))
     found = table(warehouse.rows(query))
     assert found.sort_by("position") == TABLE.sort_by("position")
     streams = {name for name, _ in asked}
@@ -167,7 +167,7 @@ def test_a_service_that_sends_rows_again_is_found_out(warehouse, monkeypatch):
 @pytest.mark.parametrize("fault", ["for_good", "silent"])
 @pytest.mark.parametrize("query", [IN_ORDER, AS_THEY_COME])
 def test_a_server_that_is_gone_in_mid_stream_is_an_error_that_says_so(emulator, through, query, fault, monkeypatch):
-    monkeypatch.setattr(bigquery_reading, "WINDOW_ROWS", (1024, 5_000))
+    monkeypatch.setattr(reading, "WINDOW_ROWS", (1024, 5_000))
     with CutProxy(emulator.storage, received=(250_000,), **{fault: True}) as proxy:
         warehouse = through(proxy, patience=1.0, streams=2)
         with pytest.raises(UserError, match="did not answer for 1 seconds .*check the network and run .* again"):
@@ -178,7 +178,7 @@ def test_a_server_that_is_gone_in_mid_stream_is_an_error_that_says_so(emulator, 
 @pytest.mark.parametrize("query", [IN_ORDER, AS_THEY_COME])
 def test_rows_may_be_used_as_slowly_as_one_likes(emulator, through, query, monkeypatch):
     """Calls end before the next row is wanted, and no one has been kept waiting by the service."""
-    monkeypatch.setattr(bigquery_reading, "WINDOW_ROWS", (1024, 5_000))
+    monkeypatch.setattr(reading, "WINDOW_ROWS", (1024, 5_000))
     with CutProxy(emulator.storage, received=(900_000,)) as proxy:
         found = []
         for batch in through(proxy, patience=1.0, streams=1).rows(query):

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from data.errors import UserError
-from data.warehouse.bigquery_connection import Connection, clear_errors, google, is_lost, unreachable
+from data.warehouse.bigquery.connection import Connection, clear_errors, google, is_lost, unreachable
 
 if TYPE_CHECKING:
     import pyarrow

@@ -3,7 +3,7 @@
 import datetime
 from collections.abc import Mapping
 
-from data.warehouse.bigquery_connection import google
+from data.warehouse.bigquery.connection import google
 
 # The service still says the older names.
 STANDARD_NAMES = {"INTEGER": "INT64", "FLOAT": "FLOAT64", "BOOLEAN": "BOOL", "RECORD": "STRUCT"}

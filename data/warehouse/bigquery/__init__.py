@@ -1,0 +1,1 @@
+"""A warehouse in Google BigQuery, on Google's own client."""
