@@ -19,6 +19,7 @@ from data.tokenizer import Tokenizer
 
 FORMAT = 2
 PRESET, SUMMARY, TOKENIZER, AVERAGED = "preset.toml", "run.json", "tokenizer.model", "averaged.npz"
+REPORT = "report.json"
 WHICH = ("auto", "averaged", "best", "last")
 PACKAGES = ("keras", "tensorflow", "tensorflow-text", "sentencepiece", "sacrebleu", "numpy")
 
@@ -27,8 +28,8 @@ class Run:
     """One run folder; use `Run.open` or `Run.create`.
 
     It holds `preset.toml` (resolved), `run.json` (format, versions, what the machines decided, how far it came, and the
-    checksums of the other files), `tokenizer.model`, `checkpoints/`, `averaged.npz`, `log.jsonl`, `tensorboard/` and
-    `results/`.
+    checksums of the other files), `tokenizer.model`, `report.json` (what was left out of the text), `checkpoints/`,
+    `averaged.npz`, `log.jsonl`, `tensorboard/` and `results/`.
     """
 
     def __init__(self, path, preset: Preset):
@@ -94,7 +95,7 @@ class Run:
 
     def discard(self) -> None:
         """Removes what `create` and the preparation wrote, for a run that never came to its first checkpoint."""
-        for name in (SUMMARY, PRESET, TOKENIZER):
+        for name in (SUMMARY, PRESET, TOKENIZER, REPORT):
             (self.path / name).unlink(missing_ok=True)
 
     def update_preset(self, preset: Preset) -> None:

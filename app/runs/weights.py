@@ -1,6 +1,5 @@
 """A model's variables as named arrays in a file, with a checksum."""
 
-import functools
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -69,18 +68,14 @@ def build_with(build: Callable, values: dict, origin):
     """
     import keras
 
+    from app.runs.keras_private import set_first_value
+
     # Variables made in such a scope wait for their values until it ends.
     with keras.StatelessScope():
         model = build()
         for variable, value in _matched(split_variables(model)[0], values, origin):
-            variable._initializer = functools.partial(_given, value)
+            set_first_value(variable, value)
     return model
-
-
-def _given(value, shape, dtype=None):
-    from keras import ops
-
-    return ops.convert_to_tensor(value, dtype)
 
 
 def save_arrays(path, arrays: dict) -> str:

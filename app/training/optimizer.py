@@ -2,6 +2,8 @@
 
 import keras
 
+from app.runs.keras_private import accumulated_gradients, count_batch, moments, variable_index
+
 
 @keras.saving.register_keras_serializable(package="weitblick")
 class FusedAdam(keras.optimizers.Adam):
@@ -18,7 +20,7 @@ class FusedAdam(keras.optimizers.Adam):
 
     def set_rate_factor(self, variables, factor: float) -> None:
         """Multiplies the learning rate of these variables (Howard and Ruder 2018, "ULMFiT", section 3.2)."""
-        self.factors = {self._get_variable_index(variable): factor for variable in variables}
+        self.factors = {variable_index(self, variable): factor for variable in variables}
 
     def gathered(self, gradients, complete: bool) -> list:
         """Adds the gradients of one batch on one device to those before it, where a batch has several devices.
@@ -35,17 +37,17 @@ class FusedAdam(keras.optimizers.Adam):
         if not self.gradient_accumulation_steps:
             return gradients
         sums = []
-        for gradient, variable in zip(gradients, self._accumulated_gradients, strict=True):
+        for gradient, variable in zip(gradients, accumulated_gradients(self), strict=True):
             sums.append(gradient + variable.value)
             variable.assign(keras.ops.zeros_like(gradient) if complete else sums[-1])
         return sums
 
     def count(self) -> None:
         """Counts a batch that is not the last of its update."""
-        self._iterations.assign_add(1)
+        count_batch(self)
 
     def update_step(self, gradient, variable, learning_rate):
-        index = self._get_variable_index(variable)
+        index = variable_index(self, variable)
         learning_rate = learning_rate * getattr(self, "factors", {}).get(index, 1.0)
         if keras.backend.backend() != "tensorflow" or self.amsgrad:
             super().update_step(gradient, variable, learning_rate)
@@ -54,12 +56,12 @@ class FusedAdam(keras.optimizers.Adam):
 
         # Keras gives TensorFlow's variable here and keeps its own for the moments.
         variable = variable.value if isinstance(variable, keras.Variable) else variable
-        moments = self._momentums[index].value, self._velocities[index].value
+        mean, square = moments(self, index)
         updates = tf.cast(self.iterations + 1, variable.dtype)
         tf.raw_ops.ResourceApplyAdam(
             var=variable.handle,
-            m=moments[0].handle,
-            v=moments[1].handle,
+            m=mean.value.handle,
+            v=square.value.handle,
             beta1_power=tf.pow(tf.cast(self.beta_1, variable.dtype), updates),
             beta2_power=tf.pow(tf.cast(self.beta_2, variable.dtype), updates),
             lr=tf.cast(learning_rate, variable.dtype),

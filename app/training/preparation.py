@@ -5,10 +5,10 @@ from pathlib import Path
 
 import data.cleaning as cleaning
 from app.presets.preset import Preset
-from app.runs.run import TOKENIZER, Run
+from app.runs.run import REPORT, TOKENIZER, Run
 from app.terminal import PairsBar, progress_console
 from app.training.first_stage import take_tokenizer
-from app.training.text import REPORT, CleanCorpus, cleaning_options, digest, training_text
+from app.training.text import CleanCorpus, cleaning_options, digest, training_text
 from data.batching import Batches
 from data.documents import DocumentBatches
 from data.errors import UserError

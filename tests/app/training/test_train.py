@@ -99,7 +99,8 @@ def test_curves_stand_in_tensorboard(learnt):
 
 def test_the_run_holds_what_it_needs_and_no_more(learnt):
     folder = learnt[0] / "run"
-    names = {"averaged.npz", "checkpoints", "log.jsonl", "preset.toml", "run.json", "tensorboard", "tokenizer.model"}
+    names = {"averaged.npz", "checkpoints", "log.jsonl", "preset.toml", "report.json", "run.json", "tensorboard"}
+    names.add("tokenizer.model")
     assert {path.name for path in folder.iterdir()} == names
     run = Run.open(folder)
     assert run.preset == load_preset(folder / "preset.toml")

@@ -118,15 +118,15 @@ def test_a_full_disk_keeps_the_last_checkpoint(tmp_path, toy, refused, monkeypat
 
 @pytest.mark.usefixtures("eagerly")
 def test_an_error_while_batches_are_made_is_told_as_it_is(tmp_path, toy, refused, monkeypatch):
-    publish, calls = shards._publish, []
+    write, calls = shards._write, []
 
     def full(*places):
         calls.append(places)
         if len(calls) == 2:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        return publish(*places)
+        return write(*places)
 
-    monkeypatch.setattr(shards, "_publish", full)
+    monkeypatch.setattr(shards, "_write", full)
     message = refused("validation=[]", "sampling=0.2", "updates=30", "training.batch_tokens=512")
     assert "the disk is full" in message
     assert len(calls) == 2

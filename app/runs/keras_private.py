@@ -1,0 +1,39 @@
+"""The private names of Keras that `app` uses, all in this file, so that a new version of Keras is checked here.
+
+There is no public way to give a variable its first value before it is made, nor to reach the moments of a variable in
+an optimiser; both save a pass over all weights.
+"""
+
+import functools
+
+import keras
+from keras import ops
+
+
+def set_first_value(variable: keras.Variable, value) -> None:
+    """Has a variable that was made in a `keras.StatelessScope` begin with a value, instead of drawing a random one."""
+    variable._initializer = functools.partial(_given, value)
+
+
+def variable_index(optimizer: keras.Optimizer, variable) -> int:
+    """The place of a variable, Keras' own or TensorFlow's, among those that the optimiser was built with."""
+    return optimizer._get_variable_index(variable)
+
+
+def moments(optimizer: keras.optimizers.Adam, index: int) -> tuple[keras.Variable, keras.Variable]:
+    """Adam's running means of the gradient and of its square, of the variable with this index."""
+    return optimizer._momentums[index], optimizer._velocities[index]
+
+
+def accumulated_gradients(optimizer: keras.Optimizer) -> list[keras.Variable]:
+    """The sums of gradients since the last update, in the order of the variables."""
+    return optimizer._accumulated_gradients
+
+
+def count_batch(optimizer: keras.Optimizer) -> None:
+    """Counts a batch; the public `iterations` counts updates where gradients are accumulated."""
+    optimizer._iterations.assign_add(1)
+
+
+def _given(value, shape, dtype=None):
+    return ops.convert_to_tensor(value, dtype)
