@@ -2,9 +2,10 @@
 
 A fact stands in one window of a document, the question some windows later, and between them other words and other
 facts. Each memory is trained on a small model for some minutes, then asked at each distance. Results and a figure go
-into a folder. docs/probe.md says what this can and cannot show.
+into a folder. docs/probe.md says what this can and cannot show. With --run a finished run is measured instead.
 """
 
+from app.cli import probe_run
 from app.cli.options import add_set
 from app.cli.startup import load_keras
 from data.errors import UserError
@@ -16,6 +17,7 @@ EXAMPLES = """
   weitblick probe --memory gru --facts 4             one memory, four facts to tell apart
   weitblick probe --memory gru --set slots=4 cell=minimal --output runs/probe-4
   weitblick probe --memory none gru --minutes 2 --distances 1 16 64 256
+  weitblick probe --run runs/gru --measure context --corpus europarl --corpora ../corpora
 """
 AFTER_INTERRUPT = "memories that were finished are kept; the same command goes on with the next one"
 
@@ -43,10 +45,14 @@ def add_arguments(parser) -> None:
     add_set(parser, "keys of a preset's sections [memory] and [memory.KIND] to change, such as slots=8")
     parser.add_argument("--output", metavar="DIR", default="runs/probe", help="where results go (runs/probe)")
     parser.add_argument("--again", action="store_true", help="train and measure again what DIR has results of")
+    probe_run.add_arguments(parser)
 
 
 def run(args) -> None:
-    """Trains and examines what DIR has no results of, then shows all."""
+    """Trains and examines what DIR has no results of, then shows all; with --run see `app.cli.probe_run`."""
+    if args.path:
+        probe_run.run(args)
+        return
     from pathlib import Path
 
     from rich.console import Console
