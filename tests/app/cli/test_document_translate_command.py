@@ -171,3 +171,26 @@ def test_a_link_stays_a_link_and_a_device_is_written_in_place(documents, file, c
         assert cli.main(["translate", str(documents), str(file), "--document", option, "/dev/full"]) == 2
         assert "error: /dev/full: the disk is full" in capsys.readouterr().err
         assert os.path.exists("/dev/full") and not os.path.isfile("/dev/full")
+
+
+def test_evaluate_scores_the_translations_of_documents(documents, file, capsys, tmp_path):
+    corpus = tmp_path / "little"
+    corpus.mkdir()
+    lines = {"en": TEXT.split("\n"), "de": TEXT.split("\n"), "doc": ["a", "a", "", "b", ""]}
+    for column, text in lines.items():
+        kept = [line for line, source in zip(text, lines["en"], strict=True) if source]
+        (corpus / f"{column}.test.txt").write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
+    evaluate = ["evaluate", str(documents), "--corpora", str(tmp_path), "--corpus", "little"]
+    assert cli.main(evaluate) == 0
+    kept = (documents / "results" / "little-test.de").read_text(encoding="utf-8").splitlines()
+    in_documents, _ = translate(capsys, documents, file, "--document")
+    alone, _ = translate(capsys, documents, file)
+    assert kept == [line for line in in_documents if line]
+    assert kept != [line for line in alone if line]
+    # Where no document is named, a line says what that means.
+    (corpus / "doc.test.txt").unlink()
+    capsys.readouterr()
+    assert cli.main(evaluate) == 0
+    assert "does not say where documents begin" in capsys.readouterr().err
+    kept = (documents / "results" / "little-test.de").read_text(encoding="utf-8").splitlines()
+    assert kept == [line for line in alone if line]
