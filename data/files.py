@@ -42,12 +42,14 @@ def atomic_write(path, mode: str = "wb") -> Iterator[IO]:
         included, it is removed and what stood at `path` before stays as it was. A symbolic link stays one, and its
         target is written; a device or a pipe is written in place.
     """
-    path = Path(os.path.realpath(path))
+    path = Path(path)
     text = {} if "b" in mode else {"encoding": "utf-8", "newline": "\n"}
+    # By its own name: /dev/stdout and /dev/fd/N may lead to a pipe, which has no other.
     if path.exists() and not path.is_file() and not path.is_dir():
         with _named_errors(path), open(path, mode, **text) as file:
             yield file
         return
+    path = Path(os.path.realpath(path))
     path.parent.mkdir(parents=True, exist_ok=True)
     sweep(path.parent, path.name)
     partial = _partial(path)
@@ -71,7 +73,8 @@ def new_folder(path, keep: bool = False) -> Iterator[Path]:
     """Makes a folder that appears under its name only when it is complete.
 
     Args:
-        path: where the folder shall stand, missing or empty; missing folders above it are made.
+        path: where the folder shall stand, missing or empty; missing folders above it are made. A symbolic link
+            stays one, and the folder appears where it points to.
         keep: a folder that another process has finished in the meantime is kept, and this one dropped; for caches,
             whose name stands for their content.
 
@@ -82,7 +85,7 @@ def new_folder(path, keep: bool = False) -> Iterator[Path]:
     Raises:
         UserError: something is there already, unless `keep`.
     """
-    path = Path(os.path.abspath(path))
+    path = Path(os.path.realpath(path))
     if not keep:
         refuse_existing(path)
     with scratch_folder(path) as partial:

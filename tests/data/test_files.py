@@ -1,3 +1,4 @@
+import errno
 import os
 import signal
 import stat
@@ -111,6 +112,43 @@ def test_a_folder_appears_whole_or_not_at_all(tmp_path):
     remove_folder(tmp_path / "made")
     remove_folder(tmp_path / "made")
     assert not list(tmp_path.iterdir())
+
+
+def test_a_symbolic_link_stays_one_and_its_target_is_written(tmp_path):
+    (tmp_path / "old").write_text("before")
+    (tmp_path / "empty").mkdir()
+    for name in ("old", "new", "empty", "made"):
+        (tmp_path / f"to-{name}").symlink_to(name)
+    with pytest.raises(ZeroDivisionError), atomic_write(tmp_path / "to-old", "w"):
+        raise ZeroDivisionError
+    assert (tmp_path / "old").read_text() == "before"
+    for name in ("old", "new"):
+        with atomic_write(tmp_path / f"to-{name}", "w") as file:
+            file.write("after")
+        assert (tmp_path / name).read_text() == "after"
+    for name in ("empty", "made"):
+        with new_folder(tmp_path / f"to-{name}") as folder:
+            (folder / "whole").touch()
+        assert (tmp_path / name / "whole").exists()
+    assert all((tmp_path / f"to-{name}").is_symlink() for name in ("old", "new", "empty", "made"))
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_what_is_no_plain_file_is_written_in_place(tmp_path):
+    reading, writing_end = os.pipe()
+    os.mkfifo(tmp_path / "fifo")
+    fifo = os.open(tmp_path / "fifo", os.O_RDONLY | os.O_NONBLOCK)
+    for path, end in ((f"/dev/fd/{writing_end}", reading), (tmp_path / "fifo", fifo)):
+        with atomic_write(path, "w") as file:
+            file.write("text")
+        assert os.read(end, 10) == b"text"
+        os.close(end)
+    os.close(writing_end)
+    assert stat.S_ISFIFO(os.stat(tmp_path / "fifo").st_mode) and len(list(tmp_path.iterdir())) == 1
+    with pytest.raises(OSError) as full, atomic_write("/dev/full") as file:
+        file.write(b"text")
+    assert (full.value.errno, full.value.filename) == (errno.ENOSPC, "/dev/full")
+    assert stat.S_ISCHR(os.stat("/dev/full").st_mode)
 
 
 def test_a_manifest_knows_each_file_and_itself(tmp_path):
