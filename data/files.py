@@ -17,7 +17,7 @@ from data.errors import UserError
 
 LONGEST = 1 << 20  # bytes or characters of a line or segment: no sentence, but a file of another kind
 _CHUNK = 1 << 16
-_JUST_MADE = 60  # seconds in which a partial file may not be locked yet
+_JUST_MADE = 5  # seconds in which a partial file may not be locked yet
 _LEFT_BEHIND = 24 * 3600  # seconds without a write, where the file system has no locks
 
 
@@ -252,7 +252,7 @@ def checksum(path, size: int = 16) -> str:
         return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=size)).hexdigest()
 
 
-def checksum_of(content: str | dict) -> str:
+def checksum_of(content: str | dict | list) -> str:
     """The same hash of text, or of plain JSON values."""
     text = content if isinstance(content, str) else json.dumps(content, sort_keys=True)
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()

@@ -16,7 +16,7 @@ import numpy as np
 
 from data.encoding import Encoder, encode_chunks
 from data.errors import UserError
-from data.files import atomic_write, checksum, new_folder, remove_folder, sweep
+from data.files import atomic_write, checksum, checksum_of, new_folder, remove_folder, sweep
 from data.pairs import Pair
 from data.parallel import Workers
 
@@ -59,7 +59,7 @@ def encode_pairs(
         OSError: if the disk is full or `folder` cannot be written; nothing half-written is left behind.
     """
     seed = seed if sampling else 0
-    name = _digest([FORMAT, key, tokenizer.fingerprint, sampling, seed, max_length])
+    name = checksum_of([FORMAT, key, tokenizer.fingerprint, sampling, seed, max_length])
     folder = Path(folder)
     place = folder / name
     with contextlib.suppress(DamagedShards):
@@ -232,7 +232,7 @@ def _write(folder, key, corpora, encoder, workers, progress) -> None:
     metadata = {"format": FORMAT, "key": key, "dtype": dtype, "pairs": int(kept.sum())}
     metadata |= {"max_length": encoder.max_length, "corpora": counts, "files": files}
     with atomic_write(folder / "metadata.json", "w") as file:
-        json.dump(metadata | {"checksum": _digest(metadata)}, file, indent=1)
+        json.dump(metadata | {"checksum": checksum_of(metadata)}, file, indent=1)
 
 
 def _nothing_left(seen: int, max_length: int) -> UserError:
@@ -247,7 +247,7 @@ def _nothing_left(seen: int, max_length: int) -> UserError:
 def _read_metadata(folder: Path, verify: bool) -> dict:
     metadata = json.loads((folder / "metadata.json").read_text(encoding="utf-8"))
     expected = metadata.pop("checksum")
-    if metadata["format"] != FORMAT or expected != _digest(metadata):
+    if metadata["format"] != FORMAT or expected != checksum_of(metadata):
         raise DamagedShards(f"{folder}: metadata.json is of another format or damaged")
     for name, expected in metadata["files"].items():
         if (folder / name).stat().st_size != expected["bytes"]:
@@ -262,7 +262,3 @@ def _map(path: Path, dtype: str) -> np.ndarray:
         return np.zeros(0, dtype)
     # A plain view: indexing np.memmap itself costs a Python call for every slice.
     return np.asarray(np.memmap(path, dtype=dtype, mode="r"))
-
-
-def _digest(value) -> str:
-    return hashlib.blake2b(json.dumps(value, sort_keys=True).encode(), digest_size=16).hexdigest()

@@ -1,7 +1,6 @@
 """The text of a training: each corpus cleaned once and kept in the cache, and no pair in two corpora."""
 
 import array
-import hashlib
 import itertools
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
@@ -19,6 +18,7 @@ from data.errors import UserError
 from data.files import (
     atomic_write,
     cache_folder,
+    checksum_of,
     new_folder,
     read_manifest,
     remove_folder,
@@ -104,7 +104,7 @@ def cleaning_options(preset: Preset) -> cleaning.CleaningOptions:
 
 def digest(content) -> str:
     """A hash that names any content with a faithful `repr`."""
-    return hashlib.blake2b(repr(content).encode(), digest_size=16).hexdigest()
+    return checksum_of(repr(content))
 
 
 def _cleaned(name: str, weight: float, preset: Preset, folders, report, console, workers: Workers) -> CleanCorpus:

@@ -3,7 +3,6 @@
 import contextlib
 import hashlib
 import http.client
-import json
 import os
 import sys
 import urllib.request
@@ -12,7 +11,7 @@ from pathlib import Path
 
 from data.corpora.folder import SPLITS, read_lines
 from data.errors import UserError
-from data.files import atomic_write, cache_folder, checksum, scratch_folder
+from data.files import atomic_write, cache_folder, checksum, read_json, scratch_folder
 from data.pairs import Pair
 
 CONFIG = "wmt14_translate/de-en"
@@ -115,7 +114,7 @@ class Wmt14Corpus:
     def _info(self) -> dict | None:
         """What TensorFlow Datasets wrote about the finished data set; read here as importing it takes seconds."""
         path = self._prepared() / "dataset_info.json"
-        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+        return read_json(path) if path.is_file() else None
 
     def _check(self, split: str) -> None:
         if split not in SPLITS:
@@ -171,14 +170,20 @@ class Wmt14Corpus:
     def _stream(self, split: str) -> Iterator[Pair]:
         builder = self._builder()
 
+        import tensorflow as tf
         import tensorflow_datasets as tfds
 
         # One file after the other: interleaving would make the order depend on the machine.
         read = tfds.ReadConfig(interleave_cycle_length=1)
         records = builder.as_dataset(split=split, shuffle_files=False, read_config=read, batch_size=_BATCH)
-        for batch in records.as_numpy_iterator():
-            for source, target in zip(batch[self.source], batch[self.target], strict=True):
-                yield Pair(source.decode("utf-8"), target.decode("utf-8"))
+        try:
+            for batch in records.as_numpy_iterator():
+                for source, target in zip(batch[self.source], batch[self.target], strict=True):
+                    yield Pair(source.decode("utf-8"), target.decode("utf-8"))
+        except tf.errors.DataLossError as error:  # each record has a checksum
+            raise UserError(
+                f"{self._prepared()}: the text is damaged ({_first_line(error)}); delete the folder and run again"
+            ) from error
 
 
 class _Unreachable(Exception):

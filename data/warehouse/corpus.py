@@ -9,7 +9,7 @@ from sqlglot import exp
 
 from data.corpora.folder import SPLITS
 from data.errors import UserError
-from data.files import refuse_long
+from data.files import checksum_of, refuse_long
 from data.pairs import Pair, consecutive
 from data.warehouse.base import Warehouse
 from data.warehouse.opening import open_warehouse
@@ -43,7 +43,9 @@ class WarehouseCorpus:
         self.source, self.target, self.address = source, target, address
         query = query.strip()
         self._tree = statement("SELECT * FROM source", source=query) if is_name(query) else user_query(query)
-        self.name = f"warehouse-{query}" if is_name(query) else f"warehouse-query-{_digest(self._tree.sql(STANDARD))}"
+        self.name = (
+            f"warehouse-{query}" if is_name(query) else f"warehouse-query-{checksum_of(self._tree.sql(STANDARD))}"
+        )
         self.description = f"{query} in a warehouse"
         self._kinds: dict[str, str] = {}
         self._fingerprints: dict[str, str] = {}
@@ -113,7 +115,7 @@ class WarehouseCorpus:
                     lengths, content = columns[name]
                     _update(lengths, content, batch.column(name))
             parts = [f"{self.source}-{self.target}", *(h.hexdigest() for pair in columns.values() for h in pair)]
-            self._fingerprints[split] = _digest("\n".join(parts))
+            self._fingerprints[split] = checksum_of("\n".join(parts))
         return self._fingerprints[split]
 
     def _batches(self, split: str) -> Iterator[pyarrow.RecordBatch]:
@@ -201,7 +203,3 @@ def _update(lengths, content, column: pyarrow.Array) -> None:
     found = pc.fill_null(pc.binary_length(column), -1).cast(pyarrow.int64())
     lengths.update(np.ascontiguousarray(found.to_numpy(zero_copy_only=False)).tobytes())
     content.update("".join(text for text in column.to_pylist() if text).encode())
-
-
-def _digest(text: str) -> str:
-    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()

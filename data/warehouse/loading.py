@@ -2,7 +2,6 @@
 
 import contextlib
 import datetime
-import hashlib
 import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
@@ -11,6 +10,7 @@ import pyarrow
 
 from data.corpora.folder import SPLITS
 from data.errors import UserError
+from data.files import checksum_of
 from data.parallel import Job, Workers, opened
 from data.warehouse.base import Warehouse
 from data.warehouse.quality import VERSION, Inspector
@@ -104,7 +104,7 @@ def _jobs(source) -> Iterator[Job]:
 
 def _fingerprint(source, inspector: Inspector) -> str:
     parts = [VERSION, sorted(asdict(inspector).items()), [(s, source.fingerprint(s)) for s in source.splits()]]
-    return hashlib.blake2b(repr(parts).encode(), digest_size=16).hexdigest()
+    return checksum_of(repr(parts))
 
 
 def _unchanged(warehouse: Warehouse, name: str, fingerprint: str) -> dict[str, int] | None:

@@ -115,6 +115,12 @@ def test_all_splits_come_from_hand_placed_archives(monkeypatch, capsys):
     assert back.fingerprint("train") != corpus.fingerprint("train") == Corpora().open("wmt14").fingerprint("train")
     assert corpus.fingerprint("train") != corpus.fingerprint("test")
 
+    (record,) = corpus.data_folder.rglob("*-test.tfrecord-*")
+    content = record.read_bytes()
+    record.write_bytes(content[:20] + bytes([content[20] ^ 1]) + content[21:])
+    with pytest.raises(UserError, match="the text is damaged .*delete the folder and run again"):
+        list(corpus.pairs("test"))
+
 
 def test_wrong_archive_is_named_and_nothing_is_left(monkeypatch):
     corpus = Corpora().open("wmt14")
