@@ -5,7 +5,6 @@ References:
 """
 
 import hashlib
-import json
 import shutil
 from dataclasses import asdict
 from importlib.metadata import version
@@ -17,10 +16,10 @@ from app.presets.schema import SearchPreset
 from app.translation.ctranslate2 import SETTINGS, CTranslate2Decoder, import_ctranslate2
 from app.translation.decoder import QUANTIZATIONS, Engine, Sampling
 from data.errors import UserError
-from data.files import atomic_write, new_folder
+from data.files import atomic_write, new_folder, write_manifest
 from data.tokenizer import BOS, EOS, UNK
 
-FORMAT = 1
+FORMAT = 2
 FOLDER = "exports"
 TOKENIZER, README, EXAMPLE = "tokenizer.model", "README.txt", "translate.py"
 # Sinusoidal and rotary positions have no end; the folder holds at least so many.
@@ -72,15 +71,13 @@ def export(
         name, _, checksum = run.weights_file(checkpoint)
         model = run.load_model(checkpoint)
         settings = _settings(run.preset, model, search or run.preset.search)
-        settings |= {"weights": name, "checksum": checksum, "quantization": quantization}
+        settings |= {"weights": name, "weights_checksum": checksum, "quantization": quantization}
         save(model, run.tokenizer(), folder, settings["max_positions"], quantization)
         shutil.copyfile(run.path / TOKENIZER, folder / TOKENIZER)
         shutil.copyfile(Path(__file__).with_name("ctranslate2_example.py"), folder / EXAMPLE)
-        with atomic_write(folder / SETTINGS, "w") as file:
-            json.dump(settings, file, indent=1, ensure_ascii=False)
-            file.write("\n")
         with atomic_write(folder / README, "w") as file:
             file.write(_README.format(**settings))
+        write_manifest(folder / SETTINGS, settings)
 
 
 def save(model, tokenizer, folder, max_positions: int = LEAST_POSITIONS, quantization: str = "float32") -> None:

@@ -154,7 +154,6 @@ class Run:
         source_vectors: int | None = None,
         target_vectors: int | None = None,
         decoding: bool = False,
-        precision: str | None = None,
     ):
         """A Transformer with the preset's shape and fresh weights; a `DocumentTransformer` where it has windows.
 
@@ -162,7 +161,6 @@ class Run:
             vocabulary_size: number of tokens.
             source_vectors, target_vectors: widths of pre-trained vectors.
             decoding: see `load_model`.
-            precision: a value of `training.precision` that counts instead of the preset's.
         """
         from app.runs.precision import decoding_policy, keras_policy
         from models.document import DocumentTransformer
@@ -179,7 +177,7 @@ class Run:
             source_vectors=source_vectors,
             target_vectors=target_vectors,
             vectors_trainable=self.preset.embeddings.trainable,
-            dtype=policy(precision or self.preset.training.precision),
+            dtype=policy(self.preset.training.precision),
             name="transformer",
         )
         model.build()

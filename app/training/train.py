@@ -225,7 +225,7 @@ def _fresh(run: Run, tokenizer, precision: str, report):
     embeddings, size, seed = run.preset.embeddings, tokenizer.vocabulary_size, run.preset.training.seed
     keras.utils.set_random_seed(seed)
     if not embeddings.vectors:
-        return run.new_model(size, precision=precision)
+        return run.with_precision(precision).new_model(size)
     from data.vectors import load_vectors
 
     vectors, coverage = load_vectors(embeddings.vectors, tokenizer.pieces(), run.preset.model.width, seed)
@@ -235,7 +235,7 @@ def _fresh(run: Run, tokenizer, precision: str, report):
     # As large as fresh embeddings are, so that positions are heard beside them.
     vectors *= run.preset.model.width**-0.5 / vectors.std()
     widths = vectors.shape[1], vectors.shape[1] if both else None
-    transformer = run.new_model(size, *widths, precision=precision)
+    transformer = run.with_precision(precision).new_model(size, *widths)
     transformer.source_embedding.table.assign(vectors)
     if both:
         transformer.target_embedding.table.assign(vectors)

@@ -12,6 +12,7 @@ from app.presets.schema import SearchPreset
 from app.translation.batch_plan import plan_batches
 from app.translation.decoder import Decoded, Request, Sampling, TokenScore
 from data.errors import UserError
+from data.files import read_manifest
 from data.parallel import cores
 from data.tokenizer import BOS, EOS, PAD
 
@@ -52,10 +53,10 @@ class CTranslate2Decoder:
         ctranslate2 = import_ctranslate2()
         self.search, self.sampling = search, sampling
         self.output_tokens = 0
-        settings = _read_json(Path(folder) / SETTINGS)
+        settings = _read_settings(Path(folder))
         self.max_positions: int | None = settings["max_positions"]
         self._most_tokens = min(search.batch_tokens, _FASTEST_BATCH[settings["quantization"].startswith("int")])
-        self._pieces = _read_json(Path(folder) / "shared_vocabulary.json")
+        self._pieces = json.loads((Path(folder) / "shared_vocabulary.json").read_text(encoding="utf-8"))
         self._ids = {piece: id for id, piece in enumerate(self._pieces)}
         self._never = [[self._pieces[id]] for id in (PAD, BOS)]
         count = cores()
@@ -195,11 +196,12 @@ class CTranslate2Decoder:
         return [self._pieces[id] for id in ids]
 
 
-def _read_json(path: Path):
+def _read_settings(folder: Path) -> dict:
+    """The settings of an export, all of whose files are as they were written."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path.parent}: the export is damaged ({error}); remove the folder and try again") from error
+        return read_manifest(folder / SETTINGS)
+    except UserError as error:
+        raise UserError(f"{error}; remove the folder {folder} and try again") from error
 
 
 def import_ctranslate2():

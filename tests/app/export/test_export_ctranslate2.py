@@ -235,8 +235,10 @@ def test_an_export_is_kept_with_the_run_until_the_weights_change(tmp_path):
     assert with_search(run, SEARCH).decode([[9, 8]]) != first.decode([[9, 8]])
     (other,) = (run.path / "exports").iterdir()
     assert other != folder
-    (other / "model.bin").write_bytes(b"nonsense")
-    with pytest.raises(UserError, match="remove it"):
+    content = bytearray((other / "model.bin").read_bytes())
+    content[len(content) // 2] ^= 1
+    (other / "model.bin").write_bytes(content)
+    with pytest.raises(UserError, match=f"model.bin: the file is damaged; remove the folder {other} and try again"):
         with_search(run, SEARCH)
 
 
