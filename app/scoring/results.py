@@ -36,10 +36,7 @@ class Results:
         if not path.is_file():
             return {}
         record = read_json(path)
-        found = record.pop(CHECKSUM, None)
-        if found is None:  # of version 0.1, which recorded neither precision nor checksums
-            return {}
-        if found != checksum_of(record):
+        if record.pop(CHECKSUM, None) != checksum_of(record):
             raise UserError(f"{path}: the file was edited or damaged (wrong checksum)")
         return record
 

@@ -189,6 +189,16 @@ def test_a_baseline_that_was_not_evaluated_is_evaluated_then(place, capsys, tmp_
     assert (other / "results" / "toys-test.json").is_file()
 
 
+def test_scores_that_cannot_be_kept_are_printed(place, capsys, tmp_path):
+    other = tmp_path / "other"
+    shutil.copytree(place / "run", other, ignore=shutil.ignore_patterns("results*"))
+    (other / "results").write_text("a file, where no folder can be made, not even by root")
+    capsys.readouterr()
+    assert cli.main(["evaluate", str(other), "--corpora", str(place)]) == 0
+    printed = capsys.readouterr()
+    assert "chrF2++" in printed.out and printed.err.count("warning: ") == 1 and "cannot be kept here" in printed.err
+
+
 def test_a_preset_without_a_test_set_has_nothing_to_score(place, capsys, tmp_path):
     other = tmp_path / "other"
     assert (
