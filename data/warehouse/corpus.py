@@ -94,8 +94,8 @@ class WarehouseCorpus:
                 docs = [f"{corpus}/{doc}" if doc else "" for corpus, doc in zip(corpora, docs, strict=True)]
             columns = (batch.column(side).to_pylist() for side in (self.source, self.target))
             for en, de, doc in zip(*columns, docs, strict=True):
-                texts = (refuse_long(text or "", self.description) for text in (en, de))
-                yield Pair(*texts, doc or "")
+                source, target = (refuse_long(text or "", self.description) for text in (en, de))
+                yield Pair(source, target, doc or "")
 
     def size(self, split: str) -> int | None:
         """The number of pairs."""

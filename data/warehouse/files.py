@@ -232,8 +232,8 @@ class ParquetFile(_File):
                 wanted = columns.get("split", [split] * batch.num_rows)
                 for en, de, doc, own in zip(columns["en"], columns["de"], docs, wanted, strict=True):
                     if own == split:
-                        texts = (refuse_long(text or "", str(self.path)) for text in (en, de))
-                        yield Pair(*texts, "" if doc is None else str(doc))
+                        source, target = (refuse_long(text or "", str(self.path)) for text in (en, de))
+                        yield Pair(source, target, "" if doc is None else str(doc))
         except (pyarrow.ArrowException, OSError) as error:
             raise UserError(f"{self.path}: damaged or cut short ({str(error).splitlines()[0]})") from error
 
