@@ -70,7 +70,7 @@ test-backends: $(VENV)/installed-test $(VENV)/installed-backends ## run the test
 	$(PYTHON_HERE) -m pytest -m backends $(ARGS)
 
 bench: $(VENV)/installed-ctranslate2 $(PEERS)/installed ## measure beside other programs (a large download, then half an hour)
-	@$(PYTHON_HERE) -m tests.bench $(ARGS)
+	@$(PYTHON_HERE) -m app.bench $(ARGS)
 
 lint: $(VENV)/installed-test ## check style with ruff and types with mypy
 	$(PYTHON_HERE) -m ruff check .
@@ -114,9 +114,9 @@ $(VENV)/installed-%: $(VENV)/installed
 	    && touch $@ || echo "warning: the packages of $< could not be installed" >&2
 
 # JoeyNMT's declared requirements hold back other packages; what it imports is in peers.txt.
-$(PEERS)/installed: tests/bench/peers.txt | $(VENV)/installed
+$(PEERS)/installed: app/bench/peers.txt | $(VENV)/installed
 	@echo "Installing the programs to compare with into $(PEERS)"
 	@$(PYTHON_HERE) -m venv --clear $(PEERS)
-	@$(PEERS)/bin/python -m pip install --disable-pip-version-check -qq --requirement tests/bench/peers.txt
+	@$(PEERS)/bin/python -m pip install --disable-pip-version-check -qq --requirement app/bench/peers.txt
 	@$(PEERS)/bin/python -m pip install --disable-pip-version-check -qq --no-deps joeynmt==2.3.0
 	@touch $@

@@ -22,7 +22,7 @@ class Contestant:
     """A process of its own: own memory, own threads, own packages.
 
     Args:
-        module: its module in `tests.bench.contestants`.
+        module: its module in `app.bench.contestants`.
         spec: what it shall do; JSON.
         peers: whether it runs in the environment of the peers.
         log: the file that gets what it prints.
@@ -39,7 +39,7 @@ class Contestant:
         environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONUNBUFFERED": "1"}
         with open(log or os.devnull, "wb") as errors:
             self._process = subprocess.Popen(
-                [python, "-m", f"tests.bench.contestants.{module}"],
+                [python, "-m", f"app.bench.contestants.{module}"],
                 cwd=REPOSITORY,
                 env=environment,
                 stdin=subprocess.PIPE,

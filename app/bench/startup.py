@@ -6,7 +6,7 @@ import sys
 import time
 from pathlib import Path
 
-from tests.bench.contestant import PEERS, REPOSITORY, Contestant, ContestantFailed
+from app.bench.contestant import PEERS, REPOSITORY, Contestant, ContestantFailed
 
 LINE = "The meeting of the two presidents will take place in Berlin next week."
 LENGTH = 20  # tokens that Marian, with random weights, is made to write
@@ -38,7 +38,7 @@ def measure(run: Path, repeat: int, folder: Path, step) -> dict:
         with Contestant("export", spec, log=folder / "export.log") as one:
             one.answer()
     step("start-up: a Marian model of the same shape")
-    _timed([PEERS, "-m", "tests.bench.contestants.startup", "marian-folder", marian, export])
+    _timed([PEERS, "-m", "app.bench.contestants.startup", "marian-folder", marian, export])
     program = [sys.executable, "-m", "app"]
     wholes = {
         "weitblick --help": [*program, "--help"],
@@ -46,9 +46,9 @@ def measure(run: Path, repeat: int, folder: Path, step) -> dict:
         "weitblick translate --engine ctranslate2": [*program, "translate", run, "--engine", "ctranslate2"],
     }
     stepped = {
-        "ours": [sys.executable, "-m", "tests.bench.contestants.startup", "ours", run],
-        "ctranslate2": [PEERS, "-m", "tests.bench.contestants.startup", "ctranslate2", export],
-        "marian": [PEERS, "-m", "tests.bench.contestants.startup", "marian", marian, str(LENGTH)],
+        "ours": [sys.executable, "-m", "app.bench.contestants.startup", "ours", run],
+        "ctranslate2": [PEERS, "-m", "app.bench.contestants.startup", "ctranslate2", export],
+        "marian": [PEERS, "-m", "app.bench.contestants.startup", "marian", marian, str(LENGTH)],
     }
     seconds: dict[str, list] = {name: [] for name in (*wholes, *stepped)}
     steps: dict[str, list] = {name: [] for name in stepped}

@@ -3,12 +3,12 @@ import json
 
 import pytest
 
+from app.bench import report, search, training
+from app.bench.__main__ import _sweeps, main
+from app.bench.contestants.protocol import Clock, Enough, Trial
+from app.bench.shapes import SHAPES, matrix_flops, quick
 from data.errors import UserError
 from tests.app.toy_training import write_corpus
-from tests.bench import report, search, training
-from tests.bench.__main__ import _sweeps, main
-from tests.bench.contestants.protocol import Clock, Enough, Trial
-from tests.bench.shapes import SHAPES, matrix_flops, quick
 
 
 @pytest.fixture(scope="module")

@@ -5,14 +5,14 @@ import shutil
 import statistics
 from pathlib import Path
 
-from tests.bench.contestant import Contestant, ContestantFailed
-from tests.bench.shapes import Shape, matrix_flops
+from app.bench.contestant import Contestant, ContestantFailed
+from app.bench.shapes import Shape, matrix_flops
 
 PRESET = "starter"
 PRECISIONS = ("float32", "bfloat16")
 # Each peer's settings, of which a trial on one batch chooses; compiled ones are seen at their best, as nothing is
 # compiled twice. Ours chooses for itself.
-SETTINGS = {
+SETTINGS: dict[str, list[dict]] = {
     "ours": [],
     "keras-hub": [{"precision": p, "jit": jit} for jit in (False, True) for p in PRECISIONS],
     "marian": [{"precision": p, "compile": c} for c in (False, True) for p in PRECISIONS],

@@ -2,15 +2,15 @@
 
 from pathlib import Path
 
-from tests.bench.contestants.protocol import Channel
+from app.bench.contestants.protocol import Channel
 
 
 def main() -> None:
     """Grows the run where the specification says so, and exports it."""
     channel = Channel()
+    from app.bench.grow import grow
     from app.export.ctranslate2 import export
     from app.runs.run import Run
-    from tests.bench.grow import grow
 
     spec = channel.spec
     run = Run.open(spec["run"])

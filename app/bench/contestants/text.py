@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tests.bench.contestants.protocol import Channel
+from app.bench.contestants.protocol import Channel
 
 
 def main() -> None:
@@ -29,11 +29,11 @@ def main() -> None:
 
 def _own_tokenizer(run) -> str:
     """Where the text is too small for the vocabulary, trains a smaller one and fills it up with unused pieces."""
+    from app.bench.vocabulary import filled_up
     from app.runs.run import TOKENIZER
     from data.corpora.corpora import Corpora
     from data.errors import UserError
     from data.tokenizer import Tokenizer
-    from tests.bench.vocabulary import filled_up
 
     wanted, (name,) = run.preset.tokenizer.vocabulary, run.preset.data.corpora
     corpus = Corpora().open(name)

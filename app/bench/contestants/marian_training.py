@@ -3,8 +3,8 @@
 import os
 import tempfile
 
-from tests.bench.contestants.batches import EOS, PAD, StoredBatches
-from tests.bench.contestants.protocol import Channel, Clock, sweep
+from app.bench.contestants.batches import EOS, PAD, StoredBatches
+from app.bench.contestants.protocol import Channel, Clock, sweep
 
 LONGEST = 1024
 

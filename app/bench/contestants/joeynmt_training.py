@@ -4,7 +4,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from tests.bench.contestants.protocol import Channel, Clock, sweep
+from app.bench.contestants.protocol import Channel, Clock, sweep
 
 SPECIALS = 4
 

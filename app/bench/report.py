@@ -5,10 +5,10 @@ from pathlib import Path
 
 from rich.table import Table
 
+from app.bench.search import told as told_search
+from app.bench.training import told
 from data.errors import UserError
 from data.files import atomic_write
-from tests.bench.search import told as told_search
-from tests.bench.training import told
 
 COLUMNS = 140  # of tables that go to a file
 BEGIN, END = "<!-- begin: written by make bench -->", "<!-- end: written by make bench -->"

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tests.bench.contestants.protocol import Channel, peak_bytes
+from app.bench.contestants.protocol import Channel, peak_bytes
 
 
 def main() -> None:

@@ -2,8 +2,8 @@
 
 import os
 
-from tests.bench.contestants.batches import PAD, StoredBatches
-from tests.bench.contestants.protocol import Channel, Clock, Enough, sweep
+from app.bench.contestants.batches import PAD, StoredBatches
+from app.bench.contestants.protocol import Channel, Clock, Enough, sweep
 
 LONGEST = 1024  # rows of the learned positions
 

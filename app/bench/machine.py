@@ -6,7 +6,7 @@ import subprocess
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 
-from tests.bench.contestant import PEERS, REPOSITORY, peers_installed
+from app.bench.contestant import PEERS, REPOSITORY, peers_installed
 
 FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8")
 OURS = ("keras", "tensorflow", "keras-hub", "numpy", "sentencepiece", "sacrebleu")

@@ -74,7 +74,7 @@ def _make_marian(line, folder, export):
     import json
     import shutil
 
-    from tests.bench.contestants.marian_training import _model
+    from app.bench.contestants.marian_training import _model
 
     with open(f"{export}/weitblick.json") as file:
         shape = json.load(file)["model"]

@@ -5,7 +5,7 @@ import json
 import os
 from pathlib import Path
 
-from tests.bench.contestants.protocol import Channel, serve_translations
+from app.bench.contestants.protocol import Channel, serve_translations
 
 LONGEST_OUTPUT = 256
 

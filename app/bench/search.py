@@ -5,7 +5,7 @@ import shutil
 import statistics
 from pathlib import Path
 
-from tests.bench.contestant import Contestant, ContestantFailed
+from app.bench.contestant import Contestant, ContestantFailed
 
 MODULES = {"ours": ("ours_search", False), "ctranslate2": ("ctranslate2_search", True)}
 BEAM = 4

@@ -1,13 +1,13 @@
 import numpy as np
 import pytest
 
+from app.bench.grow import UNUSED_LOGIT, grow
+from app.bench.vocabulary import filled_up
 from app.runs.run import AVERAGED, TOKENIZER, Run
 from app.runs.weights import read_variables, save_arrays, split_variables
 from data.errors import UserError
 from data.tokenizer import Tokenizer
 from tests.app.toy_training import WORDS, toy_preset
-from tests.bench.grow import UNUSED_LOGIT, grow
-from tests.bench.vocabulary import filled_up
 
 
 @pytest.fixture(scope="module")

@@ -6,17 +6,17 @@ Run it on a machine that does nothing else. Results of parts that are not run st
 import argparse
 import contextlib
 import json
-import signal
 import sys
 from pathlib import Path
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from app.bench import input, machine, report, search, startup, training
+from app.bench.contestant import PEERS, Contestant, ContestantFailed, peers_installed
+from app.bench.shapes import SHAPES, quick
+from app.training.signals import sigterm_raises
 from data.errors import UserError
-from tests.bench import input, machine, report, search, startup, training
-from tests.bench.contestant import PEERS, Contestant, ContestantFailed, peers_installed
-from tests.bench.shapes import SHAPES, quick
 
 PARTS = ("training", "search", "startup", "input")
 QUICK_LINES, QUICK_PAIRS = 60, 60_000
@@ -234,5 +234,5 @@ def _read(path: Path) -> dict:
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # the contestants end with it
-    sys.exit(main())
+    with sigterm_raises():  # the contestants end with it
+        sys.exit(main())

@@ -2,7 +2,7 @@
 
 import os
 
-from tests.bench.contestants.protocol import Channel, Clock
+from app.bench.contestants.protocol import Channel, Clock
 
 
 def main() -> None:
@@ -12,10 +12,10 @@ def main() -> None:
     import keras
     import tensorflow as tf
 
+    from app.bench.contestants.batches import StoredBatches
     from app.presets.preset import load_preset
     from app.runs.precision import keras_policy
     from app.training.train import train
-    from tests.bench.contestants.batches import StoredBatches
 
     spec = channel.spec
     batches = StoredBatches(spec["folder"])

@@ -3,7 +3,7 @@
 import os
 import time
 
-from tests.bench.contestants.protocol import Channel
+from app.bench.contestants.protocol import Channel
 
 REPEATS = 7
 

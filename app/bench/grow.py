@@ -9,10 +9,10 @@ References:
 
 import numpy as np
 
+from app.bench.vocabulary import filled_up
 from app.runs.run import AVERAGED, TOKENIZER, Run
 from app.runs.weights import save_arrays
 from data.errors import UserError
-from tests.bench.vocabulary import filled_up
 
 # Added pieces have this logit in every state; the best real one is never near it.
 UNUSED_LOGIT = -60.0

@@ -1,7 +1,7 @@
 """Whether a warehouse holds a large corpus: 4.5 million pairs loaded, cleaned and deduplicated, and streamed again.
 
-    python -m tests.bench.warehouse --folder bench/warehouse
-    python -m tests.bench.warehouse --pairs 50000 --near 0.8
+    python -m app.bench.warehouse --folder bench/warehouse
+    python -m app.bench.warehouse --pairs 50000 --near 0.8
 
 The pairs are made up: words drawn as Zipf has it, lengths as in news and speeches, and among them exact duplicates,
 nearly equal pairs, and pairs that the filters leave out. They are written as a corpus folder first, which is not
@@ -21,6 +21,7 @@ from pathlib import Path
 
 import numpy as np
 
+from app.bench import machine
 from data.cleaning import CleaningOptions
 from data.corpora.corpora import Corpora
 from data.files import atomic_write
@@ -28,7 +29,6 @@ from data.warehouse.loading import load
 from data.warehouse.opening import open_warehouse
 from data.warehouse.quality import Inspector
 from data.warehouse.refining import Recipe, refine
-from tests.bench import machine
 
 SEED, WORDS, CHUNK, PAIRS_OF_DOCUMENT = 1, 60_000, 50_000, 25
 # Of all pairs: those that repeat one before, those that do with one word changed, and those that are left out.

@@ -2,7 +2,7 @@
 
 import os
 
-from tests.bench.contestants.protocol import Channel, serve_translations
+from app.bench.contestants.protocol import Channel, serve_translations
 
 
 def main() -> None:

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from tests.bench.contestant import Contestant
-from tests.bench.shapes import SHAPES
-from tests.bench.training import PRESET
+from app.bench.contestant import Contestant
+from app.bench.shapes import SHAPES
+from app.bench.training import PRESET
 
 SHAPE = SHAPES["tiny"]  # the one that eats fastest
 SECONDS = 5
