@@ -1,4 +1,4 @@
-"""Averages the weights of several checkpoints: nearly free, and usually worth half a BLEU point or more."""
+"""Averages the weights of several checkpoints, which costs little and usually gains half a BLEU point or more."""
 
 import numpy as np
 
@@ -13,14 +13,14 @@ def average(run: Run, last: int | None = None, report=to_stderr) -> list[int]:
     Args:
         run: the run.
         last: how many checkpoints; by default the preset's `training.average`, taken at the end or around the best one
-            as `training.average_around` says.
-        report: where a line about damaged checkpoints goes.
+            as `training.average_around` defines.
+        report: called with a line for each damaged checkpoint.
 
     Returns:
         The update numbers that were averaged.
 
     Raises:
-        UserError: the run has no whole checkpoint.
+        UserError: the run has no intact checkpoint.
 
     References:
         Vaswani et al. 2017, section 6.1.

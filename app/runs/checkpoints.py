@@ -1,4 +1,4 @@
-"""Checkpoints: everything a training needs to go on as if it had never stopped."""
+"""Checkpoints: all that a training needs to resume exactly."""
 
 import json
 import shutil
@@ -21,7 +21,7 @@ def nearest(updates, to: int, count: int) -> list[int]:
 
 
 def to_stderr(line: str) -> None:
-    """Shows a warning where it cannot get among translations."""
+    """Prints a warning to standard error, apart from translations."""
     print(line, file=sys.stderr)
 
 
@@ -29,8 +29,8 @@ def to_stderr(line: str) -> None:
 class Checkpoint:
     """One checkpoint folder: weights, the optimiser's and generators' state, and a summary written last.
 
-    The summary holds the update number, what the training remembers in plain numbers, and the checksum of the
-    two files; a folder without a whole summary is no checkpoint.
+    The summary holds the update number, the journal, and the checksums of the two files; a folder without a complete
+    summary is no checkpoint.
     """
 
     folder: Path
@@ -51,7 +51,7 @@ class Checkpoint:
             summary = json.loads(path.read_text(encoding="utf-8"))
             sums = summary["checksums"]
             damaged = [name for name in (WEIGHTS, STATE) if checksum(self.folder / name) != sums[name]]
-            # A summary of the first days has no checksum of its own.
+            # The summaries of early versions have no checksum of their own.
             if summary.pop(CHECKSUM, None) not in (None, checksum_of(summary)):
                 damaged.append(SUMMARY)
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
@@ -83,7 +83,7 @@ class Checkpoints:
         self.folder, self.keep = Path(folder), keep
 
     def all(self) -> list[Checkpoint]:
-        """Every checkpoint that was finished, oldest first; whether it is still whole is not checked here."""
+        """Every checkpoint that was finished, oldest first; checksums are not verified here."""
         found = [Checkpoint(path.parent) for path in self.folder.glob(f"{PATTERN}/{SUMMARY}")]
         return sorted(found, key=lambda checkpoint: checkpoint.update)
 
@@ -92,7 +92,7 @@ class Checkpoints:
         return Checkpoint(self.folder / f"update-{update:08d}")
 
     def latest(self, report=to_stderr) -> tuple[Checkpoint, dict] | None:
-        """The newest checkpoint that is whole, and its summary; damaged ones are named and passed over."""
+        """The newest intact checkpoint and its summary; damaged ones are reported and skipped."""
         for checkpoint in reversed(self.all()):
             try:
                 return checkpoint, checkpoint.summary()
@@ -130,13 +130,13 @@ class Checkpoints:
         kept = [checkpoint for checkpoint in self.all() if checkpoint.update not in remove]
         kept = {*kept[-self.keep :], *(checkpoint for checkpoint in kept if checkpoint.update in protect)}
         for folder in self.folder.glob(PATTERN):
-            # What a killed process left unfinished goes as well.
+            # Unfinished folders of killed processes are removed as well.
             if Checkpoint(folder) not in kept:
                 _remove(Checkpoint(folder))
 
 
 def _remove(checkpoint: Checkpoint) -> None:
-    # The summary goes first: what is left of a kill in the middle is no checkpoint.
+    # The summary is removed first: what a kill in between leaves is no checkpoint.
     (checkpoint.folder / SUMMARY).unlink(missing_ok=True)
     if checkpoint.folder.exists():
         shutil.rmtree(checkpoint.folder)

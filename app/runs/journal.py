@@ -1,4 +1,4 @@
-"""What a training remembers and writes down: counts, the best validation, the loss curve."""
+"""The progress of a training (counts, time, the best validation) and its log."""
 
 import json
 import math
@@ -12,7 +12,7 @@ LOG = "log.jsonl"
 
 @dataclass
 class Journal:
-    """The plain numbers of a training; they travel in its checkpoints.
+    """The progress of a training in plain numbers, kept in its checkpoints.
 
     `update` is the number of updates done, `seconds` the time they took over all sessions, `warmup_seconds` the part of
     it that the warm-up took (where the learning rate goes by the clock), `validated` the update of the last validation,

@@ -17,13 +17,13 @@ TOO_FAR = (
 
 
 def explain(run, prepared, model, fresh, error) -> str:
-    """Says what happened, whether the batch or the updates before it are to blame, and what to do.
+    """Explains what happened, whether the batch or the updates before it caused it, and what to do.
 
     Args:
         run: the run, for its checkpoints.
         prepared: the text, to make the batch again.
-        model: the `TeacherForcing` model as the accident left it.
-        fresh: a Transformer as the training began with.
+        model: the `TeacherForcing` model in the state in which it failed.
+        fresh: a Transformer with the weights that the training began with.
         error: the supervisor's `NotFinite`.
 
     Returns:
@@ -54,14 +54,14 @@ def explain(run, prepared, model, fresh, error) -> str:
 
 
 def first_not_finite(transformer, inputs) -> tuple[str | None, list[int]]:
-    """Looks for the first layer whose output is not finite.
+    """Finds the first layer whose output is not finite.
 
     Args:
         transformer: a Transformer that is not used afterwards.
         inputs: {"source": (B, S), "target": (B, T)}.
 
     Returns:
-        The layer's path, and the rows of the batch where it is so; None and an empty list if all is finite.
+        The layer's path and the affected rows of the batch; None and an empty list if everything is finite.
     """
     found = []
 

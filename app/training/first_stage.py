@@ -69,7 +69,7 @@ def take_weights(run: Run, transformer, report=None) -> None:
     """Gives every weight of the first stage to the weight of the same name; others keep their fresh values.
 
     Args:
-        run: the run that begins; its `run.json` gets to know what it began with.
+        run: the run that begins; which weights it began with is written to its `run.json`.
         transformer: its fresh model.
         report: called with a line for the user.
 

@@ -1,4 +1,4 @@
-"""What a training of a preset lowers, and a validation looks at."""
+"""The training objective of a preset, which validation evaluates as well."""
 
 from app.presets.preset import Preset
 

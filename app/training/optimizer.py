@@ -1,4 +1,4 @@
-"""Adam as TensorFlow's one operation a variable."""
+"""Adam as a single TensorFlow operation for each variable."""
 
 import keras
 

@@ -1,4 +1,4 @@
-"""All numbers that change in training, out of a model and back into it."""
+"""Reads all state that training changes from a model, and restores it."""
 
 import keras
 import numpy as np

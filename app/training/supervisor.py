@@ -1,4 +1,4 @@
-"""The callback that accompanies `fit`: logs, validates, writes checkpoints, and stops in time."""
+"""The callback of `fit`: logs, validates, writes checkpoints, and ends the training."""
 
 import math
 import time
@@ -29,16 +29,16 @@ class NotFinite(Exception):
 
 
 class Supervisor(keras.callbacks.Callback):
-    """Does after each update what a training needs beside the update itself.
+    """Does everything that a training needs after each update.
 
-    Whatever it decides follows from the journal and the preset, so that a training which was stopped and started again
-    does the same as one that was not, and all workers of a cluster do the same; only the chief writes and shows it.
+    Its decisions follow from the journal and the preset alone, so that a resumed training makes the same ones as an
+    undisturbed one, and so do all workers of a cluster; only the chief writes and shows anything.
 
     Args:
         run: the run; its checkpoints and its log are written.
         model: the compiled `TeacherForcing` model.
         prepared: the text.
-        journal: where the training stands; changed as it goes on.
+        journal: the state of the training; updated as it proceeds.
         console: where progress is shown.
         cluster: the workers of this training.
     """
@@ -73,12 +73,12 @@ class Supervisor(keras.callbacks.Callback):
 
     @property
     def stopping(self) -> bool:
-        """Whether the training stops because of an interruption: one that all workers have heard of."""
+        """Whether the training stops because of an interruption that all workers know of."""
         return self.interrupted if self.cluster.workers == 1 else self.agreed
 
     @property
     def seconds(self) -> float:
-        """The time that all sessions took, by this worker's clock."""
+        """The seconds that all sessions took, by this worker's clock."""
         return self.earlier_seconds + time.monotonic() - self.session_start
 
     def time_left(self) -> float | None:
@@ -114,7 +114,7 @@ class Supervisor(keras.callbacks.Callback):
         journal = self.journal
         update = decay_position(self.preset.training, journal.update + 1, journal.seconds, journal.warmup_seconds)
         self.rate = self.schedule.rate(update)
-        sync(self.model)  # else JAX would not look at the variable
+        sync(self.model)  # otherwise JAX would not read the variable
         self.model.optimizer.learning_rate = self.rate
 
     def conclude(self) -> None:

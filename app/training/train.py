@@ -1,4 +1,4 @@
-"""Trains a preset into a run folder, and goes on exactly where an earlier start of the same training stopped."""
+"""Trains a preset into a run folder; the same command resumes a training exactly where it stopped."""
 
 import contextlib
 from pathlib import Path
@@ -138,7 +138,7 @@ def _train(run: Run, folders, console, cluster: Cluster) -> None:
             begins = run.checkpoints.latest(lambda _: None) is None
             fresh = _transformer(run, prepared.tokenizer, precision, begins)
             raise UserError(explain(run, prepared, model, fresh, error)) from error
-    # The others wait, because some schedulers end a job as soon as one of its processes has ended.
+    # The other workers wait, because some schedulers end a job when the first of its processes ends.
     with cluster.chief_first():
         if cluster.chief and not supervisor.stopping:
             _finish(run, supervisor, console)
@@ -177,7 +177,7 @@ def _compiled(run: Run, prepared: Prepared, precision: str, console, begins: boo
     """The model with its loss and optimiser, all variables made."""
     with cluster.scope():
         transformer = _transformer(run, prepared.tokenizer, precision, begins, console.print)
-    # Not in the scope: it would have `fit` look after the devices, which the cluster does.
+    # Outside the scope, in which `fit` would distribute batches itself; the cluster does that.
     model = teacher_forcing(transformer, run.preset, cluster.lanes_per_device(run.preset.documents.lanes))
     with cluster.scope():
         model.build()
@@ -232,7 +232,7 @@ def _fresh(run: Run, tokenizer, precision: str, report):
     if report:
         report(str(coverage))
     both = embeddings.side == "both"
-    # As large as fresh embeddings are, so that positions are heard beside them.
+    # As large as fresh embeddings, so that they do not drown the positions.
     vectors *= run.preset.model.width**-0.5 / vectors.std()
     widths = vectors.shape[1], vectors.shape[1] if both else None
     transformer = run.with_precision(precision).new_model(size, *widths)
