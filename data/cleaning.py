@@ -1,4 +1,4 @@
-"""Makes text uniform and leaves out pairs that would teach a model nothing or something wrong."""
+"""Normalises text and leaves out pairs that a model should not learn from."""
 
 import dataclasses
 import functools
@@ -27,10 +27,10 @@ REASONS = {
 
 
 def _junk_table() -> dict[int, str | None]:
-    """What becomes of single characters that are no text; None drops them."""
+    """Replacements for characters that are not text; None drops them."""
     table: dict[int, str | None] = {code: None for code in [*range(0x20), 0x7F] if not chr(code).isspace()}
     for code in range(0x80, 0xA0):
-        # A C1 control is a Windows-1252 character that was read as Latin-1: browsers repair it so, too.
+        # A C1 control is a Windows-1252 character that was read as Latin-1; browsers repair it the same way.
         table[code] = bytes([code]).decode("cp1252", "ignore") or None
     invisible = [0xAD, 0x34F, 0x180E, 0x200B, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2060, 0x2070)]
     invisible += [0xFEFF, *range(0xFFF9, 0xFFFC), *range(0xFDD0, 0xFDF0)]
@@ -47,7 +47,7 @@ _JOINERS = re.compile(f"(?<!{_NO_JOINER})[\u200c\u200d]+|[\u200c\u200d]+(?!{_NO_
 
 
 def normalise(text: str, lowercase: bool = False) -> str:
-    """Writes equal text equally; training and translating both do it first.
+    """Gives equal text one spelling; training and translation both begin with it.
 
     - Unicode's composed form (NFC).
     - Every run of white space, line ends and no-break spaces included, becomes one space; none at the ends.
@@ -138,7 +138,7 @@ class CleaningReport:
         return {"seen": self.seen, **self.removed, "kept": self.kept}
 
     def without_zeros(self) -> "CleaningReport":
-        """The same without the reasons that no pair was left out for."""
+        """The same without reasons whose count is zero."""
         return type(self)(self.seen, self.kept, {reason: count for reason, count in self.removed.items() if count})
 
     def table(self) -> str:
@@ -197,20 +197,20 @@ def clean(
 
 
 def digest(pair: Pair) -> int:
-    """A hash of 64 bits of both sides of a normalised pair: equal for equal ones, and hardly ever for others."""
+    """A hash of 64 bits of both sides of a normalised pair: equal pairs have equal hashes, others almost never."""
     text = f"{pair.source}\n{pair.target}".encode()
     return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "little")
 
 
 def normalise_pairs(pairs: Iterable[Pair], options: CleaningOptions | None = None) -> Iterator[Pair]:
-    """Normalises pairs and leaves none out: for validation and test splits, which are to stay whole."""
+    """Normalises pairs and leaves none out: for validation and test splits, which stay complete."""
     lowercase = bool(options and options.lowercase)
     for pair in pairs:
         yield Pair(normalise(pair.source, lowercase), normalise(pair.target, lowercase), pair.doc)
 
 
 class _Inspection(NamedTuple):
-    """What can be said of a pair without knowing the others, except that the hashes of others may save work.
+    """What can be determined for a pair alone; hashes of other pairs only save work.
 
     `fault` is the first reason to leave it out; one without those that come before duplicates has a `digest`.
     """
@@ -222,7 +222,7 @@ class _Inspection(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class _Inspector:
-    """Inspects pairs, in any process: the languages' judges are made where they are needed."""
+    """Inspects pairs, in any process; the language judges are created where they are first needed."""
 
     options: CleaningOptions
     source: str
@@ -232,7 +232,7 @@ class _Inspector:
         return [self.pair(Pair(*pair)) for pair in pairs]
 
     def pair(self, pair: Pair, known: Container[int] = ()) -> _Inspection:
-        """Inspects one raw pair; the language of one whose digest is known is not looked at."""
+        """Inspects one raw pair; where its digest is known, the language is not judged."""
         lowercase = self.options.lowercase
         pair = Pair(normalise(pair.source, lowercase), normalise(pair.target, lowercase))
         fault = _fault(pair, self.options)

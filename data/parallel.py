@@ -29,7 +29,7 @@ class Job(NamedTuple):
 
 
 class Workers:
-    """Does jobs in other processes, which start when there is enough to do and serve until the end of the block.
+    """Runs jobs in other processes, which start when there is enough to do and end with the block.
 
     Args:
         count: number of processes; 1 means this process alone, `None` one process a core once there is more work than
@@ -56,7 +56,7 @@ class Workers:
             pool.shutdown(wait=True, cancel_futures=True)
 
     def map(self, function: Callable, jobs: Iterable[Job]) -> Iterator[tuple[Any, Any]]:
-        """Does each job by a pure function, drawing few jobs ahead.
+        """Runs a pure function on each job, drawing few jobs ahead.
 
         Args:
             function: called with a job's arguments; it is pickled, and so are they and the result.
@@ -76,7 +76,7 @@ class Workers:
                 yield job.rest, function(*job.arguments)
 
     def _decide(self, jobs: Iterator[Job]) -> tuple[int, Iterator[Job]]:
-        """How many processes work on the jobs; looks no further ahead than it must."""
+        """How many processes work on the jobs; draws no more of them than needed to decide."""
         first = []
         while self._alone > 0 and (job := next(jobs, None)):
             first.append(job)

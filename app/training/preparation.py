@@ -23,9 +23,9 @@ from data.tokenizer import Tokenizer
 class Prepared:
     """All text of one training.
 
-    `batches` are those of the training split, `DocumentBatches` where the preset has windows, and `fingerprint` stands
-    for its cleaned text; `validation` are the shards of the validation splits (None without any), and
-    `validation_pairs` the same segments as normalised text.
+    `batches` are those of the training split, `DocumentBatches` where the preset has windows; `fingerprint` is a hash
+    of its cleaned text. `validation` are the shards of the validation splits (None without any), `validation_pairs` the
+    same segments as normalised text.
     """
 
     tokenizer: Tokenizer

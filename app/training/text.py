@@ -41,7 +41,7 @@ class CleanCorpus:
     Args:
         name: as the preset calls the corpus.
         weight: as in the preset.
-        key: stands for the text, in the names of caches.
+        key: identifies the text, in the names of caches.
         text: the whole cleaned split.
         cleaning: what cleaning left out, as `CleaningReport.as_dict` counts it.
         kept: which of its pairs belong to the mixture, a boolean array; None for all.
@@ -103,7 +103,7 @@ def cleaning_options(preset: Preset) -> cleaning.CleaningOptions:
 
 
 def digest(content) -> str:
-    """A hash that names any content with a faithful `repr`."""
+    """A hash of any value that `repr` describes completely."""
     return checksum_of(repr(content))
 
 
@@ -142,7 +142,7 @@ def _from_cache(folder: Path, report) -> dict | None:
 
 
 def _clean(corpus, options: cleaning.CleaningOptions, folder: Path, workers: Workers, bar: PairsBar) -> None:
-    """Writes the cleaned training split into a folder, which appears when it is whole."""
+    """Writes the cleaned training split into a folder that appears when it is complete."""
     counted, source, target = cleaning.CleaningReport(), corpus.source, corpus.target
     with new_folder(folder, keep=True) as place:
         pairs = cleaning.clean(bar.count(corpus.pairs("train")), options, source, target, counted, workers)

@@ -8,7 +8,7 @@ from importlib.util import find_spec
 
 from data.errors import UserError
 
-# What --runner says, and what Beam calls it. What Beam itself calls DirectRunner would first try to download a server
+# The values of --runner and Beam's names for them. Beam's own DirectRunner would first try to download a server
 # from the web; this is the one that does its work in Python.
 RUNNERS = {
     "DirectRunner": "apache_beam.runners.portability.fn_api_runner.FnApiRunner",
@@ -19,7 +19,7 @@ SHARD_PAIRS = 250_000  # lines in a file of the output, which a worker sorts in 
 
 
 def check_installed() -> None:
-    """Says what to do where Beam is missing.
+    """Explains what to install where Beam is missing.
 
     Raises:
         UserError: it is.
@@ -30,5 +30,5 @@ def check_installed() -> None:
             f"corpora prepare needs {' and '.join(missing)}: pip install 'weitblick[beam]', best in a virtual "
             "environment of its own (docs/beam.md)"
         )
-    # Beam says so whenever it is imported without the packages for Google's cloud, needed or not.
+    # Beam warns whenever it is imported without the packages for Google's cloud, needed or not.
     logging.getLogger().addFilter(lambda record: not record.getMessage().startswith("apitools not found"))

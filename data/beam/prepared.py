@@ -52,7 +52,7 @@ class PreparedCorpus:
         return self._documents
 
     def prepare(self, report: Callable[[str], None] | None = None) -> None:
-        """Nothing is to be fetched."""
+        """Nothing to fetch."""
 
     def splits(self) -> tuple[str, ...]:
         """Those of "train", "validation" and "test" of which something is left."""

@@ -1,4 +1,4 @@
-"""What a pipeline reads, cut into parts that one worker reads each; knows Beam's file systems, no pipelines."""
+"""What a pipeline reads, cut into parts of one worker each; uses Beam's file systems, not its pipelines."""
 
 import contextlib
 import re
@@ -46,7 +46,7 @@ class CorpusReader:
         return self._open().pairs(self.split)
 
     def local_paths(self) -> list[str]:
-        """The folder of a corpus that is one; others are fetched where they are read."""
+        """The folder of a folder corpus; other corpora are fetched where they are read."""
         if self.name in BUILT_IN or self.name.startswith(WAREHOUSE):
             return []
         return [str(self._open().path)]  # type: ignore[attr-defined]
@@ -118,7 +118,7 @@ class _RemoteParquet(ParquetFile):
 
 
 def is_local(path: str) -> bool:
-    """Whether a path is one of this machine's, no address."""
+    """Whether a path is on this machine and not an address."""
     return "://" not in path
 
 

@@ -20,7 +20,7 @@ from data.beam.sources import Part
 from data.cleaning import REASONS, CleaningOptions, CleaningReport, clean, digest, normalise_pairs
 from data.pairs import Pair
 
-# Names of what a step has to say beside its main result.
+# Names of a step's side outputs.
 COUNTS, WHOLE = "counts", "whole"
 PASSED, DISTINCT = "passed", "distinct"  # the cheap filters, and then the search for equal pairs
 
@@ -33,7 +33,7 @@ class Record(NamedTuple):
 
 
 class _Counting(beam.DoFn):
-    """Counts by key; what a bundle counted goes out at its end, so that a bundle that is done again counts once."""
+    """Counts by key; a bundle emits its counts when it ends, so that a repeated bundle counts once."""
 
     def start_bundle(self):
         self.counts = Counter()
@@ -43,7 +43,7 @@ class _Counting(beam.DoFn):
             yield beam.pvalue.TaggedOutput(COUNTS, GlobalWindows.windowed_value((key, count)))
 
     def count(self, corpus: str, split: str, report: CleaningReport) -> None:
-        """Adds what a report says of pairs that were left out."""
+        """Adds the counts of a report."""
         self.counts.update({(corpus, split, key): count for key, count in report.removed.items() if count})
 
 
@@ -91,7 +91,7 @@ def first(records: Iterable[Record]) -> Record:
 
 
 class Languages(_Counting):
-    """Leaves out pairs with a side in another language; of equal pairs only the first is looked at, as in `clean`.
+    """Leaves out pairs with a side in another language; of equal pairs only the first is judged, as in `clean`.
 
     Args:
         options: the filters.

@@ -1,1 +1,1 @@
-"""Corpora by name: built-in ones, folders, and those of a warehouse."""
+"""Corpora by name: the built-in ones and folders."""

@@ -15,7 +15,7 @@ _QUOTED = re.compile(r'"((?:[^"\\\n]|\\.)*)"|\'((?:[^\'\\\n]|\\.)*)\'')
 
 
 class Message(NamedTuple):
-    """A message in both languages, and where the program uses it ("" and 0 where the catalogue does not say)."""
+    """A message in both languages, and where the program uses it ("" and 0 if unknown)."""
 
     english: str
     german: str
@@ -79,7 +79,7 @@ def read_json(english: bytes, german: bytes) -> list[Message]:
 
 
 def segments(message: Message, max_words: int = 120) -> Iterator[tuple[str, str]]:
-    """Cuts a message into segments without line breaks, and leaves out what is no use as translation.
+    """Cuts a message into segments without line breaks, and leaves out what is useless as a translation.
 
     Paragraphs, and lines that are surely not just wrapped (they end a sentence or begin a list item on both sides),
     become segments where both languages have equally many; else line breaks become spaces. Placeholders and markup
@@ -113,7 +113,7 @@ def python_strings(source: str) -> Iterator[tuple[str, int]]:
 
 
 def quoted_strings(source: str) -> Iterator[tuple[str, int]]:
-    """What stands in quotes on one line of a template or script, with the line number."""
+    """The quoted strings of each line of a template or script, with the line number."""
     for number, line in enumerate(source.split("\n"), start=1):
         for match in _QUOTED.finditer(line):
             text = match[1] if match[1] is not None else match[2]
@@ -205,7 +205,7 @@ def _cut_alike(english: str, german: str) -> list[tuple[str, str]]:
 
 
 def _is_cut(lines: list[str]) -> bool:
-    """Whether every line but the last ends a sentence or is followed by a list item, so that none is just wrapped."""
+    """Whether every line but the last ends a sentence or is followed by a list item, so none is merely wrapped."""
     return all(
         _SENTENCE_END.search(line) or _LIST_MARK.match(following)
         for line, following in zip(lines, lines[1:], strict=False)

@@ -110,7 +110,7 @@ class FolderCorpus:
             raise UserError(self._no_splits())
 
     def prepare(self, report: Callable[[str], None] | None = None) -> None:
-        """Fetches what is missing, which for a folder is nothing.
+        """Nothing to fetch.
 
         Args:
             report: called with lines about the progress.
@@ -122,7 +122,7 @@ class FolderCorpus:
 
     @property
     def has_documents(self) -> bool:
-        """Whether any split says which document its lines belong to."""
+        """Whether any split names the documents of its lines."""
         return any(self._file("doc", split).is_file() for split in self.splits())
 
     def pairs(self, split: str) -> Iterator[Pair]:

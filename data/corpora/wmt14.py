@@ -112,7 +112,7 @@ class Wmt14Corpus:
         return self.data_folder / CONFIG / "1.0.0"
 
     def _info(self) -> dict | None:
-        """What TensorFlow Datasets wrote about the finished data set; read here as importing it takes seconds."""
+        """The description of the finished data set; read directly, as importing TensorFlow Datasets takes seconds."""
         path = self._prepared() / "dataset_info.json"
         return read_json(path) if path.is_file() else None
 
@@ -134,7 +134,7 @@ class Wmt14Corpus:
         import tensorflow_datasets as tfds
         from tensorflow_datasets.core.download import download_manager, extractor
 
-        # Google's copy of the finished data set is left aside, so that everyone's text comes from the same archives.
+        # Not Google's copy of the finished data set: everyone's text should come from the same archives.
         config = tfds.download.DownloadConfig(manual_dir=self.archives, try_download_gcs=False)
         with scratch_folder(self.data_folder / "wmt14") as temporary:
             try:
@@ -147,7 +147,7 @@ class Wmt14Corpus:
                 ) from error
 
     def _fetch(self, infos: dict, urls: list[str], report: Callable[[str], None]) -> None:
-        """Downloads the archives that are not there, each whole or not at all; `infos` has their sizes and hashes."""
+        """Downloads the missing archives, each complete or not at all; `infos` has their sizes and hashes."""
         missing = {url: self.archives / url.rpartition("/")[2] for url in urls}
         missing = {url: path for url, path in missing.items() if not path.is_file()}
         for url, path in missing.items():

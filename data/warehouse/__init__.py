@@ -6,7 +6,7 @@ from data.errors import UserError
 
 
 def check_installed() -> None:
-    """Says what to do where the packages that every warehouse needs are missing.
+    """Explains what to install where the packages that every warehouse needs are missing.
 
     Raises:
         UserError: they are.

@@ -57,7 +57,7 @@ class Warehouse(abc.ABC):
     def rows(
         self, query: exp.Expression | str, parameters: Parameters | None = None
     ) -> Iterator["pyarrow.RecordBatch"]:
-        """Streams the rows of a query in the order that it says; few are in memory at a time.
+        """Streams the rows of a query in the query's order; few are in memory at a time.
 
         Args:
             query: a SELECT.
@@ -80,7 +80,7 @@ class Warehouse(abc.ABC):
         return standard_schema(next(self.rows(nothing)).schema)
 
     def make_view(self, name: str, query: exp.Query) -> None:
-        """Keeps a query under a name, in the place of a view of that name.
+        """Stores a query as a view, replacing any view of that name.
 
         Raises:
             UserError: the query cannot be run, or a table has that name.
@@ -135,7 +135,7 @@ class Warehouse(abc.ABC):
 
     @abc.abstractmethod
     def close(self) -> None:
-        """Lets go of the database; may be called twice."""
+        """Closes the database; may be called twice."""
 
     def __enter__(self):
         return self

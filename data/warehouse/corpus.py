@@ -1,4 +1,4 @@
-"""A corpus that is a query: what a preset's "warehouse:..." stands for."""
+"""A corpus that is a query: `warehouse:...` in a preset."""
 
 import hashlib
 from collections.abc import Callable, Iterator
@@ -59,7 +59,7 @@ class WarehouseCorpus:
             return self._number(warehouse, "SELECT COUNT(*) AS n FROM query WHERE doc IS NOT NULL") > 0
 
     def prepare(self, report: Callable[[str], None] | None = None) -> None:
-        """Fetches what is missing, which for a warehouse is nothing."""
+        """Nothing to fetch."""
 
     def splits(self) -> tuple[str, ...]:
         """Those of "train", "validation" and "test" that there are."""
@@ -119,7 +119,7 @@ class WarehouseCorpus:
         return self._fingerprints[split]
 
     def _batches(self, split: str) -> Iterator[pyarrow.RecordBatch]:
-        """The columns that count, of one split, in order."""
+        """The columns that are read, of one split, in order."""
         splits = self.splits()
         if split not in splits:
             raise UserError(f"{self.description}: no split {split!r}; it has {', '.join(splits) or 'no pair'}")
@@ -138,7 +138,7 @@ class WarehouseCorpus:
                 yield pyarrow.RecordBatch.from_pydict(columns | {"doc": columns["doc"].cast(pyarrow.string())})
 
     def _of_split(self, batches, split: str) -> Iterator[pyarrow.RecordBatch]:
-        """A query in an order of its own loses that within another one, so that its rows are chosen here."""
+        """Selects a split here: as a subquery, an ordered query would lose its order."""
         import pyarrow.compute as pc
 
         for batch in batches:
@@ -159,7 +159,7 @@ class WarehouseCorpus:
         return around, parameters
 
     def _around(self, text: str) -> exp.Expression:
-        """A statement of this program's own about the rows of the query."""
+        """A statement about the rows of the query."""
         tree = statement(text)
         for table in list(tree.find_all(exp.Table)):
             table.replace(self._tree.copy().subquery("query"))

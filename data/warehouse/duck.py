@@ -62,7 +62,7 @@ class DuckWarehouse(Warehouse):
         return changed[0][0] if changed and isinstance(changed[0][0], int) else 0
 
     def rows(self, query: exp.Expression | str, parameters: Parameters | None = None) -> Iterator[pyarrow.RecordBatch]:
-        """See `Warehouse.rows`; what is written after the first batch is not seen any more."""
+        """See `Warehouse.rows`; rows written after the first batch are not seen."""
         with self._explained(), self._cursor() as cursor:
             relation = cursor.sql(in_dialect(query, self.dialect), params=dict(parameters or {}))
             reader = relation.to_arrow_reader(ROWS)
@@ -80,7 +80,7 @@ class DuckWarehouse(Warehouse):
             cursor.execute("BEGIN TRANSACTION")
             try:
                 self._make_room(cursor, table, new, dict(replacing or {}))
-                # One statement for all rows: those of many are kept in memory until the transaction ends.
+                # One statement for all rows: the rows of many would stay in memory until the transaction ends.
                 rows = pyarrow.RecordBatchReader.from_batches(arrow_schema(new), _noting(batches, failures))
                 cursor.register("incoming_rows", rows)
                 insert = f"INSERT INTO {table_name(table).sql(self.dialect)} BY NAME SELECT * FROM incoming_rows"
@@ -89,7 +89,7 @@ class DuckWarehouse(Warehouse):
             except BaseException as error:
                 with contextlib.suppress(self._errors):
                     cursor.execute("ROLLBACK")
-                # What DuckDB says of an error of the reader is not what the reader said.
+                # DuckDB replaces the message of an error in the reader.
                 raise failures[0] if failures else error from None
         return count
 
@@ -126,12 +126,12 @@ class DuckWarehouse(Warehouse):
         try:
             return duckdb.connect(str(self.path), read_only=read_only, config=config)
         except duckdb.ConnectionException:
-            # This process has it open, for the other purpose; it can only share that.
+            # This process has the file open in the other mode, which it can only share.
             return duckdb.connect(str(self.path), read_only=not read_only, config=config)
 
     @contextlib.contextmanager
     def _cursor(self):
-        """A connection of its own to the same database: a stream of rows goes on while other statements run."""
+        """A connection of its own to the same database: a stream of rows continues while other statements run."""
         cursor = self._connection.cursor()
         try:
             yield cursor

@@ -48,7 +48,7 @@ def export(batches: Iterable[pyarrow.RecordBatch], path, progress: Callable[[int
 
 
 class _Counted:
-    """Batches that are counted as they are drawn."""
+    """Counts batches as they are drawn."""
 
     def __init__(self, batches, progress):
         self.rows, self._batches, self._progress = 0, batches, progress
@@ -83,7 +83,7 @@ def _tmx(batches, path: Path) -> None:
 
 
 def check_place(path) -> None:
-    """Refuses a folder that is there, before the rows are read."""
+    """Refuses an existing folder before the rows are read."""
     path = Path(path)
     if path.suffix not in (".parquet", ".tmx") and path.exists():
         raise UserError(f"{path} is there already; choose another name, or one that ends in .parquet or .tmx")

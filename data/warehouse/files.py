@@ -50,14 +50,14 @@ class _File:
             raise UserError(f"{self.path}: there is no such file")
 
     def prepare(self, report=None) -> None:
-        """Nothing is to be fetched."""
+        """Nothing to fetch."""
 
     def splits(self) -> tuple[str, ...]:
         """The split that was given."""
         return (self.split,)
 
     def size(self, split: str) -> int | None:
-        """None: no one knows before the file is read."""
+        """None: unknown until the file is read."""
 
     def fingerprint(self, split: str) -> str:
         """A hash of the file."""
@@ -68,7 +68,7 @@ class TmxFile(_File):
     """Translation Memory eXchange, plain or packed by gzip; read as a stream.
 
     Of each unit the first variant in English and the first in German count, whatever their country; a unit without
-    both is passed over. Tags in a segment are left out. `<prop type="x-document">` is the document.
+    both is skipped. Tags in a segment are left out. `<prop type="x-document">` is the document.
 
     Args:
         path: the file.
@@ -190,7 +190,7 @@ class ParquetFile(_File):
         split: what its pairs are where it has no column `split`.
 
     Raises:
-        UserError: it is no Parquet file, or has no such columns, or they are no text.
+        UserError: it is not a Parquet file, lacks these columns, or they do not hold text.
     """
 
     def __init__(self, path: Path, split: str):
@@ -217,7 +217,7 @@ class ParquetFile(_File):
         return None if "split" in self._schema.names else self._open().metadata.num_rows
 
     def pairs(self, split: str) -> Iterator[Pair]:
-        """Streams the pairs of a split, those without text as empty."""
+        """Streams the pairs of a split; missing text is empty."""
         return consecutive(self._pairs(split), lambda number: f"{self.path}, pair {number:,} of {split}")
 
     def _pairs(self, split: str) -> Iterator[Pair]:

@@ -22,7 +22,7 @@ _SCHEMA = arrow_schema(PAIR_COLUMNS)
 
 @dataclass(frozen=True)
 class Loaded:
-    """What became of a corpus: its name, the pairs of each split, and whether it was there already, unchanged."""
+    """The result of loading a corpus: its name, the pairs of each split, and whether it was there unchanged."""
 
     corpus: str
     pairs: dict[str, int]
@@ -119,7 +119,7 @@ def _unchanged(warehouse: Warehouse, name: str, fingerprint: str) -> dict[str, i
 
 
 def _check_table(warehouse: Warehouse) -> None:
-    """Found out before hours of work: a table of that name that is another one."""
+    """Refuses, before hours of work, a table of that name with other columns."""
     if PAIRS not in warehouse.tables():
         return
     there = warehouse.columns(PAIRS)

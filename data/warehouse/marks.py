@@ -53,7 +53,7 @@ def share(part: float) -> str:
 
 
 def grams(column: str, length: int) -> str:
-    """Expressions, for ARRAY_CONCAT, of all so many words in a row of a text with one space between words.
+    """Expressions, for ARRAY_CONCAT, of all n-grams of a text with one space between words.
 
     A regular expression finds those that do not overlap each other: once for each word to begin at, as words are
     skipped at the start. The patterns are parameters, see `gram_patterns`.

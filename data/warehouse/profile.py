@@ -1,4 +1,4 @@
-"""What is in a table of pairs, at a glance: counts, lengths and duplicates of each corpus and split."""
+"""A summary of a table of pairs: counts, lengths and duplicates of each corpus and split."""
 
 from dataclasses import dataclass, field
 

@@ -1,4 +1,4 @@
-"""What the filters look at, computed once when a pair is loaded, by the functions of the local path."""
+"""The columns that the filters use, computed once when a pair is loaded, by the functions of the local path."""
 
 import functools
 from dataclasses import dataclass

@@ -120,7 +120,7 @@ class RefiningReport(CleaningReport):
 
 @dataclass
 class Refined:
-    """What became of the training pairs of each corpus, and the pairs of each split of the new table."""
+    """The report on each corpus's training pairs, and the pairs of each split of the new table."""
 
     corpora: dict[str, RefiningReport]
     splits: dict[str, int]
