@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from data.corpora.folder import read_lines
 from data.errors import UserError
+from data.files import LONGEST
 
 _CHUNK = 1 << 16
 BREAKS = "[\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029]+"
@@ -30,7 +31,7 @@ class LineReader:
         name: what messages call it.
 
     Raises:
-        UserError: by `next`, for a line that is not UTF-8; names the file and the line.
+        UserError: by `next`, for a line that is not UTF-8 or too long; names the file and the line.
 
     Example:
         >>> for line in LineReader(sys.stdin.fileno(), "standard input"):
@@ -43,7 +44,7 @@ class LineReader:
         self._descriptor = descriptor
         self._lines: collections.deque[bytes] = collections.deque()
         self._begun: list[bytes] = []
-        self._ended = False
+        self._ended = self._too_long = False
 
     def __iter__(self) -> Iterator[str]:
         return self
@@ -51,6 +52,9 @@ class LineReader:
     def __next__(self) -> str:
         while not self._lines and not self._ended:
             self._read()
+        if not self._lines and self._too_long:
+            place = f"{self.name}, line {self.number + 1:,}"
+            raise UserError(f"{place}: longer than {LONGEST:,} bytes; give one segment a line")
         if not self._lines:
             raise StopIteration
         self.number += 1
@@ -73,6 +77,9 @@ class LineReader:
         block = os.read(self._descriptor, _CHUNK)
         first, *rest = block.split(b"\n")
         self._begun.append(first)
+        if sum(map(len, self._begun)) > LONGEST:
+            self._ended = self._too_long = True
+            return
         if rest or not block:
             whole = b"".join(self._begun)
             self._begun = rest[-1:]

@@ -82,3 +82,11 @@ def test_one_line_has_nothing_that_ends_a_line():
     assert one_line("a\r\nb\u2028c\x85d\x0be ") == "a b c d e"
     assert one_line("5\u00a0%") == "5\u00a0%"
     assert len(one_line("".join(map(chr, range(0x3000)))).splitlines()) == 1
+
+
+def test_a_line_that_would_fill_the_memory_is_refused(tmp_path):
+    (tmp_path / "long.txt").write_bytes(b"one\n" + b"x" * (200 << 20))
+    lines = open_lines(tmp_path / "long.txt")
+    assert next(lines) == "one" and not lines.waiting()
+    with pytest.raises(UserError, match="long.txt, line 2: longer than 1,048,576 bytes"):
+        next(lines)
