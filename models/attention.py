@@ -12,7 +12,7 @@ from models.positions import rotate
 
 
 class Attention(keras.layers.Layer):
-    """Scaled dot-product attention over H heads; subclasses say where queries, keys and values come from.
+    """Scaled dot-product attention over H heads; subclasses define where queries, keys and values come from.
 
     Args:
         width: model width D.

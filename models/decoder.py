@@ -211,8 +211,8 @@ class Decoder(Stack):
     ) -> tuple[Tensor, list[KeysValues]]:
         """One more position of each hypothesis of a search, by keys and values that are in caches.
 
-        The caches of an input hold what all its hypotheses ever wrote and are never reordered. `entries` says which of
-        it belongs to which hypothesis.
+        The caches of an input hold what all its hypotheses ever wrote and are never reordered. `entries` defines which
+        of it belongs to which hypothesis.
 
         Args:
             x: (B * K, D).

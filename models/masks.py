@@ -22,7 +22,7 @@ def padding_mask(tokens: Tensor, pad_id: int = 0) -> Tensor:
 
 
 def look_ahead_mask(length: int | Tensor) -> Tensor:
-    """Which positions each position may see when no one sees the future.
+    """Which positions each position may attend to: itself and those before it.
 
     Args:
         length: number of positions T; an integer or a scalar tensor.

@@ -10,7 +10,7 @@ from models.sublayers import FeedForward, Residual
 
 
 class TransformerLayer(keras.layers.Layer):
-    """Self-attention and a feed-forward network, each with a residual connection; subclasses say how they are used.
+    """Self-attention and a feed-forward network, each with a residual connection; subclasses define how they are used.
 
     Args:
         width: model width D.

@@ -271,7 +271,7 @@ def _only_section_with(key: str, text: str, kind: str) -> str:
     found = near or found
     if len(found) > 1:
         ways = " or ".join(f"{section}.{key}" for section in found)
-        raise UserError(f'--set {text}: "{key}" stands in several sections: say {ways}')
+        raise UserError(f'--set {text}: "{key}" stands in several sections: write {ways}')
     if not found:
         every = [known for section in sections() for known in keys(section)]
         close = difflib.get_close_matches(key, every, n=1)
@@ -296,7 +296,7 @@ def _read_written(written: str, kind: Any) -> Any:
 
 
 def _check_value(value: Any, known: Field, where: str) -> Any:
-    """Returns the value of a key as its type, or says what was expected."""
+    """Returns the value of a key as its type, or raises with what was expected."""
     value = _check_type(value, known.type, where)
     choices = choices_of(known)
     if choices and value not in choices:

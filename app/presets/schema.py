@@ -41,7 +41,7 @@ class DataPreset:
         "training pairs that repeat validation or test text: left out, or only reported",
         choices=HOLDOUT,
     )
-    deduplicate: bool = option(True, "keep one of equal pairs, so that boilerplate is not learnt by heart")
+    deduplicate: bool = option(True, "keep one of equal pairs, so that boilerplate is not memorised")
     language_filter: bool = option(True, "remove pairs in a wrong language: they teach copying")
 
 

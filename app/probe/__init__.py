@@ -1,1 +1,1 @@
-"""The recall probe: how far back a memory still finds what it was told."""
+"""Probes of memories: recall by distance on made-up documents, and measurements of finished runs on real ones."""

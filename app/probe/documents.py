@@ -1,7 +1,7 @@
 """Made-up documents in which an answer stands some windows before its question, and nowhere else.
 
-A document is a list of segments of a tiny language. Most are filler, a few words at random. Some state a fact, "fact
-KEY VALUE". A question, "ask KEY", is to be answered with that key's value, which its own segment does not tell.
+A document is a list of segments of a tiny language. Most are filler, a few random words. Some state a fact, "fact
+KEY VALUE". A question, "ask KEY", is to be answered with that key's value, which is not in its own segment.
 All other segments are translated word by word; each source word has its own target word.
 """
 

@@ -69,9 +69,9 @@ class Lesson:
 def lessons(task: Task, longest: int) -> list[Lesson]:
     """From few keys to all, then from short documents to long ones, each time twice as many or as long.
 
-    Keys begin with as many as there are facts. A memory first learns to answer with any of the values, and stays at
-    that until slots happen to tell keys apart, which takes them the longer the more keys there are; once they do so for
-    two, more are soon learnt. And a memory must be found useful before it can be found useful for long.
+    Keys begin with as many as there are facts. A memory first learns to answer with any of the values, and stays there
+    until slots happen to distinguish keys, which takes longer the more keys there are; once they do so for two, more
+    are soon learnt. And a memory must be found useful before it can be found useful for long.
     """
     keys = [max(2, task.facts)]
     while keys[-1] < task.keys:

@@ -30,7 +30,7 @@ class Memory(keras.layers.Layer):
 
     Returns:
         What each window may read, which is what was written before it: values (B, W, M, D), and a boolean tensor
-        (B, W, M) that says which of them hold anything; and the state after the last window. A window of which
+        (B, W, M) that marks those that hold anything; and the state after the last window. A window of which
         nothing is remembered changes nothing.
     """
 

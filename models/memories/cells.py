@@ -1,4 +1,4 @@
-"""Gated cells, which say how much of a slot is kept and how much is written anew."""
+"""Gated cells, which control how much of a slot is kept and how much is overwritten."""
 
 from typing import Any
 

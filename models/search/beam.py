@@ -83,7 +83,7 @@ def beam_search(
       the beam to the next best beginning. With one beam and no length penalty this is greedy search.
     - The token at an input's limit is the end token, with the probability that the model gives it. So all hypotheses
       are complete, and `score * penalty` is the log-probability of the tokens, as `score` gives it.
-    - The search for an input ends when no live hypothesis, could it end at once for nothing, would have a better score
+    - The search for an input ends when no live hypothesis, even if it could end now at no cost, would score better
       than the worst of its `nbest` finished ones. A longer one may in principle still gain by the length penalty; with
       `exact` the search goes on until that is impossible, in about twice the time, and hardly ever finds anything.
 

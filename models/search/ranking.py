@@ -35,8 +35,8 @@ class Ranking(NamedTuple):
 def rank(logits: Tensor, scores: Tensor, time: Tensor, count: int, rules: Rules) -> Ranking:
     """Ranks all continuations of all hypotheses of an input together.
 
-    Probabilities are the model's own: they are not spread anew over what the rules leave, so that the score of a
-    hypothesis is what `score` says about its tokens.
+    Probabilities are the model's own: they are not renormalised over what the rules leave, so that the score of a
+    hypothesis equals what `score` computes for its tokens.
 
     Args:
         logits: (B * K, V) float32. V must be known.

@@ -42,7 +42,7 @@ def sample(
         max_length: int. T, the most tokens of a hypothesis, the end token included. In a TensorFlow graph also an int32
             scalar.
         seed: int, or `keras.random.SeedGenerator`, which gives other draws at each call.
-        temperature: float above zero. Logits are divided by it: below one likely tokens get likelier.
+        temperature: float above zero. Logits are divided by it: below one, likely tokens become more likely.
         top_k: optional int. Draws from this many of the likeliest tokens only.
         top_p: optional float in (0, 1]. Draws from the fewest likeliest tokens that have this probability together.
         samples: int. Number n of sequences for each input.

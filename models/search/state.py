@@ -2,8 +2,8 @@
 
 A decoding state is any nest of dicts, tuples and lists whose leaves have the rows as axis 0. Within one search a leaf
 keeps its shape and dtype (caches are allocated at their full length, not grown). A search that follows K hypotheses of
-each of B inputs repeats each leaf to B * K rows, and the rows follow the hypotheses. Three dictionary keys say that
-what lies below them is treated otherwise:
+each of B inputs repeats each leaf to B * K rows, and the rows follow the hypotheses. Three dictionary keys mark
+leaves that are treated differently:
 
 - `"fixed"`: does not change during decoding and is the same for all hypotheses of one input. It is repeated once.
 - `"shared"`: the same, but it keeps its B rows: the step function sees to it that K rows of `tokens` belong to each.
