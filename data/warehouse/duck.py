@@ -216,5 +216,5 @@ def _duckdb():
     try:
         import duckdb
     except ImportError as error:
-        raise UserError("a warehouse in a file needs DuckDB: pip install 'weitblick[warehouse]'") from error
+        raise UserError("a warehouse in a file needs DuckDB: pip install -e '.[warehouse]'") from error
     return duckdb

@@ -43,8 +43,7 @@ def google():
         from google.cloud import bigquery, bigquery_storage_v1
     except ImportError as error:
         raise UserError(
-            f"a warehouse in BigQuery needs packages that are not installed ({error}): "
-            "pip install 'weitblick[bigquery]'"
+            f"a warehouse in BigQuery needs packages that are not installed ({error}): pip install -e '.[bigquery]'"
         ) from error
     return bigquery, bigquery_storage_v1
 

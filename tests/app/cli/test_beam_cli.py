@@ -10,7 +10,7 @@ def test_without_beam_it_says_how_to_get_it(capsys, tmp_path, monkeypatch):
     monkeypatch.setattr(data.beam, "find_spec", lambda name: None if name == "apache_beam" else name)
     assert cli.main(["corpora", "prepare", "software", str(tmp_path / "out")]) == 2
     assert capsys.readouterr().err == (
-        "error: corpora prepare needs apache_beam: pip install 'weitblick[beam]', best in a virtual environment of its "
+        "error: corpora prepare needs apache_beam: pip install -e '.[beam]', best in a virtual environment of its "
         "own (docs/beam.md)\n"
     )
     assert not (tmp_path / "out").exists()

@@ -354,7 +354,7 @@ def test_what_cannot_be_exported_is_refused(run, tmp_path, capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "ctranslate2", None)
     translate = ("translate", run.path, source, "--engine", "ctranslate2")
     for arguments in ((*command, "ctranslate2", tmp_path / "new"), translate):
-        assert 'pip install "weitblick[ctranslate2]"' in refused(capsys, *arguments)
+        assert 'pip install -e ".[ctranslate2]"' in refused(capsys, *arguments)
 
 
 def test_damaged_weights_leave_nothing_behind(tmp_path):

@@ -164,4 +164,4 @@ def test_without_the_package_the_user_is_told_what_to_install(file):
             print(error)
     """
     out, _ = python(program, file).communicate(timeout=60)
-    assert "needs DuckDB: pip install 'weitblick[warehouse]'" in out
+    assert "needs DuckDB: pip install -e '.[warehouse]'" in out

@@ -182,7 +182,7 @@ def test_missing_packages_name_what_to_install():
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert "UserError" in done.stderr
-    assert "pip install 'weitblick[bigquery]'" in done.stderr
+    assert "pip install -e '.[bigquery]'" in done.stderr
 
 
 def test_the_cost_is_known_beforehand(warehouse):
