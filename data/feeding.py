@@ -1,9 +1,13 @@
 """Batches to `keras.Model.fit`: a tf.data pipeline on TensorFlow, a generator with a thread behind it elsewhere."""
 
 import contextlib
+import itertools
 import queue
 import threading
 from collections.abc import Iterable, Iterator
+from typing import Any
+
+import numpy as np
 
 AHEAD = 8  # batches that are made before they are asked for
 
@@ -21,13 +25,32 @@ def as_dataset(batches, update: int = 0):
     return dataset_of(lambda: batches.stream(update), batches.inputs)
 
 
-def dataset_of(draw, inputs: Iterable[str] = ("source", "target")):
+def with_update_tokens(batches: Iterable, accumulate: int) -> Iterator[tuple[Any, float]]:
+    """Yields each batch with the number that its loss is divided by.
+
+    An update averages the gradients of `accumulate` batches. For the result to be the mean over the update's target
+    tokens, whatever batch they stand in, the summed loss of each batch is divided by the mean number of tokens of the
+    update's batches.
+
+    Args:
+        batches: `(inputs, labels)`, the first one beginning an update; labels (B, T) with 0 for padding.
+        accumulate: batches of an update.
+    """
+    batches = iter(batches)
+    while update := list(itertools.islice(batches, accumulate)):
+        tokens = sum(np.count_nonzero(labels) for _, labels in update) / len(update)
+        yield from ((batch, tokens) for batch in update)
+
+
+def dataset_of(draw, inputs: Iterable[str] = ("source", "target"), accumulate: int = 1):
     """A function's batches in the form that the current Keras backend reads.
 
     Args:
         draw: returns an iterator of `(inputs, labels)`: a dictionary of int32 matrices, for example
             `{"source": (B, S), "target": (B, T)}`, and another such matrix (B, T).
         inputs: the keys of that dictionary.
+        accumulate: batches of an update. With several, each batch gets sample weights (B,) for
+            `models.teacher_forcing.TeacherForcing`, all of them the number of `with_update_tokens`.
 
     Returns:
         A `tf.data.Dataset` on TensorFlow, where a plain generator would fix the shapes to those of the first batches; a
@@ -35,12 +58,21 @@ def dataset_of(draw, inputs: Iterable[str] = ("source", "target")):
     """
     import keras
 
+    weights = accumulate > 1
+    if weights:
+        unweighted = draw
+
+        def draw():
+            for batch, tokens in with_update_tokens(unweighted(), accumulate):
+                yield *batch, np.full(len(batch[1]), tokens, "float32")
+
     if keras.backend.backend() != "tensorflow":
         return in_background(draw())
     import tensorflow as tf
 
     tokens = tf.TensorSpec((None, None), tf.int32)
     signature = (dict.fromkeys(inputs, tokens), tokens)
+    signature += (tf.TensorSpec((None,), tf.float32),) if weights else ()
     return tf.data.Dataset.from_generator(draw, output_signature=signature).prefetch(AHEAD)
 
 

@@ -24,9 +24,12 @@ class TeacherForcing(keras.Model):
         training: whether dropout is on.
 
     Returns:
-        The decoder's states (B, T, D). Labels for `fit` are token ids (B, T), padded with `transformer.pad_id`.
-        Metrics are `loss`, the smoothed cross-entropy, `nll`, the plain negative log-likelihood, both the mean in nats
-        a target token, and `tokens`, the number of target tokens.
+        The decoder's states (B, T, D). Labels for `fit` are token ids (B, T), padded with `transformer.pad_id`. The
+        loss of a batch is the sum over its target tokens, divided by their number or, where `fit` gets sample weights
+        (B,), all equal, by that weight: with gradient accumulation, the mean number of tokens in the update's batches.
+        Extra losses of layers (`add_loss`) are added.
+        Metrics are `loss`, with the smoothed cross-entropy, `nll`, the plain negative log-likelihood, both the mean in
+        nats per target token, and `tokens`, the number of target tokens.
     """
 
     def __init__(self, transformer: Any, smoothing: float = 0.1, **kwargs: Any) -> None:
@@ -55,10 +58,16 @@ class TeacherForcing(keras.Model):
         sample_weight: Tensor | None = None,
         training: bool | None = True,
     ) -> Tensor:
-        tokens = ops.sum(self._real(y))
+        tokens = ops.sum(self._real(y)) if sample_weight is None else ops.max(sample_weight)
         loss, likelihood = self.token_losses(y, y_pred, tokens)
+        if self.losses:
+            loss = loss + self.extra_loss()
         self.note(loss, likelihood, tokens)
         return loss
+
+    def extra_loss(self) -> Tensor:
+        """The sum of what layers added by `add_loss` in the last call; 0 where there is nothing."""
+        return sum((ops.cast(ops.sum(loss), "float32") for loss in self.losses), start=ops.zeros((), "float32"))
 
     def token_losses(self, labels: Tensor, states: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
         """What some rows add to the losses of their batch.

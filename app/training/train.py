@@ -259,7 +259,7 @@ def _fit(model, supervisor: Supervisor, prepared: Prepared) -> None:
     steps = (training.updates - supervisor.journal.update) * training.accumulate
     try:
         with wait_for_update(supervisor), supervisor.progress:
-            dataset = supervisor.cluster.dataset(batches, prepared.batches.inputs)
+            dataset = supervisor.cluster.dataset(batches, prepared.batches.inputs, training.accumulate)
             model.fit(dataset, steps_per_epoch=steps, callbacks=[supervisor], shuffle=False, verbose=0)
     except Exception:
         if errors:

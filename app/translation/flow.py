@@ -160,6 +160,7 @@ class Flow:
         self._current: Document | None = None
         self._name: int | None = None
         self._count = 0
+        self._first_memory = self.decoder.first_memory
         self._windows: list[Window] = []
 
     def __iter__(self) -> Iterator[Hypothesis]:
@@ -214,7 +215,7 @@ class Flow:
         self._name, self._current = name, None
         if name is not None:
             self._count += 1
-            self._current = Document(self._count, self.decoder.first_memory)
+            self._current = Document(self._count, self._first_memory)
             self._documents.append(self._current)
 
     def _open_windows(self) -> None:

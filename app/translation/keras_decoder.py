@@ -61,14 +61,19 @@ class KerasDecoder:
         self.sampling = sampling
         self.output_tokens = 0
         self.memory: dict | None = None
-        self.first_memory: dict | None = None
         self._batches = 0
         learned = getattr(model, "positions_kind", None) == "learned"
         self.max_positions: int | None = model.max_positions // segments if learned else None
         self._search = functools.cache(self._compile_search)
         if isinstance(model, DocumentModel):
             self.memory = tree.map_structure(ops.convert_to_numpy, model.initial_memory(1))
-            self.first_memory = tree.map_structure(lambda leaf: leaf[0], self.memory)
+
+    @property
+    def first_memory(self) -> dict | None:
+        """The memory at a document's start, as the model's weights now give it; None for a model without documents."""
+        if self.memory is None:
+            return None
+        return tree.map_structure(lambda leaf: ops.convert_to_numpy(leaf)[0], self.model.initial_memory(1))
 
     def decode(
         self, sources: Sequence[Sequence[int]], count: int = 1, progress: Callable[[list[int]], None] | None = None
@@ -88,7 +93,8 @@ class KerasDecoder:
         """
         if self.sampling is None and count > self.search.beam:
             raise UserError(f"{count} translations of each line need search.beam = {count} or more")
-        return self._decode([Request([source], [], 0, self.first_memory) for source in sources], count, progress)
+        first = self.first_memory
+        return self._decode([Request([source], [], 0, first) for source in sources], count, progress)
 
     def decode_segments(self, requests: Sequence[Request]) -> list[Decoded]:
         """Looks for the best output of each segment.
@@ -150,7 +156,7 @@ class KerasDecoder:
     @property
     def remembers(self) -> bool:
         """Whether anything is carried from one window to the next."""
-        return bool(self.first_memory)
+        return bool(self.memory)
 
     def remember(self, windows: Sequence[PackedWindow], memories: Sequence[dict]) -> list[dict]:
         """The memory of each document after one more window of it."""
@@ -185,7 +191,7 @@ class KerasDecoder:
         rows_of = [list(_rows(windows)) for windows in documents]
         lengths = [min(sum(map(_window_length, windows)), _ROW_TOKENS) for windows in documents]
         for numbers in plan_batches(lengths, self.search.batch_tokens, round_length):
-            memories = {number: self.first_memory for number in numbers}
+            memories = dict.fromkeys(numbers, self.first_memory)
             for step in range(max(len(rows_of[number]) for number in numbers)):
                 here = [number for number in numbers if step < len(rows_of[number])]
                 found, after = self._score_rows([rows_of[n][step] for n in here], [memories[n] for n in here])
@@ -257,7 +263,7 @@ class KerasDecoder:
 
     def _stack(self, memories: list[dict]) -> dict:
         """The memories of some documents as one, with the batch as axis 0."""
-        memories = [*memories, *[self.first_memory] * (round_rows(len(memories)) - len(memories))]
+        memories = [*memories, *[memories[0]] * (round_rows(len(memories)) - len(memories))]
         return tree.map_structure(lambda *leaves: np.stack(leaves), *memories)
 
     @functools.cached_property

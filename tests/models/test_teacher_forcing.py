@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 from keras import ops
 
+from data.feeding import dataset_of
 from models.teacher_forcing import TeacherForcing
 from models.transformer import Transformer
 from tests.models.copied_weights import randomise
@@ -15,8 +16,8 @@ INPUTS = {"source": np.array([[5, 9, 7, 3], [8, 4, 3, 0]]), "target": np.array([
 LABELS = np.array([[9, 7, 10, 3], [8, 3, 0, 0]])
 
 
-def make(smoothing=0.1, **settings):
-    model = Transformer(VOCABULARY, 1, 1, 8, 12, 2, **{"dropout": 0.0, **settings})
+def make(smoothing=0.1, kind=Transformer, **settings):
+    model = kind(VOCABULARY, 1, 1, 8, 12, 2, **{"dropout": 0.0, **settings})
     model.build()
     trainer = TeacherForcing(randomise(model), smoothing)
     trainer.build()
@@ -102,3 +103,62 @@ def test_serialises_with_its_transformer():
     other.build()
     other.transformer.set_weights(trainer.transformer.get_weights())
     np.testing.assert_array_equal(*(ops.convert_to_numpy(model(INPUTS)) for model in (trainer, other)))
+
+
+class Taxed(keras.layers.Layer):
+    """Adds the square of its weight to the loss."""
+
+    def build(self, *_):
+        self.weight = self.add_weight(shape=(), initializer=keras.initializers.Constant(3.0), name="weight")
+
+    def call(self, x):
+        self.add_loss(self.weight**2)
+        return x
+
+
+class TaxedTransformer(Transformer):
+    def __init__(self, *sizes, **settings):
+        super().__init__(*sizes, **settings)
+        self.taxed = Taxed()
+
+    def build(self, *_):
+        self.taxed.build()
+        super().build()
+
+    def states(self, inputs, training=None):
+        return self.taxed(super().states(inputs, training=training))
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+@pytest.mark.parametrize("eagerly", [False, True])
+def test_an_extra_loss_is_added_and_has_a_gradient(accumulate, eagerly):
+    plain, taxed = make(), make(kind=TaxedTransformer)
+    weight = taxed.transformer.taxed.weight
+    weight.assign(3.0)
+    others = [variable for variable in taxed.transformer.weights if variable is not weight]
+    for mine, variable in zip(plain.transformer.weights, others, strict=True):
+        variable.assign(mine)
+    optimizer = keras.optimizers.SGD(0.1, gradient_accumulation_steps=None if accumulate == 1 else accumulate)
+    taxed.compile(optimizer=optimizer, jit_compile=False, run_eagerly=eagerly)
+    plain.compile(optimizer=keras.optimizers.SGD(0.1), jit_compile=False)
+    expected = plain.train_on_batch(INPUTS, LABELS, return_dict=True)["loss"]
+    for _ in range(accumulate):
+        taxed.reset_metrics()
+        found = taxed.train_on_batch(INPUTS, LABELS, return_dict=True)["loss"]
+    assert found == pytest.approx(expected + 9, rel=1e-6)
+    assert float(weight) == pytest.approx(3 - 0.1 * 6, rel=1e-6)
+
+
+def test_accumulated_batches_have_the_gradient_of_their_tokens_together():
+    """Of batches with 1 and 6 target tokens the mean of means would be far from the mean over 7 tokens."""
+    few = np.array([[9, 0, 0, 0], [0, 0, 0, 0]])
+    joined, accumulated = make(), make()
+    joined.compile(optimizer=keras.optimizers.SGD(1.0), jit_compile=False)
+    both = {name: np.concatenate([tokens, tokens]) for name, tokens in INPUTS.items()}
+    joined.train_on_batch(both, np.concatenate([few, LABELS]))
+    accumulated.compile(optimizer=keras.optimizers.SGD(1.0, gradient_accumulation_steps=2), jit_compile=False)
+    data = dataset_of(lambda: iter([(INPUTS, few), (INPUTS, LABELS)]), accumulate=2)
+    history = accumulated.fit(data, steps_per_epoch=2, shuffle=False, verbose=0).history
+    assert history["tokens"] == [7]
+    for mine, reference in zip(accumulated.get_weights(), joined.get_weights(), strict=True):
+        np.testing.assert_allclose(mine, reference, rtol=1e-5, atol=1e-6)

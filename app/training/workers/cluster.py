@@ -83,9 +83,9 @@ class Cluster:
         """
         return seconds, interrupted
 
-    def dataset(self, draw, inputs):
+    def dataset(self, draw, inputs, accumulate: int = 1):
         """What `fit` reads: see `data.feeding.dataset_of`."""
-        return dataset_of(draw, inputs)
+        return dataset_of(draw, inputs, accumulate)
 
     def broadcast(self, *numbers: float) -> list[float]:
         """The chief's numbers, on all workers; each must call this with equally many."""

@@ -14,7 +14,7 @@ import tensorflow as tf
 from app.training.workers.cluster import Cluster
 from data.batching import share
 from data.errors import UserError
-from data.feeding import AHEAD
+from data.feeding import AHEAD, with_update_tokens
 
 # What TensorFlow raises when a worker is gone, or was started again while the others still waited for it.
 LOST = (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError, tf.errors.DeadlineExceededError)
@@ -57,13 +57,12 @@ class MirroredCluster(Cluster):
                 "same command on all workers again: it goes on from the last checkpoint"
             ) from error
 
-    def dataset(self, draw, inputs):
-        """Yields, for each of this worker's devices, its share of a batch and the tokens of the whole batch."""
+    def dataset(self, draw, inputs, accumulate: int = 1):
+        """Yields, for each of this worker's devices, its share of a batch, and what the whole batch is divided by."""
         own = range(self.first, self.first + self.devices // self.workers)
 
         def shares():
-            for batch in draw():
-                tokens = (batch[1] != 0).sum()
+            for batch, tokens in with_update_tokens(draw(), accumulate):
                 for device in own:
                     yield share(batch, device, self.devices), tokens
 
@@ -170,11 +169,13 @@ def _make_step(strategy, model):
     @tf.autograph.experimental.do_not_convert
     def on_device(batch, status, complete):
         ((inputs, labels), tokens) = batch
+        context = tf.distribute.get_replica_context()
         with tf.GradientTape() as tape:
             states = model(inputs, training=True)
             loss, likelihood = model.token_losses(labels, states, tokens)
+            # Of extra losses the mean over the devices counts, as the mean over batches does.
+            loss += model.extra_loss() / context.num_replicas_in_sync
         gradients = [tf.convert_to_tensor(gradient) for gradient in tape.gradient(loss, weights)]
-        context = tf.distribute.get_replica_context()
         numbers = tf.concat([tf.cast([loss, likelihood], tf.float64), status / own], 0)
         numbers = context.all_reduce("SUM", numbers)
         gradients = optimizer.gathered(gradients, complete)

@@ -26,8 +26,8 @@ class ShardedCluster(Cluster):
     def undistributed(self):
         return _undistributed()
 
-    def dataset(self, draw, inputs):
-        return dataset_of(lambda: (fill(batch, self.devices) for batch in draw()), inputs)
+    def dataset(self, draw, inputs, accumulate: int = 1):
+        return dataset_of(lambda: (fill(batch, self.devices) for batch in draw()), inputs, accumulate)
 
 
 @contextlib.contextmanager

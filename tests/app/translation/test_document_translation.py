@@ -279,7 +279,7 @@ def test_how_the_memory_was_used_is_told_segment_by_segment():
 
 def test_files_columns_and_blank_lines_part_documents(tmp_path):
     (tmp_path / "a").write_text("one\n\n\ntwo\nthree", encoding="utf-8")
-    (tmp_path / "b").write_text("x\tfour\n\nx\t\ny\tfive\tsix\nx\tseven\n", encoding="utf-8")
+    (tmp_path / "b").write_text("x\tfour\n\nx\t\ny\tfive\tsix\nz\tseven\n", encoding="utf-8")
     (tmp_path / "c").write_text("bad\n", encoding="utf-8")
     files = [str(tmp_path / name) for name in "aab"]
     found = list(DocumentLines(files[:2]))
@@ -293,7 +293,29 @@ def test_files_columns_and_blank_lines_part_documents(tmp_path):
     assert [line.text for line in found] == ["four", "", "", "five\tsix", "seven"]
     numbers = [line.document for line in found]
     assert numbers[0] == numbers[1] == numbers[2] and len(set(numbers)) == 3
+    (tmp_path / "d").write_text("x\tfour\ny\tfive\nx\tsix\n", encoding="utf-8")
+    with pytest.raises(UserError, match='d, line 3: the document "x" has ended before'):
+        list(DocumentLines([tmp_path / "d"], "column"))
+    assert len(list(DocumentLines([files[2], files[2]], "column"))) == 10
     with pytest.raises(UserError, match="c, line 1: has no tab"):
         list(DocumentLines([tmp_path / "c"], "column"))
     with pytest.raises(UserError, match="none: cannot be read"):
         DocumentLines([files[0], tmp_path / "none"])
+
+
+def test_a_start_that_is_learnt_is_read_at_each_document(monkeypatch):
+    """A validation keeps one translator while the weights change."""
+    transformer, start = copy.copy(model("gru")), keras.Variable(1.0)
+    first = transformer.initial_memory
+
+    def learnt(batch):
+        return keras.tree.map_structure(lambda leaf: leaf + start, first(batch))
+
+    monkeypatch.setattr(transformer, "initial_memory", learnt)
+    search = SearchPreset(beam=1, batch_tokens=400, **SEARCH)
+    kept = Translator.of_model(transformer, WordTokenizer(), search, KINDS["gru"][1])
+    before = list(kept.translate_documents(DOCUMENTS))
+    start.assign(-2.0)
+    fresh = Translator.of_model(transformer, WordTokenizer(), search, KINDS["gru"][1])
+    after = list(kept.translate_documents(DOCUMENTS))
+    assert after == list(fresh.translate_documents(DOCUMENTS)) != before
