@@ -358,7 +358,7 @@ def presets(draw):
     values["documents"] = dataclasses.replace(values["documents"], windows="segments", size=2, back_propagation=2)
     shape = {"heads": heads, "width": heads * 64, "hidden": 99, "encoder_layers": 2, "decoder_layers": 3}
     values["model"] = dataclasses.replace(values["model"], **shape, max_positions=2 * 10**6 + 8)
-    updates = {"warmup": 1, "updates": training.updates + 1}
+    updates = {"warmup": 1, "updates": max(training.updates, 2)}
     values["training"] = dataclasses.replace(training, keep=training.average, **updates)
     values["data"] = dataclasses.replace(data, target=data.source + "x", corpora=("a",), validation=("b", "c"))
     values["embeddings"] = dataclasses.replace(values["embeddings"], side="both")
