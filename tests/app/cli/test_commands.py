@@ -9,8 +9,10 @@ import signal
 import subprocess
 import sys
 import time
+import zipfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from app.cli import main as cli
@@ -361,6 +363,15 @@ def test_a_closed_standard_input_is_said(place):
     done = subprocess.run(["sh", "-c", *command], cwd=REPOSITORY, capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == "error: standard input is closed: name a FILE, or pipe text in\n"
+
+
+def test_weights_with_a_false_size_are_one_line(place, capsys, text, tmp_path):
+    """An array that claims a trillion rows must not be made room for."""
+    run = shutil.copytree(place / "run", tmp_path / "run")
+    with zipfile.ZipFile(run / "averaged.npz", "w") as file, file.open("embedding/table.npy", "w") as array:
+        header = {"shape": (10**12, 16), "fortran_order": False, "descr": "<f4"}
+        np.lib.format.write_array_header_1_0(array, header)
+    assert "averaged.npz" in command(capsys, "translate", run, text, code=2)
 
 
 def test_sigterm_leaves_nothing_half_written(place, tmp_path):
