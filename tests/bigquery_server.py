@@ -1,14 +1,15 @@
 """Serves the BigQuery emulator until it is told to stop or its parent is gone; run by the Python of .venv-bigquery.
 
 bqemulator speaks BigQuery's REST and gRPC protocols, and here it is given what the service has and it lacks: ReadRows
-begins at the row that the client asks for, a query has a cost, a query over `maximumBytesBilled` is refused, results of
-queries that run at the same time are kept apart, a table made by a query has sums of INT64 as INT64, and streams may
-break as often as they like.
+begins at the row that the client asks for, a load job has the id that the client gave it, a query has a cost, a query
+over `maximumBytesBilled` is refused, results of queries that run at the same time are kept apart, a table made by a
+query has sums of INT64 as INT64, and streams may break as often as they like.
 
 Usage: python tests/bigquery_server.py PARENT_PROCESS. It prints one line of JSON, {"rest": PORT, "storage": PORT}.
 """
 
 import asyncio
+import contextvars
 import functools
 import json
 import os
@@ -21,9 +22,9 @@ answer, sys.stdout = sys.stdout, sys.stderr
 # ruff: noqa: E402
 
 import sqlglot
-from bqemulator.api.routes import jobs
+from bqemulator.api.routes import jobs, upload
 from bqemulator.config import Settings
-from bqemulator.domain.errors import InvalidQueryError
+from bqemulator.domain.errors import AlreadyExistsError, InvalidQueryError
 from bqemulator.grpc_api import read_servicer
 from bqemulator.server import EmulatorServer
 from bqemulator.storage.engine import DuckDBEngine
@@ -47,6 +48,25 @@ def honour_offsets():
 
     read_servicer.get_stream_data = rest_of_stream
     read_servicer.BigQueryReadHandler._handle_read_rows = handle_with_offset
+
+
+def keep_job_ids():
+    """A load job has the id that its client chose, and no two have the same."""
+    read, run, wanted = upload._load_configuration_from_envelope, upload._run_load, contextvars.ContextVar("wanted")
+
+    def read_with_id(envelope):
+        return read(envelope) | {"jobId": envelope["jobReference"]["jobId"]}
+
+    async def run_once(*, project_id, configuration, ctx, **call):
+        job_id = configuration["jobId"]
+        if ctx.catalog.get_job(project_id, job_id) is not None:
+            raise AlreadyExistsError(f"Already Exists: Job {project_id}:{job_id}")
+        wanted.set(job_id)
+        kept = {key: value for key, value in configuration.items() if key != "jobId"}
+        return await run(project_id=project_id, configuration=kept, ctx=ctx, **call)
+
+    upload._load_configuration_from_envelope, upload._run_load = read_with_id, run_once
+    upload._new_job_id = wanted.get
 
 
 def correct_results():
@@ -120,6 +140,7 @@ if __name__ == "__main__":
     # The extension for geography is a large download, and slow to load.
     DuckDBEngine._load_spatial = lambda self: None
     honour_offsets()
+    keep_job_ids()
     correct_results()
     charge()
     asyncio.run(serve())

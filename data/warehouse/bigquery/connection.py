@@ -80,12 +80,6 @@ class Connection:
         services = google()[1].services.big_query_read
         return self._client("reader", lambda: self._make_storage(services, services.BigQueryReadClient))
 
-    @property
-    def writer(self):
-        """The Storage Write API."""
-        services = google()[1].services.big_query_write
-        return self._client("writer", lambda: self._make_storage(services, services.BigQueryWriteClient))
-
     def rest_limits(self) -> dict[str, Any]:
         """How long calls of the REST service are waited for and tried again."""
         from google.cloud.bigquery.retry import DEFAULT_RETRY

@@ -1,10 +1,11 @@
 """A warehouse in Google BigQuery, for corpora that outgrow one machine.
 
-Queries are jobs of the REST service, rows come and go by the Storage Read and Write APIs. Credentials are those that
+Queries and loads are jobs of the REST service; rows are read by the Storage Read API. Credentials are those that
 Google's own programs use (`google.auth.default`); neither an address nor anything that is saved holds any.
 """
 
 import contextlib
+import datetime
 import re
 import uuid
 from collections.abc import Callable, Iterator, Mapping
@@ -18,7 +19,7 @@ from data.warehouse.base import SCRATCH, Parameters, Warehouse
 from data.warehouse.bigquery import reading, writing
 from data.warehouse.bigquery.connection import Connection, clear_errors, google, reason_of
 from data.warehouse.bigquery.types import query_parameters, schema_fields, standard_columns
-from data.warehouse.schema import arrow_schema, check_fits, standard_schema
+from data.warehouse.schema import check_fits, standard_schema
 from data.warehouse.sql import STANDARD, in_dialect, statement, table_name
 
 if TYPE_CHECKING:
@@ -113,15 +114,16 @@ class BigQueryWarehouse(Warehouse):
         table_name(table)
         new = standard_schema(batches.schema)
         made = table not in self.tables()
-        if made:
-            self._create(table, new)
+        there = new if made else self.columns(table)
+        needed = new | {name: there.get(name) for name in replacing or ()}
+        check_fits(f"{self.address}, table {table!r}", there, needed)
+        if replacing and not made:
+            return self._replace(table, batches, new, replacing)
         try:
-            there = self.columns(table)
-            needed = new | {name: there.get(name) for name in replacing or ()}
-            check_fits(f"{self.address}, table {table!r}", there, needed)
-            if replacing:
-                return self._replace(table, batches, new, replacing)
-            return self._write(table, batches, new)
+            rows = self._write(table, batches, there)
+            if made and not rows:
+                self._create(table, new)
+            return rows
         except BaseException:
             if made:
                 self._drop(table)
@@ -158,9 +160,6 @@ class BigQueryWarehouse(Warehouse):
 
     def _reference(self, table: str) -> str:
         return f"{self.project}.{self.dataset}.{table}"
-
-    def _path(self, table: str) -> str:
-        return f"projects/{self.project}/datasets/{self.dataset}/tables/{table}"
 
     def _errors(self, what: str, explain=None):
         return clear_errors(self._connection, self.address, f"{self.address}: {what}", explain)
@@ -247,11 +246,13 @@ class BigQueryWarehouse(Warehouse):
         bigquery, _ = google()
         with self._errors(f"making the table {table}"):
             new = bigquery.Table(self._reference(table), schema_fields(columns))
+            if table.startswith(SCRATCH):
+                new.expires = datetime.datetime.now(datetime.UTC) + datetime.timedelta(days=SCRATCH_DAYS)
             self._connection.rest.create_table(new, **self._limits)
 
     def _write(self, table: str, batches, columns: Mapping[str, str]) -> int:
-        what, schema = f"{self.address}: adding rows to the table {table}", arrow_schema(columns)
-        return writing.write(self._connection, self._path(table), what, batches, schema)
+        what = f"{self.address}: adding rows to the table {table}"
+        return writing.write(self._connection, self._reference(table), what, batches, columns)
 
     def _replace(self, table: str, batches, columns: Mapping[str, str], replacing: Parameters) -> int:
         """Writes the rows to a scratch table, then puts them in the place of others by one MERGE, which is atomic."""

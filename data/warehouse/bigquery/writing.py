@@ -1,162 +1,123 @@
-"""Rows into a table by the Storage Write API: all of them or none.
+"""Rows into a table by one load job: all of them or none."""
 
-Rows go into a pending stream, which no query sees until it is committed. Each request says at which row of the stream
-it begins, so one that is sent again after a lost connection is known to the service and not written twice.
-"""
-
-import queue
+import contextlib
+import tempfile
 import time
-from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING
+import uuid
+from collections.abc import Iterable, Mapping
+from typing import IO, TYPE_CHECKING
 
-from data.errors import UserError
-from data.warehouse.bigquery.connection import Connection, clear_errors, google, is_lost, unreachable
+from data.warehouse.bigquery.connection import Connection, clear_errors, google
+from data.warehouse.bigquery.types import schema_fields
+from data.warehouse.schema import arrow_schema
 
 if TYPE_CHECKING:
     import pyarrow
 
-REQUEST_BYTES = 4 << 20  # the service takes less than 10 MB; what follows from rows of very unequal length is cut again
-LARGEST_REQUEST = 9 << 20
-_ALREADY_EXISTS = 6  # google.rpc.Code
 
+def write(
+    connection: Connection, table: str, what: str, batches: Iterable["pyarrow.RecordBatch"], columns: Mapping[str, str]
+) -> int:
+    """Adds rows to a table, which the same job makes if it is missing.
 
-def write(connection: Connection, path: str, what: str, batches: Iterable["pyarrow.RecordBatch"], schema) -> int:
-    """Adds rows to a table that exists.
+    The rows are first collected in a temporary Parquet file, so that nothing reaches BigQuery if `batches` fails.
 
     Args:
         connection: to write by.
-        path: of the table, "projects/PROJECT/datasets/DATASET/tables/TABLE".
+        table: "PROJECT.DATASET.TABLE".
         what: what is being done, for messages.
-        batches: the rows.
-        schema: of the table's columns that the rows have.
+        batches: the rows; columns of the table that they lack are filled with NULL.
+        columns: the names and standard types of all columns that the table has or is to have, in its order.
 
     Returns:
         The number of rows.
 
     Raises:
-        UserError: the service refuses, or does not answer any more; then no row was added.
+        UserError: the service refuses, and no row was added; or it does not answer any more, and the rows were added
+            all or none.
     """
-    types = google()[1].types
-    address = f"bigquery:{'.'.join(path.split('/')[1:4:2])}"
-    limits = connection.storage_limits()
-    with clear_errors(connection, address, what):
-        stream = connection.writer.create_write_stream(
-            parent=path, write_stream=types.WriteStream(type_=types.WriteStream.Type.PENDING), **limits
-        )
-    sender = _Sender(connection, stream.name, what, schema)
-    try:
-        for batch in _requests(batches, schema, what):
-            with clear_errors(connection, address, what):
-                sender.send(batch)
-    finally:
-        sender.hang_up()
-    with clear_errors(connection, address, what):
-        connection.writer.finalize_write_stream(name=stream.name, **limits)
-        commit = types.BatchCommitWriteStreamsRequest(parent=path, write_streams=[stream.name])
-        answer = connection.writer.batch_commit_write_streams(commit, **limits)
-    # The answer to a first commit may have been lost on its way.
-    done = types.StorageError.StorageErrorCode.STREAM_ALREADY_COMMITTED
-    errors = [error.error_message for error in answer.stream_errors if error.code != done]
-    if errors:
-        raise UserError(f"{what}: {connection.place} does not accept the rows: {errors[0]}; none were added")
-    return sender.rows
+    with tempfile.TemporaryFile() as file:
+        rows = _write_parquet(file, batches, arrow_schema(columns))
+        if rows:
+            with clear_errors(connection, f"bigquery:{table.rpartition('.')[0]}", what):
+                _load(connection, table, file, columns)
+    return rows
 
 
-class _Sender:
-    """One pending stream, over as many connections as it takes."""
-
-    def __init__(self, connection: Connection, stream: str, what: str, schema):
-        self.rows = 0
-        self._connection, self._stream, self._what = connection, stream, what
-        self._schema = schema.serialize().to_pybytes()
-        self._outgoing: queue.SimpleQueue | None = None
-        self._answers = None
-
-    def send(self, batch: "pyarrow.RecordBatch") -> None:
-        """Sends rows and waits until the service has them."""
-        from google.api_core import exceptions
-
-        began, pause = time.monotonic(), 0.1
-        payload = batch.serialize().to_pybytes()
-        while True:
-            try:
-                self._exchange(payload)
-                self.rows += batch.num_rows
-                return
-            except exceptions.GoogleAPICallError as error:
-                self.hang_up()
-                if not is_lost(error):
-                    raise
-                if time.monotonic() - began > self._connection.patience:
-                    raise UserError(unreachable(self._connection, self._what, error)) from error
-            time.sleep(pause)
-            pause = min(2 * pause, 5.0)
-
-    def hang_up(self) -> None:
-        """Ends the connection; the stream stays."""
-        if self._outgoing is not None:
-            self._outgoing.put(None)
-            if self._answers is not None:
-                self._answers.cancel()
-            self._outgoing = self._answers = None
-
-    def _exchange(self, payload: bytes) -> None:
-        from google.api_core import exceptions
-
-        types = google()[1].types
-        request = types.AppendRowsRequest(write_stream=self._stream, offset=self.rows)
-        request.arrow_rows.rows.serialized_record_batch = payload
-        if self._outgoing is None:
-            request.arrow_rows.writer_schema.serialized_schema = self._schema
-            self._outgoing = queue.SimpleQueue()
-            self._outgoing.put(request)
-            self._answers = self._connection.writer.append_rows(
-                iter(self._outgoing.get, None), retry=None, timeout=self._connection.patience
-            )
-        else:
-            self._outgoing.put(request)
-        answer = next(self._answers, None)
-        if answer is None:
-            raise exceptions.ServiceUnavailable("the service ended the connection")
-        if answer.error.code and answer.error.code != _ALREADY_EXISTS:
-            raise exceptions.from_grpc_status(_status(answer.error.code), answer.error.message)
-
-
-def _status(code: int):
-    import grpc
-
-    return next((status for status in grpc.StatusCode if status.value[0] == code), grpc.StatusCode.UNKNOWN)
-
-
-def _requests(batches, schema, what: str) -> Iterator["pyarrow.RecordBatch"]:
-    """Rows in portions that make requests of a good size."""
+def _write_parquet(file: IO[bytes], batches: Iterable["pyarrow.RecordBatch"], schema: "pyarrow.Schema") -> int:
+    """Writes the rows with exactly the columns of `schema`, and returns how many there are."""
     import pyarrow
+    from pyarrow import parquet
 
-    held, size = [], 0
-    for batch in batches:
-        held.append(batch)
-        size += batch.nbytes
-        if size >= REQUEST_BYTES:
-            yield from _cut(pyarrow.Table.from_batches(held), schema, what)
-            held, size = [], 0
-    if held:
-        yield from _cut(pyarrow.Table.from_batches(held), schema, what)
+    rows = 0
+    with parquet.ParquetWriter(file, schema) as writer:
+        for batch in batches:
+            there = set(batch.schema.names)
+            arrays = [
+                batch[field.name].cast(field.type) if field.name in there else pyarrow.nulls(batch.num_rows, field.type)
+                for field in schema
+            ]
+            writer.write_batch(pyarrow.RecordBatch.from_arrays(arrays, schema=schema))
+            rows += batch.num_rows
+    return rows
 
 
-def _cut(table, schema, what: str) -> Iterator["pyarrow.RecordBatch"]:
-    import pyarrow
+def _load(connection: Connection, table: str, file: IO[bytes], columns: Mapping[str, str]) -> None:
+    """Runs one load job to its end, however often the connection breaks.
 
-    columns = [table[field.name].cast(field.type).combine_chunks() for field in schema]
-    waiting = [pyarrow.RecordBatch.from_arrays(columns, schema=schema)]
-    while waiting:
-        batch = waiting.pop()
-        if batch.nbytes <= LARGEST_REQUEST:
-            if batch.num_rows:
-                yield batch
-        elif batch.num_rows == 1:
-            raise UserError(
-                f"{what}: one row has {batch.nbytes} bytes, and BigQuery takes rows of less than 10 MB; split its text"
-            )
-        else:
-            half = batch.num_rows // 2
-            waiting += [batch.slice(half), batch.slice(0, half)]
+    Every attempt has the same job id, which BigQuery accepts only once: rows whose upload succeeded although its answer
+    was lost are not added again.
+    """
+    import requests
+    from google.api_core import exceptions
+    from google.auth.exceptions import TransportError
+
+    lost = (
+        requests.RequestException,
+        ConnectionError,
+        TransportError,
+        exceptions.RetryError,
+        exceptions.ServerError,
+        exceptions.Conflict,  # the job arrived after it was looked for
+    )
+    location = connection.rest.get_dataset(table.rpartition(".")[0], **connection.rest_limits()).location
+    job_id, began, pause = f"weitblick_{uuid.uuid4().hex}", time.monotonic(), 0.2
+    while True:
+        try:
+            job = _job(connection, table, file, columns, job_id, location)
+            while not job.done(retry=None, timeout=connection.patience):
+                time.sleep(0.5)
+            job.result(retry=None)
+            return
+        except lost:
+            if time.monotonic() - began > connection.patience:
+                raise
+        time.sleep(pause)
+        pause = min(2 * pause, 5.0)
+
+
+def _job(
+    connection: Connection, table: str, file: IO[bytes], columns: Mapping[str, str], job_id: str, location: str | None
+):
+    """The load job of this id, begun now unless BigQuery has it already."""
+    from google.api_core import exceptions
+
+    bigquery, _ = google()
+    with contextlib.suppress(exceptions.NotFound):
+        return connection.rest.get_job(job_id, location=location, retry=None, timeout=connection.patience)
+    options = bigquery.LoadJobConfig(
+        source_format=bigquery.SourceFormat.PARQUET,
+        write_disposition=bigquery.WriteDisposition.WRITE_APPEND,
+        create_disposition=bigquery.CreateDisposition.CREATE_IF_NEEDED,
+        schema=schema_fields(columns),
+    )
+    return connection.rest.load_table_from_file(
+        file,
+        table,
+        rewind=True,
+        num_retries=0,  # the caller tries again, and asks first whether the job is there
+        job_id=job_id,
+        location=location,
+        job_config=options,
+        timeout=connection.patience,
+    )

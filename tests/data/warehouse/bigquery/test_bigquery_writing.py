@@ -1,10 +1,11 @@
 """Rows into BigQuery: all of them once, or none."""
 
+import datetime
+
 import pyarrow
 import pytest
 
 from data.errors import UserError
-from data.warehouse.bigquery import writing
 from data.warehouse.bigquery.warehouse import BigQueryWarehouse
 from tests.bigquery_emulator import environment
 from tests.data.warehouse.bigquery.cut_proxy import CutProxy
@@ -15,11 +16,11 @@ TABLE = pyarrow.table({"n": list(range(ROWS)), "text": [f"sentence {n} {n * n % 
 
 @pytest.fixture
 def through(emulator, dataset, monkeypatch):
-    """Opens a new data set behind a proxy to the storage service."""
+    """Opens a new data set behind a proxy to the REST service."""
     opened = []
 
     def open_through(proxy, **options):
-        for name, value in environment(emulator.rest, proxy.port).items():
+        for name, value in environment(proxy.port, emulator.storage).items():
             monkeypatch.setenv(name, value)
         opened.append(BigQueryWarehouse(dataset, create=True, **options))
         return opened[-1]
@@ -45,22 +46,10 @@ def numbers(warehouse) -> list[int]:
     return [n for batch in warehouse.rows("SELECT n FROM numbers ORDER BY n") for n in batch["n"].to_pylist()]
 
 
-def requests(warehouse, monkeypatch) -> list:
-    """The requests that will be sent, as they are sent."""
-    sent, append_rows = [], warehouse._connection.writer.append_rows
-
-    def record(stream, **keywords):
-        return append_rows((sent.append(request) or request for request in stream), **keywords)
-
-    monkeypatch.setattr(warehouse._connection.writer, "append_rows", record)
-    return sent
-
-
 @pytest.mark.parametrize("direction", ["sent", "received"])
 def test_a_broken_connection_writes_each_row_once(emulator, through, direction, monkeypatch):
-    monkeypatch.setattr(writing, "REQUEST_BYTES", 100_000)
     limits = {"sent": (200_000, 150_000), "received": (400, 300)}[direction]
-    with CutProxy(emulator.storage, **{direction: limits}) as proxy:
+    with CutProxy(emulator.rest, **{direction: limits}) as proxy:
         warehouse = through(proxy)
         assert warehouse.append("numbers", TABLE.to_reader(max_chunksize=1000)) == ROWS
         assert proxy.cuts == 2
@@ -68,89 +57,82 @@ def test_a_broken_connection_writes_each_row_once(emulator, through, direction, 
 
 
 def test_rows_that_arrived_although_their_answer_was_lost_are_not_written_again(warehouse, monkeypatch):
-    from google.api_core.exceptions import ServiceUnavailable
+    load, calls = warehouse._connection.rest.load_table_from_file, []
 
-    append_rows, lost = warehouse._connection.writer.append_rows, []
+    def lose_the_answer(*what, **how):
+        calls.append(load(*what, **how).job_id)
+        raise ConnectionError("Connection reset by peer")
 
-    class Answers:
-        def __init__(self, answers):
-            self.answers = answers
-
-        def __next__(self):
-            answer = next(self.answers)
-            if answer.append_result.offset == 0 and not lost:
-                lost.append(answer)
-                raise ServiceUnavailable("Socket closed")
-            return answer
-
-        def cancel(self):
-            self.answers.cancel()
-
-    monkeypatch.setattr(
-        warehouse._connection.writer, "append_rows", lambda *what, **how: Answers(append_rows(*what, **how))
-    )
-    monkeypatch.setattr(writing, "REQUEST_BYTES", 100_000)
+    monkeypatch.setattr(warehouse._connection.rest, "load_table_from_file", lose_the_answer)
     assert warehouse.append("numbers", TABLE.to_reader(max_chunksize=1000)) == ROWS
-    assert len(lost) == 1
+    assert len(calls) == 1, "the second attempt finds the job"
     assert numbers(warehouse) == list(range(ROWS))
 
 
-def test_a_server_that_says_nothing_any_more_is_not_waited_for_without_end(emulator, through, monkeypatch):
-    monkeypatch.setattr(writing, "REQUEST_BYTES", 100_000)
-    with CutProxy(emulator.storage, sent=(400_000,), silent=True) as proxy:
+def test_a_server_that_says_nothing_any_more_is_not_waited_for_without_end(emulator, through, dataset, monkeypatch):
+    with CutProxy(emulator.rest, sent=(400_000,), silent=True) as proxy:
         warehouse = through(proxy, patience=1.0)
         with pytest.raises(UserError, match="adding rows .* did not answer for 1 seconds"):
             warehouse.append("numbers", TABLE.to_reader(max_chunksize=1000))
+    with directly(emulator, dataset, monkeypatch) as warehouse:
         assert warehouse.tables() == []
 
 
 @pytest.mark.parametrize("replacing", [None, {"n": 1}])
 def test_a_server_that_is_gone_leaves_all_as_it_was(emulator, through, dataset, replacing, monkeypatch):
-    monkeypatch.setattr(writing, "REQUEST_BYTES", 100_000)
-    with CutProxy(emulator.storage, sent=(400_000,), for_good=True) as proxy:
+    with CutProxy(emulator.rest, sent=(400_000,), for_good=True) as proxy:
         warehouse = through(proxy, patience=1.0)
         with pytest.raises(UserError, match="adding rows .* did not answer for 1 seconds .* nothing was left half"):
             warehouse.append("numbers", TABLE.to_reader(max_chunksize=1000))
-        assert warehouse.tables() == [], "a table made for these rows is gone again"
     with directly(emulator, dataset, monkeypatch) as warehouse:
+        assert warehouse.tables() == [], "the table comes with its rows or not at all"
         warehouse.append("numbers", TABLE.slice(0, 3).to_reader())
     with (
-        CutProxy(emulator.storage, sent=(400_000,), for_good=True) as proxy,
+        CutProxy(emulator.rest, sent=(400_000,), for_good=True) as proxy,
         pytest.raises(UserError, match="did not answer"),
     ):
         through(proxy, patience=1.0).append("numbers", TABLE.to_reader(max_chunksize=1000), replacing)
     with directly(emulator, dataset, monkeypatch) as warehouse:
         assert numbers(warehouse) == [0, 1, 2]
-        there = warehouse._connection.rest.list_tables(dataset.removeprefix("bigquery:"))
-        assert [table.table_id for table in there] == ["numbers"]
+        assert warehouse.tables() == ["numbers"]
 
 
-def test_a_commit_whose_answer_was_lost_is_a_commit(warehouse, monkeypatch):
-    from google.api_core.exceptions import ServiceUnavailable
-    from google.cloud.bigquery_storage_v1.types import StorageError
+def test_a_job_that_arrives_late_is_waited_for(warehouse, monkeypatch):
+    """The service has the job although it said that it had none."""
+    from google.api_core.exceptions import NotFound
 
-    commit, answers = warehouse._connection.writer.batch_commit_write_streams, []
-    committed = StorageError.StorageErrorCode.STREAM_ALREADY_COMMITTED
+    rest, looked = warehouse._connection.rest, []
+    load, get_job = rest.load_table_from_file, rest.get_job
 
-    def lose_the_first_answer(request, *, retry, timeout):
-        def call():
-            answers.append(commit(request, retry=None))
-            if len(answers) == 1:
-                raise ServiceUnavailable("Socket closed")
-            for error in answers[-1].stream_errors:
-                error.code = committed  # which is what the service calls this state, and the emulator does not
-            return answers[-1]
+    def lose_the_answer(*what, **how):
+        load(*what, **how)
+        raise ConnectionError("Connection reset by peer")
 
-        return retry(call)()
+    def too_early(*what, **how):
+        looked.append(what)
+        if len(looked) < 3:
+            raise NotFound("Not found: Job")
+        return get_job(*what, **how)
 
-    monkeypatch.setattr(warehouse._connection.writer, "batch_commit_write_streams", lose_the_first_answer)
+    monkeypatch.setattr(rest, "load_table_from_file", lose_the_answer)
+    monkeypatch.setattr(rest, "get_job", too_early)
     assert warehouse.append("numbers", TABLE.slice(0, 10).to_reader()) == 10
-    assert [error.code for error in answers[1].stream_errors] == [committed]
+    assert len(looked) == 3
     assert numbers(warehouse) == list(range(10))
 
 
+def test_tables_that_hold_a_replacement_expire(warehouse, monkeypatch):
+    rest, made = warehouse._connection.rest, []
+    create = rest.create_table
+    monkeypatch.setattr(rest, "create_table", lambda table, **how: made.append(table) or create(table, **how))
+    for _ in range(2):
+        warehouse.append("numbers", TABLE.slice(0, 1).to_reader(), {"n": 0})
+    left = made[0].expires - datetime.datetime.now(datetime.UTC)
+    assert len(made) == 1 and datetime.timedelta(hours=23) < left < datetime.timedelta(hours=25)
+    assert numbers(warehouse) == [0]
+
+
 def test_nobody_sees_rows_before_the_last_one_is_there(warehouse, monkeypatch):
-    monkeypatch.setattr(writing, "REQUEST_BYTES", 100_000)
     warehouse.append("numbers", TABLE.slice(0, 1).to_reader())
     seen = []
 
@@ -165,29 +147,14 @@ def test_nobody_sees_rows_before_the_last_one_is_there(warehouse, monkeypatch):
     assert len(numbers(warehouse)) == ROWS + 1
 
 
-def test_many_small_batches_become_few_requests(warehouse, monkeypatch):
-    sent = requests(warehouse, monkeypatch)
+def test_many_small_batches_are_one_job_and_long_rows_arrive(warehouse):
     assert warehouse.append("numbers", TABLE.to_reader(max_chunksize=10)) == ROWS
-    assert len(sent) == 1
-    assert len(numbers(warehouse)) == ROWS
-
-
-def test_a_large_batch_becomes_requests_that_the_service_takes(warehouse, monkeypatch):
-    sent = requests(warehouse, monkeypatch)
-    long = pyarrow.table({"n": list(range(30)), "text": ["x" * (n % 7 * 500_000) for n in range(30)]})
-    assert warehouse.append("numbers", long.to_reader()) == 30
-    sizes = [len(request.arrow_rows.rows.serialized_record_batch) for request in sent]
-    assert len(sizes) > 4
-    assert max(sizes) < 10_000_000
-    lengths = warehouse.rows("SELECT n, LENGTH(text) AS length FROM numbers ORDER BY n")
-    assert [n for batch in lengths for n in batch["length"].to_pylist()] == [n % 7 * 500_000 for n in range(30)]
-
-
-def test_a_row_that_is_too_large_is_refused_by_its_size(warehouse):
-    long = pyarrow.table({"n": [1, 2], "text": ["short", "x" * 10_000_000]})
-    with pytest.raises(UserError, match="table numbers: one row has 100000.. bytes, .* split its text"):
-        warehouse.append("numbers", long.to_reader())
-    assert warehouse.tables() == []
+    jobs = [job for job in warehouse._connection.rest.list_jobs() if job.job_type == "load"]
+    assert len([job for job in jobs if job.destination.dataset_id == warehouse.dataset]) == 1
+    long = pyarrow.table({"n": [ROWS, ROWS + 1], "text": ["short", "x" * 10_000_000]})
+    assert warehouse.append("numbers", long.to_reader()) == 2
+    (batch,) = warehouse.rows(f"SELECT LENGTH(text) AS length FROM numbers WHERE n > {ROWS}")
+    assert batch["length"].to_pylist() == [10_000_000]
 
 
 def test_a_reader_without_rows_makes_an_empty_table(warehouse):
