@@ -1,8 +1,9 @@
 """Functions of numpy arrays, compiled for the backend in use."""
 
+import functools
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 
 import keras
 import numpy as np
@@ -82,15 +83,21 @@ def side_by_side(search: Callable, inputs: Iterable[tuple]) -> Iterator:
     if keras.backend.backend() != "tensorflow":
         yield from (search(*values) for values in inputs)
         return
-    with ThreadPoolExecutor(_AT_ONCE) as pool:
-        waiting: deque = deque()
-        try:
-            for values in inputs:
-                waiting.append(pool.submit(search, *values))
-                if len(waiting) > _AT_ONCE:
-                    yield waiting.popleft().result()
-            while waiting:
+    waiting: deque = deque()
+    try:
+        for values in inputs:
+            waiting.append(_threads().submit(search, *values))
+            if len(waiting) > _AT_ONCE:
                 yield waiting.popleft().result()
-        finally:
-            for future in waiting:
-                future.cancel()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        for future in waiting:
+            future.cancel()
+        wait(waiting)
+
+
+@functools.cache
+def _threads() -> ThreadPoolExecutor:
+    """The same threads for all searches: TensorFlow never frees what it keeps for each thread that called it."""
+    return ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="search")

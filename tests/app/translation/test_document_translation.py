@@ -2,8 +2,11 @@
 
 import copy
 import functools
+import gc
 import itertools
 import os
+import threading
+import tracemalloc
 from dataclasses import replace
 
 import keras
@@ -232,6 +235,29 @@ def test_nothing_of_the_past_is_kept_and_little_is_read_ahead():
     assert count == MOST_LINES + 900 and most <= MOST_LINES
     assert kept[:3] == [[1], [2], [3]] and kept[-1] == [4]
     assert len(flow._queue) == 0 and len(flow._documents) == 0
+
+
+def test_a_long_document_takes_no_more_room_than_a_short_one(monkeypatch):
+    monkeypatch.setattr("app.translation.flow.MOST_LINES", 16)
+    draw = np.random.default_rng(5)
+    lines = (DocumentLine(1, words(draw.integers(4, VOCABULARY, draw.integers(1, 9)))) for _ in range(400))
+    found = translator().translate_lines(lines)
+    started, taken, start = [], [], threading.Thread.start
+    monkeypatch.setattr(threading.Thread, "start", lambda thread: (started.append(thread.name), start(thread)))
+    try:
+        for count, _ in enumerate(found, start=1):
+            if count == 50:  # all is compiled; that would be slow while it is watched
+                started.clear()
+                tracemalloc.start()
+            if count in (100, 350):
+                gc.collect()
+                taken.append(tracemalloc.get_traced_memory()[0])
+    finally:
+        tracemalloc.stop()
+    # TensorFlow keeps something for each thread that ever called it.
+    assert not started
+    # The lines, their tokens or the memories, if they were kept, would take 100 kB and more.
+    assert taken[1] - taken[0] < 40_000, taken
 
 
 def test_an_error_of_the_input_comes_after_what_was_before_it():
