@@ -8,6 +8,7 @@ from keras import ops, tree
 
 from app.presets.schema import SearchPreset
 from app.translation.decoder import Sampling
+from app.translation.padding import least_rows
 from data.tokenizer import BOS, EOS, PAD, UNK
 from models.search import BeamSearch, Hypotheses, beam_search, greedy, live_inputs, sample, select_inputs
 
@@ -33,6 +34,7 @@ class ChunkedSearch:
 
     def __init__(self, model, search: SearchPreset, count: int = 1, memory: dict | None = None):
         self.model = model
+        self.least = least_rows(model)
         self.search = beam_search_of(model, search, count)
         compile_parts = _compiled_tensorflow if keras.backend.backend() == "tensorflow" else _not_compiled
         self._start, self._start_after, self._advance, self._advance_some = compile_parts(
@@ -57,14 +59,22 @@ class ChunkedSearch:
         beams, live = self._advance(start(source, limits, *given))
         while len(places):
             live = ops.convert_to_numpy(live)
-            if live.mean() > LIVING:
+            kept = self._kept(live)
+            if live.mean() > LIVING or len(kept) == len(places):
                 beams, live = self._advance(beams)
                 continue
             found.append((places[~live], _part(self.search.hypotheses(beams), ~live)))
-            places = places[live]
+            places = places[kept]
             if len(places):
-                beams, live = self._advance_some(beams, np.flatnonzero(live).astype("int32"))
+                beams, live = self._advance_some(beams, kept)
         return _joined(found, len(source))
+
+    def _kept(self, live: np.ndarray) -> np.ndarray:
+        """The rows to go on with: those that live, and finished ones where they would be fewer than `least_rows`."""
+        kept = np.flatnonzero(live)
+        if 0 < len(kept) < self.least:
+            kept = np.sort(np.concatenate([kept, np.flatnonzero(~live)[: self.least - len(kept)]]))
+        return kept.astype("int32")
 
     def _start_beams(self, source, limits, *context):
         state = initial_state(self.model, source, 0, *context)

@@ -13,7 +13,7 @@ from app.translation.batch_plan import plan_batches
 from app.translation.chunks import ChunkedSearch, search_function
 from app.translation.compiling import compiled, side_by_side
 from app.translation.decoder import Decoded, Request, Sampling, TokenScore
-from app.translation.padding import MULTIPLE, pad_rows, round_length, round_rows
+from app.translation.padding import MULTIPLE, least_rows, pad_rows, round_length, round_rows
 from data.documents import INPUTS, PackedWindow, pack
 from data.errors import UserError
 from data.tokenizer import BOS, EOS, PAD
@@ -60,6 +60,7 @@ class KerasDecoder:
         self.search = search
         self.sampling = sampling
         self.output_tokens = 0
+        self._least = least_rows(model)
         self.memory: dict | None = None
         self._batches = 0
         learned = getattr(model, "positions_kind", None) == "learned"
@@ -119,7 +120,7 @@ class KerasDecoder:
         results: list[TokenScore] = [TokenScore(0.0, 0)] * len(sources)
         lengths = [max(len(source), len(target)) + 1 for source, target in zip(sources, targets, strict=True)]
         for rows in plan_batches(lengths, self.search.batch_tokens, round_length):
-            size = round_rows(len(rows))
+            size = round_rows(len(rows), self._least)
             source = pad_rows([[*sources[row], EOS] for row in rows], size)
             labels = pad_rows([[*targets[row], EOS] for row in rows], size)
             inputs = np.concatenate([np.full((size, 1), BOS, "int32"), labels[:, :-1]], axis=1)
@@ -235,7 +236,7 @@ class KerasDecoder:
     def _batch(self, requests: list[Request]) -> tuple:
         """The arguments of a search: source (B, S), limits (B,), the largest limit and the seed (2,); for a model that
         reads documents also the memories and, where there is any, the prefix (B, P)."""
-        size = round_rows(len(requests))
+        size = round_rows(len(requests), self._least)
         source = pad_rows([[i for ids in request.sources for i in (*ids, EOS)] for request in requests], size)
         limits = [self._limit(len(request.sources[request.current])) for request in requests]
         limits = np.array(limits + [1] * (size - len(requests)), "int32")
@@ -254,16 +255,16 @@ class KerasDecoder:
 
     def _pack(self, rows: list[list[PackedWindow]]) -> tuple[dict, np.ndarray]:
         if keras.backend.backend() != "jax":
-            return pack(rows, MULTIPLE)
+            return pack([*rows, *[[]] * (round_rows(len(rows), self._least) - len(rows))], MULTIPLE)
         windows = max(1, *map(len, rows))
         longest = max(_length(side) for row in rows for window in row for side in (window.sources, window.targets))
         multiple = round_length(max(longest, _ROW_TOKENS if windows > 1 else 1))
-        rows = [*rows, *[[]] * (round_rows(len(rows)) - len(rows))]
+        rows = [*rows, *[[]] * (round_rows(len(rows), self._least) - len(rows))]
         return pack(rows, multiple, 1 << (windows - 1).bit_length())
 
     def _stack(self, memories: list[dict]) -> dict:
         """The memories of some documents as one, with the batch as axis 0."""
-        memories = [*memories, *[memories[0]] * (round_rows(len(memories)) - len(memories))]
+        memories = [*memories, *[memories[0]] * (round_rows(len(memories), self._least) - len(memories))]
         return tree.map_structure(lambda *leaves: np.stack(leaves), *memories)
 
     @functools.cached_property

@@ -18,8 +18,14 @@ def round_length(length: int) -> int:
     return -(-length // step) * step
 
 
-def round_rows(rows: int) -> int:
-    """The number of rows to fill a batch up to: as many as there are, and on JAX one of few."""
+def least_rows(model) -> int:
+    """The fewest rows of a batch: two in bfloat16, whose products round a single input differently from several."""
+    return 2 if getattr(model, "compute_dtype", "") == "bfloat16" else 1
+
+
+def round_rows(rows: int, least: int = 1) -> int:
+    """The number of rows to fill a batch up to: as many as there are but at least `least`, and on JAX one of few."""
+    rows = max(rows, least)
     return 1 << (rows - 1).bit_length() if keras.backend.backend() == "jax" else rows
 
 
