@@ -10,7 +10,7 @@ from data.tokenizer import BOS, EOS
 
 INPUTS = tuple(
     f"{side}{kind}" for side in ("source", "target") for kind in ("", "_windows", "_positions", "_remembered")
-) + ("resets",)
+) + ("target_following", "resets")
 
 
 class PackedWindow(NamedTuple):
@@ -45,8 +45,9 @@ def pack(rows: Sequence[Sequence[PackedWindow]], multiple: int = 8, windows: int
     Returns:
         `(inputs, labels (B, T))`, all int32 and 0 where padded. `inputs` has `source` (B, S), `target` (B, T), and for
         either side `*_windows`, the number of the token's window in its row from 1 on, `*_positions`, which begin at 0
-        in each window, and `*_remembered`, 1 where a memory may be written from this token; and `resets` (B, W), 1
-        where window w + 1 of the row is the first of its document. `labels` are 0 where not scored.
+        in each window, and `*_remembered`, 1 where a memory may be written from this token; `target_following` (B, T),
+        the label of each token, scored or not, but 0 for the last one of a window; and `resets` (B, W), 1 where window
+        w + 1 of the row is the first of its document. `labels` are 0 where not scored.
 
     Raises:
         ValueError: if a row has more than `windows` windows.
@@ -68,11 +69,14 @@ def pack(rows: Sequence[Sequence[PackedWindow]], multiple: int = 8, windows: int
     tokens = source.rows(source.joined(EOS, after=True))
     inputs = {"source": tokens} | source.named("source")
     inputs |= {"target": target.rows(target.joined(BOS, after=False))} | target.named("target")
+    following = target.joined(EOS, after=True)
+    inside = np.append(target.position[1:], 0) > 0
+    inputs["target_following"] = target.rows(following * inside[: len(following)])
     resets = np.zeros((len(rows), windows or most), np.int32)
     resets[np.arange(resets.shape[1]) < counts[:, None]] = [window.reset for window in flat]
     first = np.repeat([window.scored for window in flat], [len(window.targets) for window in flat])
     scored = np.repeat(target.order >= first, target.sizes)
-    labels = target.rows(target.joined(EOS, after=True) * scored)
+    labels = target.rows(following * scored)
     return inputs | {"resets": resets}, labels
 
 

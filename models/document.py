@@ -23,10 +23,13 @@ class DocumentTransformer(Transformer):
 
     The source memory is written from the encodings and read by the encoder's positions, above its stack. The decoder's
     positions read above their stack: the source memory too, or with sides = "both" a memory of their own, written from
-    each state together with the token that was chosen in it, as kNN-MT stores them (Khandelwal et al. 2021, "Nearest
-    Neighbor Machine Translation", section 2). As neither stack depends on the memory, all windows of a batch pass them
-    together, and only the slots go from window to window. Without a memory ("none", "concat") its weights and results
-    are a Transformer's.
+    each state together with the token that follows it, as kNN-MT stores them (Khandelwal et al. 2021, "Nearest Neighbor
+    Machine Translation", section 2): the end token after a segment's last state, and none after a window's. In
+    translation it is the token that the search chose after the target memory was read. In training it is the
+    reference's or, with `own_choices`, the likeliest one before the target memory is read, as all windows of a batch
+    are decoded before any of them is remembered; a segment still ends where the reference does. As neither stack
+    depends on the memory, all windows of a batch pass them together, and only the slots go from window to window.
+    Without a memory ("none", "concat") its weights and results are a Transformer's.
 
     Args:
         *sizes, **settings: see `Transformer`.
@@ -109,11 +112,14 @@ class DocumentTransformer(Transformer):
         Args:
             inputs: a dictionary of integer tensors: "source" (B, S) tokens, "source_windows" (B, S) 1 to W or 0 for
                 padding, "source_positions" (B, S) positions in the window, "source_remembered" (B, S) 0 or 1; the
-                same four for "target", the decoder's input (B, T); "resets" (B, W), 1 for a document's first window.
+                same four for "target", the decoder's input (B, T); "target_following" (B, T), the token after each
+                state, which is the end token at a segment's end and padding at a window's; "resets" (B, W), 1 for a
+                document's first window.
             memory: from `initial_memory` or the call before.
             training: whether dropout is on.
-            own_choices: remember the likeliest token of each state in place of that in "target". A translator's memory
-                holds its own output; a model that was trained with the reference's trusts its memory too much.
+            own_choices: remember the likeliest token of each state in place of the one in "target_following", except
+                at a segment's end. A translator's memory holds its own output; a model that was trained with the
+                reference's trusts its memory too much.
 
         Returns:
             States (B, T, D), and the memory.
@@ -239,12 +245,15 @@ class DocumentTransformer(Transformer):
     def _remember_target(self, states, inputs, memory, own_choices=False):
         """Remembers each state together with the token that follows it in its window."""
         windows, remembered = inputs["target_windows"], inputs["target_remembered"]
-        following = _moved(inputs["target"])
-        same = ops.logical_and(ops.equal(_moved(windows), windows), ops.not_equal(following, self.pad_id))
+        following = inputs["target_following"]
+        inside = ops.not_equal(following, self.pad_id)
         if own_choices:
-            following = ops.argmax(self.output_embedding.logits(ops.stop_gradient(states)), axis=-1)
+            likeliest = ops.argmax(self.output_embedding.logits(ops.stop_gradient(states)), axis=-1)
+            # At a segment's end the next input begins another segment, and is not what follows.
+            ends = ops.not_equal(following, _moved(inputs["target"]))
+            following = ops.where(ends, following, ops.cast(likeliest, following.dtype))
         chosen = self.output_embedding(following)
-        states = states + ops.where(same[..., None], chosen, ops.zeros_like(chosen))
+        states = states + ops.where(inside[..., None], chosen, ops.zeros_like(chosen))
         return self.target_memory(states, windows, inputs["resets"], memory["target"], remembered)
 
     def _after_prefix(self, state, source, prefix):

@@ -296,7 +296,8 @@ def _inputs(model, source, target) -> dict:
         real = ops.cast(ops.not_equal(tokens, PAD), "int32")
         positions = ops.arange(ops.shape(tokens)[1], dtype="int32") * real
         inputs |= {f"{side}_windows": real, f"{side}_positions": positions, f"{side}_remembered": real}
-    return inputs | {"resets": ops.ones_like(source[:, :1])}
+    following = ops.pad(target[:, 1:], ((0, 0), (0, 1)))
+    return inputs | {"target_following": following, "resets": ops.ones_like(source[:, :1])}
 
 
 def outputs_of(found: Hypotheses, size: int) -> list[list[Decoded]]:

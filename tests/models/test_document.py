@@ -157,6 +157,27 @@ def test_own_choices_are_remembered_instead_of_the_target():
     assert np.abs(remembered(other, own_choices=True) - remembered(other, own_choices=False)).max() > 1e-3
 
 
+def test_a_segment_ends_in_memory_as_it_does_in_the_labels(monkeypatch):
+    model, embedded = model_of("gru-both"), []
+    embed = type(model.output_embedding).call
+
+    def recording(self, ids, *arguments, **options):
+        embedded.append(numbers(ids).tolist())
+        return embed(self, ids, *arguments, **options)
+
+    first = PackedWindow([[5, 6], [7]], [[9, 10], [11]], 1, True)
+    inputs, labels = pack([[first, PackedWindow([[8]], [[12]], 0, False)]], multiple=1)
+    assert inputs["target"].tolist() == [[2, 9, 10, 2, 11, 2, 12]] and labels.tolist() == [[0, 0, 0, 11, 3, 12, 3]]
+    monkeypatch.setattr(type(model.output_embedding), "call", recording)
+    following = []
+    for own_choices in (False, True):
+        model.document_states(inputs, model.initial_memory(1), own_choices=own_choices)
+        following.append(embedded[-1][0])
+    model.remember(inputs, model.initial_memory(1))
+    assert following[0] == embedded[-1][0] == [9, 10, 3, 11, 0, 12, 0]
+    assert following[1][2] == 3 and following[1] != following[0]
+
+
 @pytest.mark.parametrize(
     "kind,positions", [*((kind, "sinusoidal") for kind in MEMORIES), ("gru-both", "rotary"), ("gru", "learned")]
 )
@@ -233,7 +254,8 @@ def test_fit_trains_every_weight_of_the_memory_and_lowers_the_loss():
     training.fit(data, steps_per_epoch=30, verbose=0, callbacks=[note], shuffle=False)
     assert losses[-1] < 0.8 * losses[0]
     unmoved = [v.path for v in model.trainable_weights if np.array_equal(numbers(v), before[v.path])]
-    assert not unmoved
+    # A bias of the queries adds the same to a position's scores in all slots, which compete: only rounding moves it.
+    assert {path.split("/", 2)[2] for path in unmoved} <= {"query/bias"}
 
 
 def test_bad_settings_are_refused():
