@@ -22,8 +22,9 @@ def context_use(
 
     For each segment x with its reference y and the document before it, C: log p(y | x, C) - log p(y | x), the same
     model with and without context; summed over all segments and divided by the number of their target tokens, the end
-    token included. Without context means that the segment is scored as a document of its own. With the wrong context
-    all segments of the text have changed places, so that each comes after segments that it has nothing to do with.
+    token included. C ends where x begins, even where a window of the model has segments after x. Without context means
+    that the segment is scored as a document of its own. With the wrong context all segments of the text have changed
+    places, so that none comes after the segment that it belongs after.
 
     A model that sees no context has 0 in both. One that gains as much from a wrong context as from the right one has
     learnt from context nothing but the domain.

@@ -24,7 +24,12 @@ class Given(NamedTuple):
 def score_documents(
     decoder: Decoder, options: WindowOptions, documents: Sequence[Sequence[Given]]
 ) -> list[list[TokenScore]]:
-    """Scores all scored segments, each after the given translations before it.
+    """Scores all scored segments, each after what stands before it in its document and nothing that follows.
+
+    A segment is scored in a window that ends with it: its own window's segments before it, sources and given
+    translations, and the memory of the windows before. Where windows have several segments, a translation has seen
+    more, namely the sources after it in its window. The memory after a window is that of the whole window, as in
+    translation.
 
     Args:
         decoder: the model.
@@ -55,10 +60,14 @@ def _score_alone(decoder: Decoder, given: list[Given]) -> list[TokenScore]:
 
 
 def _windows(document: Sequence[Given], options: WindowOptions) -> list[PackedWindow]:
+    """The windows to score a document in; those that end before their last segment leave no memory."""
     windows = []
     for first, current, end in cut([len(given.source) for given in document], options).tolist():
         begin = current if options.sliding and not options.context_target else first
         scored = next((place for place in range(current, end) if document[place].scored), end)
         sources, targets = [given.source for given in document[first:end]], [g.target for g in document[begin:end]]
-        windows.append(PackedWindow(sources, targets, scored - begin, reset=current == 0))
+        for last in range(scored + 1, end):
+            shorter = sources[: last - first], targets[: last - begin]
+            windows.append(PackedWindow(*shorter, last - 1 - begin, reset=current == 0, remembered=False))
+        windows.append(PackedWindow(sources, targets, len(targets) - (scored < end), reset=current == 0))
     return windows

@@ -23,7 +23,7 @@ from app.translation.translator import Translator
 from data.documents import PackedWindow, pack
 from data.errors import UserError
 from data.tokenizer import BOS, EOS, PAD, UNK
-from data.windows import WindowOptions
+from data.windows import WindowOptions, cut
 from models.document import DocumentTransformer
 from models.transformer import Transformer
 from tests.app.word_tokenizer import WordTokenizer, words
@@ -118,10 +118,68 @@ def test_forced_scores_are_those_of_the_search(kind):
     scores = translator(kind).score(pairs)
     flat = [score for document in scores for score in document]
     assert [score.tokens for score in flat] == [len(h.text.split()) + 1 for h in found]
-    assert [score.log_probability for score in flat] == pytest.approx([h.score for h in found], abs=1e-3)
+    # Of windows with several segments the search saw the whole source, and a score only what stands before.
+    windows = [cut([len(segment.split()) for segment in own], KINDS[kind][1]) for own in DOCUMENTS]
+    starts = np.cumsum([0, *map(len, DOCUMENTS)])[:-1]
+    last = [start + end - 1 for start, own in zip(starts, windows, strict=True) for end in own[:, 2]]
+    assert len(last) == 19 if kind == "concat" else 5 < len(last) < 19
+    expected = pytest.approx([found[place].score for place in last], abs=1e-3)
+    assert [flat[place].log_probability for place in last] == expected
     last = translator(kind, batch_tokens=24).score(pairs, "last")
     assert [[s.tokens for s in own] for own in last] == [[own[-1].tokens] for own in scores]
     assert [own[0].log_probability for own in last] == pytest.approx([d[-1].log_probability for d in scores], abs=1e-3)
+
+
+PAIRS = [tuple(words(random.integers(4, VOCABULARY, size)) for size in (5, 4)) for _ in range(6)]
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [
+        ("gru", WindowOptions("tokens", tokens=18)),
+        ("gru", WindowOptions("dynamic", tokens=18)),
+        ("gru", WindowOptions("segments", size=2)),
+        ("concat", WindowOptions("segments", size=2)),
+        ("concat", KINDS["concat"][1]),
+    ],
+)
+def test_no_score_depends_on_what_comes_later(kind, options):
+    scoring = translator(kind)
+    scoring.windows = options
+    (expected,) = scoring.score([PAIRS])
+    assert [score.tokens for score in expected] == [5] * 6
+    for changed in range(6):
+        other = ("w20 w21 w22 w23 w24", "w25 w26 w27 w28")
+        (found,) = scoring.score([[*PAIRS[:changed], other, *PAIRS[changed + 1 :]]])
+        assert found[:changed] == expected[:changed] and found[changed] != expected[changed]
+        # The later ones have it as their context, in their own window or in the memory.
+        assert kind == "concat" or not set(found[changed:]) & set(expected[changed:])
+        (shorter,) = scoring.score([PAIRS[: changed + 1]])
+        assert [s.log_probability for s in shorter] == pytest.approx(
+            [s.log_probability for s in expected[: changed + 1]], abs=1e-4
+        )
+
+
+@pytest.mark.parametrize("size", [1, 2])
+def test_forced_scores_are_those_of_windows_that_end_with_their_segment(size):
+    """The same by another way: segment by segment, with whole windows alone remembered."""
+    transformer, scoring = model("gru"), translator()
+    scoring.windows = WindowOptions("segments", size=size)
+    sources, targets = (WordTokenizer().encode(side) for side in zip(*PAIRS[:5], strict=True))
+    memory, expected = transformer.initial_memory(1), []
+    for start in range(0, 5, size):
+        for end in range(start + 1, min(start + size, 5) + 1):
+            window = PackedWindow(sources[start:end], targets[start:end], end - 1 - start, start == 0)
+            inputs, labels = pack([[window]], multiple=1)
+            states, after = transformer.document_states(inputs, memory)
+            logits = keras.ops.convert_to_numpy(transformer.output_embedding.logits(states))[0]
+            shares = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
+            expected.append(sum(shares[place, labels[0, place]] for place in np.flatnonzero(labels[0])))
+        memory = after
+    (found,) = scoring.score([PAIRS[:5]])
+    assert [score.log_probability for score in found] == pytest.approx(expected, abs=1e-4)
+    (last,) = scoring.score([PAIRS[:5]], "last")
+    assert [score.log_probability for score in last] == pytest.approx(expected[-1:], abs=1e-4)
 
 
 def test_what_is_no_segment_has_no_score_and_is_no_context():
