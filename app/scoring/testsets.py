@@ -167,16 +167,22 @@ def has_documents(name: str, split: str, corpora: Corpora) -> bool:
 
 
 def shuffled(segments: int, seed: int = 0) -> list[int]:
-    """An order of the segments in which each one stands in a foreign context.
+    """An order of the segments in which none stands in its own place or after the segment before it.
 
     Args:
-        segments: how many there are.
+        segments: how many there are. Of three one keeps its place, as there is no such order.
         seed: the same one gives the same order.
 
     Returns:
         For each place the number of the segment that stands there.
     """
-    return [int(number) for number in np.random.default_rng(seed).permutation(segments)]
+    if segments < 4:
+        return list(range(segments))[::-1]
+    random = np.random.default_rng(seed)
+    while True:  # one draw of seven is such an order
+        order = random.permutation(segments)
+        if (order != np.arange(segments)).all() and (np.diff(order) != 1).all():
+            return order.tolist()
 
 
 def in_order(lines: Sequence[T], order: Sequence[int]) -> list[T]:

@@ -1,5 +1,7 @@
 """BLEU over documents, its bootstrap, and the text that all document scores are made on."""
 
+import itertools
+
 import numpy as np
 import pytest
 from sacrebleu.metrics import BLEU, CHRF
@@ -158,3 +160,12 @@ def test_shuffling_can_be_undone_and_repeated():
     assert shuffled(20) == order
     lines = [f"line {number}" for number in order]
     assert in_order(lines, order) == [f"line {number}" for number in range(20)]
+
+
+def test_in_shuffled_order_no_segment_keeps_its_place_or_predecessor():
+    for segments in (2, *range(4, 40), 1000):
+        order = shuffled(segments)
+        assert sorted(order) == list(range(segments))
+        assert all(place != number for place, number in enumerate(order))
+        assert all(after != before + 1 for before, after in itertools.pairwise(order))
+    assert [shuffled(segments) for segments in (0, 1, 3)] == [[], [0], [2, 1, 0]]
