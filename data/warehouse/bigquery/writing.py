@@ -63,10 +63,10 @@ def _write_parquet(file: IO[bytes], batches: Iterable["pyarrow.RecordBatch"], sc
 
 
 def _load(connection: Connection, table: str, file: IO[bytes], columns: Mapping[str, str]) -> None:
-    """Runs one load job to its end, however often the connection breaks.
+    """Runs a load job to its end, however often the connection breaks.
 
     Every attempt has the same job id, which BigQuery accepts only once: rows whose upload succeeded although its answer
-    was lost are not added again.
+    was lost are not added again. Only a job that has failed, and so has added nothing, is followed by another one.
     """
     import requests
     from google.api_core import exceptions
@@ -81,19 +81,29 @@ def _load(connection: Connection, table: str, file: IO[bytes], columns: Mapping[
         exceptions.Conflict,  # the job arrived after it was looked for
     )
     location = connection.rest.get_dataset(table.rpartition(".")[0], **connection.rest_limits()).location
-    job_id, began, pause = f"weitblick_{uuid.uuid4().hex}", time.monotonic(), 0.2
+    job_id, alive, pause = _new_id(), time.monotonic(), 0.2
     while True:
+        job = None
         try:
             job = _job(connection, table, file, columns, job_id, location)
             while not job.done(retry=None, timeout=connection.patience):
+                # BigQuery ends a job that takes too long by itself; here only its answers are waited for.
+                alive, pause = time.monotonic(), 0.2
                 time.sleep(0.5)
             job.result(retry=None)
             return
         except lost:
-            if time.monotonic() - began > connection.patience:
+            if time.monotonic() - alive > connection.patience:
                 raise
+            if job is not None and job.error_result:
+                # It failed as a whole, and its id is used up.
+                job_id = _new_id()
         time.sleep(pause)
         pause = min(2 * pause, 5.0)
+
+
+def _new_id() -> str:
+    return f"weitblick_{uuid.uuid4().hex}"
 
 
 def _job(

@@ -121,6 +121,30 @@ def test_a_job_that_arrives_late_is_waited_for(warehouse, monkeypatch):
     assert numbers(warehouse) == list(range(10))
 
 
+def test_a_job_that_failed_at_the_server_is_followed_by_another(warehouse, monkeypatch):
+    from google.api_core.exceptions import InternalServerError
+
+    rest, ids = warehouse._connection.rest, []
+    load = rest.load_table_from_file
+
+    class Failed:
+        error_result = {"reason": "backendError"}
+
+        def done(self, **_):
+            return True
+
+        def result(self, **_):
+            raise InternalServerError("try again")
+
+    def fail_once(*what, job_id, **how):
+        ids.append(job_id)
+        return Failed() if len(ids) == 1 else load(*what, job_id=job_id, **how)
+
+    monkeypatch.setattr(rest, "load_table_from_file", fail_once)
+    assert warehouse.append("numbers", TABLE.slice(0, 5).to_reader()) == 5
+    assert len(set(ids)) == 2 and numbers(warehouse) == list(range(5))
+
+
 def test_tables_that_hold_a_replacement_expire(warehouse, monkeypatch):
     rest, made = warehouse._connection.rest, []
     create = rest.create_table
