@@ -4,7 +4,7 @@ import contextlib
 import itertools
 import queue
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -76,11 +76,19 @@ def dataset_of(draw, inputs: Iterable[str] = ("source", "target"), accumulate: i
     return tf.data.Dataset.from_generator(draw, output_signature=signature).prefetch(AHEAD)
 
 
-def in_background(items: Iterable, ahead: int = AHEAD) -> Iterator:
+def in_background(items: Iterable, ahead: int = AHEAD, patience: float | None = None) -> Iterator:
     """Yields `items` while a thread draws up to `ahead` of them in advance.
 
     An exception of `items` is raised here, after the items before it. The thread ends with the items, or when the
-    generator is closed.
+    generator is closed; where `items` is a generator, it is closed by the thread.
+
+    Args:
+        items: what is drawn.
+        ahead: how many items wait to be used.
+        patience: seconds that the next item may take; None for any time.
+
+    Raises:
+        TimeoutError: it took longer.
     """
     ready: queue.Queue = queue.Queue(ahead)
     stopped = threading.Event()
@@ -100,13 +108,19 @@ def in_background(items: Iterable, ahead: int = AHEAD) -> Iterator:
                     return
         except BaseException as caught:  # handed to the consumer, whatever it is
             error = caught
+        finally:
+            if isinstance(items, Generator):
+                items.close()
         put((None, error, True))
 
     thread = threading.Thread(target=draw, name="batches", daemon=True)
     thread.start()
     try:
         while True:
-            item, error, last = ready.get()
+            try:
+                item, error, last = ready.get(timeout=patience)
+            except queue.Empty:
+                raise TimeoutError(f"nothing came for {patience:g} seconds") from None
             if last:
                 if error is not None:
                     raise error
@@ -114,4 +128,5 @@ def in_background(items: Iterable, ahead: int = AHEAD) -> Iterator:
             yield item
     finally:
         stopped.set()
-        thread.join(timeout=5)  # no longer: it may be busy encoding the next epoch
+        # No longer: it may be busy encoding the next epoch, or wait for what never comes.
+        thread.join(timeout=5 if patience is None else 0)

@@ -330,6 +330,27 @@ def test_the_background_keeps_order_and_passes_errors_on():
     assert list(in_background(range(7), ahead=3)) == list(range(7))
 
 
+def test_the_background_waits_for_the_next_item_as_long_as_it_may_however_slowly_items_are_used():
+    ended, go_on = threading.Event(), threading.Event()
+
+    def items():
+        try:
+            yield from range(3)
+            go_on.wait(60)
+            yield 3
+        finally:
+            ended.set()
+
+    drawn = in_background(items(), ahead=1, patience=0.2)
+    for number in range(3):
+        assert next(drawn) == number
+        time.sleep(0.4)
+    with pytest.raises(TimeoutError, match="nothing came for 0.2 seconds"):
+        next(drawn)
+    go_on.set()
+    assert ended.wait(60), "the thread closes the generator that it draws from"
+
+
 def test_the_background_draws_no_more_than_it_may_and_stops_when_closed():
     drawn, before = [], threading.active_count()
     items = in_background((drawn.append(n) or n for n in itertools.count()), ahead=3)
