@@ -1,9 +1,10 @@
 """Serves the BigQuery emulator until it is told to stop or its parent is gone; run by the Python of .venv-bigquery.
 
 bqemulator speaks BigQuery's REST and gRPC protocols, and here it is given what the service has and it lacks: ReadRows
-begins at the row that the client asks for, a load job has the id that the client gave it, a query has a cost, a query
-over `maximumBytesBilled` is refused, results of queries that run at the same time are kept apart, a table made by a
-query has sums of INT64 as INT64, and streams may break as often as they like.
+begins at the row that the client asks for and sends short messages, results of queries can be read by the storage
+service, a load job has the id that the client gave it, a query has a cost, a query over `maximumBytesBilled` is
+refused, results of queries that run at the same time are kept apart, a table made by a query has sums of INT64 as
+INT64, and streams may break as often as they like.
 
 Usage: python tests/bigquery_server.py PARENT_PROCESS. It prints one line of JSON, {"rest": PORT, "storage": PORT}.
 """
@@ -13,6 +14,7 @@ import contextvars
 import functools
 import json
 import os
+import re
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -21,26 +23,32 @@ from concurrent.futures import ThreadPoolExecutor
 answer, sys.stdout = sys.stdout, sys.stderr
 # ruff: noqa: E402
 
+import pyarrow
 import sqlglot
 from bqemulator.api.routes import jobs, upload
 from bqemulator.config import Settings
 from bqemulator.domain.errors import AlreadyExistsError, InvalidQueryError
 from bqemulator.grpc_api import read_servicer
+from bqemulator.jobs.executor import JOB_RESULTS
 from bqemulator.server import EmulatorServer
 from bqemulator.storage.engine import DuckDBEngine
 from google.cloud.bigquery_storage_v1 import types
 from sqlglot import exp
 
+MESSAGE_ROWS = 5000
 asked = threading.local()
 
 
 def honour_offsets():
-    """ReadRows leaves out the rows before `offset`."""
+    """ReadRows leaves out the rows before `offset`, and sends the others in several messages."""
     get_stream_data, handle = read_servicer.get_stream_data, read_servicer.BigQueryReadHandler._handle_read_rows
 
     def rest_of_stream(session, stream):
         table = get_stream_data(session, stream)
-        return table if table is None else table.slice(asked.offset)
+        if table is None:
+            return None
+        rest = table.slice(asked.offset).combine_chunks()
+        return pyarrow.Table.from_batches(rest.to_batches(max_chunksize=MESSAGE_ROWS), table.schema)
 
     def handle_with_offset(self, request, context):
         asked.offset = types.ReadRowsRequest.deserialize(request).offset
@@ -85,6 +93,19 @@ def correct_results():
             return result
 
     DuckDBEngine.fetch_arrow = fetch_alone
+
+
+def share_results():
+    """The storage service reads what a query gave: its anonymous table, which is the result kept for REST."""
+    fetch, result = DuckDBEngine.fetch_arrow, re.compile(r'FROM "[^"]*_bqemu_anonymous"\."anon(\w+)"$')
+
+    @functools.wraps(fetch)
+    def fetch_result(self, sql, *arguments):
+        if not (found := result.search(sql)):
+            return fetch(self, sql, *arguments)
+        return next(table for job, table in JOB_RESULTS.items() if job.replace("-", "") == found[1])
+
+    DuckDBEngine.fetch_arrow = fetch_result
 
 
 def charge():
@@ -142,5 +163,6 @@ if __name__ == "__main__":
     honour_offsets()
     keep_job_ids()
     correct_results()
+    share_results()
     charge()
     asyncio.run(serve())

@@ -76,9 +76,8 @@ class Connection:
 
     @property
     def reader(self):
-        """The Storage Read API."""
-        services = google()[1].services.big_query_read
-        return self._client("reader", lambda: self._make_storage(services, services.BigQueryReadClient))
+        """google.cloud.bigquery_storage_v1.BigQueryReadClient."""
+        return self._client("reader", self._make_reader)
 
     def rest_limits(self) -> dict[str, Any]:
         """How long calls of the REST service are waited for and tried again."""
@@ -86,21 +85,16 @@ class Connection:
 
         return {"retry": DEFAULT_RETRY.with_timeout(self.patience), "timeout": LONGEST_CALL}
 
-    def storage_limits(self) -> dict[str, Any]:
-        """The same for single calls of the storage services; streams are resumed where they are read."""
-        from google.api_core import retry
-
-        lost = retry.Retry(predicate=is_lost, initial=0.2, maximum=5.0, timeout=self.patience)
-        return {"retry": lost, "timeout": self.patience}
-
-    def close(self):
+    def close(self) -> None:
         """Closes every connection."""
-        for name, client in self._clients.items():
-            if name == "rest":
-                client.close()
-            else:
-                client.transport.close()
-        self._clients.clear()
+        self.close_reader()
+        if rest := self._clients.pop("rest", None):
+            rest.close()
+
+    def close_reader(self) -> None:
+        """Closes the reader's connection, which ends its calls at once; the next use makes another."""
+        if reader := self._clients.pop("reader", None):
+            reader.transport.close()
 
     def _client(self, name: str, make: Callable[[], Any]):
         if name not in self._clients:
@@ -125,20 +119,34 @@ class Connection:
             options = {"api_endpoint": self._emulator if "://" in self._emulator else f"http://{self._emulator}"}
         return google()[0].Client(project=self.project, credentials=self._sign_in(), client_options=options)
 
-    def _make_storage(self, services, kind):
-        transport = services.transports
-        transport = getattr(transport, f"{kind.__name__.removesuffix('Client')}GrpcTransport")
+    def _make_reader(self):
+        from google.api_core import retry
+
+        storage = google()[1]
+        transport = storage.services.big_query_read.transports.BigQueryReadGrpcTransport
+        lost = retry.Retry(predicate=is_lost, initial=0.2, maximum=5.0, timeout=self.patience)
+        patience = self.patience
+
+        class Reader(storage.BigQueryReadClient):
+            """The client, which tries again for as long as the patience lasts: by itself, never or for a day."""
+
+            def create_read_session(self, **keywords):
+                return super().create_read_session(**keywords | {"retry": lost, "timeout": patience})
+
+            def read_rows(self, name, **keywords):
+                return super().read_rows(name, **keywords | {"retry": lost})
+
         if self._emulator:
             import grpc
 
             channel = grpc.insecure_channel(self._storage_address(), options=CHANNEL_OPTIONS)
-            return kind(transport=transport(channel=channel))
+            return Reader(transport=transport(channel=channel))
 
         def channel(host, *positional, **keywords):
             options = (*(keywords.pop("options", None) or ()), *CHANNEL_OPTIONS)
             return transport.create_channel(host, *positional, options=options, **keywords)
 
-        return kind(transport=transport(credentials=self._sign_in(), channel=channel))
+        return Reader(transport=transport(credentials=self._sign_in(), channel=channel))
 
     def _storage_address(self) -> str:
         given = os.environ.get(STORAGE_VARIABLE, "")
@@ -229,6 +237,11 @@ def _forbidden(error: BaseException, address: str, what: str) -> str:
         return f"{what}: a quota of the project is used up: {message_of(error)}; wait, or raise it in Google's console"
     if reason == "billingNotEnabled":
         return f"{what}: billing is not enabled: {message_of(error)}; enable it for the project in Google's console"
+    if reason == "responseTooLarge":
+        return (
+            f"{what}: the result is larger than BigQuery keeps for a query: {message_of(error)}; read parts of it, one "
+            "corpus or split at a time"
+        )
     return f"{what}: no permission for {address}, or no such thing: {message_of(error)}; check the name, or {ROLES}"
 
 

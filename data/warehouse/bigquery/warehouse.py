@@ -33,8 +33,8 @@ _REPLACEMENT = (
     "MERGE INTO target USING source ON FALSE "
     "WHEN NOT MATCHED BY SOURCE AND TRUE THEN DELETE WHEN NOT MATCHED BY TARGET THEN INSERT ROW"
 )
-_RESULT = (
-    "CREATE TABLE scratch{} OPTIONS (expiration_timestamp = TIMESTAMP_ADD(CURRENT_TIMESTAMP(), INTERVAL {} DAY)) "
+_EXPIRING = (
+    "CREATE TABLE scratch OPTIONS (expiration_timestamp = TIMESTAMP_ADD(CURRENT_TIMESTAMP(), INTERVAL {} DAY)) "
     "AS SELECT 1"
 )
 
@@ -47,7 +47,6 @@ class BigQueryWarehouse(Warehouse):
         byte_limit: queries that would read more bytes are refused before they run, and those that would be billed for
             more than this by BigQuery itself; None for no limit.
         create: make the data set where there is none, in BigQuery's default location.
-        streams: how many streams are read at the same time.
         patience: seconds for which a lost connection is tried again.
 
     Attributes:
@@ -66,7 +65,6 @@ class BigQueryWarehouse(Warehouse):
         address: str,
         byte_limit: int | None = None,
         create: bool = False,
-        streams: int = 4,
         patience: float = 60.0,
     ):
         super().__init__(address)
@@ -74,7 +72,7 @@ class BigQueryWarehouse(Warehouse):
         if match is None:
             raise UserError(f"{address!r} is no address of a data set; expected bigquery:PROJECT.DATASET")
         self.project, self.dataset = self.namespace = match.groups()
-        self.byte_limit, self.streams = byte_limit, streams
+        self.byte_limit = byte_limit
         self.on_cost: Callable[[int], None] | None = None
         self._connection = Connection(self.project, patience)
         self._open(create)
@@ -93,18 +91,10 @@ class BigQueryWarehouse(Warehouse):
     ) -> Iterator["pyarrow.RecordBatch"]:
         tree = _named_columns(_tree(query))
         self._check_cost(tree, parameters)
-        ordered = tree.args.get("order") is not None
-        name = _scratch()
-        made = _create_scratch(name, reading.numbered(tree) if ordered else tree, ordered)
-        try:
-            self._job(made, parameters, tree)
-            with self._errors("reading a query's result"):
-                table = self._connection.rest.get_table(self._reference(name), **self._limits)
-            size = table.num_rows, table.num_bytes or 0
-            result = reading.Result(self.project, self.dataset, name, *size, ordered)
-            yield from reading.read(self._connection, result, self.streams)
-        finally:
-            self._drop(name)
+        job = self._job(tree, parameters)
+        with self._errors("reading a query's result"):
+            rows = job.result(retry=self._limits["retry"])
+        yield from reading.read(self._connection, self.address, rows)
 
     def scratch(self, purpose: str) -> str:
         """See `Warehouse.scratch`; no two programs that run at the same time get the same name."""
@@ -181,8 +171,8 @@ class BigQueryWarehouse(Warehouse):
             else:
                 self._connection.rest.get_dataset(name, **self._limits)
 
-    def _job(self, tree: exp.Expression, parameters: Parameters | None, query=None, dry_run: bool = False):
-        """Runs a statement to its end; `query` is what the user wanted of it, for messages."""
+    def _job(self, tree: exp.Expression, parameters: Parameters | None, dry_run: bool = False):
+        """Runs a statement to its end, or has it checked only."""
         bigquery, _ = google()
         options = bigquery.QueryJobConfig(
             default_dataset=f"{self.project}.{self.dataset}",
@@ -195,7 +185,7 @@ class BigQueryWarehouse(Warehouse):
         what = "asking what a query costs" if dry_run else "running a query"
 
         def explain(error, message):
-            return self._refusal(error, message, query or tree)
+            return self._refusal(error, message, tree)
 
         with self._errors(what, explain):
             text = in_dialect(tree, self.dialect)
@@ -302,7 +292,7 @@ def _scratch() -> str:
 
 
 def _named_columns(query: exp.Expression) -> exp.Expression:
-    """Columns without a name get that which BigQuery gives them in results, for a table's columns need one."""
+    """Columns without a name get that which BigQuery gives them in results."""
     query = query.copy()
     for place, column in enumerate(query.selects):
         if not column.output_name and not column.is_star:
@@ -316,12 +306,5 @@ def _with_an_end(tree: exp.Expression) -> exp.Expression:
     if table is None or not table.name.startswith(SCRATCH):
         return tree
     made = tree.copy()
-    made.set("properties", statement(_RESULT.format("", SCRATCH_DAYS), scratch=table.name).args["properties"])
-    return made
-
-
-def _create_scratch(name: str, query: exp.Expression, ordered: bool) -> exp.Create:
-    clustered = f" CLUSTER BY {reading.ROW}" if ordered else ""
-    made = statement(_RESULT.format(clustered, SCRATCH_DAYS), scratch=name)
-    made.set("expression", query)
+    made.set("properties", statement(_EXPIRING.format(SCRATCH_DAYS), scratch=table.name).args["properties"])
     return made

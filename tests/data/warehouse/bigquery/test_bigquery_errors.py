@@ -132,7 +132,11 @@ def test_no_permission_names_the_roles_to_ask_for(monkeypatch, server):
 
 @pytest.mark.parametrize(
     ("reason", "words"),
-    [("quotaExceeded", "a quota of the project is used up"), ("billingNotEnabled", "billing is not enabled")],
+    [
+        ("quotaExceeded", "a quota of the project is used up"),
+        ("billingNotEnabled", "billing is not enabled"),
+        ("responseTooLarge", "larger than BigQuery keeps.*read parts of it"),
+    ],
 )
 def test_other_refusals_say_what_to_do(monkeypatch, server, reason, words):
     server.status = 403

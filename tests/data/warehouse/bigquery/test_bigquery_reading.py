@@ -1,13 +1,11 @@
-"""Rows out of BigQuery: in parallel, in order, and whole although the connection breaks."""
+"""Rows out of BigQuery: in order, and whole although the connection breaks."""
 
-import threading
 import time
 
 import pyarrow
 import pytest
 
 from data.errors import UserError
-from data.warehouse.bigquery import reading
 from data.warehouse.bigquery.warehouse import BigQueryWarehouse
 from data.warehouse.opening import open_warehouse
 from tests.bigquery_emulator import environment
@@ -67,47 +65,12 @@ def in_order(found: pyarrow.Table) -> bool:
     return found.sort_by([("corpus", "descending"), ("position", "ascending")]) == found
 
 
-def all_tables(warehouse) -> list[str]:
-    return [table.table_id for table in warehouse._connection.rest.list_tables("weitblick-test.reading")]
-
-
 IN_ORDER = "SELECT * FROM numbers ORDER BY corpus DESC, position"
 AS_THEY_COME = "SELECT * FROM numbers"
 
 
-def test_four_streams_are_read_at_the_same_time(warehouse, monkeypatch):
-    meet = threading.Barrier(4, timeout=60)
-    read_rows, names = warehouse._connection.reader.read_rows, set()
-
-    def wait_for_the_others(request, **keywords):
-        names.add(request.read_stream)
-        meet.wait()
-        return read_rows(request, **keywords)
-
-    monkeypatch.setattr(warehouse._connection.reader, "read_rows", wait_for_the_others)
-    found = table(warehouse.rows(AS_THEY_COME))
-    assert len(names) == 4
-    assert found.sort_by("position") == TABLE.sort_by("position")
-
-
-def test_windows_of_an_ordered_query_are_read_at_the_same_time(warehouse, monkeypatch):
-    monkeypatch.setattr(reading, "WINDOW_ROWS", (1024, 10_000))
-    meet = threading.Barrier(4, timeout=60)
-    read_rows = warehouse._connection.reader.read_rows
-
-    def wait_for_the_others(request, **keywords):
-        meet.wait()
-        return read_rows(request, **keywords)
-
-    monkeypatch.setattr(warehouse._connection.reader, "read_rows", wait_for_the_others)
-    found = table(warehouse.rows(IN_ORDER))
-    assert in_order(found)
-    assert found.sort_by("position") == TABLE.sort_by("position")
-
-
 @pytest.mark.parametrize("query", [IN_ORDER, AS_THEY_COME])
-def test_a_broken_connection_loses_no_row_and_repeats_none(emulator, through, query, monkeypatch):
-    monkeypatch.setattr(reading, "WINDOW_ROWS", (1024, 10_000))
+def test_a_broken_connection_loses_no_row_and_repeats_none(emulator, through, query):
     with CutProxy(emulator.storage, received=(300_000, 200_000, 900_000)) as proxy:
         found = table(through(proxy).rows(query))
         assert proxy.cuts == 3
@@ -116,88 +79,49 @@ def test_a_broken_connection_loses_no_row_and_repeats_none(emulator, through, qu
     assert in_order(found) or query == AS_THEY_COME
 
 
+@pytest.mark.parametrize("change", [-1, 1])
 @pytest.mark.parametrize("query", [IN_ORDER, AS_THEY_COME])
-def test_a_stream_is_taken_up_after_the_last_row_received(warehouse, query, monkeypatch):
-    """A stream that breaks between two messages: the second call asks for the rest, nothing is sent again."""
-    from google.api_core.exceptions import ServiceUnavailable
+def test_a_wrong_number_of_rows_is_found_out(warehouse, query, change, monkeypatch):
+    from google.cloud.bigquery.table import RowIterator
 
-    asked, read_rows = [], warehouse._connection.reader.read_rows
+    download = RowIterator.to_arrow_iterable
 
-    def short(request, **keywords):
-        asked.append((request.read_stream, request.offset))
-        for response in read_rows(request, **keywords):
-            batch = pyarrow.ipc.read_record_batch(
-                response.arrow_record_batch.serialized_record_batch,
-                pyarrow.ipc.read_schema(pyarrow.py_buffer(response.arrow_schema.serialized_schema)),
-            ).slice(0, 9000)
-            response.arrow_record_batch.serialized_record_batch = batch.serialize().to_pybytes()
-            yield response
-            if batch.num_rows == 9000:
-                raise ServiceUnavailable("Socket closed")
+    def lose_or_repeat_one(self, *positional, **keywords):
+        first, *others = download(self, *positional, **keywords)
+        yield from (first.slice(max(-change, 0)), *others)
+        if change > 0:
+            yield first.slice(0, change)
 
-    monkeypatch.setattr(warehouse._connection.reader, "read_rows", short)
-    monkeypatch.setattr(reading, "WINDOW_ROWS", (20_000, 20_000))
-    found = table(warehouse.rows(query))
-    assert found.sort_by("position") == TABLE.sort_by("position")
-    streams = {name for name, _ in asked}
-    size = 20_000 if query == IN_ORDER else 10_000
-    assert sorted(offset for _, offset in asked) == sorted([*range(0, size, 9000)] * len(streams))
+    monkeypatch.setattr(RowIterator, "to_arrow_iterable", lose_or_repeat_one)
+    with pytest.raises(UserError, match=f"sent {ROWS + change} rows where there are {ROWS}; .* run the command again"):
+        list(warehouse.rows(query))
 
 
-def test_a_service_that_sends_rows_again_is_found_out(warehouse, monkeypatch):
-    """The numbered rows of an ordered query are right even then; other rows cannot be told apart."""
-    from google.api_core.exceptions import ServiceUnavailable
-
-    read_rows, broken = warehouse._connection.reader.read_rows, set()
-
-    def from_the_start(request, **keywords):
-        request.offset = 0
-        yield from read_rows(request, **keywords)
-        if request.read_stream not in broken:
-            broken.add(request.read_stream)
-            raise ServiceUnavailable("Socket closed")
-
-    monkeypatch.setattr(warehouse._connection.reader, "read_rows", from_the_start)
-    assert in_order(found := table(warehouse.rows(IN_ORDER)))
-    assert found.sort_by("position") == TABLE.sort_by("position")
-    with pytest.raises(UserError, match=f"sent [0-9]+ rows where there are {ROWS}, .* run the command again"):
-        list(warehouse.rows(AS_THEY_COME))
+def test_a_result_without_rows_has_its_columns(warehouse):
+    (batch,) = warehouse.rows("SELECT position, en FROM numbers WHERE position < 0 ORDER BY position")
+    assert batch.num_rows == 0
+    assert batch.schema == pyarrow.schema([("position", pyarrow.int64()), ("en", pyarrow.string())])
 
 
 @pytest.mark.parametrize("fault", ["for_good", "silent"])
 @pytest.mark.parametrize("query", [IN_ORDER, AS_THEY_COME])
-def test_a_server_that_is_gone_in_mid_stream_is_an_error_that_says_so(emulator, through, query, fault, monkeypatch):
-    monkeypatch.setattr(reading, "WINDOW_ROWS", (1024, 5_000))
+def test_a_server_that_is_gone_in_mid_stream_is_an_error_that_says_so(emulator, through, query, fault):
     with CutProxy(emulator.storage, received=(250_000,), **{fault: True}) as proxy:
-        warehouse = through(proxy, patience=1.0, streams=2)
+        warehouse = through(proxy, patience=1.0)
         with pytest.raises(UserError, match="did not answer for 1 seconds .*check the network and run .* again"):
             list(warehouse.rows(query))
-        assert all_tables(warehouse) == ["numbers"], "the scratch table is dropped"
 
 
 @pytest.mark.parametrize("query", [IN_ORDER, AS_THEY_COME])
-def test_rows_may_be_used_as_slowly_as_one_likes(emulator, through, query, monkeypatch):
+def test_rows_may_be_used_as_slowly_as_one_likes(emulator, through, query):
     """Calls end before the next row is wanted, and no one has been kept waiting by the service."""
-    monkeypatch.setattr(reading, "WINDOW_ROWS", (1024, 5_000))
     with CutProxy(emulator.storage, received=(900_000,)) as proxy:
         found = []
-        for batch in through(proxy, patience=1.0, streams=1).rows(query):
+        for batch in through(proxy, patience=1.0).rows(query):
             found.append(batch)
             time.sleep(1.2 if len(found) < 3 else 0)
         assert proxy.cuts == 1
     assert table(found).sort_by("position") == TABLE.sort_by("position")
-
-
-def test_scratch_tables_go_with_the_stream_that_read_them(warehouse):
-    stream = warehouse.rows(IN_ORDER)
-    next(stream)
-    assert len(all_tables(warehouse)) == 2
-    assert warehouse.tables() == ["numbers"]
-    stream.close()
-    assert all_tables(warehouse) == ["numbers"]
-    with pytest.raises(UserError):
-        list(warehouse.rows("SELECT CAST(en AS INT64) AS n FROM numbers ORDER BY n"))
-    assert all_tables(warehouse) == ["numbers"]
 
 
 QUERIES = [
