@@ -717,7 +717,7 @@ figures.bars(precisions, labels, "found in the reference (%)", "n-gram precision
 
 # %%
 values = [figure_of[name].value for name in ways]
-spread = [figure_of[name].interval for name in ways]
+spread = [(figure_of[name].high - figure_of[name].low) / 2 for name in ways]
 assert any(half > 0 for half in spread)
 title = f"BLEU on {len(test)} segments, with 95% intervals"
 figures.bars({"BLEU": values}, list(ways), "BLEU", title, errors={"BLEU": spread}, form="{:.1f}")

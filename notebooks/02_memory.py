@@ -484,7 +484,7 @@ def train_model(trainer, batches, validation, rounds, peak, warmup):
     schedule = WarmUp("inverse_sqrt", peak=peak, warmup=warmup, updates=rounds * every)
     optimizer = FusedAdam(schedule, beta_2=0.98, epsilon=1e-9, global_clipnorm=1.0)
     optimizer.build(trainer.transformer.trainable_variables)
-    optimizer.hasten(getattr(trainer.transformer, "memory_weights", []), 2.0)
+    optimizer.set_rate_factor(getattr(trainer.transformer, "memory_weights", []), 2.0)
     trainer.compile(optimizer, jit_compile=False)
     batches_of = dataset_of(lambda: batches.stream(0), batches.inputs)
     known = list(validation.epoch(0))
