@@ -1,5 +1,7 @@
 """Averages the weights of a run's checkpoints; training does so at its end, this does it again with another number."""
 
+import argparse
+
 from data.errors import UserError
 
 HELP = "average the weights of the last checkpoints"
@@ -10,13 +12,13 @@ EXAMPLES = """
 AFTER_INTERRUPT = "the former average was kept"
 
 
-def add_arguments(parser) -> None:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the command's arguments."""
     parser.add_argument("path", metavar="RUN", help="the folder of a training, such as runs/starter")
     parser.add_argument("--last", type=int, metavar="N", help="how many checkpoints; by default as the preset says")
 
 
-def run(args) -> None:
+def run(args: argparse.Namespace) -> None:
     """Writes the average and says what went into it."""
     if args.last is not None and args.last < 1:
         raise UserError(f"--last {args.last}: must be at least 1; leave it out for the number in the preset")

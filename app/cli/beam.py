@@ -1,12 +1,14 @@
 """The action of `weitblick corpora` that runs as a pipeline of Apache Beam."""
 
+import argparse
+
 from app.cli.options import add_corpora, add_filters, chosen_filters
 from data.beam import RUNNERS, SHARD_PAIRS
 
 EPILOG = "Apache Beam is best installed in a virtual environment of its own; docs/beam.md tells more."
 
 
-def prepare(args) -> None:
+def prepare(args: argparse.Namespace) -> None:
     """Cleans corpora on many machines, with the result of a training's own cleaning on one.
 
     Each corpus becomes a folder of Parquet files in OUTPUT, which `--corpora OUTPUT` then finds by name, with a report
@@ -39,7 +41,7 @@ def prepare(args) -> None:
     print(f"{args.output}: to train on it, add --corpora {args.output}")
 
 
-def add(parser) -> None:
+def add(parser: argparse.ArgumentParser) -> None:
     """Declares the arguments."""
     parser.add_argument(
         "sources",

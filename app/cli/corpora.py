@@ -6,6 +6,7 @@ folders are looked for in the folders of --corpora and of the variable WEITBLICK
 A warehouse is a DuckDB file or a data set in BigQuery, see docs/warehouse.md.
 """
 
+import argparse
 import inspect
 
 from app.cli import beam, warehouse
@@ -24,7 +25,7 @@ AFTER_INTERRUPT = "what was fetched so far, and each corpus that was loaded whol
 SHOWN = 3
 
 
-def add_arguments(parser) -> None:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the actions and their arguments."""
     own = {
         "list": ("list the corpora that presets can name", _add_languages, _list),
@@ -48,23 +49,23 @@ def add_arguments(parser) -> None:
         action.set_defaults(do=do)
 
 
-def run(args) -> None:
+def run(args: argparse.Namespace) -> None:
     """Does the action."""
     args.do(args)
 
 
-def _add_languages(parser) -> None:
+def _add_languages(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--corpora", nargs="+", default=[], metavar="DIR", help="folders that hold corpus folders")
     parser.add_argument("--source", default="en", metavar="LANGUAGE", help="language to translate from (en)")
     parser.add_argument("--target", default="de", metavar="LANGUAGE", help="language to translate into (de)")
 
 
-def _add_show(parser) -> None:
+def _add_show(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("name", metavar="NAME", help="a corpus of the list, or the path of a folder")
     _add_languages(parser)
 
 
-def _list(args) -> None:
+def _list(args: argparse.Namespace) -> None:
     from data.corpora.corpora import Corpora
 
     for corpus in Corpora(args.corpora, source=args.source, target=args.target).all():
@@ -80,7 +81,7 @@ def _sizes(corpus) -> str:
     return " / ".join(f"{size:>{width},}" if size else f"{'-':>{width}}" for size, width in columns)
 
 
-def _show(args) -> None:
+def _show(args: argparse.Namespace) -> None:
     from data.corpora.corpora import Corpora
 
     corpus = Corpora(args.corpora, source=args.source, target=args.target).open(args.name)

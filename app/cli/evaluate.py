@@ -5,6 +5,7 @@ them and the translations into the run's folder results/. A model that was train
 With --hypotheses the command scores a file instead, without a model.
 """
 
+import argparse
 import sys
 
 from app.cli.options import (
@@ -33,7 +34,7 @@ EXAMPLES = """
 AFTER_INTERRUPT = "no score was written; run the same command again"
 
 
-def add_arguments(parser) -> None:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the command's arguments."""
     parser.add_argument("path", nargs="?", metavar="RUN", help=RUN_HELP)
     parser.add_argument(
@@ -62,7 +63,7 @@ def add_arguments(parser) -> None:
     parser.add_argument("--moses", action="store_true", help="give BLEU on lower-cased Moses tokens as well")
 
 
-def run(args) -> None:
+def run(args: argparse.Namespace) -> None:
     """Scores each test set and prints the tables."""
     _check(args)
     from app.scoring.report import show_evaluation
@@ -72,7 +73,7 @@ def run(args) -> None:
         show_evaluation(evaluation)
 
 
-def _check(args) -> None:
+def _check(args: argparse.Namespace) -> None:
     """Refuses what does not go together."""
     check_sides(args)
     if args.source and not args.reference:
@@ -89,7 +90,7 @@ def _check(args) -> None:
         raise UserError(f"--lines {args.lines}: must be at least 1; leave it out for all lines")
 
 
-def _score_file(args):
+def _score_file(args: argparse.Namespace):
     from app.scoring.evaluation import evaluate_lines, read_baseline
     from app.scoring.metrics import ScoreOptions
     from app.translation.lines import read_text
@@ -103,7 +104,7 @@ def _score_file(args):
     yield evaluate_lines(hypotheses, test, options, args.moses, baseline)
 
 
-def _score_run(args):
+def _score_run(args: argparse.Namespace):
     from app.runs.run import Run
     from app.scoring.evaluation import evaluate
     from app.scoring.metrics import ScoreOptions
@@ -121,7 +122,7 @@ def _score_run(args):
         yield evaluate(system, test, again=args.again, **chosen)
 
 
-def _test_set(args, name, corpora):
+def _test_set(args: argparse.Namespace, name, corpora):
     from app.scoring.testsets import load_test_set, read_test_files
 
     given = args.reference

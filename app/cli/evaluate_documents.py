@@ -6,6 +6,8 @@ translations into the run's folder results/. With --hypotheses it scores a file 
 docs/document-scores.md explains what each score can and cannot show.
 """
 
+import argparse
+
 from app.cli.options import (
     RUN_HELP,
     WINDOWS,
@@ -32,7 +34,7 @@ EXAMPLES = """
 AFTER_INTERRUPT = "translations that were finished are kept; run the same command again"
 
 
-def add_arguments(parser) -> None:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the command's arguments."""
     import argparse
 
@@ -72,7 +74,7 @@ def add_arguments(parser) -> None:
     parser.add_argument("--lowercase", action="store_true", help="ignore case (default: as the model's preset)")
 
 
-def run(args) -> None:
+def run(args: argparse.Namespace) -> None:
     """Scores each corpus, then the pronouns, and prints the tables."""
     _check(args)
     from app.scoring.report import show_evaluation
@@ -81,7 +83,7 @@ def run(args) -> None:
         show_evaluation(evaluation)
 
 
-def _check(args) -> None:
+def _check(args: argparse.Namespace) -> None:
     """Refuses what does not go together."""
     check_sides(args)
     if args.hypotheses and len(args.corpus) != 1:
@@ -96,7 +98,7 @@ def _check(args) -> None:
         raise UserError(f"--samples {args.samples}: must be at least 1, or 0 for no intervals")
 
 
-def _score_file(args):
+def _score_file(args: argparse.Namespace):
     from app.scoring.evaluation import DocumentOptions, evaluate_translations, read_baseline
     from app.scoring.metrics import check_lengths
     from app.scoring.testsets import load_documents
@@ -113,7 +115,7 @@ def _score_file(args):
     yield evaluate_translations(hypotheses, test, DocumentOptions(args.lowercase, args.samples), terms, baseline)
 
 
-def _score_run(args):
+def _score_run(args: argparse.Namespace):
     """Yields each evaluation as soon as it is there."""
     from app.runs.run import Run
     from app.scoring.contrapro import find_items, read_items
@@ -138,7 +140,7 @@ def _score_run(args):
         yield evaluate_pronouns(system, items, samples=args.samples, baseline=baseline, again=args.again)
 
 
-def _names(args, tests, corpora) -> list[str]:
+def _names(args: argparse.Namespace, tests, corpora) -> list[str]:
     """The corpora to score on; there may be none only where pronouns are scored."""
     from app.scoring.testsets import has_documents
 
@@ -154,7 +156,7 @@ def _names(args, tests, corpora) -> list[str]:
     return found
 
 
-def _terms(args, test, names, corpora):
+def _terms(args: argparse.Namespace, test, names, corpora):
     """The `TermScorer` of a test set; None where consistency is not asked for."""
     if not args.consistency:
         return None

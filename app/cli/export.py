@@ -6,6 +6,8 @@ name. DIR/translate.py translates with it and shows how; DIR/README.txt says wha
 savedmodel: for TensorFlow with tensorflow-text alone. Text in, text out: tokenizer and search are inside.
 """
 
+import argparse
+
 from app.cli.options import RUN_HELP, add_quantization, add_search, chosen_search
 from app.cli.startup import load_keras
 from data.errors import UserError
@@ -20,7 +22,7 @@ AFTER_INTERRUPT = "nothing was exported"
 FORMATS = ("ctranslate2", "savedmodel")
 
 
-def add_arguments(parser) -> None:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the command's arguments."""
     parser.add_argument("path", metavar="RUN", help=RUN_HELP)
     parser.add_argument("directory", metavar="DIR", help="the folder to make; missing or empty")
@@ -34,7 +36,7 @@ def add_arguments(parser) -> None:
     )
 
 
-def run(args) -> None:
+def run(args: argparse.Namespace) -> None:
     """Exports and says what came of it."""
     if args.precision and args.to != "savedmodel":
         raise UserError("--precision is for --to savedmodel; CTranslate2 has --quantization")

@@ -45,7 +45,7 @@ def add_actions(parser: argparse.ArgumentParser, what: str, helps: dict[str, str
     )
 
 
-def add_search(parser) -> None:
+def add_search(parser: argparse.ArgumentParser) -> None:
     """Adds the options that say which weights and which search."""
     parser.add_argument(
         "--checkpoint",
@@ -57,7 +57,7 @@ def add_search(parser) -> None:
     add_set(parser, "other keys of the preset's section [search], such as length_penalty=1.0 or batch_tokens=1000")
 
 
-def add_set(parser, text: str) -> None:
+def add_set(parser: argparse.ArgumentParser, text: str) -> None:
     """Adds the option that changes keys of a preset; `text` says which."""
     parser.add_argument("--set", nargs="+", action=_Changes, default=[], metavar="KEY=VALUE", help=text)
 
@@ -65,7 +65,7 @@ def add_set(parser, text: str) -> None:
 class _Changes(argparse.Action):
     """Collects the changes of all `--set`."""
 
-    def __call__(self, parser, namespace, values, option_string=None):
+    def __call__(self, parser: argparse.ArgumentParser, namespace, values, option_string=None):
         changes = [change for text in values for change in split_changes(text)]
         setattr(namespace, self.dest, [*getattr(namespace, self.dest), *changes])
 
@@ -90,20 +90,20 @@ def split_changes(text: str) -> list[str]:
     return [change for change in changes if change] or [text]
 
 
-def add_filters(parser, what: str) -> None:
+def add_filters(parser: argparse.ArgumentParser, what: str) -> None:
     """Adds the options for cleaning as a preset says; `what` is taken of it."""
     parser.add_argument("--preset", metavar="PRESET", help=f"take the {what} of its section [data]")
     add_set(parser, "keys of that section to change, such as max_words=100 or language_filter=false")
 
 
-def chosen_filters(args):
+def chosen_filters(args: argparse.Namespace):
     """The preset whose section `[data]` says how to clean; the defaults where none is named."""
     from app.presets.preset import Preset, load_preset
 
     return load_preset(args.preset, args.set) if args.preset else Preset("defaults").with_overrides(args.set)
 
 
-def chosen_languages(args) -> tuple[str, str]:
+def chosen_languages(args: argparse.Namespace) -> tuple[str, str]:
     """Source and target language of --pair, English and German without it.
 
     Raises:
@@ -115,7 +115,7 @@ def chosen_languages(args) -> tuple[str, str]:
     return source, target
 
 
-def add_engine(parser) -> None:
+def add_engine(parser: argparse.ArgumentParser) -> None:
     """Adds the options that say which program computes the model."""
     parser.add_argument(
         "--engine",
@@ -127,7 +127,7 @@ def add_engine(parser) -> None:
     add_quantization(parser, "for --engine ctranslate2: ")
 
 
-def add_quantization(parser, when: str) -> None:
+def add_quantization(parser: argparse.ArgumentParser, when: str) -> None:
     """Adds the option that says how CTranslate2 stores weights."""
     parser.add_argument(
         "--quantization",
@@ -138,7 +138,7 @@ def add_quantization(parser, when: str) -> None:
     )
 
 
-def chosen_engine(args) -> Engine:
+def chosen_engine(args: argparse.Namespace) -> Engine:
     """The engine of the command line.
 
     Raises:
@@ -165,7 +165,7 @@ def load_engine(engine: Engine, run, checkpoint: str) -> None:
     load_keras()
 
 
-def add_precision(parser) -> None:
+def add_precision(parser: argparse.ArgumentParser) -> None:
     """Adds the option that says what Keras computes in."""
     parser.add_argument(
         "--precision",
@@ -175,7 +175,7 @@ def add_precision(parser) -> None:
     )
 
 
-def with_chosen_precision(run, args):
+def with_chosen_precision(run, args: argparse.Namespace):
     """The run in the precision that the command line asks for.
 
     Raises:
@@ -188,7 +188,7 @@ def with_chosen_precision(run, args):
     return run.with_precision(args.precision)
 
 
-def add_corpora(parser) -> None:
+def add_corpora(parser: argparse.ArgumentParser) -> None:
     """Adds the option that says where corpus folders are."""
     parser.add_argument(
         "--corpora",
@@ -199,7 +199,7 @@ def add_corpora(parser) -> None:
     )
 
 
-def chosen_search(preset, args, others: tuple[str, ...] = ()) -> SearchPreset:
+def chosen_search(preset, args: argparse.Namespace, others: tuple[str, ...] = ()) -> SearchPreset:
     """The preset's search with the changes of the command line.
 
     Args:
@@ -222,7 +222,7 @@ def chosen_search(preset, args, others: tuple[str, ...] = ()) -> SearchPreset:
     return preset.with_overrides(changes).search
 
 
-def with_chosen_windows(run, args):
+def with_chosen_windows(run, args: argparse.Namespace):
     """The run with the windows that the command line asks for instead of those of its training.
 
     Raises:

@@ -1,5 +1,7 @@
 """Lists the presets, or prints one with every key: copy it, change it, and train by its path."""
 
+import argparse
+
 HELP = "list the presets, or print one"
 EXAMPLES = """
   weitblick presets                            names and descriptions
@@ -10,7 +12,7 @@ EXAMPLES = """
 AFTER_INTERRUPT = "nothing was changed"
 
 
-def add_arguments(parser) -> None:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the command's arguments."""
     parser.add_argument("name", nargs="?", metavar="NAME", help="a preset's name, or the path of a .toml file")
     parser.add_argument(
@@ -19,7 +21,7 @@ def add_arguments(parser) -> None:
     parser.add_argument("--markdown", action="store_true", help="print the reference of all keys")
 
 
-def run(args) -> None:
+def run(args: argparse.Namespace) -> None:
     """Prints the list, a preset, or the reference."""
     from app.presets.preset import list_presets, load_preset
     from app.presets.text import reference

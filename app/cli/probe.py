@@ -5,6 +5,8 @@ facts. Each memory is trained on a small model for some minutes, then asked at e
 into a folder. docs/probe.md says what this can and cannot show. With --run a finished run is measured instead.
 """
 
+import argparse
+
 from app.cli import probe_run
 from app.cli.options import add_set
 from app.cli.startup import load_keras
@@ -22,7 +24,7 @@ EXAMPLES = """
 AFTER_INTERRUPT = "memories that were finished are kept; the same command goes on with the next one"
 
 
-def add_arguments(parser) -> None:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the command's arguments."""
     which = f"any of {', '.join(kinds())} (all)"
     parser.add_argument("--memory", nargs="+", choices=kinds(), default=list(kinds()), metavar="KIND", help=which)
@@ -48,7 +50,7 @@ def add_arguments(parser) -> None:
     probe_run.add_arguments(parser)
 
 
-def run(args) -> None:
+def run(args: argparse.Namespace) -> None:
     """Trains and examines what DIR has no results of, then shows all; with --run see `app.cli.probe_run`."""
     if args.path:
         probe_run.run(args)
@@ -88,7 +90,7 @@ def _examine(wanted, results) -> None:
             results.add(kind, examine(kind, results.experiment, report))
 
 
-def _experiment(args):
+def _experiment(args: argparse.Namespace):
     """What the command line asks for.
 
     Raises:

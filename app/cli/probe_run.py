@@ -1,5 +1,7 @@
 """`probe --run`: measures a finished run on documents, instead of training small models."""
 
+import argparse
+
 from app.cli.options import add_corpora
 from app.cli.startup import load_keras
 from data.errors import UserError
@@ -10,7 +12,7 @@ SPLITS = {"context": "validation", "stores": "validation", "length": "test"}
 RECALL = {"minutes": 4.0, "seed": 1, "documents": 1000, "facts": 2, "keys": 8, "values": 8, "longest": 32, "context": 4}
 
 
-def add_arguments(parser) -> None:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the options for a finished run."""
     group = parser.add_argument_group("for a finished run instead, see docs/memory.md and docs/results.md")
     group.add_argument("--run", dest="path", metavar="RUN", help="a run folder")
@@ -33,7 +35,7 @@ def add_arguments(parser) -> None:
     )
 
 
-def run(args) -> None:
+def run(args: argparse.Namespace) -> None:
     """Prints what was asked for; memory and speed by position go into --output as well."""
     from app.runs.run import Run
 
@@ -50,7 +52,7 @@ def run(args) -> None:
         {"context": _context, "stores": _stores, "length": _length}[args.measure](folder, name, pairs, args)
 
 
-def _check(args) -> None:
+def _check(args: argparse.Namespace) -> None:
     given = [name for name, default in RECALL.items() if getattr(args, name) != default]
     if given or args.set:
         raise UserError(f"--{(given or ['set'])[0]}: belongs to the recall probe, which has no --run")
@@ -63,7 +65,7 @@ def _check(args) -> None:
         raise UserError(f"--segments {min(args.segments)}: must be at least 0")
 
 
-def _pairs(corpus, args) -> list:
+def _pairs(corpus, args: argparse.Namespace) -> list:
     from itertools import islice
 
     if not corpus.has_documents:
@@ -74,7 +76,7 @@ def _pairs(corpus, args) -> list:
     return pairs
 
 
-def _context(folder, name: str, pairs: list, args) -> None:
+def _context(folder, name: str, pairs: list, args: argparse.Namespace) -> None:
     from itertools import groupby
 
     from app.probe.context import translations
@@ -88,7 +90,7 @@ def _context(folder, name: str, pairs: list, args) -> None:
         print(f"{f'{limit:,} segments' if limit else 'no limit':>14}  BLEU {score:.2f}", flush=True)
 
 
-def _stores(folder, name: str, pairs: list, args) -> None:
+def _stores(folder, name: str, pairs: list, args: argparse.Namespace) -> None:
     from app.probe.stores import measure
 
     nothing, changes = measure(folder, pairs)
@@ -97,7 +99,7 @@ def _stores(folder, name: str, pairs: list, args) -> None:
         print(f"  {1000 * change:+7.1f}  {store}")
 
 
-def _length(folder, name: str, pairs: list, args) -> None:
+def _length(folder, name: str, pairs: list, args: argparse.Namespace) -> None:
     from pathlib import Path
 
     from app.probe.length import RESULTS, save, translate_long

@@ -1,5 +1,6 @@
 """What the commands that score have in common."""
 
+import argparse
 from pathlib import Path
 
 from app.cli.options import load_engine, with_chosen_precision
@@ -7,7 +8,7 @@ from app.translation.decoder import KERAS, Engine
 from data.errors import UserError
 
 
-def check_sides(args) -> None:
+def check_sides(args: argparse.Namespace) -> None:
     """Refuses options that mean nothing with a run, or with a file of translations."""
     if bool(args.path) == bool(args.hypotheses):
         raise UserError("name either a RUN to translate with or a file of translations with --hypotheses")
@@ -26,7 +27,7 @@ def system_of(run, checkpoint: str = "auto", search=None, engine: Engine = KERAS
     return System(run, checkpoint, search, engine, load=lambda: load_engine(engine, run, checkpoint))
 
 
-def chosen_baseline(args, engine: Engine = KERAS):
+def chosen_baseline(args: argparse.Namespace, engine: Engine = KERAS):
     """What --baseline names: the system of a run, or a file; None without it."""
     from app.runs.run import Run
 

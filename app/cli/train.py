@@ -6,6 +6,7 @@ All GPUs of a machine share the work. So do several machines, when the same comm
 Slurm, names them: see docs/cluster.md.
 """
 
+import argparse
 import shlex
 
 from app.cli.options import add_corpora, add_set, program
@@ -26,7 +27,7 @@ The run is in {path}. What to do next:
   {tensorboard} --logdir {path}/tensorboard"""
 
 
-def add_arguments(parser) -> None:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the command's arguments."""
     parser.add_argument("preset", metavar="PRESET", help="a name of `weitblick presets`, or the path of a .toml file")
     parser.add_argument("--run", metavar="DIR", dest="path", help="the run folder; runs/NAME by default")
@@ -34,7 +35,7 @@ def add_arguments(parser) -> None:
     add_corpora(parser)
 
 
-def run(args) -> None:
+def run(args: argparse.Namespace) -> None:
     """Trains, reports the best validation and what comes next."""
     from app.presets.preset import load_preset
     from app.training.workers.addresses import find_addresses

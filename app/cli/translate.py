@@ -7,6 +7,7 @@ Each line is translated by itself unless --document, --doc-column or --per-file 
 them, a model that was trained on documents remembers what came before in the same document.
 """
 
+import argparse
 import contextlib
 import itertools
 import sys
@@ -41,7 +42,7 @@ AFTER_INTERRUPT = "an output file is written only when it is whole; run the same
 DRAWING = ("temperature", "top_k", "top_p", "seed")
 
 
-def add_arguments(parser) -> None:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the command's arguments."""
     parser.add_argument("path", metavar="RUN", help=RUN_HELP)
     parser.add_argument(
@@ -69,7 +70,7 @@ def add_arguments(parser) -> None:
     )
 
 
-def run(args) -> None:
+def run(args: argparse.Namespace) -> None:
     """Streams the input through the model."""
     _check(args)
     from app.runs.run import Run
@@ -101,7 +102,7 @@ def run(args) -> None:
             count()
 
 
-def _check(args) -> None:
+def _check(args: argparse.Namespace) -> None:
     """Refuses options that would have no effect or no sense."""
     args.files = args.files or ["-"]
     translate_documents.check(args)
@@ -116,7 +117,7 @@ def _check(args) -> None:
         raise UserError("--score-references translates nothing; leave out --sample, --scores and --nbest")
 
 
-def _translations(folder, search, engine, lines, args):
+def _translations(folder, search, engine, lines, args: argparse.Namespace):
     from app.translation.decoder import Sampling
     from app.translation.translator import Translator
 
@@ -132,7 +133,7 @@ def _translations(folder, search, engine, lines, args):
             yield before + text
 
 
-def _references(folder, search, engine, lines, args):
+def _references(folder, search, engine, lines, args: argparse.Namespace):
     from app.translation.lines import read_text
     from app.translation.translator import Translator
 
@@ -148,7 +149,7 @@ def _references(folder, search, engine, lines, args):
 
 
 @contextlib.contextmanager
-def _progress(args):
+def _progress(args: argparse.Namespace):
     """Gives a function to call for each line that is done; a bar shows how many, where files go into a file."""
     from pathlib import Path
 

@@ -1,5 +1,6 @@
 """The part of `translate` that knows documents."""
 
+import argparse
 import json
 from collections.abc import Iterator
 
@@ -8,7 +9,7 @@ from data.errors import UserError
 IMPLYING = ("--doc-column", "--per-file")
 
 
-def add_arguments(parser) -> None:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the options that have to do with documents."""
     parser.add_argument(
         "--document",
@@ -30,12 +31,12 @@ def add_arguments(parser) -> None:
     )
 
 
-def wanted(args) -> bool:
+def wanted(args: argparse.Namespace) -> bool:
     """Whether documents are to be translated."""
     return args.document or args.doc_column or args.per_file
 
 
-def check(args) -> None:
+def check(args: argparse.Namespace) -> None:
     """Refuses options that would have no effect or no sense."""
     if args.doc_column and args.per_file:
         raise UserError("--doc-column and --per-file both say what a document is: leave one out")
@@ -57,7 +58,7 @@ def check(args) -> None:
         raise UserError("--show-memory is for translations; leave out --score-references")
 
 
-def rows(folder, search, args) -> Iterator[str]:
+def rows(folder, search, args: argparse.Namespace) -> Iterator[str]:
     """The lines of the output.
 
     Args:
@@ -77,7 +78,7 @@ def rows(folder, search, args) -> Iterator[str]:
     )
 
 
-def _translator(folder, search, args):
+def _translator(folder, search, args: argparse.Namespace):
     from app.translation.text import print_warning
     from app.translation.translator import Translator
 
@@ -86,7 +87,7 @@ def _translator(folder, search, args):
     return Translator.of_run(folder, args.checkpoint, search)
 
 
-def _translate(folder, search, lines, args) -> Iterator[str]:
+def _translate(folder, search, lines, args: argparse.Namespace) -> Iterator[str]:
     from data.files import atomic_write
 
     translator = _translator(folder, search, args)
@@ -101,11 +102,11 @@ def _translate(folder, search, lines, args) -> Iterator[str]:
         yield from _rows(translator.translate_lines(lines, watch), args)
 
 
-def _rows(found, args) -> Iterator[str]:
+def _rows(found, args: argparse.Namespace) -> Iterator[str]:
     return (f"{score:.4f}\t{text}" if args.scores else text for text, score in found)
 
 
-def _references(folder, search, lines, args) -> Iterator[str]:
+def _references(folder, search, lines, args: argparse.Namespace) -> Iterator[str]:
     from app.translation.lines import read_text
 
     lines, targets = list(lines), read_text(args.score_references)

@@ -1,5 +1,6 @@
 """The actions of `weitblick corpora` that work in a warehouse."""
 
+import argparse
 import contextlib
 import re
 import sys
@@ -15,13 +16,13 @@ SHOWN_ROWS = 100
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 
 
-def add_warehouse(parser) -> None:
+def add_warehouse(parser: argparse.ArgumentParser) -> None:
     """Adds the options that say which warehouse."""
     parser.add_argument("--warehouse", default="", metavar="ADDRESS", help="where the tables are, see below")
     parser.add_argument("--byte-limit", metavar="BYTES", help="BigQuery: run nothing that costs more; 20G, 500M")
 
 
-def load(args) -> None:
+def load(args: argparse.Namespace) -> None:
     """Loads corpora into the table `pairs`, each whole or not at all.
 
     A corpus that is there already is replaced, and left as it is where nothing has changed: the same command goes on
@@ -47,7 +48,7 @@ def load(args) -> None:
             print(f"{loaded.corpus}: {counts}{' (unchanged)' if loaded.unchanged else ''}")
 
 
-def profile(args) -> None:
+def profile(args: argparse.Namespace) -> None:
     """Shows what is in a table of pairs: counts, words, lengths and duplicates of each corpus and split."""
     from rich.table import Table
 
@@ -79,7 +80,7 @@ def profile(args) -> None:
         _print_table(table)
 
 
-def clean(args) -> None:
+def clean(args: argparse.Namespace) -> None:
     """Makes a new table of the training pairs that are worth it, and counts what was left out for each reason.
 
     The filters are those of a preset's section [data], with the same result as in training. Validation and test pairs
@@ -109,7 +110,7 @@ def clean(args) -> None:
     print(f'{args.into}: {counts}; corpora = ["warehouse:{args.into}"] in a preset trains on it')
 
 
-def sql(args) -> None:
+def sql(args: argparse.Namespace) -> None:
     """Shows the result of a SELECT in standard SQL (GoogleSQL, whatever the database).
 
     On BigQuery it says first how many bytes the query reads, as all other actions do. Where the output is no terminal,
@@ -139,7 +140,7 @@ def sql(args) -> None:
         print(f"more than {args.rows:,} rows; --rows 0 shows all", file=sys.stderr)
 
 
-def export(args) -> None:
+def export(args: argparse.Namespace) -> None:
     """Writes a table, a view or the result of a SELECT into a file or folder, or a run's results into the warehouse.
 
     A path that ends in .parquet or .tmx is a file of that kind, any other a corpus folder. With --run, the tables
@@ -168,7 +169,7 @@ def export(args) -> None:
     print(f"{args.path}: {rows:,} rows")
 
 
-def _export_run(args) -> None:
+def _export_run(args: argparse.Namespace) -> None:
     from app.runs.run import Run
     from app.scoring.tables import export_run
 
@@ -180,7 +181,7 @@ def _export_run(args) -> None:
             print(f"{table}: {rows:,} rows")
 
 
-def _add_load(parser) -> None:
+def _add_load(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("sources", nargs="+", metavar="SOURCE", help="a corpus, or a .tmx, .tmx.gz or .parquet file")
     parser.add_argument("--name", default="", help="what the corpus is called; by default as the source")
     parser.add_argument(
@@ -196,11 +197,11 @@ def _add_load(parser) -> None:
     add_corpora(parser)
 
 
-def _add_profile(parser) -> None:
+def _add_profile(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("table", nargs="?", default="pairs", metavar="TABLE", help="a table or view (pairs)")
 
 
-def _add_clean(parser) -> None:
+def _add_clean(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "names",
         nargs="*",
@@ -236,13 +237,13 @@ def _add_clean(parser) -> None:
     parser.add_argument("--seed", type=int, default=1, metavar="N", help="another one draws other documents (1)")
 
 
-def _add_sql(parser) -> None:
+def _add_sql(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("query", metavar="SELECT", help="one SELECT in quotes")
     parser.add_argument("--rows", type=int, default=SHOWN_ROWS, metavar="N", help="most rows to show (100); 0 = all")
     parser.add_argument("--view", metavar="NAME", help="show nothing and make a view of the query")
 
 
-def _add_export(parser) -> None:
+def _add_export(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("what", nargs="?", metavar="WHAT", help="a table, a view, or a SELECT in quotes")
     parser.add_argument("path", nargs="?", metavar="PATH", help="a .parquet or .tmx file, or a folder to make")
     parser.add_argument("--run", dest="run_folder", metavar="RUN", help=RUN_HELP)
@@ -259,7 +260,7 @@ ACTIONS = {
 
 
 @contextlib.contextmanager
-def _opened(args, **how):
+def _opened(args: argparse.Namespace, **how):
     from data.warehouse import check_installed
 
     check_installed()
@@ -292,7 +293,7 @@ def _size(number: int) -> str:
     return f"{number:,} bytes"
 
 
-def _check_clean(args) -> None:
+def _check_clean(args: argparse.Namespace) -> None:
     if args.overlap < 1:
         raise UserError(f"--overlap {args.overlap}: expected at least 1 word")
     for name, value in (("near", args.near), ("validation", args.validation), ("test", args.test)):
