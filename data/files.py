@@ -30,7 +30,7 @@ def cache_folder() -> Path:
 
 
 @contextlib.contextmanager
-def atomic_write(path, mode: str = "wb") -> Iterator[IO]:
+def atomic_write(path: Path | str, mode: str = "wb") -> Iterator[IO]:
     """Opens a file that appears under its name only when it is complete.
 
     Args:
@@ -69,7 +69,7 @@ def atomic_write(path, mode: str = "wb") -> Iterator[IO]:
 
 
 @contextlib.contextmanager
-def new_folder(path, keep: bool = False) -> Iterator[Path]:
+def new_folder(path: Path | str, keep: bool = False) -> Iterator[Path]:
     """Makes a folder that appears under its name only when it is complete.
 
     Args:
@@ -102,7 +102,7 @@ def new_folder(path, keep: bool = False) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def scratch_folder(path) -> Iterator[Path]:
+def scratch_folder(path: Path | str) -> Iterator[Path]:
     """Makes a folder beside `path`, for what will become `path`; removes it at the end of the block.
 
     What killed programs left of such folders is removed first.
@@ -121,7 +121,7 @@ def scratch_folder(path) -> Iterator[Path]:
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def refuse_existing(path) -> None:
+def refuse_existing(path: Path | str) -> None:
     """Raises a UserError unless `path` is missing or an empty folder."""
     path = Path(path)
     if path.is_dir() and not any(path.iterdir()):
@@ -130,7 +130,7 @@ def refuse_existing(path) -> None:
         raise UserError(f"{path}: exists already; name a new folder, or remove this one")
 
 
-def remove_folder(path) -> None:
+def remove_folder(path: Path | str) -> None:
     """Removes a folder, if it is there; it is renamed first, so that no other process opens it half removed."""
     path = Path(path)
     aside = _partial(path)
@@ -207,7 +207,7 @@ def _sync(path: Path) -> None:
             os.close(handle)
 
 
-def limited_lines(file: IO[bytes], name) -> Iterator[bytes]:
+def limited_lines(file: IO[bytes], name: str) -> Iterator[bytes]:
     """The lines of a binary file without "\\n", which alone ends them.
 
     Args:
@@ -246,7 +246,7 @@ def refuse_long(text: str, place: str) -> str:
     return text
 
 
-def checksum(path, size: int = 16) -> str:
+def checksum(path: Path | str, size: int = 16) -> str:
     """The blake2b hash of a file's content, `size` bytes as hexadecimal digits."""
     with Path(path).open("rb") as file:
         return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=size)).hexdigest()
@@ -258,7 +258,7 @@ def checksum_of(content: str | dict | list) -> str:
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
-def read_json(path) -> dict:
+def read_json(path: Path | str) -> dict:
     """Reads a file that holds one JSON object.
 
     Raises:
@@ -275,21 +275,21 @@ def read_json(path) -> dict:
     return found
 
 
-def write_json(path, content: dict) -> None:
+def write_json(path: Path | str, content: dict) -> None:
     """Writes a JSON object, whole or not at all."""
     with atomic_write(path, "w") as file:
         json.dump(content, file, indent=1, ensure_ascii=False)
         file.write("\n")
 
 
-def write_manifest(path, content: dict) -> None:
+def write_manifest(path: Path | str, content: dict) -> None:
     """Writes a JSON object with the checksums of all files in its folder, and its own; see `read_manifest`."""
     path = Path(path)
     content = {**content, "files": {file.name: checksum(file) for file in sorted(path.parent.iterdir())}}
     write_json(path, {**content, "checksum": checksum_of(content)})
 
 
-def read_manifest(path) -> dict:
+def read_manifest(path: Path | str) -> dict:
     """Reads what `write_manifest` wrote.
 
     Raises:

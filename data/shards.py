@@ -91,7 +91,7 @@ class SampledShards:
         Kudo 2018, Subword Regularization, https://arxiv.org/abs/1804.10959
     """
 
-    def __init__(self, pairs, tokenizer, folder, key, sampling, seed=0, max_length=256, workers=None):
+    def __init__(self, pairs, tokenizer, folder, key, sampling, seed: int = 0, max_length: int = 256, workers=None):
         self._pairs, self._seed, self._last = pairs, seed, None
         self._rest = {"tokenizer": tokenizer, "folder": folder, "key": key, "sampling": sampling}
         self._rest |= {"max_length": max_length, "workers": workers}

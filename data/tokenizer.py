@@ -128,7 +128,7 @@ class Tokenizer:
         return cls(_train(chosen, vocabulary_size, kind))
 
     @classmethod
-    def load(cls, path) -> "Tokenizer":
+    def load(cls, path: Path | str) -> "Tokenizer":
         """Reads a model that `save` wrote.
 
         Raises:
@@ -143,7 +143,7 @@ class Tokenizer:
         except UserError as error:
             raise UserError(f"{path}: {error}; take it from a backup or train the run anew") from error
 
-    def save(self, path) -> None:
+    def save(self, path: Path | str) -> None:
         """Writes the model to `path`, whole or not at all."""
         with atomic_write(path, "wb") as file:
             file.write(self.proto)

@@ -7,6 +7,8 @@ References:
     Chen et al. 2016, "Net2Net: Accelerating Learning via Knowledge Transfer", https://arxiv.org/abs/1511.05641
 """
 
+from pathlib import Path
+
 import numpy as np
 
 from app.bench.vocabulary import filled_up
@@ -21,7 +23,7 @@ POSITIONS = 1024
 PARTS = {"query_key_value": 3, "key_value": 2}
 
 
-def grow(small: Run, path, layers: int, vocabulary: int) -> Run:
+def grow(small: Run, path: Path | str, layers: int, vocabulary: int) -> Run:
     """Writes a run of twice the width, hidden width and heads whose outputs are those of the small one.
 
     Args:

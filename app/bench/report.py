@@ -195,7 +195,7 @@ def machine_line(machine: dict) -> str:
     )
 
 
-def write_page(path, results: dict) -> None:
+def write_page(path: Path | str, results: dict) -> None:
     """Replaces what stands between the two markers of a page, and writes the figures beside it, as JSON.
 
     Raises:

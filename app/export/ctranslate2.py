@@ -9,6 +9,7 @@ import shutil
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -49,7 +50,11 @@ The files:
 
 
 def export(
-    run, directory, checkpoint: str = "auto", quantization: str = "float32", search: SearchPreset | None = None
+    run,
+    directory: Path | str,
+    checkpoint: str = "auto",
+    quantization: str = "float32",
+    search: SearchPreset | None = None,
 ) -> None:
     """Writes a run's model as a folder for CTranslate2.
 
@@ -80,7 +85,7 @@ def export(
         write_manifest(folder / SETTINGS, settings)
 
 
-def save(model, tokenizer, folder, max_positions: int = LEAST_POSITIONS, quantization: str = "float32") -> None:
+def save(model: Any, tokenizer, folder, max_positions: int = LEAST_POSITIONS, quantization: str = "float32") -> None:
     """Writes what CTranslate2 itself reads: `model.bin`, `config.json` and `shared_vocabulary.json`.
 
     Args:
@@ -109,7 +114,7 @@ def save(model, tokenizer, folder, max_positions: int = LEAST_POSITIONS, quantiz
     spec.save(str(folder))
 
 
-def specification(model, max_positions: int = LEAST_POSITIONS):
+def specification(model: Any, max_positions: int = LEAST_POSITIONS):
     """A model's weights, as CTranslate2 wants them.
 
     Args:

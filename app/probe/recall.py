@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import keras
 import numpy as np
@@ -61,7 +62,7 @@ class Examiner:
         shape: of the batches.
     """
 
-    def __init__(self, transformer, shape: Shape):
+    def __init__(self, transformer: Any, shape: Shape):
         self.transformer, self.shape = transformer, shape
         self._guess = _compiled(self._guesses)
 

@@ -3,6 +3,7 @@
 import json
 import shutil
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -91,7 +92,7 @@ class Checkpoints:
         """The checkpoint after so many updates."""
         return Checkpoint(self.folder / f"update-{update:08d}")
 
-    def latest(self, report=to_stderr) -> tuple[Checkpoint, dict] | None:
+    def latest(self, report: Callable[[str], None] = to_stderr) -> tuple[Checkpoint, dict] | None:
         """The newest intact checkpoint and its summary; damaged ones are reported and skipped."""
         for checkpoint in reversed(self.all()):
             try:

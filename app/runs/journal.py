@@ -68,7 +68,7 @@ class Log:
             will write again.
     """
 
-    def __init__(self, path, update: int):
+    def __init__(self, path: Path | str, update: int):
         self.path = Path(path)
         kept = [line for line in self._lines() if _update_of(line) <= update]
         with atomic_write(self.path, "w") as file:

@@ -5,6 +5,7 @@ an optimiser; both save a pass over all weights.
 """
 
 import functools
+from typing import Any
 
 import keras
 from keras import ops
@@ -15,7 +16,7 @@ def set_first_value(variable: keras.Variable, value) -> None:
     variable._initializer = functools.partial(_given, value)
 
 
-def variable_index(optimizer: keras.Optimizer, variable) -> int:
+def variable_index(optimizer: keras.Optimizer, variable: Any) -> int:
     """The place of a variable, Keras' own or TensorFlow's, among those that the optimiser was built with."""
     return optimizer._get_variable_index(variable)
 

@@ -32,11 +32,11 @@ class Run:
     `averaged.npz`, `log.jsonl`, `tensorboard/` and `results/`.
     """
 
-    def __init__(self, path, preset: Preset):
+    def __init__(self, path: Path | str, preset: Preset):
         self.path, self.preset = Path(path), preset
 
     @classmethod
-    def create(cls, path, preset: Preset) -> "Run":
+    def create(cls, path: Path | str, preset: Preset) -> "Run":
         """Makes the folder and writes the preset and `run.json`."""
         run = cls(path, preset)
         _write_text(run.path / PRESET, preset.to_toml())
@@ -50,12 +50,12 @@ class Run:
         return run
 
     @classmethod
-    def exists(cls, path) -> bool:
+    def exists(cls, path: Path | str) -> bool:
         """Whether a run was begun in this folder."""
         return (Path(path) / SUMMARY).exists()
 
     @classmethod
-    def open(cls, path) -> "Run":
+    def open(cls, path: Path | str) -> "Run":
         """Opens a run.
 
         Raises:
@@ -82,7 +82,7 @@ class Run:
         return cls(path, load_preset(path / PRESET))
 
     @classmethod
-    def restore_preset(cls, path, preset: Preset) -> None:
+    def restore_preset(cls, path: Path | str, preset: Preset) -> None:
         """Writes a run's `preset.toml` anew where it is damaged, and `preset` is what the run was started with."""
         file, text = Path(path) / PRESET, preset.to_toml()
         noted = _checksums(Path(path)).get(PRESET, [])

@@ -2,7 +2,9 @@
 
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -10,7 +12,7 @@ from data.errors import UserError
 from data.files import atomic_write, checksum
 
 
-def read_variables(variables) -> dict[str, np.ndarray]:
+def read_variables(variables: Iterable[Any]) -> dict[str, np.ndarray]:
     """The values of Keras variables under names that do not depend on how many models were built before.
 
     A weight is named by its path without the outermost model's name.
@@ -20,7 +22,7 @@ def read_variables(variables) -> dict[str, np.ndarray]:
     return {name: np.asarray(ops.convert_to_numpy(v)) for name, v in named(variables).items()}
 
 
-def named(variables) -> dict:
+def named(variables: Iterable[Any]) -> dict:
     """Keras variables by their names as of `read_variables`."""
     found = {}
     for variable in variables:
@@ -31,13 +33,13 @@ def named(variables) -> dict:
     return found
 
 
-def split_variables(model) -> tuple[list, list]:
+def split_variables(model: Any) -> tuple[list, list]:
     """A model's weights, and the states of its random generators."""
     random = [v for v in model.variables if "seed_generator" in v.path]
     return [v for v in model.variables if "seed_generator" not in v.path], random
 
 
-def assign_variables(variables, values: dict, origin) -> None:
+def assign_variables(variables: Iterable[Any], values: dict, origin) -> None:
     """Sets Keras variables from `read_variables`' result.
 
     Args:
@@ -78,14 +80,14 @@ def build_with(build: Callable, values: dict, origin):
     return model
 
 
-def save_arrays(path, arrays: dict) -> str:
+def save_arrays(path: Path | str, arrays: dict) -> str:
     """Writes named arrays as one .npz, whole or not at all; returns the file's checksum."""
     with atomic_write(path) as file:
         np.savez(file, **arrays)
     return checksum(path)
 
 
-def load_arrays(path) -> dict[str, np.ndarray]:
+def load_arrays(path: Path | str) -> dict[str, np.ndarray]:
     """Reads what `save_arrays` wrote.
 
     Raises:

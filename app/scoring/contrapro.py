@@ -58,7 +58,7 @@ def find_items(folders: Iterable[str] = ()) -> Path:
     )
 
 
-def read_items(path, count: int = 0) -> list[Item]:
+def read_items(path: Path | str, count: int = 0) -> list[Item]:
     """Reads items, one JSON object a line: `src_ctx`, `src`, `ref_ctx`, `ref` and the list `contrastive`.
 
     Args:

@@ -22,7 +22,7 @@ class Results:
         report: called with each note and warning; by default they go to standard error.
     """
 
-    def __init__(self, path, report: Callable[[str], None] = to_stderr):
+    def __init__(self, path: Path | str, report: Callable[[str], None] = to_stderr):
         self.path, self.folder, self._report = Path(path), Path(path) / FOLDER, report
         self._said: set[str] = set()
 

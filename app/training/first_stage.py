@@ -1,6 +1,8 @@
 """The first of two stages: a finished or unfinished run whose tokenizer and weights a training begins with."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from app.presets.preset import Preset
 from app.presets.schema import keys, sections
@@ -65,7 +67,7 @@ def take_tokenizer(run: Run) -> None:
     run.save_tokenizer(first.tokenizer())
 
 
-def take_weights(run: Run, transformer, report=None) -> None:
+def take_weights(run: Run, transformer: Any, report: Callable[[str], None] | None = None) -> None:
     """Gives every weight of the first stage to the weight of the same name; others keep their fresh values.
 
     Args:

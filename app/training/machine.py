@@ -1,5 +1,7 @@
 """What a training computes with: decided where it begins, noted in `run.json`, and kept where it goes on."""
 
+from collections.abc import Callable
+
 from app.runs.precision import decided, keras_policy, set_threads, threads
 from app.runs.run import Run
 from app.training.workers.cluster import Cluster
@@ -10,7 +12,7 @@ SESSIONS = "sessions"
 COMPARED = ("precision", "backend", "processor", "threads")
 
 
-def settle_machine(run: Run, cluster: Cluster, report) -> str:
+def settle_machine(run: Run, cluster: Cluster, report: Callable[[str], None]) -> str:
     """Decides the number format and the threads of a training; must be called before anything is computed.
 
     The first session of a training decides, later ones on other machines follow it. The chief adds a session to

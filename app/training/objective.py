@@ -1,9 +1,11 @@
 """The training objective of a preset, which validation evaluates as well."""
 
+from typing import Any
+
 from app.presets.preset import Preset
 
 
-def teacher_forcing(transformer, preset: Preset, lanes: int | None = None):
+def teacher_forcing(transformer: Any, preset: Preset, lanes: int | None = None):
     """Wraps the Transformer of a preset with its loss, for `compile`, `fit` and `evaluate`.
 
     Args:

@@ -1,5 +1,8 @@
 """Adam as a single TensorFlow operation for each variable."""
 
+from collections.abc import Iterable
+from typing import Any
+
 import keras
 
 from app.runs.keras_private import accumulated_gradients, count_batch, moments, variable_index
@@ -18,7 +21,7 @@ class FusedAdam(keras.optimizers.Adam):
         Kingma and Ba 2015, "Adam: A Method for Stochastic Optimization", the formula at the end of section 2.
     """
 
-    def set_rate_factor(self, variables, factor: float) -> None:
+    def set_rate_factor(self, variables: Iterable[Any], factor: float) -> None:
         """Multiplies the learning rate of these variables (Howard and Ruder 2018, "ULMFiT", section 3.2)."""
         self.factors = {variable_index(self, variable): factor for variable in variables}
 
@@ -46,7 +49,7 @@ class FusedAdam(keras.optimizers.Adam):
         """Counts a batch that is not the last of its update."""
         count_batch(self)
 
-    def update_step(self, gradient, variable, learning_rate):
+    def update_step(self, gradient, variable: Any, learning_rate):
         index = variable_index(self, variable)
         learning_rate = learning_rate * getattr(self, "factors", {}).get(index, 1.0)
         if keras.backend.backend() != "tensorflow" or self.amsgrad:

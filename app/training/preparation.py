@@ -1,5 +1,6 @@
 """From a preset's corpora to what training reads: cleaned text, a tokenizer and batches."""
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,7 +36,9 @@ class Prepared:
     validation_pairs: list[Pair]
 
 
-def prepare(run: Run, folders=(), report=print, counts=None, worker: int = 0) -> Prepared:
+def prepare(
+    run: Run, folders: Iterable[Path | str] = (), report: Callable[[str], None] = print, counts=None, worker: int = 0
+) -> Prepared:
     """Cleans, trains the tokenizer and encodes, on all cores; whatever was done before is reused.
 
     Args:
@@ -85,7 +88,7 @@ def document_batches(preset: Preset, shards, **rest) -> DocumentBatches:
     )
 
 
-def split_pairs(preset: Preset, names, split: str, folders=()) -> list[Pair]:
+def split_pairs(preset: Preset, names, split: str, folders: Iterable[Path | str] = ()) -> list[Pair]:
     """The pairs of one split of some corpora, joined and normalised, none left out."""
     options = cleaning_options(preset)
     corpora, pairs = preset.corpora(folders), []

@@ -1,5 +1,7 @@
 """Reads all state that training changes from a model, and restores it."""
 
+from typing import Any
+
 import keras
 import numpy as np
 
@@ -7,13 +9,13 @@ from app.runs.weights import assign_variables, read_variables, split_variables
 from data.errors import UserError
 
 
-def sync(model) -> None:
+def sync(model: Any) -> None:
     """On JAX, brings the values that `fit` holds back into the model's variables."""
     if keras.backend.backend() == "jax":
         model.jax_state_sync()
 
 
-def read_state(model, carried: list) -> tuple[dict, dict]:
+def read_state(model: Any, carried: list) -> tuple[dict, dict]:
     """The state of a compiled `TeacherForcing` model with a built optimiser.
 
     Args:
@@ -29,7 +31,7 @@ def read_state(model, carried: list) -> tuple[dict, dict]:
     return read_variables(weights), others | _numbered("carried", carried)
 
 
-def read_memory(model, cluster) -> list:
+def read_memory(model: Any, cluster) -> list:
     """The memory that goes from batch to batch, as arrays; only a model that reads documents has some.
 
     All workers of a cluster must call this, since each has a part.
@@ -37,7 +39,7 @@ def read_memory(model, cluster) -> list:
     return cluster.gather(getattr(model, "carried", []))
 
 
-def restore_state(model, weights: dict, state: dict, origin, cluster) -> None:
+def restore_state(model: Any, weights: dict, state: dict, origin, cluster) -> None:
     """Sets what `read_state` returned.
 
     Args:
@@ -59,7 +61,7 @@ def restore_state(model, weights: dict, state: dict, origin, cluster) -> None:
     cluster.scatter(carried.values(), [state[name] for name in carried])
 
 
-def to_array(variable) -> np.ndarray:
+def to_array(variable: Any) -> np.ndarray:
     """A copy of a variable's value; in float32 where it has a type that .npz files do not know, such as bfloat16."""
     value = np.array(keras.ops.convert_to_numpy(variable))
     return value.astype("float32") if value.dtype.kind == "V" else value

@@ -2,6 +2,7 @@
 
 import math
 import time
+from typing import Any
 
 import keras
 import numpy as np
@@ -43,7 +44,7 @@ class Supervisor(keras.callbacks.Callback):
         cluster: the workers of this training.
     """
 
-    def __init__(self, run: Run, model, prepared: Prepared, journal: Journal, console, cluster: Cluster):
+    def __init__(self, run: Run, model: Any, prepared: Prepared, journal: Journal, console, cluster: Cluster):
         super().__init__()
         self.set_model(model)
         self.preset, self.journal, self.checkpoints, self.console = run.preset, journal, run.checkpoints, console

@@ -2,7 +2,7 @@
 
 import array
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -69,7 +69,9 @@ class CleanCorpus:
         return pairs if self.kept is None else itertools.compress(pairs, self.kept)
 
 
-def training_text(preset: Preset, folders, report, console, workers: Workers) -> list[CleanCorpus]:
+def training_text(
+    preset: Preset, folders: Iterable[Path | str], report: Callable[[str], None], console, workers: Workers
+) -> list[CleanCorpus]:
     """The cleaned corpora of a preset, in its order; what was cleaned before is taken from the cache.
 
     Where the preset removes duplicates, a pair that stands in several corpora stays in the first of them. Pairs that

@@ -1,6 +1,7 @@
 """Trains a preset into a run folder; the same command resumes a training exactly where it stopped."""
 
 import contextlib
+from collections.abc import Iterable
 from pathlib import Path
 
 import keras
@@ -39,7 +40,13 @@ FREE_KEYS = (
 ENDS = ("training.updates", "training.minutes")
 
 
-def train(preset: Preset, path, folders=(), console: Console | None = None, cluster: Cluster | None = None) -> Run:
+def train(
+    preset: Preset,
+    path: Path | str,
+    folders: Iterable[Path | str] = (),
+    console: Console | None = None,
+    cluster: Cluster | None = None,
+) -> Run:
     """Trains, or goes on training, to the preset's end; then averages the last checkpoints.
 
     Args:
@@ -80,7 +87,7 @@ def train(preset: Preset, path, folders=(), console: Console | None = None, clus
     return run
 
 
-def open_or_create(path, preset: Preset) -> tuple[Run, list[Difference]]:
+def open_or_create(path: Path | str, preset: Preset) -> tuple[Run, list[Difference]]:
     """The run in a folder, with `preset` as its preset, and what that changed.
 
     Raises:

@@ -3,6 +3,7 @@
 import itertools
 import math
 from dataclasses import replace
+from typing import Any
 
 from app.presets.preset import Preset
 from app.training.objective import teacher_forcing
@@ -26,7 +27,7 @@ class Validation:
             ranks checkpoints as beam search does.
     """
 
-    def __init__(self, transformer, prepared: Prepared, preset: Preset):
+    def __init__(self, transformer: Any, prepared: Prepared, preset: Preset):
         self.preset, self.in_documents = preset, preset.documents.windows != "off"
         self.batches, self.inputs = _batches(prepared.validation, preset), prepared.batches.inputs
         lines = preset.training.bleu_lines or len(prepared.validation_pairs)

@@ -4,6 +4,7 @@ import functools
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
+from typing import Any
 
 import keras
 import numpy as np
@@ -13,7 +14,7 @@ from keras import ops, tree
 _AT_ONCE = 2
 
 
-def compiled(function: Callable, model, *arguments: tuple[str, int] | dict) -> Callable:
+def compiled(function: Callable, model: Any, *arguments: tuple[str, int] | dict) -> Callable:
     """Compiles a function for the backend in use, once for all shapes where the backend can.
 
     Args:

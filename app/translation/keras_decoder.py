@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable, Iterator, Sequence
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import keras
 import numpy as np
@@ -55,7 +55,7 @@ class KerasDecoder:
         segments: the most segments of a window. With learned positions each gets its share of them.
     """
 
-    def __init__(self, model, search: SearchPreset, sampling: Sampling | None = None, segments: int = 1):
+    def __init__(self, model: Any, search: SearchPreset, sampling: Sampling | None = None, segments: int = 1):
         self.model = model
         self.search = search
         self.sampling = sampling

@@ -7,6 +7,7 @@ import re
 import select
 import sys
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 from data.corpora.folder import read_lines
@@ -96,7 +97,7 @@ class LineReader:
             ) from None
 
 
-def open_lines(path=None) -> LineReader:
+def open_lines(path: Path | str | None = None) -> LineReader:
     """Opens a file for streaming.
 
     Args:
@@ -120,7 +121,7 @@ def open_lines(path=None) -> LineReader:
         raise _unreadable(path, error) from error
 
 
-def read_text(path) -> list[str]:
+def read_text(path: Path | str) -> list[str]:
     """All lines of a UTF-8 file, or a `UserError` that says why they cannot be had."""
     try:
         return list(read_lines(path))

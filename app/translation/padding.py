@@ -1,6 +1,7 @@
 """To which sizes batches are filled up."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import keras
 import numpy as np
@@ -18,7 +19,7 @@ def round_length(length: int) -> int:
     return -(-length // step) * step
 
 
-def least_rows(model) -> int:
+def least_rows(model: Any) -> int:
     """The fewest rows of a batch: two in bfloat16, whose products round a single input differently from several."""
     return 2 if getattr(model, "compute_dtype", "") == "bfloat16" else 1
 

@@ -2,6 +2,7 @@
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
 
 from app.presets.schema import SearchPreset
 from app.translation.decoder import KERAS, Decoded, Decoder, Engine, Sampling, TokenScore
@@ -62,7 +63,7 @@ class Translator:
     @classmethod
     def of_model(
         cls,
-        model,
+        model: Any,
         tokenizer: Tokenizer,
         search: SearchPreset | None = None,
         windows: WindowOptions = ALONE,

@@ -14,7 +14,7 @@ REPORT = "report.json"
 _BATCH = 20_000
 
 
-def is_prepared(path) -> bool:
+def is_prepared(path: Path | str) -> bool:
     """Whether a folder holds a prepared corpus, or one that is not complete."""
     return (Path(path) / REPORT).is_file() or any(Path(path).glob("*-*-*.parquet"))
 
@@ -35,7 +35,7 @@ class PreparedCorpus:
     licence = "as the text's owner says"
     obtain = "weitblick corpora prepare"
 
-    def __init__(self, path, source: str = "en", target: str = "de"):
+    def __init__(self, path: Path | str, source: str = "en", target: str = "de"):
         self.path, self.source, self.target = Path(path), source, target
         self.name = self.path.resolve().name
         self.report = self._read_report()

@@ -2,10 +2,10 @@
 
 import contextlib
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import zip_longest
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
 from data.corpora.corpora import BUILT_IN, WAREHOUSE, Corpora, Corpus
 from data.corpora.folder import SPLITS, decoded_lines
@@ -123,7 +123,13 @@ def is_local(path: str) -> bool:
 
 
 def find_parts(
-    names, source: str = "en", target: str = "de", split: str = "train", folders=(), corpus: str = "", report=None
+    names,
+    source: str = "en",
+    target: str = "de",
+    split: str = "train",
+    folders: Iterable[Path | str] = (),
+    corpus: str = "",
+    report: Callable[[str], None] | None = None,
 ) -> list[Part]:
     """Cuts sources into parts. Fetches what corpora need, reads no text.
 

@@ -14,7 +14,7 @@ SPLITS = ("train", "validation", "test")
 _CHUNK = 1 << 20
 
 
-def read_lines(path) -> Iterator[str]:
+def read_lines(path: Path | str) -> Iterator[str]:
     """Streams the lines of a UTF-8 file; "\\n" alone ends a line.
 
     Other characters that `str.splitlines` would break at (U+2028, U+0085, form feed ...) stay inside their line, so
@@ -34,7 +34,7 @@ def read_lines(path) -> Iterator[str]:
         yield from decoded_lines(file, path)
 
 
-def decoded_lines(file: IO[bytes], name) -> Iterator[str]:
+def decoded_lines(file: IO[bytes], name: str) -> Iterator[str]:
     """The lines of a file that is open, as `read_lines` gives them; `name` is for the message of its `UserError`."""
     for number, raw in enumerate(limited_lines(file, name), start=1):
         try:
@@ -49,7 +49,7 @@ def decoded_lines(file: IO[bytes], name) -> Iterator[str]:
         yield line.removesuffix("\r")
 
 
-def count_lines(path) -> int:
+def count_lines(path: Path | str) -> int:
     """The number of lines that `read_lines` yields, without decoding them."""
     lines, last = 0, b"\n"
     with Path(path).open("rb") as file:
@@ -89,7 +89,7 @@ class FolderCorpus:
 
     def __init__(
         self,
-        path,
+        path: Path | str,
         source: str = "en",
         target: str = "de",
         name: str | None = None,

@@ -23,7 +23,9 @@ srclang="en" datatype="plaintext"/>
 """
 
 
-def export(batches: Iterable[pyarrow.RecordBatch], path, progress: Callable[[int], None] | None = None) -> int:
+def export(
+    batches: Iterable[pyarrow.RecordBatch], path: Path | str, progress: Callable[[int], None] | None = None
+) -> int:
     """Writes rows into a file, or a folder, that appears when it is whole.
 
     Args:
@@ -82,7 +84,7 @@ def _tmx(batches, path: Path) -> None:
         file.write("</body>\n</tmx>\n")
 
 
-def check_place(path) -> None:
+def check_place(path: Path | str) -> None:
     """Refuses an existing folder before the rows are read."""
     path = Path(path)
     if path.suffix not in (".parquet", ".tmx") and path.exists():

@@ -2,7 +2,7 @@
 
 import gzip
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import IO
 from xml.etree.ElementTree import Element, ParseError
@@ -22,7 +22,9 @@ _UNIT_BYTES = 16 * LONGEST  # of one unit of a TMX file
 _NESTED = 100  # elements
 
 
-def open_source(name: str, split: str = "train", folders=()) -> "Corpus | TmxFile | ParquetFile":
+def open_source(
+    name: str, split: str = "train", folders: Iterable[Path | str] = ()
+) -> "Corpus | TmxFile | ParquetFile":
     """What can be loaded: a file that ends in .tmx, .tmx.gz or .parquet, else a corpus of `data.corpora.corpora`.
 
     Args:
@@ -49,7 +51,7 @@ class _File:
         if not self.path.is_file():
             raise UserError(f"{self.path}: there is no such file")
 
-    def prepare(self, report=None) -> None:
+    def prepare(self, report: Callable[[str], None] | None = None) -> None:
         """Nothing to fetch."""
 
     def splits(self) -> tuple[str, ...]:

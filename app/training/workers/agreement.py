@@ -1,6 +1,8 @@
 """Checks that all workers of a cluster were started with the same choices, text and checkpoint."""
 
 import time
+from collections.abc import Callable
+from pathlib import Path
 
 from app.presets.preset import Preset
 from app.runs.run import Run
@@ -11,7 +13,7 @@ from data.errors import UserError
 PATIENCE = 60
 
 
-def open_shared(path, preset: Preset, patience: float = PATIENCE) -> Run:
+def open_shared(path: Path | str, preset: Preset, patience: float = PATIENCE) -> Run:
     """The run that the chief opened or created, for another worker.
 
     Args:
@@ -37,7 +39,7 @@ def open_shared(path, preset: Preset, patience: float = PATIENCE) -> Run:
     return run
 
 
-def shared_checkpoint(run: Run, cluster: Cluster, report, patience: float = PATIENCE):
+def shared_checkpoint(run: Run, cluster: Cluster, report: Callable[[str], None], patience: float = PATIENCE):
     """The checkpoint that all workers go on from: see `Checkpoints.latest`.
 
     Args:

@@ -1,6 +1,8 @@
 """The interface between a training and the processes and devices that share it; here for a single one."""
 
 import contextlib
+from collections.abc import Iterable
+from typing import Any
 
 from app.training.state import to_array
 from data.errors import UserError
@@ -65,7 +67,7 @@ class Cluster:
         """A context that turns the loss of another worker into a `UserError`."""
         return contextlib.nullcontext()
 
-    def synchronise(self, model, accumulate: int, status) -> None:
+    def synchronise(self, model: Any, accumulate: int, status) -> None:
         """Makes `fit` sum over all devices.
 
         Args:
@@ -110,16 +112,16 @@ class Cluster:
             raise UserError(f"worker {self.index}: worker 0 could not go on; see its output")
         yield
 
-    def gather(self, variables) -> list:
+    def gather(self, variables: Iterable[Any]) -> list:
         """The memory of all lanes as arrays, from variables that hold the lanes of one device."""
         return [to_array(variable) for variable in variables]
 
-    def scatter(self, variables, arrays) -> None:
+    def scatter(self, variables: Iterable[Any], arrays) -> None:
         """The reverse of `gather`."""
         for variable, array in zip(variables, arrays, strict=True):
             variable.assign(array)
 
-    def offset_seeds(self, generators) -> None:
+    def offset_seeds(self, generators: Iterable[Any]) -> None:
         """Gives each device different random numbers.
 
         Args:

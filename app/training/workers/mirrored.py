@@ -8,6 +8,8 @@ given another step; everything around it stays as it is.
 import contextlib
 import functools
 import itertools
+from collections.abc import Iterable
+from typing import Any
 
 import tensorflow as tf
 
@@ -77,7 +79,7 @@ class MirroredCluster(Cluster):
 
         return self.strategy.distribute_datasets_from_function(make)
 
-    def synchronise(self, model, accumulate: int, status) -> None:
+    def synchronise(self, model: Any, accumulate: int, status) -> None:
         step = _make_step(self.strategy, model)
         completes = itertools.cycle([*[False] * (accumulate - 1), True])
 
@@ -106,8 +108,8 @@ class MirroredCluster(Cluster):
 
         return total
 
-    def gather(self, variables) -> list:
-        def rows(device, variable):
+    def gather(self, variables: Iterable[Any]) -> list:
+        def rows(device, variable: Any):
             """The rows of one device at their place among all, (B, ...)."""
             value = tf.expand_dims(variable.value, 1)
             place = tf.reshape(tf.range(self.devices) == device, (1, -1, *[1] * (len(variable.shape) - 1)))
@@ -120,14 +122,14 @@ class MirroredCluster(Cluster):
 
         return [array.numpy() for array in whole()] if variables else []
 
-    def scatter(self, variables, arrays) -> None:
+    def scatter(self, variables: Iterable[Any], arrays) -> None:
         def rows(device):
             for variable, array in zip(variables, arrays, strict=True):
                 variable.assign(tf.constant(array)[device :: self.devices])
 
         self._on_each(rows)
 
-    def offset_seeds(self, generators) -> None:
+    def offset_seeds(self, generators: Iterable[Any]) -> None:
         def shift(device):
             for state in generators:
                 state.assign(state.value + tf.cast([device * STRIDE, 0], state.dtype))

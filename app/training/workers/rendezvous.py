@@ -42,7 +42,7 @@ def rendezvous(addresses: Addresses, report: Callable[[str], None] = print, paus
 class _Waiting:
     """Reports what a worker waits for, at most every QUIET_SECONDS."""
 
-    def __init__(self, addresses: Addresses, report):
+    def __init__(self, addresses: Addresses, report: Callable[[str], None]):
         self.name, self.report = f"worker {addresses.index} of {len(addresses.workers)}", report
         self.reported = time.monotonic()
 

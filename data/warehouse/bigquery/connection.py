@@ -133,7 +133,7 @@ class Connection:
             def create_read_session(self, **keywords):
                 return super().create_read_session(**keywords | {"retry": lost, "timeout": patience})
 
-            def read_rows(self, name, **keywords):
+            def read_rows(self, name: str, **keywords):
                 return super().read_rows(name, **keywords | {"retry": lost})
 
         if self._emulator:
