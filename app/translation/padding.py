@@ -20,7 +20,7 @@ def round_length(length: int) -> int:
 
 
 def least_rows(model: Any) -> int:
-    """The fewest rows of a batch: two in bfloat16, whose products round a single input differently from several."""
+    """The fewest rows of a batch: two in bfloat16, in which an input alone is computed differently from several."""
     return 2 if getattr(model, "compute_dtype", "") == "bfloat16" else 1
 
 

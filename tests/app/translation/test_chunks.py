@@ -105,7 +105,7 @@ def test_batches_side_by_side_keep_their_order_and_are_counted():
 
 
 def test_in_bfloat16_no_input_is_ever_alone_in_a_batch():
-    """Products of bfloat16 round a single row differently from several, so that a line would depend on its batch."""
+    """Alone it is computed differently from among several, so that a line would depend on its batch."""
     keras.utils.set_random_seed(1)
     model = Transformer(300, 2, 2, 128, 256, 4, dtype="bfloat16")
     model.build()
