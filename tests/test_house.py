@@ -22,7 +22,7 @@ LEAVES = {"app", "app.terminal"}
 ALLOWED = {("app.training", "app.scoring"), ("app.probe", "app.training")}
 MOST_LINES = 450
 # The share of hints on arguments and results of public functions, by package. It may rise, and then this does.
-LEAST_HINTED = {"app": 0.78, "data": 0.91, "models": 0.98}
+LEAST_HINTED = {"app": 0.89, "data": 0.95, "models": 1.0}
 
 
 def modules(package: str) -> Iterator[tuple[str, Path, ast.Module]]:

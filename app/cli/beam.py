@@ -2,7 +2,7 @@
 
 import argparse
 
-from app.cli.options import add_corpora, add_filters, chosen_filters
+from app.cli.options import add_corpora, add_filters, add_naming, chosen_filters
 from data.beam import RUNNERS, SHARD_PAIRS
 
 EPILOG = "Apache Beam is best installed in a virtual environment of its own; docs/beam.md tells more."
@@ -65,13 +65,7 @@ def add(parser: argparse.ArgumentParser) -> None:
         metavar="KEY=VALUE",
         help="options of Apache Beam, such as region=europe-west1",
     )
-    parser.add_argument("--name", default="", help="what the corpus is called; by default as the source")
-    parser.add_argument(
-        "--split",
-        choices=("train", "validation", "test"),
-        default="train",
-        help="what the pairs of a file are, where it does not say (train)",
-    )
+    add_naming(parser)
     parser.add_argument(
         "--shard-pairs",
         type=int,

@@ -188,6 +188,17 @@ def with_chosen_precision(run, args: argparse.Namespace):
     return run.with_precision(args.precision)
 
 
+def add_naming(parser: argparse.ArgumentParser) -> None:
+    """Adds the options for what a corpus is called, and which split the pairs of a file are."""
+    parser.add_argument("--name", default="", help="what the corpus is called; by default as the source")
+    parser.add_argument(
+        "--split",
+        choices=("train", "validation", "test"),
+        default="train",
+        help="what the pairs of a file are, where it does not say (train)",
+    )
+
+
 def add_corpora(parser: argparse.ArgumentParser) -> None:
     """Adds the option that says where corpus folders are."""
     parser.add_argument(

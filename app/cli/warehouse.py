@@ -5,7 +5,7 @@ import contextlib
 import re
 import sys
 
-from app.cli.options import RUN_HELP, add_corpora, add_filters, chosen_filters
+from app.cli.options import RUN_HELP, add_corpora, add_filters, add_naming, chosen_filters
 from data.errors import UserError
 
 EPILOG = (
@@ -183,13 +183,7 @@ def _export_run(args: argparse.Namespace) -> None:
 
 def _add_load(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("sources", nargs="+", metavar="SOURCE", help="a corpus, or a .tmx, .tmx.gz or .parquet file")
-    parser.add_argument("--name", default="", help="what the corpus is called; by default as the source")
-    parser.add_argument(
-        "--split",
-        choices=("train", "validation", "test"),
-        default="train",
-        help="what the pairs of a file are, where it does not say (train)",
-    )
+    add_naming(parser)
     parser.add_argument("--lowercase", action="store_true", help="for presets with data.lowercase = true")
     parser.add_argument(
         "--no-languages", action="store_true", help="do not look for wrong languages, which takes most of the time"

@@ -72,7 +72,7 @@ def export(
             f"{run.path}: the run was trained on documents, and a SavedModel takes lines that know nothing of each "
             "other; translate with `weitblick translate --document`, or export the run that it started from"
         )
-    run = run if precision is None else _with_precision(run, precision)
+    run = run if precision is None else run.with_precision(precision)
     with new_folder(directory) as folder:
         translator = Translator.of_run(run, checkpoint, search)
         _refuse_damaged(_keras_decoder(translator).model, run.path)
@@ -235,11 +235,6 @@ class _Graph:
         """The most tokens (B,), with the end token, that the outputs of sources of so many tokens (B,) may have."""
         limits = tf.cast(self.search.max_ratio * tf.cast(sizes, tf.float64), tf.int32) + self.search.max_extra + 1
         return tf.minimum(limits, self.max_positions) if self.max_positions else limits
-
-
-def _with_precision(run: Run, precision: str) -> Run:
-    training = dataclasses.replace(run.preset.training, precision=precision)
-    return Run(run.path, dataclasses.replace(run.preset, training=training))
 
 
 def _refuse_damaged(model, path) -> None:

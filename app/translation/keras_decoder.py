@@ -254,12 +254,12 @@ class KerasDecoder:
         return arguments
 
     def _pack(self, rows: list[list[PackedWindow]]) -> tuple[dict, np.ndarray]:
+        rows = [*rows, *[[]] * (round_rows(len(rows), self._least) - len(rows))]
         if keras.backend.backend() != "jax":
-            return pack([*rows, *[[]] * (round_rows(len(rows), self._least) - len(rows))], MULTIPLE)
+            return pack(rows, MULTIPLE)
         windows = max(1, *map(len, rows))
         longest = max(_length(side) for row in rows for window in row for side in (window.sources, window.targets))
         multiple = round_length(max(longest, _ROW_TOKENS if windows > 1 else 1))
-        rows = [*rows, *[[]] * (round_rows(len(rows), self._least) - len(rows))]
         return pack(rows, multiple, 1 << (windows - 1).bit_length())
 
     def _stack(self, memories: list[dict]) -> dict:
