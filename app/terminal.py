@@ -55,7 +55,7 @@ class ProgressBar(_Line):
         time_left: gives the seconds that a time limit leaves (None without one), or None.
     """
 
-    def __init__(self, console: Console, start: int, updates: int, time_left):
+    def __init__(self, console: Console, start: int, updates: int, time_left: Callable[[], float | None]):
         super().__init__(console, "training", start, updates)
         self.start, self.updates, self.time_left = start, updates, time_left
 

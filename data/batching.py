@@ -181,7 +181,9 @@ class Plan(NamedTuple):
         return self.order[self.starts[batch] : self.starts[batch + 1]]
 
 
-def plan_epoch(shards, batch_tokens: int, seed: int, epoch: int, weights: Sequence[float], multiple: int) -> Plan:
+def plan_epoch(
+    shards: Sequence[Any], batch_tokens: int, seed: int, epoch: int, weights: Sequence[float], multiple: int
+) -> Plan:
     """Draws, shuffles and buckets the pairs of one epoch; four bytes a pair are kept."""
     random = np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, epoch])))
     bases = bases_of(shards)

@@ -4,7 +4,7 @@ import contextlib
 import itertools
 import queue
 import threading
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ import numpy as np
 AHEAD = 8  # batches that are made before they are asked for
 
 
-def as_dataset(batches, update: int = 0):
+def as_dataset(batches: Any, update: int = 0) -> Any:
     """What `keras.Model.fit(x=..., steps_per_epoch=...)` takes on the current Keras backend.
 
     Args:
@@ -42,7 +42,7 @@ def with_update_tokens(batches: Iterable, accumulate: int) -> Iterator[tuple[Any
         yield from ((batch, tokens) for batch in update)
 
 
-def dataset_of(draw, inputs: Iterable[str] = ("source", "target"), accumulate: int = 1):
+def dataset_of(draw: Callable[[], Iterator], inputs: Iterable[str] = ("source", "target"), accumulate: int = 1) -> Any:
     """A function's batches in the form that the current Keras backend reads.
 
     Args:

@@ -139,7 +139,7 @@ def remove_folder(path: Path | str) -> None:
     shutil.rmtree(aside, ignore_errors=True)
 
 
-def sweep(folder, name: str | None = None) -> None:
+def sweep(folder: Path | str, name: str | None = None) -> None:
     """Removes unfinished files and folders that killed programs left in a folder; not those of living ones.
 
     Args:

@@ -11,6 +11,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -19,6 +20,7 @@ from data.errors import UserError
 from data.files import atomic_write, checksum, checksum_of, new_folder, remove_folder, sweep
 from data.pairs import Pair
 from data.parallel import Workers
+from data.tokenizer import Tokenizer
 
 FORMAT = 1
 _SIDES = ("source", "target")
@@ -26,7 +28,7 @@ _SIDES = ("source", "target")
 
 def encode_pairs(
     pairs: Iterable[Pair] | Mapping[str, Iterable[Pair]] | Callable[[], Iterable[Pair] | Mapping[str, Iterable[Pair]]],
-    tokenizer,
+    tokenizer: Tokenizer,
     folder: str | Path,
     key: str,
     sampling: float = 0.0,
@@ -91,7 +93,17 @@ class SampledShards:
         Kudo 2018, Subword Regularization, https://arxiv.org/abs/1804.10959
     """
 
-    def __init__(self, pairs, tokenizer, folder, key, sampling, seed: int = 0, max_length: int = 256, workers=None):
+    def __init__(
+        self,
+        pairs: Any,
+        tokenizer: Tokenizer,
+        folder: str | Path,
+        key: str,
+        sampling: float,
+        seed: int = 0,
+        max_length: int = 256,
+        workers: Workers | int | None = None,
+    ):
         self._pairs, self._seed, self._last = pairs, seed, None
         self._rest = {"tokenizer": tokenizer, "folder": folder, "key": key, "sampling": sampling}
         self._rest |= {"max_length": max_length, "workers": workers}

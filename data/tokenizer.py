@@ -9,6 +9,7 @@ import tempfile
 import threading
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import sentencepiece
 
@@ -208,7 +209,7 @@ class Tokenizer:
         """All pieces, in the order of their ids."""
         return self._processor.id_to_piece(list(range(self.vocabulary_size)))
 
-    def graph_tokenizer(self):
+    def graph_tokenizer(self) -> Any:
         """The same model as an operation inside a TensorFlow graph.
 
         Returns:

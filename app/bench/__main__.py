@@ -7,6 +7,7 @@ import argparse
 import contextlib
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -28,7 +29,7 @@ EXAMPLES = """
 """
 
 
-def main(arguments=None) -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Parses, measures, shows, writes; 2 for a user's error, 130 after Ctrl-C."""
     args = _parser().parse_args(arguments)
     console = Console(stderr=True)

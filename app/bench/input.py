@@ -1,5 +1,6 @@
 """Input: how fast text is encoded and batches are fed, beside what training eats."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 from app.bench.contestant import Contestant
@@ -15,7 +16,7 @@ def units() -> int:
     return 3
 
 
-def measure(corpus: str, pairs: int, folder: Path, step) -> dict:
+def measure(corpus: str, pairs: int, folder: Path, step: Callable[[str], None]) -> dict:
     """Encodes a corpus that is repeated up to a number of pairs, and draws batches from it.
 
     Args:

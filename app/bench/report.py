@@ -1,6 +1,7 @@
 """Tables of the results: for the terminal, and as Markdown between two markers of docs/benchmarks.md."""
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 
 from rich.table import Table
@@ -23,7 +24,7 @@ class Rows:
         note: a sentence below.
     """
 
-    def __init__(self, title: str, columns, note: str = ""):
+    def __init__(self, title: str, columns: Iterable[str], note: str = ""):
         self.title, self.columns, self.note, self.rows = title, columns, note, []
 
     def add(self, *cells) -> None:

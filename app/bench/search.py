@@ -3,9 +3,11 @@
 import os
 import shutil
 import statistics
+from collections.abc import Callable
 from pathlib import Path
 
 from app.bench.contestant import Contestant, ContestantFailed
+from app.scoring.testsets import TestSet
 
 MODULES = {"ours": ("ours_search", False), "ctranslate2": ("ctranslate2_search", True)}
 BEAM = 4
@@ -22,7 +24,7 @@ def units(repeat: int) -> int:
     return 1 + len(COMPUTE) + len(BATCHES) + len(MODULES) * (repeat + 2)
 
 
-def measure(name: str, run: Path, test, repeat: int, folder: Path, step) -> dict:
+def measure(name: str, run: Path, test: TestSet, repeat: int, folder: Path, step: Callable) -> dict:
     """Measures both engines on one shape.
 
     Args:

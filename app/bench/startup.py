@@ -4,6 +4,7 @@ import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from app.bench.contestant import PEERS, REPOSITORY, Contestant, ContestantFailed
@@ -18,7 +19,7 @@ def units(repeat: int) -> int:
     return 2 + 6 * repeat
 
 
-def measure(run: Path, repeat: int, folder: Path, step) -> dict:
+def measure(run: Path, repeat: int, folder: Path, step: Callable) -> dict:
     """Times everything `repeat` times, in turns, each in a fresh process.
 
     Args:

@@ -3,6 +3,7 @@
 import contextlib
 import shutil
 import statistics
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 from app.bench.contestant import Contestant, ContestantFailed
@@ -28,12 +29,21 @@ MODULES = {
 }
 
 
-def units(shape: Shape, contestants, repeat: int) -> int:
+def units(shape: Shape, contestants: Collection[str], repeat: int) -> int:
     """How many steps of the progress bar `measure` takes."""
     return 1 + sum(len(SETTINGS[name]) + 1 + repeat for name in contestants)
 
 
-def measure(shape: Shape, corpus: str, contestants, repeat: int, folder: Path, step, sweeps: dict, save) -> dict:
+def measure(
+    shape: Shape,
+    corpus: str,
+    contestants: Collection[str],
+    repeat: int,
+    folder: Path,
+    step: Callable,
+    sweeps: dict,
+    save: Callable,
+) -> dict:
     """Measures all contestants on one shape.
 
     Args:

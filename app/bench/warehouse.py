@@ -47,7 +47,7 @@ def main() -> None:
         json.dump(found, file, indent=1)
 
 
-def measure(folder: Path, args) -> dict:
+def measure(folder: Path, args: argparse.Namespace) -> dict:
     """Runs the steps.
 
     Returns:

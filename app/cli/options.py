@@ -6,11 +6,16 @@ import re
 import shutil
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from app.cli.startup import load_keras
 from app.presets.schema import SearchPreset
 from app.translation.decoder import ENGINES, KERAS, QUANTIZATIONS, Engine
 from data.errors import UserError
+
+if TYPE_CHECKING:
+    from app.presets.preset import Preset
+    from app.runs.run import Run
 
 RUN_HELP = "the folder of a training, such as runs/starter"
 _KEY = re.compile(r"\s+[a-z_]+(\.[a-z_]+)*\s*=")
@@ -18,7 +23,7 @@ _KEY = re.compile(r"\s+[a-z_]+(\.[a-z_]+)*\s*=")
 WINDOWS = tuple(f"documents.{key}" for key in ("windows", "size", "tokens", "context_target"))
 
 
-def add_actions(parser: argparse.ArgumentParser, what: str, helps: dict[str, str]):
+def add_actions(parser: argparse.ArgumentParser, what: str, helps: dict[str, str]) -> argparse._SubParsersAction:
     """Adds a required argument that chooses one of several parsers.
 
     The list in the help is written here: argparse's own does not line up with names longer than its option column.
@@ -96,7 +101,7 @@ def add_filters(parser: argparse.ArgumentParser, what: str) -> None:
     add_set(parser, "keys of that section to change, such as max_words=100 or language_filter=false")
 
 
-def chosen_filters(args: argparse.Namespace):
+def chosen_filters(args: argparse.Namespace) -> "Preset":
     """The preset whose section `[data]` says how to clean; the defaults where none is named."""
     from app.presets.preset import Preset, load_preset
 
@@ -153,7 +158,7 @@ def chosen_engine(args: argparse.Namespace) -> Engine:
     return ctranslate2_engine(args.quantization or QUANTIZATIONS[0])
 
 
-def load_engine(engine: Engine, run, checkpoint: str) -> None:
+def load_engine(engine: Engine, run: "Run", checkpoint: str) -> None:
     """Imports what an engine needs; Keras only where it computes or its model must be exported first."""
     if engine != KERAS:
         from app.export.ctranslate2 import export_folder
@@ -175,7 +180,7 @@ def add_precision(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def with_chosen_precision(run, args: argparse.Namespace):
+def with_chosen_precision(run: "Run", args: argparse.Namespace) -> "Run":
     """The run in the precision that the command line asks for.
 
     Raises:
@@ -210,7 +215,7 @@ def add_corpora(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def chosen_search(preset, args: argparse.Namespace, others: tuple[str, ...] = ()) -> SearchPreset:
+def chosen_search(preset: "Preset", args: argparse.Namespace, others: tuple[str, ...] = ()) -> SearchPreset:
     """The preset's search with the changes of the command line.
 
     Args:
@@ -233,7 +238,7 @@ def chosen_search(preset, args: argparse.Namespace, others: tuple[str, ...] = ()
     return preset.with_overrides(changes).search
 
 
-def with_chosen_windows(run, args: argparse.Namespace):
+def with_chosen_windows(run: "Run", args: argparse.Namespace) -> "Run":
     """The run with the windows that the command line asks for instead of those of its training.
 
     Raises:

@@ -2,10 +2,16 @@
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from app.cli.options import load_engine, with_chosen_precision
+from app.presets.schema import SearchPreset
 from app.translation.decoder import KERAS, Engine
 from data.errors import UserError
+
+if TYPE_CHECKING:
+    from app.runs.run import Run
+    from app.scoring.system import System
 
 
 def check_sides(args: argparse.Namespace) -> None:
@@ -20,14 +26,16 @@ def check_sides(args: argparse.Namespace) -> None:
         raise UserError("--hypotheses uses no model: leave out --precision")
 
 
-def system_of(run, checkpoint: str = "auto", search=None, engine: Engine = KERAS):
+def system_of(
+    run: "Run", checkpoint: str = "auto", search: SearchPreset | None = None, engine: Engine = KERAS
+) -> "System":
     """The `app.scoring.system.System` of a run; its engine is loaded when it is first needed."""
     from app.scoring.system import System
 
     return System(run, checkpoint, search, engine, load=lambda: load_engine(engine, run, checkpoint))
 
 
-def chosen_baseline(args: argparse.Namespace, engine: Engine = KERAS):
+def chosen_baseline(args: argparse.Namespace, engine: Engine = KERAS) -> "System | str | None":
     """What --baseline names: the system of a run, or a file; None without it."""
     from app.runs.run import Run
 

@@ -3,8 +3,13 @@
 import argparse
 import json
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
+from app.presets.schema import SearchPreset
 from data.errors import UserError
+
+if TYPE_CHECKING:
+    from app.runs.run import Run
 
 IMPLYING = ("--doc-column", "--per-file")
 
@@ -58,39 +63,37 @@ def check(args: argparse.Namespace) -> None:
         raise UserError("--show-memory is for translations; leave out --score-references")
 
 
-def rows(folder, search, args: argparse.Namespace) -> Iterator[str]:
+def rows(run: "Run", search: SearchPreset, args: argparse.Namespace) -> Iterator[str]:
     """The lines of the output.
 
     Args:
-        folder: a `Run`.
-        search: a `SearchPreset`.
+        run: the run.
+        search: beam and limits.
         args: the command line.
     """
     from app.translation.lines import BLANK, COLUMN, FILE, DocumentLines
 
-    if args.show_memory and not folder.preset.memory.has_state:
+    if args.show_memory and not run.preset.memory.has_state:
         raise UserError(
-            f'{folder.path}: memory.kind = "{folder.preset.memory.kind}" has no memory that --show-memory could show'
+            f'{run.path}: memory.kind = "{run.preset.memory.kind}" has no memory that --show-memory could show'
         )
     lines = DocumentLines(args.files, COLUMN if args.doc_column else FILE if args.per_file else BLANK)
-    return (
-        _references(folder, search, lines, args) if args.score_references else _translate(folder, search, lines, args)
-    )
+    return _references(run, search, lines, args) if args.score_references else _translate(run, search, lines, args)
 
 
-def _translator(folder, search, args: argparse.Namespace):
+def _translator(run, search, args: argparse.Namespace):
     from app.translation.text import print_warning
     from app.translation.translator import Translator
 
-    if folder.preset.documents.windows == "off":
-        print_warning(f"{folder.path} was not trained on documents: each segment is translated alone")
-    return Translator.of_run(folder, args.checkpoint, search)
+    if run.preset.documents.windows == "off":
+        print_warning(f"{run.path} was not trained on documents: each segment is translated alone")
+    return Translator.of_run(run, args.checkpoint, search)
 
 
-def _translate(folder, search, lines, args: argparse.Namespace) -> Iterator[str]:
+def _translate(run, search, lines, args: argparse.Namespace) -> Iterator[str]:
     from data.files import atomic_write
 
-    translator = _translator(folder, search, args)
+    translator = _translator(run, search, args)
     if not args.show_memory:
         yield from _rows(translator.translate_lines(lines), args)
         return
@@ -106,7 +109,7 @@ def _rows(found, args: argparse.Namespace) -> Iterator[str]:
     return (f"{score:.4f}\t{text}" if args.scores else text for text, score in found)
 
 
-def _references(folder, search, lines, args: argparse.Namespace) -> Iterator[str]:
+def _references(run, search, lines, args: argparse.Namespace) -> Iterator[str]:
     from app.translation.lines import read_text
 
     lines, targets = list(lines), read_text(args.score_references)
@@ -121,7 +124,7 @@ def _references(folder, search, lines, args: argparse.Namespace) -> Iterator[str
             documents.setdefault(line.document, []).append((line.text, target))
         elif target.strip():
             raise UserError(f"{args.score_references}, line {number}: not blank, and the source's line {number} is")
-    found = _translator(folder, search, args).score(list(documents.values()))
+    found = _translator(run, search, args).score(list(documents.values()))
     scores = {name: iter(own) for name, own in zip(documents, found, strict=True)}
     for line in lines:
         score = (0.0, 0) if line.document is None else next(scores[line.document])

@@ -14,11 +14,12 @@ from typing import Any
 import numpy as np
 
 from app.presets.schema import SearchPreset
+from app.runs.run import Run
 from app.translation.ctranslate2 import SETTINGS, CTranslate2Decoder, import_ctranslate2
 from app.translation.decoder import QUANTIZATIONS, Engine, Sampling
 from data.errors import UserError
 from data.files import atomic_write, new_folder, write_manifest
-from data.tokenizer import BOS, EOS, UNK
+from data.tokenizer import BOS, EOS, UNK, Tokenizer
 
 FORMAT = 2
 FOLDER = "exports"
@@ -50,7 +51,7 @@ The files:
 
 
 def export(
-    run,
+    run: Run,
     directory: Path | str,
     checkpoint: str = "auto",
     quantization: str = "float32",
@@ -85,7 +86,13 @@ def export(
         write_manifest(folder / SETTINGS, settings)
 
 
-def save(model: Any, tokenizer, folder, max_positions: int = LEAST_POSITIONS, quantization: str = "float32") -> None:
+def save(
+    model: Any,
+    tokenizer: Tokenizer,
+    folder: Path | str,
+    max_positions: int = LEAST_POSITIONS,
+    quantization: str = "float32",
+) -> None:
     """Writes what CTranslate2 itself reads: `model.bin`, `config.json` and `shared_vocabulary.json`.
 
     Args:
@@ -114,7 +121,7 @@ def save(model: Any, tokenizer, folder, max_positions: int = LEAST_POSITIONS, qu
     spec.save(str(folder))
 
 
-def specification(model: Any, max_positions: int = LEAST_POSITIONS):
+def specification(model: Any, max_positions: int = LEAST_POSITIONS) -> Any:
     """A model's weights, as CTranslate2 wants them.
 
     Args:
@@ -249,7 +256,7 @@ def ctranslate2_engine(quantization: str) -> Engine:
     return Engine("ctranslate2", quantization, open_decoder)
 
 
-def export_folder(run, checkpoint: str, quantization: str) -> Path:
+def export_folder(run: Run, checkpoint: str, quantization: str) -> Path:
     """Where a run keeps the export of these weights, whether it is there or not."""
     _, _, checksum = run.weights_file(checkpoint)
     made_of = f"{FORMAT} {checksum} {run.tokenizer().fingerprint}"

@@ -29,7 +29,7 @@ SURROGATES = re.compile("[\ud800-\udfff]")
 LINE_ENDS = re.compile("[\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029]+")
 
 
-def load(folder):
+def load(folder: str) -> tuple:
     """Settings, tokenizer and translator of a folder."""
     settings = json.loads((Path(folder) / "weitblick.json").read_text(encoding="utf-8"))
     tokenizer = sentencepiece.SentencePieceProcessor(model_file=str(Path(folder) / "tokenizer.model"))
@@ -37,14 +37,19 @@ def load(folder):
     return settings, tokenizer, translator
 
 
-def normalise(text, lowercase=False):
+def normalise(text: str, lowercase: bool = False) -> str:
     """A line as the model expects it: composed letters, single spaces, nothing invisible."""
     text = unicodedata.normalize("NFC", SURROGATES.sub("\ufffd", text.translate(JUNK)))
     text = " ".join(unicodedata.normalize("NFC", JOINERS.sub("", text)).split())
     return unicodedata.normalize("NFC", text.lower()) if lowercase else text
 
 
-def translate(lines, settings, tokenizer, translator):
+def translate(
+    lines: list[str],
+    settings: dict,
+    tokenizer: sentencepiece.SentencePieceProcessor,
+    translator: ctranslate2.Translator,
+) -> list[str]:
     """One translation for each line."""
     tokens = tokenizer.encode([normalise(line, settings["lowercase"]) for line in lines], out_type=str)
     search = settings["search"]
@@ -67,7 +72,7 @@ def translate(lines, settings, tokenizer, translator):
     return [best(result, search["length_penalty"], tokenizer) if line else "" for line, result in pairs]
 
 
-def best(result, alpha, tokenizer):
+def best(result: ctranslate2.TranslationResult, alpha: float, tokenizer: sentencepiece.SentencePieceProcessor) -> str:
     """The best output by the length penalty of Wu et al. 2016; CTranslate2's own divides by length ** alpha."""
 
     def score(found):

@@ -20,7 +20,7 @@ _EVERY = range(sys.maxunicode + 1)
 _JOINERS = "[\\x{200c}\\x{200d}]+"
 
 
-def normalise(texts, lowercase: bool = False):
+def normalise(texts: tf.Tensor, lowercase: bool = False) -> tf.Tensor:
     """`data.cleaning.normalise` of each text (N,); bytes that are not UTF-8 become U+FFFD first."""
     texts = tf.strings.unicode_transcode(texts, "UTF-8", "UTF-8", errors="replace")
     for code, meant in JUNK.items():
@@ -32,12 +32,12 @@ def normalise(texts, lowercase: bool = False):
     return _compose(tf.strings.lower(texts, encoding="utf-8")) if lowercase else texts
 
 
-def one_line(texts):
+def one_line(texts: tf.Tensor) -> tf.Tensor:
     """`app.translation.lines.one_line` of each text (N,)."""
     return _strip(tf.strings.regex_replace(texts, BREAKS, " "))
 
 
-def split_long(texts, count: Callable, limit: int):
+def split_long(texts: tf.Tensor, count: Callable, limit: int) -> tuple[tf.Tensor, tf.Tensor]:
     """`app.translation.text.split_long` of each text.
 
     Args:

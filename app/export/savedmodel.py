@@ -41,7 +41,11 @@ ABOUT = "assets.extra/weitblick.json"
 
 
 def export(
-    run: Run, directory, checkpoint: str = "auto", search: SearchPreset | None = None, precision: str | None = None
+    run: Run,
+    directory: Path | str,
+    checkpoint: str = "auto",
+    search: SearchPreset | None = None,
+    precision: str | None = None,
 ) -> None:
     """Writes a SavedModel that translates as `Translator` does.
 

@@ -3,7 +3,7 @@
 import json
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +16,7 @@ CHECKSUM = "checksum"
 PATTERN = "update-" + 8 * "[0-9]"
 
 
-def nearest(updates, to: int, count: int) -> list[int]:
+def nearest(updates: Iterable[int], to: int, count: int) -> list[int]:
     """The `count` update numbers that are nearest to one, in order."""
     return sorted(sorted(updates, key=lambda update: (abs(update - to), update))[:count])
 
@@ -80,7 +80,7 @@ class Checkpoints:
         keep: how many are kept, besides those named in `save`.
     """
 
-    def __init__(self, folder, keep: int = 10):
+    def __init__(self, folder: Path | str, keep: int = 10):
         self.folder, self.keep = Path(folder), keep
 
     def all(self) -> list[Checkpoint]:
@@ -101,7 +101,15 @@ class Checkpoints:
                 report(f"warning: {error}; using the one before it")
         return None
 
-    def save(self, update: int, weights: dict, state: dict, summary: dict, protect=(), remove=()) -> Checkpoint:
+    def save(
+        self,
+        update: int,
+        weights: dict,
+        state: dict,
+        summary: dict,
+        protect: Iterable[int] = (),
+        remove: Iterable[int] = (),
+    ) -> Checkpoint:
         """Writes a checkpoint and removes the oldest ones.
 
         Args:

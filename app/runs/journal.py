@@ -5,6 +5,7 @@ import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from app.presets.schema import TrainingPreset
 from data.files import atomic_write
 
 LOG = "log.jsonl"
@@ -44,7 +45,7 @@ class Journal:
         self.worse += 1
         return False
 
-    def why_finished(self, training) -> str:
+    def why_finished(self, training: TrainingPreset) -> str:
         """Why the training is at its end, or "" if it is not.
 
         Args:

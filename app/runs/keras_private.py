@@ -11,7 +11,7 @@ import keras
 from keras import ops
 
 
-def set_first_value(variable: keras.Variable, value) -> None:
+def set_first_value(variable: keras.Variable, value: Any) -> None:
     """Has a variable that was made in a `keras.StatelessScope` begin with a value, instead of drawing a random one."""
     variable._initializer = functools.partial(_given, value)
 

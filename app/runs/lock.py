@@ -18,7 +18,7 @@ UNSUPPORTED = {errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL}
 
 
 @contextlib.contextmanager
-def locked(folder) -> Iterator[None]:
+def locked(folder: Path | str) -> Iterator[None]:
     """Holds a folder for this process, until the block or the process ends.
 
     Where the file system has no locks, a file that names the holder is the lock. A killed process leaves it behind; it

@@ -7,6 +7,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -154,7 +155,7 @@ class Run:
         source_vectors: int | None = None,
         target_vectors: int | None = None,
         decoding: bool = False,
-    ):
+    ) -> Any:
         """A Transformer with the preset's shape and fresh weights; a `DocumentTransformer` where it has windows.
 
         Args:
@@ -251,7 +252,7 @@ class Run:
             raise UserError(f"{path}: the file is damaged; {again}")
         return path, found
 
-    def load_model(self, which: str = "auto", decoding: bool = False):
+    def load_model(self, which: str = "auto", decoding: bool = False) -> Any:
         """The trained Transformer.
 
         Args:

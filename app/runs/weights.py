@@ -39,7 +39,7 @@ def split_variables(model: Any) -> tuple[list, list]:
     return [v for v in model.variables if "seed_generator" not in v.path], random
 
 
-def assign_variables(variables: Iterable[Any], values: dict, origin) -> None:
+def assign_variables(variables: Iterable[Any], values: dict, origin: Path | str) -> None:
     """Sets Keras variables from `read_variables`' result.
 
     Args:
@@ -54,7 +54,7 @@ def assign_variables(variables: Iterable[Any], values: dict, origin) -> None:
         variable.assign(value)
 
 
-def build_with(build: Callable, values: dict, origin):
+def build_with(build: Callable, values: dict, origin: Path | str) -> Any:
     """Makes a model that has given weights from the start, so that no random ones are drawn to be overwritten.
 
     Args:

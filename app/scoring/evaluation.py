@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -310,7 +310,7 @@ def read_baseline(baseline: Baseline | None, test: TestSet) -> tuple[str, list[s
 
 
 def decode_bleu(
-    translator,
+    translator: Any,
     sources: Sequence[str],
     references: Sequence[str],
     lowercase: bool | None = None,
@@ -320,7 +320,7 @@ def decode_bleu(
     """BLEU of what a translator really puts out; quick enough to be run during a training.
 
     Args:
-        translator: an `app.translation.translator.Translator`.
+        translator: an `app.translation.translator.Translator`, or what translates like one.
         sources, references: segments.
         lowercase: whether case is ignored; by default as the model does.
         shown: number of examples wanted, drawn evenly from all segments.

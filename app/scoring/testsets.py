@@ -201,7 +201,7 @@ def _documents(pairs: Sequence[Pair]) -> tuple[int, ...]:
     return tuple(sum(1 for _ in group) for _, group in groups)
 
 
-def read_test_files(reference, source=None) -> TestSet:
+def read_test_files(reference: Path | str, source: Path | str | None = None) -> TestSet:
     """Reads references, and their sources if there are any, from text files.
 
     Raises:

@@ -1,13 +1,19 @@
 """Finds out where a number that is not finite came from."""
 
 import itertools
+from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
 from keras import ops
 
+from app.runs.run import Run
 from app.runs.weights import assign_variables, read_variables, split_variables
+from app.training.preparation import Prepared
 from app.training.state import sync
+
+if TYPE_CHECKING:
+    from app.training.supervisor import NotFinite
 
 SHOWN = 60
 TOO_FAR = (
@@ -16,7 +22,7 @@ TOO_FAR = (
 )
 
 
-def explain(run, prepared, model, fresh, error) -> str:
+def explain(run: Run, prepared: Prepared, model: Any, fresh: Any, error: "NotFinite") -> str:
     """Explains what happened, whether the batch or the updates before it caused it, and what to do.
 
     Args:
@@ -53,7 +59,7 @@ def explain(run, prepared, model, fresh, error) -> str:
     )
 
 
-def first_not_finite(transformer, inputs) -> tuple[str | None, list[int]]:
+def first_not_finite(transformer: Any, inputs: dict) -> tuple[str | None, list[int]]:
     """Finds the first layer whose output is not finite.
 
     Args:

@@ -5,7 +5,7 @@ from typing import Any
 from app.presets.preset import Preset
 
 
-def teacher_forcing(transformer: Any, preset: Preset, lanes: int | None = None):
+def teacher_forcing(transformer: Any, preset: Preset, lanes: int | None = None) -> Any:
     """Wraps the Transformer of a preset with its loss, for `compile`, `fit` and `evaluate`.
 
     Args:

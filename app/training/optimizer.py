@@ -25,7 +25,7 @@ class FusedAdam(keras.optimizers.Adam):
         """Multiplies the learning rate of these variables (Howard and Ruder 2018, "ULMFiT", section 3.2)."""
         self.factors = {variable_index(self, variable): factor for variable in variables}
 
-    def gathered(self, gradients, complete: bool) -> list:
+    def gathered(self, gradients: Iterable[Any], complete: bool) -> list:
         """Adds the gradients of one batch on one device to those before it, where a batch has several devices.
 
         Keras would do so after it has clipped them, device by device, and before it has summed them over devices.
@@ -49,7 +49,7 @@ class FusedAdam(keras.optimizers.Adam):
         """Counts a batch that is not the last of its update."""
         count_batch(self)
 
-    def update_step(self, gradient, variable: Any, learning_rate):
+    def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
         index = variable_index(self, variable)
         learning_rate = learning_rate * getattr(self, "factors", {}).get(index, 1.0)
         if keras.backend.backend() != "tensorflow" or self.amsgrad:

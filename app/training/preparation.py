@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import data.cleaning as cleaning
 from app.presets.preset import Preset
@@ -37,7 +38,11 @@ class Prepared:
 
 
 def prepare(
-    run: Run, folders: Iterable[Path | str] = (), report: Callable[[str], None] = print, counts=None, worker: int = 0
+    run: Run,
+    folders: Iterable[Path | str] = (),
+    report: Callable[[str], None] = print,
+    counts: Any = None,
+    worker: int = 0,
 ) -> Prepared:
     """Cleans, trains the tokenizer and encodes, on all cores; whatever was done before is reused.
 
@@ -74,7 +79,7 @@ def prepare(
     return Prepared(tokenizer, batches, digest([corpus.key for corpus in corpora]), validation, pairs)
 
 
-def document_batches(preset: Preset, shards, **rest) -> DocumentBatches:
+def document_batches(preset: Preset, shards: Any, **rest: Any) -> DocumentBatches:
     """The batches of a preset with windows; `rest` are more arguments of `DocumentBatches`."""
     training, documents = preset.training, preset.documents
     return DocumentBatches(
@@ -88,7 +93,7 @@ def document_batches(preset: Preset, shards, **rest) -> DocumentBatches:
     )
 
 
-def split_pairs(preset: Preset, names, split: str, folders: Iterable[Path | str] = ()) -> list[Pair]:
+def split_pairs(preset: Preset, names: Iterable[str], split: str, folders: Iterable[Path | str] = ()) -> list[Pair]:
     """The pairs of one split of some corpora, joined and normalised, none left out."""
     options = cleaning_options(preset)
     corpora, pairs = preset.corpora(folders), []

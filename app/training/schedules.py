@@ -58,7 +58,7 @@ class WarmUp(keras.optimizers.schedules.LearningRateSchedule):
         share = ops.clip((update - self.warmup) / (self.updates + 1 - self.warmup), 0.0, 1.0)
         return 1.0 - share if self.kind == "linear" else 0.5 * (1.0 + ops.cos(math.pi * share))
 
-    def get_config(self):
+    def get_config(self) -> dict:
         names = ("kind", "peak", "warmup", "updates", "accumulate")
         return {name: getattr(self, name) for name in names}
 

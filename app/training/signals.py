@@ -7,6 +7,7 @@ half-written is removed. A training answers them itself while it makes updates, 
 import contextlib
 import signal
 from collections.abc import Iterator
+from typing import Any
 
 
 class Terminated(KeyboardInterrupt):
@@ -21,11 +22,11 @@ def sigterm_raises() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def wait_for_update(supervisor) -> Iterator[None]:
+def wait_for_update(supervisor: Any) -> Iterator[None]:
     """Lets the first Ctrl-C or SIGTERM end the current update and write a checkpoint; a second one stops at once.
 
     Args:
-        supervisor: its `interrupted` becomes True.
+        supervisor: the `Supervisor`, whose `interrupted` becomes True.
     """
     at_once = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: _terminate}
 

@@ -10,7 +10,7 @@ import numpy as np
 from app.runs.checkpoints import nearest
 from app.runs.journal import LOG, Journal, Log
 from app.runs.run import Run
-from app.terminal import ProgressBar
+from app.terminal import Console, ProgressBar
 from app.training.preparation import Prepared
 from app.training.schedules import WarmUp, decay_position, timed
 from app.training.state import read_memory, read_state, sync, to_array
@@ -44,7 +44,7 @@ class Supervisor(keras.callbacks.Callback):
         cluster: the workers of this training.
     """
 
-    def __init__(self, run: Run, model: Any, prepared: Prepared, journal: Journal, console, cluster: Cluster):
+    def __init__(self, run: Run, model: Any, prepared: Prepared, journal: Journal, console: Console, cluster: Cluster):
         super().__init__()
         self.set_model(model)
         self.preset, self.journal, self.checkpoints, self.console = run.preset, journal, run.checkpoints, console
@@ -87,12 +87,12 @@ class Supervisor(keras.callbacks.Callback):
         limit = self.preset.training.minutes * 60
         return limit - self.journal.seconds if limit else None
 
-    def on_epoch_begin(self, epoch, logs=None):
+    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
         # `fit` has just set them to zero; a resumed training is in the middle of its sums.
         for variable, value in self.sums:
             variable.assign(value)
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
         if not math.isfinite(logs["loss"]):
             raise NotFinite(f"the loss is {logs['loss']}", self.batch)
         self.batch += 1

@@ -2,6 +2,7 @@
 
 import errno
 import os
+from pathlib import Path
 
 
 class ScalarWriter:
@@ -14,7 +15,7 @@ class ScalarWriter:
         OSError: a file cannot be written, because the disk is full for example.
     """
 
-    def __init__(self, folder):
+    def __init__(self, folder: Path | str):
         import tensorflow as tf
 
         self.folder, self._tf = str(folder), tf

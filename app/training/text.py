@@ -5,12 +5,13 @@ import itertools
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 import data.cleaning as cleaning
 from app.presets.preset import Preset
-from app.terminal import PairsBar
+from app.terminal import Console, PairsBar
 from app.training.holdout import HeldOut, compare, held_out_text
 from data.corpora.corpora import parse_mixture
 from data.corpora.folder import FolderCorpus
@@ -70,7 +71,7 @@ class CleanCorpus:
 
 
 def training_text(
-    preset: Preset, folders: Iterable[Path | str], report: Callable[[str], None], console, workers: Workers
+    preset: Preset, folders: Iterable[Path | str], report: Callable[[str], None], console: Console, workers: Workers
 ) -> list[CleanCorpus]:
     """The cleaned corpora of a preset, in its order; what was cleaned before is taken from the cache.
 
@@ -104,7 +105,7 @@ def cleaning_options(preset: Preset) -> cleaning.CleaningOptions:
     )
 
 
-def digest(content) -> str:
+def digest(content: Any) -> str:
     """A hash of any value that `repr` describes completely."""
     return checksum_of(repr(content))
 

@@ -2,12 +2,14 @@
 
 import itertools
 import math
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 from app.presets.preset import Preset
 from app.training.objective import teacher_forcing
 from app.training.preparation import Prepared, document_batches
+from app.translation.translator import Translator
 from data.batching import Batch, ordered
 from data.feeding import dataset_of
 from data.pairs import Pair
@@ -75,10 +77,10 @@ class LinesOfDocuments:
         sizes: the lines of each document.
     """
 
-    def __init__(self, translator, sizes: list[int]):
+    def __init__(self, translator: Translator, sizes: list[int]):
         self.translator, self.sizes = translator, sizes
 
-    def translate_all(self, lines: list[str], progress=None) -> list[str]:
+    def translate_all(self, lines: list[str], progress: Callable[[float], None] | None = None) -> list[str]:
         """One translation for each line; `progress` is told once, at the end."""
         rest = iter(lines)
         documents = [list(itertools.islice(rest, size)) for size in self.sizes]

@@ -1,6 +1,7 @@
 """Beam search a few steps at a time: room grows with the output, and sentences that are done make place."""
 
 from collections.abc import Callable
+from typing import Any
 
 import keras
 import numpy as np
@@ -32,7 +33,7 @@ class ChunkedSearch:
         memory: for a model of documents, what its `initial_memory(1)` gives; shapes and types count.
     """
 
-    def __init__(self, model, search: SearchPreset, count: int = 1, memory: dict | None = None):
+    def __init__(self, model: Any, search: SearchPreset, count: int = 1, memory: dict | None = None):
         self.model = model
         self.least = least_rows(model)
         self.search = beam_search_of(model, search, count)
@@ -89,14 +90,14 @@ class ChunkedSearch:
         return self._advance_beams(select_inputs(beams, inputs))
 
 
-def beam_search_of(model, search: SearchPreset, count: int = 1) -> BeamSearch:
+def beam_search_of(model: Any, search: SearchPreset, count: int = 1) -> BeamSearch:
     """The search that a preset asks for; see `ChunkedSearch` for the arguments."""
     # One hypothesis, the best at each step, is followed until it ends: a penalty could not change it.
     penalty = search.length_penalty if search.beam > 1 else 0.0
     return BeamSearch(model.step, search.beam, penalty, count, BOS, EOS, PAD, 2, (UNK,))
 
 
-def initial_state(model, source, max_length, memory=None, prefix=None):
+def initial_state(model: Any, source: Any, max_length: Any, memory: dict | None = None, prefix: Any = None) -> dict:
     """The model's state before the search; `memory` and `prefix` are for models of documents, see `ChunkedSearch`."""
     context = {} if memory is None else {"memory": memory, "prefix": prefix}
     return model.initial_state(source, max_length, **context)
@@ -153,7 +154,7 @@ def _joined(found: list[tuple[np.ndarray, Hypotheses]], size: int) -> Hypotheses
     return whole
 
 
-def search_function(model, search: SearchPreset, count: int = 1, sampling: Sampling | None = None) -> Callable:
+def search_function(model: Any, search: SearchPreset, count: int = 1, sampling: Sampling | None = None) -> Callable:
     """The whole search over one batch, from token ids to token ids, in operations of Keras alone.
 
     Args:

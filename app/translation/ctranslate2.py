@@ -6,6 +6,7 @@ import math
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import NamedTuple
 
 from app.presets.schema import SearchPreset
@@ -49,7 +50,7 @@ class CTranslate2Decoder:
         sampling: draws at random instead, where given.
     """
 
-    def __init__(self, folder, search: SearchPreset, sampling: Sampling | None = None):
+    def __init__(self, folder: Path, search: SearchPreset, sampling: Sampling | None = None):
         ctranslate2 = import_ctranslate2()
         self.search, self.sampling = search, sampling
         self.output_tokens = 0
@@ -204,7 +205,7 @@ def _read_settings(folder: Path) -> dict:
         raise UserError(f"{error}; remove the folder {folder} and try again") from error
 
 
-def import_ctranslate2():
+def import_ctranslate2() -> ModuleType:
     """The package `ctranslate2`.
 
     Raises:

@@ -2,7 +2,7 @@
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from app.translation.decoder import Request
 from app.translation.inspection import inspect_window
@@ -10,6 +10,9 @@ from app.translation.lines import DocumentLine
 from data.documents import PackedWindow
 from data.errors import UserError
 from data.windows import WindowOptions, next_window
+
+if TYPE_CHECKING:
+    from app.translation.translator import Translator
 
 # Lines between the one that is read and the one that is put out: few at first, so that the first output comes soon.
 FIRST_LINES, MOST_LINES = 8, 4096
@@ -72,7 +75,7 @@ class Document:
         memory: the memory at a document's start.
     """
 
-    def __init__(self, number: int, memory):
+    def __init__(self, number: int, memory: dict | None):
         self.number, self.memory = number, memory
         self.ended = self.busy = False
         self._segments: list[Segment] = []
@@ -151,7 +154,7 @@ class Flow:
         lines, watch: see `Translator.translate_lines`.
     """
 
-    def __init__(self, translator, lines: Iterable[DocumentLine], watch: Callable[[dict], None] | None):
+    def __init__(self, translator: "Translator", lines: Iterable[DocumentLine], watch: Callable[[dict], None] | None):
         self.translator, self.decoder, self.watch = translator, translator.decoder, watch
         self._lines, self._waiting = iter(lines), getattr(lines, "waiting", lambda: False)
         self._read, self._most, self._ended, self._failure = 0, FIRST_LINES, False, None

@@ -1,15 +1,20 @@
 """How a memory was used while a document was translated, segment by segment; for plots."""
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from app.translation.decoder import Decoder
 from data.tokenizer import BOS, EOS, Tokenizer
+
+if TYPE_CHECKING:
+    from app.translation.flow import Window
 
 _DIGITS = 4
 
 
-def inspect_window(window, decoder, tokenizer: Tokenizer) -> Iterator[tuple]:
+def inspect_window(window: "Window", decoder: Decoder, tokenizer: Tokenizer) -> Iterator[tuple]:
     """Reports how the memory was used in a finished window; to be called before the window itself is remembered.
 
     Args:

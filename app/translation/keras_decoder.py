@@ -29,7 +29,7 @@ class DocumentModel(Protocol):
     """A model that reads windows of documents and may carry a memory; see `models.document.DocumentTransformer`."""
 
     def initial_memory(self, batch: int) -> dict: ...
-    def document_states(self, inputs: dict, memory: dict): ...
+    def document_states(self, inputs: dict, memory: dict) -> Any: ...
     def remember(self, inputs: dict, memory: dict) -> dict: ...
     def inspect_memory(self, inputs: dict, memory: dict) -> dict: ...
 
@@ -315,7 +315,7 @@ def _decoded(tokens: np.ndarray, scores: np.ndarray) -> list[Decoded]:
     return [Decoded(ids[:end].tolist(), float(score)) for ids, end, score in found if np.isfinite(score)]
 
 
-def refuse_broken(found):
+def refuse_broken(found: Any) -> Any:
     try:
         return refuse_nan(found)
     except ValueError as error:

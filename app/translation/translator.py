@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from app.presets.schema import SearchPreset
+from app.runs.run import Run
 from app.translation.decoder import KERAS, Decoded, Decoder, Engine, Sampling, TokenScore
 from app.translation.flow import Flow, Hypothesis
 from app.translation.forced import Given, score_documents
@@ -89,7 +90,7 @@ class Translator:
     @classmethod
     def of_run(
         cls,
-        run,
+        run: Run,
         checkpoint: str = "auto",
         search: SearchPreset | None = None,
         engine: Engine = KERAS,

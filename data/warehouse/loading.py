@@ -5,6 +5,7 @@ import datetime
 import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import pyarrow
 
@@ -31,7 +32,7 @@ class Loaded:
 
 def load(
     warehouse: Warehouse,
-    source,
+    source: Any,
     name: str = "",
     inspector: Inspector | None = None,
     workers: Workers | int | None = None,

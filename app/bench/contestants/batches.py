@@ -15,7 +15,7 @@ class StoredBatches:
         folder: holds `batches.npz` and `text.json`.
     """
 
-    def __init__(self, folder):
+    def __init__(self, folder: Path | str):
         self.folder = Path(folder)
         self.about = json.loads((self.folder / "text.json").read_text())
         with np.load(self.folder / "batches.npz") as stored:

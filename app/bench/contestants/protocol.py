@@ -9,6 +9,7 @@ import os
 import resource
 import sys
 import time
+from collections.abc import Callable
 
 
 class Channel:
@@ -93,7 +94,7 @@ class Enough(Exception):
     """Ends the training of a `Trial`."""
 
 
-def sweep(channel: Channel, run) -> None:
+def sweep(channel: Channel, run: Callable) -> None:
     """Tries the settings of the specification one after another and reports the rate, or what went wrong, of each.
 
     Args:
@@ -120,7 +121,7 @@ def peak_bytes() -> int:
     return peak if sys.platform == "darwin" else peak * 1024
 
 
-def serve_translations(channel: Channel, translate) -> None:
+def serve_translations(channel: Channel, translate: Callable) -> None:
     """Answers turns of translating until the input ends.
 
     A turn is `{"lines": [...], "setting": ..., "one_by_one": false}`; the answer holds the translations, their tokens

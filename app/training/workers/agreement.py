@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from app.presets.preset import Preset
+from app.runs.checkpoints import Checkpoint
 from app.runs.run import Run
 from app.training.workers.cluster import Cluster
 from data.errors import UserError
@@ -39,7 +40,9 @@ def open_shared(path: Path | str, preset: Preset, patience: float = PATIENCE) ->
     return run
 
 
-def shared_checkpoint(run: Run, cluster: Cluster, report: Callable[[str], None], patience: float = PATIENCE):
+def shared_checkpoint(
+    run: Run, cluster: Cluster, report: Callable[[str], None], patience: float = PATIENCE
+) -> tuple[Checkpoint, dict] | None:
     """The checkpoint that all workers go on from: see `Checkpoints.latest`.
 
     Args:

@@ -1,7 +1,8 @@
 """The interface between a training and the processes and devices that share it; here for a single one."""
 
 import contextlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager
 from typing import Any
 
 from app.training.state import to_array
@@ -55,19 +56,19 @@ class Cluster:
             )
         return lanes
 
-    def scope(self):
+    def scope(self) -> AbstractContextManager:
         """A context in which the variables of a model and its optimiser are made."""
         return contextlib.nullcontext()
 
-    def undistributed(self):
+    def undistributed(self) -> AbstractContextManager:
         """A context in which this worker computes without the others, as in a validation."""
         return contextlib.nullcontext()
 
-    def raise_on_lost_worker(self):
+    def raise_on_lost_worker(self) -> AbstractContextManager:
         """A context that turns the loss of another worker into a `UserError`."""
         return contextlib.nullcontext()
 
-    def synchronise(self, model: Any, accumulate: int, status) -> None:
+    def synchronise(self, model: Any, accumulate: int, status: Callable[[], tuple[float, bool]]) -> None:
         """Makes `fit` sum over all devices.
 
         Args:
@@ -85,7 +86,7 @@ class Cluster:
         """
         return seconds, interrupted
 
-    def dataset(self, draw, inputs, accumulate: int = 1):
+    def dataset(self, draw: Callable[[], Iterator], inputs: Iterable[str], accumulate: int = 1) -> Any:
         """What `fit` reads: see `data.feeding.dataset_of`."""
         return dataset_of(draw, inputs, accumulate)
 
@@ -94,7 +95,7 @@ class Cluster:
         return list(numbers)
 
     @contextlib.contextmanager
-    def chief_first(self):
+    def chief_first(self) -> Iterator[None]:
         """Lets the chief run a block, then the others.
 
         Raises:
@@ -116,7 +117,7 @@ class Cluster:
         """The memory of all lanes as arrays, from variables that hold the lanes of one device."""
         return [to_array(variable) for variable in variables]
 
-    def scatter(self, variables: Iterable[Any], arrays) -> None:
+    def scatter(self, variables: Iterable[Any], arrays: Iterable[Any]) -> None:
         """The reverse of `gather`."""
         for variable, array in zip(variables, arrays, strict=True):
             variable.assign(array)

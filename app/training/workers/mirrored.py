@@ -8,7 +8,8 @@ given another step; everything around it stays as it is.
 import contextlib
 import functools
 import itertools
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager
 from typing import Any
 
 import tensorflow as tf
@@ -32,7 +33,7 @@ class MirroredCluster(Cluster):
         index, workers: see `Cluster`.
     """
 
-    def __init__(self, strategy, index: int = 0, workers: int = 1):
+    def __init__(self, strategy: tf.distribute.Strategy, index: int = 0, workers: int = 1):
         self.strategy, self.index, self.workers = strategy, index, workers
         self.devices = strategy.num_replicas_in_sync
 
@@ -44,11 +45,11 @@ class MirroredCluster(Cluster):
     def lanes_per_device(self, lanes: int) -> int:
         return super().lanes_per_device(lanes) // self.devices
 
-    def scope(self):
+    def scope(self) -> AbstractContextManager:
         return self.strategy.scope()
 
     @contextlib.contextmanager
-    def raise_on_lost_worker(self):
+    def raise_on_lost_worker(self) -> Iterator[None]:
         try:
             yield
         except LOST as error:
@@ -59,7 +60,7 @@ class MirroredCluster(Cluster):
                 "same command on all workers again: it goes on from the last checkpoint"
             ) from error
 
-    def dataset(self, draw, inputs, accumulate: int = 1):
+    def dataset(self, draw: Callable[[], Iterator], inputs: Iterable[str], accumulate: int = 1) -> Any:
         """Yields, for each of this worker's devices, its share of a batch, and what the whole batch is divided by."""
         own = range(self.first, self.first + self.devices // self.workers)
 
@@ -79,7 +80,7 @@ class MirroredCluster(Cluster):
 
         return self.strategy.distribute_datasets_from_function(make)
 
-    def synchronise(self, model: Any, accumulate: int, status) -> None:
+    def synchronise(self, model: Any, accumulate: int, status: Callable[[], tuple[float, bool]]) -> None:
         step = _make_step(self.strategy, model)
         completes = itertools.cycle([*[False] * (accumulate - 1), True])
 
@@ -122,7 +123,7 @@ class MirroredCluster(Cluster):
 
         return [array.numpy() for array in whole()] if variables else []
 
-    def scatter(self, variables: Iterable[Any], arrays) -> None:
+    def scatter(self, variables: Iterable[Any], arrays: Iterable[Any]) -> None:
         def rows(device):
             for variable, array in zip(variables, arrays, strict=True):
                 variable.assign(tf.constant(array)[device :: self.devices])

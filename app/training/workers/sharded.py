@@ -4,6 +4,8 @@ The whole batch stays one array, so all sums are over all of it, and carried mem
 """
 
 import contextlib
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 import jax
 import keras
@@ -23,10 +25,10 @@ class ShardedCluster(Cluster):
         self.devices = jax.local_device_count()
         keras.distribution.set_distribution(keras.distribution.DataParallel())
 
-    def undistributed(self):
+    def undistributed(self) -> contextlib.AbstractContextManager:
         return _undistributed()
 
-    def dataset(self, draw, inputs, accumulate: int = 1):
+    def dataset(self, draw: Callable[[], Iterator], inputs: Iterable[str], accumulate: int = 1) -> Any:
         return dataset_of(lambda: (fill(batch, self.devices) for batch in draw()), inputs, accumulate)
 
 

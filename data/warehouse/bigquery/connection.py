@@ -4,6 +4,7 @@ import contextlib
 import os
 import re
 from collections.abc import Callable, Iterator
+from types import ModuleType
 from typing import Any
 
 from data.errors import UserError
@@ -30,7 +31,7 @@ ROLES = (
 )
 
 
-def google():
+def google() -> tuple[ModuleType, ModuleType]:
     """The packages of Google, imported when they are first needed.
 
     Returns:
@@ -70,12 +71,12 @@ class Connection:
         return f"the BigQuery emulator at {self._emulator}" if self._emulator else "BigQuery"
 
     @property
-    def rest(self):
+    def rest(self) -> Any:
         """google.cloud.bigquery.Client: jobs, datasets, tables."""
         return self._client("rest", self._make_rest)
 
     @property
-    def reader(self):
+    def reader(self) -> Any:
         """google.cloud.bigquery_storage_v1.BigQueryReadClient."""
         return self._client("reader", self._make_reader)
 
@@ -167,7 +168,7 @@ def is_lost(error: BaseException) -> bool:
 
 
 @contextlib.contextmanager
-def clear_errors(connection: Connection, address: str, what: str, explain=None) -> Iterator[None]:
+def clear_errors(connection: Connection, address: str, what: str, explain: Callable | None = None) -> Iterator[None]:
     """Turns what Google's packages raise into one line for the user.
 
     Args:

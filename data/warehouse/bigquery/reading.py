@@ -2,7 +2,7 @@
 
 import contextlib
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from data.errors import UserError
 from data.feeding import in_background
@@ -16,7 +16,7 @@ STREAMS = 4  # read at the same time where no order is kept; the client reads an
 AHEAD = 2  # batches that wait to be used
 
 
-def read(connection: Connection, address: str, rows) -> Iterator["pyarrow.RecordBatch"]:
+def read(connection: Connection, address: str, rows: Any) -> Iterator["pyarrow.RecordBatch"]:
     """Streams the rows of a result; however slowly they are used, only the service's own silence counts as such.
 
     Args:

@@ -1,7 +1,8 @@
 """Columns and values in the words of BigQuery's REST service."""
 
 import datetime
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from data.warehouse.bigquery.connection import google
 
@@ -10,7 +11,7 @@ STANDARD_NAMES = {"INTEGER": "INT64", "FLOAT": "FLOAT64", "BOOLEAN": "BOOL", "RE
 PARAMETER_TYPES = {bool: "BOOL", int: "INT64", float: "FLOAT64", str: "STRING", datetime.datetime: "TIMESTAMP"}
 
 
-def standard_columns(fields) -> dict[str, str]:
+def standard_columns(fields: Iterable[Any]) -> dict[str, str]:
     """Names and standard types of google.cloud.bigquery.SchemaField objects, in their order."""
     found = {}
     for field in fields:
