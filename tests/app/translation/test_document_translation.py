@@ -298,19 +298,19 @@ def test_nothing_of_the_past_is_kept_and_little_is_read_ahead():
 def test_a_long_document_takes_no_more_room_than_a_short_one(monkeypatch):
     monkeypatch.setattr("app.translation.flow.MOST_LINES", 16)
     draw = np.random.default_rng(5)
-    lines = (DocumentLine(1, words(draw.integers(4, VOCABULARY, draw.integers(1, 9)))) for _ in range(400))
+    lines = (DocumentLine(1, words(draw.integers(4, VOCABULARY, draw.integers(1, 9)))) for _ in range(150))
     found = translator().translate_lines(lines)
     started, kept, start = [], [], threading.Thread.start
     monkeypatch.setattr(threading.Thread, "start", lambda thread: (started.append(thread.name), start(thread)))
     for count, _ in enumerate(found, start=1):
-        if count == 50:  # by now all is compiled
+        if count == 30:  # by now all is compiled
             started.clear()
-        if count in (100, 350):
+        if count in (40, 140):
             gc.collect()
             kept.append(sum(isinstance(thing, Line | Segment | Window) for thing in gc.get_objects()))
     # TensorFlow keeps something for each thread that ever called it.
     assert not started
-    # The lines read ahead and the last window; 250 lines more would be 500 things more.
+    # The lines read ahead and the last window; 100 lines more would be 200 things more.
     assert max(kept) < 100
 
 
