@@ -290,6 +290,7 @@ def test_other_backends_get_a_generator(monkeypatch):
     generator.close()
 
 
+@pytest.mark.backends
 @pytest.mark.parametrize("backend", ["jax", "torch"])
 def test_keras_fit_takes_the_generator(backend):
     if importlib.util.find_spec(backend) is None:
