@@ -1,5 +1,6 @@
 """Settings for all tests: quiet TensorFlow, repeatable hypothesis, and the corpora that only some machines have."""
 
+import gc
 import os
 from pathlib import Path
 
@@ -37,6 +38,13 @@ def pytest_collection_modifyitems(items):
     """Puts the longest files first; the order of all else stays."""
     places = {REPOSITORY / "tests" / name: number for number, name in enumerate(LONG)}
     items.sort(key=lambda item: places.get(item.path, len(places)))
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _small_heap():
+    """Keeps what earlier files left, mostly graphs of TensorFlow, out of every garbage collection."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)
