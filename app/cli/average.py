@@ -19,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Writes the average and says what went into it."""
+    """Writes the average and prints which checkpoints it is made of."""
     if args.last is not None and args.last < 1:
         raise UserError(f"--last {args.last}: must be at least 1; leave it out for the number in the preset")
     from app.runs.averaging import average

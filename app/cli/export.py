@@ -37,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Exports and says what came of it."""
+    """Exports and prints the result."""
     if args.precision and args.to != "savedmodel":
         raise UserError("--precision is for --to savedmodel; CTranslate2 has --quantization")
     if args.quantization and args.to != "ctranslate2":
@@ -48,7 +48,7 @@ def run(args: argparse.Namespace) -> None:
 
     folder = Run.open(args.path)
     options = {"checkpoint": args.checkpoint, "search": chosen_search(folder.preset, args)}
-    # What can be refused is refused before TensorFlow is loaded, which takes seconds.
+    # Errors come before TensorFlow is loaded, which takes seconds.
     refuse_existing(args.directory)
     if args.to == "ctranslate2":
         import_ctranslate2()

@@ -132,14 +132,14 @@ def _explain(error: OSError) -> str:
 
 
 def _explain_exhausted(error: Exception) -> str | None:
-    """What to do where Python or TensorFlow got no memory or could not write a file; None for any other error."""
+    """Advice for errors of memory and disk from Python or TensorFlow; None for any other error."""
     if isinstance(error, MemoryError):
         return _out_of_memory(str(error))
-    # Known only once TensorFlow is loaded, and nothing else raises it.
+    # Only TensorFlow raises these errors, so it is loaded by then.
     tensorflow = sys.modules.get("tensorflow")
     if not tensorflow or not isinstance(error, tensorflow.errors.OpError):
         return None
-    # TensorFlow says only in words what the system refused: "PATH; File too large".
+    # TensorFlow gives the system's error as text only: "PATH; File too large".
     where, _, reason = error.message.rpartition("; ")
     for number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EACCES, errno.EROFS):
         if reason == os.strerror(number):

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 RUN_HELP = "the folder of a training, such as runs/starter"
 _KEY = re.compile(r"\s+[a-z_]+(\.[a-z_]+)*\s*=")
-# How documents are cut may change after the training, to longer windows, too.
+# Windows may change after training, even to longer ones.
 WINDOWS = tuple(f"documents.{key}" for key in ("windows", "size", "tokens", "context_target"))
 
 
@@ -63,7 +63,7 @@ def add_search(parser: argparse.ArgumentParser) -> None:
 
 
 def add_set(parser: argparse.ArgumentParser, text: str) -> None:
-    """Adds the option that changes keys of a preset; `text` says which."""
+    """Adds `--set`, which changes keys of a preset; `text` is its help."""
     parser.add_argument("--set", nargs="+", action=_Changes, default=[], metavar="KEY=VALUE", help=text)
 
 
@@ -96,13 +96,13 @@ def split_changes(text: str) -> list[str]:
 
 
 def add_filters(parser: argparse.ArgumentParser, what: str) -> None:
-    """Adds the options for cleaning as a preset says; `what` is taken of it."""
+    """Adds the options for cleaning by a preset; `what` names the part of it that counts."""
     parser.add_argument("--preset", metavar="PRESET", help=f"take the {what} of its section [data]")
     add_set(parser, "keys of that section to change, such as max_words=100 or language_filter=false")
 
 
 def chosen_filters(args: argparse.Namespace) -> "Preset":
-    """The preset whose section `[data]` says how to clean; the defaults where none is named."""
+    """The preset that `--preset` names, with its section `[data]` for cleaning; the defaults without one."""
     from app.presets.preset import Preset, load_preset
 
     return load_preset(args.preset, args.set) if args.preset else Preset("defaults").with_overrides(args.set)
@@ -121,7 +121,7 @@ def chosen_languages(args: argparse.Namespace) -> tuple[str, str]:
 
 
 def add_engine(parser: argparse.ArgumentParser) -> None:
-    """Adds the options that say which program computes the model."""
+    """Adds `--engine`, the program that computes the model, and its options."""
     parser.add_argument(
         "--engine",
         choices=ENGINES,
@@ -133,7 +133,7 @@ def add_engine(parser: argparse.ArgumentParser) -> None:
 
 
 def add_quantization(parser: argparse.ArgumentParser, when: str) -> None:
-    """Adds the option that says how CTranslate2 stores weights."""
+    """Adds `--quantization`, the number format of CTranslate2's weights."""
     parser.add_argument(
         "--quantization",
         choices=QUANTIZATIONS,
@@ -171,7 +171,7 @@ def load_engine(engine: Engine, run: "Run", checkpoint: str) -> None:
 
 
 def add_precision(parser: argparse.ArgumentParser) -> None:
-    """Adds the option that says what Keras computes in."""
+    """Adds `--precision`, the number format in which Keras computes."""
     parser.add_argument(
         "--precision",
         choices=("float32", "bfloat16", "auto"),
@@ -194,7 +194,7 @@ def with_chosen_precision(run: "Run", args: argparse.Namespace) -> "Run":
 
 
 def add_naming(parser: argparse.ArgumentParser) -> None:
-    """Adds the options for what a corpus is called, and which split the pairs of a file are."""
+    """Adds `--name` and `--split`, for the corpus that a file becomes."""
     parser.add_argument("--name", default="", help="what the corpus is called; by default as the source")
     parser.add_argument(
         "--split",
@@ -205,7 +205,7 @@ def add_naming(parser: argparse.ArgumentParser) -> None:
 
 
 def add_corpora(parser: argparse.ArgumentParser) -> None:
-    """Adds the option that says where corpus folders are."""
+    """Adds `--corpora`, the folders to search for corpora."""
     parser.add_argument(
         "--corpora",
         nargs="+",
@@ -221,7 +221,7 @@ def chosen_search(preset: "Preset", args: argparse.Namespace, others: tuple[str,
     Args:
         preset: of the run.
         args: the command line.
-        others: keys of other sections that mean something to the command, and nothing here.
+        others: keys of other sections that the command itself handles.
 
     Raises:
         UserError: an unknown key, a bad value, or a key of another section.
@@ -260,7 +260,7 @@ def _key(change: str) -> str:
 
 
 def program(name: str) -> str:
-    """How "weitblick" or a program installed with it is called from here: by its name alone, or by its path."""
+    """The command for "weitblick" or a program installed with it: its name if it is on the path, else its full path."""
     path = Path(sys.executable).with_name(name)
     found = shutil.which(name)
     if found and (not path.exists() or Path(found).samefile(path)):

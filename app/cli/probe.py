@@ -1,4 +1,4 @@
-"""Measures how far back each memory still finds what it was told: recall by distance, on made-up documents.
+"""Measures how far back each memory can recall a fact: recall by distance, on synthetic documents.
 
 A fact stands in one window of a document, the question some windows later, and between them other words and other
 facts. Each memory is trained on a small model for some minutes, then asked at each distance. Results and a figure go
@@ -21,7 +21,7 @@ EXAMPLES = """
   weitblick probe --memory none gru --minutes 2 --distances 1 16 64 256
   weitblick probe --run runs/gru --measure context --corpus europarl --corpora ../corpora
 """
-AFTER_INTERRUPT = "memories that were finished are kept; the same command goes on with the next one"
+AFTER_INTERRUPT = "finished memories are kept; the same command goes on with the next one"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -103,7 +103,7 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _check(args: argparse.Namespace) -> None:
-    """Refuses options that would have no effect or no sense."""
+    """Refuses options that would have no effect or that contradict each other."""
     args.files = args.files or ["-"]
     translate_documents.check(args)
     given = [name for name in DRAWING if getattr(args, name) is not None]

@@ -1,4 +1,4 @@
-"""The part of `translate` that knows documents."""
+"""The document side of the command `translate`."""
 
 import argparse
 import json
@@ -15,7 +15,7 @@ IMPLYING = ("--doc-column", "--per-file")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declares the options that have to do with documents."""
+    """Declares the options for documents."""
     parser.add_argument(
         "--document",
         action="store_true",
@@ -42,7 +42,7 @@ def wanted(args: argparse.Namespace) -> bool:
 
 
 def check(args: argparse.Namespace) -> None:
-    """Refuses options that would have no effect or no sense."""
+    """Refuses options that would have no effect or that contradict each other."""
     if args.doc_column and args.per_file:
         raise UserError("--doc-column and --per-file both say what a document is: leave one out")
     if not wanted(args):
@@ -53,7 +53,7 @@ def check(args: argparse.Namespace) -> None:
         return
     if args.engine != "keras":
         raise UserError(
-            f"--engine {args.engine} knows no documents: leave it out, or leave out --document and its like"
+            f"--engine {args.engine} does not support documents: leave it out, or leave out --document and its like"
         )
     if args.sample:
         raise UserError("--sample draws each line by itself: leave it out, or leave out --document and its like")

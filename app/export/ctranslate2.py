@@ -64,7 +64,7 @@ def export(
         directory: the folder to make; missing or empty.
         checkpoint: which weights, see `Run.weights`.
         quantization: how weights are stored, one of `app.translation.decoder.QUANTIZATIONS`.
-        search: what `weitblick.json` says of it, instead of that of the run's preset.
+        search: settings for `weitblick.json`, instead of those of the run's preset.
 
     Raises:
         UserError: CTranslate2 is not installed, the model is of a kind that it cannot compute, its weights are
@@ -225,7 +225,7 @@ def _array(variable) -> np.ndarray:
 
 
 def _settings(preset, model, search: SearchPreset) -> dict:
-    """What `weitblick.json` says: all but the weights that makes the translations what they are."""
+    """The content of `weitblick.json`: all that determines translations, apart from the weights."""
     most = model.max_positions
     if model.positions_kind != "learned":
         most = max(LEAST_POSITIONS, preset.data.max_length + 1, search.most_tokens(preset.data.max_length))

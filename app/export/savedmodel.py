@@ -222,7 +222,7 @@ class _Graph:
             return texts, tf.identity(scores)
 
     def _part(self, live, beams, places, texts, scores):
-        """Notes the results of the sources that are done, and goes on with the others."""
+        """Stores the results of finished sources and keeps the others in the batch."""
         found, found_scores, _ = self.beam_search.hypotheses(beams)
         done = tf.gather(places, tf.where(~live))
         texts = tf.tensor_scatter_nd_update(texts, done, self._texts(found[:, 0][~live]))

@@ -317,7 +317,7 @@ def decode_bleu(
     shown: int = 1,
     progress: Callable[[float], None] | None = None,
 ) -> tuple[float, list[Example]]:
-    """BLEU of what a translator really puts out; quick enough to be run during a training.
+    """BLEU of a translator's actual output; fast enough to run during training.
 
     Args:
         translator: an `app.translation.translator.Translator`, or what translates like one.

@@ -81,7 +81,7 @@ class LinesOfDocuments:
         self.translator, self.sizes = translator, sizes
 
     def translate_all(self, lines: list[str], progress: Callable[[float], None] | None = None) -> list[str]:
-        """One translation for each line; `progress` is told once, at the end."""
+        """One translation for each line; `progress` is called once, at the end."""
         rest = iter(lines)
         documents = [list(itertools.islice(rest, size)) for size in self.sizes]
         found = list(itertools.chain.from_iterable(self.translator.translate_documents(documents)))

@@ -122,7 +122,11 @@ def open_lines(path: Path | str | None = None) -> LineReader:
 
 
 def read_text(path: Path | str) -> list[str]:
-    """All lines of a UTF-8 file, or a `UserError` that says why they cannot be had."""
+    """All lines of a UTF-8 file.
+
+    Raises:
+        UserError: the file cannot be read; says why.
+    """
     try:
         return list(read_lines(path))
     except OSError as error:
