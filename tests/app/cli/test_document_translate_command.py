@@ -109,7 +109,7 @@ def test_a_run_that_knows_no_documents_says_so_and_takes_each_segment_alone(plai
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        (["--document", "--engine", "ctranslate2"], "--engine ctranslate2 knows no documents"),
+        (["--document", "--engine", "ctranslate2"], "--engine ctranslate2 does not support documents"),
         (["--doc-column", "--nbest", "2"], "--nbest"),
         (["--per-file", "--sample"], "--sample"),
         (["--doc-column", "--per-file"], "leave one out"),
