@@ -1,4 +1,4 @@
 """One module for each command: `HELP`, `EXAMPLES`, `add_arguments(parser)` and `run(args)`.
 
-Whatever a command needs is imported inside `run`, so that `--help` answers at once.
+Commands import what they need inside `run`, so that `--help` answers at once.
 """

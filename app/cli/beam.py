@@ -1,18 +1,18 @@
-"""The action of `weitblick corpora` that runs as a pipeline of Apache Beam."""
+"""The action of `weitblick corpora` that runs as an Apache Beam pipeline."""
 
 import argparse
 
 from app.cli.options import add_corpora, add_filters, add_naming, chosen_filters
 from data.beam import RUNNERS, SHARD_PAIRS
 
-EPILOG = "Apache Beam is best installed in a virtual environment of its own; docs/beam.md tells more."
+EPILOG = "Apache Beam is best installed in its own virtual environment; see docs/beam.md."
 
 
 def prepare(args: argparse.Namespace) -> None:
-    """Cleans corpora on many machines, with the result of a training's own cleaning on one.
+    """Cleans corpora on many machines, with the same result as the cleaning that training does on one.
 
     Each corpus becomes a folder of Parquet files in OUTPUT, which `--corpora OUTPUT` then finds by name, with a report
-    of what was left out and why. Validation and test pairs are passed on whole.
+    of what was left out and why. Validation and test pairs are kept unfiltered.
     """
     from data.beam import check_installed
 
@@ -47,15 +47,15 @@ def add(parser: argparse.ArgumentParser) -> None:
         "sources",
         nargs="+",
         metavar="SOURCE",
-        help="a corpus, or a pattern of files in quotes: 'gs://bucket/crawl/*.parquet', "
-        "'crawl/en.*.txt.gz' (beside each en.REST stands de.REST)",
+        help="a corpus, or a quoted file pattern: 'gs://bucket/crawl/*.parquet', "
+        "'crawl/en.*.txt.gz' (with a de.REST beside each en.REST)",
     )
-    parser.add_argument("output", metavar="OUTPUT", help="the folder to make; gs:// and others that Beam knows, too")
+    parser.add_argument("output", metavar="OUTPUT", help="the folder to create; may be gs://... or similar")
     parser.add_argument(
         "--runner",
         default="DirectRunner",
         metavar="RUNNER",
-        help=f"where it runs: {', '.join(RUNNERS)} (DirectRunner: on this machine)",
+        help=f"where the pipeline runs: {', '.join(RUNNERS)} (DirectRunner: on this machine)",
     )
     parser.add_argument(
         "--pipeline-option",
@@ -63,7 +63,7 @@ def add(parser: argparse.ArgumentParser) -> None:
         action="extend",
         default=[],
         metavar="KEY=VALUE",
-        help="options of Apache Beam, such as region=europe-west1",
+        help="Apache Beam options, such as region=europe-west1",
     )
     add_naming(parser)
     parser.add_argument(
@@ -71,7 +71,7 @@ def add(parser: argparse.ArgumentParser) -> None:
         type=int,
         default=SHARD_PAIRS,
         metavar="N",
-        help=f"most pairs in a file, which a worker sorts in memory ({SHARD_PAIRS})",
+        help=f"maximum pairs per file, which a worker sorts in memory ({SHARD_PAIRS})",
     )
     add_filters(parser, "filters and languages")
     add_corpora(parser)

@@ -1,7 +1,7 @@
 """Lists the corpora that presets can name, or shows one; loads corpora into a warehouse and refines them there.
 
-A folder with files such as en.train.txt, de.train.txt and, where documents are known, doc.train.txt is a corpus. Such
-folders are looked for in the folders of --corpora and of the variable WEITBLICK_CORPORA.
+A folder with files such as en.train.txt, de.train.txt and, if documents are known, doc.train.txt is a corpus. Corpus
+folders are searched for in the folders of --corpora and of the environment variable WEITBLICK_CORPORA.
 
 A warehouse is a DuckDB file or a data set in BigQuery, see docs/warehouse.md.
 """
@@ -14,14 +14,14 @@ from app.cli.options import add_actions
 
 HELP = "list or show corpora; load, clean and query them in a warehouse"
 EXAMPLES = """
-  weitblick corpora list                                   what there is
-  weitblick corpora show software                          fetch it, count it, show some of it
+  weitblick corpora list                                   all corpora
+  weitblick corpora show software                          fetch it, count it, show its first pairs
   weitblick corpora show multi30k --corpora ../corpora
   weitblick corpora load software notes.tmx --warehouse corpora.duckdb
   weitblick corpora clean --into cleaned --near 0.8 --warehouse corpora.duckdb
   weitblick corpora sql "SELECT corpus, COUNT(*) AS n FROM cleaned GROUP BY corpus" --warehouse corpora.duckdb
 """
-AFTER_INTERRUPT = "what was fetched so far, and each corpus that was loaded whole, is kept"
+AFTER_INTERRUPT = "fetched files and fully loaded corpora are kept"
 SHOWN = 3
 
 
@@ -31,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "list": ("list the corpora that presets can name", _add_languages, _list),
         "show": ("fetch a corpus, count it and show its first pairs", _add_show, _show),
     }
-    prepare = "clean them with Apache Beam, on this machine or a cluster"
+    prepare = "clean corpora with Apache Beam, on this machine or a cluster"
     others = {"prepare": (prepare, beam.add, beam.prepare), **warehouse.ACTIONS}
     helps = {name: text for name, (text, *_) in {**own, **others}.items()}
     actions = add_actions(parser, "action", helps)
@@ -50,7 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Does the action."""
+    """Runs the chosen action."""
     args.do(args)
 
 
@@ -61,7 +61,7 @@ def _add_languages(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_show(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("name", metavar="NAME", help="a corpus of the list, or the path of a folder")
+    parser.add_argument("name", metavar="NAME", help="a corpus from the list, or the path of a folder")
     _add_languages(parser)
 
 
@@ -73,7 +73,7 @@ def _list(args: argparse.Namespace) -> None:
 
 
 def _sizes(corpus) -> str:
-    """Pairs of train / validation / test, as far as they are known without fetching."""
+    """The pairs of train / validation / test, if they are known without fetching."""
     sizes = [corpus.size(split) if split in corpus.splits() else 0 for split in ("train", "validation", "test")]
     if None in sizes:
         return f"{'not fetched yet':>27}"

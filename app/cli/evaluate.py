@@ -1,7 +1,7 @@
 """Translates the test split of a run's preset with its model, and scores the translations with sacreBLEU.
 
 Reports BLEU, chrF2++ and TER with signatures and 95% bootstrap intervals, BLEU by source length, and the speed; writes
-them and the translations into the run's folder results/. A model that was trained on documents translates documents.
+them and the translations to results/ in the run folder. A model that was trained on documents translates documents.
 With --hypotheses the command scores a file instead, without a model.
 """
 
@@ -40,27 +40,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--corpus",
         metavar="NAME",
-        help="what to score on: a corpus, wmt14 or wmt14/full. By default data.test of the run's preset",
+        help="test set: a corpus, wmt14 or wmt14/full (default: data.test of the run's preset)",
     )
     parser.add_argument(
-        "--split", choices=("train", "validation", "test"), default="test", help="which split of it (test)"
+        "--split", choices=("train", "validation", "test"), default="test", help="which split of the corpus (test)"
     )
     add_corpora(parser)
-    parser.add_argument("--reference", metavar="FILE", help="score on this file of right translations instead")
+    parser.add_argument("--reference", metavar="FILE", help="score against this reference file instead of a corpus")
     parser.add_argument("--source", metavar="FILE", help="the text that --reference translates, line by line")
     parser.add_argument("--lines", type=int, default=0, metavar="N", help="score the first N lines only")
     parser.add_argument("--hypotheses", metavar="FILE", help="score these translations; needs no RUN")
     parser.add_argument("--pair", default=None, metavar="EN-DE", help="for --hypotheses: the languages (en-de)")
-    parser.add_argument("--baseline", metavar="RUN|FILE", help="compare with this file, or run (evaluated if need be)")
+    parser.add_argument("--baseline", metavar="RUN|FILE", help="compare with this file, or run (evaluated if needed)")
     add_search(parser)
     add_engine(parser)
     add_precision(parser)
     parser.add_argument(
-        "--again", action="store_true", help="translate again even if these weights and this search have done so"
+        "--again", action="store_true", help="translate again even if results of these weights and this search exist"
     )
     parser.add_argument("--tokenize", choices=("13a", "intl", "char", "none"), default="13a", help="for BLEU (13a)")
-    parser.add_argument("--lowercase", action="store_true", help="ignore case (default: as the model's preset)")
-    parser.add_argument("--moses", action="store_true", help="give BLEU on lower-cased Moses tokens as well")
+    parser.add_argument("--lowercase", action="store_true", help="ignore case (default: as in the run's preset)")
+    parser.add_argument("--moses", action="store_true", help="also report BLEU on lower-cased Moses tokens")
 
 
 def run(args: argparse.Namespace) -> None:
@@ -74,12 +74,12 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _check(args: argparse.Namespace) -> None:
-    """Refuses what does not go together."""
+    """Refuses options that do not go together."""
     check_sides(args)
     if args.source and not args.reference:
-        raise UserError("--source needs its right translations: add --reference FILE")
+        raise UserError("--source needs reference translations: add --reference FILE")
     if args.reference and args.corpus:
-        raise UserError("--reference and --corpus are two things to score on: leave out one")
+        raise UserError("--reference and --corpus both name a test set: leave out one")
     if args.path and args.reference and not args.source:
         raise UserError("--reference alone has no text to translate: add --source FILE")
     if chosen_engine(args) != KERAS and args.hypotheses:
@@ -113,7 +113,7 @@ def _score_run(args: argparse.Namespace):
     data, engine = run.preset.data, chosen_engine(args)
     names = [args.corpus] if args.corpus or args.reference else data.test
     if not names:
-        print(f"{args.path}: data.test of the preset is empty; name a corpus by --corpus", file=sys.stderr)
+        print(f"{args.path}: data.test of the preset is empty; name a corpus with --corpus", file=sys.stderr)
     system = system_of(run, args.checkpoint, chosen_search(run.preset, args), engine)
     options = ScoreOptions(args.lowercase or data.lowercase, args.tokenize)
     chosen = {"options": options, "moses": args.moses or None, "baseline": chosen_baseline(args, engine)}

@@ -1,8 +1,8 @@
-"""Translates documents with a run's model and scores what only a document shows.
+"""Translates documents with a run's model and scores them, with scores that only whole documents allow.
 
 Reports s-BLEU, d-BLEU and chrF2++ with bootstrap over whole documents, the consistency of terms, and how much context
-raises the reference's probability (CXMI); with --contrapro also the accuracy of pronouns. Writes scores and
-translations into the run's folder results/. With --hypotheses it scores a file instead, without a model.
+raises the reference's probability (CXMI); with --contrapro also pronoun accuracy. Writes scores and translations to
+results/ in the run folder. With --hypotheses it scores a file instead, without a model.
 docs/document-scores.md explains what each score can and cannot show.
 """
 
@@ -31,7 +31,7 @@ EXAMPLES = """
   weitblick evaluate-documents runs/concat --set documents.windows=dynamic documents.tokens=512   longer windows
   weitblick evaluate-documents --hypotheses out.de --corpus europarl
 """
-AFTER_INTERRUPT = "translations that were finished are kept; run the same command again"
+AFTER_INTERRUPT = "finished translations are kept; run the same command again"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -46,15 +46,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="extend",
         default=[],
         metavar="NAME",
-        help="corpora with documents. By default those of data.test in the run's preset that have some",
+        help="corpora with documents (default: those in data.test of the run's preset that have documents)",
     )
     parser.add_argument(
-        "--split", choices=("train", "validation", "test"), default="test", help="which split of them (test)"
+        "--split", choices=("train", "validation", "test"), default="test", help="which split of the corpora (test)"
     )
     add_corpora(parser)
     parser.add_argument("--hypotheses", metavar="FILE", help="score these translations of one corpus; needs no RUN")
     parser.add_argument("--pair", default=None, metavar="EN-DE", help="for --hypotheses: the languages (en-de)")
-    parser.add_argument("--baseline", metavar="RUN|FILE", help="compare with this file, or run (evaluated if need be)")
+    parser.add_argument("--baseline", metavar="RUN|FILE", help="compare with this file, or run (evaluated if needed)")
     parser.add_argument("--consistency", action=switch, default=True, help="measure the consistency of terms (yes)")
     parser.add_argument("--cxmi", action=switch, default=True, help="measure the use of context by CXMI (yes)")
     parser.add_argument("--contrapro", action="store_true", help="measure the accuracy of pronouns on contrapro/")
@@ -62,16 +62,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--shuffle-documents",
         action="store_true",
-        help="translate the segments in shuffled order, so that each has a wrong context; the scores of a model that "
-        "uses its context fall",
+        help="translate the segments in shuffled order, so that each has the wrong context; this lowers the scores of "
+        "a model that uses context",
     )
     add_search(parser)
     add_precision(parser)
     parser.add_argument(
-        "--again", action="store_true", help="translate and score again even if these weights and this search did so"
+        "--again",
+        action="store_true",
+        help="translate and score again even if results of these weights and this search exist",
     )
     parser.add_argument("--samples", type=int, default=1000, metavar="N", help="bootstrap samples; 0 for none (1000)")
-    parser.add_argument("--lowercase", action="store_true", help="ignore case (default: as the model's preset)")
+    parser.add_argument("--lowercase", action="store_true", help="ignore case (default: as in the run's preset)")
 
 
 def run(args: argparse.Namespace) -> None:
@@ -84,10 +86,10 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _check(args: argparse.Namespace) -> None:
-    """Refuses what does not go together."""
+    """Refuses options that do not go together."""
     check_sides(args)
     if args.hypotheses and len(args.corpus) != 1:
-        raise UserError("--hypotheses is the translation of one corpus: name it by --corpus")
+        raise UserError("--hypotheses is the translation of one corpus: name it with --corpus")
     if args.hypotheses and (args.contrapro or args.shuffle_documents):
         raise UserError("--hypotheses uses no model: leave out --contrapro and --shuffle-documents")
     if args.items and not args.contrapro:
@@ -116,7 +118,7 @@ def _score_file(args: argparse.Namespace):
 
 
 def _score_run(args: argparse.Namespace):
-    """Yields each evaluation as soon as it is there."""
+    """Yields each evaluation as soon as it is ready."""
     from app.runs.run import Run
     from app.scoring.contrapro import find_items, read_items
     from app.scoring.evaluation import DocumentOptions, evaluate_documents, evaluate_pronouns
@@ -141,7 +143,7 @@ def _score_run(args: argparse.Namespace):
 
 
 def _names(args: argparse.Namespace, tests, corpora) -> list[str]:
-    """The corpora to score on; there may be none only where pronouns are scored."""
+    """The corpora to score on; the list may be empty only if pronouns are scored."""
     from app.scoring.testsets import has_documents
 
     if args.corpus:
@@ -150,14 +152,14 @@ def _names(args: argparse.Namespace, tests, corpora) -> list[str]:
     if not found and not args.contrapro:
         tried = ", ".join(tests) or "none"
         raise UserError(
-            f"{args.path}: no corpus in data.test of the preset ({tried}) is found here and has documents: add "
+            f"{args.path}: no corpus in data.test of the preset ({tried}) was found with documents: add "
             "--corpus NAME, and --corpora DIR if it is a folder"
         )
     return found
 
 
 def _terms(args: argparse.Namespace, test, names, corpora):
-    """The `TermScorer` of a test set; None where consistency is not asked for."""
+    """The `TermScorer` of a test set; None if consistency is not requested."""
     if not args.consistency:
         return None
     from app.scoring.consistency import TermScorer, training_pairs

@@ -1,7 +1,7 @@
-"""Writes a run's model for other programs to translate with, as a new folder.
+"""Exports a run's model into a new folder, so that other programs can translate with it.
 
-ctranslate2: for CTranslate2 (C++ and Python; fast on ordinary processors, tens of megabytes), from the extra of that
-name. DIR/translate.py translates with it and shows how; DIR/README.txt says what else there is.
+ctranslate2: for CTranslate2 (C++ and Python; fast on CPUs, tens of megabytes); needs the extra of that name.
+DIR/translate.py is a working example; DIR/README.txt describes the files.
 
 savedmodel: for TensorFlow with tensorflow-text alone. Text in, text out: tokenizer and search are inside.
 """
@@ -25,19 +25,19 @@ FORMATS = ("ctranslate2", "savedmodel")
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the command's arguments."""
     parser.add_argument("path", metavar="RUN", help=RUN_HELP)
-    parser.add_argument("directory", metavar="DIR", help="the folder to make; missing or empty")
-    parser.add_argument("--to", choices=FORMATS, required=True, help="which format, see above")
+    parser.add_argument("directory", metavar="DIR", help="the folder to create; must be missing or empty")
+    parser.add_argument("--to", choices=FORMATS, required=True, help="the format, see above")
     add_search(parser)
     add_quantization(parser, "for ctranslate2: ")
     parser.add_argument(
         "--precision",
         choices=("auto", "float32", "bfloat16"),
-        help="for savedmodel: what it computes in; by default as training.precision in the preset says",
+        help="for savedmodel: the precision it computes in (default: training.precision of the preset)",
     )
 
 
 def run(args: argparse.Namespace) -> None:
-    """Exports and prints the result."""
+    """Exports the model and prints its size."""
     if args.precision and args.to != "savedmodel":
         raise UserError("--precision is for --to savedmodel; CTranslate2 has --quantization")
     if args.quantization and args.to != "ctranslate2":
@@ -46,9 +46,9 @@ def run(args: argparse.Namespace) -> None:
     from app.translation.ctranslate2 import import_ctranslate2
     from data.files import refuse_existing
 
-    folder = Run.open(args.path)
-    options = {"checkpoint": args.checkpoint, "search": chosen_search(folder.preset, args)}
-    # Errors come before TensorFlow is loaded, which takes seconds.
+    run = Run.open(args.path)
+    options = {"checkpoint": args.checkpoint, "search": chosen_search(run.preset, args)}
+    # Checks come before loading TensorFlow, which takes seconds.
     refuse_existing(args.directory)
     if args.to == "ctranslate2":
         import_ctranslate2()
@@ -56,12 +56,12 @@ def run(args: argparse.Namespace) -> None:
     if args.to == "ctranslate2":
         from app.export import ctranslate2
 
-        ctranslate2.export(folder, args.directory, quantization=args.quantization or "float32", **options)
+        ctranslate2.export(run, args.directory, quantization=args.quantization or "float32", **options)
     else:
         from app.export import savedmodel
 
-        savedmodel.export(folder, args.directory, precision=args.precision, **options)
-    print(f"exported {folder.path} to {args.directory} ({_megabytes(args.directory):,.1f} MB)")
+        savedmodel.export(run, args.directory, precision=args.precision, **options)
+    print(f"exported {run.path} to {args.directory} ({_megabytes(args.directory):,.1f} MB)")
 
 
 def _megabytes(directory) -> float:

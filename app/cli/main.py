@@ -64,11 +64,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command.
 
     Args:
-        arguments: what stands behind the program's name; `sys.argv` by default.
+        arguments: what follows the program's name; `sys.argv[1:]` by default.
 
     Returns:
-        The exit code: 0; 2 for an error that was printed; 130 after Ctrl-C, or once a training has answered Ctrl-C or
-        SIGTERM with a checkpoint; 143 after SIGTERM; 141 when the reader of the output has gone.
+        The exit code: 0; 2 for an error that was printed; 130 after Ctrl-C, or after a training run stopped on Ctrl-C
+        or SIGTERM and wrote a checkpoint; 143 after SIGTERM; 141 if the reader of the output closed the pipe.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     _prepare_streams()
@@ -80,7 +80,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except UserError as error:
         return _fail(str(error))
     except BrokenPipeError:
-        # Python would flush once more at its end and complain; there is nobody to write to.
+        # Python would flush again at exit and fail, because nobody reads the output.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return PIPE_CLOSED
     except OSError as error:
@@ -96,10 +96,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _prepare_streams() -> None:
-    """Makes both output streams UTF-8 whatever the locale says; a closed one swallows what is written.
+    """Makes both output streams UTF-8 whatever the locale; output to a closed stream is discarded.
 
-    The descriptor of a closed stream is taken at once: the next file to be opened would get it, and what libraries
-    print to standard error would end up in that file.
+    The descriptor of a closed stream is reserved at once. Otherwise the next file to be opened would get it, and what
+    libraries print to standard error would end up in that file.
     """
     for descriptor, flags in enumerate((os.O_RDONLY, os.O_WRONLY, os.O_WRONLY)):
         try:
@@ -127,19 +127,19 @@ def _explain(error: OSError) -> str:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return f"{where}the disk is full; free some space and run the same command again, nothing is left half-written"
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return f"{where}{error.strerror}; choose another place, or change who may write there"
+        return f"{where}{error.strerror}; choose another place, or change its permissions"
     return f"{where}{error.strerror or error}"
 
 
 def _explain_exhausted(error: Exception) -> str | None:
-    """Advice for errors of memory and disk from Python or TensorFlow; None for any other error."""
+    """What to do when Python or TensorFlow ran out of memory or could not write a file; None for any other error."""
     if isinstance(error, MemoryError):
         return _out_of_memory(str(error))
-    # Only TensorFlow raises these errors, so it is loaded by then.
+    # OpError exists only once TensorFlow is loaded, and only TensorFlow raises it.
     tensorflow = sys.modules.get("tensorflow")
     if not tensorflow or not isinstance(error, tensorflow.errors.OpError):
         return None
-    # TensorFlow gives the system's error as text only: "PATH; File too large".
+    # TensorFlow gives the system's error only as text: "PATH; File too large".
     where, _, reason = error.message.rpartition("; ")
     for number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EACCES, errno.EROFS):
         if reason == os.strerror(number):

@@ -17,19 +17,19 @@ if TYPE_CHECKING:
     from app.presets.preset import Preset
     from app.runs.run import Run
 
-RUN_HELP = "the folder of a training, such as runs/starter"
+RUN_HELP = "a run folder, such as runs/starter"
 _KEY = re.compile(r"\s+[a-z_]+(\.[a-z_]+)*\s*=")
-# Windows may change after training, even to longer ones.
+# The keys for cutting documents may change after training, for example to longer windows.
 WINDOWS = tuple(f"documents.{key}" for key in ("windows", "size", "tokens", "context_target"))
 
 
 def add_actions(parser: argparse.ArgumentParser, what: str, helps: dict[str, str]) -> argparse._SubParsersAction:
     """Adds a required argument that chooses one of several parsers.
 
-    The list in the help is written here: argparse's own does not line up with names longer than its option column.
+    The help lists the choices here, because argparse misaligns names longer than its option column.
 
     Args:
-        parser: of the program or a command.
+        parser: the parser of the program or of a command.
         what: "command" or "action"; the attribute that will hold the choice.
         helps: a line about each choice, by name.
 
@@ -51,24 +51,24 @@ def add_actions(parser: argparse.ArgumentParser, what: str, helps: dict[str, str
 
 
 def add_search(parser: argparse.ArgumentParser) -> None:
-    """Adds the options that say which weights and which search."""
+    """Adds the options for the weights and the search."""
     parser.add_argument(
         "--checkpoint",
         choices=("auto", "averaged", "best", "last"),
         default="auto",
-        help="which weights; auto: the average, or the last ones where none is as new",
+        help="which weights; auto: the average, or the last weights if they are newer",
     )
-    parser.add_argument("--beam", type=int, metavar="N", help="beam width; 1 is greedy. By default as in the preset")
+    parser.add_argument("--beam", type=int, metavar="N", help="beam width; 1 is greedy (default: as in the preset)")
     add_set(parser, "other keys of the preset's section [search], such as length_penalty=1.0 or batch_tokens=1000")
 
 
 def add_set(parser: argparse.ArgumentParser, text: str) -> None:
-    """Adds `--set`, which changes keys of a preset; `text` is its help."""
+    """Adds the option that changes keys of a preset; `text` says which."""
     parser.add_argument("--set", nargs="+", action=_Changes, default=[], metavar="KEY=VALUE", help=text)
 
 
 class _Changes(argparse.Action):
-    """Collects the changes of all `--set`."""
+    """Collects the changes from all `--set` options."""
 
     def __call__(self, parser: argparse.ArgumentParser, namespace, values, option_string=None):
         changes = [change for text in values for change in split_changes(text)]
@@ -76,7 +76,7 @@ class _Changes(argparse.Action):
 
 
 def split_changes(text: str) -> list[str]:
-    """Cuts "KEY=VALUE KEY=VALUE" before each key, but not within quotes or brackets: one change stays as it is.
+    """Splits "KEY=VALUE KEY=VALUE" before each key, but not within quotes or brackets.
 
     >>> split_changes('updates=500 corpora=["warehouse:SELECT * FROM x WHERE n=1"] norm=post')
     ['updates=500', 'corpora=["warehouse:SELECT * FROM x WHERE n=1"]', 'norm=post']
@@ -96,23 +96,23 @@ def split_changes(text: str) -> list[str]:
 
 
 def add_filters(parser: argparse.ArgumentParser, what: str) -> None:
-    """Adds the options for cleaning by a preset; `what` names the part of it that counts."""
-    parser.add_argument("--preset", metavar="PRESET", help=f"take the {what} of its section [data]")
+    """Adds the options for cleaning with a preset; `what` names the settings taken from it."""
+    parser.add_argument("--preset", metavar="PRESET", help=f"take the {what} from its section [data]")
     add_set(parser, "keys of that section to change, such as max_words=100 or language_filter=false")
 
 
 def chosen_filters(args: argparse.Namespace) -> "Preset":
-    """The preset that `--preset` names, with its section `[data]` for cleaning; the defaults without one."""
+    """The preset whose section `[data]` sets the cleaning; the defaults if none is named."""
     from app.presets.preset import Preset, load_preset
 
     return load_preset(args.preset, args.set) if args.preset else Preset("defaults").with_overrides(args.set)
 
 
 def chosen_languages(args: argparse.Namespace) -> tuple[str, str]:
-    """Source and target language of --pair, English and German without it.
+    """Source and target language from --pair; English and German without it.
 
     Raises:
-        UserError: the pair is none.
+        UserError: --pair does not name two languages.
     """
     source, dash, target = (args.pair or "en-de").partition("-")
     if not (source and dash and target):
@@ -121,33 +121,33 @@ def chosen_languages(args: argparse.Namespace) -> tuple[str, str]:
 
 
 def add_engine(parser: argparse.ArgumentParser) -> None:
-    """Adds `--engine`, the program that computes the model, and its options."""
+    """Adds the options for the engine that runs the model."""
     parser.add_argument(
         "--engine",
         choices=ENGINES,
         default=KERAS.name,
-        help="what computes the model (keras); ctranslate2, from the extra of that name, starts at once and needs an "
-        "export, which is made the first time and kept in RUN/exports",
+        help="what runs the model (keras); ctranslate2, from the extra of that name, starts at once and needs an "
+        "export, which is made on first use and kept in RUN/exports",
     )
     add_quantization(parser, "for --engine ctranslate2: ")
 
 
 def add_quantization(parser: argparse.ArgumentParser, when: str) -> None:
-    """Adds `--quantization`, the number format of CTranslate2's weights."""
+    """Adds the option for how CTranslate2 stores weights."""
     parser.add_argument(
         "--quantization",
         choices=QUANTIZATIONS,
         metavar="TYPE",
         help=f"{when}how weights are stored: {', '.join(QUANTIZATIONS)} (float32, where about one line in a hundred "
-        "differs from --engine keras; int8 is the smallest and the fastest, and changes more)",
+        "differs from --engine keras; int8 is the smallest and fastest, and differs more)",
     )
 
 
 def chosen_engine(args: argparse.Namespace) -> Engine:
-    """The engine of the command line.
+    """The engine from the command line.
 
     Raises:
-        UserError: --quantization without an engine that has it.
+        UserError: --quantization with an engine that does not support it.
     """
     if args.engine == KERAS.name:
         if args.quantization:
@@ -159,7 +159,7 @@ def chosen_engine(args: argparse.Namespace) -> Engine:
 
 
 def load_engine(engine: Engine, run: "Run", checkpoint: str) -> None:
-    """Imports what an engine needs; Keras only where it computes or its model must be exported first."""
+    """Imports what an engine needs; Keras only if it is the engine or the model must be exported first."""
     if engine != KERAS:
         from app.export.ctranslate2 import export_folder
         from app.translation.ctranslate2 import import_ctranslate2
@@ -171,20 +171,20 @@ def load_engine(engine: Engine, run: "Run", checkpoint: str) -> None:
 
 
 def add_precision(parser: argparse.ArgumentParser) -> None:
-    """Adds `--precision`, the number format in which Keras computes."""
+    """Adds the option for the precision that Keras computes in."""
     parser.add_argument(
         "--precision",
         choices=("float32", "bfloat16", "auto"),
-        help="what Keras computes in (default: training.precision of the preset, mostly auto, which is bfloat16 where "
+        help="what Keras computes in (default: training.precision of the preset, usually auto, which is bfloat16 where "
         "the machine is faster with it); given translations are always scored in float32",
     )
 
 
 def with_chosen_precision(run: "Run", args: argparse.Namespace) -> "Run":
-    """The run in the precision that the command line asks for.
+    """The run with the precision from the command line.
 
     Raises:
-        UserError: --precision for an engine that has none.
+        UserError: --precision with an engine that does not support it.
     """
     if not args.precision:
         return run
@@ -194,34 +194,34 @@ def with_chosen_precision(run: "Run", args: argparse.Namespace) -> "Run":
 
 
 def add_naming(parser: argparse.ArgumentParser) -> None:
-    """Adds `--name` and `--split`, for the corpus that a file becomes."""
-    parser.add_argument("--name", default="", help="what the corpus is called; by default as the source")
+    """Adds the options for the name of a corpus, and for the split of the pairs in a file."""
+    parser.add_argument("--name", default="", help="the name of the corpus (default: the source's)")
     parser.add_argument(
         "--split",
         choices=("train", "validation", "test"),
         default="train",
-        help="what the pairs of a file are, where it does not say (train)",
+        help="the split of the pairs in a file that does not name it (train)",
     )
 
 
 def add_corpora(parser: argparse.ArgumentParser) -> None:
-    """Adds `--corpora`, the folders to search for corpora."""
+    """Adds the option for corpus folders."""
     parser.add_argument(
         "--corpora",
         nargs="+",
         default=[],
         metavar="DIR",
-        help="folders that hold corpus folders; those of the variable WEITBLICK_CORPORA are searched after them",
+        help="folders that hold corpus folders; those in the variable WEITBLICK_CORPORA are searched after them",
     )
 
 
 def chosen_search(preset: "Preset", args: argparse.Namespace, others: tuple[str, ...] = ()) -> SearchPreset:
-    """The preset's search with the changes of the command line.
+    """The preset's search with the changes from the command line.
 
     Args:
-        preset: of the run.
+        preset: the run's preset.
         args: the command line.
-        others: keys of other sections that the command itself handles.
+        others: keys of other sections that the command handles itself; they are ignored here.
 
     Raises:
         UserError: an unknown key, a bad value, or a key of another section.
@@ -232,14 +232,14 @@ def chosen_search(preset: "Preset", args: argparse.Namespace, others: tuple[str,
         if key in others:
             continue
         if "." in key and not key.startswith("search."):
-            can = f"keys of the section [search]{' and ' if others else ''}{', '.join(others)}"
-            raise UserError(f"--set {change}: only {can} can be changed after the training")
+            allowed = f"keys of the section [search]{' and ' if others else ''}{', '.join(others)}"
+            raise UserError(f"--set {change}: only {allowed} can be changed after the training")
         changes.append(change if "." in key else f"search.{change}")
     return preset.with_overrides(changes).search
 
 
 def with_chosen_windows(run: "Run", args: argparse.Namespace) -> "Run":
-    """The run with the windows that the command line asks for instead of those of its training.
+    """The run with the windows from the command line instead of those of its training.
 
     Raises:
         UserError: a bad value, or a run that was not trained on documents.
@@ -260,7 +260,7 @@ def _key(change: str) -> str:
 
 
 def program(name: str) -> str:
-    """The command for "weitblick" or a program installed with it: its name if it is on the path, else its full path."""
+    """The shell command that starts "weitblick" or a program installed with it: its name, or its path if needed."""
     path = Path(sys.executable).with_name(name)
     found = shutil.which(name)
     if found and (not path.exists() or Path(found).samefile(path)):

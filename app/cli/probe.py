@@ -1,8 +1,8 @@
 """Measures how far back each memory can recall a fact: recall by distance, on synthetic documents.
 
-A fact stands in one window of a document, the question some windows later, and between them other words and other
-facts. Each memory is trained on a small model for some minutes, then asked at each distance. Results and a figure go
-into a folder. docs/probe.md says what this can and cannot show. With --run a finished run is measured instead.
+A fact appears in one window of a document and the question about it some windows later, with other words and facts in
+between. Each memory is trained in a small model for a few minutes, then tested at each distance. Results and a figure
+go into a folder. docs/probe.md says what this can and cannot show. With --run a finished run is measured instead.
 """
 
 import argparse
@@ -21,15 +21,17 @@ EXAMPLES = """
   weitblick probe --memory none gru --minutes 2 --distances 1 16 64 256
   weitblick probe --run runs/gru --measure context --corpus europarl --corpora ../corpora
 """
-AFTER_INTERRUPT = "finished memories are kept; the same command goes on with the next one"
+AFTER_INTERRUPT = "finished memories are kept; the same command continues with the next one"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the command's arguments."""
     which = f"any of {', '.join(kinds())} (all)"
     parser.add_argument("--memory", nargs="+", choices=kinds(), default=list(kinds()), metavar="KIND", help=which)
-    parser.add_argument("--minutes", type=float, default=4.0, metavar="M", help="most time to train each of them (4)")
-    parser.add_argument("--seed", type=int, default=1, metavar="N", help="of weights and documents (1)")
+    parser.add_argument(
+        "--minutes", type=float, default=4.0, metavar="M", help="maximum training time of each memory (4)"
+    )
+    parser.add_argument("--seed", type=int, default=1, metavar="N", help="random seed of weights and documents (1)")
     parser.add_argument(
         "--distances",
         nargs="+",
@@ -39,19 +41,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="windows from the fact to the question (1 2 4 8 16 32 64)",
     )
     parser.add_argument("--documents", type=int, default=1000, metavar="N", help="questions for each distance (1000)")
-    parser.add_argument("--facts", type=int, default=2, metavar="N", help="facts in a document, one of them asked (2)")
+    parser.add_argument("--facts", type=int, default=2, metavar="N", help="facts in a document; one is asked for (2)")
     parser.add_argument("--keys", type=int, default=8, metavar="N", help="keys that facts can be about (8)")
     parser.add_argument("--values", type=int, default=8, metavar="N", help="values that keys can have (8)")
-    parser.add_argument("--longest", type=int, default=32, metavar="N", help="windows in training documents, most (32)")
-    parser.add_argument("--context", type=int, default=4, metavar="N", help="segments that concat looks back (4)")
+    parser.add_argument(
+        "--longest", type=int, default=32, metavar="N", help="maximum windows of a training document (32)"
+    )
+    parser.add_argument("--context", type=int, default=4, metavar="N", help="segments of context for concat (4)")
     add_set(parser, "keys of a preset's sections [memory] and [memory.KIND] to change, such as slots=8")
     parser.add_argument("--output", metavar="DIR", default="runs/probe", help="where results go (runs/probe)")
-    parser.add_argument("--again", action="store_true", help="train and measure again what DIR has results of")
+    parser.add_argument("--again", action="store_true", help="train and measure again even if DIR has results")
     probe_run.add_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> None:
-    """Trains and examines what DIR has no results of, then shows all; with --run see `app.cli.probe_run`."""
+    """Trains and tests the memories without results in DIR, then shows all; with --run see `app.cli.probe_run`."""
     if args.path:
         probe_run.run(args)
         return
@@ -70,9 +74,9 @@ def run(args: argparse.Namespace) -> None:
     show(results, Console(highlight=False))
     figure = Path(args.output) / FIGURE
     if draw(results, figure):
-        print(f"results in {results.path}, drawn in {figure}")
+        print(f"results in {results.path}, figure in {figure}")
     else:
-        print(f"results in {results.path}; `pip install matplotlib` and the same command draw them")
+        print(f"results in {results.path}; for a figure, `pip install matplotlib` and run the same command again")
 
 
 def _examine(wanted, results) -> None:
@@ -91,7 +95,7 @@ def _examine(wanted, results) -> None:
 
 
 def _experiment(args: argparse.Namespace):
-    """What the command line asks for.
+    """The experiment that the command line describes.
 
     Raises:
         UserError: a value that makes no sense.
@@ -108,7 +112,7 @@ def _experiment(args: argparse.Namespace):
     if not args.minutes > 0:
         raise UserError(f"--minutes {args.minutes:g}: must be above 0")
     if args.facts > args.keys:
-        raise UserError(f"--facts {args.facts}: each has its own key; add --keys {args.facts} or more")
+        raise UserError(f"--facts {args.facts}: each needs its own key; add --keys {args.facts} or more")
     return Experiment(
         preset=_preset(args.set),
         task=Task(keys=args.keys, values=args.values, facts=args.facts),
@@ -127,7 +131,7 @@ def _at_least(name: str, value: int, least: int) -> None:
 
 
 def _preset(changes):
-    """The probe's preset with the changes of the command line."""
+    """The probe's preset with the changes from the command line."""
     from app.presets.schema import MEMORY, keys, sections
     from app.probe.experiment import PRESET
 
@@ -135,12 +139,12 @@ def _preset(changes):
     for change in changes:
         section, dot, key = change.partition("=")[0].strip().rpartition(".")
         if dot and section != "memory" and not section.startswith(MEMORY):
-            raise UserError(f"--set {change}: only keys of the sections [memory] and [memory.KIND] count here")
+            raise UserError(f"--set {change}: only keys of the sections [memory] and [memory.KIND] can be changed")
         if key == "kind":
-            raise UserError(f"--set {change}: say --memory {change.partition('=')[2].strip()}")
+            raise UserError(f"--set {change}: use --memory {change.partition('=')[2].strip()}")
         if dot:
             overrides.append(change)
         else:  # slots=8 for each kind that has slots
-            having = [name for name in sections() if f"{name}.".startswith(MEMORY) and key in keys(name)]
-            overrides += [f"{name}.{change.strip()}" for name in having or ["memory"]]
+            matching = [name for name in sections() if f"{name}.".startswith(MEMORY) and key in keys(name)]
+            overrides += [f"{name}.{change.strip()}" for name in matching or ["memory"]]
     return PRESET.with_overrides(overrides)

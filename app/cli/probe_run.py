@@ -8,7 +8,7 @@ from data.errors import UserError
 
 LINES = {"context": 1000, "stores": 400, "length": 0}
 SPLITS = {"context": "validation", "stores": "validation", "length": "test"}
-# Options of the recall probe that mean nothing to a finished run, with their defaults.
+# Options of the recall probe that do not apply to a finished run, with their defaults.
 RECALL = {"minutes": 4.0, "seed": 1, "documents": 1000, "facts": 2, "keys": 8, "values": 8, "longest": 32, "context": 4}
 
 
@@ -19,7 +19,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--measure",
         choices=tuple(LINES),
-        help="BLEU by segments of context, what untrained stores would gain, or memory and speed by position",
+        help="context: BLEU by segments of context; stores: the gain from untrained stores; length: memory and speed "
+        "by position",
     )
     group.add_argument("--corpus", nargs="+", default=[], metavar="NAME", help="corpora with documents")
     add_corpora(group)
@@ -31,31 +32,31 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=int,
         default=[1, 2, 4, 8, 16, 0],
         metavar="N",
-        help="for context: how many the model may know, 0 for whole documents (1 2 4 8 16 0)",
+        help="for context: how many the model may see, 0 for whole documents (1 2 4 8 16 0)",
     )
 
 
 def run(args: argparse.Namespace) -> None:
-    """Prints what was asked for; memory and speed by position go into --output as well."""
+    """Prints the measurement; memory and speed by position are also written to --output."""
     from app.runs.run import Run
 
     _check(args)
-    folder = Run.open(args.path)
-    documents = folder.preset.documents.windows != "off"
+    run = Run.open(args.path)
+    documents = run.preset.documents.windows != "off"
     if documents == (args.measure == "stores"):
-        wanted = "a sentence-level run" if documents else "a run of documents"
-        raise UserError(f"--measure {args.measure}: needs {wanted}, and {args.path} is none")
-    corpora = folder.preset.corpora(args.corpora)
+        wanted = "a sentence-level run" if documents else "a run trained on documents"
+        raise UserError(f"--measure {args.measure}: needs {wanted}, which {args.path} is not")
+    corpora = run.preset.corpora(args.corpora)
     texts = {name: _pairs(corpora.open(name), args) for name in args.corpus}
     load_keras()
     for name, pairs in texts.items():
-        {"context": _context, "stores": _stores, "length": _length}[args.measure](folder, name, pairs, args)
+        {"context": _context, "stores": _stores, "length": _length}[args.measure](run, name, pairs, args)
 
 
 def _check(args: argparse.Namespace) -> None:
     given = [name for name, default in RECALL.items() if getattr(args, name) != default]
     if given or args.set:
-        raise UserError(f"--{(given or ['set'])[0]}: belongs to the recall probe, which has no --run")
+        raise UserError(f"--{(given or ['set'])[0]}: belongs to the recall probe; leave it out with --run")
     if not args.measure or not args.corpus:
         raise UserError(f"--run {args.path}: add --measure {'|'.join(LINES)} and --corpus NAME")
     for name, least in (("lines", 1), ("tokens", 1)):
@@ -76,7 +77,7 @@ def _pairs(corpus, args: argparse.Namespace) -> list:
     return pairs
 
 
-def _context(folder, name: str, pairs: list, args: argparse.Namespace) -> None:
+def _context(run, name: str, pairs: list, args: argparse.Namespace) -> None:
     from itertools import groupby
 
     from app.probe.context import translations
@@ -85,29 +86,29 @@ def _context(folder, name: str, pairs: list, args: argparse.Namespace) -> None:
     documents = [[pair.source for pair in group] for _, group in groupby(pairs, key=lambda pair: pair.doc)]
     longest = max(map(len, documents))
     print(f"{name}: {len(pairs):,} segments in {len(documents):,} documents, the longest has {longest:,}")
-    for limit, found in translations(folder, documents, args.segments):
+    for limit, found in translations(run, documents, args.segments):
         score = bleu(found, [pair.target for pair in pairs], ScoreOptions(samples=0)).value
         print(f"{f'{limit:,} segments' if limit else 'no limit':>14}  BLEU {score:.2f}", flush=True)
 
 
-def _stores(folder, name: str, pairs: list, args: argparse.Namespace) -> None:
+def _stores(run, name: str, pairs: list, args: argparse.Namespace) -> None:
     from app.probe.stores import measure
 
-    nothing, changes = measure(folder, pairs)
+    nothing, changes = measure(run, pairs)
     print(f"{name}: {1000 * nothing:.0f} thousandths of a nat a token without a store; the change with")
     for store, change in changes.items():
         print(f"  {1000 * change:+7.1f}  {store}")
 
 
-def _length(folder, name: str, pairs: list, args: argparse.Namespace) -> None:
+def _length(run, name: str, pairs: list, args: argparse.Namespace) -> None:
     from pathlib import Path
 
     from app.probe.length import RESULTS, save, translate_long
 
     lines = [pair.source for pair in pairs if pair.source.strip()]
-    found = translate_long(folder, lines, args.tokens, lambda line: print(line, flush=True))
+    found = translate_long(run, lines, args.tokens, lambda line: print(line, flush=True))
     save(found, args.output)
     print(
-        f"{name}: the last quarter ran at {found['speed_late_to_early']:.2f} times the speed of the second one, with "
-        f"{found['megabytes_grown']:+.0f} MB; results in {Path(args.output) / RESULTS}"
+        f"{name}: the last quarter ran at {found['speed_late_to_early']:.2f} times the speed of the second quarter and "
+        f"used {found['megabytes_grown']:+.0f} MB; results in {Path(args.output) / RESULTS}"
     )

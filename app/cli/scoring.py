@@ -1,4 +1,4 @@
-"""What the commands that score have in common."""
+"""Code shared by the commands that score."""
 
 import argparse
 from pathlib import Path
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def check_sides(args: argparse.Namespace) -> None:
-    """Refuses options that mean nothing with a run, or with a file of translations."""
+    """Refuses options that do not apply to a run, or to a file of translations."""
     if bool(args.path) == bool(args.hypotheses):
         raise UserError("name either a RUN to translate with or a file of translations with --hypotheses")
     if args.path and args.pair:

@@ -1,6 +1,6 @@
-"""What makes commands start fast and quietly.
+"""Makes commands start fast and quietly.
 
-Importing TensorFlow and Keras takes most of a short command's time. Each trick below saves a part of it, and none
+Importing TensorFlow and Keras takes most of a short command's time. Each trick below saves part of it, and none
 changes what a model computes. Commands call `load_keras` before they import anything that uses Keras.
 """
 
@@ -25,9 +25,9 @@ def load_keras() -> None:
 
 @contextlib.contextmanager
 def _without_collection() -> Iterator[None]:
-    """Keeps the garbage collector away from the objects that are made here.
+    """Keeps the garbage collector away from the objects that the imports create.
 
-    These imports make a million objects that live to the end. The collector would visit them again and again: during
+    The imports create a million objects that live until exit. The collector would visit them again and again: during
     the imports, while graphs are traced, and at exit. That is a third of a short command's time.
     """
     if "keras" in sys.modules or not gc.isenabled():

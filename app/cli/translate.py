@@ -1,10 +1,10 @@
-"""Translates a text, one segment a line: one line in is one line out, empty lines stay empty.
+"""Translates a text with one segment per line: each input line gives one output line, empty lines stay empty.
 
-Lines are translated as they come in, so the command can stand in a pipe. Lines that are too long for the model are
-split at sentence marks and translated in parts; nothing is cut off.
+Lines are translated as they come in, so the command works in a pipe. Lines that are too long for the model are split
+at sentence ends and translated in parts; nothing is cut off.
 
 Each line is translated by itself unless --document, --doc-column or --per-file says where documents begin. With one of
-them, a model that was trained on documents remembers what came before in the same document.
+them, a model that was trained on documents remembers earlier segments of the same document.
 """
 
 import argparse
@@ -35,10 +35,10 @@ EXAMPLES = """
   weitblick translate runs/starter in.txt --sample --top-p 0.9 --seed 7
   weitblick translate runs/starter in.txt --score-references de.txt       how likely are given translations?
   weitblick translate runs/starter in.txt --engine ctranslate2 --quantization int8
-  weitblick translate runs/documents in.txt --document                    blank lines part the documents
+  weitblick translate runs/documents in.txt --document                    blank lines separate the documents
   weitblick translate runs/documents chapter*.txt --per-file --show-memory memory.jsonl
 """
-AFTER_INTERRUPT = "an output file is written only when it is whole; run the same command again"
+AFTER_INTERRUPT = "an output file is written only when it is complete; run the same command again"
 DRAWING = ("temperature", "top_k", "top_p", "seed")
 
 
@@ -49,7 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "files",
         nargs="*",
         metavar="FILE",
-        help='UTF-8 text; "-" or none: standard input. Several ones need --document or --per-file',
+        help='UTF-8 text; "-" or none: standard input. Several files need --document or --per-file',
     )
     parser.add_argument("--output", metavar="FILE", help="where the translations go; standard output by default")
     add_search(parser)
@@ -57,16 +57,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_precision(parser)
     translate_documents.add_arguments(parser)
     parser.add_argument("--nbest", type=int, default=1, metavar="N", help="print N translations of each line")
-    parser.add_argument("--scores", action="store_true", help="print the search's score and a tab before each")
-    parser.add_argument("--sample", action="store_true", help="draw translations at random instead of searching")
+    parser.add_argument("--scores", action="store_true", help="print the search score and a tab before each")
+    parser.add_argument("--sample", action="store_true", help="sample translations at random instead of searching")
     parser.add_argument("--temperature", type=float, metavar="X", help="for --sample: below 1 is safer (1.0)")
-    parser.add_argument("--top-k", type=int, metavar="N", help="for --sample: draw among the N likeliest pieces (all)")
-    parser.add_argument("--top-p", type=float, metavar="P", help="for --sample: draw among the likeliest P of 1 (1.0)")
-    parser.add_argument("--seed", type=int, metavar="N", help="for --sample: another number, other draws (0)")
+    parser.add_argument("--top-k", type=int, metavar="N", help="for --sample: use only the N likeliest tokens (all)")
+    parser.add_argument("--top-p", type=float, metavar="P", help="for --sample: use the top probability mass P (1.0)")
+    parser.add_argument("--seed", type=int, metavar="N", help="for --sample: random seed (0)")
     parser.add_argument(
         "--score-references",
         metavar="FILE",
-        help="translate nothing; print how likely the model finds these translations of FILE: log-probability, tokens",
+        help="translate nothing; score the translations in FILE: print each line's log-probability and tokens",
     )
 
 
@@ -76,26 +76,26 @@ def run(args: argparse.Namespace) -> None:
     from app.runs.run import Run
     from app.translation.lines import open_lines
 
-    folder = with_chosen_precision(Run.open(args.path), args)
+    run = with_chosen_precision(Run.open(args.path), args)
     if args.score_references:
-        folder = folder.with_precision("float32")
+        run = run.with_precision("float32")
     documents, engine = translate_documents.wanted(args), chosen_engine(args)
-    search = chosen_search(folder.preset, args, WINDOWS if documents else ())
+    search = chosen_search(run.preset, args, WINDOWS if documents else ())
     if documents:
-        rows = translate_documents.rows(with_chosen_windows(folder, args), search, args)
+        rows = translate_documents.rows(with_chosen_windows(run, args), search, args)
     elif args.score_references:
-        rows = _references(folder, search, engine, open_lines(args.files[0]), args)
+        rows = _references(run, search, engine, open_lines(args.files[0]), args)
     else:
-        rows = _translations(folder, search, engine, open_lines(args.files[0]), args)
-    if not documents and folder.preset.documents.windows != "off":
+        rows = _translations(run, search, engine, open_lines(args.files[0]), args)
+    if not documents and run.preset.documents.windows != "off":
         print(
-            f"note: {args.path} was trained on documents, and nothing says where they begin: each line is translated "
+            f"note: {args.path} was trained on documents, but no option says where they begin: each line is translated "
             "by itself; add --document, --doc-column or --per-file",
             file=sys.stderr,
         )
     if args.files == ["-"] and sys.stdin and sys.stdin.isatty():
-        print("Type a line to translate it; Ctrl-D ends.", file=sys.stderr)
-    load_engine(engine, folder, args.checkpoint)
+        print("Type a line to translate it; Ctrl-D to finish.", file=sys.stderr)
+    load_engine(engine, run, args.checkpoint)
     with _output(args.output) as file, _progress(args) as count:
         for row in rows:
             print(row, file=file, flush=True)
@@ -103,12 +103,12 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _check(args: argparse.Namespace) -> None:
-    """Refuses options that would have no effect or that contradict each other."""
+    """Refuses options that would have no effect or make no sense."""
     args.files = args.files or ["-"]
     translate_documents.check(args)
     given = [name for name in DRAWING if getattr(args, name) is not None]
     if given and not args.sample:
-        raise UserError(f"--{given[0].replace('_', '-')} says how to draw translations; add --sample")
+        raise UserError(f"--{given[0].replace('_', '-')} controls sampling; add --sample")
     if args.nbest < 1:
         raise UserError(f"--nbest {args.nbest}: must be at least 1")
     if args.score_references and args.precision:
@@ -117,15 +117,15 @@ def _check(args: argparse.Namespace) -> None:
         raise UserError("--score-references translates nothing; leave out --sample, --scores and --nbest")
 
 
-def _translations(folder, search, engine, lines, args: argparse.Namespace):
+def _translations(run, search, engine, lines, args: argparse.Namespace):
     from app.translation.decoder import Sampling
     from app.translation.translator import Translator
 
     chosen = {name: getattr(args, name) for name in DRAWING if getattr(args, name) is not None}
     sampling = Sampling(**chosen) if args.sample else None
     if not sampling and args.nbest > search.beam:
-        raise UserError(f"--nbest {args.nbest} needs a beam of as many: add --beam {args.nbest}")
-    translator = Translator.of_run(folder, args.checkpoint, search, engine, sampling)
+        raise UserError(f"--nbest {args.nbest} needs at least as wide a beam: add --beam {args.nbest}")
+    translator = Translator.of_run(run, args.checkpoint, search, engine, sampling)
     for number, found in enumerate(translator.nbest(lines, args.nbest), start=1):
         for text, score in found:
             before = f"{number}\t" if args.nbest > 1 else ""
@@ -133,7 +133,7 @@ def _translations(folder, search, engine, lines, args: argparse.Namespace):
             yield before + text
 
 
-def _references(folder, search, engine, lines, args: argparse.Namespace):
+def _references(run, search, engine, lines, args: argparse.Namespace):
     from app.translation.lines import read_text
     from app.translation.translator import Translator
 
@@ -143,14 +143,14 @@ def _references(folder, search, engine, lines, args: argparse.Namespace):
             f"{lines.name} has {len(sources):,} lines and {args.score_references} has {len(targets):,}; "
             "line n of one must belong to line n of the other"
         )
-    translator = Translator.of_run(folder, args.checkpoint, search, engine)
+    translator = Translator.of_run(run, args.checkpoint, search, engine)
     for score in translator.score_pairs(sources, targets):
         yield f"{score.log_probability:.4f}\t{score.tokens}"
 
 
 @contextlib.contextmanager
 def _progress(args: argparse.Namespace):
-    """Gives a function to call for each line that is done; a bar shows how many, where files go into a file."""
+    """Yields a function to call after each line; a progress bar is shown when files are translated into a file."""
     from pathlib import Path
 
     if not args.output or not sys.stderr.isatty() or not all(Path(path).is_file() for path in args.files):
@@ -171,7 +171,7 @@ def _count_lines(path) -> int:
 
 @contextlib.contextmanager
 def _output(path):
-    """Standard output, or the file of that name."""
+    """Standard output, or the named file."""
     from data.files import atomic_write
 
     if path is None or path == "-":

@@ -1,4 +1,4 @@
-"""The document side of the command `translate`."""
+"""The part of `translate` that handles documents."""
 
 import argparse
 import json
@@ -19,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--document",
         action="store_true",
-        help="translate documents: blank lines, and the ends of files, part them. They may be many, side by side",
+        help="translate documents, separated by blank lines and the ends of files; many are translated in parallel",
     )
     parser.add_argument(
         "--doc-column",
@@ -27,12 +27,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help='the same, for lines of the form "DOC<TAB>segment": a document ends where DOC changes',
     )
     parser.add_argument(
-        "--per-file", action="store_true", help="the same: each FILE is one document, blank lines and all"
+        "--per-file", action="store_true", help="the same, but each FILE is one document, blank lines included"
     )
     parser.add_argument(
         "--show-memory",
         metavar="FILE",
-        help="for documents: write how the memory was used for each segment, a line of JSON each, for plots",
+        help="for documents: write how the memory was used for each segment, one line of JSON each, for plots",
     )
 
 
@@ -42,23 +42,23 @@ def wanted(args: argparse.Namespace) -> bool:
 
 
 def check(args: argparse.Namespace) -> None:
-    """Refuses options that would have no effect or that contradict each other."""
+    """Refuses options that would have no effect or make no sense."""
     if args.doc_column and args.per_file:
-        raise UserError("--doc-column and --per-file both say what a document is: leave one out")
+        raise UserError("--doc-column and --per-file both define what a document is: leave one out")
     if not wanted(args):
         if args.show_memory:
-            raise UserError("--show-memory tells how documents are remembered; add --document")
+            raise UserError("--show-memory is for documents; add --document")
         if len(args.files) > 1:
             raise UserError(f"{len(args.files)} files: add --per-file if each is a document, or --document")
         return
     if args.engine != "keras":
         raise UserError(
-            f"--engine {args.engine} does not support documents: leave it out, or leave out --document and its like"
+            f"--engine {args.engine} does not support documents: leave it out, or leave out the document options"
         )
     if args.sample:
-        raise UserError("--sample draws each line by itself: leave it out, or leave out --document and its like")
+        raise UserError("--sample translates each line by itself: leave it out, or leave out the document options")
     if args.nbest > 1:
-        raise UserError("--nbest: a document goes on after one translation of each line; leave out one of the two")
+        raise UserError("--nbest: a document continues from one translation of each line; leave out --nbest")
     if args.show_memory and args.score_references:
         raise UserError("--show-memory is for translations; leave out --score-references")
 
@@ -75,7 +75,7 @@ def rows(run: "Run", search: SearchPreset, args: argparse.Namespace) -> Iterator
 
     if args.show_memory and not run.preset.memory.has_state:
         raise UserError(
-            f'{run.path}: memory.kind = "{run.preset.memory.kind}" has no memory that --show-memory could show'
+            f'{run.path}: memory.kind = "{run.preset.memory.kind}" has no memory to show; leave out --show-memory'
         )
     lines = DocumentLines(args.files, COLUMN if args.doc_column else FILE if args.per_file else BLANK)
     return _references(run, search, lines, args) if args.score_references else _translate(run, search, lines, args)
@@ -99,8 +99,8 @@ def _translate(run, search, lines, args: argparse.Namespace) -> Iterator[str]:
         return
     with atomic_write(args.show_memory, "w") as file:
 
-        def watch(look: dict) -> None:
-            file.write(json.dumps(look, ensure_ascii=False) + "\n")
+        def watch(record: dict) -> None:
+            file.write(json.dumps(record, ensure_ascii=False) + "\n")
 
         yield from _rows(translator.translate_lines(lines, watch), args)
 
@@ -123,7 +123,7 @@ def _references(run, search, lines, args: argparse.Namespace) -> Iterator[str]:
         if line.document is not None:
             documents.setdefault(line.document, []).append((line.text, target))
         elif target.strip():
-            raise UserError(f"{args.score_references}, line {number}: not blank, and the source's line {number} is")
+            raise UserError(f"{args.score_references}, line {number}: not blank, but line {number} of the source is")
     found = _translator(run, search, args).score(list(documents.values()))
     scores = {name: iter(own) for name, own in zip(documents, found, strict=True)}
     for line in lines:

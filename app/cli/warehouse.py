@@ -9,24 +9,24 @@ from app.cli.options import RUN_HELP, add_corpora, add_filters, add_naming, chos
 from data.errors import UserError
 
 EPILOG = (
-    "The warehouse is a DuckDB file such as corpora.duckdb, or bigquery:PROJECT.DATASET; the variable "
-    "WEITBLICK_WAREHOUSE names it once for all. docs/warehouse.md tells more."
+    "The warehouse is a DuckDB file such as corpora.duckdb, or bigquery:PROJECT.DATASET; the environment variable "
+    "WEITBLICK_WAREHOUSE sets it for all commands. See docs/warehouse.md."
 )
 SHOWN_ROWS = 100
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 
 
 def add_warehouse(parser: argparse.ArgumentParser) -> None:
-    """Adds the options that say which warehouse."""
+    """Adds the options for the warehouse."""
     parser.add_argument("--warehouse", default="", metavar="ADDRESS", help="where the tables are, see below")
-    parser.add_argument("--byte-limit", metavar="BYTES", help="BigQuery: run nothing that costs more; 20G, 500M")
+    parser.add_argument("--byte-limit", metavar="BYTES", help="BigQuery: refuse queries that read more, such as 20G")
 
 
 def load(args: argparse.Namespace) -> None:
-    """Loads corpora into the table `pairs`, each whole or not at all.
+    """Loads corpora into the table `pairs`, each completely or not at all.
 
-    A corpus that is there already is replaced, and left as it is where nothing has changed: the same command goes on
-    where it was stopped. What the filters look at is computed here, on all cores.
+    A corpus that is already there is replaced, or left as it is if nothing has changed, so the same command resumes an
+    interrupted load. The values that the filters need are computed here, on all cores.
     """
     from app.terminal import PairsBar, progress_console
     from data.parallel import Workers
@@ -57,7 +57,7 @@ def profile(args: argparse.Namespace) -> None:
     with _opened(args, read_only=True) as warehouse:
         profiles = profile_table(warehouse, args.table)
     if not profiles:
-        raise UserError(f"{args.table!r} has no pair")
+        raise UserError(f"{args.table!r} has no pairs")
     names = ("corpus", "split", "pairs", "documents", "duplicates", "words en", "words de", "median", "99 %")
     counts, lengths = Table(*names, title="pairs"), Table("corpus", "split", title="pairs by words of the longer side")
     for label, _ in profiles[0].histogram():
@@ -81,10 +81,10 @@ def profile(args: argparse.Namespace) -> None:
 
 
 def clean(args: argparse.Namespace) -> None:
-    """Makes a new table of the training pairs that are worth it, and counts what was left out for each reason.
+    """Makes a new table of the training pairs worth keeping, and counts the pairs left out for each reason.
 
     The filters are those of a preset's section [data], with the same result as in training. Validation and test pairs
-    are passed on whole. Corpora are taken in the order in which they are named: a pair of several stays in the first.
+    are kept unfiltered. Corpora are taken in the order named: a pair found in several corpora stays in the first.
     """
     from app.training.text import cleaning_options
     from data.corpora.corpora import parse_mixture
@@ -107,14 +107,14 @@ def clean(args: argparse.Namespace) -> None:
     for corpus, report in refined.corpora.items():
         print(f"{corpus}\n{report.without_zeros().table()}\n")
     counts = ", ".join(f"{count:,} {split}" for split, count in refined.splits.items())
-    print(f'{args.into}: {counts}; corpora = ["warehouse:{args.into}"] in a preset trains on it')
+    print(f'{args.into}: {counts}; to train on it, set corpora = ["warehouse:{args.into}"] in a preset')
 
 
 def sql(args: argparse.Namespace) -> None:
     """Shows the result of a SELECT in standard SQL (GoogleSQL, whatever the database).
 
-    On BigQuery it says first how many bytes the query reads, as all other actions do. Where the output is no terminal,
-    the columns are separated by tabs. With --view the query is kept under a name, which can be used as a table's.
+    On BigQuery it first prints how many bytes the query reads, as all other actions do. If the output is not a
+    terminal, the columns are separated by tabs. --view saves the query as a view, which can be used like a table.
     """
     from rich.table import Table
 
@@ -124,7 +124,7 @@ def sql(args: argparse.Namespace) -> None:
     if args.view:
         with _opened(args) as warehouse:
             warehouse.make_view(args.view, query)
-        print(f'{args.view} is a view now; corpora = ["warehouse:{args.view}"] in a preset trains on it')
+        print(f'created view {args.view}; to train on it, set corpora = ["warehouse:{args.view}"] in a preset')
         return
     with _opened(args, read_only=True) as warehouse:
         names, rows, more = _first_rows(warehouse.rows(query), args.rows)
@@ -141,10 +141,10 @@ def sql(args: argparse.Namespace) -> None:
 
 
 def export(args: argparse.Namespace) -> None:
-    """Writes a table, a view or the result of a SELECT into a file or folder, or a run's results into the warehouse.
+    """Writes a table, a view or the result of a SELECT to a file or folder, or a run's results to the warehouse.
 
-    A path that ends in .parquet or .tmx is a file of that kind, any other a corpus folder. With --run, the tables
-    `runs`, `scores` and `translations` get what the run came to.
+    A path that ends in .parquet or .tmx is a file of that kind; any other is a corpus folder. With --run, the run's
+    results go into the tables `runs`, `scores` and `translations`.
     """
     if args.run_folder:
         _export_run(args)
@@ -160,8 +160,8 @@ def export(args: argparse.Namespace) -> None:
     query = None if is_name(args.what) else user_query(args.what)
     with _opened(args, read_only=True) as warehouse:
         if query is None:
-            there = warehouse.columns(args.what)
-            order = [column for column in ("corpus", "split", "position") if column in there]
+            columns = warehouse.columns(args.what)
+            order = [column for column in ("corpus", "split", "position") if column in columns]
             text = f"SELECT * FROM source {'ORDER BY ' if order else ''}{', '.join(order)}"
             query = statement(text, source=args.what)
         with PairsBar(progress_console(), "exporting") as bar:
@@ -174,7 +174,7 @@ def _export_run(args: argparse.Namespace) -> None:
     from app.scoring.tables import export_run
 
     if args.what or args.path:
-        raise UserError("--run goes into tables of the warehouse; leave out what else is to be exported")
+        raise UserError("--run exports to tables of the warehouse; leave out WHAT and PATH")
     run = Run.open(args.run_folder)
     with _opened(args, create=True) as warehouse:
         for table, rows in export_run(warehouse, run, args.name).items():
@@ -186,7 +186,7 @@ def _add_load(parser: argparse.ArgumentParser) -> None:
     add_naming(parser)
     parser.add_argument("--lowercase", action="store_true", help="for presets with data.lowercase = true")
     parser.add_argument(
-        "--no-languages", action="store_true", help="do not look for wrong languages, which takes most of the time"
+        "--no-languages", action="store_true", help="skip language detection, which takes most of the time"
     )
     add_corpora(parser)
 
@@ -202,44 +202,48 @@ def _add_clean(parser: argparse.ArgumentParser) -> None:
         metavar="CORPUS[:WEIGHT]",
         help="corpora to take, all by default; europarl:0.5 draws half of its documents",
     )
-    parser.add_argument("--into", required=True, metavar="TABLE", help="the table to make; an old one is replaced")
-    parser.add_argument("--from", dest="source", default="pairs", metavar="TABLE", help="what to make it of (pairs)")
+    parser.add_argument(
+        "--into", required=True, metavar="TABLE", help="the table to create; an existing one is replaced"
+    )
+    parser.add_argument("--from", dest="source", default="pairs", metavar="TABLE", help="the table to read (pairs)")
     add_filters(parser, "filters")
     parser.add_argument(
         "--without",
         nargs="+",
         default=[],
         metavar="CORPUS",
-        help="leave out what overlaps with the validation and test pairs of these",
+        help="leave out pairs that overlap with the validation and test pairs of these",
     )
-    parser.add_argument("--overlap", type=int, default=8, metavar="N", help="so many words in a row overlap (8)")
+    parser.add_argument(
+        "--overlap", type=int, default=8, metavar="N", help="words in a row that count as an overlap (8)"
+    )
     parser.add_argument(
         "--near",
         type=float,
         default=0.0,
         metavar="S",
-        help="leave out pairs that share this part of their words with one before, as 0.8",
+        help="leave out pairs that share this fraction of their words with an earlier pair, such as 0.8",
     )
     parser.add_argument(
         "--validation",
         type=float,
         default=0.0,
         metavar="PART",
-        help="part of the training documents to make validation pairs (0)",
+        help="fraction of the training documents to turn into validation pairs (0)",
     )
     parser.add_argument("--test", type=float, default=0.0, metavar="PART", help="the same for test pairs (0)")
-    parser.add_argument("--seed", type=int, default=1, metavar="N", help="another one draws other documents (1)")
+    parser.add_argument("--seed", type=int, default=1, metavar="N", help="random seed for drawing documents (1)")
 
 
 def _add_sql(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("query", metavar="SELECT", help="one SELECT in quotes")
-    parser.add_argument("--rows", type=int, default=SHOWN_ROWS, metavar="N", help="most rows to show (100); 0 = all")
-    parser.add_argument("--view", metavar="NAME", help="show nothing and make a view of the query")
+    parser.add_argument("--rows", type=int, default=SHOWN_ROWS, metavar="N", help="maximum rows to show (100); 0 = all")
+    parser.add_argument("--view", metavar="NAME", help="create a view of the query; show nothing")
 
 
 def _add_export(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("what", nargs="?", metavar="WHAT", help="a table, a view, or a SELECT in quotes")
-    parser.add_argument("path", nargs="?", metavar="PATH", help="a .parquet or .tmx file, or a folder to make")
+    parser.add_argument("path", nargs="?", metavar="PATH", help="a .parquet or .tmx file, or a folder to create")
     parser.add_argument("--run", dest="run_folder", metavar="RUN", help=RUN_HELP)
     parser.add_argument("--name", default="", help="with --run: the run's name in the tables (the folder's)")
 
@@ -266,7 +270,7 @@ def _opened(args: argparse.Namespace, **how):
 
 
 def _bytes(text: str | None) -> int | None:
-    """A number of bytes, as people write it."""
+    """The number of bytes in a text such as 500M or 20G."""
     if text is None:
         return None
     found = re.fullmatch(r"(\d+(?:\.\d+)?) ?([KMGT]?)B?", text.strip().upper())
@@ -276,7 +280,7 @@ def _bytes(text: str | None) -> int | None:
 
 
 def _show_cost(cost: int) -> None:
-    """Says what a query reads, before it is run."""
+    """Prints how much a query reads, before it runs."""
     print(f"this query reads {_size(cost)}", file=sys.stderr)
 
 
@@ -292,7 +296,7 @@ def _check_clean(args: argparse.Namespace) -> None:
         raise UserError(f"--overlap {args.overlap}: expected at least 1 word")
     for name, value in (("near", args.near), ("validation", args.validation), ("test", args.test)):
         if not 0 <= value <= 1:
-            raise UserError(f"--{name} {value:g}: expected a part between 0 and 1")
+            raise UserError(f"--{name} {value:g}: expected a fraction between 0 and 1")
     if args.validation + args.test >= 1:
         raise UserError("--validation and --test together must leave something to train on: less than 1")
 

@@ -1,4 +1,4 @@
-"""Presets: commented TOML files that name the choices of one experiment."""
+"""Presets: commented TOML files with the settings of one experiment."""
 
 import difflib
 import math
@@ -32,7 +32,7 @@ from models.memories import settings_of
 from models.options import choices_of
 
 FOLDER = Path(__file__).parent
-# It is also the name of a folder.
+# A preset's name is also the name of a run folder.
 NAME = re.compile(r"[\w-][\w.-]{0,99}")
 
 
@@ -49,9 +49,9 @@ class Difference(NamedTuple):
 
 @dataclass(frozen=True)
 class Preset:
-    """Every choice of one experiment; `app.presets.schema` explains each key.
+    """Every setting of one experiment; `app.presets.schema` explains each key.
 
-    `memories` holds the settings of those kinds of memory whose settings differ from the defaults; see `section`.
+    `memories` holds the settings of each kind of memory that differs from its defaults; see `section`.
     """
 
     name: str
@@ -67,7 +67,7 @@ class Preset:
     search: SearchPreset = field(default_factory=SearchPreset)
 
     def corpora(self, folders: Iterable[str | Path] = ()) -> Corpora:
-        """Where this preset's corpora are found: in these folders, its warehouse, in its languages."""
+        """Finds this preset's corpora, in its languages: in these folders and its warehouse."""
         return Corpora(folders, self.data.warehouse, self.data.source, self.data.target)
 
     def section(self, name: str) -> Any:
@@ -78,7 +78,7 @@ class Preset:
         return getattr(self, name)
 
     def memory_settings(self) -> dict[str, Any]:
-        """The memory as `models.document.DocumentTransformer` takes it: `[memory]` and the settings of its kind."""
+        """The memory settings for `models.document.DocumentTransformer`: `[memory]` and those of its kind."""
         return {**asdict(self.memory), **asdict(self.section(MEMORY + self.memory.kind))}
 
     def with_overrides(self, overrides: Iterable[str]) -> "Preset":
@@ -86,8 +86,8 @@ class Preset:
 
         Args:
             overrides: texts such as "training.updates=500" or, where only one section has the key, "updates=500".
-                Of the settings of memories, those of the kind that is chosen go first. Values are read as TOML; bare
-                words are strings, and "a,b" is a list where a list is expected.
+                Among memory settings, those of the chosen kind are preferred. Values are read as TOML; bare words are
+                strings, and "a,b" is a list where a list is expected.
 
         Raises:
             UserError: an unknown or ambiguous key, a bad value, or values that do not go together.
@@ -105,16 +105,16 @@ class Preset:
         return _checked(self._with(changed), "--set" if overrides else self.name)
 
     def _with(self, changed: Mapping[str, Any]) -> "Preset":
-        """A copy with other values for whole sections."""
+        """A copy with some sections replaced."""
         general = {section: values for section, values in changed.items() if section in SECTIONS}
         own = {section.removeprefix(MEMORY): values for section, values in changed.items() if section not in SECTIONS}
         memories = {kind: values for kind, values in {**self.memories, **own}.items() if values != type(values)()}
         return replace(self, **general, memories=memories)
 
     def differences(self, other: "Preset") -> list[Difference]:
-        """The keys whose values in `other` are not those here.
+        """The keys whose values differ in `other`.
 
-        Settings of memories that neither of the two has count for nothing.
+        Settings of kinds of memory that neither preset uses are ignored.
         """
         found = []
         for section in sections():
@@ -145,7 +145,7 @@ class Preset:
     def to_toml(self) -> str:
         """The preset with every key as a commented TOML file; `load_preset` reads an equal preset from it.
 
-        Of the memories' settings those of the chosen kind stand in it, and those that differ from the defaults.
+        Of the memory settings it holds those of the chosen kind, and those that differ from the defaults.
         """
         lines = [f"name = {to_toml(self.name)}", f"description = {to_toml(self.description)}"]
         for section in sections():
@@ -156,7 +156,7 @@ class Preset:
 
 
 def list_presets() -> list[str]:
-    """The names of the presets that come with the program."""
+    """The names of the built-in presets."""
     return sorted(path.stem for path in FOLDER.glob("*.toml"))
 
 
@@ -204,7 +204,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _parse(content: dict[str, Any], path: Path) -> Preset:
-    """Makes a preset of the content of a TOML file; checks each key by itself."""
+    """Makes a preset from the content of a TOML file; checks each key by itself."""
     values: dict[str, Any] = {"name": path.stem}
     found: dict[str, Any] = {}
     for name, value in content.items():
@@ -236,11 +236,11 @@ def _parse_section(section: str, content: dict[str, Any], path: Path) -> dict[st
 
 
 def _refuse_key(section: str, key: str, where: str) -> NoReturn:
-    """Says what a section has instead of an unknown key."""
+    """Raises an error that names the keys a section has instead of an unknown one."""
     inside = [name for name in sections() if name.startswith(f"{section}.") and key in keys(name)]
     if inside:
         ways = " or ".join(f"{name}.{key}" for name in inside)
-        raise UserError(f'{where}unknown key "{section}.{key}": it belongs to one kind of memory, as {ways}')
+        raise UserError(f'{where}unknown key "{section}.{key}": it belongs to one kind of memory; use {ways}')
     more = [name.removeprefix(f"{section}.") for name in sections() if name.startswith(f"{section}.")]
     raise UserError(f'{where}unknown key "{section}.{key}"{_choose(key, [*keys(section), *more])}')
 
@@ -271,7 +271,7 @@ def _only_section_with(key: str, text: str, kind: str) -> str:
     found = near or found
     if len(found) > 1:
         ways = " or ".join(f"{section}.{key}" for section in found)
-        raise UserError(f'--set {text}: "{key}" stands in several sections: write {ways}')
+        raise UserError(f'--set {text}: "{key}" is in several sections: use {ways}')
     if not found:
         every = [known for section in sections() for known in keys(section)]
         close = difflib.get_close_matches(key, every, n=1)
@@ -281,7 +281,7 @@ def _only_section_with(key: str, text: str, kind: str) -> str:
 
 
 def _read_written(written: str, kind: Any) -> Any:
-    """Reads a value from the command line: TOML where it is some, else the bare words themselves."""
+    """Reads a value from the command line: as TOML if it is valid, otherwise as bare words."""
     try:
         content = tomllib.loads(f"value = {written}")
         value = content["value"] if len(content) == 1 else written
@@ -296,7 +296,7 @@ def _read_written(written: str, kind: Any) -> Any:
 
 
 def _check_value(value: Any, known: Field, where: str) -> Any:
-    """Returns the value of a key as its type, or raises with what was expected."""
+    """Returns the value of a key as its type, or raises an error that says what was expected."""
     value = _check_type(value, known.type, where)
     choices = choices_of(known)
     if choices and value not in choices:
@@ -321,12 +321,12 @@ def _check_type(value: Any, kind: Any, where: str) -> Any:
 
 
 def _shown(value: Any) -> str:
-    """A value of a wrong type, if possible as the user wrote it."""
+    """A value of the wrong type, if possible as the user wrote it."""
     return to_toml(value) if isinstance(value, bool | str) else repr(value)
 
 
 def _outside(value: float, limits: Mapping[str, Any]) -> str:
-    """Which limit a number breaks, in words; "" when it breaks none."""
+    """The limit that a number breaks, in words; "" if it breaks none."""
     if limits["low"] is not None and value < limits["low"]:
         return f"of at least {limits['low']}"
     if limits["high"] is not None and value > limits["high"]:
@@ -341,7 +341,7 @@ def _outside(value: float, limits: Mapping[str, Any]) -> str:
 def _checked(preset: Preset, where: Any) -> Preset:
     if not NAME.fullmatch(preset.name):
         raise UserError(
-            f"{where}: name: it becomes the name of a run's folder, so that it must consist of at most 100 letters, "
+            f"{where}: name: it becomes the name of a run's folder, so it must consist of at most 100 letters, "
             f"digits, . _ and - and not begin with a dot; got {to_toml(preset.name)}"
         )
     wrong = check_together({section: preset.section(section) for section in SECTIONS})
@@ -351,7 +351,7 @@ def _checked(preset: Preset, where: Any) -> Preset:
 
 
 def _choose(word: str, choices: Iterable[str]) -> str:
-    """The end of an error: the nearest choice where there is one, and all of them."""
+    """The end of an error message: the nearest choice, if there is one, and all choices."""
     choices = list(choices)
     near = difflib.get_close_matches(word, choices, n=1)
     hint = f', did you mean "{near[0]}"?' if near else ","

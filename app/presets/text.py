@@ -21,14 +21,14 @@ _INTRODUCTION = """\
 
 A preset is a TOML file with the choices of one experiment. It names only what differs from the defaults below, and
 why; `weitblick presets NAME` prints it with every key, as a run keeps it in its `preset.toml`. On the command line,
-`--set section.key=value` changes a key. The section may be left out where only one has the key; of the kinds of memory
-the one that `memory.kind` chooses goes first.
+`--set section.key=value` changes a key. The section may be left out if only one has the key; among the kinds of memory,
+the one that `memory.kind` chooses is preferred.
 
 This page is written by `weitblick presets --markdown`.
 
 | key | default | what it is |
 | --- | --- | --- |
-| `name` | the file's name | of the preset, and of its folder in `runs/`: letters, digits, `.`, `_` and `-` |
+| `name` | the file's name | name of the preset and of its folder in `runs/`: letters, digits, `.`, `_` and `-` |
 | `description` | `""` | one line for the list of presets |"""
 
 
@@ -44,7 +44,7 @@ def to_toml(value: Any) -> str:
 
 
 def section_toml(section: str, values: Any) -> list[str]:
-    """The lines of one section, each key with its comment beside it, or above it where the value is long."""
+    """The lines of one section, each key with its comment beside it, or above it if the line is long."""
     rows = [(f"{key.name} = {to_toml(getattr(values, key.name))}", _comment(key)) for key in fields(values)]
     column = max((len(setting) for setting, comment in rows if len(setting) <= 36), default=0)
     lines = [f"# {type(values).__doc__}", f"[{section}]"]

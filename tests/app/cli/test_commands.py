@@ -418,6 +418,6 @@ def test_ctrl_c_ends_with_a_checkpoint_and_says_how_to_go_on(place, tmp_path):
     output, errors = process.communicate(timeout=180)
     assert (process.returncode, output) == (130, ""), errors
     last = errors.strip().splitlines()[-1]
-    assert last == "interrupted; run the same command again to go on from the last checkpoint"
+    assert last == "interrupted; run the same command again to resume from the last checkpoint"
     assert "Traceback" not in errors
     assert not (run / "averaged.npz").exists()

@@ -73,7 +73,7 @@ def test_the_filters_of_a_preset(capsys, corpora):
 
 def test_a_query_becomes_a_view(capsys, corpora):
     loaded(capsys, corpora)
-    assert "long is a view now" in run(capsys, "sql", "SELECT * FROM pairs WHERE en_words > 2", "--view", "long")
+    assert "created view long" in run(capsys, "sql", "SELECT * FROM pairs WHERE en_words > 2", "--view", "long")
     assert run(capsys, "sql", "SELECT en FROM long ORDER BY en") == "en\none two three four\ntwo three four\n"
     assert "pairs" in run(capsys, "sql", "SELECT 1 AS n", "--view", "pairs", code=2)
 
@@ -95,7 +95,7 @@ def test_rows_are_shown_up_to_a_limit(capsys, corpora):
         (("sql", "SELECT * FROM nothing"), "no table or view 'nothing'; there is loads, pairs"),
         (("profile", "nothing"), "no table or view 'nothing'"),
         (("clean", "--into", "x"), "was loaded with --no-languages"),
-        (("clean", "--into", "x", "--near", "2"), "--near 2: expected a part between 0 and 1"),
+        (("clean", "--into", "x", "--near", "2"), "--near 2: expected a fraction between 0 and 1"),
         (("clean", "--into", "x", "--overlap", "0"), "--overlap 0: expected at least 1 word"),
         (("clean", "--into", "x", "--test", "0.6", "--validation", "0.4"), "must leave something to train on"),
         (("clean", "--into", "x", "--set", "max_word=3"), 'did you mean "max_words"?'),

@@ -101,13 +101,13 @@ def test_the_command_keeps_results_and_trains_only_what_is_missing(tiny, monkeyp
 @pytest.mark.parametrize(
     ("options", "expected"),
     [
-        (["--facts", "9"], "--facts 9: each has its own key; add --keys 9 or more"),
+        (["--facts", "9"], "--facts 9: each needs its own key; add --keys 9 or more"),
         (["--distances", "0"], "--distances 0: must be at least 1"),
         (["--minutes", "0"], "--minutes 0: must be above 0"),
         (["--longest", "3"], "--longest 3: must be at least 4"),
         (["--set", "slots=none"], "memory.gru.slots: expected a whole number"),
-        (["--set", "kind=gru"], "--set kind=gru: say --memory gru"),
-        (["--set", "model.width=8"], "only keys of the sections [memory] and [memory.KIND] count here"),
+        (["--set", "kind=gru"], "--set kind=gru: use --memory gru"),
+        (["--set", "model.width=8"], "only keys of the sections [memory] and [memory.KIND] can be changed"),
     ],
 )
 def test_errors(capsys, tmp_path, options, expected):

@@ -62,7 +62,7 @@ def test_stores(folder, capsys):
     ("run", "measure", "options", "expected"),
     [
         ("documents", "stores", [], "needs a sentence-level run"),
-        ("sentences", "context", [], "needs a run of documents"),
+        ("sentences", "context", [], "needs a run trained on documents"),
         ("documents", "context", ["--facts", "3"], "--facts: belongs to the recall probe"),
         ("documents", "context", ["--segments", "-1"], "--segments -1: must be at least 0"),
         ("documents", "length", ["--tokens", "0"], "--tokens 0: must be at least 1"),

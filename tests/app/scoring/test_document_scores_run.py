@@ -270,7 +270,7 @@ def test_what_cannot_be_scored_is_refused_in_one_line(place, capsys):
 
     file = ("--hypotheses", place / "out.de", "--corpora", place)
     assert "no documents" in refused(*file, "--corpus", "lines")
-    assert "name it by --corpus" in refused(*file)
+    assert "name it with --corpus" in refused(*file)
     assert "no corpus 'none'" in refused(*file, "--corpus", "none")
     assert "--hypotheses uses no model" in refused(*file, "--corpus", "toys", "--contrapro")
     assert "--items is for --contrapro" in refused("run", "--items", 5)

@@ -96,7 +96,7 @@ def test_an_interrupted_worker_stops_all_and_one_alone_goes_on(folder):
     ends = train(folder, "lanes", DOCUMENTS, 2, ["--signal", "SIGTERM", "--after", "6"])
     assert [code for [(code, _)] in ends] == [130, 130], ends
     for [(_, said)] in ends:
-        assert said.splitlines()[-1] == "interrupted; run the same command again to go on from the last checkpoint"
+        assert said.splitlines()[-1] == "interrupted; run the same command again to resume from the last checkpoint"
     # The others hear of it with the sums of the next update.
     assert Run.open(folder / "lanes").checkpoints.latest()[0].update == 7
     state = Run.open(folder / "lanes").checkpoints.at(7).state()

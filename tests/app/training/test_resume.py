@@ -69,7 +69,7 @@ def test_an_interruption_saves_the_last_update_and_says_what_to_do(disturbed):
     assert [code for code, _ in ends] == [-signal.SIGKILL, 130, -signal.SIGKILL, 0]
     printed = ends[1][1]
     assert "Traceback" not in printed
-    last = "interrupted; run the same command again to go on from the last checkpoint"
+    last = "interrupted; run the same command again to resume from the last checkpoint"
     assert printed.strip().splitlines()[-1] == last
     assert "Going on after update" in ends[2][1]
 
