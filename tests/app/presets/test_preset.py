@@ -141,7 +141,7 @@ def test_a_path_as_text_needs_no_path_object(tmp_path):
         ("[documents]\nback_propagation = 0", ["documents.back_propagation", "at least 1", "got 0"]),
         ("[documents]\nword_dropout = 1.0", ["documents.word_dropout", "below 1"]),
         ('[memory]\nkind = "lstm"', ["memory.kind", '"lstm"', "none, concat, gru, fixed, variable"]),
-        ("[memory]\nslots = 9", ['"memory.slots"', "as memory.gru.slots"]),
+        ("[memory]\nslots = 9", ['"memory.slots"', "use memory.gru.slots"]),
         ("[memory]\nsegments = 9", ["memory.fixed.segments or memory.variable.segments"]),
         ("[memory]\nside = 9", ['"memory.side"', 'did you mean "sides"', "read_bias, gru, fixed, variable"]),
         ("[memory.gru]\nslots = 0", ["memory.gru.slots", "at least 1"]),
