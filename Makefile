@@ -6,6 +6,8 @@ TO ?= ctranslate2
 DIR ?= $(RUN)-$(TO)
 VENV := .venv
 PEERS := .venv-peers
+# One more than cores: many tests wait for programs that they start.
+TEST_PROCESSES := $(shell expr $$(nproc) + 1)
 PYTHON_HERE := $(VENV)/bin/python
 PIP := $(PYTHON_HERE) -m pip install --disable-pip-version-check -qq --constraint constraints.txt
 DEPENDENCIES := setup.cfg pyproject.toml constraints.txt
@@ -62,8 +64,8 @@ presets: $(VENV)/installed ## list the presets
 notebook: $(VENV)/installed-notebooks ## execute the notebooks and write their outputs: up to 10 minutes
 	@$(PYTHON_HERE) notebooks/execute.py $(ARGS)
 
-test: $(VENV)/installed-test .venv-bigquery/installed .venv-beam/installed ## run the tests, two at a time
-	$(PYTHON_HERE) -m pytest -n 2 --dist loadfile --no-loadscope-reorder --durations 15 --durations-min 4 \
+test: $(VENV)/installed-test .venv-bigquery/installed .venv-beam/installed ## run the tests on all cores
+	$(PYTHON_HERE) -m pytest -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder --durations 15 --durations-min 4 \
 	    -m "not backends" $(ARGS)
 
 test-backends: $(VENV)/installed-test $(VENV)/installed-backends ## run the tests that need JAX and PyTorch (a large download)
