@@ -1,4 +1,4 @@
-"""Export to CTranslate2: a folder for `ctranslate2.Translator`, with all that is needed to translate without Weitblick.
+"""Export to CTranslate2: a folder for `ctranslate2.Translator`, with all that translating without Weitblick needs.
 
 References:
     https://opennmt.net/CTranslate2/
@@ -24,7 +24,7 @@ from data.tokenizer import BOS, EOS, UNK, Tokenizer
 FORMAT = 2
 FOLDER = "exports"
 TOKENIZER, README, EXAMPLE = "tokenizer.model", "README.txt", "translate.py"
-# Sinusoidal and rotary positions have no end; the folder holds at least so many.
+# Sinusoidal and rotary positions are unlimited; an export has at least this many.
 LEAST_POSITIONS = 1024
 _README = """\
 A translation model from {source} to {target}, made by Weitblick for CTranslate2 (https://opennmt.net/CTranslate2/).
@@ -32,18 +32,18 @@ A translation model from {source} to {target}, made by Weitblick for CTranslate2
     pip install ctranslate2 sentencepiece
     python translate.py < text.{source} > text.{target}
 
-translate.py is short, and a pattern for programs of your own. It normalises text as Weitblick does, and translates
-nearly as Weitblick does: CTranslate2 stops its search by another rule, so that even in float32 about one line in a
-hundred differs, with equal BLEU. Smaller weights change more.
+translate.py is a short example for programs of your own. It normalises text as Weitblick does, and its translations
+are nearly the same: CTranslate2 stops its search by another rule, so even in float32 about one line in a hundred
+differs, with equal BLEU. Quantization changes more.
 
 The files:
 
   model.bin, config.json, shared_vocabulary.json   for ctranslate2.Translator; weights: {weights}, {quantization}
   tokenizer.model                                  for sentencepiece.SentencePieceProcessor
-  weitblick.json                                   what else makes the translations what they are:
+  weitblick.json                                   what else the translations depend on:
     source, target       the languages
     lowercase            {lowercase}: whether text is lower-cased
-    max_length           tokens of the longest segment that the model has seen; split longer ones at sentence marks
+    max_length           tokens of the longest segment that the model has seen; split longer ones at sentence ends
     max_positions        tokens at which CTranslate2 stops with an error, on either side
     search.beam          beam_size
     search.length_penalty, search.max_ratio, search.max_extra   see translate.py
@@ -61,14 +61,14 @@ def export(
 
     Args:
         run: an `app.runs.run.Run`.
-        directory: the folder to make; missing or empty.
+        directory: the folder to write, which must be missing or empty.
         checkpoint: which weights, see `Run.weights`.
         quantization: how weights are stored, one of `app.translation.decoder.QUANTIZATIONS`.
-        search: settings for `weitblick.json`, instead of those of the run's preset.
+        search: the search settings in `weitblick.json`; by default those of the run's preset.
 
     Raises:
-        UserError: CTranslate2 is not installed, the model is of a kind that it cannot compute, its weights are
-            damaged, or something is in the folder's place.
+        UserError: CTranslate2 is not installed, the model is of a kind that it does not support, its weights
+            are damaged, or the folder exists and is not empty.
     """
     if quantization not in QUANTIZATIONS:
         raise UserError(f"no quantization is called {quantization!r}; choose {', '.join(QUANTIZATIONS)}")
@@ -93,13 +93,13 @@ def save(
     max_positions: int = LEAST_POSITIONS,
     quantization: str = "float32",
 ) -> None:
-    """Writes what CTranslate2 itself reads: `model.bin`, `config.json` and `shared_vocabulary.json`.
+    """Writes the files that CTranslate2 itself reads: `model.bin`, `config.json` and `shared_vocabulary.json`.
 
     Args:
         model: a `models.transformer.Transformer`.
         tokenizer: its `data.tokenizer.Tokenizer`.
-        folder: where to write; exists.
-        max_positions: how many positions of those that have no end are written.
+        folder: an existing folder to write to.
+        max_positions: how many positions are written, if they are sinusoidal.
         quantization: one of `app.translation.decoder.QUANTIZATIONS`.
 
     Raises:
@@ -122,7 +122,7 @@ def save(
 
 
 def specification(model: Any, max_positions: int = LEAST_POSITIONS) -> Any:
-    """A model's weights, as CTranslate2 wants them.
+    """A model's weights in the form that CTranslate2 needs.
 
     Args:
         model: a `models.transformer.Transformer`.
@@ -138,8 +138,8 @@ def specification(model: Any, max_positions: int = LEAST_POSITIONS) -> Any:
 
     if type(model) is not Transformer:
         raise UserError(
-            f"a model of the kind {type(model).__name__} cannot be exported to CTranslate2: that computes plain "
-            "Transformers, and has no place for a memory or other parts of a model's own"
+            f"a model of the kind {type(model).__name__} cannot be exported to CTranslate2, which computes only "
+            "plain Transformers and has no place for a memory or other custom parts"
         )
     specs = import_ctranslate2().specs
     settings = model.settings
@@ -164,7 +164,7 @@ def specification(model: Any, max_positions: int = LEAST_POSITIONS) -> Any:
 
 
 def _round_floats(spec) -> None:
-    """Stores what is float32 in bfloat16, for which CTranslate2 itself would need PyTorch."""
+    """Converts float32 arrays to bfloat16, for which CTranslate2 itself would need PyTorch."""
     from ml_dtypes import bfloat16
 
     for name, variable in spec.variables().items():
@@ -225,7 +225,7 @@ def _array(variable) -> np.ndarray:
 
 
 def _settings(preset, model, search: SearchPreset) -> dict:
-    """The content of `weitblick.json`: all that determines translations, apart from the weights."""
+    """The content of `weitblick.json`: all that the translations depend on, except the weights."""
     most = model.max_positions
     if model.positions_kind != "learned":
         most = max(LEAST_POSITIONS, preset.data.max_length + 1, search.most_tokens(preset.data.max_length))
@@ -257,15 +257,15 @@ def ctranslate2_engine(quantization: str) -> Engine:
 
 
 def export_folder(run: Run, checkpoint: str, quantization: str) -> Path:
-    """Where a run keeps the export of these weights, whether it is there or not."""
+    """The folder for a run's export of these weights, whether it exists or not."""
     _, _, checksum = run.weights_file(checkpoint)
-    made_of = f"{FORMAT} {checksum} {run.tokenizer().fingerprint}"
-    digest = hashlib.blake2b(made_of.encode(), digest_size=8).hexdigest()
+    contents = f"{FORMAT} {checksum} {run.tokenizer().fingerprint}"
+    digest = hashlib.blake2b(contents.encode(), digest_size=8).hexdigest()
     return run.path / FOLDER / f"ctranslate2-{quantization}-{checkpoint}-{digest}"
 
 
 def _exported(run, checkpoint: str, quantization: str) -> Path:
-    """The export of these weights, made unless it is there; what is left of former weights is removed."""
+    """The folder of the export of these weights, made if it is missing; exports of earlier weights are removed."""
     folder = export_folder(run, checkpoint, quantization)
     if not folder.exists():
         try:
@@ -274,7 +274,7 @@ def _exported(run, checkpoint: str, quantization: str) -> Path:
             # Another process may have made it at the same time.
             if not folder.exists():
                 raise
-        for former in folder.parent.glob(f"ctranslate2-{quantization}-{checkpoint}-*"):
-            if former != folder:
-                shutil.rmtree(former, ignore_errors=True)
+        for earlier in folder.parent.glob(f"ctranslate2-{quantization}-{checkpoint}-*"):
+            if earlier != folder:
+                shutil.rmtree(earlier, ignore_errors=True)
     return folder

@@ -1,7 +1,7 @@
 """Translates standard input line by line with CTranslate2 alone: pip install ctranslate2 sentencepiece
 
-It belongs in the model's folder, and its functions are a pattern for programs of your own. Text is normalised as the
-model's training text was. Split lines of many more tokens than `max_length` of weitblick.json first, at sentence marks.
+Keep it in the model's folder; its functions are examples for programs of your own. Text is normalised as the model's
+training text was. First split lines of many more tokens than `max_length` in weitblick.json, at sentence ends.
 """
 
 import itertools
@@ -16,8 +16,8 @@ import ctranslate2
 import sentencepiece
 
 PATIENCE = 1.5
-# Characters that are no text: controls, invisible marks, noncharacters. Joiners count only between emoji and in scripts
-# that shape their letters with them.
+# Characters that are not text: controls, invisible marks, noncharacters. Joiners are kept only between emoji and in
+# scripts that shape their letters with them.
 INVISIBLE = [0xAD, 0x34F, 0x180E, 0x200B, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2060, 0x2070), 0xFEFF]
 INVISIBLE += [*range(0xFFF9, 0xFFFC), *range(0xFDD0, 0xFDF0)]
 INVISIBLE += [plane + end for plane in range(0, 0x110000, 0x10000) for end in (0xFFFE, 0xFFFF)]
@@ -85,7 +85,7 @@ def best(result: ctranslate2.TranslationResult, alpha: float, tokenizer: sentenc
 
 if __name__ == "__main__":
     model = load(Path(__file__).resolve().parent)
-    # A line feed alone ends a line, whatever else Python or the locale may take for an end.
+    # Only a line feed ends a line, whatever else Python or the locale would treat as a line end.
     sys.stdin.reconfigure(encoding="utf-8", newline="\n")
     sys.stdout.reconfigure(encoding="utf-8", newline="\n")
     while lines := list(itertools.islice(sys.stdin, 1000)):

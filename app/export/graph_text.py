@@ -1,8 +1,8 @@
-"""What happens to text before and after the model, said in TensorFlow operations that need none of this code to run.
+"""Text processing before and after the model, in TensorFlow operations that run without any of this code.
 
 Each function here does to a tensor of strings what a function of `data.cleaning`, `app.translation.lines` or
-`app.translation.text` does to one Python string. The result is the same but for letters that are newer than the
-Unicode of TensorFlow's ICU.
+`app.translation.text` does to one Python string. The result is the same except for letters newer than the Unicode
+version of TensorFlow's ICU.
 """
 
 import functools
@@ -43,10 +43,10 @@ def split_long(texts: tf.Tensor, count: Callable, limit: int) -> tuple[tf.Tensor
     Args:
         texts: normalised text (N,), none of it empty.
         count: gives the lengths in tokens (M,) int32 of texts (M,).
-        limit: tokens that a part may have.
+        limit: the maximum tokens of a part.
 
     Returns:
-        The parts (P,), those of one text side by side, and the number of the text that each belongs to (P,) int32.
+        The parts (P,), those of one text side by side, and the index of the text of each part (P,) int32.
     """
     owners = tf.range(tf.size(texts))
     for kind in KINDS:
@@ -69,13 +69,13 @@ def _ranges(codes: Iterable[int]) -> list[tuple[int, int]]:
 
 @functools.cache
 def _spaces() -> list[int]:
-    """White space as Python sees it, which is more than RE2's."""
+    """White space as Python defines it, which is more than RE2's."""
     return [code for code in _EVERY if chr(code).isspace()]
 
 
 @functools.cache
 def _clinging_edges() -> list[int]:
-    """The codes from which on characters cling to the one before them, from which on they do not, and so on."""
+    """The first code of each range of characters that cling to the one before, and the first code after it."""
     ranges = _ranges(code for code in _EVERY if clings(chr(code)))
     return [edge for first, last in ranges for edge in (first, last + 1)]
 
@@ -90,14 +90,14 @@ def _strip(texts):
 
 
 def _without_junk_joiners(texts):
-    """Takes away joiners at either end and beside a Latin letter, digit or space."""
+    """Removes joiners at either end and beside a Latin letter, digit or space."""
     bare = _class({*range(0x370), *range(0x1E00, 0x1F00), *_spaces()})
     texts = tf.strings.regex_replace(texts, f"(^|{bare}){_JOINERS}", "\\1")
     return tf.strings.regex_replace(texts, f"{_JOINERS}({bare}|$)", "\\1")
 
 
 def _split_at(kind: str, texts, owners, count, limit):
-    """Cuts the texts that are too long behind each mark of a kind, and joins neighbours again while they fit."""
+    """Cuts the texts that are too long after each mark of a kind, and joins neighbours again while they fit."""
     marked = tf.where(count(texts) > limit, tf.strings.regex_replace(texts, kind, "\\0\n"), texts)
     pieces = tf.strings.split(marked, "\n")
     pieces, text_of = tf.strings.strip(pieces.values), tf.cast(pieces.value_rowids(), tf.int32)
@@ -112,7 +112,7 @@ def _split_at(kind: str, texts, owners, count, limit):
 
 
 def _join(pieces, heads):
-    """Joins each piece where `heads` is True with those up to the next such one."""
+    """Joins the pieces of each group, which begins where `heads` is True."""
     number = tf.reduce_sum(tf.cast(heads, tf.int32))
     return tf.strings.unsorted_segment_join(pieces, _groups(heads), number, separator=" ")
 
@@ -129,8 +129,8 @@ def _group_heads(sizes, text_of, limit):
     next_text = tf.searchsorted(text_of, text_of, side="right")
     next_head = tf.searchsorted(ends, ends - sizes + limit, side="right")
     next_head = tf.minimum(tf.maximum(next_head, here + 1), next_text)
-    # The heads are what the chain from the first piece leads to. Jumps of twice the length at each turn find all of
-    # them in few turns; past the last piece there is one that leads to itself.
+    # The heads are the pieces on the chain of `next_head` from the first piece. Doubling the jumps in each iteration
+    # finds all of them in a few iterations; an extra entry past the last piece points to itself.
     jumps = tf.concat([next_head, [count]], axis=0)
     reached = tf.concat([[1], tf.zeros_like(next_head)], axis=0)
 
@@ -143,7 +143,7 @@ def _group_heads(sizes, text_of, limit):
 
 
 def _halve(texts, owners, count, limit):
-    """Cuts texts that are still too long in the middle until they fit, never before a character that clings."""
+    """Halves texts that are still too long until they fit, never before a character that clings."""
 
     def cut(_, texts, owners):
         codes = tf.strings.unicode_decode(texts, "UTF-8")

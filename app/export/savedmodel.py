@@ -1,7 +1,7 @@
 """A run as a TensorFlow SavedModel: text in, text out, without any of this code.
 
-Tokenizer, normalisation, splitting of long lines, batching by length and search are all in the graph. Whoever loads it
-needs TensorFlow and, for the tokenizer's operations, tensorflow-text:
+Tokenizer, normalisation, splitting of long lines, batching by length and search are all in the graph. Loading it needs
+TensorFlow and, for the tokenizer's operations, tensorflow-text:
 
     import tensorflow as tf
     import tensorflow_text
@@ -35,7 +35,7 @@ from models.search.beam import live_inputs, select_inputs
 
 # Sources are padded to a multiple of this.
 _MULTIPLE = 8
-# Batches in work: while one waits for a small operation, another one's matrix product has the processor.
+# Batches processed at once: while one waits for a small operation, the matrix product of another uses the processor.
 _AT_ONCE = 2
 ABOUT = "assets.extra/weitblick.json"
 
@@ -49,21 +49,21 @@ def export(
 ) -> None:
     """Writes a SavedModel that translates as `Translator` does.
 
-    Its signature `serving_default`, also its method `translate`, takes `text` (N,), strings in UTF-8, N being any
-    number, and gives for each line
+    Its signature `serving_default`, also its method `translate`, takes `text` (N,), UTF-8 strings, for any N, and
+    returns for each line
 
-    - `translation`: string (N,), one line of UTF-8; of an empty line the empty one.
-    - `score`: float32 (N,), the search's score, of a line in parts the sum of theirs.
-    - `parts`: int32 (N,), in how many parts it was translated: 0 for an empty line, 1 for most, more for those that
-      are too long for the model.
+    - `translation`: string (N,), one line of UTF-8; empty for an empty line.
+    - `score`: float32 (N,), the search score; for a line in parts, the sum over its parts.
+    - `parts`: int32 (N,), the number of parts it was translated in: 0 for an empty line, 1 for most lines, more for
+      those that are too long for the model.
 
     Args:
         run: a trained run.
-        directory: a folder that is missing or empty. `assets.extra/weitblick.json` in it says what was exported.
+        directory: a folder that is missing or empty. Its file `assets.extra/weitblick.json` describes the export.
         checkpoint: which weights, see `Run.weights_file`.
-        search: instead of that of the run's preset. The beam and the tokens in a batch set speed and memory.
-        precision: "float32", "bfloat16" or "auto", instead of that of the run's preset. What the processor that serves
-            the model has no matrix units for is slow there.
+        search: replaces the search settings of the run's preset. Beam and tokens per batch set speed and memory.
+        precision: "float32", "bfloat16" or "auto", instead of that of the run's preset. A format is slow if the
+            processor that serves the model has no matrix units for it.
 
     Raises:
         UserError: for weights that are missing or not finite, a folder that is not empty, another backend, or a run
@@ -73,8 +73,8 @@ def export(
         raise UserError("a SavedModel is made of TensorFlow operations: export it with KERAS_BACKEND=tensorflow")
     if run.preset.documents.windows != "off":
         raise UserError(
-            f"{run.path}: the run was trained on documents, and a SavedModel takes lines that know nothing of each "
-            "other; translate with `weitblick translate --document`, or export the run that it started from"
+            f"{run.path}: the run was trained on documents, and a SavedModel translates each line "
+            "independently; translate with `weitblick translate --document`, or export the run that it started from"
         )
     run = run if precision is None else run.with_precision(precision)
     with new_folder(directory) as folder:
@@ -88,7 +88,7 @@ def export(
 
 
 class TranslationModule(tf.Module):
-    """A translator in one TensorFlow function, `translate`; see `export` for what it takes and gives.
+    """A translator in one TensorFlow function, `translate`; see `export` for its input and output.
 
     Args:
         translator: an `app.translation.translator.Translator` that does not draw at random.
@@ -104,7 +104,7 @@ class TranslationModule(tf.Module):
 
 
 def _keras_decoder(translator: Translator) -> KerasDecoder:
-    return cast(KerasDecoder, translator.decoder)  # the only one whose model is a graph of TensorFlow
+    return cast(KerasDecoder, translator.decoder)  # the only decoder whose model is a TensorFlow graph
 
 
 class _Graph:
@@ -159,10 +159,10 @@ class _Graph:
         return tf.cast(ids.row_lengths(), tf.int32)
 
     def _search_all(self, ids):
-        """Tokens, ragged (P, S), to the texts (P,) and scores (P,) of what the search finds.
+        """Tokens, ragged (P, S), to the texts (P,) and scores (P,) of the outputs.
 
-        Sequences of like length are searched together, longest first, in batches of as many as the budget of tokens
-        allows: what `app.translation.batch_plan.plan_batches` does.
+        Sequences of similar length are searched together, longest first, in batches as large as the token budget
+        allows, as in `app.translation.batch_plan.plan_batches`.
         """
         sizes = self._sizes(ids)
         number = tf.size(sizes)
@@ -189,20 +189,20 @@ class _Graph:
     def _search_batch(self, ids, sizes, length):
         """Tokens, ragged (B, S), to texts (B,) and scores (B,); S is padded to `length`.
 
-        Every few steps the sources that are done leave the batch, and the others get room for the next tokens: what
-        `app.translation.chunks.ChunkedSearch` does.
+        Every few steps the finished sources leave the batch, and the caches of the others grow for the next tokens, as
+        in `app.translation.chunks.ChunkedSearch`.
         """
         number = tf.size(sizes)
         ends = tf.RaggedTensor.from_tensor(tf.fill([number, 1], EOS), row_splits_dtype=tf.int32)
         source = tf.concat([ids, ends], axis=1).to_tensor(PAD, shape=tf.stack([number, length]))
         limits = self._limits(sizes)
-        # The room grows, so the shapes must not take it for a constant.
+        # The room grows, so shapes must not treat it as a constant.
         room = tf.compat.v1.placeholder_with_default(STEPS, [])
         state = self.model.initial_state(source, room)
         beams = self.beam_search.start(state, number, tf.reduce_max(limits), limits, room)
         shapes = tf.nest.map_structure(lambda leaf: leaf.shape, beams)
 
-        def go_on(beams, *others):
+        def advance(beams, *others):
             beams = self.beam_search.advance(beams, STEPS)
             live = live_inputs(beams)
             few = tf.reduce_mean(tf.cast(live, tf.float64)) <= LIVING
@@ -213,16 +213,14 @@ class _Graph:
         start = (beams, tf.range(number), tf.fill([number], ""), tf.zeros([number]))
         loose = (shapes, *[tf.TensorShape([None])] * 3)
         *_, texts, scores = tf.while_loop(
-            lambda beams, places, *_: tf.size(places) > 0, go_on, start, shape_invariants=loose
+            lambda beams, places, *_: tf.size(places) > 0, advance, start, shape_invariants=loose
         )
-        sound = tf.debugging.Assert(
-            ~tf.reduce_any(tf.math.is_nan(scores)), ["the model gives numbers that are not finite"]
-        )
+        sound = tf.debugging.Assert(~tf.reduce_any(tf.math.is_nan(scores)), ["the model's output is not finite"])
         with tf.control_dependencies([sound]):
             return texts, tf.identity(scores)
 
     def _part(self, live, beams, places, texts, scores):
-        """Stores the results of finished sources and keeps the others in the batch."""
+        """Stores the results of the finished sources, and keeps the others."""
         found, found_scores, _ = self.beam_search.hypotheses(beams)
         done = tf.gather(places, tf.where(~live))
         texts = tf.tensor_scatter_nd_update(texts, done, self._texts(found[:, 0][~live]))
@@ -236,7 +234,7 @@ class _Graph:
         return graph_text.one_line(self.tokenizer.detokenize(tf.ragged.boolean_mask(tokens, over == 0)))
 
     def _limits(self, sizes):
-        """The most tokens (B,), with the end token, that the outputs of sources of so many tokens (B,) may have."""
+        """The maximum output tokens (B,), end token included, for sources of these many tokens (B,)."""
         limits = tf.cast(self.search.max_ratio * tf.cast(sizes, tf.float64), tf.int32) + self.search.max_extra + 1
         return tf.minimum(limits, self.max_positions) if self.max_positions else limits
 
@@ -248,7 +246,7 @@ def _refuse_damaged(model, path) -> None:
 
 
 def _forget_gradients(path: Path) -> None:
-    """Takes away the names of gradient functions, which are not saved: who loads the model would be warned of it."""
+    """Removes the names of gradient functions, which are not saved: loading the model would warn of them."""
     saved = saved_model_pb2.SavedModel.FromString(path.read_bytes())
     for graph in (meta_graph.graph_def for meta_graph in saved.meta_graphs):
         for nodes in (graph.node, *(function.node_def for function in graph.library.function)):
@@ -258,7 +256,7 @@ def _forget_gradients(path: Path) -> None:
 
 
 def _describe(path: Path, run: Run, checkpoint: str, translator: Translator) -> None:
-    """Says what the folder holds, for people; TensorFlow leaves `assets.extra` alone."""
+    """Describes the folder, for people; TensorFlow ignores `assets.extra`."""
     data = run.preset.data
     weights, _, checksum = run.weights_file(checkpoint)
     about = {

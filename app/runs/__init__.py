@@ -1,1 +1,1 @@
-"""Run folders, and all that is kept in them."""
+"""Run folders and their content."""

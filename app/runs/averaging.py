@@ -27,8 +27,8 @@ def average(run: Run, last: int | None = None, report: Callable[[str], None] = t
     References:
         Vaswani et al. 2017, section 6.1.
     """
-    whole = _whole(run, report)
-    chosen = [whole[update] for update in _choose(run, list(whole), last)]
+    intact = _intact(run, report)
+    chosen = [intact[update] for update in _choose(run, list(intact), last)]
     if not chosen:
         raise UserError(f"{run.path}: there is no checkpoint to average yet: train first")
     total = {}
@@ -41,16 +41,16 @@ def average(run: Run, last: int | None = None, report: Callable[[str], None] = t
     return updates
 
 
-def _whole(run, report) -> dict:
+def _intact(run, report) -> dict:
     """The checkpoints that are not damaged, by update."""
-    whole = {}
+    intact = {}
     for checkpoint in run.checkpoints.all():
         try:
             checkpoint.summary()
-            whole[checkpoint.update] = checkpoint
+            intact[checkpoint.update] = checkpoint
         except UserError as error:
             report(f"warning: {error}; left out of the average")
-    return whole
+    return intact
 
 
 def _choose(run, updates: list[int], last: int | None) -> list[int]:

@@ -1,4 +1,4 @@
-"""Checkpoints: all that a training needs to resume exactly."""
+"""Checkpoints: everything a training needs to resume exactly."""
 
 import json
 import shutil
@@ -17,7 +17,7 @@ PATTERN = "update-" + 8 * "[0-9]"
 
 
 def nearest(updates: Iterable[int], to: int, count: int) -> list[int]:
-    """The `count` update numbers that are nearest to one, in order."""
+    """The `count` update numbers nearest to `to`, in ascending order."""
     return sorted(sorted(updates, key=lambda update: (abs(update - to), update))[:count])
 
 
@@ -31,7 +31,7 @@ class Checkpoint:
     """One checkpoint folder: weights, the optimiser's and generators' state, and a summary written last.
 
     The summary holds the update number, the journal, and the checksums of the two files; a folder without a complete
-    summary is no checkpoint.
+    summary is not a checkpoint.
     """
 
     folder: Path
@@ -60,7 +60,7 @@ class Checkpoint:
         if damaged:
             raise UserError(f"{self.folder / damaged[0]}: the checkpoint is damaged (wrong checksum)")
         if summary.get("update") != self.update:
-            raise UserError(f"{path}: is of update {summary.get('update')}, not of the one its folder names")
+            raise UserError(f"{path}: is for update {summary.get('update')}, not for the one in its folder's name")
         return summary
 
     def weights(self) -> dict:
@@ -77,19 +77,19 @@ class Checkpoints:
 
     Args:
         folder: the run's `checkpoints` folder; made when the first one is saved.
-        keep: how many are kept, besides those named in `save`.
+        keep: how many are kept, besides those protected in `save`.
     """
 
     def __init__(self, folder: Path | str, keep: int = 10):
         self.folder, self.keep = Path(folder), keep
 
     def all(self) -> list[Checkpoint]:
-        """Every checkpoint that was finished, oldest first; checksums are not verified here."""
+        """Every complete checkpoint, oldest first; checksums are not verified here."""
         found = [Checkpoint(path.parent) for path in self.folder.glob(f"{PATTERN}/{SUMMARY}")]
         return sorted(found, key=lambda checkpoint: checkpoint.update)
 
     def at(self, update: int) -> Checkpoint:
-        """The checkpoint after so many updates."""
+        """The checkpoint after this many updates."""
         return Checkpoint(self.folder / f"update-{update:08d}")
 
     def latest(self, report: Callable[[str], None] = to_stderr) -> tuple[Checkpoint, dict] | None:
@@ -115,9 +115,9 @@ class Checkpoints:
         Args:
             update: number of updates so far.
             weights, state: name to array.
-            summary: what else the training remembers; plain JSON values.
-            protect: update numbers that are kept whatever their age.
-            remove: update numbers that are not kept.
+            summary: further state of the training; plain JSON values.
+            protect: update numbers of checkpoints to keep, whatever their age.
+            remove: update numbers of checkpoints to remove.
         """
         checkpoint = self.at(update)
         _remove(checkpoint)
@@ -145,7 +145,7 @@ class Checkpoints:
 
 
 def _remove(checkpoint: Checkpoint) -> None:
-    # The summary is removed first: what a kill in between leaves is no checkpoint.
+    # The summary is removed first: what remains if the process is killed in between is not a checkpoint.
     (checkpoint.folder / SUMMARY).unlink(missing_ok=True)
     if checkpoint.folder.exists():
         shutil.rmtree(checkpoint.folder)

@@ -16,7 +16,7 @@ class Journal:
     """The progress of a training in plain numbers, kept in its checkpoints.
 
     `update` is the number of updates done, `seconds` the time they took over all sessions, `warmup_seconds` the part of
-    it that the warm-up took (where the learning rate goes by the clock), `validated` the update of the last validation,
+    it that the warm-up took (where the learning-rate schedule is timed), `validated` the update of the last validation,
     `best` the update and score of the best one, and `worse` the number of validations since.
     """
 
@@ -37,7 +37,7 @@ class Journal:
         return cls(**{key: summary[key] for key in cls.__dataclass_fields__ if key in summary})
 
     def note_validation(self, score: float) -> bool:
-        """Notes a validation's score (higher is better); returns whether it is the best so far."""
+        """Records a validation's score (higher is better); returns whether it is the best so far."""
         self.validated = self.update
         if self.best is None or score > self.best["score"]:
             self.best, self.worse = {"update": self.update, "score": score}, 0
@@ -46,7 +46,7 @@ class Journal:
         return False
 
     def why_finished(self, training: TrainingPreset) -> str:
-        """Why the training is at its end, or "" if it is not.
+        """Why the training is finished, or "" if it is not.
 
         Args:
             training: the preset's section of that name.
@@ -56,17 +56,16 @@ class Journal:
         if training.minutes and self.seconds >= training.minutes * 60:
             return f"the time limit of {training.minutes:g} minutes is reached"
         if training.patience and self.worse >= training.patience:
-            return f"{self.worse} validations brought nothing better than that of update {self.best['update']:,}"
+            return f"{self.worse} validations without improvement since update {self.best['update']:,}"
         return ""
 
 
 class Log:
-    """The loss curve on disk: one JSON object a line.
+    """The loss curve on disk: one JSON object per line.
 
     Args:
         path: the file.
-        update: entries after this update are removed; a training that was killed has written some that it
-            will write again.
+        update: entries after this update are removed; a resumed training writes them again.
     """
 
     def __init__(self, path: Path | str, update: int):

@@ -1,6 +1,6 @@
-"""The private names of Keras that `app` uses, all in this file, so that a new version of Keras is checked here.
+"""The private names of Keras that `app` uses, all in one file, to be checked against new versions of Keras.
 
-There is no public way to give a variable its first value before it is made, nor to reach the moments of a variable in
+There is no public way to set a variable's first value before it is created, or to access the moments of a variable in
 an optimiser; both save a pass over all weights.
 """
 
@@ -12,12 +12,12 @@ from keras import ops
 
 
 def set_first_value(variable: keras.Variable, value: Any) -> None:
-    """Has a variable that was made in a `keras.StatelessScope` begin with a value, instead of drawing a random one."""
+    """Gives a variable that was made in a `keras.StatelessScope` this first value, instead of a random one."""
     variable._initializer = functools.partial(_given, value)
 
 
 def variable_index(optimizer: keras.Optimizer, variable: Any) -> int:
-    """The place of a variable, Keras' own or TensorFlow's, among those that the optimiser was built with."""
+    """The index of a variable, of Keras or TensorFlow, among those that the optimiser was built with."""
     return optimizer._get_variable_index(variable)
 
 

@@ -13,22 +13,22 @@ from filelock import BaseFileLock, FileLock, SoftFileLock, Timeout
 from data.errors import UserError
 
 LOCK, SOFT_LOCK = ".lock", ".lock.owner"
-# What file systems without flock answer, NFS without its lock daemon for example.
+# Errors from file systems without flock, for example NFS without its lock daemon.
 UNSUPPORTED = {errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL}
 
 
 @contextlib.contextmanager
 def locked(folder: Path | str) -> Iterator[None]:
-    """Holds a folder for this process, until the block or the process ends.
+    """Locks a folder for this process, until the block or the process ends.
 
     Where the file system has no locks, a file that names the holder is the lock. A killed process leaves it behind; it
     is removed if the holder ran on this machine and no longer does.
 
     Args:
-        folder: made if it is not there; removed at the end if nothing else is in it.
+        folder: made if it is missing; removed at the end if it is empty.
 
     Raises:
-        UserError: another process holds it.
+        UserError: another process holds the lock.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -36,7 +36,7 @@ def locked(folder: Path | str) -> Iterator[None]:
     try:
         yield
     finally:
-        # Removed while it is still held: whoever waits for it sees that and takes a new one.
+        # Removed while it is still held: a process that waits for it notices and makes a new one.
         (folder / LOCK).unlink(missing_ok=True)
         lock.release()
         with contextlib.suppress(OSError):
@@ -74,14 +74,14 @@ def _held(folder: Path, holder: str) -> str:
 def _holder(path: Path) -> str:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-        return f" (number {found['pid']} on {found['host']})"
-    except (OSError, ValueError, KeyError, TypeError):  # it has just begun or just ended
+        return f" (PID {found['pid']} on {found['host']})"
+    except (OSError, ValueError, KeyError, TypeError):  # the holder has just started or just ended
         return ""
 
 
 def _soft_holder(path: Path) -> str:
-    """The holder as `SoftFileLock` writes it: the number of the process, then its host."""
+    """The holder as `SoftFileLock` writes it: the process ID, then the host."""
     with contextlib.suppress(OSError, ValueError):
-        number, host = path.read_text(encoding="utf-8").split()[:2]
-        return f" (number {number} on {host})"
+        pid, host = path.read_text(encoding="utf-8").split()[:2]
+        return f" (PID {pid} on {host})"
     return ""

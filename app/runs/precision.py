@@ -22,16 +22,16 @@ def keras_policy(precision: str) -> str:
 
 
 def decoding_policy(precision: str) -> str:
-    """Like `keras_policy`, for a model that is not trained any more: its weights are stored in the fast format too."""
+    """Like `keras_policy`, for a model that is no longer trained: its weights are stored in the fast format too."""
     return keras_policy(precision).removeprefix("mixed_")
 
 
 def decided(precision: str, deterministic: bool = False) -> dict:
-    """What the machine decides beyond a preset, for `run.json` and results.
+    """What the machine determines beyond the preset, for `run.json` and results.
 
     Args:
         precision: the dtype policy of the model in question, such as "mixed_bfloat16" of `keras_policy`.
-        deterministic: whether operations were asked to be so.
+        deterministic: whether deterministic operations were requested.
 
     Returns:
         Both arguments by their names, `backend`, `processor`, `cores` that this process may use, and `threads` of one
@@ -69,9 +69,9 @@ def threads() -> dict[str, int]:
 
 
 def set_threads(numbers: dict[str, int]) -> bool:
-    """Has the backend use so many threads, as `threads` counts them; returns whether it does.
+    """Sets the backend's numbers of threads, named as by `threads`; returns whether they are in effect.
 
-    TensorFlow can be asked only before it has computed anything, JAX not at all.
+    TensorFlow accepts them only before it has computed anything, JAX not at all.
     """
     import keras
 
@@ -106,13 +106,13 @@ def processor() -> str:
 
 
 def processor_name() -> str:
-    """The name that the processor gives itself."""
+    """The processor's name, as it reports it."""
     names = [line.split(":", 1)[1].strip() for line in _cpuinfo() if line.startswith("model name")]
     return names[0] if names else "unknown processor"
 
 
 def _named_threads(name: str) -> int:
-    """The number in TF_NUM_INTRAOP_THREADS or TF_NUM_INTEROP_THREADS; 0 without any."""
+    """The number in TF_NUM_INTRAOP_THREADS or TF_NUM_INTEROP_THREADS; 0 if it is not set."""
     value = os.environ.get(f"TF_NUM_{name.replace('_', '').upper()}_THREADS", "")
     return int(value) if value.isdigit() else 0
 
@@ -123,7 +123,7 @@ def _fast_bfloat16() -> bool:
     if keras.backend.backend() == "jax":
         import jax
 
-        # XLA on a processor has no fast bfloat16 product.
+        # XLA has no fast bfloat16 product on CPUs.
         return jax.default_backend() != "cpu"
     flags = next((line for line in _cpuinfo() if line.startswith("flags")), "")
     return bool(BFLOAT16_FLAGS & set(flags.split())) or bool(_accelerators())

@@ -1,4 +1,4 @@
-"""A run folder: all of one training, enough to resume, evaluate and export it."""
+"""A run folder: everything about one training, enough to resume, evaluate and export it."""
 
 import contextlib
 import functools
@@ -28,7 +28,7 @@ PACKAGES = ("keras", "tensorflow", "tensorflow-text", "sentencepiece", "sacreble
 class Run:
     """One run folder; use `Run.open` or `Run.create`.
 
-    It holds `preset.toml` (resolved), `run.json` (format, versions, what the machines decided, how far it came, and the
+    It holds `preset.toml` (resolved), `run.json` (format, versions, what the machines determined, progress, and the
     checksums of the other files), `tokenizer.model`, `report.json` (what was left out of the text), `checkpoints/`,
     `averaged.npz`, `log.jsonl`, `tensorboard/` and `results/`.
     """
@@ -52,7 +52,7 @@ class Run:
 
     @classmethod
     def exists(cls, path: Path | str) -> bool:
-        """Whether a run was begun in this folder."""
+        """Whether a run was started in this folder."""
         return (Path(path) / SUMMARY).exists()
 
     @classmethod
@@ -60,8 +60,8 @@ class Run:
         """Opens a run.
 
         Raises:
-            UserError: there is no such folder, it is no run or an incomplete one, it is of another format, or its
-                preset is not as it was written.
+            UserError: there is no such folder, it is not a run or is incomplete, it has another format, or its
+                preset was changed.
         """
         path = Path(path)
         if not path.is_dir():
@@ -77,14 +77,14 @@ class Run:
         _check(
             path,
             PRESET,
-            "put the original back, or repeat the command that started the training, which writes it anew; keys are "
-            f"changed by `weitblick train PRESET --run {path} --set KEY=VALUE`, for a translation by its own --set",
+            "restore the original, or repeat the command that started the training, which writes it again; to change "
+            f"keys use `weitblick train PRESET --run {path} --set KEY=VALUE`, or --set of the translation command",
         )
         return cls(path, load_preset(path / PRESET))
 
     @classmethod
     def restore_preset(cls, path: Path | str, preset: Preset) -> None:
-        """Writes a run's `preset.toml` anew where it is damaged, and `preset` is what the run was started with."""
+        """Rewrites a run's `preset.toml` if it is damaged and `preset` is what the run was started with."""
         file, text = Path(path) / PRESET, preset.to_toml()
         noted = _checksums(Path(path)).get(PRESET, [])
         if checksum_of(text) in noted and not (file.exists() and checksum(file) in noted):
@@ -95,7 +95,7 @@ class Run:
         return Run(self.path, self.preset.with_overrides([f"training.precision={precision}"]))
 
     def discard(self) -> None:
-        """Removes what `create` and the preparation wrote, for a run that never came to its first checkpoint."""
+        """Removes what `create` and the preparation wrote, for a run that never reached its first checkpoint."""
         for name in (SUMMARY, PRESET, TOKENIZER, REPORT):
             (self.path / name).unlink(missing_ok=True)
 
@@ -104,7 +104,7 @@ class Run:
         text, before = preset.to_toml(), _checksums(self.path).get(PRESET, [])
         after = checksum_of(text)
         self.preset = preset
-        # Killed in between, either is the run's preset.
+        # If the process is killed in between, both presets are accepted.
         self._note(PRESET, [*before, after])
         _write_text(self.path / PRESET, text)
         self._note(PRESET, [after])
@@ -114,7 +114,7 @@ class Run:
         return _read_summary(self.path / SUMMARY)
 
     def write_summary(self, **values) -> None:
-        """Adds values to `run.json`; only the process that holds the run's lock may."""
+        """Adds values to `run.json`; only for the process that holds the run's lock."""
         path = self.path / SUMMARY
         summary = {**(self.summary() if path.exists() else {}), **values}
         write_json(path, {**summary, CHECKSUM: checksum_of(summary)})
@@ -156,7 +156,7 @@ class Run:
         target_vectors: int | None = None,
         decoding: bool = False,
     ) -> Any:
-        """A Transformer with the preset's shape and fresh weights; a `DocumentTransformer` where it has windows.
+        """A Transformer with the preset's shape and fresh weights; a `DocumentTransformer` if it has windows.
 
         Args:
             vocabulary_size: number of tokens.
@@ -190,7 +190,7 @@ class Run:
         return name, load_arrays(path)
 
     def weights_file(self, which: str = "auto") -> tuple[str, Path, str]:
-        """Where the weights of one checkpoint are.
+        """Locates the weights of one checkpoint.
 
         Args:
             which: "averaged", "best" (by validation), "last", or "auto": the average, if it is newer than all other
@@ -225,7 +225,7 @@ class Run:
         self.write_summary(averaged=noted)
 
     def _average_is_newest(self) -> bool:
-        """Whether there is an average, or should be one, and no checkpoint that was written after it."""
+        """Whether there is an average, or should be one, and no newer checkpoint."""
         summary = self.summary()
         noted = summary.get("averaged")
         if noted is None and not (self.path / AVERAGED).exists():
@@ -242,9 +242,9 @@ class Run:
     def _average_file(self) -> tuple[Path, str]:
         """The file of the average, and its checksum."""
         path, noted = self.path / AVERAGED, self.summary().get("averaged", {}).get("checksum")
-        again = f"`weitblick average {self.path}` makes it anew"
+        again = f"`weitblick average {self.path}` makes it again"
         if not path.exists() and noted:
-            raise UserError(f"{path}: the file is missing, but {SUMMARY} knows of it; {again}")
+            raise UserError(f"{path}: the file is missing, but {SUMMARY} lists it; {again}")
         if not path.exists():
             raise UserError(f"{path}: there is no average yet; `weitblick average {self.path}` makes it")
         found = checksum(path)
@@ -257,8 +257,8 @@ class Run:
 
         Args:
             which: see `weights`.
-            decoding: stores the weights in the format that matrix products are fast in, which is faster than to
-                convert them at each step. With the preset's `training.precision = "float32"` they stay as they are.
+            decoding: stores the weights in the format of fast matrix products, which is faster than converting them
+                at each step. With the preset's `training.precision = "float32"` they stay as they are.
         """
         name, weights = self.weights(which)
         widths = [weights.get(f"{side}_embedding/table", np.zeros((0, 0))).shape[1] for side in ("source", "target")]
@@ -293,7 +293,7 @@ def _read_summary(path: Path) -> dict:
 
 
 def _checksums(path: Path) -> dict[str, list[str]]:
-    """What the run in a folder noted of its files: by name, the checksums that each may have."""
+    """The checksums recorded in a run folder: file name to the checksums that the file may have."""
     return _read_summary(path / SUMMARY).get("checksums", {})
 
 

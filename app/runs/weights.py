@@ -23,7 +23,7 @@ def read_variables(variables: Iterable[Any]) -> dict[str, np.ndarray]:
 
 
 def named(variables: Iterable[Any]) -> dict:
-    """Keras variables by their names as of `read_variables`."""
+    """Keras variables by the names that `read_variables` gives them."""
     found = {}
     for variable in variables:
         name = variable.path.partition("/")[2] or variable.path
@@ -55,7 +55,7 @@ def assign_variables(variables: Iterable[Any], values: dict, origin: Path | str)
 
 
 def build_with(build: Callable, values: dict, origin: Path | str) -> Any:
-    """Makes a model that has given weights from the start, so that no random ones are drawn to be overwritten.
+    """Makes a model that has given weights from the start, without drawing random ones first.
 
     Args:
         build: makes the model with all its variables.
@@ -72,7 +72,7 @@ def build_with(build: Callable, values: dict, origin: Path | str) -> Any:
 
     from app.runs.keras_private import set_first_value
 
-    # Variables made in such a scope wait for their values until it ends.
+    # Variables made in such a scope get their values only when it ends.
     with keras.StatelessScope():
         model = build()
         for variable, value in _matched(split_variables(model)[0], values, origin):
@@ -81,7 +81,7 @@ def build_with(build: Callable, values: dict, origin: Path | str) -> Any:
 
 
 def save_arrays(path: Path | str, arrays: dict) -> str:
-    """Writes named arrays as one .npz, whole or not at all; returns the file's checksum."""
+    """Writes named arrays as one .npz, atomically; returns the file's checksum."""
     with atomic_write(path) as file:
         np.savez(file, **arrays)
     return checksum(path)
@@ -91,7 +91,7 @@ def load_arrays(path: Path | str) -> dict[str, np.ndarray]:
     """Reads what `save_arrays` wrote.
 
     Raises:
-        UserError: the file is missing or is no .npz file.
+        UserError: the file is missing or is not an .npz file.
     """
     try:
         with np.load(path) as file:

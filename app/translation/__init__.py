@@ -1,1 +1,1 @@
-"""Translates and scores segments in their documents: lines in, windows, memories, lines out."""
+"""Translates and scores lines and documents."""

@@ -4,15 +4,15 @@ from collections.abc import Callable, Iterator, Sequence
 
 
 def plan_batches(lengths: Sequence[int], budget: int, padded: Callable[[int], int] = int) -> Iterator[list[int]]:
-    """Puts sequences of like length together, longest first, so that too little memory shows at once.
+    """Groups sequences of similar length, longest first, so that running out of memory shows at once.
 
     Args:
-        lengths: of the sequences, in tokens.
-        budget: tokens in a batch, padding included; one that is longer gets a batch of its own.
-        padded: the length to which a batch is padded whose longest sequence has so many tokens.
+        lengths: length of each sequence in tokens.
+        budget: tokens in a batch, padding included; a longer sequence gets a batch of its own.
+        padded: gives the padded length of a batch from the length of its longest sequence.
 
     Yields:
-        The numbers of the sequences in a batch.
+        For each batch, the indices of its sequences.
     """
     rows: list[int] = []
     for row in sorted(range(len(lengths)), key=lambda row: (-lengths[row], row)):

@@ -1,4 +1,4 @@
-"""Beam search a few steps at a time: room grows with the output, and sentences that are done make place."""
+"""Beam search a few steps at a time: caches grow with the output, and finished sentences leave the batch."""
 
 from collections.abc import Callable
 from typing import Any
@@ -13,24 +13,24 @@ from app.translation.padding import least_rows
 from data.tokenizer import BOS, EOS, PAD, UNK
 from models.search import BeamSearch, Hypotheses, beam_search, greedy, live_inputs, sample, select_inputs
 
-# Steps between two looks at what is done.
+# Steps between two checks for finished sentences.
 STEPS = 8
-# The batch is made smaller when at most this share of it still lives.
+# The batch shrinks when at most this share of its sentences is unfinished.
 LIVING = 0.95
 
 
 class ChunkedSearch:
-    """Finds the same as `search_function`, several times faster on batches of unlike outputs.
+    """Gives the same results as `search_function`, several times faster where output lengths differ.
 
-    One compiled function does a few steps at a time. Between two calls, sentences that are done leave the batch, and
-    caches get room for the next steps instead of having it for the longest thinkable output from the start. Not for
-    JAX, which would compile anew for each size.
+    One compiled function does a few steps at a time. Between two calls, finished sentences leave the batch, and caches
+    grow by the next steps; they need not hold the longest possible output from the start. Not for JAX, which would
+    recompile for each size.
 
     Args:
         model: as for `app.translation.keras_decoder.KerasDecoder`, with `lengthen_state(state, steps)`.
         search: beam, 1 for greedy search, and length penalty.
-        count: outputs wanted of each source, at most as many as the beam is wide.
-        memory: for a model of documents, what its `initial_memory(1)` gives; shapes and types count.
+        count: outputs per source, at most the beam size.
+        memory: for a document model, the result of its `initial_memory(1)`; only shapes and dtypes matter.
     """
 
     def __init__(self, model: Any, search: SearchPreset, count: int = 1, memory: dict | None = None):
@@ -46,10 +46,10 @@ class ChunkedSearch:
         """Searches for one batch.
 
         Args:
-            source: (B, S) int32, rows that end with `EOS` and then have padding.
-            limits: (B,) int32, the most tokens of each output, end token included.
-            memory: for a model of documents, the memory of each row: nested dictionary of arrays (B, ...).
-            prefix: for such a model, (B, P) int32, decoder input before the output; left out where there is none.
+            source: (B, S) int32, each row ending with `EOS` before its padding.
+            limits: (B,) int32, the maximum tokens of each output, end token included.
+            memory: for a document model, the memory of each row: nested dictionary of arrays (B, ...).
+            prefix: for a document model, (B, P) int32, decoder input before the output; None for no prefix.
 
         Returns:
             `Hypotheses` of numpy arrays: tokens (B, n, T), scores (B, n) and lengths (B, n).
@@ -71,7 +71,7 @@ class ChunkedSearch:
         return _joined(found, len(source))
 
     def _kept(self, live: np.ndarray) -> np.ndarray:
-        """The rows to go on with: those that live, and finished ones where they would be fewer than `least_rows`."""
+        """The rows to keep: the unfinished ones, topped up with finished ones to at least `least_rows`."""
         kept = np.flatnonzero(live)
         if 0 < len(kept) < self.least:
             kept = np.sort(np.concatenate([kept, np.flatnonzero(~live)[: self.least - len(kept)]]))
@@ -91,20 +91,20 @@ class ChunkedSearch:
 
 
 def beam_search_of(model: Any, search: SearchPreset, count: int = 1) -> BeamSearch:
-    """The search that a preset asks for; see `ChunkedSearch` for the arguments."""
-    # One hypothesis, the best at each step, is followed until it ends: a penalty could not change it.
+    """The beam search of a preset; see `ChunkedSearch` for the arguments."""
+    # Greedy search follows a single hypothesis, so a penalty could not change the result.
     penalty = search.length_penalty if search.beam > 1 else 0.0
     return BeamSearch(model.step, search.beam, penalty, count, BOS, EOS, PAD, 2, (UNK,))
 
 
 def initial_state(model: Any, source: Any, max_length: Any, memory: dict | None = None, prefix: Any = None) -> dict:
-    """The model's state before the search; `memory` and `prefix` are for models of documents, see `ChunkedSearch`."""
+    """The model's state before the search; `memory` and `prefix` are for document models, see `ChunkedSearch`."""
     context = {} if memory is None else {"memory": memory, "prefix": prefix}
     return model.initial_state(source, max_length, **context)
 
 
 def _compiled_tensorflow(start, advance, advance_some, memory):
-    """Compiles the parts once for batches and lengths of any size; `start` without and with a prefix."""
+    """Compiles the parts once for all batch sizes and lengths; `start` without and with a prefix."""
     import tensorflow as tf
 
     def compiled(function, *signature):
@@ -116,13 +116,13 @@ def _compiled_tensorflow(start, advance, advance_some, memory):
     start_after = compiled(start, *given, tf.TensorSpec([None, None], "int32"))
     start = compiled(start, *given)
     beams = start.get_concrete_function().structured_outputs
-    # The output's length, a zero here, grows.
+    # The output's length, which is 0 here, grows.
     beams = tree.map_structure(lambda leaf: tf.TensorSpec([size or None for size in leaf.shape], leaf.dtype), beams)
     return start, start_after, compiled(advance, beams), compiled(advance_some, beams, tf.TensorSpec([None], "int32"))
 
 
 def _not_compiled(start, advance, advance_some, memory):
-    """PyTorch runs as it is written, without keeping what only gradients need."""
+    """PyTorch runs the parts eagerly, without tracking gradients."""
     import torch
 
     def tensor(value):
@@ -143,7 +143,7 @@ def _part(hypotheses: Hypotheses, chosen: np.ndarray) -> Hypotheses:
 
 
 def _joined(found: list[tuple[np.ndarray, Hypotheses]], size: int) -> Hypotheses:
-    """The parts of a batch as one, by the inputs' numbers in it."""
+    """Merges the parts of a batch; each comes with the indices of its inputs."""
     longest = max(part.tokens.shape[-1] for _, part in found)
     count = found[0][1].scores.shape[1]
     tokens, scores = np.full((size, count, longest), PAD, "int32"), np.zeros((size, count), "float32")
@@ -155,21 +155,20 @@ def _joined(found: list[tuple[np.ndarray, Hypotheses]], size: int) -> Hypotheses
 
 
 def search_function(model: Any, search: SearchPreset, count: int = 1, sampling: Sampling | None = None) -> Callable:
-    """The whole search over one batch, from token ids to token ids, in operations of Keras alone.
+    """The whole search over one batch, from token ids to token ids, in Keras operations only.
 
     Args:
         model: see `app.translation.keras_decoder.KerasDecoder`.
-        search: beam and length penalty; its limits and its tokens in a batch are the caller's matter.
-        count: outputs wanted of each source; with a beam at most as many as it is wide.
-        sampling: draws at random instead, where given.
+        search: beam and length penalty; the caller handles output limits and batch size.
+        count: outputs per source; in beam search at most the beam size.
+        sampling: settings for random sampling; None for search.
 
     Returns:
-        A function that can be compiled, of: source (B, S) int32, where each row ends with `EOS` and then has padding;
-        limits (B,) int32 of the outputs' tokens, end token included; max_length, an int32 scalar at least as large as
-        they are; and seed (2,) uint32, for drawing; for a model of documents also memory and prefix, see
-        `ChunkedSearch`. It returns what `models.search.Hypotheses` holds, as a tuple: tokens
-        (B, n, T),
-        scores (B, n) and lengths (B, n), or without the n where the beam is 1.
+        A function that can be compiled. Its arguments are source (B, S) int32, each row ending with `EOS` before its
+        padding; limits (B,) int32, the maximum tokens of each output, end token included; max_length, an int32 scalar,
+        at least the largest limit; seed (2,) uint32, for sampling; and, for a document model, memory and prefix, see
+        `ChunkedSearch`. It returns the fields of `models.search.Hypotheses` as a tuple: tokens (B, n, T), scores (B, n)
+        and lengths (B, n), or without the n where the beam is 1.
     """
 
     def run(source, limits, max_length, seed, *context):
@@ -188,7 +187,7 @@ def search_function(model: Any, search: SearchPreset, count: int = 1, sampling: 
 
 
 class _GivenSeed(keras.random.SeedGenerator):
-    """Gives the random operations a seed that is an argument of a compiled function, which Keras has no way for."""
+    """Passes a seed argument of a compiled function to random operations, which Keras itself cannot do."""
 
     def __init__(self, seed):
         self.seed = seed

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 from keras import ops, tree
 
-# Batches in work at the same time.
+# Batches processed at the same time.
 _AT_ONCE = 2
 
 
@@ -20,8 +20,9 @@ def compiled(function: Callable, model: Any, *arguments: tuple[str, int] | dict)
     Args:
         function: takes tensors and nested dictionaries of them, and returns a tuple of the same.
         model: the model whose weights it uses; they may change between calls.
-        arguments: dtype and number of axes of each argument. One without axes is a whole number that sets shapes. For a
-            nested dictionary one with, in place of each tensor, the same or an array that is like it but for axis 0.
+        arguments: (dtype, number of axes) of each argument. With 0 axes it is an integer that determines shapes. For a
+            nested dictionary, a dictionary of the same structure that has, for each tensor, such a pair or an example
+            array, whose axis 0 may differ in size.
 
     Returns:
         The same function of numpy arrays.
@@ -47,7 +48,7 @@ def _compiled_tensorflow(function, model, arguments):
 
 
 def _compiled_jax(function, model, arguments):
-    """JAX compiles anew for each shape, and would take weights for constants unless they are arguments."""
+    """JAX recompiles for each shape, and would treat the weights as constants unless they are arguments."""
     import jax
 
     variables = list(getattr(model, "variables", ()))
@@ -62,7 +63,7 @@ def _compiled_jax(function, model, arguments):
 
 
 def _not_compiled(function, model, arguments):
-    """PyTorch runs as it is written, without keeping what only gradients need."""
+    """PyTorch runs the function eagerly, without tracking gradients."""
     import torch
 
     def tensor(value):
@@ -76,10 +77,10 @@ def _not_compiled(function, model, arguments):
 
 
 def side_by_side(search: Callable, inputs: Iterable[tuple]) -> Iterator:
-    """The results for each of the inputs, in order.
+    """The result for each input, in order.
 
-    On TensorFlow several batches are in work at once: while one waits for a small operation, another one's matrix
-    product has the processor.
+    With TensorFlow several batches are processed at once: while one waits for a small operation, the matrix product of
+    another uses the processor.
     """
     if keras.backend.backend() != "tensorflow":
         yield from (search(*values) for values in inputs)
@@ -100,5 +101,5 @@ def side_by_side(search: Callable, inputs: Iterable[tuple]) -> Iterator:
 
 @functools.cache
 def _threads() -> ThreadPoolExecutor:
-    """The same threads for all searches: TensorFlow never frees what it keeps for each thread that called it."""
+    """One thread pool for all searches: TensorFlow keeps memory for each calling thread and never frees it."""
     return ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="search")

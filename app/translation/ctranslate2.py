@@ -18,18 +18,19 @@ from data.parallel import cores
 from data.tokenizer import BOS, EOS, PAD
 
 SETTINGS = "weitblick.json"
-# CTranslate2 stops after beam * patience finished outputs, which is early beside an exact search; the larger this is,
-# the slower. Translations equal to those of the exact search in Keras with 1, 1.5 and 2: 99.8, 99.9 and 99.9% of
+# CTranslate2 stops after beam * patience finished outputs, earlier than an exact search; a larger patience is slower.
+# Translations equal to those of the exact search in Keras with a patience of 1, 1.5 and 2: 99.8, 99.9 and 99.9% of
 # newstest2013; with a length penalty of 1.4 on Multi30k 96.3, 99.5 and 99.8%.
 PATIENCE = 1.5
-# Source tokens in a batch with which CTranslate2 was fastest on a core: whole numbers of 8 bits fit into its cache.
+# Source tokens per batch with which CTranslate2 was fastest on one core, by whether weights are integers: those of 8
+# bits fit into its cache.
 _FASTEST_BATCH = {True: 384, False: 2048}
-# The score of tokens that may not come is the lowest number there is.
+# The score of suppressed tokens is the lowest finite number, which is below this.
 _IMPOSSIBLE = -1e30
 
 
 class _Found(NamedTuple):
-    """An output without its end token, and its log-probability; None of one that the limit cut off."""
+    """An output without its end token, and its log-probability, which is None if the limit cut the output off."""
 
     ids: tuple[int, ...]
     log_probability: float | None
@@ -38,16 +39,16 @@ class _Found(NamedTuple):
 class CTranslate2Decoder:
     """A model in CTranslate2 with a search around it; implements `app.translation.decoder.Decoder`.
 
-    It reads no documents: each segment is decoded alone.
+    It does not read documents: each segment is decoded alone.
 
     The search is that of `models.search`, with these differences. It ends after `beam * PATIENCE` finished outputs.
-    Tokens that may not come are taken out before the softmax, so scores are those of a distribution without them. What
-    is drawn with the same seed is something else.
+    Suppressed tokens are removed before the softmax, so scores are of a distribution without them. The same seed gives
+    other samples.
 
     Args:
-        folder: what `app.export.ctranslate2.export` wrote.
+        folder: a folder written by `app.export.ctranslate2.export`.
         search: beam, length penalty, limits of the output and tokens in a batch.
-        sampling: draws at random instead, where given.
+        sampling: settings for random sampling; None for search.
     """
 
     def __init__(self, folder: Path, search: SearchPreset, sampling: Sampling | None = None):
@@ -61,12 +62,12 @@ class CTranslate2Decoder:
         self._ids = {piece: id for id, piece in enumerate(self._pieces)}
         self._never = [[self._pieces[id]] for id in (PAD, BOS)]
         count = cores()
-        # A batch on each core is faster than one on all; drawing heeds the seed only with one thing after the other.
+        # A batch on each core is faster than one on all cores; sampling follows the seed only with a single worker.
         self._workers = 1 if sampling else count
-        # What it would say is that it computes 16-bit weights in float32 where the processor knows no better.
+        # Hides the warning that 16-bit weights are computed in float32 on processors without 16-bit arithmetic.
         ctranslate2.set_log_level(logging.ERROR)
         if sampling:
-            # Threads take it over as they start, so it comes before them.
+            # Threads take over the seed as they start, so it is set before.
             ctranslate2.set_random_seed(sampling.seed % (1 << 32))
         try:
             self._translator = ctranslate2.Translator(
@@ -86,23 +87,23 @@ class CTranslate2Decoder:
     def decode(
         self, sources: Sequence[Sequence[int]], count: int = 1, progress: Callable[[list[int]], None] | None = None
     ) -> list[list[Decoded]]:
-        """Looks for the best outputs of each source; see `app.translation.keras_decoder.KerasDecoder.decode`."""
+        """Finds the best outputs of each source; see `app.translation.keras_decoder.KerasDecoder.decode`."""
         if self.sampling is None and count > self.search.beam:
             raise UserError(f"{count} translations of each line need search.beam = {count} or more")
         limits = [self._limit(len(source)) for source in sources]
         batches = [(rows, limits[rows[0]]) for rows in self._plan([len(source) + 1 for source in sources])]
         found = dict(self._search(sources, batches, count, progress))
-        # A batch has one limit, that of its longest source; where another's was passed, that source is searched again.
-        passed = [row for row, ones in found.items() if any(len(one.ids) >= limits[row] for one in ones)]
-        equal = {limit: [row for row in passed if limits[row] == limit] for limit in {limits[row] for row in passed}}
-        found |= dict(self._search(sources, [(rows, limit) for limit, rows in equal.items()], count))
+        # A batch has the limit of its longest source; a source whose own limit was reached is searched again with that.
+        over = [row for row, outputs in found.items() if any(len(output.ids) >= limits[row] for output in outputs)]
+        by_limit = {limit: [row for row in over if limits[row] == limit] for limit in {limits[row] for row in over}}
+        found |= dict(self._search(sources, [(rows, limit) for limit, rows in by_limit.items()], count))
         self._score_cut(sources, found)
         results = [self._best(found[row], count) for row in range(len(sources))]
-        self.output_tokens += sum(len(ones[0].ids) + 1 for ones in results if ones)
+        self.output_tokens += sum(len(outputs[0].ids) + 1 for outputs in results if outputs)
         return results
 
     def score(self, sources: Sequence[Sequence[int]], targets: Sequence[Sequence[int]]) -> list[TokenScore]:
-        """What the model thinks of given outputs; see `app.translation.keras_decoder.KerasDecoder.score`."""
+        """The log-probability of given outputs; see `app.translation.keras_decoder.KerasDecoder.score`."""
 
         def submit(rows):
             sides = ([self._tokens(side[row]) for row in rows] for side in (sources, targets))
@@ -116,7 +117,7 @@ class CTranslate2Decoder:
         return results
 
     def _search(self, sources, batches, count: int, progress=None) -> Iterator[tuple[int, list[_Found]]]:
-        """Searches batches of (rows, limit); yields each row with all that was found."""
+        """Searches batches of (rows, limit); yields each row with all its outputs."""
         copies = count if self.sampling else 1
         options = self._options(count)
 
@@ -142,45 +143,47 @@ class CTranslate2Decoder:
         if self.search.beam == 1:
             return options
         options |= {"beam_size": self.search.beam, "length_penalty": self.search.length_penalty, "patience": PATIENCE}
-        # Without a penalty CTranslate2 itself ends when no better output can come.
+        # Without a penalty CTranslate2 itself ends when no better output is possible.
         exact = count == 1 and self.search.length_penalty == 0
         return options | {"num_hypotheses": 1 if exact else round(self.search.beam * PATIENCE)}
 
     def _read(self, result, alpha: float) -> Iterator[_Found]:
-        """What CTranslate2 found; its scores are divided by length ** alpha."""
+        """The outputs in a result of CTranslate2, whose scores are divided by length ** alpha."""
         for pieces, score in zip(result.hypotheses, result.scores, strict=True):
             *ids, last = (self._ids[piece] for piece in pieces)
             if score > _IMPOSSIBLE:
                 yield _Found(tuple(ids), score * len(pieces) ** alpha if last == EOS else None)
 
     def _score_cut(self, sources, found: dict[int, list[_Found]]) -> None:
-        """Gives outputs that the limit cut off the log-probability that they have with an end token there."""
-        cut = [(row, one.ids) for row, ones in found.items() for one in ones if one.log_probability is None]
+        """Sets the log-probability of outputs that the limit cut off, as if an end token followed."""
+        cut = [
+            (row, output.ids) for row, outputs in found.items() for output in outputs if output.log_probability is None
+        ]
         scores = self.score([sources[row] for row, _ in cut], [ids for _, ids in cut])
         known = {key: score.log_probability for key, score in zip(cut, scores, strict=True)}
         for row in {row for row, _ in cut}:
             found[row] = [_Found(ids, known.get((row, ids), log_prob)) for ids, log_prob in found[row]]
 
     def _best(self, found: list[_Found], count: int) -> list[Decoded]:
-        """The best with the length penalty of `models.search`; drawn ones as they are."""
+        """The best outputs by the length penalty of `models.search`; sampled ones are returned as they are."""
         if self.sampling:
             return [Decoded(list(ids), log_probability) for ids, log_probability in found]
         alpha = self.search.length_penalty if self.search.beam > 1 else 0.0
-        # Two that were cut off may be the same now.
+        # Outputs that were cut off may be equal; the dictionary keeps one.
         scores = {ids: log_probability / ((len(ids) + 6) / 6) ** alpha for ids, log_probability in found}
         best = sorted(scores, key=scores.get, reverse=True)[:count]
         return [Decoded(list(ids), scores[ids]) for ids in best]
 
     def _limit(self, length: int) -> int:
-        """As in `app.translation.keras_decoder`: the most tokens, with the end token, for a source of so many."""
+        """As in `app.translation.keras_decoder`: the maximum output tokens, end token included, by source length."""
         return min(self.search.most_tokens(length), self.max_positions)
 
     def _plan(self, lengths: Sequence[int]) -> Iterator[list[int]]:
-        """Batches of like length, and work for every core."""
+        """Batches of similar length, small enough to give every core work."""
         return plan_batches(lengths, min(self._most_tokens, math.ceil(sum(lengths) / self._workers)))
 
     def _ahead(self, jobs: Iterable, submit: Callable) -> Iterator[tuple]:
-        """Each job with its results, in order; a few more are under way, not all, so that Ctrl-C need not wait long."""
+        """Each job with its results, in order; only a few more are submitted, so that Ctrl-C takes effect soon."""
         waiting: deque[tuple] = deque()
         for job in jobs:
             waiting.append((job, submit(job)))
@@ -198,7 +201,7 @@ class CTranslate2Decoder:
 
 
 def _read_settings(folder: Path) -> dict:
-    """The settings of an export, all of whose files are as they were written."""
+    """The settings of an export, after checking that its files are unchanged."""
     try:
         return read_manifest(folder / SETTINGS)
     except UserError as error:
@@ -215,6 +218,6 @@ def import_ctranslate2() -> ModuleType:
         import ctranslate2
     except ImportError as error:
         raise UserError(
-            'CTranslate2 is not installed: pip install -e ".[ctranslate2]" in the checkout, or make export, does so'
+            'CTranslate2 is not installed: run pip install -e ".[ctranslate2]" or make export in the checkout'
         ) from error
     return ctranslate2

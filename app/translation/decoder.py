@@ -1,4 +1,4 @@
-"""What every engine takes and gives: the interface between a `Translator` and the program that computes a model."""
+"""The interface between a `Translator` and the engine, the program that computes a model."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -33,13 +33,13 @@ KERAS = Engine()
 
 @dataclass(frozen=True)
 class Sampling:
-    """Draws translations instead of looking for the likeliest.
+    """Settings for random sampling, instead of a search for the likeliest translation.
 
     Args:
-        temperature: logits are divided by it; below 1 likely words get likelier.
-        top_k: draws from this many of the likeliest tokens; 0 for all.
-        top_p: draws from the fewest likeliest tokens with this probability together; 1 for all.
-        seed: the same seed gives the same draws for the same input in the same portions.
+        temperature: logits are divided by it; below 1 likely tokens become likelier.
+        top_k: samples from this many of the likeliest tokens; 0 for all.
+        top_p: samples from the smallest set of likeliest tokens with at least this total probability; 1 for all.
+        seed: the same seed gives the same samples for the same input in the same chunks.
     """
 
     temperature: float = 1.0
@@ -49,7 +49,7 @@ class Sampling:
 
     def __post_init__(self):
         if not self.temperature > 0:
-            raise UserError(f"temperature = {self.temperature} is not above 0; a beam of 1 is the limit towards 0")
+            raise UserError(f"temperature = {self.temperature} is not above 0; for greedy search use a beam of 1")
         if self.top_k < 0:
             raise UserError(f"top-k = {self.top_k} is below 0; 0 means all tokens")
         if not 0 < self.top_p <= 1:
@@ -57,7 +57,7 @@ class Sampling:
 
 
 class Decoded(NamedTuple):
-    """One decoded sequence: token ids without the end token, and the search's score of it."""
+    """One decoded sequence: token ids without the end token, and its search score."""
 
     ids: list[int]
     score: float
@@ -74,10 +74,10 @@ class Request(NamedTuple):
     """A segment to decode.
 
     Fields:
-        sources: the ids of the source segments of its window.
-        before: the ids of the outputs that come before its own in the window.
-        current: which of `sources` it is the output of.
-        memory: the memory before the window; None where the model has no notion of documents.
+        sources: the token ids of each source segment in its window.
+        before: the token ids of each output before its own in the window.
+        current: the index in `sources` of the segment to decode.
+        memory: the memory state before the window; None for a model that does not read documents.
     """
 
     sources: Sequence[Sequence[int]]
@@ -90,12 +90,12 @@ class Decoder(Protocol):
     """A model with a search around it.
 
     Attributes:
-        max_positions: tokens on either side that the model has positions for, end token included; None for no limit.
+        max_positions: the maximum tokens on either side, end token included; None for no limit.
         output_tokens: tokens decoded so far, end tokens included.
         first_memory: the memory at a document's start, a nested dictionary of arrays; None for a model that does not
-            read documents. Then each segment is decoded alone, and `remember`, `inspect` and `score_windows` are not
-            called.
-        remembers: whether anything is carried from one window to the next.
+            read documents. In that case each segment is decoded alone, and `remember`, `inspect` and `score_windows`
+            are not called.
+        remembers: whether a memory state is carried from one window to the next.
     """
 
     max_positions: int | None
@@ -108,10 +108,10 @@ class Decoder(Protocol):
     def decode(
         self, sources: Sequence[Sequence[int]], count: int = 1, progress: Callable[[list[int]], None] | None = None
     ) -> list[list[Decoded]]:
-        """Up to `count` outputs for each source, best first; `progress` gets the row numbers of each finished batch."""
+        """Up to `count` outputs for each source, best first; `progress` gets the indices of each finished batch."""
 
     def decode_segments(self, requests: Sequence[Request]) -> list[Decoded]:
-        """The best output of each segment, after the outputs before it in its window and with its memory."""
+        """The best output of each segment, given its memory and the outputs before it in its window."""
 
     def score(self, sources: Sequence[Sequence[int]], targets: Sequence[Sequence[int]]) -> list[TokenScore]:
         """The log-probability of given outputs."""

@@ -1,4 +1,4 @@
-"""A text of documents in translation: reads ahead, decodes documents side by side, and returns lines in order."""
+"""Translates a stream of documents: reads ahead, decodes documents side by side, and returns lines in order."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -14,13 +14,13 @@ from data.windows import WindowOptions, next_window
 if TYPE_CHECKING:
     from app.translation.translator import Translator
 
-# Lines between the one that is read and the one that is put out: few at first, so that the first output comes soon.
+# Limits on the lines read ahead of the output: few at first, so that the first output comes soon.
 FIRST_LINES, MOST_LINES = 8, 4096
 MOST_CHARACTERS = 1 << 20
 
 
 class Hypothesis(NamedTuple):
-    """One translation and the search's score of it: log-probability, for a beam over its length penalty.
+    """One translation and its search score: the log-probability, in beam search divided by the length penalty.
 
     For a line that was translated in parts, the score is the sum of the parts' scores.
     """
@@ -33,8 +33,8 @@ class Line:
     """A line of the input on its way to the output.
 
     Args:
-        number: that in the input, from 1.
-        parts: how many segments it is for the model; 0 for an empty line, most often 1.
+        number: line number in the input, from 1.
+        parts: number of segments it is split into; 0 for an empty line, usually 1.
     """
 
     def __init__(self, number: int, parts: int):
@@ -43,7 +43,7 @@ class Line:
         self._texts = [""] * parts
 
     def set_part(self, place: int, text: str, score: float) -> None:
-        """Notes the translation of one part."""
+        """Stores the translation of one part."""
         self._texts[place] = text
         self.score += score
 
@@ -54,12 +54,12 @@ class Line:
 
 
 class Segment:
-    """What the model takes for a segment: a line or a part of one.
+    """A segment as the model sees it: a line or a part of one.
 
     Args:
         ids: the source tokens.
         line: the line.
-        place: which of its parts.
+        place: index of the part in the line.
     """
 
     def __init__(self, ids: list[int], line: Line, place: int):
@@ -68,10 +68,10 @@ class Segment:
 
 
 class Document:
-    """A document of which some segments have been read; past ones are kept only as long as a window may need them.
+    """A document that is being read; past segments are kept only as long as a window may need them.
 
     Args:
-        number: that in the input, from 1.
+        number: document number in the input, from 1.
         memory: the memory at a document's start.
     """
 
@@ -87,7 +87,7 @@ class Document:
 
     @property
     def over(self) -> bool:
-        """Whether no window will come any more."""
+        """Whether there are no more windows."""
         return self.ended and self._position == len(self._segments)
 
     def next_window(self, options: WindowOptions) -> "Window | None":
@@ -95,7 +95,7 @@ class Document:
         if self._position == len(self._segments):
             return None
         lengths = [len(segment.ids) for segment in self._segments]
-        # The shortest segment that may follow, unless the end is known.
+        # Unless the end is known, the shortest possible segment may follow.
         lengths += [] if self.ended else [1]
         first, current, end = next_window(lengths, self._position, self._windows, options)
         if end > len(self._segments):
@@ -112,9 +112,9 @@ class Window:
 
     Args:
         document: its document.
-        number: how many windows of the document came before.
-        segments: all that the model sees.
-        current: how many of them are context that has been translated already.
+        number: index of the window in its document, from 0.
+        segments: all segments that the model sees.
+        current: number of them that are context, translated already.
     """
 
     def __init__(self, document: Document, number: int, segments: list[Segment], current: int):
@@ -133,7 +133,7 @@ class Window:
         return Request([segment.ids for segment in self.segments], before, self._current, self.document.memory)
 
     def accept(self, ids: list[int], text: str, score: float) -> Segment:
-        """Takes the translation of the segment that was asked for."""
+        """Stores the translation of the requested segment."""
         segment = self.segments[self._current]
         segment.target = ids
         segment.line.set_part(segment.place, text, score)
@@ -147,7 +147,7 @@ class Window:
 
 
 class Flow:
-    """One text on its way through a `Translator`; iterating gives its translations.
+    """The translation of one stream of lines by a `Translator`; iterating yields the translations.
 
     Args:
         translator: a `Translator`.
@@ -179,7 +179,7 @@ class Flow:
             raise self._failure
 
     def _fill(self) -> None:
-        """Reads on as long as that costs no waiting, or there is nothing else to do."""
+        """Reads more lines while they are ready, or while there is nothing else to do."""
         lines: list[DocumentLine] = []
         characters = 0
         while not self._ended:
@@ -202,15 +202,15 @@ class Flow:
         for line, parts in zip(lines, parts_of, strict=True):
             self._read += 1
             self._turn_to(line.document)
-            coming = Line(self._read, len(parts))
-            self._queue.append(coming)
+            pending = Line(self._read, len(parts))
+            self._queue.append(pending)
             if parts:
-                self._current.extend(Segment(ids, coming, place) for place, ids in enumerate(parts))
+                self._current.extend(Segment(ids, pending, place) for place, ids in enumerate(parts))
         if self._ended:
             self._turn_to(None)
 
     def _turn_to(self, name: int | None) -> None:
-        """Ends the document that is being read if the next line is not of it, and begins the line's."""
+        """If the next line belongs to another document, ends the current one and begins the new one."""
         if name == self._name:
             return
         if self._current:
@@ -230,7 +230,7 @@ class Flow:
         self._documents = [document for document in self._documents if document.busy or not document.over]
 
     def _decode(self) -> None:
-        """Decodes a segment of each window, and remembers those that are done."""
+        """Decodes one segment of each window, and closes the windows that are done."""
         options, windows = self.translator.windows, self._windows
         found = self.decoder.decode_segments([window.request(options) for window in windows])
         texts = self.translator.encoder.texts(decoded.ids for decoded in found)
@@ -247,10 +247,10 @@ class Flow:
                 segment.line.records.append(record)
                 segment.line.missing -= 1
         if self.decoder.remembers:
-            going_on = [window for window in windows if not window.document.over]
-            memories = [window.document.memory for window in going_on]
-            after = self.decoder.remember([window.packed() for window in going_on], memories)
-            for window, memory in zip(going_on, after, strict=True):
+            continued = [window for window in windows if not window.document.over]
+            memories = [window.document.memory for window in continued]
+            after = self.decoder.remember([window.packed() for window in continued], memories)
+            for window, memory in zip(continued, after, strict=True):
                 window.document.memory = memory
         for window in windows:
             window.document.busy = False

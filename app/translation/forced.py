@@ -13,7 +13,7 @@ class Given(NamedTuple):
 
     Fields:
         source, target: token ids without end tokens.
-        scored: whether its score is wanted, or it is context alone; none that is context comes after a scored one.
+        scored: whether to score it; False for context, which never follows a scored segment.
     """
 
     source: Sequence[int]
@@ -24,11 +24,11 @@ class Given(NamedTuple):
 def score_documents(
     decoder: Decoder, options: WindowOptions, documents: Sequence[Sequence[Given]]
 ) -> list[list[TokenScore]]:
-    """Scores all scored segments, each after what stands before it in its document and nothing that follows.
+    """Scores the segments marked as scored, each given what precedes it in its document and nothing that follows.
 
-    A segment is scored in a window that ends with it: its own window's segments before it, sources and given
-    translations, and the memory of the windows before. Where windows have several segments, a translation has seen
-    more, namely the sources after it in its window. The memory after a window is that of the whole window, as in
+    A segment is scored in a window that ends with it. Its context is the segments before it in its own window, sources
+    and given translations, and the memory of earlier windows. Where windows have several segments, translation sees
+    more, namely the later sources of the window. The memory after a window is that of the whole window, as in
     translation.
 
     Args:
@@ -37,20 +37,22 @@ def score_documents(
         documents: the segments of each.
 
     Returns:
-        For each document the scores of its scored segments.
+        For each document, the scores of its scored segments.
     """
     if decoder.first_memory is None:
-        return _apart(lambda pairs: _score_alone(decoder, pairs), [[g for g in own if g.scored] for own in documents])
+        return _regrouped(
+            lambda pairs: _score_alone(decoder, pairs), [[g for g in own if g.scored] for own in documents]
+        )
     windows = [_windows(document, options) for document in documents]
     if decoder.remembers:
         return decoder.score_windows(windows)
     needed = [[window for window in own if window.scored < len(window.targets)] for own in windows]
-    found = _apart(lambda flat: decoder.score_windows([[window] for window in flat]), needed)
+    found = _regrouped(lambda flat: decoder.score_windows([[window] for window in flat]), needed)
     return [[score for scores in own for score in scores] for own in found]
 
 
-def _apart(function, groups: list[list]) -> list[list]:
-    """What the function gives for each element of all groups, in the groups."""
+def _regrouped(function, groups: list[list]) -> list[list]:
+    """Calls the function once with the elements of all groups, and puts its results into the same groups."""
     found = iter(function([element for group in groups for element in group]))
     return [[next(found) for _ in group] for group in groups]
 
@@ -60,7 +62,7 @@ def _score_alone(decoder: Decoder, given: list[Given]) -> list[TokenScore]:
 
 
 def _windows(document: Sequence[Given], options: WindowOptions) -> list[PackedWindow]:
-    """The windows to score a document in; those that end before their last segment leave no memory."""
+    """The windows to score a document in; shortened ones do not update the memory."""
     windows = []
     for first, current, end in cut([len(given.source) for given in document], options).tolist():
         begin = current if options.sliding and not options.context_target else first

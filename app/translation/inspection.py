@@ -15,12 +15,12 @@ _DIGITS = 4
 
 
 def inspect_window(window: "Window", decoder: Decoder, tokenizer: Tokenizer) -> Iterator[tuple]:
-    """Reports how the memory was used in a finished window; to be called before the window itself is remembered.
+    """Reports how the memory was used in a finished window; call it before the window updates the memory.
 
     Args:
         window: an `app.translation.flow.Window`.
         decoder: an `app.translation.decoder.Decoder` that remembers.
-        tokenizer: of the model.
+        tokenizer: the model's.
 
     Yields:
         Each segment with a dictionary of plain numbers and lists: "document", "window" and "line", numbers from 1;
@@ -41,7 +41,7 @@ def inspect_window(window: "Window", decoder: Decoder, tokenizer: Tokenizer) -> 
 
 
 def _numbers(memory: dict[str, np.ndarray], source: slice, target: slice) -> dict:
-    """What concerns the positions `source` and `target` of a window; see `DocumentTransformer.inspect_memory`."""
+    """The values at the positions `source` and `target` of a window; see `DocumentTransformer.inspect_memory`."""
     found = {}
     for side, here in (("source", source), ("target", target)):
         gates = memory[f"{side}_gates"][here]

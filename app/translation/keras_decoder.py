@@ -1,4 +1,4 @@
-"""From token ids to token ids with a Keras model: lines alone, segments after a prefix, memories between windows."""
+"""Decodes and scores token ids with a Keras model: single lines, or segments with a prefix and a memory."""
 
 import functools
 from collections.abc import Callable, Iterator, Sequence
@@ -19,7 +19,7 @@ from data.errors import UserError
 from data.tokenizer import BOS, EOS, PAD
 from models.search import Hypotheses, Scores, refuse_nan, score_logits
 
-# Tokens on a side in a row of windows that are scored together; attention costs grow with a row's length.
+# Maximum tokens on a side in a row of windows scored together; attention costs grow with a row's length.
 _ROW_TOKENS = 512
 _INPUT_KINDS = {name: ("int32", 2) for name in INPUTS}
 
@@ -44,15 +44,15 @@ class GrowingState(Protocol):
 class KerasDecoder:
     """A Keras model with a search around it; implements `app.translation.decoder.Decoder`.
 
-    Memories go in and out as nested dictionaries of arrays of one document, without a batch axis. A model that is no
-    `DocumentModel` has no memory, and takes windows of one segment only.
+    A memory is passed as a nested dictionary of arrays for one document, without a batch axis. A model that is not a
+    `DocumentModel` has no memory, and takes only windows of one segment.
 
     Args:
         model: has `initial_state(source (B, S), max_length)` and `step(tokens (B,), state)`, and is callable on
             `{"source": (B, S), "target": (B, T)}` for the scoring of given sequences.
         search: beam, length penalty, limits of the output and tokens in a batch.
-        sampling: draws at random instead, where given.
-        segments: the most segments of a window. With learned positions each gets its share of them.
+        sampling: settings for random sampling; None for search.
+        segments: the maximum segments of a window. Learned positions are divided evenly among them.
     """
 
     def __init__(self, model: Any, search: SearchPreset, sampling: Sampling | None = None, segments: int = 1):
@@ -71,7 +71,7 @@ class KerasDecoder:
 
     @property
     def first_memory(self) -> dict | None:
-        """The memory at a document's start, as the model's weights now give it; None for a model without documents."""
+        """The memory at a document's start, by the model's current weights; None for a model without documents."""
         if self.memory is None:
             return None
         return tree.map_structure(lambda leaf: ops.convert_to_numpy(leaf)[0], self.model.initial_memory(1))
@@ -79,18 +79,18 @@ class KerasDecoder:
     def decode(
         self, sources: Sequence[Sequence[int]], count: int = 1, progress: Callable[[list[int]], None] | None = None
     ) -> list[list[Decoded]]:
-        """Looks for the best outputs of each source.
+        """Finds the best outputs of each source.
 
         Args:
             sources: token ids without the end token, none of them empty.
-            count: outputs wanted of each; with a beam at most as many as it is wide.
-            progress: called after each batch with the numbers of the sources in it.
+            count: outputs per source; in beam search at most the beam size.
+            progress: called after each batch with the indices of the sources in it.
 
         Returns:
             Up to `count` outputs for each source, best first; fewer where no more exist.
 
         Raises:
-            UserError: for more outputs than the beam is wide, or a model that gives NaN.
+            UserError: for more outputs than the beam size, or a model that gives NaN.
         """
         if self.sampling is None and count > self.search.beam:
             raise UserError(f"{count} translations of each line need search.beam = {count} or more")
@@ -98,7 +98,7 @@ class KerasDecoder:
         return self._decode([Request([source], [], 0, first) for source in sources], count, progress)
 
     def decode_segments(self, requests: Sequence[Request]) -> list[Decoded]:
-        """Looks for the best output of each segment.
+        """Finds the best output of each segment.
 
         Raises:
             UserError: for a model that gives NaN.
@@ -106,7 +106,7 @@ class KerasDecoder:
         return [found[0] if found else Decoded([], 0.0) for found in self._decode(requests, 1)]
 
     def score(self, sources: Sequence[Sequence[int]], targets: Sequence[Sequence[int]]) -> list[TokenScore]:
-        """What the model thinks of given outputs.
+        """The log-probability of given outputs.
 
         Args:
             sources, targets: token ids without end tokens, one target for each source.
@@ -131,7 +131,7 @@ class KerasDecoder:
         return results
 
     def _limit(self, length: int) -> int:
-        """The most tokens, with the end token, that the output of a source of so many tokens may have."""
+        """The maximum output tokens, end token included, for a source of this many tokens."""
         limit = self.search.most_tokens(length)
         return min(limit, self.max_positions) if self.max_positions else limit
 
@@ -156,7 +156,7 @@ class KerasDecoder:
 
     @property
     def remembers(self) -> bool:
-        """Whether anything is carried from one window to the next."""
+        """Whether a memory state is carried from one window to the next."""
         return bool(self.memory)
 
     def remember(self, windows: Sequence[PackedWindow], memories: Sequence[dict]) -> list[dict]:
@@ -177,13 +177,13 @@ class KerasDecoder:
         return {name: ops.convert_to_numpy(value)[0] for name, value in self.model.inspect_memory(*tensors).items()}
 
     def score_windows(self, documents: Sequence[Sequence[PackedWindow]]) -> list[list[TokenScore]]:
-        """What the model thinks of given outputs.
+        """The log-probability of given outputs.
 
         Args:
             documents: the windows of each, in order.
 
         Returns:
-            For each document a `TokenScore` for each of its scored segments.
+            For each document, a `TokenScore` for each of its scored segments.
 
         Raises:
             UserError: for a model that gives NaN.
@@ -234,8 +234,8 @@ class KerasDecoder:
         return results
 
     def _batch(self, requests: list[Request]) -> tuple:
-        """The arguments of a search: source (B, S), limits (B,), the largest limit and the seed (2,); for a model that
-        reads documents also the memories and, where there is any, the prefix (B, P)."""
+        """The arguments of a search: source (B, S), limits (B,), the largest limit and the seed (2,); for a document
+        model also the memories and, if there is one, the prefix (B, P)."""
         size = round_rows(len(requests), self._least)
         source = pad_rows([[i for ids in request.sources for i in (*ids, EOS)] for request in requests], size)
         limits = [self._limit(len(request.sources[request.current])) for request in requests]
@@ -249,7 +249,7 @@ class KerasDecoder:
         arguments += (self._stack([request.memory for request in requests]),)
         prefixes = [[i for ids in request.before for i in (BOS, *ids)] for request in requests]
         if any(prefixes):
-            # The rows that only fill up the batch may hold anything.
+            # The rows that only pad the batch may hold anything.
             arguments += (pad_rows(prefixes, size),)
         return arguments
 
@@ -263,7 +263,7 @@ class KerasDecoder:
         return pack(rows, multiple, 1 << (windows - 1).bit_length())
 
     def _stack(self, memories: list[dict]) -> dict:
-        """The memories of some documents as one, with the batch as axis 0."""
+        """Stacks the memories of several documents, with the batch as axis 0."""
         memories = [*memories, *[memories[0]] * (round_rows(len(memories), self._least) - len(memories))]
         return tree.map_structure(lambda *leaves: np.stack(leaves), *memories)
 
@@ -288,7 +288,7 @@ class KerasDecoder:
 
 
 def _inputs(model, source, target) -> dict:
-    """What the model is called on; one of documents takes each row for a document of one segment."""
+    """The inputs of the model; a document model takes each row as a document of one segment."""
     inputs = {"source": source, "target": target}
     if not isinstance(model, DocumentModel):
         return inputs
@@ -309,18 +309,19 @@ def outputs_of(found: Hypotheses, size: int) -> list[list[Decoded]]:
 
 
 def _decoded(tokens: np.ndarray, scores: np.ndarray) -> list[Decoded]:
-    """The outputs of one source that exist: tokens (n, T), scores (n,), -inf where there is none."""
+    """The outputs of one source: tokens (n, T), scores (n,), which are -inf where there is no output."""
     ends = np.argmax(np.isin(tokens, (EOS, PAD)), axis=1)
     found = zip(tokens, ends, scores, strict=True)
     return [Decoded(ids[:end].tolist(), float(score)) for ids, end, score in found if np.isfinite(score)]
 
 
 def refuse_broken(found: Any) -> Any:
+    """Like `models.search.refuse_nan`, but raises a `UserError`."""
     try:
         return refuse_nan(found)
     except ValueError as error:
         raise UserError(
-            "the model gives numbers that are not finite: its weights are damaged, or the training went wrong; "
+            "the model's output is not finite: its weights are damaged, or the training diverged; "
             "take another checkpoint"
         ) from error
 
@@ -331,7 +332,7 @@ def _unstack(memory: dict, count: int) -> list[dict]:
 
 
 def _length(segments: Sequence[Sequence[int]]) -> int:
-    """Tokens of segments with their breaks."""
+    """The tokens of segments, segment breaks included."""
     return sum(len(ids) + 1 for ids in segments)
 
 
@@ -340,7 +341,7 @@ def _window_length(window: PackedWindow) -> int:
 
 
 def _rows(windows: Sequence[PackedWindow]) -> Iterator[list[PackedWindow]]:
-    """Puts windows together that fit in a row, one at least."""
+    """Groups windows that fit in a row, at least one per row."""
     row, size = [], 0
     for window in windows:
         if row and size + _window_length(window) > _ROW_TOKENS:

@@ -1,4 +1,4 @@
-"""Text in and out, line by line: one line in is one line out, and nothing waits that need not wait."""
+"""Text in and out, line by line: each input line gives one output line, with no needless waiting."""
 
 import collections
 import errno
@@ -29,7 +29,7 @@ class LineReader:
 
     Args:
         descriptor: an open file descriptor.
-        name: what messages call it.
+        name: its name in messages.
 
     Raises:
         UserError: by `next`, for a line that is not UTF-8 or too long; names the file and the line.
@@ -55,7 +55,7 @@ class LineReader:
             self._read()
         if not self._lines and self._too_long:
             place = f"{self.name}, line {self.number + 1:,}"
-            raise UserError(f"{place}: longer than {LONGEST:,} bytes; give one segment a line")
+            raise UserError(f"{place}: longer than {LONGEST:,} bytes; give one segment per line")
         if not self._lines:
             raise StopIteration
         self.number += 1
@@ -71,7 +71,7 @@ class LineReader:
         return False
 
     def close(self) -> None:
-        """Closes the file descriptor; there is nothing to read any more."""
+        """Closes the file descriptor; nothing can be read after that."""
         os.close(self._descriptor)
 
     def _read(self) -> None:
@@ -107,7 +107,7 @@ def open_lines(path: Path | str | None = None) -> LineReader:
         A `LineReader`.
 
     Raises:
-        UserError: the file is missing, a folder, or may not be read.
+        UserError: the file is missing, a folder, or not readable.
     """
     if path is None or str(path) == "-":
         if sys.stdin is None:
@@ -122,11 +122,7 @@ def open_lines(path: Path | str | None = None) -> LineReader:
 
 
 def read_text(path: Path | str) -> list[str]:
-    """All lines of a UTF-8 file.
-
-    Raises:
-        UserError: the file cannot be read; says why.
-    """
+    """All lines of a UTF-8 file; raises `UserError` if they cannot be read."""
     try:
         return list(read_lines(path))
     except OSError as error:
@@ -135,11 +131,11 @@ def read_text(path: Path | str) -> list[str]:
 
 def _unreadable(path, error: OSError) -> UserError:
     reason = (error.strerror or str(error)).lower()
-    return UserError(f"{path}: cannot be read: {reason}; give a text file with one segment a line")
+    return UserError(f"{path}: cannot be read: {reason}; give a text file with one segment per line")
 
 
 def one_line(text: str) -> str:
-    """The text with everything that some program may take for a line end turned into a space."""
+    """The text with everything that a program may treat as a line end replaced by a space."""
     return re.sub(BREAKS, " ", text).strip()
 
 
@@ -147,7 +143,7 @@ class DocumentLine(NamedTuple):
     """A line and the document it belongs to.
 
     Fields:
-        document: the same for consecutive lines of one document; None for a line that ends one and is in none.
+        document: a number shared by the lines of one document; None for a line between documents.
         text: the segment; may be empty.
     """
 
@@ -160,7 +156,7 @@ class DocumentLines:
 
     Args:
         paths: files, or "-" for standard input.
-        boundary: what else parts documents. BLANK: blank lines. COLUMN: each line is "DOC<TAB>segment", and a document
+        boundary: what else separates documents. BLANK: blank lines. COLUMN: each line is "DOC<TAB>segment", a document
             ends where DOC changes. FILE: nothing.
 
     Raises:
@@ -220,14 +216,14 @@ class DocumentLines:
             return DocumentLine(self._document, "")
         if not tab:
             raise UserError(
-                f"{self._reader.name}, line {self._reader.number}: has no tab, and with --doc-column each line is the "
+                f"{self._reader.name}, line {self._reader.number}: has no tab; with --doc-column each line is the "
                 "document's name, a tab and the segment"
             )
         if name != self._name:
             if name in self._names:
                 raise UserError(
-                    f'{self._reader.name}, line {self._reader.number}: the document "{name}" has ended before; the '
-                    "lines of a document must stand together: sort the input by document"
+                    f'{self._reader.name}, line {self._reader.number}: the document "{name}" has already ended; '
+                    "the lines of a document must be consecutive: sort the input by document"
                 )
             self._names.add(name)
             self._begin(name)

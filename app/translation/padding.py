@@ -1,4 +1,4 @@
-"""To which sizes batches are filled up."""
+"""The sizes that batches are padded to."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -12,7 +12,7 @@ MULTIPLE = 8
 
 
 def round_length(length: int) -> int:
-    """The length to pad to: a multiple of 8, and on JAX one of few, as it compiles for each."""
+    """The length to pad to: a multiple of 8; on JAX, which compiles for each length, one of a few."""
     step = MULTIPLE
     if keras.backend.backend() == "jax":
         step = max(step, 1 << max(0, length.bit_length() - 2))
@@ -20,18 +20,18 @@ def round_length(length: int) -> int:
 
 
 def least_rows(model: Any) -> int:
-    """The fewest rows of a batch: two in bfloat16, in which an input alone is computed differently from several."""
+    """The minimum rows of a batch: two in bfloat16, where one input alone is computed differently from several."""
     return 2 if getattr(model, "compute_dtype", "") == "bfloat16" else 1
 
 
 def round_rows(rows: int, least: int = 1) -> int:
-    """The number of rows to fill a batch up to: as many as there are but at least `least`, and on JAX one of few."""
+    """The number of rows to pad a batch to: at least `least`, and on JAX a power of two."""
     rows = max(rows, least)
     return 1 << (rows - 1).bit_length() if keras.backend.backend() == "jax" else rows
 
 
 def pad_rows(sequences: list[Sequence[int]], rows: int) -> np.ndarray:
-    """(B, S) int32; rows beyond the sequences hold an end token alone, as attention needs something to attend to."""
+    """(B, S) int32; rows beyond the sequences hold only an end token, as attention needs something to attend to."""
     padded = np.full((rows, round_length(max(map(len, sequences)))), PAD, "int32")
     padded[len(sequences) :, 0] = EOS
     for row, ids in zip(padded, sequences, strict=False):

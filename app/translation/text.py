@@ -1,4 +1,4 @@
-"""Lines to token ids and back: normalised, and in parts where they are too long for the model."""
+"""Lines to token ids and back: normalised, and split into parts if they are too long for the model."""
 
 import re
 import sys
@@ -9,8 +9,8 @@ from app.translation.lines import one_line
 from data.cleaning import normalise
 from data.tokenizer import Tokenizer
 
-# A mark, what may close after it, then white space. Where the text has a place of a better kind, it is taken.
-# Written for the regular expressions of TensorFlow as well (RE2), which cannot look behind.
+# Where to split: after a punctuation mark, closing quotes or brackets, and white space. The first kind that a text has
+# is used. There is no lookbehind, because the regular expressions of TensorFlow (RE2) do not support it.
 _CLOSING = "[\"'\u2019\u201d\u201c\u00bb\u203a)\\]]*"
 SENTENCES = f"[.!?\u2026]{_CLOSING}\\s+|[\u3002\uff01\uff1f]{_CLOSING}\\s*"
 CLAUSES = f"[;:,\u2013\u2014\u3001\uff0c\uff1b\uff1a]{_CLOSING}\\s+"
@@ -22,9 +22,9 @@ class LineEncoder:
     """Turns lines into token ids, and token ids into lines.
 
     Args:
-        tokenizer: of the model.
+        tokenizer: the model's.
         lowercase: whether the model was trained on lower-cased text.
-        max_length: tokens of the longest source that the model can take at once.
+        max_length: the longest source, in tokens, that the model can take at once.
         warn: called once with a warning about lines that are too long; prints it on standard error by default.
     """
 
@@ -36,11 +36,11 @@ class LineEncoder:
         self._warned = False
 
     def parts(self, lines: Sequence[str], number: int = 1) -> list[list[list[int]]]:
-        """The tokens of each part of each line: no part for an empty line, most often one.
+        """The tokens of each part of each line: no part for an empty line, usually one.
 
         Args:
             lines: source segments.
-            number: line number of the first one, for the warning.
+            number: line number of the first line, for the warning.
         """
         texts = [self._normalise(line) for line in lines]
         found = []
@@ -53,7 +53,7 @@ class LineEncoder:
         return found
 
     def whole(self, lines: Sequence[str]) -> list[list[int]]:
-        """The tokens of each line, however many."""
+        """The tokens of each line, whatever its length."""
         return self.tokenizer.encode([self._normalise(line) for line in lines])
 
     def texts(self, ids: Iterable[Sequence[int]]) -> list[str]:
@@ -71,7 +71,7 @@ class LineEncoder:
             self._warned = True
             self._warn(
                 f"line {number} has {tokens:,} tokens, and the model takes {self.max_length:,}: it is split at "
-                "sentence marks and translated in parts, and so is every other line of this kind"
+                "sentence ends and translated in parts, as is every other line that is too long"
             )
 
 
@@ -81,15 +81,15 @@ def print_warning(message: str) -> None:
 
 
 def split_long(text: str, count: Callable[[list[str]], list[int]], limit: int) -> list[str]:
-    """Splits a text into parts that the model can take: at sentence marks, else clauses, else spaces, else anywhere.
+    """Splits a text into parts that the model can take: at sentence ends, else clauses, else spaces, else anywhere.
 
     Nothing is lost: the parts hold every character of the text but the white space between them. Neighbouring pieces
-    are put together again as long as they fit, so that the model sees as much context as it can.
+    are joined again as long as they fit, so that the model sees as much context as it can.
 
     Args:
         text: one segment.
         count: gives the length in tokens of each of a list of texts.
-        limit: tokens that a part may have.
+        limit: the maximum tokens of a part.
 
     Returns:
         The parts in order; the text alone where it fits already. A single character of more than `limit` tokens
@@ -117,7 +117,7 @@ def _split(text: str, count, limit: int, kinds) -> list[str]:
 
 
 def _pieces(text: str, mark: str) -> list[str]:
-    """Cuts a text behind each mark; what closes after the mark stays with it."""
+    """Cuts a text after each mark; closing quotes and brackets stay with the mark."""
     text = text.strip()
     cuts = [match.end() for match in re.finditer(mark, text)]
     pieces = [text[start:end].strip() for start, end in zip([0, *cuts], [*cuts, None], strict=True)]
@@ -125,7 +125,7 @@ def _pieces(text: str, mark: str) -> list[str]:
 
 
 def _pack(pieces: list[str], count, limit: int) -> list[str]:
-    """Joins neighbours while they fit. A joined text may have a token more than its pieces, so the sum is checked."""
+    """Joins neighbours while they fit. A joined text may have a token more than its pieces, so it is checked again."""
     packed: list[str] = []
     held, held_size = [], 0
     for piece, size in zip(pieces, count(pieces), strict=True):
@@ -143,7 +143,7 @@ def _fitting(pieces: list[str], count, limit: int) -> list[str]:
 
 
 def _halve(text: str, count, limit: int) -> list[str]:
-    """Cuts a text that has no spaces in the middle until it fits, never between a letter and its accents."""
+    """Halves a text without spaces until it fits, but never cuts between a letter and its accents."""
     middle = len(text) // 2
     while middle < len(text) and clings(text[middle]):
         middle += 1

@@ -1,4 +1,4 @@
-"""Translates lines and documents: streamed, one line out for each line in."""
+"""Translates lines and documents in a stream, one output line for each input line."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -22,22 +22,22 @@ _CHUNK_CHARACTERS = 1 << 20
 class Translator:
     """Turns lines, or the segments of documents, into their translations.
 
-    One line in is one line out, in the same order. Empty lines, and those of white space, stay empty and are not seen
-    by the model. Lines of more than `max_length` tokens are split at sentence marks, clauses, spaces or, failing all,
-    anywhere; their parts are translated one by one and joined with spaces, and one warning says so.
+    Each input line gives one output line, in the same order. Empty lines, and those of white space, stay empty and are
+    not seen by the model. Lines of more than `max_length` tokens are split at sentence ends, clauses, spaces or, if
+    need be, anywhere. Their parts are translated one by one and joined with spaces; a warning names the first one.
 
     A line is a document of one segment: `translate`, `nbest`, `translate_all` and `score_pairs` take each line alone.
     `translate_documents`, `translate_lines` and `score` read documents window by window, and a model with a memory
     carries it from each window to the next; the segments of a window are decoded one by one, each after the outputs
-    before it. Documents are decoded side by side. Of a document that is being read only the memory, the last window and
-    a bounded number of lines ahead are kept, so that its length costs neither room nor speed.
+    before it. Documents are decoded side by side. Only the memory of a document, its last window and a bounded
+    number of lines ahead are kept, so its length affects neither memory use nor speed.
 
     Args:
         decoder: the model with its search.
-        tokenizer: of the model.
+        tokenizer: the model's.
         windows: how documents are cut into windows. A model that does not read documents takes segments alone.
         lowercase: whether the model was trained on lower-cased text.
-        max_length: tokens of the longest source that the model can take at once.
+        max_length: the longest source, in tokens, that the model can take at once.
         warn: called once with a warning about lines that are too long; prints it on standard error by default.
 
     Example:
@@ -76,11 +76,11 @@ class Translator:
         Args:
             model: see `app.translation.keras_decoder.KerasDecoder`.
             tokenizer, windows: see the class.
-            search: how translations are looked for.
-            sampling: draws translations at random instead of looking for the likeliest.
+            search: the search settings.
+            sampling: settings for random sampling; None for search.
             rest: more arguments of the class.
         """
-        # Other engines do without Keras, which takes seconds to load.
+        # Other engines do not need Keras, which takes seconds to load.
         from app.translation.keras_decoder import KerasDecoder
 
         segments = windows.size if windows.windows == "segments" else 1
@@ -102,9 +102,9 @@ class Translator:
         Args:
             run: an `app.runs.run.Run`.
             checkpoint: which weights, see `Run.weights_file`.
-            search: instead of that of the run's preset.
+            search: replaces the search settings of the run's preset.
             engine: the program that computes the model.
-            sampling, warn: see the class.
+            sampling, warn: see `of_model` and the class.
         """
         data, search = run.preset.data, search or run.preset.search
         tokenizer, windows = run.tokenizer(), run.preset.window_options()
@@ -117,8 +117,8 @@ class Translator:
     def translate(self, lines: Iterable[str]) -> Iterator[str]:
         """Translates lines as they come.
 
-        Lines are taken in portions, small ones at first, so that the first output comes soon; what a `LineReader` has
-        ready is translated before more is waited for. An error in the input is raised after the translations of all
+        Lines are taken in chunks, small ones at first, so that the first output comes soon; lines that a `LineReader`
+        has ready are translated before waiting for more. An error in the input is raised after the translations of all
         lines before it.
 
         Args:
@@ -134,19 +134,19 @@ class Translator:
 
         Args:
             lines: source segments.
-            count: translations wanted of each line; with a beam at most as many as it is wide.
+            count: translations per line; in beam search at most the beam size.
 
         Yields:
-            For each line up to `count` translations, best first (drawn ones in the order drawn), one at least. Of an
-            empty line that is the empty one, alone. The k-th of a line in parts is made of the k-th of each part.
+            For each line, 1 to `count` translations, best first (samples in the order drawn). An empty line has only an
+            empty translation. The k-th translation of a line in parts joins the k-th of each part.
         """
         number = 1
-        for chunk in _portions(lines):
+        for chunk in _chunks(lines):
             yield from self._translate_chunk(chunk, count, number)
             number += len(chunk)
 
     def translate_all(self, lines: Sequence[str], progress: Callable[[float], None] | None = None) -> list[str]:
-        """Translates all lines of a list together, which is the fastest.
+        """Translates all lines of a list together, which is the fastest way.
 
         Args:
             lines: source segments.
@@ -161,10 +161,10 @@ class Translator:
         """How likely the model finds given translations.
 
         Args:
-            sources, targets: as many of one as of the other.
+            sources, targets: lists of the same length.
 
         Returns:
-            For each pair the sum of the natural log-probabilities of the target's tokens, and their number with the
+            For each pair, the sum of the natural log-probabilities of the target's tokens, and their number with the
             end token.
 
         Raises:
@@ -186,10 +186,10 @@ class Translator:
         """Translates documents as they come; see `translate_lines`.
 
         Args:
-            documents: for each its segments.
+            documents: the segments of each.
 
         Yields:
-            For each document as many translations.
+            For each document, the translations of its segments.
         """
         sizes: deque[int] = deque()
 
@@ -197,7 +197,7 @@ class Translator:
             for number, segments in enumerate(documents):
                 sizes.append(len(segments))
                 yield from (DocumentLine(number, segment) for segment in segments)
-                # Ends the document, and stands for those without segments.
+                # Ends the document, even if it has no segments.
                 yield DocumentLine(None, "")
 
         found: list[str] = []
@@ -214,16 +214,16 @@ class Translator:
     ) -> Iterator[Hypothesis]:
         """Translates lines as they come.
 
-        No line is waited for but to fill a window: what a `DocumentLines` has ready is translated before. An error in
-        the input is raised after the translations of all lines before it.
+        It waits for a line only to fill a window: lines that a `DocumentLines` has ready are translated first. An error
+        in the input is raised after the translations of all lines before it.
 
         Args:
             lines: the lines of the documents.
-            watch: called with how the memory was used for each segment, see `app.translation.inspection`, before the
-                translation of its line comes out.
+            watch: called for each segment with how the memory was used, see `app.translation.inspection`, before the
+                translation of its line is yielded.
 
         Yields:
-            One translation for each line, with the search's score.
+            One translation for each line, with its search score.
         """
         return iter(Flow(self, lines, watch))
 
@@ -231,12 +231,12 @@ class Translator:
         """How likely the model finds given translations in their documents.
 
         Args:
-            documents: for each its segments with their translations, which are the context of those after them. A pair
-                of two empty ones is no segment and gets a score of 0 tokens.
-            scored: "all" segments, or the "last" of each document, before which the others are context.
+            documents: for each, the pairs of segment and translation; each pair is context for those after it. A pair
+                of two empty strings is not a segment and gets a score of 0 tokens.
+            scored: "all" segments, or only the "last" of each document, with the others as its context.
 
         Returns:
-            For each document the scores of its scored segments, in nats.
+            For each document, the scores of its scored segments, in nats.
 
         Raises:
             UserError: for a segment of more tokens than the model has positions for.
@@ -260,13 +260,13 @@ class Translator:
 
     @property
     def independent(self) -> bool:
-        """Whether windows have nothing to do with each other, so that those of a document need not wait."""
+        """Whether windows do not depend on each other, so that those of a document can be decoded side by side."""
         return not self.windows.sliding and not self.decoder.remembers
 
     def _translate_chunk(
         self, lines: Sequence[str], count: int, number: int, progress: Callable[[float], None] | None = None
     ) -> list[list[Hypothesis]]:
-        """Translates the lines that begin with line `number` of the input."""
+        """Translates some lines of the input, the first of which is line `number`."""
         parts_of = self.encoder.parts(lines, number)
         parts = [part for line in parts_of for part in line]
         report = progress and _Share([len(part) for part in parts], progress)
@@ -289,35 +289,35 @@ class Translator:
         return [[next(rest) for _ in document] for document in documents]
 
 
-def _portions(lines: Iterable[str]) -> Iterator[list[str]]:
-    """Takes lines in growing portions, and never waits for another line while it has some.
+def _chunks(lines: Iterable[str]) -> Iterator[list[str]]:
+    """Takes lines in growing chunks, and never waits for another line while it has some.
 
-    An error of the input, such as bytes that are not UTF-8, comes after the portion before it.
+    An error in the input, such as bytes that are not UTF-8, is raised after the chunk before it.
     """
     waiting = getattr(lines, "waiting", lambda: False)
     lines = iter(lines)
     most, failure, ended = _FIRST_CHUNK, None, False
     while not ended:
-        portion, characters = [], 0
-        while len(portion) < most and characters < _CHUNK_CHARACTERS and not (portion and waiting()):
+        chunk, characters = [], 0
+        while len(chunk) < most and characters < _CHUNK_CHARACTERS and not (chunk and waiting()):
             try:
-                portion.append(next(lines))
+                chunk.append(next(lines))
             except StopIteration:
                 ended = True
                 break
             except UserError as error:
                 failure, ended = error, True
                 break
-            characters += len(portion[-1])
-        if portion:
-            yield portion
+            characters += len(chunk[-1])
+        if chunk:
+            yield chunk
         most = min(2 * most, _LAST_CHUNK)
     if failure:
         raise failure
 
 
 def _join(parts: list[list[Hypothesis]]) -> list[Hypothesis]:
-    """Makes the translations of a line out of those of its parts."""
+    """Makes the translations of a line from those of its parts."""
     if not parts:
         return [Hypothesis("", 0.0)]
     count = min(map(len, parts))
@@ -326,7 +326,7 @@ def _join(parts: list[list[Hypothesis]]) -> list[Hypothesis]:
 
 
 class _Share:
-    """Reports the share of the work that is done, by source tokens, as lines differ in length."""
+    """Reports the share of the work that is done, in source tokens, because lines differ in length."""
 
     def __init__(self, sizes: list[int], progress: Callable[[float], None]):
         self._sizes = sizes

@@ -157,7 +157,7 @@ def test_a_document_run_without_boundaries_says_that_each_line_stands_alone(docu
 def test_a_document_that_comes_back_is_refused(documents, tmp_path, capsys):
     (tmp_path / "in.tsv").write_text("a\tw5\nb\tw6\na\tw7\n", encoding="utf-8")
     assert cli.main(["translate", str(documents), str(tmp_path / "in.tsv"), "--doc-column"]) == 2
-    assert 'in.tsv, line 3: the document "a" has ended before' in capsys.readouterr().err
+    assert 'in.tsv, line 3: the document "a" has already ended' in capsys.readouterr().err
 
 
 def test_a_link_stays_a_link_and_a_device_is_written_in_place(documents, file, capsys):

@@ -24,7 +24,7 @@ def training(**values):
         (
             Journal(best={"update": 7, "score": 1}, worse=2),
             {"patience": 2},
-            "2 validations brought nothing better than that of update 7",
+            "2 validations without improvement since update 7",
         ),
     ],
 )

@@ -239,7 +239,7 @@ def test_one_training_a_folder_until_its_process_ends(tmp_path):
     process.start()
     try:
         assert ready.wait(60)
-        held = rf"another process \(number {process.pid} on .+\) is writing to this run"
+        held = rf"another process \(PID {process.pid} on .+\) is writing to this run"
         with pytest.raises(UserError, match=held), locked(tmp_path / "run"):
             pass
     finally:
@@ -257,7 +257,7 @@ def test_a_file_system_without_locks_gets_a_file_that_names_the_holder(tmp_path,
 
     monkeypatch.setattr(fcntl, "flock", refuse)
     with locked(tmp_path / "run"):
-        held = rf"another process \(number {os.getpid()} on .+\) is writing .+ remove .+lock.owner"
+        held = rf"another process \(PID {os.getpid()} on .+\) is writing .+ remove .+lock.owner"
         with pytest.raises(UserError, match=held), locked(tmp_path / "run"):
             pass
     assert not (tmp_path / "run").exists()

@@ -202,7 +202,7 @@ def test_the_checkpoints_around_the_best_are_kept_for_the_average(tmp_path):
 def test_patience(tmp_path):
     run = make_run(tmp_path, "updates=90", "validate_every=10", "checkpoint_every=30", "patience=2")
     supervisor = train(run, scores=[0] * 20 + [9] + [1] * 100)
-    assert supervisor.why_finished == "2 validations brought nothing better than that of update 20"
+    assert supervisor.why_finished == "2 validations without improvement since update 20"
     assert supervisor.journal.update == 40
     assert updates(run) == [20, 30, 40]
     # Started again it is still at its end; with more patience it goes on.

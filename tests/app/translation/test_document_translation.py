@@ -374,7 +374,7 @@ def test_files_columns_and_blank_lines_part_documents(tmp_path):
     numbers = [line.document for line in found]
     assert numbers[0] == numbers[1] == numbers[2] and len(set(numbers)) == 3
     (tmp_path / "d").write_text("x\tfour\ny\tfive\nx\tsix\n", encoding="utf-8")
-    with pytest.raises(UserError, match='d, line 3: the document "x" has ended before'):
+    with pytest.raises(UserError, match='d, line 3: the document "x" has already ended'):
         list(DocumentLines([tmp_path / "d"], "column"))
     assert len(list(DocumentLines([files[2], files[2]], "column"))) == 10
     with pytest.raises(UserError, match="c, line 1: has no tab"):
