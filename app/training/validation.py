@@ -19,8 +19,8 @@ from data.shards import Shards
 class Validation:
     """The validation of one training.
 
-    If the preset has windows, the loss is over documents in order, with the memory state carried, and BLEU is over whole
-    documents.
+    If the preset has windows, the loss is over documents in order, with the memory state carried, and BLEU is over
+    whole documents.
 
     Args:
         transformer: the model in training.

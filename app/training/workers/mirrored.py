@@ -61,7 +61,7 @@ class MirroredCluster(Cluster):
             ) from error
 
     def dataset(self, draw: Callable[[], Iterator], inputs: Iterable[str], accumulate: int = 1) -> Any:
-        """Yields, for each of this worker's devices, its share of a batch and the token count of the whole update."""
+        """Yields, for each of this worker's devices, its share of a batch, and the divisor of the batch's loss."""
         own = range(self.first, self.first + self.devices // self.workers)
 
         def shares():
