@@ -14,7 +14,7 @@ def translations(
     """Translates documents greedily, once for each context limit.
 
     With a memory, a document is restarted after every `limit` segments. If windows repeat preceding segments
-    ("concat"), each window has `limit` segments. Contexts longer than in training are known to make them collapse.
+    ("concat"), each window has `limit` segments. Contexts longer than in training are known to make models collapse.
 
     Args:
         run: a run with document windows.
