@@ -1,1 +1,1 @@
-"""Probes of memories: recall by distance on made-up documents, and measurements of finished runs on real ones."""
+"""Probes of memory: recall by distance on synthetic documents, and measurements of finished runs on real ones."""

@@ -1,4 +1,4 @@
-"""The probe's documents as batches: lanes of windows of one segment each, or with the segments before it as context."""
+"""The probe's documents as batches: lanes of windows with one segment each, or with preceding segments as context."""
 
 import itertools
 from collections.abc import Iterable, Iterator
@@ -12,12 +12,12 @@ from data.packing import PackedWindow, pack
 
 
 class Shape(NamedTuple):
-    """The fixed shape of all batches, so that a graph is made only once.
+    """The fixed shape of all batches, so that a graph is built only once.
 
     Fields:
-        lanes: documents side by side.
-        windows: windows of a lane in a batch, through which the gradient runs.
-        size: segments that a window holds, the scored one included.
+        lanes: number of documents read in parallel.
+        windows: windows per lane in a batch, through which gradients flow.
+        size: segments in a window, including the scored one.
     """
 
     lanes: int
@@ -25,13 +25,13 @@ class Shape(NamedTuple):
     size: int = 1
 
     def pack(self, rows: list[list[PackedWindow]]) -> Batch:
-        """A batch of rows of at most so many windows, padded to the most tokens that they may have."""
+        """A batch of rows of at most `windows` windows, padded to their maximum number of tokens."""
         rows = rows + [[]] * (self.lanes - len(rows))
         return pack(rows, multiple=self.windows * self.size * (LONGEST_SEGMENT + 1), windows=self.windows)
 
 
 def windows_of(document: list[Segment], size: int) -> list[PackedWindow]:
-    """One window for each segment, which alone is scored, after up to `size` - 1 segments of context."""
+    """One window for each segment; only it is scored, after up to `size` - 1 segments of context."""
     windows = []
     for number in range(len(document)):
         seen = document[max(0, number + 1 - size) : number + 1]
@@ -43,7 +43,7 @@ def windows_of(document: list[Segment], size: int) -> list[PackedWindow]:
 def stream(documents: Iterable[list[Segment]], shape: Shape) -> Iterator[Batch]:
     """Endless batches of endless documents.
 
-    Each lane draws a document whenever its last one ends; a batch may end amid a document, which goes on in the next.
+    Each lane draws a new document whenever one ends; a document may continue in the next batch.
     """
     documents = iter(documents)
 
@@ -57,11 +57,11 @@ def stream(documents: Iterable[list[Segment]], shape: Shape) -> Iterator[Batch]:
 
 
 def last_segments(documents: list[list[Segment]], shape: Shape) -> Iterator[tuple[Batch, list[tuple[int, int]]]]:
-    """Batches that lead through documents, at most `shape.lanes` of them, from their first segment to their last.
+    """Batches that cover at most `shape.lanes` documents from their first to their last segment.
 
     Yields:
-        A batch whose row n is document n, and for each document that ends in it `(row, column)`: where in the target
-        (B, T) its last segment begins. Rows of documents that have ended are padding.
+        A batch whose row n is document n, and for each document that ends in it `(row, column)`: the position in the
+        target (B, T) where its last segment begins. Rows of documents that have ended are padding.
     """
     rows = [windows_of(document, shape.size) for document in documents]
     for start in range(0, max(map(len, rows)), shape.windows):

@@ -1,4 +1,4 @@
-"""Recall against distance, drawn: on the terminal, and as a figure."""
+"""Plots recall against distance, on the terminal and as a figure."""
 
 import io
 from dataclasses import fields
@@ -14,13 +14,13 @@ if TYPE_CHECKING:
 
 _BLOCKS = " ▁▂▃▄▅▆▇█"
 _INK, _FAINT = "#1f2d3d", "#6b7785"
-# By the order of the kinds of memory, and again from the start where there are more.
+# In the order of the kinds of memory, repeated if there are more.
 _COLOURS = ("#6b7785", "#e0762f", "#2868b0", "#8a5fb3", "#2f9b72", "#b8336a", "#8c6d1f", "#1b998b", "#c1292e")
 _MARKERS = ("x", "s", "o", "^", "D", "v", "P", "*")
 
 
 def show(results: Results, console: "Console") -> None:
-    """Prints a table with a small drawing in each row."""
+    """Prints a table with a small bar chart in each row."""
     from rich.table import Table
 
     experiment = results.experiment
@@ -41,14 +41,14 @@ def draw(results: Results, path: str | Path) -> bool:
     """Writes the figure with its 95% intervals as SVG.
 
     Returns:
-        Whether Matplotlib, which draws it, is installed.
+        Whether Matplotlib is installed.
     """
     try:
         from matplotlib import rc_context
         from matplotlib.figure import Figure
     except ImportError:
         return False
-    # Equal results give an equal file, with text that can be searched.
+    # Equal results give an identical file, with searchable text.
     style = {"svg.hashsalt": "recall", "svg.fonttype": "none", "text.color": _INK, "axes.labelcolor": _INK}
     with rc_context({**style, "xtick.color": _FAINT, "ytick.color": _FAINT, "font.size": 10}):
         figure = Figure(figsize=(7, 4), layout="constrained")
@@ -84,7 +84,7 @@ def _fill(axis: Any, results: Results) -> None:
 
 
 def _mark_training(axis: Any, experiment: Experiment) -> None:
-    """A line behind the farthest distance that training documents have."""
+    """Marks the farthest distance in training documents."""
     farthest = experiment.longest - 1
     if farthest < max(experiment.distances):
         axis.axvline(farthest, color=_FAINT, linewidth=1, linestyle=":")
@@ -93,7 +93,7 @@ def _mark_training(axis: Any, experiment: Experiment) -> None:
 
 
 def _label(kind: str, settings: dict[str, Any]) -> str:
-    """The kind and how much it holds, such as "gru: 64 slots"."""
+    """The kind and its capacity, such as "gru: 64 slots"."""
     counts = ["context"] if kind == "concat" else [key.name for key in fields(settings_of(kind)) if key.type is int]
     held = ", ".join(f"{settings[name]} {name}" for name in counts)
     return f"{kind}: {held}" if held else kind

@@ -1,4 +1,4 @@
-"""Whether more context hurts: a run's translations of documents by how many of their segments it may know."""
+"""Tests whether more context hurts: document translations of a run by the number of context segments."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -11,15 +11,15 @@ from app.translation.translator import Translator
 def translations(
     run: Run, documents: Sequence[Sequence[str]], limits: Sequence[int]
 ) -> Iterator[tuple[int, list[str]]]:
-    """Translates documents greedily, each time with another limit of context.
+    """Translates documents greedily, once for each context limit.
 
-    With a memory, a document is begun anew after so many segments; where windows repeat the segments before the current
-    one ("concat"), they have so many. Longer contexts than in training are known to make such models collapse.
+    With a memory, a document is restarted after every `limit` segments. If windows repeat preceding segments
+    ("concat"), each window has `limit` segments. Contexts longer than in training are known to make models collapse.
 
     Args:
-        run: a run of documents.
-        documents: for each its segments.
-        limits: numbers of segments; 0 for whole documents, which windows that repeat segments leave out.
+        run: a run with document windows.
+        documents: the segments of each document.
+        limits: numbers of segments; 0 for whole documents, which is skipped if windows repeat segments.
 
     Yields:
         Each limit with the translations of all segments.

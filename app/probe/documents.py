@@ -1,7 +1,7 @@
-"""Made-up documents in which an answer stands some windows before its question, and nowhere else.
+"""Synthetic documents in which an answer occurs only some windows before its question.
 
-A document is a list of segments of a tiny language. Most are filler, a few random words. Some state a fact, "fact
-KEY VALUE". A question, "ask KEY", is to be answered with that key's value, which is not in its own segment.
+A document is a list of segments in a tiny language. Most are filler, a few random words. Some state a fact, "fact
+KEY VALUE". A question, "ask KEY", must be answered with that key's value, which is not in the same segment.
 All other segments are translated word by word; each source word has its own target word.
 """
 
@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 FIRST_WORD = 4  # after padding, unknown, begin and end
-LEAD = 3  # most filler before a test document's facts
+LEAD = 3  # maximum filler segments before a test document's facts
 LONGEST_SEGMENT = 4  # words
 
 
@@ -25,15 +25,15 @@ class Segment(NamedTuple):
 
 @dataclass(frozen=True)
 class Task:
-    """What documents are made of.
+    """The content of documents.
 
     Attributes:
-        keys: how many there are; a document's facts are about different ones.
-        values: how many there are. Chance is one in so many.
-        facts: how many facts a document states. The question is about one of them, so a memory that holds values
-            without their keys answers little more than one question in so many.
-        fillers: how many filler words there are.
-        keys_in_use: the first so many keys alone are used; 0 for all.
+        keys: number of keys; a document's facts have different ones.
+        values: number of values; chance is 1 / `values`.
+        facts: number of facts in a document. The question is about one of them, so a memory that holds values without
+            their keys answers little more than 1 / `facts` of the questions.
+        fillers: number of filler words.
+        keys_in_use: only the first `keys_in_use` keys are used; 0 for all.
 
     Raises:
         ValueError: fewer keys than facts.
@@ -51,12 +51,12 @@ class Task:
 
     @property
     def words(self) -> int:
-        """Source words, which is also the number of target words."""
+        """Number of source words, and of target words."""
         return 2 + self.keys + self.values + self.fillers
 
     @property
     def vocabulary(self) -> int:
-        """Tokens of both languages, special ones included."""
+        """Number of tokens of both languages, including special tokens."""
         return FIRST_WORD + 2 * self.words
 
     def fact(self, key: int, value: int) -> Segment:
@@ -70,12 +70,12 @@ class Task:
         return Segment(source, np.array([answer], "int32"), answer)
 
     def filler(self, rng: np.random.Generator) -> Segment:
-        """Two words or more without a meaning."""
+        """Two or more meaningless words."""
         words = rng.integers(self.fillers, size=rng.integers(2, LONGEST_SEGMENT + 1))
         return self._segment(2 + self.keys + self.values + words)
 
     def some_keys(self, rng: np.random.Generator) -> np.ndarray:
-        """As many different keys as a document states facts."""
+        """Random distinct keys, one for each fact of a document."""
         return rng.permutation(self.keys_in_use or self.keys)[: self.facts]
 
     def _segment(self, words) -> Segment:
@@ -86,11 +86,11 @@ class Task:
 def training_document(task: Task, length: int, rng: np.random.Generator) -> list[Segment]:
     """A document of up to `length` segments, which asks for its facts at all distances that fit.
 
-    Facts stand anywhere, more of them near the beginning. Of the segments after the first fact half are questions, so
-    that there is much to learn from each document; the last one always is.
+    Facts occur anywhere, but more often near the beginning. Half of the segments after the first fact are questions, so
+    that each document offers much to learn; the last segment always is one.
     """
     size = int(rng.integers(task.facts + 1, max(length, task.facts + 1) + 1))
-    # Of equal places the next free one, from the front.
+    # Equal places move to the next free one.
     places = np.sort((rng.random(task.facts) ** 2 * (size - task.facts)).astype(int)) + np.arange(task.facts)
     keys, values = task.some_keys(rng), rng.integers(task.values, size=task.facts)
     return list(_training_segments(task, size, places.tolist(), keys, values, rng))
@@ -110,10 +110,10 @@ def _training_segments(task, size, places, keys, values, rng):
 
 
 def asking_documents(task: Task, distance: int, count: int, rng: np.random.Generator) -> list[list[Segment]]:
-    """Documents whose last segment is their one question, about the fact `distance` segments before it.
+    """Documents whose last segment is their only question, about the fact `distance` segments before it.
 
-    The other facts stand anywhere before the question. Each value is the answer equally often (up to one), and keys and
-    the other facts' values are drawn independently of it, so that without that fact nothing is better than chance.
+    The other facts occur anywhere before the question. Each value is the answer equally often (within one); keys and
+    the other facts' values are independent of it, so that nothing beats chance without that fact.
     """
     answers = rng.permutation(np.arange(count) % task.values)
     return [_asking_document(task, distance, int(answer), rng) for answer in answers]

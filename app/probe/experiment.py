@@ -1,4 +1,4 @@
-"""The whole probe: each memory is trained, examined at all distances, and its results are kept."""
+"""The whole probe: trains each memory, measures its recall at all distances, and saves the results."""
 
 import json
 import platform
@@ -19,8 +19,7 @@ if TYPE_CHECKING:
 
 DISTANCES = (1, 2, 4, 8, 16, 32, 64)
 RESULTS, FIGURE = "probe.json", "recall.svg"
-# Where the probe does not go by the defaults: 64 vectors a window would make `variable` eight times as large as `gru`,
-# and slow.
+# Changes from the defaults: with 64 vectors per window, `variable` would be slow and eight times as large as `gru`.
 PRESET = Preset("probe").with_overrides(["memory.variable.summaries=4"])
 
 
@@ -29,14 +28,14 @@ class Experiment:
     """What is compared, and how.
 
     Attributes:
-        preset: for its memories' settings; all else in it, `memory.kind` included, is not used.
-        task: what documents are made of.
-        context: segments before the current one that a window of `concat` holds.
+        preset: settings of its memories; everything else in it, including `memory.kind`, is ignored.
+        task: the content of documents.
+        context: preceding segments in a window of `concat`.
         longest: segments in the longest training documents.
         minutes: the time limit for the training of one memory.
-        distances: in windows, at which recall is measured.
-        documents: questions asked at each of them.
-        seed: of everything random.
+        distances: distances at which recall is measured, in windows.
+        documents: number of questions at each distance.
+        seed: seed for all randomness.
     """
 
     preset: Preset = PRESET
@@ -49,7 +48,7 @@ class Experiment:
     seed: int = 1
 
     def shared(self) -> dict[str, Any]:
-        """What must be equal for two memories to be compared, as plain values."""
+        """Settings that must be equal for two memories to be comparable, as plain values."""
         task = {name: value for name, value in asdict(self.task).items() if name != "keys_in_use"}
         measured = {"distances": list(self.distances), "documents": self.documents, "seed": self.seed}
         return {"task": task, "longest": self.longest, **measured}
@@ -59,7 +58,7 @@ class Experiment:
         return replace(self.preset, memory=replace(self.preset.memory, kind=kind)).memory_settings()
 
     def settings(self, kind: str) -> dict[str, Any]:
-        """What else the results of one memory depend on."""
+        """The other settings that the results of one memory depend on."""
         own = {} if kind in WITHOUT_LAYER else self.memory(kind)
         own.pop("kind", None)
         more = {"context": self.context} if kind == "concat" else {}
@@ -67,14 +66,14 @@ class Experiment:
 
 
 class Results:
-    """The file of results: memories that were compared on equal terms.
+    """The results file: memories compared on equal terms.
 
     Args:
-        folder: where `probe.json` stands or will stand.
-        experiment: results in the file that were made on other terms are left out, and replaced when it is written.
+        folder: the folder of `probe.json`.
+        experiment: results in the file with other shared settings are ignored, and dropped on the next write.
 
     Raises:
-        UserError: the file is not one of these.
+        UserError: the file is not a results file.
     """
 
     def __init__(self, folder: str | Path, experiment: Experiment) -> None:
@@ -82,11 +81,11 @@ class Results:
         self.memories: dict[str, dict[str, Any]] = self._comparable()
 
     def has(self, kind: str) -> bool:
-        """Whether the results of this memory are there, with these settings."""
+        """Whether the file has results of this memory with these settings."""
         return self.memories.get(kind, {}).get("settings") == self.experiment.settings(kind)
 
     def add(self, kind: str, found: dict[str, Any]) -> None:
-        """Adds a memory's results and writes the file, keeping what another probe has added to it meanwhile."""
+        """Adds a memory's results and writes the file, keeping what another probe has added in the meantime."""
         self.memories = self._comparable()
         self.memories[kind] = {"settings": self.experiment.settings(kind), **found}
         self.memories = {kind: self.memories[kind] for kind in kinds() if kind in self.memories}
@@ -102,9 +101,9 @@ class Results:
             file.write("\n")
 
     def _comparable(self) -> dict[str, dict[str, Any]]:
-        """The results in the file, if they were made on the same terms."""
+        """The results in the file, if their shared settings are the same."""
         found = self._read()
-        # Once through JSON, so that both have its types.
+        # A round trip through JSON, so that both sides have its types.
         shared = json.loads(json.dumps(self.experiment.shared()))
         return found.get("memories", {}) if all(found.get(name) == value for name, value in shared.items()) else {}
 
@@ -114,9 +113,7 @@ class Results:
         except FileNotFoundError:
             return {}
         except ValueError as error:
-            raise UserError(
-                f"{self.path}: is not a file of results (JSON): move it away, or choose --output"
-            ) from error
+            raise UserError(f"{self.path}: is not a results file (JSON): move it away, or choose --output") from error
         return found if isinstance(found, dict) else {}
 
 
@@ -125,18 +122,18 @@ def examine(kind: str, experiment: Experiment, report: "Callable[[Progress], Non
 
     Args:
         kind: one of `models.memories.kinds()`.
-        experiment: everything else.
-        report: called with an `app.probe.learning.Progress` from time to time during the training.
+        experiment: all other settings.
+        report: called with an `app.probe.learning.Progress` from time to time during training.
 
     Returns:
-        Plain values: how the training ended, and under `recall` the right answers at each distance.
+        Plain values: how the training ended and, under `recall`, the right answers at each distance.
     """
     from app.probe.learning import learn
 
     memory = experiment.memory(kind)
     task, seed = experiment.task, experiment.seed
     learnt = learn(task, memory, experiment.context, experiment.longest, experiment.minutes, seed, report)
-    # Questions that no check in the training has asked.
+    # Different questions from those of the checks during training.
     recalls = [
         learnt.examiner.recall(task, distance, experiment.documents, seed + 500).as_dict()
         for distance in experiment.distances

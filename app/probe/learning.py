@@ -14,28 +14,28 @@ from app.probe.documents import Task, training_document
 from app.probe.recall import Examiner
 from app.training.optimizer import FusedAdam
 
-# Two layers, because concat must first join each value with its key, then find it by the key that is asked; rotary,
-# because its windows are long and "the word before" is the same everywhere in them.
+# Two layers, because concat must first join each value to its key, then look it up by the key asked for; rotary,
+# because its windows are long and "the previous word" works the same at every position.
 MODEL: dict[str, Any] = {"encoder_layers": 2, "decoder_layers": 1, "width": 64, "hidden": 128, "heads": 4}
 MODEL |= {"dropout": 0.0, "norm": "pre", "positions": "rotary"}
 LANES, WINDOWS = 64, 16
 FIRST_LENGTH = 4
 CHECK_EVERY, CHECKED = 50, 256  # updates, documents
-# The next lesson when the model knows this one, and the end when it knows the last one so well.
+# The recall needed to go on to the next lesson, and to finish the last one.
 GOOD, PERFECT = 0.9, 0.995
 LEARNING_RATE, CLIP_NORM = 4e-3, 1.0
 
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a training stands.
+    """The state of a training.
 
     Attributes:
-        update: updates done.
+        update: number of updates done.
         seconds: time they took.
-        keys: how many keys training documents use now.
-        length: segments that they have at most.
-        loss: mean negative log-likelihood of a target token since the last check, in nats.
+        keys: number of keys that training documents currently use.
+        length: their maximum number of segments.
+        loss: mean negative log-likelihood per target token since the last check, in nats.
         recall: share of right answers at the farthest distance in such documents.
     """
 
@@ -55,23 +55,23 @@ class Progress:
 
 @dataclass(frozen=True)
 class Lesson:
-    """Training documents of up to `length` segments, and what they are made of."""
+    """The task and the maximum length, in segments, of training documents."""
 
     task: Task
     length: int
 
     @property
     def farthest(self) -> int:
-        """The farthest distance between the first of the facts that are stated together and its question."""
+        """The maximum distance between the first of adjacent facts and its question."""
         return max(self.length - self.task.facts, 1)
 
 
 def lessons(task: Task, longest: int) -> list[Lesson]:
-    """From few keys to all, then from short documents to long ones, each time twice as many or as long.
+    """A curriculum from few keys to all, then from short documents to long ones, doubling each time.
 
-    Keys begin with as many as there are facts. A memory first learns to answer with any of the values, and stays there
-    until slots happen to distinguish keys, which takes longer the more keys there are; once they do so for two, more
-    are soon learnt. And a memory must be found useful before it can be found useful for long.
+    It begins with as many keys as facts. A memory first learns to answer with any of the stated values, and stays there
+    until slots happen to distinguish keys, which takes longer with more keys; once they do for two, more are soon
+    learnt. A memory must also be useful over short distances before it can become useful over long ones.
     """
     keys = [max(2, task.facts)]
     while keys[-1] < task.keys:
@@ -85,7 +85,7 @@ def lessons(task: Task, longest: int) -> list[Lesson]:
 
 @dataclass(frozen=True)
 class Learnt:
-    """A trained model, what to ask it with, and how the training ended."""
+    """A trained model with its examiner, and how the training ended."""
 
     examiner: Examiner
     progress: Progress
@@ -93,20 +93,20 @@ class Learnt:
 
 
 def learn(task: Task, memory: dict, context: int, longest: int, minutes: float, seed: int, report: Callable) -> Learnt:
-    """Trains a small `DocumentTransformer` through all `lessons` or until the time is over.
+    """Trains a small `DocumentTransformer` through all `lessons` or until the time limit.
 
     Args:
-        task: what documents are made of.
+        task: the content of documents.
         memory: settings of the memory, as `DocumentTransformer` takes them.
-        context: segments before the current one that a window of `concat` holds.
+        context: preceding segments in a window of `concat`.
         longest: segments in the longest training documents.
-        minutes: the limit of time.
-        seed: of weights, documents and order.
-        report: is called with a `Progress` every 50 updates.
+        minutes: the time limit.
+        seed: seed of weights, documents and order.
+        report: called with a `Progress` every 50 updates.
     """
     keras.utils.set_random_seed(seed)
     size = context + 1 if memory["kind"] == "concat" else 1
-    # A window with context is longer, and there is no memory through which a gradient could run on.
+    # Windows with context are longer, and no memory carries a gradient between them.
     shape = Shape(LANES, max(1, WINDOWS // size), size)
     model = _compiled_model(task, memory)
     training = _Training(model, Examiner(model.transformer, shape), lessons(task, longest), seed)
@@ -124,7 +124,7 @@ class _Training:
     def run(self, seconds: float, report) -> Progress:
         for number, lesson in enumerate(self.lessons):
             known = PERFECT if number == len(self.lessons) - 1 else GOOD
-            # Long documents need finer steps, as what is kept is changed by so many windows.
+            # Long documents need smaller steps, since many windows change the memory state.
             self.model.optimizer.learning_rate = LEARNING_RATE * (self.lessons[0].length / lesson.length) ** 0.5
             for inputs, labels in self._batches(lesson):
                 logs = self.model.train_on_batch(inputs, labels, return_dict=True)
@@ -141,7 +141,7 @@ class _Training:
 
     def _batches(self, lesson: Lesson):
         shape = self.examiner.shape
-        # Documents of 8 segments have nothing to learn from a gradient through 16.
+        # Documents of 8 segments gain nothing from a gradient through 16.
         windows = min(shape.windows, max(8, lesson.length))
         documents = (training_document(lesson.task, lesson.length, self.rng) for _ in itertools.count())
         return stream(documents, shape._replace(windows=windows))

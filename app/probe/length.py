@@ -1,4 +1,4 @@
-"""Whether a document's length costs: memory and time by position, while one long document is translated."""
+"""Tests whether document length has a cost: memory use and speed by position in one long document."""
 
 import io
 import itertools
@@ -20,23 +20,23 @@ from data.tokenizer import Tokenizer
 
 SEED = 1
 RESULTS, FIGURE = "length.json", "length.svg"
-# Shapes that come up for the first time cost once, whatever the position.
+# New shapes have a one-time cost, whatever the position.
 WARM_UP = 100
 _INK, _BLUE, _ORANGE = "#1f2d3d", "#2868b0", "#e0762f"
 
 
 def translate_long(run: Run, lines: Sequence[str], tokens: int, report: Callable[[str], None]) -> dict[str, Any]:
-    """Translates one long document greedily, line in, line out, as the command line does.
+    """Translates one long document greedily, line by line, as the command line does.
 
     Args:
-        run: a run of documents.
-        lines: what the document is made of: repeated, in another order each time, until there are enough tokens.
-        tokens: source tokens of the document.
-        report: called with a line of text for every twentieth part of the document.
+        run: a run with document windows.
+        lines: lines to build the document from, repeated in a new order each time until there are enough tokens.
+        tokens: number of source tokens in the document.
+        report: called with a line of text for every twentieth of the document.
 
     Returns:
-        Plain values: under "rows" the resident memory in MB and the source and output tokens a second by position, and
-        how the last quarter of the document compares with the second one, as the first one holds the start-up.
+        Plain values: under "rows", resident memory in MB and source and output tokens per second by position; also a
+        comparison of the last quarter of the document with the second one, as the first one includes start-up.
     """
     translator = Translator.of_run(run, search=replace(run.preset.search, beam=1))
     list(translator.translate_documents([[text for text, _ in itertools.islice(_repeat(lines, translator), WARM_UP)]]))
@@ -45,7 +45,7 @@ def translate_long(run: Run, lines: Sequence[str], tokens: int, report: Callable
 
 
 def long_document(lines: Sequence[str], tokenizer: Tokenizer, tokens: int) -> Iterator[tuple[str, int]]:
-    """Segments with their numbers of tokens, until there are enough."""
+    """Yields segments with their numbers of tokens, until there are enough tokens."""
     sizes = [len(ids) + 1 for ids in tokenizer.encode(list(lines))]
     drawn, total = random.Random(SEED), 0
     while True:
@@ -57,7 +57,7 @@ def long_document(lines: Sequence[str], tokenizer: Tokenizer, tokens: int) -> It
 
 
 def compare(rows: list[dict[str, float]]) -> dict[str, float]:
-    """The last quarter of the document beside the second one."""
+    """Compares the last quarter of the document with the second one."""
     quarter = max(len(rows) // 4, 1)
     early, late = rows[quarter : 2 * quarter] or rows, rows[-quarter:]
     speed = [float(np.median([row["output"] for row in part])) for part in (early, late)]
@@ -66,7 +66,7 @@ def compare(rows: list[dict[str, float]]) -> dict[str, float]:
 
 
 def save(found: dict[str, Any], folder: str | Path) -> bool:
-    """Writes the results and, where Matplotlib is installed, a figure; returns whether it is."""
+    """Writes the results and, if Matplotlib is installed, a figure; returns whether it is installed."""
     with atomic_write(Path(folder) / RESULTS, "w") as file:
         json.dump(found, file, indent=1)
         file.write("\n")

@@ -1,4 +1,4 @@
-"""How often a model answers questions about what stood some windows before."""
+"""Measures how often a model answers questions about facts some windows back."""
 
 import math
 from dataclasses import asdict, dataclass
@@ -37,10 +37,11 @@ class Recall:
 
 
 def wilson(right: int, asked: int, z: float = 1.959964) -> tuple[float, float]:
-    """The interval in which a share lies with 95% confidence; it is right near 0 and 1 as well.
+    """The 95% confidence interval of a share; also accurate near 0 and 1.
 
     Args:
-        right: how often it was so, of `asked`.
+        right: number of successes.
+        asked: number of trials.
         z: standard deviations to either side.
 
     References:
@@ -53,13 +54,13 @@ def wilson(right: int, asked: int, z: float = 1.959964) -> tuple[float, float]:
 
 
 class Examiner:
-    """Leads a model through documents, window after window, and reads its answers to their last segments.
+    """Runs a model through documents window by window and reads its answers to their last segments.
 
-    An answer is the most likely of all tokens after the begin token, with nothing of the target before it.
+    An answer is the most likely token after the begin token, with no target prefix.
 
     Args:
         transformer: a `models.document.DocumentTransformer`.
-        shape: of the batches.
+        shape: the shape of the batches.
     """
 
     def __init__(self, transformer: Any, shape: Shape):
@@ -67,7 +68,7 @@ class Examiner:
         self._guess = _compiled(self._guesses)
 
     def recall(self, task: Task, distance: int, count: int, seed: int) -> Recall:
-        """Asks `count` questions at one distance; the same ones for the same seed."""
+        """Asks `count` questions at one distance; equal seeds give equal questions."""
         documents = asking_documents(task, distance, count, np.random.default_rng([seed, distance]))
         right = sum(
             int(np.sum(self.answers(part) == [document[-1].answer for document in part]))
@@ -93,7 +94,7 @@ class Examiner:
 
 
 def _compiled(function):
-    """Compiles a function of nested tensors where that is done without knowing its weights."""
+    """Compiles a function of nested tensors on TensorFlow, which needs no explicit weights for it."""
     if keras.backend.backend() != "tensorflow":
         return function
     import tensorflow as tf

@@ -1,8 +1,8 @@
-"""What a memory of the target side could hold at best: stores that nothing is trained for, beside a sentence-level run.
+"""The potential of a target-side memory, estimated by adding untrained stores to a sentence-level run.
 
-For each document the decoder's states are put into a store, segment by segment, each with the vector of the token that
-the reference has there. What a store returns for a state is added to it, and the change of the reference's likelihood
-is measured. docs/memory.md draws conclusions.
+For each document, the decoder's states are written to a store segment by segment, each with the vector of its reference
+token. The store's output for a state is added to the state, and the change in the likelihood of the reference is
+measured. docs/memory.md draws conclusions.
 """
 
 from collections import defaultdict
@@ -20,17 +20,17 @@ SEED = 0
 
 
 class Store(Protocol):
-    """What is written segment by segment, and read by states (T, D)."""
+    """A store that is written segment by segment and read by states (T, D)."""
 
     def write(self, states: np.ndarray, vectors: np.ndarray) -> None:
-        """Remembers the states (T, D) of a segment and the vectors (T, D) of their tokens."""
+        """Stores the states (T, D) of a segment and the vectors (T, D) of their tokens."""
 
     def read(self, states: np.ndarray) -> np.ndarray:
-        """What is to be added to the states."""
+        """Returns the values (T, D) to add to the states."""
 
 
 class Mean:
-    """The mean of all states, older segments counting less."""
+    """The mean of all states, with less weight on older segments."""
 
     def __init__(self, width: int, factor: float) -> None:
         self.mean: np.ndarray = np.zeros(width, "float32")
@@ -44,7 +44,7 @@ class Mean:
 
 
 class Everything:
-    """The last so many states, read by attention; what is given back is the token's vector."""
+    """The last `most` states, read by attention; returns the vectors of their tokens."""
 
     def __init__(self, width: int, most: int = 400) -> None:
         self.keys: np.ndarray = np.zeros((0, width), "float32")
@@ -60,7 +60,7 @@ class Everything:
 
 
 class Slots:
-    """M slots with random addresses, each the mean of the states that it attends to, kept by a share z."""
+    """M slots with random addresses; each moves towards the states it attends to, keeping a share z of its content."""
 
     def __init__(self, width: int, slots: int, keep: float = 0.73) -> None:
         self.addresses = 2 * np.random.default_rng(SEED).normal(size=(slots, width)).astype("float32")
@@ -78,7 +78,7 @@ class Slots:
 
 
 class CompetingSlots(Slots):
-    """The same, but each state goes to the one slot that is most like it; the others keep what they hold."""
+    """Like `Slots`, but each state replaces the content of its most similar slot; other slots are unchanged."""
 
     def write(self, states: np.ndarray, vectors: np.ndarray) -> None:
         for row, slot in enumerate((self.addresses @ states.T).argmax(axis=0)):
@@ -101,7 +101,7 @@ def attention(queries: np.ndarray, keys: np.ndarray) -> np.ndarray:
 
 
 def log_softmax(scores: np.ndarray) -> np.ndarray:
-    """Over the last axis."""
+    """Log softmax over the last axis."""
     scores = scores - scores.max(axis=-1, keepdims=True)
     return scores - np.log(np.exp(scores).sum(axis=-1, keepdims=True))
 
@@ -109,7 +109,7 @@ def log_softmax(scores: np.ndarray) -> np.ndarray:
 def documents_of(
     model: Any, tokenizer: Tokenizer, pairs: Iterable[Pair]
 ) -> Iterator[list[tuple[np.ndarray, np.ndarray]]]:
-    """For each document its segments as states (T, D) and reference tokens (T,)."""
+    """For each document, its segments as states (T, D) and reference tokens (T,)."""
     for _, own in groupby(pairs, key=lambda pair: pair.doc):
         sources, targets = (tokenizer.encode(list(side)) for side in list(zip(*own, strict=True))[:2])
         found = []
@@ -121,7 +121,7 @@ def documents_of(
 
 
 def compare(documents: list[list[tuple[np.ndarray, np.ndarray]]], table: np.ndarray) -> tuple[float, dict[str, float]]:
-    """Nats a token without a store, and the change with each."""
+    """Nats per token without a store, and the change with each store."""
     states, tokens = (np.concatenate(part) for part in zip(*(own for one in documents for own in one), strict=True))
     middle, usual, count = states.mean(0), table[tokens].mean(0), len(tokens)
     losses: dict[str, float] = defaultdict(float)
@@ -143,7 +143,7 @@ def loss(states: np.ndarray, tokens: np.ndarray, table: np.ndarray) -> float:
 
 
 def measure(run: Run, pairs: Iterable[Pair]) -> tuple[float, dict[str, float]]:
-    """Nats a token of a sentence-level run's references without a store, and the change with each store."""
+    """Nats per reference token of a sentence-level run without a store, and the change with each store."""
     model = run.load_model()
     return compare(
         list(documents_of(model, run.tokenizer(), pairs)), np.asarray(model.output_embedding.table, "float32")

@@ -1,1 +1,1 @@
-"""Scores that see a document: BLEU over documents, pronouns, consistency of terms, and the use of context."""
+"""Scores for sentences and documents: BLEU over lines and documents, pronouns, term consistency, use of context."""

@@ -1,4 +1,4 @@
-"""A word aligner in numpy: which target word stands for which source word."""
+"""A word aligner in numpy: which target word translates which source word."""
 
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
@@ -6,24 +6,24 @@ from typing import NamedTuple
 import numpy as np
 
 # As in fast_align: the prior probability of the empty word, how strongly words align along the diagonal, and the
-# Dirichlet prior that keeps rare words from taking up every word that is left over.
+# Dirichlet prior that keeps rare words from collecting all leftover words.
 _EMPTY, _TENSION, _ALPHA = 0.08, 4.0, 0.01
 _ITERATIONS = 5
-_LONGEST = 40  # words of a side; longer pairs teach little and cost much
-_BLOCK = 2000  # segments aligned at once, so that any text fits
-# A pair of words that was never seen together: less likely than any that was, and less than the empty word.
+_LONGEST = 40  # words per side; longer pairs add little and are slow
+_BLOCK = 2000  # segments aligned at once, to limit memory
+# Probability of an unseen word pair: below that of any seen pair and of the empty word.
 _UNSEEN = 1e-9
 
 Words = Sequence[str]
 
 
 class Links(NamedTuple):
-    """Each pair of a source and a target word of the same segment, in flat arrays of one length.
+    """All pairs of a source and a target word in the same segment, as flat arrays of equal length.
 
     Args:
-        source, target: numbers of the words in the vocabularies; -1 for an unknown one.
-        source_place, target_place: which word of the whole text it is.
-        near: how near the two are to the diagonal: exp(-tension * distance), not normalised.
+        source, target: vocabulary indices of the words; -1 for an unknown word.
+        source_place, target_place: positions of the words in the whole text.
+        near: closeness to the diagonal: exp(-tension * distance), not normalised.
         sources, targets: number of words in the whole text.
     """
 
@@ -37,14 +37,14 @@ class Links(NamedTuple):
 
 
 class Aligner:
-    """IBM model 1 with a prior along the diagonal, in both directions; a pair of words counts if both agree on it.
+    """IBM model 1 with a diagonal prior, in both directions; words are linked if both directions agree.
 
-    This is the model of fast_align (with its fixed tension and without its fine points), trained by five iterations of
-    variational Bayes. The same text gives the same aligner.
+    A simplified fast_align with fixed tension, trained by five iterations of variational Bayes. The same text gives the
+    same aligner.
 
     Args:
         pairs: segments with their translations, as words.
-        iterations: of training.
+        iterations: training iterations.
 
     Example:
         >>> aligner = Aligner([(["the", "house"], ["das", "haus"]), (["the", "book"], ["das", "buch"])])
@@ -69,17 +69,17 @@ class Aligner:
             _frequencies(links.source, links.source_place, len(self._source)),
             _frequencies(links.target, links.target_place, len(self._target)),
         ]
-        # For each pair of words: the target word's probability given the source word, and the other way round.
+        # For each word pair: the target word's probability given the source word, and vice versa.
         self._tables = [self._train(links, key, forward, iterations) for forward in (True, False)]
 
     def align(self, pairs: Sequence[tuple[Words, Words]]) -> list[dict[int, int]]:
-        """Finds which word stands for which.
+        """Finds which target word translates which source word.
 
         Args:
             pairs: segments with their translations, as words.
 
         Returns:
-            For each pair, the number of a source word to the number of its target word; without those that have none.
+            For each pair, a mapping from source word index to target word index; unaligned words are left out.
         """
         if not len(self._keys):
             return [{} for _ in pairs]
@@ -109,17 +109,17 @@ class Aligner:
         return table
 
     def _key(self, links: Links) -> np.ndarray:
-        """(links,): one number for each pair of words."""
+        """(links,): one key for each word pair."""
         return links.source.astype("int64") * len(self._target) + links.target
 
     def _empty(self, links: Links, forward: bool) -> np.ndarray:
-        """(links,): probability that the word to be explained stands for nothing: its share of the text."""
+        """(links,): probability that the empty word explains the word: its share of the text."""
         word = links.target if forward else links.source
         frequencies = self._frequencies[1 if forward else 0]
         return np.where(word < 0, 1 / max(1, len(frequencies)), frequencies[word])
 
     def _look_up(self, links: Links, table: np.ndarray) -> np.ndarray:
-        """(links,): translation probabilities of any text."""
+        """(links,): translation probabilities, for any text."""
         wanted = self._key(links)
         place = np.minimum(np.searchsorted(self._keys, wanted), len(self._keys) - 1)
         known = (links.source >= 0) & (links.target >= 0) & (self._keys[place] == wanted)
@@ -145,24 +145,24 @@ class Aligner:
 
 
 def _explained(links: Links, forward: bool) -> tuple[np.ndarray, int]:
-    """(links,): the place of the word that a link explains, and the number of such words."""
+    """(links,): the position of the word that each link explains, and the number of such words."""
     return (links.target_place, links.targets) if forward else (links.source_place, links.sources)
 
 
 def _prior(links: Links, forward: bool) -> np.ndarray:
-    """(links,): how probable a link is by its place alone."""
+    """(links,): the prior of each link, from its position alone."""
     place, count = _explained(links, forward)
     return (1 - _EMPTY) * links.near / np.bincount(place, links.near, minlength=count)[place]
 
 
 def _posterior(links: Links, weight: np.ndarray, empty: np.ndarray, forward: bool) -> np.ndarray:
-    """(links,): how probable each link is among all that could explain the same word, the empty one included."""
+    """(links,): the posterior of each link among all explanations of the same word, including the empty word."""
     place, count = _explained(links, forward)
     return weight / (np.bincount(place, weight, minlength=count)[place] + _EMPTY * empty)
 
 
 def _best(links: Links, posterior: np.ndarray, forward: bool) -> np.ndarray:
-    """(links,): whether the link is the likeliest explanation of its word, likelier than the empty word."""
+    """(links,): whether the link is the most likely explanation of its word, ahead of the empty word."""
     place, count = _explained(links, forward)
     order = np.lexsort((posterior, place))
     last = np.ones(len(order), bool)
@@ -173,7 +173,7 @@ def _best(links: Links, posterior: np.ndarray, forward: bool) -> np.ndarray:
 
 
 def _by_segment(pairs: Sequence[tuple[Words, Words]], places: list[tuple[int, int]]) -> list[dict[int, int]]:
-    """Places in the whole text as places in their segments."""
+    """Converts positions in the whole text to positions in their segments."""
     found: list[dict[int, int]] = []
     target_of = dict(places)
     sources = targets = 0

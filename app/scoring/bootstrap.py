@@ -1,4 +1,4 @@
-"""Figures with their intervals: whole documents (or test items) are drawn anew, a thousand times."""
+"""Scores with bootstrap intervals: whole documents (or test items) are resampled, a thousand times by default."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -7,21 +7,21 @@ import numpy as np
 
 SEED = 12345  # sacreBLEU's
 SAMPLES = 1000
-# With fewer, nearly all samples hold the same documents, and an interval would mean nothing.
+# With fewer units, samples are nearly all alike and an interval would be meaningless.
 FEWEST = 5
 Figure = Callable[[np.ndarray], float]
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """A figure beside that of a baseline on the same text.
+    """A score compared with a baseline's on the same text.
 
     Args:
-        baseline: the baseline's figure.
-        difference: the system's figure less the baseline's.
-        low, high: 95% interval of the difference; None where sacreBLEU made the test, or with too few documents.
-        p_value: how often chance alone makes a difference as large; None without samples.
-        wins: the share of samples in which the system is above the baseline; None as for the interval.
+        baseline: the baseline's score.
+        difference: the system's score minus the baseline's.
+        low, high: 95% interval of the difference; None for sacreBLEU's own test, or with too few documents.
+        p_value: how often chance alone gives a difference this large; None without samples.
+        wins: the share of samples in which the system scores above the baseline; None as for the interval.
     """
 
     baseline: float
@@ -34,19 +34,19 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Measure:
-    """One figure.
+    """One score.
 
     Args:
         name: what was measured.
-        value: the figure. More is better, but for TER.
+        value: the score. Higher is better, except for TER.
         low, high: 95% interval; None without samples or with too few documents.
         units: what was drawn for the interval: "segments", "documents" or "items".
         count: the number of units.
-        reference: the human reference's own figure, where it has one.
-        comparison: with a baseline.
-        signature: sacreBLEU's, for its scores: all that is needed to get the same figure.
-        digits: shown after the decimal point.
-        details: for BLEU its n-gram precisions, brevity penalty (BP) and lengths.
+        reference: the human reference's own score, where it has one.
+        comparison: the comparison with a baseline, if any.
+        signature: for sacreBLEU's scores, its signature: all that is needed to reproduce the score.
+        digits: digits shown after the decimal point.
+        details: for BLEU, its n-gram precisions, brevity penalty (BP) and lengths.
     """
 
     name: str
@@ -90,21 +90,21 @@ def measure(
     units: str = "documents",
     **fields,
 ) -> Measure:
-    """A figure of a whole text, its 95% interval, and whether it differs from a baseline's by more than chance.
+    """Scores a whole text, with a 95% interval and the significance of its difference from a baseline.
 
-    The text's figure comes from the sum of its documents' statistics. A bootstrap sample draws as many documents, with
-    replacement; the draws are sacreBLEU's, so that one document for one line gives sacreBLEU's samples. For the
-    p-value, the samples' differences are shifted to a mean of zero, which is how they would lie without any real
-    difference; p is the share of them that are as far from zero as the real difference, to either side.
+    The text's score comes from the sum of its documents' statistics. A bootstrap sample draws as many documents, with
+    replacement. Draws are those of sacreBLEU: with one line per document, the samples are the same as sacreBLEU's. For
+    the p-value, the samples' differences are shifted to a mean of zero, as under the null hypothesis; p is the share of
+    samples at least as far from zero, on either side, as the observed difference.
 
     Args:
         name: what is measured.
-        statistics: one row for each document; rows can be added up.
-        figure: from such a sum to the figure; NaN where a sample has nothing to measure, which leaves it out.
-        baseline: the same of another system.
-        samples: how many are drawn; 0 for none.
-        units: what a row stands for.
-        **fields: more of `Measure`.
+        statistics: one row for each document; rows are additive.
+        figure: maps summed statistics to the score; NaN drops a sample that has nothing to measure.
+        baseline: the statistics of another system.
+        samples: number of bootstrap samples; 0 for none.
+        units: what each row represents.
+        **fields: more fields of `Measure`.
 
     Returns:
         A `Measure`.
@@ -146,14 +146,14 @@ def _compare(other: float, difference: float, differences: np.ndarray) -> Compar
     if not len(differences) or not np.isfinite(difference):
         return Comparison(other, difference)
     chance = np.abs(differences - differences.mean())
-    # Rounding must not make a difference of nothing significant.
+    # A tolerance, so that rounding cannot make a zero difference significant.
     as_far = int((chance >= abs(difference) - 1e-9).sum())
     p_value = (as_far + 1) / (len(differences) + 1)
     return Comparison(other, difference, *_interval(differences), p_value, float((differences > 0).mean()))
 
 
 def _interval(figures: np.ndarray) -> tuple[float, float] | tuple[None, None]:
-    """The middle 95%, cut as sacreBLEU does."""
+    """The middle 95%, cut off as in sacreBLEU."""
     figures = np.sort(figures[np.isfinite(figures)])
     if not len(figures):
         return None, None
@@ -162,16 +162,16 @@ def _interval(figures: np.ndarray) -> tuple[float, float] | tuple[None, None]:
 
 
 def ratio(scale: float = 100.0) -> Figure:
-    """The figure of statistics (amount, of how much): their quotient, times `scale`."""
+    """The score of statistics (amount, total): their quotient, times `scale`."""
     return lambda sums: scale * float(sums[0] / sums[1]) if sums[1] else float("nan")
 
 
 def by_document(statistics: Sequence, lengths: Sequence[int]) -> np.ndarray:
-    """Adds up what there is for each segment within each document.
+    """Sums segment statistics within each document.
 
     Args:
         statistics: one row for each segment.
-        lengths: segments of each document.
+        lengths: number of segments in each document.
 
     Returns:
         One row for each document.

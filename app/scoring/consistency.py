@@ -1,4 +1,4 @@
-"""Consistency of terms: is a source word that is repeated in a document translated in the same way?"""
+"""Term consistency: is a source word that a document repeats always translated in the same way?"""
 
 import hashlib
 import itertools
@@ -16,7 +16,7 @@ from app.scoring.words import is_term, source_words, target_words
 from data.corpora.corpora import DEFAULT_CORPORA, Corpora
 from data.errors import UserError
 
-# Training pairs for the aligner: so many for each word, so many in all, out of so many of a corpus.
+# Limits on training pairs for the aligner: for each word, in total, and pairs read from each corpus.
 EACH, MOST, READ = 10, 20_000, 200_000
 ALL, TERMS, SAME, FOUND = (
     "consistency, repeated words",
@@ -25,21 +25,21 @@ ALL, TERMS, SAME, FOUND = (
     "repeated words aligned",
 )
 
-Occurrences = dict[str, list[tuple[int, str]]]  # a source word to (segment, target word)
+Occurrences = dict[str, list[tuple[int, str]]]  # maps a source word to (segment, target word)
 
 
 class TermScorer:
     """Scores any number of systems on the same documents, with one aligner.
 
-    The aligner is trained on the documents with their references, and on training text in which their repeated words
-    stand; never on a system's output, so that figures of different systems can be compared.
+    The aligner is trained on the documents with their references, and on training text that contains their repeated
+    words; never on system output, so that scores of different systems can be compared.
 
     Args:
         test: the documents.
         source, target: languages.
         training: more pairs of segments, see `training_pairs`.
 
-    `trained_on` holds the number of those pairs and a hash of them; figures of two evaluations compare if it is equal.
+    `trained_on` holds the number of those pairs and a hash of them; two evaluations are comparable if it is equal.
     """
 
     def __init__(self, test: TestSet, source: str = "en", target: str = "de", training: Iterable[tuple[str, str]] = ()):
@@ -63,19 +63,20 @@ class TermScorer:
     ) -> list[Measure]:
         """Consistency in percent.
 
-        For a source word that stands in several segments of a document, take any two of its occurrences from different
-        segments: the word's consistency is the share of such pairs whose translations are equal but for endings
-        (LTCR). The figure is its mean over all words and documents. A term is a word that the reference translates in
-        one way throughout its document, so that a difference is not a choice of style.
+        For a source word that occurs in several segments of a document, take all pairs of occurrences from different
+        segments: the word's consistency is the share of pairs whose translations are equal apart from endings (LTCR).
+        The score is its mean over all words and documents. A term is a word that the reference translates in one way
+        throughout its document, so that a deviation is not a choice of style.
 
         Args:
-            hypotheses: for each document its translated segments.
+            hypotheses: the translated segments of each document.
             baseline: those of another system.
             samples: bootstrap samples of documents; 0 for none.
 
         Returns:
-            The consistency of all repeated words, beside the reference's own; that of terms; the share of the terms'
-            segments whose translation has the reference's word; the share of repeated words that could be aligned.
+            The consistency of all repeated words; that of terms; the share of term occurrences whose translated segment
+            contains the reference's word; the share of repeated words that could be aligned. Each is given with the
+            reference's own score.
 
         References:
             Lyu et al. 2021, Encouraging Lexical Translation Consistency for Document-Level Neural Machine Translation,
@@ -96,7 +97,7 @@ class TermScorer:
         ]
 
     def _statistics(self, translations: Sequence[Sequence[str]]) -> dict[str, np.ndarray]:
-        """For each figure one row (amount, of how much) for each document."""
+        """For each score, one row (amount, total) for each document."""
         targets = self._cut(translations)
         rows: dict[str, list] = {name: [] for name in (ALL, TERMS, SAME, FOUND)}
         for n, found in enumerate(self._occurrences(targets)):
@@ -113,7 +114,7 @@ class TermScorer:
         return [[target_words(line, self._target) for line in document] for document in translations]
 
     def _occurrences(self, targets: list[list[list[str]]]) -> list[Occurrences]:
-        """For each document its repeated words with the translations that were found for them."""
+        """For each document, its repeated words with their aligned translations."""
         alignments = iter(self._aligner.align(list(zip(_flat(self._sources), _flat(targets), strict=True))))
         every = []
         for sources, lines, terms in zip(self._sources, targets, self._terms, strict=True):
@@ -127,14 +128,14 @@ class TermScorer:
 
 
 def repeated(document: Sequence[Sequence[str]], language: str) -> Counter:
-    """The words of a document that may be terms and occur in at least two of its segments, with their counts."""
+    """Candidate terms that occur in at least two segments of a document, with their counts."""
     segments = Counter(word for line in document for word in set(line))
     counts = Counter(word for line in document for word in line)
     return Counter({w: counts[w] for w in counts if segments[w] > 1 and is_term(w, language)})
 
 
 def agreement(occurrences: Sequence[tuple[int, str]]) -> float | None:
-    """The share of equal translations among all pairs of occurrences in different segments; None without a pair."""
+    """The share of equal translations among all pairs of occurrences in different segments; None if there are none."""
     pairs = math.comb(len(occurrences), 2) - _within(segment for segment, _ in occurrences)
     return (_within(word for _, word in occurrences) - _within(occurrences)) / pairs if pairs else None
 
@@ -149,16 +150,16 @@ def training_pairs(
     names: Iterable[str],
     corpora: Corpora = DEFAULT_CORPORA,
 ) -> list[tuple[str, str]]:
-    """Pairs of the train splits of corpora in which repeated words of the documents stand.
+    """Pairs from the train splits of corpora that contain repeated words of the documents.
 
     Args:
         test: the documents whose words are to be aligned.
-        names: corpora, in the order in which they are read; those without a train split, missing or not
-            fetched yet, are left out.
-        corpora: where they are looked for.
+        names: corpora, read in this order; those that have no train split, are missing or are not fetched yet are
+            skipped.
+        corpora: where to look for them.
 
     Returns:
-        The first pairs that show each word `EACH` times, `MOST` at most.
+        The first pairs that show each word `EACH` times, at most `MOST` in total.
     """
     missing, source = Counter(), corpora.source
     for document in test.cut(test.sources):

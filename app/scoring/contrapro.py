@@ -1,4 +1,4 @@
-"""ContraPro: does a model find the right pronoun likelier than wrong ones?"""
+"""ContraPro: does a model find the right pronoun more likely than wrong ones?"""
 
 import hashlib
 import json
@@ -24,7 +24,7 @@ _FIELDS = {"src_ctx": str, "src": str, "ref_ctx": str, "ref": str, "contrastive"
 
 
 class Item(NamedTuple):
-    """A segment, its reference with the right pronoun, the same with wrong ones, and the segment before it."""
+    """A segment, its reference with the right pronoun, variants with wrong ones, and the preceding segment."""
 
     source: str
     reference: str
@@ -34,7 +34,7 @@ class Item(NamedTuple):
 
     @property
     def pronoun(self) -> str:
-        """Which of er, sie and es the reference has; "" where none of them was exchanged."""
+        """Which of er, sie and es the reference has; "" if none of them was replaced."""
         right = _words(self.reference)
         wrongs = [words for words in map(_words, self.contrastive) if len(words) == len(right)]
         changed = {a for wrong in wrongs for a, b in zip(right, wrong, strict=True) if a != b}
@@ -42,10 +42,10 @@ class Item(NamedTuple):
 
 
 def find_items(folders: Iterable[str] = ()) -> Path:
-    """The file of items, from one of the folders that are searched for corpora.
+    """Finds the file of items in the corpus folders.
 
     Raises:
-        UserError: none of them has it.
+        UserError: no folder has it.
     """
     places = corpus_folders(folders)
     for place in places:
@@ -53,20 +53,20 @@ def find_items(folders: Iterable[str] = ()) -> Path:
             return place / FOLDER / FILE
     looked = ", ".join(map(str, places)) or "no folder"
     raise UserError(
-        f"there is no {FOLDER}/{FILE}; looked in {looked}; name the folder that holds {FOLDER} by --corpora or "
+        f"there is no {FOLDER}/{FILE}; looked in {looked}; name the folder that holds {FOLDER} with --corpora or "
         "WEITBLICK_CORPORA"
     )
 
 
 def read_items(path: Path | str, count: int = 0) -> list[Item]:
-    """Reads items, one JSON object a line: `src_ctx`, `src`, `ref_ctx`, `ref` and the list `contrastive`.
+    """Reads items, one JSON object per line: `src_ctx`, `src`, `ref_ctx`, `ref` and the list `contrastive`.
 
     Args:
         path: the file.
-        count: so many of them, spread evenly, as the file is sorted by pronoun; 0 for all.
+        count: how many to take, evenly spaced since the file is sorted by pronoun; 0 for all.
 
     Raises:
-        UserError: a line is no such object, there is none at all, or not as many as asked for.
+        UserError: a line is not such an object, the file is empty, or has fewer items than asked for.
     """
     from app.translation.lines import read_text
 
@@ -81,19 +81,19 @@ def read_items(path: Path | str, count: int = 0) -> list[Item]:
 def choose_pronouns(
     translator: Translator, items: Sequence[Item], progress: Callable[[float], None] | None = None
 ) -> dict[str, np.ndarray]:
-    """Which items a model gets right, by forced scoring.
+    """Finds which items a model gets right, by forced scoring.
 
-    An item is right if the reference is strictly likelier than each of its contrastive translations, as the sum of the
-    log-probabilities of all its tokens. The segment before it is given with its reference translation. The wrong
+    An item is right if its reference is strictly more likely than each of its contrastive translations, by the summed
+    log-probability of all tokens. The context is the preceding segment with its reference translation. The wrong
     context is that of another item.
 
     Args:
-        translator: of a model.
+        translator: the model's translator.
         items: from `read_items`.
-        progress: called with the share that is done.
+        progress: called with the share done.
 
     Returns:
-        For the right context, no context and a wrong one, a boolean for each item.
+        For each of right context, no context and wrong context, a boolean for each item.
 
     References:
         Müller et al. 2018, A Large-Scale Test Set for the Evaluation of Context-Aware Pronoun Translation in Neural
@@ -113,7 +113,7 @@ def choose_pronouns(
 
 
 def decision_lines(items: Sequence[Item], decisions: dict[str, np.ndarray]) -> list[str]:
-    """A table with, for each item, its pronoun and for each condition 1 where the model was right and 0 where not."""
+    """A table with the pronoun of each item and, for each condition, 1 if the model was right and 0 if not."""
     columns = [item.pronoun for item in items], *(decisions[name].astype(int).astype(str) for name in CONDITIONS)
     return ["\t".join(["pronoun", *CONDITIONS]), *("\t".join(row) for row in zip(*columns, strict=True))]
 
@@ -130,7 +130,7 @@ def fingerprint(items: Sequence[Item]) -> str:
 
 
 def _decide(translator: Translator, items: Sequence[Item], contexts: Sequence[list], progress) -> np.ndarray:
-    """For each item whether the reference is likelier than every wrong translation."""
+    """For each item, whether the reference is more likely than every wrong translation."""
     documents = [
         [*context, (item.source, text)]
         for item, context in zip(items, contexts, strict=True)
@@ -153,14 +153,14 @@ def pronoun_measures(
     """Accuracy in percent.
 
     Args:
-        items: all of them.
+        items: all items.
         decisions: from `choose_pronouns`.
         baseline: those of another system.
         samples: bootstrap samples of items; 0 for none.
 
     Returns:
-        Measures for the right context, none and a wrong one; the gain by the right one over none; and, with the right
-        context, for each pronoun.
+        Accuracy with the right, no and the wrong context; the gain of the right context over none; and, with the right
+        context, the accuracy for each pronoun.
     """
     options = {"samples": samples, "units": "items"}
     accuracies = {f"pronouns, {condition}": (lambda d, c=condition: d[c]) for condition in CONDITIONS}
@@ -176,13 +176,13 @@ def pronoun_measures(
 
 
 def _counted(values) -> np.ndarray:
-    """(items, 2): the value of each, and that it is one."""
+    """(items, 2): the value of each item, and a count of 1."""
     values = np.asarray(values, "float64")
     return np.stack([values, np.ones_like(values)], axis=1)
 
 
 def _context(item: Item) -> list[tuple[str, str]]:
-    """The segment before, if there is one: an item may begin its document."""
+    """The preceding segment, if any: an item may begin its document."""
     return [(item.source_context, item.reference_context)] if item.source_context.strip() else []
 
 
@@ -196,7 +196,9 @@ def _item(path, number: int, line: str) -> Item:
         raise UserError(f"{path}, line {number}: {error} is missing; expected {', '.join(_FIELDS)}") from None
     contrastive = found["contrastive"]
     if wrong or not contrastive or not all(isinstance(text, str) for text in contrastive):
-        raise UserError(f'{path}, line {number}: "contrastive" must be a list of texts, and the others one text each')
+        raise UserError(
+            f'{path}, line {number}: "contrastive" must be a non-empty list of strings, and the others one string each'
+        )
     return Item(found["src"], found["ref"], tuple(contrastive), found["src_ctx"], found["ref_ctx"])
 
 

@@ -20,23 +20,23 @@ def context_use(
 ) -> list[Measure]:
     """Conditional cross-mutual information of context and reference, in nats for each target token.
 
-    For each segment x with its reference y and the document before it, C: log p(y | x, C) - log p(y | x), the same
-    model with and without context; summed over all segments and divided by the number of their target tokens, the end
-    token included. C ends where x begins, even where a window of the model has segments after x. Without context means
-    that the segment is scored as a document of its own. With the wrong context all segments of the text have changed
-    places, so that none comes after the segment that it belongs after.
+    For each segment x with its reference y and the preceding document C: log p(y | x, C) - log p(y | x), from the same
+    model with and without context; summed over all segments and divided by the number of target tokens, including the
+    end token. C ends where x begins, even where a window of the model has segments after x. Without context, each
+    segment is scored as a document of its own. For the wrong context, all segments of the text are shuffled so that
+    none follows its true predecessor.
 
-    A model that sees no context has 0 in both. One that gains as much from a wrong context as from the right one has
-    learnt from context nothing but the domain.
+    A model that sees no context scores 0 in both. One that gains as much from a wrong context as from the right one
+    has learnt nothing but the domain from context.
 
     Args:
-        translator: of a model.
+        translator: the model's translator.
         test: the documents.
         samples: bootstrap samples of documents; 0 for none.
-        progress: called with the share that is done.
+        progress: called with the share done.
 
     Returns:
-        Measures for the right context, for the wrong one, and for the difference: what the right content gives.
+        Measures for the right context, the wrong context, and their difference: the gain from the right content.
 
     References:
         Fernandes et al. 2021, Measuring and Increasing Context Usage in Context-Aware Machine Translation,
@@ -67,5 +67,5 @@ def _scores(translator: Translator, documents: Sequence, progress) -> list:
 
 
 def _share(progress, part: int, parts: int):
-    """A progress of one part of several."""
+    """The progress callback for one of several parts."""
     return progress and (lambda share: progress((part + share) / parts))

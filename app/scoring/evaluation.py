@@ -48,8 +48,8 @@ class DocumentOptions:
         lowercase: whether BLEU and chrF2++ ignore case.
         samples: bootstrap samples; 0 leaves intervals and significance out.
         context: whether to measure the use of context (CXMI).
-        shuffle: whether the segments are translated in shuffled order, each in a context that is not its own.
-        again: whether to translate and score even what these weights have translated before.
+        shuffle: whether to translate the segments in shuffled order, each with a context that is not its own.
+        again: whether to translate and score again what these weights have already translated.
     """
 
     lowercase: bool = False
@@ -61,20 +61,20 @@ class DocumentOptions:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The scores of one system on one text. What was not asked for is empty.
+    """The scores of one system on one text. Scores that were not asked for are empty.
 
     Args:
-        title: names the text and its size.
-        scores: the main scores, each beside the baseline's if there is one.
+        title: the text and its size.
+        scores: the main scores, each compared with the baseline's if there is one.
         hypotheses: the translations.
-        tokenised: BLEU on Moses' tokens, as older papers give it.
+        tokenised: BLEU on Moses tokens, as in older papers.
         lengths: BLEU by the length of the source.
-        terms: consistency of terms.
-        aligner: what aligned the words for `terms`, see `TermScorer.trained_on`.
+        terms: term consistency.
+        aligner: what the aligner for `terms` was trained on, see `TermScorer.trained_on`.
         context: CXMI.
-        samples: bootstrap samples that were asked for.
-        baseline: what the system was compared with, or "".
-        how: the record of the translations: weights, search, precision, speed and so on.
+        samples: the requested number of bootstrap samples.
+        baseline: the name of the baseline, or "".
+        how: how the translations were made: weights, search, precision, speed and so on.
     """
 
     title: str
@@ -113,19 +113,20 @@ def evaluate(
 ) -> Evaluation:
     """Translates a test set, scores the translations by lines, and writes both into the run's folder.
 
-    A model that was trained on documents translates documents. `results/NAME.LANGUAGE` gets the translations,
-    `results/NAME.json` the scores and all that is needed to get them again, and `results.json` the scores of all sets
-    so far; NAME is the test set's, such as `multi30k-test`. Translations that are there and still right are used.
+    A model that was trained on documents translates documents. The translations go to `results/NAME.LANGUAGE`, the
+    scores and all that is needed to reproduce them to `results/NAME.json`, and the scores of all sets so far to
+    `results.json`; NAME is the test set's name, such as `multi30k-test`. Existing translations that are still valid are
+    reused.
 
     Args:
-        system: what translates.
+        system: the system to evaluate.
         test: what to translate and score on; see `app.scoring.testsets.load_test_set`.
         options: how to score; by default lower-cased if the preset is.
-        moses: whether to give BLEU on Moses' tokens as well; by default where the preset is lower-cased, as such
-            benchmarks are mostly scored so, if sacremoses is installed.
+        moses: whether to add BLEU on Moses tokens; by default if the preset is lower-cased, since such benchmarks are
+            mostly scored this way, and sacremoses is installed.
         baseline: a system, or a file of translations, to compare with. A system that has not translated the set yet
             does so now.
-        again: whether to translate in any case.
+        again: whether to translate even if valid translations exist.
 
     Returns:
         An `Evaluation`.
@@ -158,14 +159,14 @@ def evaluate_lines(
         hypotheses: one for each segment of the test set.
         test: the test set.
         options: how to score.
-        moses: whether to give BLEU on Moses' tokens as well, lower-cased.
+        moses: whether to add lower-cased BLEU on Moses tokens.
         baseline: name and translations to compare with.
 
     Returns:
         An `Evaluation`.
 
     Raises:
-        UserError: for another number of lines than the test set has.
+        UserError: the number of lines differs from that of the test set.
     """
     options = options or ScoreOptions(test=test.test, pair=test.pair)
     references = test.references
@@ -193,15 +194,15 @@ def evaluate_documents(
 ) -> Evaluation:
     """Translates documents, scores them as documents, and writes both into the run's folder.
 
-    Translations are the same as those of `evaluate`, in the same files; the scores are in the record's section
-    `document_scores`. With shuffled segments the files are called `NAME-shuffled`. What the same weights and the same
-    search have translated or scored before is taken from there.
+    Translations are shared with `evaluate` and are in the same files; the scores are in the record's section
+    `document_scores`. With shuffled segments, the files are called `NAME-shuffled`. Earlier translations and scores of
+    the same weights and search are reused.
 
     Args:
         system, baseline: as for `evaluate`.
-        test: documents.
+        test: the documents.
         options: what to score, and how.
-        terms: measures the consistency of terms; None leaves that out.
+        terms: measures term consistency; None leaves that out.
 
     Returns:
         An `Evaluation`.
@@ -236,7 +237,7 @@ def evaluate_translations(
         hypotheses: one for each segment of the documents.
         test: the documents.
         options: how to score.
-        terms: measures the consistency of terms; None leaves that out.
+        terms: measures term consistency; None leaves that out.
         baseline: name and translations to compare with.
 
     Returns:
@@ -265,14 +266,14 @@ def evaluate_pronouns(
     baseline: Baseline | None = None,
     again: bool = False,
 ) -> Evaluation:
-    """Scores ContraPro, and writes `results/contrapro.json` and, item by item, `.tsv`.
+    """Scores ContraPro; writes `results/contrapro.json` and the decision for each item to `results/contrapro.tsv`.
 
     Args:
-        system: what scores the items.
+        system: the system to evaluate.
         items: see `app.scoring.contrapro.read_items`.
         samples: bootstrap samples of items.
-        baseline: a system to compare with; a file of translations has no pronouns to score and is passed over.
-        again: whether to score even what these weights have scored before.
+        baseline: a system to compare with; a file of translations is ignored, as it cannot score items.
+        again: whether to score again what these weights have already scored.
 
     Returns:
         An `Evaluation`.
@@ -296,7 +297,7 @@ def read_baseline(baseline: Baseline | None, test: TestSet) -> tuple[str, list[s
         test: the text; a system that has not translated it yet does so now.
 
     Raises:
-        UserError: the file cannot be read, has another number of lines, or is not as the system wrote it.
+        UserError: the file cannot be read or has a different number of lines, or the system's file was edited.
     """
     if baseline is None:
         return None
@@ -317,13 +318,13 @@ def decode_bleu(
     shown: int = 1,
     progress: Callable[[float], None] | None = None,
 ) -> tuple[float, list[Example]]:
-    """BLEU of a translator's actual output; fast enough to run during training.
+    """BLEU of a translator's actual output; quick enough to run during training.
 
     Args:
-        translator: an `app.translation.translator.Translator`, or what translates like one.
+        translator: an `app.translation.translator.Translator`, or an object with the same interface.
         sources, references: segments.
-        lowercase: whether case is ignored; by default as the model does.
-        shown: number of examples wanted, drawn evenly from all segments.
+        lowercase: whether to ignore case; by default as for the model.
+        shown: number of examples, evenly spaced over all segments.
         progress: see `Translator.translate_all`.
 
     Returns:
@@ -353,7 +354,7 @@ def _decisions(
 
 
 def _context(before: dict, system: System, test: TestSet, options: DocumentOptions) -> list[Measure]:
-    """CXMI; that of before, where there is one."""
+    """CXMI; reuses earlier measures where there are any."""
     if not options.context or options.shuffle:
         return []
     if _has_context(before, options):

@@ -1,4 +1,4 @@
-"""Forced scoring: how likely a model finds given translations."""
+"""Forced scoring: the probability of given translations under a model."""
 
 from collections.abc import Callable, Sequence
 
@@ -15,16 +15,16 @@ def score_in_blocks(
     scored: str = "all",
     progress: Callable[[float], None] | None = None,
 ) -> list[list[TokenScore]]:
-    """Scores given translations in portions of documents of similar length, so that progress can be reported.
+    """Scores given translations in blocks of documents of similar length, so that progress can be reported.
 
     Args:
-        translator: of a model.
-        documents: for each its segments with their translations.
-        scored: "all" segments, or the "last" of each document, before which the others are context.
-        progress: called with the share that is done.
+        translator: the model's translator.
+        documents: the segments of each document with their translations.
+        scored: "all" segments, or only the "last" of each document, with the others as context.
+        progress: called with the share done.
 
     Returns:
-        For each document the `TokenScore`s of its scored segments.
+        For each document, the `TokenScore`s of its scored segments.
     """
     found: list[list[TokenScore]] = [[] for _ in documents]
     order = sorted(range(len(documents)), key=lambda n: -len(documents[n]))

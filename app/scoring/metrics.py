@@ -1,4 +1,4 @@
-"""Scores of translations: sacreBLEU's own, with its signatures, intervals and significance test."""
+"""Translation scores from sacreBLEU, with its signatures, intervals and significance test."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -13,7 +13,7 @@ Documents = Sequence[Sequence[str]]
 
 TOKENIZERS = ("13a", "intl", "char", "none", "moses")
 LENGTHS = (10, 20, 30, 40, 60)
-# sacreBLEU holds samples * lines * statistics (24 for chrF2++) of 4 bytes at once: this keeps it below a gigabyte.
+# sacreBLEU holds samples * lines * statistics (24 for chrF2++) of 4 bytes in memory: this keeps it below a gigabyte.
 _SAMPLED_LINES = 10_000_000
 
 
@@ -22,12 +22,12 @@ class ScoreOptions:
     """How to score.
 
     Args:
-        lowercase: whether BLEU and chrF2++ ignore case (TER always does, as is its default).
-        tokenize: how BLEU cuts words: sacreBLEU's "13a", "intl", "char" or "none", or "moses", which is Moses'
-            punctuation normalisation and tokenizer on both sides and then "none".
+        lowercase: whether BLEU and chrF2++ ignore case (TER always does, by its default).
+        tokenize: how BLEU tokenises: sacreBLEU's "13a", "intl", "char" or "none", or "moses": Moses'
+            punctuation normalisation and tokenizer on both sides, then "none".
         language: target language, for "moses".
         samples: bootstrap samples for the intervals and the significance test; 0 leaves the intervals out.
-        test, pair: sacreBLEU's name of the test set and "en-de", for the signature, where it is sacreBLEU's own.
+        test, pair: for a test set of sacreBLEU, its name there and "en-de", for the signature.
     """
 
     lowercase: bool = False
@@ -44,7 +44,7 @@ class ScoreOptions:
 
 @dataclass(frozen=True)
 class LengthScore:
-    """BLEU of the segments whose source has `low` to `high` words (None: no upper end); `lines` is their number."""
+    """BLEU of the segments whose source has `low` to `high` words (None: no upper limit); `lines` is their number."""
 
     low: int
     high: int | None
@@ -67,11 +67,11 @@ def score(
 ) -> list[Measure]:
     """BLEU, chrF2++ and TER of translations.
 
-    Intervals, and the p-values beside a baseline, are those of sacreBLEU's paired bootstrap resampling.
+    Intervals, and the p-values against a baseline, are those of sacreBLEU's paired bootstrap resampling.
 
     Args:
         hypotheses: detokenised translations, one for each segment.
-        references: the right ones, in the same order.
+        references: reference translations, in the same order.
         options: how to score.
         baseline: the translations of another system, to compare with.
 
@@ -79,7 +79,7 @@ def score(
         The three scores, in this order.
 
     Raises:
-        UserError: for different numbers of lines, none at all, or "moses" without the package `sacremoses`.
+        UserError: the numbers of lines differ or are zero, or "moses" is used without the package `sacremoses`.
 
     Example:
         >>> print(score(["Das ist ein Haus."], ["Das ist ein Haus."])[0])
@@ -130,10 +130,10 @@ def bleu_by_length(
     Args:
         sources: source segments.
         hypotheses, references, options: as for `score`.
-        ends: the last length, in words, of each bucket; one more bucket has all that is longer.
+        ends: the maximum length of each bucket, in words; one more bucket holds everything longer.
 
     Returns:
-        One `LengthScore` for each bucket that has segments.
+        One `LengthScore` for each non-empty bucket.
     """
     options = replace(options or ScoreOptions(), samples=0)
     check_lengths(hypotheses, references)
@@ -154,17 +154,17 @@ def score_documents(
     lowercase: bool = False,
     samples: int = SAMPLES,
 ) -> list[Measure]:
-    """s-BLEU, d-BLEU and chrF2++, with whole documents drawn for intervals and significance.
+    """s-BLEU, d-BLEU and chrF2++, with intervals and significance by resampling whole documents.
 
-    s-BLEU is the usual BLEU: n-grams are matched within segments. d-BLEU joins the segments of a document by a space
-    and matches within the document, whatever segment an n-gram stands in. Both are sacreBLEU's corpus scores; only the
-    significance test is ours, as sacreBLEU can draw nothing but lines.
+    s-BLEU is the usual BLEU: n-grams are matched within segments. d-BLEU joins the segments of a document with
+    spaces and matches n-grams anywhere in the document. Both are sacreBLEU's corpus scores; only the significance test
+    is our own, since sacreBLEU can only resample lines.
 
     Args:
         test: the text.
-        hypotheses: for each document its translated segments.
+        hypotheses: the translated segments of each document.
         baseline: those of another system, to compare with.
-        lowercase: whether case is ignored.
+        lowercase: whether to ignore case.
         samples: bootstrap samples; 0 for none.
 
     Returns:
@@ -193,7 +193,7 @@ def score_documents(
 
 
 def check_lengths(hypotheses: Sequence[str], references: Sequence[str], what: str = "the translation") -> None:
-    """Raises a `UserError` unless there is one translation for each reference, and one at least."""
+    """Raises a `UserError` unless there is one translation for each reference, and at least one."""
     if len(hypotheses) != len(references):
         raise UserError(
             f"{what} has {len(hypotheses):,} lines and the reference has {len(references):,}; "
@@ -234,7 +234,7 @@ def _measure(
     options: ScoreOptions,
     baseline: Sequence[str] | None = None,
 ) -> Measure:
-    """The score of one metric; its interval comes from a significance test, if need be with one system alone."""
+    """The score of one metric; its interval comes from a significance test, if necessary of one system alone."""
     from sacrebleu.significance import PairedTest
 
     count, samples = len(references), _samples(options, len(references))
@@ -247,23 +247,23 @@ def _measure(
     systems = [("baseline", list(baseline))] if baseline is not None else []
     test = PairedTest([*systems, ("system", hypotheses)], {name: metric}, [references], "bs", samples)
     signatures, results = test()
-    found = results[name][-1]
-    value, mean, half = float(found.score), float(found.mean), float(found.ci)
-    comparison = None if baseline is None else _compare(float(results[name][0].score), value, found.p_value)
+    result = results[name][-1]
+    value, mean, half = float(result.score), float(result.mean), float(result.ci)
+    comparison = None if baseline is None else _compare(float(results[name][0].score), value, result.p_value)
     signature = _sign(signatures[name], name, options)
     ends = mean - half, mean + half
     return Measure(name, value, *ends, "segments", count, comparison=comparison, signature=signature)
 
 
 def _compare(baseline: float, value: float, p_value: float) -> Comparison:
-    # Where there is no difference at all, sacreBLEU counts no sample as larger and gives its smallest p.
+    # Without any difference, sacreBLEU counts no sample as larger and gives its smallest p.
     return Comparison(baseline, value - baseline, p_value=float(p_value) if value != baseline else 1.0)
 
 
-# Statistics that can be added up over any group of lines are private to sacreBLEU's metrics. Its own significance test
-# is made of these two methods, but it draws lines and knows no documents. They are used here and nowhere else.
+# Additive statistics are private to sacreBLEU's metrics. Its own significance test uses these two methods, but only
+# resamples lines, not documents. They are used here and nowhere else.
 def _statistics(metric, hypotheses: Documents, references: Documents, joined: bool) -> np.ndarray:
-    """(documents, statistics): those of each document, as one line (`joined`) or summed over its segments."""
+    """(documents, statistics): the statistics of each document, as one line (`joined`) or summed over its segments."""
     if joined:
         lines = [[" ".join(document) for document in side] for side in (hypotheses, references)]
         return np.asarray(metric._extract_corpus_statistics(lines[0], [lines[1]]), "float64")
@@ -297,7 +297,7 @@ def _sign(signature, name: str, options: ScoreOptions) -> str:
 
 
 def _tokenised(lines: Sequence[str], options: ScoreOptions) -> list[str]:
-    """The lines as BLEU is given them: for "moses" as Moses' scripts would prepare them, in the order of Multi30k's."""
+    """The lines as input for BLEU: for "moses", prepared as by Moses' scripts, in the order that Multi30k uses."""
     if options.tokenize != "moses":
         return list(lines)
     sacremoses = _sacremoses()

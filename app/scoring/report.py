@@ -1,4 +1,4 @@
-"""Tables on the terminal."""
+"""Prints evaluations as tables."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -9,11 +9,11 @@ from app.scoring.evaluation import Evaluation
 
 
 def show_evaluation(evaluation: Evaluation, file: TextIO | None = None) -> None:
-    """Prints an evaluation as tables, with what they mean below.
+    """Prints an evaluation as tables, with explanatory notes below.
 
     Args:
         evaluation: what to show.
-        file: where to; standard output by default.
+        file: the output; standard output by default.
     """
     from rich.console import Console
 
@@ -40,24 +40,29 @@ def _tables(evaluation: Evaluation) -> list:
 
 def _scores(title: str, measures: Sequence[Measure]):
     rows = [
-        [_name(found), _figure(found.value, found), _interval(found, found), _figure(found.reference, found)]
-        for found in measures
+        [
+            _name(measure),
+            _figure(measure.value, measure),
+            _interval(measure, measure),
+            _figure(measure.reference, measure),
+        ]
+        for measure in measures
     ]
     return _table(title, ["score", "", "95% interval", "reference"], rows)
 
 
 def _comparisons(baseline: str, measures: Sequence[Measure]):
     rows = []
-    for found in measures:
-        other = found.comparison
+    for measure in measures:
+        other = measure.comparison
         p_value = "" if other.p_value is None else f"{other.p_value:.3f}"
-        figures = _figure(other.baseline, found), _figure(other.difference, found, "+")
-        rows.append([_name(found), *figures, _interval(other, found, "+"), p_value])
+        figures = _figure(other.baseline, measure), _figure(other.difference, measure, "+")
+        rows.append([_name(measure), *figures, _interval(other, measure, "+"), p_value])
     return _table(f"Compared with {baseline}", ["score", "baseline", "difference", "95% interval", "p"], rows)
 
 
 def _table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]):
-    """A table without the columns that are empty in every row."""
+    """A table that omits columns that are empty in every row."""
     from rich.table import Table
     from rich.text import Text
 
@@ -70,42 +75,40 @@ def _table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]):
     return table
 
 
-def _name(found: Measure) -> str:
-    return "TER (less is better)" if found.name == "TER" else found.name
+def _name(measure: Measure) -> str:
+    return "TER (less is better)" if measure.name == "TER" else measure.name
 
 
-def _figure(value: float | None, found: Measure, sign: str = "") -> str:
-    return "" if value is None else f"{value:{sign}z.{found.digits}f}"
+def _figure(value: float | None, measure: Measure, sign: str = "") -> str:
+    return "" if value is None else f"{value:{sign}z.{measure.digits}f}"
 
 
-def _interval(ends: Measure | Comparison, found: Measure, sign: str = "") -> str:
-    """The ends of an interval; "to" between figures that may have a sign."""
+def _interval(ends: Measure | Comparison, measure: Measure, sign: str = "") -> str:
+    """The ends of an interval; separated by "to" if they may have a sign."""
     if ends.low is None:
         return ""
     dash = "to" if sign or ends.low < 0 else "-"
-    return f"{_figure(ends.low, found, sign)} {dash} {_figure(ends.high, found, sign)}"
+    return f"{_figure(ends.low, measure, sign)} {dash} {_figure(ends.high, measure, sign)}"
 
 
 def _remarks(evaluation: Evaluation) -> list[str]:
-    """The signatures, what made BLEU, whether the differences count, and the speed."""
+    """Signatures, the components of BLEU, explanations of the scores, and speed."""
     scores = [*evaluation.scores, *([evaluation.tokenised] if evaluation.tokenised else [])]
     first = scores[0]
-    lines = [f"{found.name}|{found.signature}" for found in scores if found.signature]
+    lines = [f"{measure.name}|{measure.signature}" for measure in scores if measure.signature]
     if first.details:
         lines.append(f"{first.name}: {first.details}")
     if first.low is None and evaluation.samples and first.units == "documents":
-        lines.append("too few documents for intervals: they are drawn as wholes")
+        lines.append("too few documents for intervals, which resample whole documents")
     if evaluation.baseline:
         lines.append(
-            "p: how often chance alone gives as large a difference, by paired bootstrap of "
-            f"{first.units}; below 0.05 it counts"
+            "p: how often chance alone gives a difference this large, by paired bootstrap of "
+            f"{first.units}; below 0.05 is significant"
         )
     if evaluation.terms:
-        lines.append("consistency: percent of the pairs of equal source words in a document that are translated alike")
+        lines.append("consistency: percent of pairs of equal source words in a document with the same translation")
     if first.units == "items":
-        lines.append(
-            "right is an item whose reference is likelier than each of its wrong translations; percent of the items"
-        )
+        lines.append("pronouns: percent of items whose reference is more likely than each of its wrong translations")
     speed = evaluation.how.get("decoding")
     if speed:
         lines.append(

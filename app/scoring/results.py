@@ -1,4 +1,4 @@
-"""What scores leave in a run's folder; every file has a checksum, which is checked where it is read."""
+"""The results of scoring in a run's folder; every file has a checksum, which is verified on reading."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -14,11 +14,11 @@ FOLDER, SUMMARY = "results", "results.json"
 class Results:
     """The folder `results` of a run, and its `results.json` with the scores of all test sets.
 
-    Of each test set, `NAME.json` records the scores and how they were made. The other files that belong to it, such as
-    the translations, are named there with their checksums; the record itself has one too.
+    For each test set, `NAME.json` records the scores and how they were made. It lists related files, such as the
+    translations, with their checksums; the record itself also has one.
 
     Args:
-        path: the folder of the run.
+        path: the run folder.
         report: called with each note and warning; by default they go to standard error.
     """
 
@@ -27,7 +27,7 @@ class Results:
         self._said: set[str] = set()
 
     def read(self, name: str) -> dict:
-        """The record of this name; {} where there is none.
+        """The record of this name; {} if there is none.
 
         Raises:
             UserError: it was edited or is damaged.
@@ -41,11 +41,11 @@ class Results:
         return record
 
     def record(self, name: str) -> dict:
-        """Like `read`, for results that can be made again: a note instead of an error."""
+        """Like `read`, for results that can be recreated: a note instead of an error."""
         try:
             return self.read(name)
         except UserError as error:
-            self._say(f"note: {error}; it is made again")
+            self._say(f"note: {error}; recreating it")
             return {}
 
     def names(self) -> list[str]:
@@ -53,10 +53,10 @@ class Results:
         return [path.stem for path in sorted(self.folder.glob("*.json"))]
 
     def lines(self, record: dict, file: str) -> list[str] | None:
-        """The lines of a file that a record names; None where there is no such file.
+        """The lines of a file that a record lists; None if there is no such file.
 
         Raises:
-            UserError: the file is not as it was written.
+            UserError: the file was edited or is damaged.
         """
         path, noted = self.folder / file, record.get("files", {}).get(file)
         if noted is None or not path.is_file():
@@ -66,14 +66,14 @@ class Results:
         return read_text(path)
 
     def write(self, name: str, record: dict, files: dict[str, Sequence[str]] | None = None) -> dict:
-        """Writes a record, and the lines of the files that belong to it, each file whole or not at all.
+        """Writes a record and the lines of its files; each file is written atomically.
 
-        A folder that cannot be written to is no error: a warning says that the results are not kept.
+        A folder that is not writable is not an error: a warning says that the results are not kept.
 
         Args:
-            name: of the record.
+            name: name of the record.
             record: plain JSON values.
-            files: the lines of each file; files that were written before stay in the record.
+            files: the lines of each file; earlier files stay in the record.
 
         Returns:
             The record with the checksums of all its files.

@@ -21,12 +21,12 @@ from app.translation.translator import Translator
 from data.errors import UserError
 
 PACKAGES = ("sacrebleu", "sentencepiece", "snowballstemmer")
-# The decisions of the machine that can change a translation.
+# The settings decided by the machine that can change a translation.
 _COMPARED = ("precision", "backend", "cores", "threads")
 
 
 class Kept(NamedTuple):
-    """The lines of a file of results, and the record that names the file."""
+    """The lines of a results file, and the record that lists the file."""
 
     lines: list[str]
     record: dict
@@ -35,14 +35,14 @@ class Kept(NamedTuple):
 class System:
     """A run, and how it translates.
 
-    Translations that the same weights, search, engine and precision made of the same text are taken from the run's
-    results; what has to be made is written there.
+    Existing translations of the same text by the same weights, search, engine and precision are taken from the run's
+    results; new ones are written there.
 
     Args:
-        run: of a training; `Run.with_precision` chooses what Keras computes in.
-        checkpoint: which weights, see `Run.weights_file`.
-        search: by default that of the run's preset.
-        engine: the program that computes the model.
+        run: the run of a training; `Run.with_precision` chooses the precision of Keras.
+        checkpoint: which weights to use, see `Run.weights_file`.
+        search: search settings; by default those of the run's preset.
+        engine: the engine that computes the model.
         load: called before the engine is first imported.
         report: called with each note and warning; by default they go to standard error.
     """
@@ -63,15 +63,15 @@ class System:
 
     @functools.cached_property
     def translator(self) -> Translator:
-        """The run's translator; loaded at the first use."""
+        """The run's translator; loaded on first use."""
         self._load()
         return Translator.of_run(self.run, self.checkpoint, self.search, self.engine)
 
     @functools.cached_property
     def scorer(self) -> Translator:
-        """The `Translator` that scores given translations: always by Keras, and in float32.
+        """The `Translator` that scores given translations: always Keras in float32.
 
-        In bfloat16 the score of a segment depends on what it is batched with, by more than context changes it.
+        In bfloat16, the other segments of a batch change a segment's score by more than its context does.
         """
         if self.engine == KERAS and self.decided["precision"] == "float32":
             return self.translator
@@ -85,7 +85,7 @@ class System:
 
     @functools.cached_property
     def made_by(self) -> dict:
-        """What was chosen: preset, weights, search, windows and engine."""
+        """The user's choices: preset, weights, search, windows and engine."""
         name, _, found = self.run.weights_file(self.checkpoint)
         weights = {"asked_for": self.checkpoint, "used": name, "checksum": found}
         if name == "averaged":
@@ -100,7 +100,7 @@ class System:
 
     @functools.cached_property
     def decided(self) -> dict:
-        """What the machine decided: precision, backend, processor, cores and threads."""
+        """The settings decided by the machine: precision, backend, processor, cores and threads."""
         from app.runs.precision import cores, decided, decoding_policy, processor_name
 
         if self.engine != KERAS:
@@ -117,12 +117,12 @@ class System:
 
         Args:
             test: what to translate.
-            shuffle: whether each segment is translated in a context that is not its own.
-            again: whether to translate in any case.
+            shuffle: whether each segment is translated with a context that is not its own.
+            again: whether to translate even if valid translations exist.
             as_baseline: see `kept`.
 
         Raises:
-            UserError: the test set has no sources; and as for `kept`.
+            UserError: the test set has no sources; otherwise as for `kept`.
         """
         if test.sources is None:
             raise UserError(f"{test.origin} has no source text to translate")
@@ -144,38 +144,38 @@ class System:
         again: bool = False,
         as_baseline: bool = False,
     ) -> Kept:
-        """The lines of a file of results: of an earlier evaluation, where they are still right, or made anew.
+        """The lines of a results file: from an earlier evaluation if they are still valid, or newly made.
 
         Args:
-            name: of the record.
+            name: name of the record.
             file: name of the file.
             test: the test set, for the record.
             make: makes the lines, and further values for the record.
-            again: whether to make them in any case.
-            as_baseline: whether results of these weights count, whatever the search, engine and precision.
+            again: whether to make them even if valid ones exist.
+            as_baseline: whether to accept results of these weights with any search, engine and precision.
 
         Raises:
-            UserError: the file of a baseline is not as it was written.
+            UserError: the file of a baseline was edited or is damaged.
         """
         record = {} if again else self.results.record(name)
-        if self._still_right(record, test, as_baseline):
+        if self._still_valid(record, test, as_baseline):
             try:
                 lines = self.results.lines(record, file)
             except UserError as error:
                 if as_baseline:
-                    raise UserError(f"{error}; delete it, and it is made again") from error
-                self._report(f"note: {error}; it is made again")
+                    raise UserError(f"{error}; delete it to recreate it") from error
+                self._report(f"note: {error}; recreating it")
                 lines = None
             if lines is not None:
                 return Kept(lines, record)
         if as_baseline:
-            self._report(f"note: {self.run.path} has not been evaluated on {test['name']}: it is evaluated now")
+            self._report(f"note: {self.run.path} has not been evaluated on {test['name']}: evaluating it now")
         lines, more = make()
         record = {"test_set": test, **self.made_by, "decided": self.decided, **self._written(), **more}
         return Kept(list(lines), self.results.write(name, record, {file: lines}))
 
-    def _still_right(self, record: dict, test: dict, as_baseline: bool) -> bool:
-        """Whether a record is of this text, and was made as it would be made now."""
+    def _still_valid(self, record: dict, test: dict, as_baseline: bool) -> bool:
+        """Whether a record is of this text and was made with the current settings."""
         if any(record.get("test_set", {}).get(key) != test.get(key) for key in ("fingerprint", "shuffled")):
             return False
         if as_baseline:
@@ -190,7 +190,7 @@ class System:
         lines = [test.sources[number] for number in order]
         translator = self.translator
         if not self.by_documents:
-            # The first call compiles the search, which is no part of the speed.
+            # The first call compiles the search, which must not count towards the speed.
             translator.translate_all([next((line for line in lines if line.strip()), "")])
         before, start = translator.output_tokens, time.perf_counter()
         with decoding_progress(test.segments) as progress:
@@ -207,7 +207,7 @@ class System:
         return in_order(found, order), {"decoding": speed}
 
     def _written(self) -> dict:
-        """When, where and with what."""
+        """The date, the machine and the package versions."""
         packages = ["keras", "tensorflow"] if self.engine == KERAS else [self.engine.name]
         return {
             "machine": platform.platform(),
@@ -220,7 +220,7 @@ class System:
 
 
 def _flat(documents: Iterable[list[str]], segments: int, progress: Callable[[float], None] | None) -> Iterator[str]:
-    """All segments of documents as they come, with progress."""
+    """Yields the segments of documents as they arrive, and reports progress."""
     for number, line in enumerate(chain.from_iterable(documents), start=1):
         yield line
         if progress:

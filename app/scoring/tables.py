@@ -1,4 +1,4 @@
-"""A run as tables of a warehouse, for dashboards: runs, scores and translations."""
+"""Exports a run to warehouse tables, for dashboards: runs, scores and translations."""
 
 import json
 from collections.abc import Iterator
@@ -44,18 +44,18 @@ _LINES = 20_000
 
 
 def export_run(warehouse: Warehouse, run: Run, name: str = "") -> dict[str, int]:
-    """Writes a run into the tables `runs`, `scores` and `translations`; its rows of before are replaced.
+    """Writes a run into the tables `runs`, `scores` and `translations`; its earlier rows are replaced.
 
     Args:
-        warehouse: where the tables are, or are made.
+        warehouse: the warehouse; missing tables are created.
         run: the run.
-        name: the value of the column `run`; the folder's name by default.
+        name: the value of the column `run`; by default the folder's name.
 
     Returns:
         The number of rows written into each table.
 
     Raises:
-        UserError: a table of that name has other columns, or results of the run were edited or damaged.
+        UserError: an existing table has other columns, or results of the run were edited or damaged.
     """
     name = name or run.path.resolve().name
     tables = {

@@ -28,15 +28,15 @@ STALL_SECONDS = 30
 
 @dataclass(frozen=True)
 class TestSet:
-    """Segments with their references, and the documents that they make up.
+    """Segments with their references, and the documents that they form.
 
     Args:
-        name: names the files of results: the corpus and the split.
-        sources, references: one for each segment; `sources` is None where only references are known.
+        name: the name of the results files: the corpus and the split.
+        sources, references: one for each segment; `sources` is None if only references are known.
         origin: where the text is from, for the record.
-        documents: the number of segments of each document, in order; empty where no boundaries are known.
-        test, pair: sacreBLEU's name of the set and "en-de" where the text is sacreBLEU's own, else "".
-        first: how many lines were taken, where these are the first ones of a larger set; else 0.
+        documents: the number of segments of each document, in order; empty if no boundaries are known.
+        test, pair: for a test set of sacreBLEU, its name there and "en-de"; otherwise "".
+        first: the number of lines if these are the first ones of a larger set; otherwise 0.
 
     Example:
         >>> test = load_test_set("europarl", corpora=Corpora(["../corpora"]))
@@ -53,7 +53,7 @@ class TestSet:
     pair: str = ""
     first: int = 0
 
-    __test__ = False  # not a test of pytest's
+    __test__ = False  # so that pytest does not collect it
 
     @classmethod
     def of_documents(
@@ -65,12 +65,12 @@ class TestSet:
 
     @property
     def segments(self) -> int:
-        """The number of segments in all."""
+        """The total number of segments."""
         return len(self.references)
 
     @property
     def fingerprint(self) -> str:
-        """A hash of the text and of its documents: equal for equal test sets, wherever they came from."""
+        """A hash of the text and its document boundaries: equal for equal test sets, wherever they come from."""
         digest = hashlib.sha256()
         for side in (self.sources or (), self.references):
             for document in self.cut(side) if self.documents and side else [side]:
@@ -80,15 +80,15 @@ class TestSet:
         return digest.hexdigest()[:16]
 
     def cut(self, lines: Sequence[T]) -> list[list[T]]:
-        """One item for each segment, such as a translation, as one list for each document.
+        """Groups one item for each segment, such as a translation, into one list for each document.
 
-        Where no boundaries are known, each segment is a document of its own.
+        If no boundaries are known, each segment is a document of its own.
         """
         every = iter(lines)
         return [list(itertools.islice(every, size)) for size in self.documents or (1,) * self.segments]
 
     def pairs(self) -> list[list[tuple[str, str]]]:
-        """For each document its segments with their references."""
+        """The segments of each document with their references."""
         return self.cut(list(zip(self.sources, self.references, strict=True)))
 
     def head(self, lines: int) -> "TestSet":
@@ -107,7 +107,7 @@ class TestSet:
         )
 
     def summary(self) -> dict:
-        """What results record of the set."""
+        """The description of the set in results."""
         sizes = {"segments": self.segments, "documents": len(self.documents)}
         return {"name": self.name, "origin": self.origin, **sizes, "fingerprint": self.fingerprint}
 
@@ -116,16 +116,15 @@ def load_test_set(name: str, split: str = "test", corpora: Corpora = DEFAULT_COR
     """Reads a split of a corpus.
 
     The test splits of `wmt14` (newstest2014 as it is usually scored, 2,737 segments) and `wmt14/full` (all 3,003) are
-    sacreBLEU's: from its cache or the network and, where neither has them, from the folder corpora `newstest` and
-    `newstest-docs`.
+    sacreBLEU's: from its cache or the network or, failing both, from the folder corpora `newstest` and `newstest-docs`.
 
     Args:
-        name: of the corpus, or its path, see `data.corpora.corpora.Corpora.open`; or an official set.
+        name: name or path of the corpus, see `data.corpora.corpora.Corpora.open`; or an official set.
         split: "train", "validation" or "test".
-        corpora: where it is looked for.
+        corpora: where to look for it.
 
     Returns:
-        A `TestSet`. In a corpus with documents, a segment without a document's id is a document of its own.
+        A `TestSet`. In a corpus with documents, a segment without a document id is a document of its own.
 
     Raises:
         UserError: there is no such corpus or split, it is empty, or it cannot be fetched.
@@ -134,12 +133,12 @@ def load_test_set(name: str, split: str = "test", corpora: Corpora = DEFAULT_COR
         if split != "test":
             raise UserError(f'"{name}" has no split "{split}", only "test"')
         return _official(name, corpora)
-    found = corpora.open(name)
-    pairs = list(found.pairs(split))
+    corpus = corpora.open(name)
+    pairs = list(corpus.pairs(split))
     if not pairs:
         raise UserError(f'the split "{split}" of {name} is empty; there is nothing to score')
     sides = tuple(p.source for p in pairs), tuple(p.target for p in pairs)
-    return TestSet(f"{Path(found.name).name}-{split}", *sides, f"{found.name}, {split}", _documents(pairs))
+    return TestSet(f"{Path(corpus.name).name}-{split}", *sides, f"{corpus.name}, {split}", _documents(pairs))
 
 
 def load_documents(name: str, split: str = "test", corpora: Corpora = DEFAULT_CORPORA) -> TestSet:
@@ -158,28 +157,29 @@ def load_documents(name: str, split: str = "test", corpora: Corpora = DEFAULT_CO
 
 
 def has_documents(name: str, split: str, corpora: Corpora) -> bool:
-    """Whether a corpus names the documents of this split; False, too, where there is no such corpus or split."""
+    """Whether a corpus names the documents of this split; False if there is no such corpus or split."""
     try:
-        found = corpora.open(name)
-        return found.has_documents and any(pair.doc for pair in found.pairs(split))
+        corpus = corpora.open(name)
+        return corpus.has_documents and any(pair.doc for pair in corpus.pairs(split))
     except UserError:
         return False
 
 
 def shuffled(segments: int, seed: int = 0) -> list[int]:
-    """An order of the segments in which none stands in its own place or after the segment before it.
+    """A permutation of the segments in which none keeps its place or follows its true predecessor.
 
     Args:
-        segments: how many there are. Of three one keeps its place, as there is no such order.
-        seed: the same one gives the same order.
+        segments: how many there are. Fewer than four are reversed; of three, one keeps its place, since no such
+            permutation exists.
+        seed: equal seeds give equal orders.
 
     Returns:
-        For each place the number of the segment that stands there.
+        For each place, the index of the segment there.
     """
     if segments < 4:
         return list(range(segments))[::-1]
     random = np.random.default_rng(seed)
-    while True:  # one draw of seven is such an order
+    while True:  # about one draw in seven succeeds
         order = random.permutation(segments)
         if (order != np.arange(segments)).all() and (np.diff(order) != 1).all():
             return order.tolist()
@@ -194,7 +194,7 @@ def in_order(lines: Sequence[T], order: Sequence[int]) -> list[T]:
 
 
 def _documents(pairs: Sequence[Pair]) -> tuple[int, ...]:
-    """The number of segments of each document; none where no segment names its document."""
+    """The number of segments of each document; empty if no segment names its document."""
     if not any(pair.doc for pair in pairs):
         return ()
     groups = itertools.groupby(enumerate(pairs), lambda numbered: numbered[1].doc or numbered[0])
@@ -202,10 +202,10 @@ def _documents(pairs: Sequence[Pair]) -> tuple[int, ...]:
 
 
 def read_test_files(reference: Path | str, source: Path | str | None = None) -> TestSet:
-    """Reads references, and their sources if there are any, from text files.
+    """Reads references, and their sources if given, from text files.
 
     Raises:
-        UserError: a file cannot be read, is not UTF-8, is empty, or has another number of lines.
+        UserError: a file cannot be read, is not UTF-8, or is empty, or the numbers of lines differ.
     """
     references = read_text(reference)
     sources = read_text(source) if source else None
@@ -231,8 +231,8 @@ def _official(name: str, corpora: Corpora) -> TestSet:
         pairs = list(corpora.open(folder).pairs("test"))
     except UserError:
         raise UserError(
-            f"{reason}, and there is no corpus folder {folder} to stand in for it; connect to the network, or name "
-            f"the folder that holds {folder} by --corpora or WEITBLICK_CORPORA"
+            f"{reason}, and there is no corpus folder {folder} to use instead; connect to the network, or name "
+            f"the folder that holds {folder} with --corpora or WEITBLICK_CORPORA"
         ) from None
     if len(pairs) != lines:
         raise UserError(f"{reason}, and the test split of {folder} has {len(pairs):,} segments instead of {lines:,}")
@@ -240,7 +240,7 @@ def _official(name: str, corpora: Corpora) -> TestSet:
 
 
 def _from_sacrebleu(name: str, pair: str, lines: int) -> tuple[list[str], list[str]]:
-    """Sources and references of an official set, fetched if need be."""
+    """Sources and references of an official set, downloaded if necessary."""
     from sacrebleu.dataset import DATASETS
     from sacrebleu.utils import SACREBLEU_DIR
 
@@ -254,12 +254,12 @@ def _from_sacrebleu(name: str, pair: str, lines: int) -> tuple[list[str], list[s
         _fetch(dataset, pair, folder)
     sides = read_text(paths[0]), read_text(paths[1])
     if any(len(side) != lines for side in sides):
-        raise UserError(f"{folder} is damaged: {name} has {lines:,} segments and not {len(sides[0]):,}; delete it")
+        raise UserError(f"{folder} is damaged: {name} has {lines:,} segments, not {len(sides[0]):,}; delete it")
     return sides
 
 
 def _fetch(dataset, pair: str, folder: Path) -> None:
-    """Has sacreBLEU download a set; leaves nothing half-done behind, as it would take that for whole."""
+    """Downloads a set with sacreBLEU; removes partial files, which sacreBLEU would take for complete ones."""
     from sacrebleu.utils import get_source_file
 
     url = dataset.data[0]
@@ -282,14 +282,14 @@ def _fetch(dataset, pair: str, folder: Path) -> None:
 
 
 def _unreachable(url: str) -> str:
-    """Why an address gives no answer within some seconds, or "". A look-up of a name can hang, hence the thread."""
+    """Why an address does not answer within a few seconds, or "". Uses a thread, since a DNS lookup can hang."""
     answers: list[str] = []
 
     def ask():
         try:
             with contextlib.closing(urllib.request.build_opener().open(url, timeout=CONNECT_SECONDS)):
                 answers.append("")
-        except Exception as error:  # whatever it is, it is an answer
+        except Exception as error:  # any error is an answer
             answers.append(str(getattr(error, "reason", error)))
 
     thread = threading.Thread(target=ask, daemon=True)

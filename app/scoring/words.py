@@ -1,10 +1,10 @@
-"""Words as the consistency of terms sees them: cut, lower-cased, without their endings."""
+"""Words for term consistency: split, lower-cased, without endings."""
 
 import functools
 import re
 
 _WORD = re.compile(r"[^\W\d_]+(?:'[^\W\d_]+)*")
-# Snowball's name of each language that it can stem.
+# Snowball's names of the languages that it can stem.
 _SNOWBALL = {
     "da": "danish",
     "de": "german",
@@ -20,7 +20,7 @@ _SNOWBALL = {
     "ru": "russian",
     "sv": "swedish",
 }
-# Words that hold no term: what they become depends on the grammar around them.
+# Words that are never terms: their translation depends on the surrounding grammar.
 _STOP_WORDS = {
     "en": """
         a about above across after again against ago all almost along already also although always am among an and any
@@ -43,14 +43,14 @@ _STOP_WORDS = {
 
 
 def words(text: str) -> list[str]:
-    """The words of a text, lower-cased: letters, apostrophes inside; a hyphen cuts, numbers and marks are left out."""
+    """The lower-cased words of a text: letters and inner apostrophes, split at hyphens; no numbers or punctuation."""
     return _WORD.findall(text.lower().replace("’", "'"))
 
 
 def target_words(text: str, language: str) -> list[str]:
-    """The words of a text without their endings, by Snowball's stemmer where it knows the language.
+    """The words of a text without endings, by Snowball's stemmer if it supports the language.
 
-    So that another case or number of a German word is no other translation: "Datei" and "Dateien" are both "datei".
+    Inflected forms of a German word thus count as the same translation: "Datei" and "Dateien" are both "datei".
     """
     return [_stem(word, language) for word in words(text)]
 
@@ -58,20 +58,20 @@ def target_words(text: str, language: str) -> list[str]:
 def source_words(text: str, language: str) -> list[str]:
     """The words of a text; English ones in the singular.
 
-    A stemmer would take too much off: "setting" and "set" are not one term.
+    A stemmer would strip too much: "setting" and "set" are different terms.
     """
     found = words(text)
     return [_singular(word) for word in found] if language == "en" else found
 
 
 def is_term(word: str, language: str) -> bool:
-    """Whether a word of `source_words` may be a term: three letters or more, and no function word."""
+    """Whether a word of `source_words` may be a term: at least three letters, and not a function word."""
     return len(word) > 2 and word not in _stop_words(language)
 
 
 @functools.cache
 def _stop_words(language: str) -> frozenset[str]:
-    """In the form that `source_words` gives them."""
+    """Stop words in the form that `source_words` gives."""
     return frozenset(source_words(_STOP_WORDS.get(language, ""), language))
 
 
@@ -89,7 +89,7 @@ def _stemmer(language: str):
 
 
 def _singular(word: str) -> str:
-    """Takes a plural's or genitive's ending off, no more: the S-stemmer of Harman 1991, How Effective Is Suffixing?"""
+    """Strips plural and genitive endings only: the S-stemmer of Harman 1991, How Effective Is Suffixing?"""
     word = word.removesuffix("'s")
     if word.endswith("ies") and not word.endswith(("eies", "aies")):
         return word[:-3] + "y" if len(word) > 4 else word

@@ -1,4 +1,4 @@
-"""Finds out where a number that is not finite came from."""
+"""Locates the source of a non-finite number."""
 
 import itertools
 from typing import TYPE_CHECKING, Any
@@ -17,19 +17,19 @@ if TYPE_CHECKING:
 
 SHOWN = 60
 TOO_FAR = (
-    "the updates before went too far; begin another run with a lower training.learning_rate, a longer training.warmup, "
-    "or training.clip_norm = 1"
+    "the preceding updates went too far; start another run with a lower training.learning_rate, a longer "
+    "training.warmup, or training.clip_norm = 1"
 )
 
 
 def explain(run: Run, prepared: Prepared, model: Any, fresh: Any, error: "NotFinite") -> str:
-    """Explains what happened, whether the batch or the updates before it caused it, and what to do.
+    """Explains what happened, whether the batch or the preceding updates caused it, and what to do.
 
     Args:
         run: the run, for its checkpoints.
-        prepared: the text, to make the batch again.
-        model: the `TeacherForcing` model in the state in which it failed.
-        fresh: a Transformer with the weights that the training began with.
+        prepared: the text, to recreate the batch.
+        model: the `TeacherForcing` model in its failed state.
+        fresh: a Transformer with the weights from the start of training.
         error: the supervisor's `NotFinite`.
 
     Returns:
@@ -38,24 +38,26 @@ def explain(run: Run, prepared: Prepared, model: Any, fresh: Any, error: "NotFin
     sync(model)
     update = error.batch // run.preset.training.accumulate + 1
     found = run.checkpoints.latest(lambda _: None)
-    origin = "those that the training began with"
+    origin = "from the start of training"
     if found:
         assign_variables(split_variables(fresh)[0], found[0].weights(), found[0].folder)
-        origin = f"those of the last good checkpoint, after update {found[0].update:,}"
+        origin = f"from the last good checkpoint, after update {found[0].update:,}"
     largest = _largest(fresh)
     inputs, labels = next(prepared.batches.stream(error.batch))
     place, rows = first_not_finite(fresh, inputs)
     accident = f"training stopped in update {update:,}: {error.what} ({_broken(model)})"
     if place is None:
-        return f"{accident}. With other weights, {origin}, this batch gives finite numbers: {TOO_FAR}"
-    where = f"the first output that is not finite is that of {place}"
+        return f"{accident}. With other weights ({origin}), this batch gives finite numbers: {TOO_FAR}"
+    where = f"the first non-finite output is that of {place}"
     if len(rows) == len(labels):
-        return f"{accident}. It is so with other weights, {origin}, too: {where}, and {largest}. {TOO_FAR.capitalize()}"
+        return (
+            f"{accident}. It also fails with other weights ({origin}): {where}, and {largest}. {TOO_FAR.capitalize()}"
+        )
     texts = [prepared.tokenizer.decode([tokens[rows[0]].tolist()])[0] for tokens in (inputs["source"], labels)]
     return (
-        f"{accident}. It is so with other weights, {origin}, too: {where}, for {len(rows)} of {len(labels)} pairs "
-        f"of the batch, the first being {_short(texts[0])} = {_short(texts[1])}. Mend or leave out such pairs and "
-        "begin another run"
+        f"{accident}. It also fails with other weights ({origin}): {where}, for {len(rows)} of {len(labels)} pairs "
+        f"of the batch, the first being {_short(texts[0])} = {_short(texts[1])}. Fix or leave out such pairs and "
+        "start another run"
     )
 
 
@@ -63,7 +65,7 @@ def first_not_finite(transformer: Any, inputs: dict) -> tuple[str | None, list[i
     """Finds the first layer whose output is not finite.
 
     Args:
-        transformer: a Transformer that is not used afterwards.
+        transformer: a Transformer that will not be used afterwards.
         inputs: {"source": (B, S), "target": (B, T)}.
 
     Returns:

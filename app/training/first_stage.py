@@ -1,4 +1,4 @@
-"""The first of two stages: a finished or unfinished run whose tokenizer and weights a training begins with."""
+"""The first of two training stages: a run, finished or not, whose tokenizer and weights a new training starts from."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +10,7 @@ from app.runs.run import Run
 from app.runs.weights import load_arrays, named, split_variables
 from data.errors import UserError
 
-# What must be as in the first stage, because its weights would mean something else or would not fit.
+# Keys that must equal those of the first stage, or its weights would not fit or change their meaning.
 SAME = {
     "data": ("source", "target", "lowercase"),
     "tokenizer": ("kind", "vocabulary"),
@@ -26,7 +26,7 @@ SAME = {
         "tie",
     ),
 }
-# What may be otherwise, as long as every weight of the first stage finds its place.
+# Keys that may differ, as long as every weight of the first stage fits.
 FITTING = {
     "model": ("max_positions",),
     "memory": ("kind", "sides"),
@@ -38,15 +38,14 @@ def first_stage(run: Run) -> Run:
     """The run that `training.start` names.
 
     Args:
-        run: the run that begins with it.
+        run: the run that starts from it.
 
     Raises:
-        UserError: it is no run, it is this one, or it was trained with keys of another value that must be the same;
-            each is named with both values.
+        UserError: it is not a run, it is this run, or keys that must be equal differ; each is named with both values.
     """
     path = run.preset.training.start
     if Path(path).resolve() == run.path.resolve():
-        raise UserError(f"training.start: {path} is the folder of this training itself; choose another with --run")
+        raise UserError(f"training.start: {path} is the run folder of this training; choose another with --run")
     try:
         first = Run.open(path)
     except UserError as error:
@@ -54,29 +53,28 @@ def first_stage(run: Run) -> Run:
     other = _differences(first.preset, run.preset, SAME)
     if other:
         raise UserError(
-            f"training.start: {path} has {', '.join(other)}: change these keys to what they are there, or choose "
-            "another run"
+            f"training.start: {path} has {', '.join(other)}: set these keys to the same values, or choose another run"
         )
     return first
 
 
 def take_tokenizer(run: Run) -> None:
-    """Copies the first stage's tokenizer into a run; raises what `first_stage` raises, and for missing weights."""
+    """Copies the first stage's tokenizer into a run; raises as `first_stage` does, and for missing weights."""
     first = first_stage(run)
-    first.weights_file()  # not found out after all text was encoded
+    first.weights_file()  # fails here rather than after encoding all text
     run.save_tokenizer(first.tokenizer())
 
 
 def take_weights(run: Run, transformer: Any, report: Callable[[str], None] | None = None) -> None:
-    """Gives every weight of the first stage to the weight of the same name; others keep their fresh values.
+    """Assigns every weight of the first stage to the weight of the same name; others keep their initial values.
 
     Args:
-        run: the run that begins; which weights it began with is written to its `run.json`.
-        transformer: its fresh model.
+        run: the new run; the origin of its weights is written to its `run.json`.
+        transformer: its newly initialised model.
         report: called with a line for the user.
 
     Raises:
-        UserError: a weight of the first stage has no place, or one of another shape; names the keys that differ.
+        UserError: a weight of the first stage is missing here or has another shape; names the keys that differ.
     """
     first = first_stage(run)
     origin, path, checksum = first.weights_file()
@@ -85,22 +83,22 @@ def take_weights(run: Run, transformer: Any, report: Callable[[str], None] | Non
         wrong = _misfit(name, value, mine)
         if wrong:
             other = _differences(first.preset, run.preset, _fitting(run.preset))
-            cause = f"; what differs: {', '.join(other)}" if other else ""
+            cause = f"; differences: {', '.join(other)}" if other else ""
             raise UserError(f"training.start: {first.path} has {wrong}{cause}. Change that, or choose another run")
     for name, value in values.items():
         mine[name].assign(value)
     run.write_summary(started_from={"run": run.preset.training.start, "weights": origin, "checksum": checksum})
     if report:
         fresh = dict.fromkeys(name.partition("/")[0] for name in mine if name not in values)
-        also = f"; fresh are {', '.join(fresh)}" if fresh else ""
+        also = f"; newly initialised: {', '.join(fresh)}" if fresh else ""
         report(f"Starting from the weights of {first.path} ({origin}){also}.")
 
 
 def _misfit(name: str, value, mine: dict) -> str:
     if name not in mine:
-        return f"the weight {name}, for which there is no place here"
+        return f"the weight {name}, which this model does not have"
     if tuple(value.shape) != tuple(mine[name].shape):
-        return f"the weight {name} of shape {tuple(value.shape)}, which is {tuple(mine[name].shape)} here"
+        return f"the weight {name} of shape {tuple(value.shape)}, but {tuple(mine[name].shape)} here"
     return ""
 
 
@@ -111,7 +109,7 @@ def _fitting(preset: Preset) -> dict[str, tuple[str, ...]]:
 
 
 def _differences(first: Preset, preset: Preset, keys: dict) -> list[str]:
-    """Those of some keys that differ, in words."""
+    """The keys that differ, with both values."""
     found = []
     for section, names in keys.items():
         theirs, mine = first.section(section), preset.section(section)

@@ -1,4 +1,4 @@
-"""The text that a training is chosen and scored by, to be compared with the text that it learns from."""
+"""Held-out text: validation and test splits, which are compared with the training text."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from data.pairs import Pair
 
 @dataclass(frozen=True)
 class HeldOut:
-    """One split that is held out: its name for the report, and the hashes of its segments (N, 2)."""
+    """One held-out split: its name for the report, and the hashes of its segments (N, 2)."""
 
     name: str
     hashes: np.ndarray
@@ -25,13 +25,13 @@ class HeldOut:
 def held_out_text(
     preset: Preset, folders: Iterable, options: cleaning.CleaningOptions, report: Callable[[str], None]
 ) -> list[HeldOut]:
-    """The validation and test splits of a preset, as far as they are on this machine; nothing is fetched.
+    """The validation and test splits of a preset, if they are on this machine; nothing is downloaded.
 
     Args:
-        preset: names them in `data.validation` and `data.test`.
-        folders: where folder corpora are looked for.
+        preset: names the splits in `data.validation` and `data.test`.
+        folders: where to look for folder corpora.
         options: how the text is normalised.
-        report: called with a line for each split that is not here.
+        report: called with a line for each split that is not on this machine.
     """
     found, corpora = [], preset.corpora(folders)
     for split, names in (("validation", preset.data.validation), ("test", preset.data.test)):
@@ -46,14 +46,14 @@ def held_out_text(
 
 
 def compare(training: np.ndarray, held_out: Sequence[HeldOut]) -> tuple[np.ndarray, dict[str, int]]:
-    """Finds the training pairs of which a side stands in held-out text.
+    """Finds the training pairs with a side that also occurs in held-out text.
 
     Args:
         training: hashes of the pairs' segments (N, 2).
-        held_out: what to look for.
+        held_out: the held-out splits.
 
     Returns:
-        Which pairs they are (N,), and how many for each split that has any.
+        A boolean for each pair (N,), and the number of such pairs for each split that has any.
     """
     repeated, counts = np.zeros(len(training), bool), {}
     for split in held_out:
@@ -76,7 +76,7 @@ def _pairs(name: str, split: str, corpora: Corpora) -> Iterable[Pair]:
 
 
 def _official(name: str, corpora: Corpora) -> Iterable[Pair]:
-    """An official test set: sacreBLEU's copy, that of the folder corpus with the same text, or the corpus's own."""
+    """An official test set: from sacreBLEU's cache, the folder corpus with the same text, or the corpus itself."""
     if pairs := cached_test_set(name, corpora.source, corpora.target):
         return pairs
     for other in (OFFICIAL[name][1], "wmt14"):

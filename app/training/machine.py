@@ -1,4 +1,4 @@
-"""What a training computes with: decided where it begins, noted in `run.json`, and kept where it goes on."""
+"""The number format and threads of a training: chosen at its start, recorded in `run.json`, kept when it is resumed."""
 
 from collections.abc import Callable
 
@@ -8,20 +8,20 @@ from app.training.workers.cluster import Cluster
 from data.errors import UserError
 
 SESSIONS = "sessions"
-# What makes other numbers of the same training.
+# Settings that change the numerical results of a training.
 COMPARED = ("precision", "backend", "processor", "threads")
 
 
 def settle_machine(run: Run, cluster: Cluster, report: Callable[[str], None]) -> str:
     """Decides the number format and the threads of a training; must be called before anything is computed.
 
-    The first session of a training decides, later ones on other machines follow it. The chief adds a session to
-    `run.json` wherever something differs from the one before.
+    The first session decides; later ones on other machines follow it. The chief adds a session to `run.json` whenever
+    something differs from the previous one.
 
     Args:
         run: the run.
-        cluster: the workers; all do as the chief does.
-        report: called with a line for the user where this machine would decide otherwise.
+        cluster: the workers, which all follow the chief.
+        report: called with a line for the user if this machine would decide differently.
 
     Returns:
         The training's precision, "float32" or "bfloat16".
@@ -34,7 +34,10 @@ def settle_machine(run: Run, cluster: Cluster, report: Callable[[str], None]) ->
     own = keras_policy(training.precision)
     policy = sessions[0]["precision"] if sessions else own
     if policy != own:
-        report(f'training.precision = "auto": {_short(policy)}, as this training began; here {_short(own)} is faster')
+        report(
+            f'training.precision = "auto": keeping {_short(policy)} from the start of training; '
+            f"here {_short(own)} is faster"
+        )
     wanted = sessions[0]["threads"] if sessions else threads()
     mixed, intra, inter = cluster.broadcast(float(policy != "float32"), wanted["intra_op"], wanted["inter_op"])
     wanted = {"intra_op": int(intra), "inter_op": int(inter)}
@@ -47,7 +50,7 @@ def settle_machine(run: Run, cluster: Cluster, report: Callable[[str], None]) ->
 
 
 def _sessions(run: Run) -> list[dict]:
-    """The sessions of a training that has come to its first checkpoint; before that, none binds."""
+    """The sessions of a training that has a checkpoint; before that, none is binding."""
     return run.summary().get(SESSIONS, []) if run.checkpoints.all() else []
 
 
@@ -60,7 +63,7 @@ def _note(run: Run, sessions: list[dict], here: dict, report) -> None:
         ]
         if not changes:
             return
-        report(f"warning: this training goes on with {', '.join(changes)}; its numbers are the same to rounding only")
+        report(f"warning: this training resumes with {', '.join(changes)}; results will differ by rounding")
     run.write_summary(**{SESSIONS: [*sessions, here]})
 
 
@@ -69,7 +72,7 @@ def _other_threads(cluster: Cluster, wanted: dict[str, int]) -> str:
     names = " ".join(f"TF_NUM_{name.replace('_', '').upper()}_THREADS={number}" for name, number in wanted.items())
     return (
         f"{who}training.deterministic: this training computes with {_shown(wanted)} threads, this process with "
-        f"{_shown(threads())}, which gives other weights; set {names}, or go on where it began"
+        f"{_shown(threads())}, which gives different weights; set {names}, or resume on the original machine"
     )
 
 

@@ -1,4 +1,4 @@
-"""The training objective of a preset, which validation evaluates as well."""
+"""The training objective of a preset, also used for validation."""
 
 from typing import Any
 
@@ -9,9 +9,9 @@ def teacher_forcing(transformer: Any, preset: Preset, lanes: int | None = None) 
     """Wraps the Transformer of a preset with its loss, for `compile`, `fit` and `evaluate`.
 
     Args:
-        transformer: of `Run.new_model`.
-        preset: documents in windows are read by a model that carries their memory from batch to batch.
-        lanes: how many of them it reads side by side; the preset's by default.
+        transformer: a model from `Run.new_model`.
+        preset: if it has windows, the model carries the memory state of documents from batch to batch.
+        lanes: number of documents read in parallel; by default the preset's.
 
     Returns:
         A `TeacherForcing` or a `DocumentTeacherForcing`.

@@ -12,8 +12,8 @@ from app.runs.keras_private import accumulated_gradients, count_batch, moments, 
 class FusedAdam(keras.optimizers.Adam):
     """`keras.optimizers.Adam`, with the same arguments, state and results up to rounding.
 
-    On TensorFlow, Keras writes an update as about ten operations, each of which passes over a whole variable and its
-    moments; `ResourceApplyAdam` does all in one pass. Other backends compile the operations into one themselves.
+    On TensorFlow, Keras makes an update of about ten operations, each of which passes over a whole variable and its
+    moments; `ResourceApplyAdam` needs only one pass. Other backends fuse the operations themselves.
 
     After `build`, `set_rate_factor(variables, factor)` scales the learning rate of some of the variables.
 
@@ -26,16 +26,16 @@ class FusedAdam(keras.optimizers.Adam):
         self.factors = {variable_index(self, variable): factor for variable in variables}
 
     def gathered(self, gradients: Iterable[Any], complete: bool) -> list:
-        """Adds the gradients of one batch on one device to those before it, where a batch has several devices.
+        """Accumulates the gradients of one batch on one device, for batches that several devices share.
 
-        Keras would do so after it has clipped them, device by device, and before it has summed them over devices.
+        Keras would do this after clipping on each device, and before summing over devices.
 
         Args:
             gradients: a tensor for each variable, in the order of `build`.
-            complete: whether the batch is the last of an update; the next one begins with nothing.
+            complete: whether the batch is the last of an update; the sums are then reset to zero.
 
         Returns:
-            The sums on this device. Those of a complete update, summed over the devices, are for `apply`.
+            The sums on this device. For a complete update, sum them over the devices and pass them to `apply`.
         """
         if not self.gradient_accumulation_steps:
             return gradients
@@ -57,7 +57,7 @@ class FusedAdam(keras.optimizers.Adam):
             return
         import tensorflow as tf
 
-        # Keras gives TensorFlow's variable here and keeps its own for the moments.
+        # Keras passes TensorFlow's variable here, but keeps the moments in Keras variables.
         variable = variable.value if isinstance(variable, keras.Variable) else variable
         mean, square = moments(self, index)
         updates = tf.cast(self.iterations + 1, variable.dtype)

@@ -1,4 +1,4 @@
-"""From a preset's corpora to what training reads: cleaned text, a tokenizer and batches."""
+"""Prepares a preset's corpora for training: cleaned text, a tokenizer and batches."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -25,8 +25,8 @@ from data.tokenizer import Tokenizer
 class Prepared:
     """All text of one training.
 
-    `batches` are those of the training split, `DocumentBatches` where the preset has windows; `fingerprint` is a hash
-    of its cleaned text. `validation` are the shards of the validation splits (None without any), `validation_pairs` the
+    `batches` are those of the training split, `DocumentBatches` if the preset has windows; `fingerprint` is a hash of
+    its cleaned text. `validation` holds the shards of the validation splits (None without any), `validation_pairs` the
     same segments as normalised text.
     """
 
@@ -44,21 +44,21 @@ def prepare(
     counts: Any = None,
     worker: int = 0,
 ) -> Prepared:
-    """Cleans, trains the tokenizer and encodes, on all cores; whatever was done before is reused.
+    """Cleans the text, trains the tokenizer and encodes, on all cores; reuses earlier work.
 
     Args:
         run: the run; if it has no tokenizer yet, that of `training.start` is taken, or one is trained.
-        folders: where folder corpora are looked for.
-        report: called with lines for the user; what takes long shows its progress on standard error.
+        folders: where to look for folder corpora.
+        report: called with lines for the user; long steps show their progress on standard error.
         counts: `Batches.counts` from a checkpoint.
-        worker: the number of this process among those that train together.
+        worker: the index of this process among those that train together.
 
     Returns:
-        What training needs.
+        All that training needs.
 
     Raises:
-        UserError: an unknown corpus, a missing split, no text left, a vocabulary that the text does not allow, or a
-            run in `training.start` that does not fit.
+        UserError: an unknown corpus, a missing split, no text left, a vocabulary too large for the text, or a run in
+            `training.start` that does not fit.
     """
     preset, length = run.preset, run.preset.data.max_length
     if preset.training.start and not (run.path / TOKENIZER).exists():
@@ -80,7 +80,7 @@ def prepare(
 
 
 def document_batches(preset: Preset, shards: Any, **rest: Any) -> DocumentBatches:
-    """The batches of a preset with windows; `rest` are more arguments of `DocumentBatches`."""
+    """The batches of a preset with windows; `rest` holds further arguments of `DocumentBatches`."""
     training, documents = preset.training, preset.documents
     return DocumentBatches(
         shards,
@@ -94,7 +94,7 @@ def document_batches(preset: Preset, shards: Any, **rest: Any) -> DocumentBatche
 
 
 def split_pairs(preset: Preset, names: Iterable[str], split: str, folders: Iterable[Path | str] = ()) -> list[Pair]:
-    """The pairs of one split of some corpora, joined and normalised, none left out."""
+    """All pairs of one split of some corpora, joined and normalised."""
     options = cleaning_options(preset)
     corpora, pairs = preset.corpora(folders), []
     for name in names:
@@ -117,11 +117,11 @@ def _batches(preset: Preset, shards: list, weights, counts) -> Batches:
 def _warn_of_no_documents(corpora: list[CleanCorpus], report) -> None:
     for corpus in corpora:
         if not any(pair.doc for pair in corpus.pairs()):
-            report(f"warning: {corpus.name} has no documents: each of its segments is read alone, with no memory")
+            report(f"warning: {corpus.name} has no documents: each segment is read on its own, without memory")
 
 
 def _padding_multiple() -> int:
-    """Lengths are padded up to a multiple of this: little waste, or few shapes where each is compiled for itself."""
+    """Lengths are padded to a multiple of this: small to waste little, larger if each shape is compiled separately."""
     import keras
 
     return 8 if keras.backend.backend() == "jax" else 2
@@ -147,7 +147,7 @@ def _shards(corpus: CleanCorpus, tokenizer, preset, console, workers, worker: in
     sampling, length, seed = preset.tokenizer.sampling, preset.data.max_length, preset.training.seed
     cache = _shards_cache()
     if sampling:
-        # Each removes an epoch's shards when it is done with them, which another worker may not be.
+        # Each worker removes an epoch's shards when done with them, when another may still need them.
         own = cache / f"worker-{worker}" if worker else cache
         return SampledShards(corpus.pairs, tokenizer, own, corpus.key, sampling, seed, max_length=length)
     with PairsBar(console, f"encoding {corpus.name}", len(corpus)) as bar:

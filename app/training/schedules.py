@@ -1,4 +1,4 @@
-"""How the learning rate moves with the number of updates."""
+"""Learning rate schedules by number of updates."""
 
 import math
 
@@ -13,8 +13,8 @@ class WarmUp(keras.optimizers.schedules.LearningRateSchedule):
     """Rises linearly to a peak, then decays.
 
     Args:
-        kind: "inverse_sqrt" (peak * sqrt(warmup / update)), "linear" or "cosine" (both would reach zero with the
-            update after the last one) or "constant".
+        kind: "inverse_sqrt" (peak * sqrt(warmup / update)), "linear" or "cosine" (both reach zero one
+            update after the last) or "constant".
         peak: the highest learning rate.
         warmup: updates until the peak.
         updates: the last update, for "linear" and "cosine".
@@ -64,29 +64,29 @@ class WarmUp(keras.optimizers.schedules.LearningRateSchedule):
 
 
 def decays_to_zero(training: TrainingPreset) -> bool:
-    """Whether the learning rate goes by the end of the training, and so depends on where that is."""
+    """Whether the learning rate depends on when the training ends."""
     return training.schedule in ("linear", "cosine")
 
 
 def timed(training: TrainingPreset) -> bool:
-    """Whether the learning rate goes by the clock as well, because the training may end by it."""
+    """Whether the learning rate also depends on time, because a time limit may end the training."""
     return decays_to_zero(training) and training.minutes > 0
 
 
 def decay_position(training: TrainingPreset, update: int, seconds: float, warmup_seconds: float) -> float:
-    """Where the decay of a `timed` training stands, as the number of an update.
+    """The position of a `timed` training in its decay, as an update number.
 
-    The decay goes by the share of the training that is over, in updates or in time, whichever is further; so it comes
-    to its end on machines of any speed.
+    The decay follows the share of updates or of time that is used up, whichever is larger, so that it completes on
+    machines of any speed.
 
     Args:
         training: the preset's section.
-        update: the update to come, the first being 1.
-        seconds: the time that the updates before it took.
-        warmup_seconds: the time that those of the warm-up took.
+        update: the next update, the first being 1.
+        seconds: time taken by the updates before it.
+        warmup_seconds: time taken by the warm-up.
 
     Returns:
-        `update`, or a later number, with fractions, where time is further.
+        `update`, or a larger, fractional number if time is ahead of updates.
     """
     if update <= training.warmup:
         return update

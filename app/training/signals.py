@@ -1,7 +1,7 @@
-"""What Ctrl-C and SIGTERM do.
+"""Handles Ctrl-C and SIGTERM.
 
-The command line runs every command inside `sigterm_raises`, so that both signals unwind the stack and what is
-half-written is removed. A training answers them itself while it makes updates, see `wait_for_update`.
+The command line runs every command inside `sigterm_raises`, so that both signals unwind the stack and partly written
+files are removed. During updates, a training handles the signals itself, see `wait_for_update`.
 """
 
 import contextlib
@@ -23,7 +23,7 @@ def sigterm_raises() -> Iterator[None]:
 
 @contextlib.contextmanager
 def wait_for_update(supervisor: Any) -> Iterator[None]:
-    """Lets the first Ctrl-C or SIGTERM end the current update and write a checkpoint; a second one stops at once.
+    """On the first Ctrl-C or SIGTERM, finishes the update and writes a checkpoint; on the second, stops at once.
 
     Args:
         supervisor: the `Supervisor`, whose `interrupted` becomes True.
@@ -40,7 +40,7 @@ def wait_for_update(supervisor: Any) -> Iterator[None]:
 
 @contextlib.contextmanager
 def stop_at_once() -> Iterator[None]:
-    """Lets both signals end the process by themselves, while it waits outside Python, which would not notice them."""
+    """Lets both signals end the process directly, while it waits in native code that blocks Python's handlers."""
     with _handled(dict.fromkeys((signal.SIGINT, signal.SIGTERM), signal.SIG_DFL)):
         yield
 
@@ -53,7 +53,7 @@ def _terminate(number, _) -> None:
 def _handled(handlers: dict) -> Iterator[None]:
     try:
         before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
-    except ValueError:  # not in the main thread, a notebook's for example
+    except ValueError:  # not in the main thread, for example in a notebook
         before = {}
     try:
         yield

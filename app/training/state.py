@@ -1,16 +1,14 @@
-"""Reads all state that training changes from a model, and restores it."""
+"""Reads and restores all state of a model that training changes."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import keras
 import numpy as np
 
 from app.runs.weights import assign_variables, read_variables, split_variables
+from app.training.workers.cluster import Cluster
 from data.errors import UserError
-
-if TYPE_CHECKING:
-    from app.training.workers.cluster import Cluster
 
 
 def sync(model: Any) -> None:
@@ -24,33 +22,33 @@ def read_state(model: Any, carried: list) -> tuple[dict, dict]:
 
     Args:
         model: the model.
-        carried: the memory of all lanes, as of `read_memory`.
+        carried: the memory state of all lanes, from `read_memory`.
 
     Returns:
-        Name to array of the Transformer's weights, and name to array of all else: the optimiser, the random generators,
-        the memory that goes from batch to batch, and the sums behind the loss that is logged next.
+        Two mappings from name to array: the Transformer's weights, and everything else: the optimiser, the random
+        generators, the memory state carried from batch to batch, and the running sums of the logged loss.
     """
     weights, _ = split_variables(model.transformer)
     others = {name: to_array(variable) for name, variable in _others(model).items()}
     return read_variables(weights), others | _numbered("carried", carried)
 
 
-def read_memory(model: Any, cluster: "Cluster") -> list:
-    """The memory that goes from batch to batch, as arrays; only a model that reads documents has some.
+def read_memory(model: Any, cluster: Cluster) -> list:
+    """The memory state carried from batch to batch, as arrays; empty for a model that does not read documents.
 
-    All workers of a cluster must call this, since each has a part.
+    All workers of a cluster must call this, since each holds a part of it.
     """
     return cluster.gather(getattr(model, "carried", []))
 
 
-def restore_state(model: Any, weights: dict, state: dict, origin: Path | str, cluster: "Cluster") -> None:
-    """Sets what `read_state` returned.
+def restore_state(model: Any, weights: dict, state: dict, origin: Path | str, cluster: Cluster) -> None:
+    """Restores what `read_state` returned.
 
     Args:
         model: a model made from the same preset by the same code.
         weights, state: as `read_state` returned them.
-        origin: where they come from, for messages.
-        cluster: the workers, each of which takes its part of the memory.
+        origin: where the values come from, for messages.
+        cluster: the workers, each of which takes its part of the memory state.
 
     Raises:
         UserError: the values belong to another model.
@@ -59,14 +57,14 @@ def restore_state(model: Any, weights: dict, state: dict, origin: Path | str, cl
     assign_variables(mine, weights, origin)
     others, carried = _others(model), _numbered("carried", getattr(model, "carried", []))
     if {*others, *carried} != set(state):
-        raise UserError(f"{origin}: the checkpoint's state is that of another model or version")
+        raise UserError(f"{origin}: the checkpoint's state belongs to another model or version")
     for name, variable in others.items():
         variable.assign(state[name])
     cluster.scatter(carried.values(), [state[name] for name in carried])
 
 
 def to_array(variable: Any) -> np.ndarray:
-    """A copy of a variable's value; in float32 where it has a type that .npz files do not know, such as bfloat16."""
+    """A copy of a variable's value; in float32 if .npz files do not support its type, such as bfloat16."""
     value = np.array(keras.ops.convert_to_numpy(variable))
     return value.astype("float32") if value.dtype.kind == "V" else value
 

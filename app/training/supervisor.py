@@ -22,7 +22,7 @@ LOG_EVERY = 10
 
 
 class NotFinite(Exception):
-    """The training met a number that is not finite; `what` says which, `batch` is the batch's number from 0."""
+    """Training produced a number that is not finite; `what` describes it, `batch` is the batch index."""
 
     def __init__(self, what: str, batch: int):
         super().__init__(f"{what} in batch {batch}")
@@ -30,10 +30,10 @@ class NotFinite(Exception):
 
 
 class Supervisor(keras.callbacks.Callback):
-    """Does everything that a training needs after each update.
+    """Does everything that training needs after each update.
 
-    Its decisions follow from the journal and the preset alone, so that a resumed training makes the same ones as an
-    undisturbed one, and so do all workers of a cluster; only the chief writes and shows anything.
+    Its decisions depend only on the journal and the preset, so that they are the same in a resumed and an
+    uninterrupted training, and on all workers of a cluster; only the chief writes files and shows progress.
 
     Args:
         run: the run; its checkpoints and its log are written.
@@ -69,7 +69,7 @@ class Supervisor(keras.callbacks.Callback):
 
     @property
     def why_finished(self) -> str:
-        """Why the training is at its end, or "" if it is not."""
+        """Why the training is finished, or "" if it is not."""
         return self.journal.why_finished(self.preset.training)
 
     @property
@@ -79,7 +79,7 @@ class Supervisor(keras.callbacks.Callback):
 
     @property
     def seconds(self) -> float:
-        """The seconds that all sessions took, by this worker's clock."""
+        """Seconds spent in all sessions, by this worker's clock."""
         return self.earlier_seconds + time.monotonic() - self.session_start
 
     def time_left(self) -> float | None:
@@ -88,7 +88,7 @@ class Supervisor(keras.callbacks.Callback):
         return limit - self.journal.seconds if limit else None
 
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
-        # `fit` has just set them to zero; a resumed training is in the middle of its sums.
+        # `fit` has just reset the sums to zero; a resumed training continues with its own.
         for variable, value in self.sums:
             variable.assign(value)
 
@@ -109,7 +109,7 @@ class Supervisor(keras.callbacks.Callback):
         self.model.stop_training = self.stopping or bool(self.why_finished)
 
     def _set_rate(self) -> None:
-        """Gives the optimiser the rate of the next update, where that goes by the clock."""
+        """Sets the rate of the next update, if it depends on time."""
         if not self.timed:
             return
         journal = self.journal
@@ -119,9 +119,9 @@ class Supervisor(keras.callbacks.Callback):
         self.model.optimizer.learning_rate = self.rate
 
     def conclude(self) -> None:
-        """Validates and writes a checkpoint, where they are due after the last update.
+        """Validates and writes a checkpoint if they are due after the last update.
 
-        Called at the start of a session, it makes up for the validation that an interruption had no time for.
+        At the start of a session, it catches up on a validation that an interruption skipped.
         """
         # A stop that the user asked for must not wait for a validation.
         due = not self.stopping and self._validation_due()
@@ -143,16 +143,16 @@ class Supervisor(keras.callbacks.Callback):
         weights, state = read_state(self.model, carried)
         if not all(np.isfinite(array).all() for array in weights.values()):
             raise NotFinite("a weight is not finite", self.batch - 1)
-        # A copy, because the thread that makes batches adds to it.
+        # A copy, because the batching thread keeps adding to it.
         counts = {str(epoch): n for epoch, n in dict(self.counts).items()}
         summary = {**self.journal.as_dict(), "counts": counts, "text": self.text}
         self.checkpoints.save(self.journal.update, weights, state, summary, *self._kept())
 
     def _kept(self) -> tuple[set[int], set[int]]:
-        """Updates whose checkpoints are kept whatever their age, and those whose checkpoints go at once.
+        """Updates whose checkpoints are always kept, and those whose checkpoints are removed at once.
 
-        A checkpoint between the regular ones, of an interruption or of the end of a shorter training, is removed, so
-        that the average is over the same checkpoints as without it.
+        An irregular checkpoint, from an interruption or the end of a shorter training, is removed so that the average
+        is over the same checkpoints as without it.
         """
         training, best = self.preset.training, self.journal.best
         updates = {self.journal.update, *(checkpoint.update for checkpoint in self.checkpoints.all())}
@@ -189,7 +189,7 @@ class Supervisor(keras.callbacks.Callback):
         self.progress.show(update, found["loss"], rate, speed)
 
     def _validate(self) -> bool:
-        """Lets the chief validate; returns whether it was the best so far."""
+        """Validates on the chief; returns whether the score is the best so far."""
         if not self.cluster.chief:
             return self.journal.note_validation(*self.cluster.broadcast(0.0))
         sync(self.model)

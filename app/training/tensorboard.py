@@ -1,4 +1,4 @@
-"""The training's curves for TensorBoard."""
+"""Training curves for TensorBoard."""
 
 import errno
 import os
@@ -12,7 +12,7 @@ class ScalarWriter:
         folder: the run's `tensorboard` folder.
 
     Raises:
-        OSError: a file cannot be written, because the disk is full for example.
+        OSError: a file cannot be written, for example because the disk is full.
     """
 
     def __init__(self, folder: Path | str):

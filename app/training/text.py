@@ -1,4 +1,4 @@
-"""The text of a training: each corpus cleaned once and kept in the cache, and no pair in two corpora."""
+"""The training text: each corpus is cleaned once and cached, and no pair occurs in two corpora."""
 
 import array
 import itertools
@@ -30,7 +30,7 @@ from data.holdout import segment_hash
 from data.pairs import Pair
 from data.parallel import Workers
 
-# Counts up whenever the same text and options would be cleaned to something else.
+# Increased whenever cleaning gives a different result for the same text and options.
 CLEANING_VERSION = 1
 REPORT, HASHES = "report.json", "hashes.npy"
 
@@ -42,11 +42,11 @@ class CleanCorpus:
     Args:
         name: as the preset calls the corpus.
         weight: as in the preset.
-        key: identifies the text, in the names of caches.
+        key: identifies the text in cache names.
         text: the whole cleaned split.
-        cleaning: what cleaning left out, as `CleaningReport.as_dict` counts it.
-        kept: which of its pairs belong to the mixture, a boolean array; None for all.
-        held_out: how many of them repeat text of each held-out split that has any, whether they are kept or not.
+        cleaning: what cleaning removed, as counted by `CleaningReport.as_dict`.
+        kept: boolean array of the pairs that belong to the mixture; None for all.
+        held_out: the number of pairs that repeat text of each held-out split, kept or not; without zeros.
     """
 
     name: str
@@ -61,7 +61,7 @@ class CleanCorpus:
         return self.text.size("train") if self.kept is None else int(self.kept.sum())
 
     def report(self) -> dict:
-        """What was left out and why, for the run's report."""
+        """The pairs that were removed and why, for the run's report."""
         return {"pairs": len(self), "cleaning": self.cleaning, "held_out": self.held_out}
 
     def pairs(self) -> Iterator[Pair]:
@@ -73,20 +73,20 @@ class CleanCorpus:
 def training_text(
     preset: Preset, folders: Iterable[Path | str], report: Callable[[str], None], console: Console, workers: Workers
 ) -> list[CleanCorpus]:
-    """The cleaned corpora of a preset, in its order; what was cleaned before is taken from the cache.
+    """The cleaned corpora of a preset, in its order; earlier work is taken from the cache.
 
-    Where the preset removes duplicates, a pair that stands in several corpora stays in the first of them. Pairs that
-    repeat validation or test text, on either side and case aside, are left out or reported, as `data.holdout` says.
+    If the preset removes duplicates, a pair that occurs in several corpora stays in the first of them. Pairs that
+    repeat validation or test text on either side, ignoring case, are left out or only reported, as `data.holdout` says.
 
     Args:
         preset: names corpora and cleaning options.
-        folders: where folder corpora are looked for.
+        folders: where to look for folder corpora.
         report: called with lines for the user: what was left out, and why.
         console: where progress is shown.
-        workers: the processes that clean.
+        workers: the processes that do the cleaning.
 
     Raises:
-        UserError: an unknown corpus, one without training text, or one of which nothing is left.
+        UserError: a corpus is unknown, has no training text, or has nothing left after cleaning.
     """
     corpora = []
     for name, weight in parse_mixture(preset.data.corpora):
@@ -111,7 +111,7 @@ def digest(content: Any) -> str:
 
 
 def _cleaned(name: str, weight: float, preset: Preset, folders, report, console, workers: Workers) -> CleanCorpus:
-    """The cleaned training split of a corpus, from the cache or made now."""
+    """The cleaned training split of a corpus, from the cache or newly made."""
     source, target = preset.data.source, preset.data.target
     corpus = preset.corpora(folders).open(name)
     options = cleaning_options(preset)
@@ -132,20 +132,20 @@ def _cleaned(name: str, weight: float, preset: Preset, folders, report, console,
 
 
 def _from_cache(folder: Path, report) -> dict | None:
-    """The report of text that was cleaned before; None where there is none, or it is damaged, and then removed."""
+    """The report of text in the cache; None if there is none, or if it is damaged, in which case it is removed."""
     sweep(folder.parent)
     if not folder.exists():
         return None
     try:
         return read_manifest(folder / REPORT)
     except UserError as error:
-        report(f"{error}; the text is cleaned anew")
+        report(f"{error}; cleaning the text again")
         remove_folder(folder)
         return None
 
 
 def _clean(corpus, options: cleaning.CleaningOptions, folder: Path, workers: Workers, bar: PairsBar) -> None:
-    """Writes the cleaned training split into a folder that appears when it is complete."""
+    """Writes the cleaned training split into a folder that appears only when complete."""
     counted, source, target = cleaning.CleaningReport(), corpus.source, corpus.target
     with new_folder(folder, keep=True) as place:
         pairs = cleaning.clean(bar.count(corpus.pairs("train")), options, source, target, counted, workers)
@@ -188,7 +188,7 @@ def _without_held_out(corpus: CleanCorpus, held_out: list[HeldOut], remove: bool
         report(f'warning: {found} and are trained on; data.holdout = "remove" leaves them out')
         return replace(corpus, held_out=counts)
     if repeated.all():
-        raise UserError(f"{found}, which leaves none; take the corpus from data.corpora, or from what is held out")
+        raise UserError(f"{found}, which leaves none; remove the corpus from data.corpora, or from the held-out text")
     report(f"{found} and are left out")
     kept = kept.copy()
     kept[kept] = ~repeated
@@ -196,12 +196,12 @@ def _without_held_out(corpus: CleanCorpus, held_out: list[HeldOut], remove: bool
 
 
 def _hashes(text: FolderCorpus) -> np.ndarray:
-    """For each pair its hash and those of its segments (N, 3), uint64."""
+    """The hashes of each pair and of its two segments (N, 3), uint64."""
     return np.load(text.path / HASHES, mmap_mode="r")
 
 
 def _without_repetitions(corpora: list[CleanCorpus], report) -> list[CleanCorpus]:
-    """Leaves each pair in the first of the corpora that has it; eight bytes a pair are held."""
+    """Keeps each pair only in the first corpus that has it; needs eight bytes of memory per pair."""
     if len(corpora) == 1:
         return corpora
     found, seen = [], np.zeros(0, np.uint64)
@@ -210,10 +210,14 @@ def _without_repetitions(corpora: list[CleanCorpus], report) -> list[CleanCorpus
         kept = ~np.isin(own, seen)
         seen = np.concatenate([seen, own[kept]])
         if not kept.any():
-            raise UserError(f"{corpus.name}: all its pairs stand in corpora named before it; take it from the list")
+            raise UserError(
+                f"{corpus.name}: all its pairs are already in corpora named earlier; remove it from the list"
+            )
         if not kept.all():
             lost = len(own) - int(kept.sum())
-            report(f"{corpus.name}: {lost:,} of {len(own):,} pairs stand in corpora named before it and are left out")
+            report(
+                f"{corpus.name}: {lost:,} of {len(own):,} pairs are already in corpora named earlier and are left out"
+            )
             before = [other.key for other in corpora[: len(found)]]
             corpus = replace(corpus, key=digest([corpus.key, *before]), kept=kept)
         found.append(corpus)

@@ -28,7 +28,7 @@ from app.training.workers.agreement import check_text, open_shared, shared_check
 from app.training.workers.cluster import Cluster
 from data.errors import UserError
 
-# What a person may change between two starts of a training without making it another one, beside the search.
+# Keys that a user may change when resuming a training, besides the search.
 FREE_KEYS = (
     "data.test",
     "training.keep",
@@ -47,18 +47,18 @@ def train(
     console: Console | None = None,
     cluster: Cluster | None = None,
 ) -> Run:
-    """Trains, or goes on training, to the preset's end; then averages the last checkpoints.
+    """Trains, or resumes training, to the end that the preset sets; then averages the last checkpoints.
 
     Args:
         preset: the experiment.
-        path: the run folder; made if it is not there.
-        folders: where folder corpora are looked for.
-        console: where progress goes, by default standard error.
+        path: the run folder; created if missing.
+        folders: where to look for folder corpora.
+        console: where progress is shown, by default standard error.
         cluster: the workers and devices that share the training; by default this process with one device. All workers
             call this with the same arguments.
 
     Returns:
-        The finished run. Nothing is done if it was finished before.
+        The finished run. Does nothing if it was already finished.
 
     Raises:
         UserError: bad input, another training in this folder, a loss that is not a number, or a lost worker.
@@ -88,11 +88,10 @@ def train(
 
 
 def open_or_create(path: Path | str, preset: Preset) -> tuple[Run, list[Difference]]:
-    """The run in a folder, with `preset` as its preset, and what that changed.
+    """The run in a folder, with `preset` as its preset, and the differences from before.
 
     Raises:
-        UserError: the folder holds a training that differs in more than what may be changed, and that has come to its
-            first checkpoint.
+        UserError: the folder holds a training with a checkpoint that differs in keys that must not change.
     """
     for left_by_a_kill in Path(path).glob(".*.partial"):
         left_by_a_kill.unlink(missing_ok=True)
@@ -108,7 +107,7 @@ def open_or_create(path: Path | str, preset: Preset) -> tuple[Run, list[Differen
         return Run.create(path, preset), []
     if fixed:
         raise UserError(
-            f"{path}: holds another training; what differs: {'; '.join(map(str, fixed))}. "
+            f"{path}: holds another training; differences: {'; '.join(map(str, fixed))}. "
             "Choose another run folder, or remove this one"
         )
     if changed:
@@ -117,7 +116,7 @@ def open_or_create(path: Path | str, preset: Preset) -> tuple[Run, list[Differen
 
 
 def _why_finished(run: Run) -> str:
-    """Why there is nothing to do, or ""; more `updates` or `minutes` than before give a finished training a task."""
+    """Why there is nothing to do, or ""; raising `updates` or `minutes` extends a finished training."""
     finished = run.summary().get("finished")
     return Journal.from_summary(finished).why_finished(run.preset.training) if finished else ""
 
@@ -133,14 +132,14 @@ def _train(run: Run, folders, console, cluster: Cluster) -> None:
     model = _compiled(run, prepared, precision, console, not found, cluster)
     if found:
         restore_state(model, found[0].weights(), found[0].state(), found[0].folder, cluster)
-        console.print(f"Going on after update {found[0].update:,}.")
+        console.print(f"Resuming after update {found[0].update:,}.")
     cluster.offset_seeds(split_variables(model.transformer)[1])
     supervisor = Supervisor(run, model, prepared, Journal.from_summary(summary), console, cluster)
     try:
         _fit(model, supervisor, prepared)
     except NotFinite as error:
         if not cluster.chief:
-            raise UserError(f"worker {cluster.index}: {error}; worker 0 says why") from error
+            raise UserError(f"worker {cluster.index}: {error}; see the output of worker 0") from error
         with cluster.undistributed():
             begins = run.checkpoints.latest(lambda _: None) is None
             fresh = _transformer(run, prepared.tokenizer, precision, begins)
@@ -169,7 +168,9 @@ def _prepared(run: Run, folders, console, summary: dict, cluster: Cluster) -> Pr
             run.discard()
         raise
     if summary.get("text", prepared.fingerprint) != prepared.fingerprint:
-        console.print("warning: the training text is not what this training began with; it goes on with the new text")
+        console.print(
+            "warning: the training text has changed since the start of training; continuing with the new text"
+        )
     return prepared
 
 
@@ -181,15 +182,15 @@ def _make_deterministic(preset: Preset) -> None:
 
 
 def _compiled(run: Run, prepared: Prepared, precision: str, console, begins: bool, cluster: Cluster):
-    """The model with its loss and optimiser, all variables made."""
+    """The model with its loss and optimiser, all variables created."""
     with cluster.scope():
         transformer = _transformer(run, prepared.tokenizer, precision, begins, console.print)
-    # Outside the scope, in which `fit` would distribute batches itself; the cluster does that.
+    # Outside the scope, since inside it `fit` would distribute batches, which the cluster does.
     model = teacher_forcing(transformer, run.preset, cluster.lanes_per_device(run.preset.documents.lanes))
     with cluster.scope():
         model.build()
         optimizer = _optimizer(run.preset, transformer)
-    # XLA on a processor does not use its matrix units and compiles each batch shape anew.
+    # On a CPU, XLA does not use the matrix units and recompiles for each batch shape.
     model.compile(optimizer=optimizer, jit_compile=keras.backend.backend() == "jax")
     console.print(
         f"{transformer.count_params():,} weights, {prepared.tokenizer.vocabulary_size:,} pieces, "
@@ -202,7 +203,7 @@ def _optimizer(preset: Preset, transformer) -> FusedAdam:
     training = preset.training
     schedule = WarmUp.of(training)
     optimizer = FusedAdam(
-        # Where time counts, the supervisor sets the rate.
+        # If the rate depends on time, the supervisor sets it.
         schedule.rate(1) if timed(training) else schedule,
         beta_1=training.beta_1,
         beta_2=training.beta_2,
@@ -219,7 +220,7 @@ def _optimizer(preset: Preset, transformer) -> FusedAdam:
 def _transformer(run: Run, tokenizer, precision: str, begins: bool, report=None):
     """The Transformer that a training begins with: fresh, or with the weights of `training.start`.
 
-    Those are not needed, and may be gone, where a checkpoint is there.
+    The latter are not needed, and may be gone, if there is a checkpoint.
     """
     transformer = _fresh(run, tokenizer, precision, report)
     if begins and run.preset.training.start:
@@ -228,7 +229,7 @@ def _transformer(run: Run, tokenizer, precision: str, begins: bool, report=None)
 
 
 def _fresh(run: Run, tokenizer, precision: str, report):
-    """A Transformer whose embeddings start from the preset's word vectors, if it names any."""
+    """A new Transformer whose embeddings start from the preset's word vectors, if any."""
     embeddings, size, seed = run.preset.embeddings, tokenizer.vocabulary_size, run.preset.training.seed
     keras.utils.set_random_seed(seed)
     if not embeddings.vectors:
@@ -239,7 +240,7 @@ def _fresh(run: Run, tokenizer, precision: str, report):
     if report:
         report(str(coverage))
     both = embeddings.side == "both"
-    # As large as fresh embeddings, so that they do not drown the positions.
+    # Scaled like random embeddings, so that they do not dominate the positions.
     vectors *= run.preset.model.width**-0.5 / vectors.std()
     widths = vectors.shape[1], vectors.shape[1] if both else None
     transformer = run.with_precision(precision).new_model(size, *widths)
@@ -256,7 +257,7 @@ def _fit(model, supervisor: Supervisor, prepared: Prepared) -> None:
     training, errors = supervisor.preset.training, []
 
     def batches():
-        # TensorFlow would wrap the error in one of its own.
+        # TensorFlow would wrap the error in its own.
         try:
             yield from prepared.batches.stream(supervisor.batch)
         except (UserError, OSError) as error:

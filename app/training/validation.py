@@ -1,4 +1,4 @@
-"""Looks at a model in training: loss and BLEU on the validation split."""
+"""Validates a model during training: loss and BLEU on the validation split."""
 
 import itertools
 import math
@@ -19,14 +19,14 @@ from data.shards import Shards
 class Validation:
     """The validation of one training.
 
-    Where the preset has windows, the loss is that of documents in their order, with the memory carried, and the lines
-    decoded for BLEU are whole documents.
+    If the preset has windows, the loss is over documents in order, with the memory state carried, and BLEU is over
+    whole documents.
 
     Args:
-        transformer: the model that is being trained.
+        transformer: the model in training.
         prepared: the text.
-        preset: `training.bleu_lines`, `training.monitor` and the search apply; decoding is greedy, which is quick and
-            ranks checkpoints as beam search does.
+        preset: `training.bleu_lines`, `training.monitor` and the search apply; decoding is greedy, which is fast and
+            ranks checkpoints like beam search.
     """
 
     def __init__(self, transformer: Any, prepared: Prepared, preset: Preset):
@@ -43,7 +43,7 @@ class Validation:
         self.translator = self._translator(transformer, prepared.tokenizer, [len(document) for document in chosen])
 
     def __call__(self) -> dict:
-        """Returns `nll` in nats a token, `perplexity`, `bleu` and a `sample` (source, output, reference)."""
+        """Returns `nll` in nats per token, `perplexity`, `bleu` and a `sample` (source, output, reference)."""
         from app.scoring.evaluation import decode_bleu
 
         batches = dataset_of(lambda: iter(self.batches), self.inputs)
@@ -55,7 +55,7 @@ class Validation:
         return {"nll": nll, "perplexity": math.exp(min(nll, 50.0)), "bleu": bleu, "sample": examples[0]}
 
     def score(self, found: dict) -> float:
-        """The number that the best checkpoint has the most of."""
+        """The number by which checkpoints are compared; higher is better."""
         return found["bleu"] if self.preset.training.monitor == "bleu" else -found["nll"]
 
     def _translator(self, transformer, tokenizer, sizes: list[int]):
@@ -70,11 +70,11 @@ class Validation:
 
 
 class LinesOfDocuments:
-    """Translates always the same documents, given and returned as one list of lines, for those who know only lines.
+    """Translates a fixed set of documents, passed and returned as one list of lines, for callers that only use lines.
 
     Args:
         translator: a `Translator`.
-        sizes: the lines of each document.
+        sizes: number of lines in each document.
     """
 
     def __init__(self, translator: Translator, sizes: list[int]):
@@ -91,30 +91,30 @@ class LinesOfDocuments:
 
 
 def _batches(shards: Shards, preset: Preset) -> list[Batch]:
-    """All of the validation split, each segment once."""
+    """Batches of the whole validation split, each segment once."""
     if preset.documents.windows == "off":
         return [batch for _, batch in ordered(shards, preset.training.batch_tokens)]
-    # Nothing is dropped from the context here; each lane begins with a new document, and so with no memory.
+    # Nothing is dropped from the context here; each lane begins with a new document, and so with an empty memory.
     whole = replace(preset, documents=replace(preset.documents, segment_dropout=0.0, word_dropout=0.0))
     return list(document_batches(whole, shards, multiple=8).epoch(0))
 
 
 def _documents(pairs: list[Pair]) -> list[list[Pair]]:
-    """The documents of consecutive pairs; a pair without one is a document of its own."""
+    """The documents of consecutive pairs; a pair without a document id is a document of its own."""
     groups = itertools.groupby(enumerate(pairs), lambda item: item[1].doc or item[0])
     return [[pair for _, pair in group] for _, group in groups]
 
 
 def spread(items: list, count: int) -> list:
-    """`count` items at even distances, so that a part stands for all documents."""
+    """`count` evenly spaced items, so that the sample represents all documents."""
     if count >= len(items):
         return items
     return [items[i * len(items) // count] for i in range(count)]
 
 
 def spread_documents(documents: list[list], lines: int) -> list[list]:
-    """Whole documents from all over a list, as many as it takes to have so many lines, in their order."""
-    # The first few numbers of this order lie evenly between the ends, however few they are.
+    """Whole documents, evenly spread over a list and in order, until they have at least `lines` lines."""
+    # Bit-reversed order: any number of first elements is evenly spread.
     order = sorted(range(len(documents)), key=lambda number: int(f"{number:032b}"[::-1], 2))
     chosen, found = [], 0
     for number in order:

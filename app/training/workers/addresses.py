@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from data.errors import UserError
 
 EXAMPLE = '{"cluster": {"worker": ["host-a:2222", "host-b:2222"]}, "task": {"type": "worker", "index": 0}}'
-# Chosen by the job's number, so that two jobs on one node use different ports.
+# Chosen by job id, so that two jobs on one node use different ports.
 SLURM_PORTS = range(20_000, 30_000)
 
 
@@ -17,7 +17,7 @@ SLURM_PORTS = range(20_000, 30_000)
 class Addresses:
     """The workers of a training, in the same order on each of them.
 
-    `workers` are "host:port"; the first is the chief, which writes. `index` is the place of this process.
+    `workers` are "host:port"; the first is the chief, which writes. `index` is the position of this process.
     """
 
     workers: tuple[str, ...] = ("",)
@@ -25,13 +25,13 @@ class Addresses:
 
 
 def find_addresses(environment: Mapping[str, str] = os.environ) -> Addresses:
-    """The workers that the environment names; one without an address if it names none.
+    """The workers named in the environment; a single one without an address if none are named.
 
     Args:
-        environment: TF_CONFIG is read, or else the variables of a Slurm step with several tasks.
+        environment: read for TF_CONFIG, or else for the variables of a Slurm step with several tasks.
 
     Raises:
-        UserError: the variables are wrong.
+        UserError: the variables are invalid.
     """
     if environment.get("TF_CONFIG", "").strip():
         return _of_tf_config(environment["TF_CONFIG"])
@@ -46,7 +46,7 @@ def _of_tf_config(text: str) -> Addresses:
     except ValueError as error:
         raise _wrong(f"it is not JSON ({error})") from error
     if not isinstance(config, dict):
-        raise _wrong("it is no JSON object")
+        raise _wrong("it is not a JSON object")
     cluster = config.get("cluster") or {}
     if not cluster:
         return Addresses()
@@ -59,17 +59,17 @@ def _of_tf_config(text: str) -> Addresses:
 
 def _jobs(cluster) -> dict[str, list[str]]:
     if not isinstance(cluster, dict):
-        raise _wrong('"cluster" is no JSON object')
+        raise _wrong('"cluster" is not a JSON object')
     others = set(cluster) - {"chief", "worker"}
     if others:
         raise _wrong(f'"cluster" has {", ".join(sorted(others))}; it may have only chief and worker')
     for kind, addresses in cluster.items():
         if not isinstance(addresses, list) or not all(_is_address(address) for address in addresses):
-            raise _wrong(f'"{kind}" is no list of addresses such as "host-a:2222": {json.dumps(addresses)}')
+            raise _wrong(f'"{kind}" is not a list of addresses such as "host-a:2222": {json.dumps(addresses)}')
     found = [address for addresses in cluster.values() for address in addresses]
     twice = sorted({address for address in found if found.count(address) > 1})
     if twice:
-        raise _wrong(f"{twice[0]} stands twice in it")
+        raise _wrong(f"{twice[0]} is listed twice")
     if len(cluster.get("chief", ())) > 1:
         raise _wrong("it has more than one chief")
     return cluster
@@ -92,13 +92,13 @@ def _task(task, jobs: dict[str, list[str]]) -> tuple[str, int]:
         index = -1
     if not 0 <= index < len(jobs[kind]):
         raise _wrong(
-            f"the task's index is {json.dumps(task['index'])}, but there are {len(jobs[kind])} of {kind}, from 0 on"
+            f"the task's index is {json.dumps(task['index'])}, but there are {len(jobs[kind])} of {kind}, from 0"
         )
     return kind, index
 
 
 def _wrong(what: str) -> UserError:
-    return UserError(f"TF_CONFIG: {what}; it must be like {EXAMPLE}, or unset for a training on one machine")
+    return UserError(f"TF_CONFIG: {what}; it must look like {EXAMPLE}, or be unset for training on one machine")
 
 
 def _of_slurm(environment: Mapping[str, str]) -> Addresses:
@@ -119,7 +119,7 @@ def _of_slurm(environment: Mapping[str, str]) -> Addresses:
     workers = tuple(f"{host}:{port + n}" for host, count in zip(hosts, tasks, strict=False) for n in range(count))
     if len(workers) != int(environment["SLURM_STEP_NUM_TASKS"]) or not 0 <= index < len(workers):
         named = {name: environment[name] for name in environment if name.startswith(("SLURM_STEP_", "SLURM_PROCID"))}
-        raise UserError(f"the variables of Slurm do not agree: {named}; set TF_CONFIG like {EXAMPLE}")
+        raise UserError(f"the Slurm variables do not agree: {named}; set TF_CONFIG, for example to {EXAMPLE}")
     return Addresses(workers, index)
 
 

@@ -1,4 +1,4 @@
-"""Checks that all workers of a cluster were started with the same choices, text and checkpoint."""
+"""Checks that all workers of a cluster have the same settings, text and checkpoint."""
 
 import time
 from collections.abc import Callable
@@ -15,15 +15,15 @@ PATIENCE = 60
 
 
 def open_shared(path: Path | str, preset: Preset, patience: float = PATIENCE) -> Run:
-    """The run that the chief opened or created, for another worker.
+    """Opens the run that the chief opened or created, on another worker.
 
     Args:
         path: the run folder.
-        preset: what this worker was started with.
+        preset: the preset of this worker.
         patience: seconds to wait for the folder.
 
     Raises:
-        UserError: this worker does not see it, or was started with other choices.
+        UserError: this worker does not see it, or was started with different settings.
     """
     until = time.monotonic() + patience
     while not Run.exists(path) and time.monotonic() < until:
@@ -35,7 +35,7 @@ def open_shared(path: Path | str, preset: Preset, patience: float = PATIENCE) ->
     others = preset.differences(run.preset)
     if others:
         raise UserError(
-            f"{path}: worker 0 was started with other choices: {'; '.join(map(str, others))}; use the same command"
+            f"{path}: worker 0 was started with different settings: {'; '.join(map(str, others))}; use the same command"
         )
     return run
 
@@ -43,13 +43,13 @@ def open_shared(path: Path | str, preset: Preset, patience: float = PATIENCE) ->
 def shared_checkpoint(
     run: Run, cluster: Cluster, report: Callable[[str], None], patience: float = PATIENCE
 ) -> tuple[Checkpoint, dict] | None:
-    """The checkpoint that all workers go on from: see `Checkpoints.latest`.
+    """The checkpoint that all workers resume from: see `Checkpoints.latest`.
 
     Args:
         run: the run.
         cluster: the workers.
         report: called with lines about damaged checkpoints.
-        patience: seconds that a worker waits for the one that the chief found.
+        patience: seconds that a worker waits for the checkpoint that the chief found.
 
     Raises:
         UserError: this worker does not see it.
@@ -60,8 +60,8 @@ def shared_checkpoint(
     while (found[0].update if found else 0) != update:
         if time.monotonic() > until:
             raise UserError(
-                f"{run.path}: worker 0 goes on after update {update:,}, of which worker {cluster.index} has no whole "
-                "checkpoint; the folder must be on storage that all workers share"
+                f"{run.path}: worker 0 resumes after update {update:,}, for which worker {cluster.index} has no "
+                "complete checkpoint; the folder must be on storage that all workers share"
             )
         time.sleep(0.2)
         found = run.checkpoints.latest(report)
@@ -76,4 +76,7 @@ def check_text(cluster: Cluster, fingerprint: str) -> None:
     """
     own = int(fingerprint[:12], 16)
     if cluster.broadcast(own)[0] != own:
-        raise UserError(f"worker {cluster.index}: its training text is not that of worker 0; give all the same corpora")
+        raise UserError(
+            f"worker {cluster.index}: its training text differs from that of worker 0; give all workers the "
+            "same corpora"
+        )

@@ -1,4 +1,4 @@
-"""The interface between a training and the processes and devices that share it; here for a single one."""
+"""The interface between a training and the processes and devices that share it; here for one device."""
 
 import contextlib
 from collections.abc import Callable, Iterable, Iterator
@@ -13,9 +13,9 @@ from data.feeding import dataset_of
 class Cluster:
     """The workers of one training, as seen by one of them; this class is for one worker with one device.
 
-    A worker is a process, with one device or several. Each device takes its share of every batch; the sums over all
-    devices are those of the whole batch, so that a training does not depend on how many there are. The chief, worker
-    0, is the only one that writes.
+    A worker is a process, with one device or several. Each device takes its share of every batch; sums over all
+    devices equal those of the whole batch, so that a training does not depend on the number of devices. The chief,
+    worker 0, is the only one that writes.
 
     Attributes:
         index: this worker's number, from 0.
@@ -69,7 +69,7 @@ class Cluster:
         return contextlib.nullcontext()
 
     def synchronise(self, model: Any, accumulate: int, status: Callable[[], tuple[float, bool]]) -> None:
-        """Makes `fit` sum over all devices.
+        """Makes `fit` sum gradients over all devices.
 
         Args:
             model: the compiled `TeacherForcing` model.
@@ -81,17 +81,17 @@ class Cluster:
         """The chief's clock and whether any worker was interrupted: the same on all workers.
 
         Args:
-            logs: of the last batch.
-            seconds, interrupted: those of this worker, now.
+            logs: logs of the last batch.
+            seconds, interrupted: the current status of this worker.
         """
         return seconds, interrupted
 
     def dataset(self, draw: Callable[[], Iterator], inputs: Iterable[str], accumulate: int = 1) -> Any:
-        """What `fit` reads: see `data.feeding.dataset_of`."""
+        """The data set for `fit`: see `data.feeding.dataset_of`."""
         return dataset_of(draw, inputs, accumulate)
 
     def broadcast(self, *numbers: float) -> list[float]:
-        """The chief's numbers, on all workers; each must call this with equally many."""
+        """The chief's numbers, on all workers; each must call this with the same number of values."""
         return list(numbers)
 
     @contextlib.contextmanager
@@ -99,7 +99,7 @@ class Cluster:
         """Lets the chief run a block, then the others.
 
         Raises:
-            UserError: the chief's block failed; its own error is raised at the chief.
+            UserError: the chief's block failed; its own error is raised on the chief.
         """
         if self.chief:
             try:
@@ -110,11 +110,11 @@ class Cluster:
             self.broadcast(1.0)
             return
         if not self.broadcast(0.0)[0]:
-            raise UserError(f"worker {self.index}: worker 0 could not go on; see its output")
+            raise UserError(f"worker {self.index}: worker 0 failed; see its output")
         yield
 
     def gather(self, variables: Iterable[Any]) -> list:
-        """The memory of all lanes as arrays, from variables that hold the lanes of one device."""
+        """The memory state of all lanes as arrays, from variables that hold the lanes of one device."""
         return [to_array(variable) for variable in variables]
 
     def scatter(self, variables: Iterable[Any], arrays: Iterable[Any]) -> None:
@@ -126,5 +126,5 @@ class Cluster:
         """Gives each device different random numbers.
 
         Args:
-            generators: the states of a model's random generators, as one process alone would have them.
+            generators: the states of a model's random generators, as in a single process.
         """

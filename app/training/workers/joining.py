@@ -1,4 +1,4 @@
-"""Finds the other workers and devices, at the start of a training."""
+"""Finds the other workers and devices at the start of a training."""
 
 import sys
 
@@ -15,10 +15,10 @@ def join_cluster(addresses: Addresses) -> Cluster:
     Must be called before anything is computed.
 
     Args:
-        addresses: of `find_addresses`.
+        addresses: from `find_addresses`.
 
     Raises:
-        UserError: the backend does not train on so many machines, or the workers cannot be reached.
+        UserError: the backend does not support several machines, or the workers cannot be reached.
     """
     import keras
 
@@ -62,7 +62,7 @@ def _on_tensorflow(addresses: Addresses) -> Cluster:
 
 
 def _logical_devices(tf, device) -> int:
-    """How many logical devices one device is."""
+    """The number of logical devices of one physical device."""
     return len(tf.config.get_logical_device_configuration(device) or [device])
 
 

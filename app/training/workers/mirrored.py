@@ -1,8 +1,8 @@
-"""Several devices, of one machine or of several, on TensorFlow: `tf.distribute` sums what they compute.
+"""Several devices, on one machine or several, on TensorFlow: `tf.distribute` sums their gradients.
 
 Keras' own training step supports `MirroredStrategy`, but clips gradients before they are summed, cannot accumulate them
-in a graph, and fails with `MultiWorkerMirroredStrategy` (https://github.com/keras-team/keras/issues/20585). So `fit` is
-given another step; everything around it stays as it is.
+in a graph, and fails with `MultiWorkerMirroredStrategy` (https://github.com/keras-team/keras/issues/20585). So `fit`
+gets another step; everything around it stays unchanged.
 """
 
 import contextlib
@@ -19,9 +19,9 @@ from data.batching import share
 from data.errors import UserError
 from data.feeding import AHEAD, with_update_tokens
 
-# What TensorFlow raises when a worker is gone, or was started again while the others still waited for it.
+# TensorFlow's errors when a worker is lost, or was restarted while the others still waited for it.
 LOST = (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError, tf.errors.DeadlineExceededError)
-# Between the seeds of two devices.
+# The distance between the seeds of two devices.
 STRIDE = 7_919
 
 
@@ -57,11 +57,11 @@ class MirroredCluster(Cluster):
                 raise
             raise UserError(
                 f"worker {self.index} of {self.workers}: lost another worker ({_reason(error.message)}); start the "
-                "same command on all workers again: it goes on from the last checkpoint"
+                "same command on all workers again: it resumes from the last checkpoint"
             ) from error
 
     def dataset(self, draw: Callable[[], Iterator], inputs: Iterable[str], accumulate: int = 1) -> Any:
-        """Yields, for each of this worker's devices, its share of a batch, and what the whole batch is divided by."""
+        """Yields, for each of this worker's devices, its share of a batch, and the divisor of the batch's loss."""
         own = range(self.first, self.first + self.devices // self.workers)
 
         def shares():
@@ -74,7 +74,7 @@ class MirroredCluster(Cluster):
 
         def make(_):
             dataset = tf.data.Dataset.from_generator(shares, output_signature=signature)
-            # Otherwise all workers would synchronise before each batch to find out whether there is one.
+            # Otherwise all workers would synchronise before each batch to check whether there is one.
             endless = tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY)
             return dataset.apply(endless).prefetch(AHEAD * len(own))
 
@@ -111,7 +111,7 @@ class MirroredCluster(Cluster):
 
     def gather(self, variables: Iterable[Any]) -> list:
         def rows(device, variable: Any):
-            """The rows of one device at their place among all, (B, ...)."""
+            """The rows of one device at their positions in the whole batch, (B, ...)."""
             value = tf.expand_dims(variable.value, 1)
             place = tf.reshape(tf.range(self.devices) == device, (1, -1, *[1] * (len(variable.shape) - 1)))
             spread = tf.where(place, value, tf.zeros_like(value))
@@ -138,7 +138,7 @@ class MirroredCluster(Cluster):
         self._on_each(shift)
 
     def _sum(self, make):
-        """The sum of what `make(device)` gives on all devices, in a graph."""
+        """The sum of `make(device)` over all devices, in a graph."""
 
         @tf.autograph.experimental.do_not_convert
         def on_device():
@@ -176,7 +176,7 @@ def _make_step(strategy, model):
         with tf.GradientTape() as tape:
             states = model(inputs, training=True)
             loss, likelihood = model.token_losses(labels, states, tokens)
-            # Of extra losses the mean over the devices counts, as the mean over batches does.
+            # Extra losses are averaged over devices, as over batches.
             loss += model.extra_loss() / context.num_replicas_in_sync
         gradients = [tf.convert_to_tensor(gradient) for gradient in tape.gradient(loss, weights)]
         numbers = tf.concat([tf.cast([loss, likelihood], tf.float64), status / own], 0)

@@ -1,4 +1,4 @@
-"""Waits until all workers are there, before TensorFlow does, which neither names the missing ones nor can be stopped.
+"""Waits for all workers before TensorFlow does, whose own wait neither names missing workers nor can be stopped.
 
 A worker that is restarted before the others have noticed its loss waits here for them.
 """
@@ -16,7 +16,7 @@ from data.errors import UserError
 
 PAUSE, QUIET_SECONDS, ANSWER_SECONDS = 0.5, 30, 10
 GO = b"go\n"
-# Network errors that do not pass.
+# Network errors that retrying does not solve.
 HOPELESS = (errno.EACCES, errno.EADDRNOTAVAIL)
 
 
@@ -25,7 +25,7 @@ def rendezvous(addresses: Addresses, report: Callable[[str], None] = print, paus
 
     Args:
         addresses: the workers.
-        report: called now and then with a line that names what is still missing.
+        report: called from time to time with a line that names what is still missing.
         pause: seconds between two attempts.
 
     Raises:
@@ -40,7 +40,7 @@ def rendezvous(addresses: Addresses, report: Callable[[str], None] = print, paus
 
 
 class _Waiting:
-    """Reports what a worker waits for, at most every QUIET_SECONDS."""
+    """Reports what a worker is waiting for, at most every QUIET_SECONDS."""
 
     def __init__(self, addresses: Addresses, report: Callable[[str], None]):
         self.name, self.report = f"worker {addresses.index} of {len(addresses.workers)}", report
@@ -85,13 +85,13 @@ def _listen(addresses: Addresses, waiting: _Waiting, pause: float) -> socket.soc
         except OSError as error:
             if error.errno in HOPELESS:
                 raise UserError(f"{addresses.workers[0]}: port {port} cannot be used: {error.strerror}") from error
-            # Most likely the former process of this worker, which is about to end.
+            # Most likely still used by the previous process of this worker, which is about to end.
             waiting.on(f"port {port} to become free")
             time.sleep(pause)
 
 
 def _worker_index(client: socket.socket, addresses: Addresses) -> int:
-    """The number of the worker that connected; 0 if it does not belong here, of which it is informed."""
+    """The index of the worker that connected; 0 if it does not match, in which case it is told why."""
     try:
         client.settimeout(ANSWER_SECONDS)
         hello = json.loads(client.makefile("rb").readline(1000))
@@ -122,7 +122,7 @@ def _is_connected(client: socket.socket) -> bool:
 
 
 def _join_chief(addresses: Addresses, waiting: _Waiting) -> bool:
-    """Another worker's part: connects to the chief and waits; False if it must try again."""
+    """Another worker's part: connects to the chief and waits; False if it must retry."""
     chief = addresses.workers[0]
     hello = {"index": addresses.index, "workers": addresses.workers, "version": __version__}
     try:
@@ -135,7 +135,7 @@ def _join_chief(addresses: Addresses, waiting: _Waiting) -> bool:
         return False
     if answer == GO:
         return True
-    # A chief that has not yet noticed the end of its former training answers as TensorFlow does.
+    # A chief that has not yet noticed the end of its previous training gives TensorFlow's answer.
     with contextlib.suppress(ValueError):
         wrong = json.loads(answer)
         if isinstance(wrong, str):

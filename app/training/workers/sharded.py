@@ -1,6 +1,6 @@
 """Several devices of one machine on JAX: `keras.distribution.DataParallel` gives each its rows of a batch.
 
-The whole batch stays one array, so all sums are over all of it, and carried memory is that of all lanes.
+The whole batch stays one array, so all sums are over the whole batch, and the carried memory state has all lanes.
 """
 
 import contextlib
@@ -18,7 +18,7 @@ from data.feeding import dataset_of
 class ShardedCluster(Cluster):
     """One worker whose devices share the rows of each batch.
 
-    All variables that are made from now on have a copy on each device.
+    All variables created from now on have a copy on each device.
     """
 
     def __init__(self):

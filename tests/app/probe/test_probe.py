@@ -161,7 +161,7 @@ def test_results_are_kept_while_their_terms_are_the_same(tmp_path, experiment):
     written = json.loads((tmp_path / "probe.json").read_text(encoding="utf-8"))
     assert written["chance"] == pytest.approx(1 / 3) and written["memories"]["gru"]["recall"][1]["right"] == 49
     (tmp_path / "probe.json").write_text("recall: 1", encoding="utf-8")
-    with pytest.raises(UserError, match="probe.json: is not a file of results"):
+    with pytest.raises(UserError, match="probe.json: is not a results file"):
         Results(tmp_path, experiment)
 
 

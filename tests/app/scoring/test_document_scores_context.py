@@ -149,8 +149,11 @@ def test_a_pronoun_is_told_by_what_is_changed(place):
         ("nonsense", "line 2: expected a JSON object with src_ctx"),
         ("[1]", "line 2: expected a JSON object"),
         (json.dumps({"src": "a"}), "line 2: 'src_ctx' is missing"),
-        (json.dumps({**item("Hund", 1), "contrastive": []}), 'line 2: "contrastive" must be a list of texts'),
-        (json.dumps({**item("Hund", 1), "src": 3}), "line 2: .* the others one text each"),
+        (
+            json.dumps({**item("Hund", 1), "contrastive": []}),
+            'line 2: "contrastive" must be a non-empty list of strings',
+        ),
+        (json.dumps({**item("Hund", 1), "src": 3}), "line 2: .* the others one string each"),
     ],
 )
 def test_damaged_items_are_told_by_their_line(place, line, message):

@@ -51,23 +51,23 @@ def test_tf_config_names_the_workers(environment, expected):
     ("text", "message"),
     [
         ('{"cluster": ', "it is not JSON"),
-        ("[]", "it is no JSON object"),
-        ('{"cluster": ["a:1"]}', '"cluster" is no JSON object'),
+        ("[]", "it is not a JSON object"),
+        ('{"cluster": ["a:1"]}', '"cluster" is not a JSON object'),
         ('{"cluster": {"worker": ["a:1"]}}', '"task" is missing'),
         ('{"cluster": {"worker": ["a:1"]}, "task": {"type": "worker"}}', '"task" is missing, or has no "type"'),
         (tf_config({"worker": ["a:1"]}, "chief")["TF_CONFIG"], 'type is "chief", but "cluster" has worker'),
         (tf_config({"worker": ["a:1", "b:1"]}, index=2)["TF_CONFIG"], "index is 2, but there are 2 of worker"),
         (tf_config({"worker": ["a:1", "b:1"]}, index=-1)["TF_CONFIG"], "index is -1"),
         (tf_config({"worker": ["a:1", "b:1"]}, index="x")["TF_CONFIG"], 'index is "x"'),
-        (tf_config({"worker": "a:1"})["TF_CONFIG"], '"worker" is no list of addresses such as "host-a:2222": "a:1"'),
-        (tf_config({"worker": ["a:1", "b"]})["TF_CONFIG"], '"worker" is no list of addresses'),
-        (tf_config({"worker": ["a:1", "a:1"]})["TF_CONFIG"], "a:1 stands twice in it"),
+        (tf_config({"worker": "a:1"})["TF_CONFIG"], '"worker" is not a list of addresses such as "host-a:2222": "a:1"'),
+        (tf_config({"worker": ["a:1", "b"]})["TF_CONFIG"], '"worker" is not a list of addresses'),
+        (tf_config({"worker": ["a:1", "a:1"]})["TF_CONFIG"], "a:1 is listed twice"),
         (tf_config({"worker": ["a:1"], "ps": ["b:1"]})["TF_CONFIG"], '"cluster" has ps; it may have only'),
         (tf_config({"chief": ["a:1", "b:1"]}, "chief")["TF_CONFIG"], "more than one chief"),
     ],
 )
 def test_a_wrong_tf_config_is_explained(text, message):
-    with pytest.raises(UserError, match="^TF_CONFIG: .*; it must be like ") as error:
+    with pytest.raises(UserError, match="^TF_CONFIG: .*; it must look like ") as error:
         find_addresses({"TF_CONFIG": text})
     assert message in str(error.value)
 
@@ -106,7 +106,7 @@ def test_wrong_variables_of_slurm_are_explained(environment, message):
 def test_the_command_refuses_before_it_loads_anything(tmp_path):
     preset = write_preset(tmp_path, "./toy")
     done = weitblick("train", preset, "--run", tmp_path / "run", code=2, TF_CONFIG='{"cluster": {"worker": ["a"]}}')
-    assert done.stderr.startswith('error: TF_CONFIG: "worker" is no list of addresses')
+    assert done.stderr.startswith('error: TF_CONFIG: "worker" is not a list of addresses')
     assert not (tmp_path / "run").exists()
 
 
@@ -258,7 +258,7 @@ def test_a_worker_waits_for_the_chief_or_stops_with_it():
     with Second(1.0).chief_first():
         done.append("second")
     assert done == ["second"]
-    with pytest.raises(UserError, match="worker 0 could not go on; see its output"), Second(0.0).chief_first():
+    with pytest.raises(UserError, match="worker 0 failed; see its output"), Second(0.0).chief_first():
         done.append("third")
     assert done == ["second"]
 
@@ -282,15 +282,15 @@ def test_a_worker_that_does_not_fit_is_stopped(tmp_path):
     assert open_shared(run.path, run.preset, patience=0).preset == run.preset
     with pytest.raises(UserError, match="no such run folder.*storage that all workers share"):
         open_shared(tmp_path / "elsewhere", run.preset, patience=0.3)
-    with pytest.raises(UserError, match="other choices: training.warmup: 7 -> 20; use the same command"):
+    with pytest.raises(UserError, match="different settings: training.warmup: 7 -> 20; use the same command"):
         open_shared(run.path, run.preset.with_overrides(["warmup=7"]), patience=0)
 
     assert shared_checkpoint(run, Second(2), print, patience=0)[0].update == 2
-    with pytest.raises(UserError, match="goes on after update 4, of which worker 1 has no whole checkpoint"):
+    with pytest.raises(UserError, match="resumes after update 4, for which worker 1 has no complete checkpoint"):
         shared_checkpoint(run, Second(4), print, patience=0.3)
 
     check_text(Second(0xABCDEF012345), "abcdef0123456789")
-    with pytest.raises(UserError, match="training text is not that of worker 0"):
+    with pytest.raises(UserError, match="training text differs from that of worker 0"):
         check_text(Second(5), "abcdef0123456789")
 
 

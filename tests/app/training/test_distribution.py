@@ -80,11 +80,11 @@ def test_two_workers_train_like_one_and_a_killed_one_returns(folder):
     error = chief[1].splitlines()[-1]
     assert error.startswith("error: worker 0 of 2: lost another worker (")
     assert "/job:worker/task:1" in error
-    assert error.endswith("start the same command on all workers again: it goes on from the last checkpoint")
+    assert error.endswith("start the same command on all workers again: it resumes from the last checkpoint")
 
     assert (again[0], returned[0]) == (0, 0), (again, returned)
     assert "Worker 0 of 2 (which writes), 1 device each: 2 devices share each batch." in again[1]
-    assert "Going on after update 8." in again[1]
+    assert "Resuming after update 8." in again[1]
     assert "Worker 1 of 2 (worker 0 writes and shows the progress), 1 device each" in returned[1]
     assert "update" not in returned[1]
     assert "WARNING" not in returned[1].partition("share each batch.")[2]
@@ -106,7 +106,7 @@ def test_an_interrupted_worker_stops_all_and_one_alone_goes_on(folder):
     assert all(len(np.unique(array.reshape(4, -1), axis=0)) == 4 for array in carried)
     (folder / "lanes").rename(folder / "run")
     _, text = train_here(folder, *DOCUMENTS)
-    assert "Going on after update 7." in text
+    assert "Resuming after update 7." in text
     assert_same_curve(folder / "documents", folder / "run")
 
 

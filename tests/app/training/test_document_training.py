@@ -133,7 +133,7 @@ def test_weights_that_find_no_place_are_refused_by_their_key(tmp_path, first):
     train(second(tmp_path, first, "second", "updates=1").preset, tmp_path / "second")
     for change, expected in (
         ("memory.gru.slots=3", ["memory.gru.slots = 2 (here 3)", "of shape"]),
-        ("memory.kind=none", ['memory.kind = "gru" (here "none")', "no place"]),
+        ("memory.kind=none", ['memory.kind = "gru" (here "none")', "does not have"]),
         ("memory.sides=encoder", ['memory.sides = "both" (here "encoder")', "target_memory/"]),
     ):
         third = second(tmp_path, first, "third", f"start={tmp_path / 'second'}", change)

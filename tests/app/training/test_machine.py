@@ -68,7 +68,7 @@ def test_a_training_keeps_its_precision_on_another_processor(tmp_path, use):
     use(PLAIN)
     run, text = train_here(tmp_path, "updates=4", *changes)
     assert ", mixed_bfloat16," in text
-    assert 'training.precision = "auto": bfloat16, as this training began; here float32 is faster' in text
+    assert 'training.precision = "auto": keeping bfloat16 from the start of training; here float32 is faster' in text
     assert [session["precision"] for session in run.summary()["sessions"]] == ["mixed_bfloat16"]
 
 
@@ -77,8 +77,8 @@ def test_another_machine_is_reported_in_one_line_and_noted(tmp_path, use):
     run = begun(tmp_path)
     use(PLAIN, "Test 9001", number=8)
     warning = (
-        "warning: this training goes on with processor Test 9000 -> Test 9001, threads 2 intra-op and 2 inter-op -> "
-        "8 intra-op and 8 inter-op; its numbers are the same to rounding only"
+        "warning: this training resumes with processor Test 9000 -> Test 9001, threads 2 intra-op and 2 inter-op -> "
+        "8 intra-op and 8 inter-op; results will differ by rounding"
     )
     assert settle(run) == ("float32", [warning])
     assert settle(run) == ("float32", [])
@@ -92,7 +92,7 @@ def test_a_deterministic_training_refuses_other_threads(tmp_path, use, monkeypat
     monkeypatch.setattr(machine, "set_threads", lambda numbers: numbers == precision.threads())
     message = (
         "computes with 2 intra-op and 2 inter-op threads, this process with 1 intra-op and 1 inter-op, which gives "
-        "other weights; set TF_NUM_INTRAOP_THREADS=2 TF_NUM_INTEROP_THREADS=2"
+        "different weights; set TF_NUM_INTRAOP_THREADS=2 TF_NUM_INTEROP_THREADS=2"
     )
     with pytest.raises(UserError, match=message):
         settle(run)

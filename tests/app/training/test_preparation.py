@@ -127,8 +127,8 @@ def test_a_pair_of_several_corpora_stays_in_the_first(tmp_path, sampling):
     assert sources(prepare(run, report=lines.append)) == sorted(words)
     said = [line.replace(f"{tmp_path}/", "") for line in lines if "left out" in line]
     assert said == [
-        "two: 5 of 15 pairs stand in corpora named before it and are left out",
-        "three: 3 of 9 pairs stand in corpora named before it and are left out",
+        "two: 5 of 15 pairs are already in corpora named earlier and are left out",
+        "three: 3 of 9 pairs are already in corpora named earlier and are left out",
     ]
     assert sources(prepare(run, report=silent)) == sorted(words)  # out of the caches
 
@@ -144,7 +144,7 @@ def test_the_order_of_the_corpora_says_which_pairs_stay(tmp_path):
     _, run = mixture(tmp_path, "deduplicate=true", f"corpora={tmp_path}/two,{tmp_path}/one:0.5")
     lines = []
     second = prepare(run, report=lines.append)
-    assert f"{tmp_path}/one: 5 of 20 pairs stand in corpora named before it and are left out" in lines
+    assert f"{tmp_path}/one: 5 of 20 pairs are already in corpora named earlier and are left out" in lines
     assert len(sources(second)) == 15 + round(15 * 0.5)
     assert first.fingerprint != second.fingerprint
 
@@ -163,7 +163,9 @@ def test_corpora_without_common_pairs_share_their_caches_with_other_mixtures(tmp
 def test_a_corpus_that_adds_nothing(tmp_path):
     _, run = mixture(tmp_path, "deduplicate=true", f"corpora={tmp_path}/one,{tmp_path}/copy")
     write_split(tmp_path / "copy", "train", ["au", "av"], ["AU", "AV"])
-    with pytest.raises(UserError, match="copy: all its pairs stand in corpora named before it; take it from the list"):
+    with pytest.raises(
+        UserError, match="copy: all its pairs are already in corpora named earlier; remove it from the list"
+    ):
         prepare(run, report=silent)
 
 
@@ -257,7 +259,7 @@ def test_cleaned_text_that_was_damaged_in_the_cache_is_made_anew(tmp_path, toy, 
     content = file.read_bytes()
     file.write_bytes(harm(content))
     second = prepare(run, report=lines.append)
-    assert f"{name}: the file is damaged" in lines[0] and lines[0].endswith("the text is cleaned anew")
+    assert f"{name}: the file is damaged" in lines[0] and lines[0].endswith("cleaning the text again")
     assert file.read_bytes() == content
     assert second.fingerprint == first.fingerprint
 

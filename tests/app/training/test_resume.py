@@ -71,7 +71,7 @@ def test_an_interruption_saves_the_last_update_and_says_what_to_do(disturbed):
     assert "Traceback" not in printed
     last = "interrupted; run the same command again to resume from the last checkpoint"
     assert printed.strip().splitlines()[-1] == last
-    assert "Going on after update" in ends[2][1]
+    assert "Resuming after update" in ends[2][1]
 
 
 @pytest.mark.usefixtures("eagerly")
@@ -101,7 +101,7 @@ def test_to_rounding_where_bits_are_not_asked_for(tmp_path, monkeypatch):
             train_here(tmp_path, *changes)
     assert Run.open(tmp_path / "run").checkpoints.latest()[0].update == 7
     _, text = train_here(tmp_path, *changes)
-    assert "Going on after update 7." in text
+    assert "Resuming after update 7." in text
     # The log of that session was switched off, and with it the sums' reset; what counts here are the weights.
     states = [Run.open(tmp_path / name).checkpoints.at(10) for name in ("undisturbed", "run")]
     for read in ("weights", "state"):
@@ -123,7 +123,7 @@ def test_a_finished_training_goes_on_when_more_is_asked_for(tmp_path):
     with pytest.raises(UserError, match="training.warmup: 3 -> 4"):
         train_here(tmp_path, "updates=12", *changes, "warmup=4")
     run, text = train_here(tmp_path, "updates=12", *changes)
-    assert "Going on after update 7." in text
+    assert "Resuming after update 7." in text
     assert [checkpoint.update for checkpoint in run.checkpoints.all()] == [5, 10, 12]
     one, other = (Run.open(tmp_path / name).weights("averaged")[1] for name in ("undisturbed", "run"))
     for name in one:
@@ -134,7 +134,7 @@ def test_a_finished_training_goes_on_when_more_is_asked_for(tmp_path):
     path.write_bytes(path.read_bytes()[:-1])
     run, text = train_here(tmp_path, "updates=13", *changes)
     assert f"warning: {path}: the checkpoint is damaged (wrong checksum); using the one before it" in text
-    assert "Going on after update 10." in text
+    assert "Resuming after update 10." in text
     assert average(run) == [10, 13]
 
     # Changed text cannot give the batches that the training would have seen.
@@ -142,7 +142,7 @@ def test_a_finished_training_goes_on_when_more_is_asked_for(tmp_path):
         with (tmp_path / "toy" / f"{language}.train.txt").open("a") as file:
             file.write(line)
     _, text = train_here(tmp_path, "updates=14", *changes)
-    assert "warning: the training text is not what this training began with" in text
+    assert "warning: the training text has changed since the start of training" in text
 
 
 @pytest.mark.backends

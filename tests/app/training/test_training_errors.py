@@ -112,7 +112,7 @@ def test_a_full_disk_keeps_the_last_checkpoint(tmp_path, toy, refused, monkeypat
     assert left(tmp_path / "run" / "checkpoints") == ["update-00000002"]
     assert not list((tmp_path / "run").rglob("*.partial"))
     run, text = train_here(tmp_path, *changes)
-    assert "Going on after update 2." in text
+    assert "Resuming after update 2." in text
     assert run.weights("averaged")
 
 
@@ -138,14 +138,14 @@ def test_updates_that_go_too_far_are_told_from_a_bad_batch(tmp_path, toy, refuse
     message = refused(*changes)
     assert message.startswith("training stopped in update 2: the loss is nan (after it 37 of 37 weights are not ")
     assert "finite, the first is source_embedding/table)" in message
-    assert "With other weights, those that the training began with, this batch gives finite numbers" in message
+    assert "With other weights (from the start of training), this batch gives finite numbers" in message
     assert "lower training.learning_rate" in message
     assert left(tmp_path / "run" / "checkpoints") is None
 
     shutil.rmtree(tmp_path / "run")
     message = refused(*changes, "checkpoint_every=1")
-    assert "those of the last good checkpoint, after update 1, too" in message
-    assert "the first output that is not finite is that of encoder/layer_0" in message
+    assert "with other weights (from the last good checkpoint, after update 1)" in message
+    assert "the first non-finite output is that of encoder/layer_0" in message
     assert "the largest weight is 1e+30" in message
     run = Run.open(tmp_path / "run")
     assert all(np.isfinite(array).all() for array in run.weights("last")[1].values())
@@ -163,7 +163,7 @@ def test_a_bad_batch_is_told_from_updates_that_go_too_far(tmp_path, toy, refused
     run.checkpoints.save(2, weights, checkpoint.state(), rest)
     message = refused(*changes, "updates=6")
     assert message.startswith("training stopped in update 3: the loss is nan")
-    assert "those of the last good checkpoint, after update 2, too" in message
+    assert "with other weights (from the last good checkpoint, after update 2)" in message
     found = re.search(
         r"that of source_embedding, for (\d+) of (\d+) pairs of the batch, the first being '(.*)' = '(.*)'\. ", message
     )
