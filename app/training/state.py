@@ -1,14 +1,16 @@
 """Reads and restores all state of a model that training changes."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
 
 from app.runs.weights import assign_variables, read_variables, split_variables
-from app.training.workers.cluster import Cluster
 from data.errors import UserError
+
+if TYPE_CHECKING:
+    from app.training.workers.cluster import Cluster
 
 
 def sync(model: Any) -> None:
@@ -33,7 +35,7 @@ def read_state(model: Any, carried: list) -> tuple[dict, dict]:
     return read_variables(weights), others | _numbered("carried", carried)
 
 
-def read_memory(model: Any, cluster: Cluster) -> list:
+def read_memory(model: Any, cluster: "Cluster") -> list:
     """The memory state carried from batch to batch, as arrays; empty for a model that does not read documents.
 
     All workers of a cluster must call this, since each holds a part of it.
@@ -41,7 +43,7 @@ def read_memory(model: Any, cluster: Cluster) -> list:
     return cluster.gather(getattr(model, "carried", []))
 
 
-def restore_state(model: Any, weights: dict, state: dict, origin: Path | str, cluster: Cluster) -> None:
+def restore_state(model: Any, weights: dict, state: dict, origin: Path | str, cluster: "Cluster") -> None:
     """Restores what `read_state` returned.
 
     Args:
