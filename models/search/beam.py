@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 from keras import ops
 
 from models import Nested, Step, Tensor
+from models.search.copying import copied_range, no_debt, spend
 from models.search.ranking import NEVER, rank
 from models.search.rules import Rules, make_rules
 from models.search.state import (
@@ -34,6 +35,7 @@ class Beams(NamedTuple):
     finished_scores: (B, n) float32, penalised, in falling order; -inf where there is none.
     broken: (B,) bool, True where a live hypothesis got logits that were not finite.
     limits: (B,) int32, the most tokens of an input's hypotheses.
+    owed: (B, K, P) bool, which of the P copied tokens a live hypothesis must still contain.
     """
 
     time: Tensor
@@ -45,6 +47,7 @@ class Beams(NamedTuple):
     finished_scores: Tensor
     broken: Tensor
     limits: Tensor
+    owed: Tensor
 
 
 def length_penalty(length: int | Tensor, alpha: float) -> Tensor:
@@ -76,6 +79,8 @@ def beam_search(
     min_length: int = 0,
     forbidden: Sequence[int] = (),
     exact: bool = False,
+    copied: Sequence[int] = (),
+    owed: Tensor | None = None,
 ) -> Hypotheses:
     """Finds likely sequences by keeping the K best beginnings at each step.
 
@@ -104,6 +109,8 @@ def beam_search(
         min_length: int. The fewest tokens of a hypothesis, the end token included. A smaller limit wins.
         forbidden: ids that may not be put out either, such as that of the unknown token.
         exact: bool. Whether the early finish may change nothing in the result. It cannot without a length penalty.
+        copied: P consecutive ids that a hypothesis contains once where they are owed, and else never.
+        owed: optional (B, P) bool, which of them each input's hypotheses must contain. A limit of fewer tokens wins.
 
     Returns:
         `Hypotheses` of tokens (B, n, T), scores (B, n) in falling order and lengths (B, n). A score is a sum of
@@ -115,8 +122,8 @@ def beam_search(
     References:
         - [Wu et al., 2016](https://arxiv.org/abs/1609.08144)
     """
-    search = BeamSearch(step, beam, length_penalty, nbest, bos, eos, pad, min_length, forbidden, exact)
-    beams = search.start(state, batch, max_length, max_lengths)
+    search = BeamSearch(step, beam, length_penalty, nbest, bos, eos, pad, min_length, forbidden, exact, copied)
+    beams = search.start(state, batch, max_length, max_lengths, owed=owed)
     return refuse_nan(search.hypotheses(search.advance(beams)))
 
 
@@ -128,7 +135,7 @@ class BeamSearch:
     room for more tokens (`lengthen`).
 
     Args:
-        step, beam, length_penalty, nbest, bos, eos, pad, min_length, forbidden, exact: see `beam_search`.
+        step, beam, length_penalty, nbest, bos, eos, pad, min_length, forbidden, exact, copied: see `beam_search`.
     """
 
     def __init__(
@@ -143,6 +150,7 @@ class BeamSearch:
         min_length: int = 0,
         forbidden: Sequence[int] = (),
         exact: bool = False,
+        copied: Sequence[int] = (),
     ) -> None:
         if not 1 <= nbest <= beam:
             raise ValueError(f"nbest must be between 1 and the beam size. Received: nbest={nbest}, beam={beam}.")
@@ -154,6 +162,7 @@ class BeamSearch:
             "pad": pad,
             "min_length": min_length,
             "forbidden": forbidden,
+            "copied": copied_range(copied),
         }
 
     def start(
@@ -163,15 +172,17 @@ class BeamSearch:
         max_length: int | Tensor,
         max_lengths: Tensor | None = None,
         room: int | None = None,
+        owed: Tensor | None = None,
     ) -> Beams:
         """`Beams` before the first step: one live hypothesis, as all but the first of K equal ones would only crowd.
 
         Args:
-            state, batch, max_length, max_lengths: see `beam_search`.
+            state, batch, max_length, max_lengths, owed: see `beam_search`.
             room: optional int, at most `max_length`. Number of tokens after which the caller will `lengthen`.
         """
         rules = make_rules(batch, max_length, max_lengths=max_lengths, **self.ids)
         room = max_length if room is None else room
+        owed = no_debt(batch, rules.copied) if owed is None else owed
         first = ops.arange(self.beam, dtype="int32")[None, :] == ops.zeros((batch, 1), dtype="int32")
         return Beams(
             time=ops.convert_to_tensor(0, dtype="int32"),
@@ -183,6 +194,7 @@ class BeamSearch:
             finished_scores=ops.full((batch, self.nbest), NEVER, dtype="float32"),
             broken=ops.zeros((batch,), dtype="bool"),
             limits=rules.limits,
+            owed=ops.repeat(owed[:, None, :], self.beam, axis=1),
         )
 
     def advance(self, beams: Beams, steps: int | None = None) -> Beams:
@@ -198,8 +210,8 @@ class BeamSearch:
     def _advance(self, beams):
         rules = Rules(**self.ids, limits=beams.limits)
         logits, state = take_step(self.step, beams.last, beams.state)
-        ranking = rank(logits, beams.scores, beams.time, self.beam, rules)
-        following = _move(beams, ranking, state, _finish(beams, ranking, self.alpha, rules))
+        ranking = rank(logits, beams.scores, beams.time, self.beam, rules, beams.owed)
+        following = _move(beams, ranking, state, _finish(beams, ranking, self.alpha, rules), rules)
         return keep_shapes(_stop(following, self.alpha, rules, self.exact), beams)
 
     def hypotheses(self, beams: Beams) -> Hypotheses:
@@ -236,7 +248,7 @@ def select_inputs(beams: Beams, inputs: Tensor) -> Beams:
     return beams._replace(last=ops.take(beams.last, rows, axis=0), state=state, **rest)
 
 
-_BY_INPUT = ("tokens", "scores", "finished", "finished_scores", "broken", "limits")
+_BY_INPUT = ("tokens", "scores", "finished", "finished_scores", "broken", "limits", "owed")
 
 
 def _finish(beams, ranking, alpha, rules):
@@ -255,7 +267,7 @@ def _finish(beams, ranking, alpha, rules):
     return pick(tokens, ops.cast(index, "int32")), scores
 
 
-def _move(beams, ranking, state, finished):
+def _move(beams, ranking, state, finished, rules):
     """The K best continuations become the live hypotheses, and the rows of the state follow them."""
     beam = beams.scores.shape[1]
     firsts = beam * ops.arange(ops.shape(beams.scores)[0], dtype="int32")
@@ -270,6 +282,7 @@ def _move(beams, ranking, state, finished):
         finished=finished[0],
         finished_scores=finished[1],
         broken=ops.logical_or(beams.broken, ops.any(broken, axis=1)),
+        owed=spend(pick(beams.owed, ranking.parents), ranking.tokens, rules.copied) if rules.copied else beams.owed,
     )
 
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from keras import ops
 
 from models import Nested, Step, Tensor
+from models.search.copying import no_debt
 from models.search.ranking import rank
 from models.search.rollout import lengths, roll, total
 from models.search.rules import make_rules
@@ -23,6 +24,8 @@ def greedy(
     max_lengths: Tensor | None = None,
     min_length: int = 0,
     forbidden: Sequence[int] = (),
+    copied: Sequence[int] = (),
+    owed: Tensor | None = None,
 ) -> Hypotheses:
     """Takes the likeliest token at each step.
 
@@ -41,6 +44,7 @@ def greedy(
         max_lengths: optional (B,) int32. Limits of the single inputs; what is above `max_length` is cut to it.
         min_length: int. The fewest tokens of a hypothesis, the end token included. A smaller limit wins.
         forbidden: ids that may not be put out either, such as that of the unknown token.
+        copied, owed: see `beam_search`.
 
     Returns:
         `Hypotheses` of tokens (B, T), scores (B,) and lengths (B,). A score is a sum of log-probabilities.
@@ -48,11 +52,12 @@ def greedy(
     Raises:
         ValueError: for options that contradict each other and, when run eagerly, for logits that are not finite.
     """
-    rules = make_rules(batch, max_length, bos, eos, pad, max_lengths, min_length, forbidden)
+    rules = make_rules(batch, max_length, bos, eos, pad, max_lengths, min_length, forbidden, copied)
+    owed = no_debt(batch, rules.copied) if owed is None else owed
 
-    def choose(logits, time):
-        ranking = rank(logits, ops.zeros((batch, 1), "float32"), time, 1, rules)
+    def choose(logits, time, owed):
+        ranking = rank(logits, ops.zeros((batch, 1), "float32"), time, 1, rules, owed[:, None, :])
         return ops.where(ranking.ends >= ranking.scores, rules.eos, ranking.tokens)[:, 0]
 
-    rollout = roll(step, state, choose, rules.limits, max_length, bos, pad, eos)
+    rollout = roll(step, state, choose, rules.limits, max_length, bos, pad, eos, owed, rules.copied)
     return refuse_nan(Hypotheses(rollout.tokens, total(rollout), lengths(rollout, pad)))

@@ -7,6 +7,7 @@ import numpy as np
 from keras import ops
 
 from models import Tensor
+from models.search.copying import indebted, only_owed
 from models.search.rules import Rules, log_total, may_end, vocabulary
 from models.search.state import pick
 
@@ -32,7 +33,7 @@ class Ranking(NamedTuple):
     finite: Tensor
 
 
-def rank(logits: Tensor, scores: Tensor, time: Tensor, count: int, rules: Rules) -> Ranking:
+def rank(logits: Tensor, scores: Tensor, time: Tensor, count: int, rules: Rules, owed: Tensor | None = None) -> Ranking:
     """Ranks all continuations of all hypotheses of an input together.
 
     Probabilities are the model's own: they are not renormalised over what the rules leave, so that the score of a
@@ -44,6 +45,7 @@ def rank(logits: Tensor, scores: Tensor, time: Tensor, count: int, rules: Rules)
         time: int32 scalar, number of tokens before this one.
         count: int. C, less than V.
         rules: `Rules` whose `limits` has B rows.
+        owed: (B, K, P) bool, which of the P tokens `rules.copied` each hypothesis must still contain.
 
     Returns:
         `Ranking`.
@@ -51,20 +53,46 @@ def rank(logits: Tensor, scores: Tensor, time: Tensor, count: int, rules: Rules)
     size, beam = vocabulary(logits, rules), scores.shape[1]
     width = group_width(size, count)
     maxima = ops.max(ops.reshape(logits, (-1, size // width, width)), axis=-1) if width else logits
-    total = ops.reshape(log_total(logits, ops.max(maxima, axis=-1, keepdims=True)), (-1, beam))
+    largest = ops.max(maxima, axis=-1, keepdims=True)
+    total = ops.reshape(log_total(logits, largest), (-1, beam))
     finite = ops.isfinite(total)
     base = ops.where(finite, scores - total, NEVER)
     ends = _add(ops.reshape(logits[:, rules.eos], (-1, beam)), base)
     ends = ops.where(may_end(time, rules)[:, None], ends, NEVER)
     base = ops.where((time + 1 < rules.limits)[:, None], base, NEVER)
-    special = np.isin(np.arange(size), (rules.eos, *rules.never))
+    special = np.isin(np.arange(size), (rules.eos, *rules.never, *rules.copied))
+    if rules.copied:
+        copies = _copies(logits, base, owed, rules)
+        ends = ops.where(ops.logical_and(indebted(owed), (time + 1 < rules.limits)[:, None]), NEVER, ends)
+        limits = ops.repeat(rules.limits, beam, axis=0)
+        flat = ops.reshape(owed, (-1, len(rules.copied)))
+        only = only_owed(logits, largest[:, 0], flat, time, limits, rules.eos)
+        base = ops.where(ops.reshape(only, (-1, beam)), NEVER, base)
     if width:
         best, index = _best_by_groups(logits, maxima, base, count, special)
     else:
         allowed = _add(ops.where(special, NEVER, ops.reshape(logits, (-1, beam, size))), base[:, :, None])
         best, index = ops.top_k(ops.reshape(allowed, (-1, beam * size)), count)
     index = ops.cast(index, "int32")
+    if rules.copied:
+        best, place = ops.top_k(ops.concatenate([best, copies.scores], axis=1), count)
+        index = pick(ops.concatenate([index, copies.index], axis=1), ops.cast(place, "int32"))
     return Ranking(best, index // size, index % size, ends, finite)
+
+
+class _Copies(NamedTuple):
+    """The continuations of K hypotheses by owed tokens: scores (B, K * P) and, as in `rank`, numbers (B, K * P)."""
+
+    scores: Tensor
+    index: Tensor
+
+
+def _copies(logits, base, owed, rules):
+    beam, size, first, count = base.shape[1], logits.shape[-1], rules.copied[0], len(rules.copied)
+    values = ops.reshape(logits[:, first : first + count], (-1, beam, count))
+    scores = ops.reshape(ops.where(owed, _add(values, base[:, :, None]), NEVER), (-1, beam * count))
+    index = size * ops.arange(beam, dtype="int32")[:, None] + ops.arange(first, first + count, dtype="int32")
+    return _Copies(scores, ops.zeros_like(scores, dtype="int32") + ops.reshape(index, (1, -1)))
 
 
 def group_width(size: int, count: int) -> int:

@@ -6,6 +6,7 @@ from typing import NamedTuple
 from keras import ops
 
 from models import Nested, Step, Tensor
+from models.search.copying import no_debt, spend
 from models.search.rules import log_probability
 from models.search.state import keep_shapes, take_step
 
@@ -19,6 +20,7 @@ class Rollout(NamedTuple):
     log_probs: (N, T) float32, the model's log-probability of each token; 0 at padding, NaN for logits not finite.
     alive: (N,) bool, False after the end, and after logits that were not finite.
     state: nested decoding state with N rows.
+    owed: (N, P) bool, which of the P copied tokens must still come.
     """
 
     time: Tensor
@@ -27,29 +29,34 @@ class Rollout(NamedTuple):
     log_probs: Tensor
     alive: Tensor
     state: Nested
+    owed: Tensor
 
 
 def roll(
     step: Step,
     state: Nested,
-    choose: Callable[[Tensor, Tensor], Tensor],
+    choose: Callable[[Tensor, Tensor, Tensor], Tensor],
     limits: Tensor,
     max_length: int | Tensor,
     bos: int,
     pad: int,
     eos: int | None = None,
+    owed: Tensor | None = None,
+    copied: tuple[int, ...] = (),
 ) -> Rollout:
     """Chooses a token for each row, step by step, until all rows have ended.
 
     Args:
         step: callable, `(tokens (N,), state) -> (logits (N, V), state)`.
         state: nested decoding state with N rows.
-        choose: callable, `(logits (N, V) float32, time) -> tokens (N,) int32`.
+        choose: callable, `(logits (N, V) float32, time, owed (N, P)) -> tokens (N,) int32`.
         limits: (N,) int32. A row ends with its `limits[n]`-th token.
         max_length: int. T; no limit may be above it.
         bos: int. Token that the first step reads.
         pad: int. Fills up what follows the end.
         eos: int or None. A row also ends with this token.
+        owed: optional (N, P) bool, which of the `copied` tokens must come.
+        copied: their P consecutive ids.
 
     Returns:
         The last `Rollout`.
@@ -57,7 +64,7 @@ def roll(
 
     def advance(rollout):
         logits, state = take_step(step, rollout.last, rollout.state)
-        token = ops.cast(choose(logits, rollout.time), "int32")
+        token = ops.cast(choose(logits, rollout.time, rollout.owed), "int32")
         log_prob = log_probability(logits, token)
         here = ops.logical_and(ops.arange(max_length, dtype="int32") == rollout.time, rollout.alive[:, None])
         sound = ops.logical_not(ops.isnan(log_prob))
@@ -69,6 +76,7 @@ def roll(
             log_probs=ops.where(here, log_prob[:, None], rollout.log_probs),
             alive=alive if eos is None else ops.logical_and(alive, token != eos),
             state=state,
+            owed=spend(rollout.owed, token, copied),
         )
         return (keep_shapes(following, rollout),)
 
@@ -80,6 +88,7 @@ def roll(
         log_probs=ops.zeros((rows, max_length), dtype="float32"),
         alive=limits > 0,
         state=state,
+        owed=no_debt(rows, copied) if owed is None else owed,
     )
     return ops.while_loop(lambda rollout: ops.any(rollout.alive), advance, (start,))[0]
 

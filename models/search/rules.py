@@ -6,6 +6,7 @@ from typing import NamedTuple
 from keras import ops
 
 from models import Tensor
+from models.search.copying import copied_range, indebted, only_owed
 from models.search.state import pick
 
 
@@ -18,6 +19,7 @@ class Rules(NamedTuple):
     forbidden: further ids that are never put out, such as the unknown token.
     min_length: the end token is not allowed as one of the first `min_length - 1` tokens.
     limits: (B,) int32, at least 1; the `limits[b]`-th token of input b is the end token, whatever the model says.
+    copied: consecutive ids, put out once where they are owed and else never; see `models.search.copying`.
     """
 
     bos: int
@@ -26,6 +28,7 @@ class Rules(NamedTuple):
     forbidden: tuple
     min_length: int
     limits: Tensor
+    copied: tuple = ()
 
     @property
     def never(self) -> Tensor:
@@ -42,6 +45,7 @@ def make_rules(
     max_lengths: Tensor | None = None,
     min_length: int = 0,
     forbidden: Sequence[int] = (),
+    copied: Sequence[int] = (),
 ) -> Rules:
     """Checks the options that all searches share and makes `Rules` of them.
 
@@ -59,17 +63,40 @@ def make_rules(
     limits = ops.full((batch,), max_length, dtype="int32")
     if max_lengths is not None:
         limits = ops.maximum(ops.minimum(ops.cast(max_lengths, "int32"), limits), 1)
-    return Rules(int(bos), int(eos), int(pad), forbidden, min_length, limits)
+    return Rules(int(bos), int(eos), int(pad), forbidden, min_length, limits, copied_range(copied))
 
 
-def restrict(logits: Tensor, time: Tensor, rules: Rules) -> Tensor:
-    """Sets the logits of tokens that may not come next to -inf. (N, V) float32 -> (N, V)."""
+def restrict(logits: Tensor, time: Tensor, rules: Rules, owed: Tensor | None = None) -> Tensor:
+    """Sets the logits of tokens that may not come next to -inf.
+
+    Args:
+        logits: (N, V) float32.
+        time: int32 scalar, number of tokens before this one.
+        rules: `Rules` with N limits.
+        owed: (N, P) bool, which of `rules.copied` must still come.
+
+    Returns:
+        Logits (N, V).
+    """
     ids = ops.arange(vocabulary(logits, rules), dtype="int32")[None, :]
     ends = ids == rules.eos
     allowed = ops.where(ends, may_end(time, rules)[:, None], (time + 1 < rules.limits)[:, None])
     for token in rules.never:
         allowed = ops.logical_and(allowed, ids != token)
+    if rules.copied:
+        allowed = ops.logical_and(allowed, _restrict_copies(logits, time, rules, owed))
     return ops.where(allowed, logits, float("-inf"))
+
+
+def _restrict_copies(logits, time, rules, owed):
+    """(N, V) bool: what copied tokens leave free, apart from the limits."""
+    size, (first, *_) = logits.shape[-1], rules.copied
+    last = time + 1 >= rules.limits
+    only = only_owed(logits, ops.max(logits, axis=-1), owed, time, rules.limits, rules.eos)
+    free = ops.logical_not(only)[:, None]
+    parts = [ops.repeat(free, first, axis=1), owed, ops.repeat(free, size - first - len(rules.copied), axis=1)]
+    ends = ops.logical_and(ops.arange(size, dtype="int32")[None, :] == rules.eos, indebted(owed)[:, None])
+    return ops.logical_or(last[:, None], ops.logical_and(ops.concatenate(parts, axis=1), ops.logical_not(ends)))
 
 
 def log_probability(logits: Tensor, tokens: Tensor) -> Tensor:

@@ -28,6 +28,8 @@ def sample(
     max_lengths: Tensor | None = None,
     min_length: int = 0,
     forbidden: Sequence[int] = (),
+    copied: Sequence[int] = (),
+    owed: Tensor | None = None,
 ) -> Hypotheses:
     """Draws sequences from the model, token by token.
 
@@ -52,6 +54,7 @@ def sample(
         max_lengths: optional (B,) int32. Limits of the single inputs; what is above `max_length` is cut to it.
         min_length: int. The fewest tokens of a hypothesis, the end token included. A smaller limit wins.
         forbidden: ids that may not be put out either, such as that of the unknown token.
+        copied, owed: see `beam_search`.
 
     Returns:
         `Hypotheses` of tokens (B, n, T), scores (B, n) and lengths (B, n), in the order drawn. A score is the sum of
@@ -66,20 +69,22 @@ def sample(
         - [Holtzman et al., 2019](https://arxiv.org/abs/1904.09751) (top-p)
     """
     _check(temperature, top_k, top_p, samples)
-    rules = make_rules(batch, max_length, bos, eos, pad, max_lengths, min_length, forbidden)
+    rules = make_rules(batch, max_length, bos, eos, pad, max_lengths, min_length, forbidden, copied)
     rules = rules._replace(limits=ops.repeat(rules.limits, samples, axis=0))
     rows = ops.shape(rules.limits)[0]
     # All draws are made here, as a seed generator cannot advance inside a loop on JAX. Staying below one keeps the draw
     # below the last cumulative sum in spite of rounding.
     uniform = random.uniform((max_length, rows), maxval=1.0 - 1e-6, dtype="float32", seed=seed)
 
-    def choose(logits, time):
-        probabilities, ids = distribution(restrict(logits, time, rules), temperature, top_k, top_p)
+    def choose(logits, time, owed):
+        probabilities, ids = distribution(restrict(logits, time, rules, owed), temperature, top_k, top_p)
         index, found = invert(probabilities, ops.take(uniform, time, axis=0))
         token = index if ids is None else pick(ids, index[:, None])[:, 0]
         return ops.where(found, token, eos)
 
-    rollout = roll(step, repeat_rows(state, samples), choose, rules.limits, max_length, bos, pad, eos)
+    owed = None if owed is None else ops.repeat(owed, samples, axis=0)
+    state = repeat_rows(state, samples)
+    rollout = roll(step, state, choose, rules.limits, max_length, bos, pad, eos, owed, rules.copied)
     tokens = ops.reshape(rollout.tokens, (batch, samples, max_length))
     scores = ops.reshape(total(rollout), (batch, samples))
     return refuse_nan(Hypotheses(tokens, scores, ops.reshape(lengths(rollout, pad), (batch, samples))))

@@ -42,7 +42,7 @@ def score(step: Step, state: Nested, references: Tensor, bos: int, pad: int = 0)
     references = ops.cast(references, "int32")
     lengths = _lengths(references, pad)
 
-    def choose(logits, time):
+    def choose(logits, time, owed):
         return ops.take(references, time, axis=1)
 
     rollout = roll(step, state, choose, lengths, ops.shape(references)[1], bos, pad)

@@ -1,0 +1,62 @@
+"""Tokens that a hypothesis contains exactly once: those that stand for what the source's translation must copy."""
+
+from collections.abc import Sequence
+
+from keras import ops
+
+from models import Tensor
+
+
+def copied_range(copied: Sequence[int]) -> tuple[int, ...]:
+    """Checks ids that are copied.
+
+    Raises:
+        ValueError: they do not follow each other.
+    """
+    ids = tuple(map(int, copied))
+    if ids and ids != tuple(range(ids[0], ids[0] + len(ids))):
+        raise ValueError(f"The copied tokens must be consecutive ids. Received: copied={ids}.")
+    return ids
+
+
+def no_debt(batch: int | Tensor, copied: Sequence[int]) -> Tensor:
+    """(B, P) bool: nothing is owed."""
+    return ops.zeros((batch, len(copied)), dtype="bool")
+
+
+def spend(owed: Tensor, tokens: Tensor, copied: tuple[int, ...]) -> Tensor:
+    """What is still owed after one more token.
+
+    Args:
+        owed: (..., P) bool, which of the copied tokens each hypothesis still has to contain.
+        tokens: (...) int32, the new tokens.
+        copied: the P ids.
+    """
+    if not copied:
+        return owed
+    ids = ops.arange(copied[0], copied[-1] + 1, dtype="int32")
+    return ops.logical_and(owed, ops.expand_dims(tokens, -1) != ids)
+
+
+def indebted(owed: Tensor) -> Tensor:
+    """(...) bool: something is owed, so that the hypothesis may not end."""
+    return ops.any(owed, axis=-1)
+
+
+def only_owed(logits: Tensor, largest: Tensor, owed: Tensor, time: Tensor, limits: Tensor, eos: int) -> Tensor:
+    """Where nothing but an owed token may come next: the model would end, or the tokens left are just enough.
+
+    Args:
+        logits: (N, V) float32.
+        largest: (N,) float32, their largest.
+        owed: (N, P) bool.
+        time: int32 scalar, number of tokens before this one.
+        limits: (N,) int32, the most tokens of each hypothesis, the end token included.
+        eos: the end token.
+
+    Returns:
+        (N,) bool.
+    """
+    count = ops.sum(ops.cast(owed, "int32"), axis=-1)
+    pressing = ops.logical_or(logits[:, eos] >= largest, time + 1 + count >= limits)
+    return ops.logical_and(count > 0, pressing)
