@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from data.forms import PLAIN, TextForm
 from data.pairs import Pair
 from data.parallel import Job, Workers, opened
 
@@ -25,16 +26,23 @@ class Chunk(NamedTuple):
 
 @dataclass(frozen=True)
 class Encoder:
-    """Encodes one chunk; a pure function of the chunk's number and texts, so any process may do it."""
+    """Encodes one chunk; a pure function of the chunk's number and texts, so any process may do it.
+
+    Args:
+        tokenizer: a `data.tokenizer.Tokenizer`.
+        sampling, seed, max_length: see `data.shards.encode_pairs`.
+        form: how pairs are written for the model.
+    """
 
     tokenizer: Any
     sampling: float
     seed: int
     max_length: int
+    form: TextForm = PLAIN
 
     def __call__(self, number: int, sources: list[str], targets: list[str]) -> dict:
         """Returns `kept` (a boolean array over the pairs) and, of each side, flat tokens and lengths of those kept."""
-        sides = [self._ids(texts, number, side) for side, texts in enumerate((sources, targets))]
+        sides = [self._ids(texts, number, side) for side, texts in enumerate(self.form.pairs(sources, targets))]
         lengths = np.array([[len(ids) for ids in side] for side in sides], dtype=np.int32).reshape(2, -1)
         kept = (lengths <= self.max_length).all(axis=0)
         dtype = np.uint16 if self.tokenizer.vocabulary_size < 2**16 else np.int32

@@ -18,6 +18,7 @@ import numpy as np
 from data.encoding import Encoder, encode_chunks
 from data.errors import UserError
 from data.files import atomic_write, checksum, checksum_of, new_folder, remove_folder, sweep
+from data.forms import PLAIN, TextForm
 from data.pairs import Pair
 from data.parallel import Workers
 from data.tokenizer import Tokenizer
@@ -34,6 +35,7 @@ def encode_pairs(
     sampling: float = 0.0,
     seed: int = 0,
     max_length: int = 256,
+    form: TextForm = PLAIN,
     workers: Workers | int | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> "Shards":
@@ -45,10 +47,11 @@ def encode_pairs(
         tokenizer: a `data.tokenizer.Tokenizer`.
         folder: the cache; every set of shards gets a folder of its own in it.
         key: names the content of `pairs`, for example a hash of the corpora and the cleaning options. Tokenizer,
-            `sampling`, `seed` and `max_length` are added to it here.
+            `sampling`, `seed`, `max_length` and `form` are added to it here.
         sampling: alpha of subword regularisation; 0 means the best segmentation.
         seed: of the sampling; the result does not depend on the number of workers.
         max_length: pairs with more tokens than this on either side are left out and counted.
+        form: how pairs are written for the model before they are encoded.
         workers: the processes that encode, or their number; `None` means one a core, and none beside this one for
             small corpora.
         progress: called with the number of pairs done so far.
@@ -61,7 +64,7 @@ def encode_pairs(
         OSError: if the disk is full or `folder` cannot be written; nothing half-written is left behind.
     """
     seed = seed if sampling else 0
-    name = checksum_of([FORMAT, key, tokenizer.fingerprint, sampling, seed, max_length])
+    name = checksum_of([FORMAT, key, tokenizer.fingerprint, sampling, seed, max_length, repr(form)])
     folder = Path(folder)
     place = folder / name
     with contextlib.suppress(DamagedShards):
@@ -71,7 +74,7 @@ def encode_pairs(
     with new_folder(place, keep=True) as partial:
         pairs = pairs() if callable(pairs) else pairs
         corpora = pairs if isinstance(pairs, Mapping) else {"": pairs}
-        encoder = Encoder(tokenizer, sampling, seed, max_length)
+        encoder = Encoder(tokenizer, sampling, seed, max_length, form)
         _write(partial, key, corpora, encoder, workers, progress)
     return Shards(place, verify=False)
 
@@ -81,7 +84,7 @@ class SampledShards:
 
     Args:
         pairs: a function that gives the pairs anew, as `encode_pairs` takes them.
-        tokenizer, folder, key, sampling, seed, max_length, workers: see `encode_pairs`.
+        tokenizer, folder, key, sampling, seed, max_length, form, workers: see `encode_pairs`.
 
     Call arguments:
         epoch: the epoch, counted from 0.
@@ -102,11 +105,12 @@ class SampledShards:
         sampling: float,
         seed: int = 0,
         max_length: int = 256,
+        form: TextForm = PLAIN,
         workers: Workers | int | None = None,
     ):
         self._pairs, self._seed, self._last = pairs, seed, None
         self._rest = {"tokenizer": tokenizer, "folder": folder, "key": key, "sampling": sampling}
-        self._rest |= {"max_length": max_length, "workers": workers}
+        self._rest |= {"max_length": max_length, "form": form, "workers": workers}
 
     def __call__(self, epoch: int) -> "Shards":
         seed = int(np.random.SeedSequence([self._seed, epoch]).generate_state(1, np.uint64)[0])

@@ -7,7 +7,7 @@ import random
 import re
 import tempfile
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ import sentencepiece
 
 from data.errors import UserError
 from data.files import atomic_write
+from data.spans import PIECES, piece
 
 PAD, UNK, BOS, EOS = 0, 1, 2, 3
 SPECIALS = (PAD, UNK, BOS, EOS)
@@ -96,6 +97,7 @@ class Tokenizer:
         kind: str = "unigram",
         seed: int = 0,
         max_lines: int = 500_000,
+        symbols: Sequence[str] = (),
     ) -> "Tokenizer":
         """Learns the pieces from text of both languages.
 
@@ -108,6 +110,7 @@ class Tokenizer:
             seed: chooses the sample when there are more than `max_lines` lines.
             max_lines: how many lines, drawn evenly from all of them, are learned from. Bounds the memory: about
                 1.2 GB for the default of ordinary sentences with "unigram", a third of that with "bpe".
+            symbols: texts that are always one piece, such as the numbered pieces of `data.spans`.
 
         Returns:
             A `Tokenizer`.
@@ -126,7 +129,7 @@ class Tokenizer:
         chosen = sample_lines(lines, max_lines, seed)
         if not chosen:
             raise UserError("there is no text to train a tokenizer on: every line is empty")
-        return cls(_train(chosen, vocabulary_size, kind))
+        return cls(_train(chosen, vocabulary_size, kind, symbols))
 
     @classmethod
     def load(cls, path: Path | str) -> "Tokenizer":
@@ -158,6 +161,12 @@ class Tokenizer:
     def fingerprint(self) -> str:
         """A hash of the model, for the keys of caches."""
         return hashlib.sha256(self.proto).hexdigest()
+
+    @functools.cached_property
+    def span_ids(self) -> range:
+        """The ids of the numbered pieces of `data.spans`; none in a vocabulary without them."""
+        first = self._processor.piece_to_id(piece(1))
+        return range(0) if first == UNK else range(first, first + PIECES)
 
     def encode(self, texts: list[str]) -> list[list[int]]:
         """Turns texts into ids, without BOS and EOS, by the most probable segmentation."""
@@ -223,7 +232,7 @@ class Tokenizer:
         return tensorflow_text.SentencepieceTokenizer(model=self.proto, out_type=tf.int32)
 
 
-def _train(lines: list[str], size: int, kind: str) -> bytes:
+def _train(lines: list[str], size: int, kind: str, symbols: Sequence[str]) -> bytes:
     """Runs SentencePiece's trainer; empties `lines`."""
     model = io.BytesIO()
     with tempfile.TemporaryDirectory() as folder:
@@ -236,6 +245,7 @@ def _train(lines: list[str], size: int, kind: str) -> bytes:
                 model_writer=model,
                 vocab_size=size,
                 model_type=kind,
+                user_defined_symbols=list(symbols),
                 normalization_rule_tsv=str(escape),
                 denormalization_rule_tsv=str(unescape),
                 **_TRAINER_OPTIONS,
