@@ -17,14 +17,15 @@ from app.presets.schema import SearchPreset
 from app.runs.run import Run
 from app.translation.ctranslate2 import SETTINGS, CTranslate2Decoder, import_ctranslate2
 from app.translation.decoder import QUANTIZATIONS, Engine, Sampling
+from data import spans
 from data.errors import UserError
 from data.files import atomic_write, new_folder, write_manifest
 from data.tokenizer import BOS, EOS, UNK, Tokenizer
 
-FORMAT = 2
+FORMAT = 3
 FOLDER = "exports"
-TOKENIZER, README, EXAMPLE = "tokenizer.model", "README.txt", "translate.py"
-# Sinusoidal and rotary positions are unlimited; an export has at least this many.
+TOKENIZER, README, EXAMPLE, SPANS = "tokenizer.model", "README.txt", "translate.py", "spans.py"
+# Sinusoidal and rotary positions have no end; the folder holds at least so many.
 LEAST_POSITIONS = 1024
 _README = """\
 A translation model from {source} to {target}, made by Weitblick for CTranslate2 (https://opennmt.net/CTranslate2/).
@@ -39,11 +40,14 @@ differs, with equal BLEU. Quantization changes more.
 The files:
 
   model.bin, config.json, shared_vocabulary.json   for ctranslate2.Translator; weights: {weights}, {quantization}
+  spans.py                                         what must be copied: found, set aside and put back
   tokenizer.model                                  for sentencepiece.SentencePieceProcessor
   weitblick.json                                   what else the translations depend on:
     source, target       the languages
     lowercase            {lowercase}: whether text is lower-cased
-    max_length           tokens of the longest segment that the model has seen; split longer ones at sentence ends
+    copy, numbers        what spans.py sets aside and puts back, and how numbers are written
+    capitals             {capitals}: whether a line in capitals is read as a sentence
+    max_length           tokens of the longest segment that the model has seen; split longer ones at sentence marks
     max_positions        tokens at which CTranslate2 stops with an error, on either side
     search.beam          beam_size
     search.length_penalty, search.max_ratio, search.max_extra   see translate.py
@@ -81,6 +85,7 @@ def export(
         save(model, run.tokenizer(), folder, settings["max_positions"], quantization)
         shutil.copyfile(run.path / TOKENIZER, folder / TOKENIZER)
         shutil.copyfile(Path(__file__).with_name("ctranslate2_example.py"), folder / EXAMPLE)
+        shutil.copyfile(spans.__file__, folder / SPANS)
         with atomic_write(folder / README, "w") as file:
             file.write(_README.format(**settings))
         write_manifest(folder / SETTINGS, settings)
@@ -235,6 +240,9 @@ def _settings(preset, model, search: SearchPreset) -> dict:
         "source": preset.data.source,
         "target": preset.data.target,
         "lowercase": preset.data.lowercase,
+        "copy": preset.data.copy,
+        "numbers": preset.data.numbers,
+        "capitals": preset.data.capitals,
         "max_length": min(preset.data.max_length, most - 1),
         "max_positions": most,
         "model": asdict(preset.model),

@@ -1,7 +1,8 @@
 """Translates standard input line by line with CTranslate2 alone: pip install ctranslate2 sentencepiece
 
-Keep it in the model's folder; its functions are examples for programs of your own. Text is normalised as the model's
-training text was. First split lines of many more tokens than `max_length` in weitblick.json, at sentence ends.
+It belongs in the model's folder, beside spans.py, and its functions are a pattern for programs of your own. Text is
+normalised as the model's training text was; what must be copied is set aside, and put back afterwards. Split lines of
+many more tokens than `max_length` of weitblick.json first, at sentence marks.
 """
 
 import itertools
@@ -14,6 +15,7 @@ from pathlib import Path
 
 import ctranslate2
 import sentencepiece
+import spans
 
 PATIENCE = 1.5
 # Characters that are not text: controls, invisible marks, noncharacters. Joiners are kept only between emoji and in
@@ -51,7 +53,16 @@ def translate(
     translator: ctranslate2.Translator,
 ) -> list[str]:
     """One translation for each line."""
-    tokens = tokenizer.encode([normalise(line, settings["lowercase"]) for line in lines], out_type=str)
+
+    def count(words):
+        return [len(pieces) for pieces in tokenizer.encode(words)]
+
+    finder = spans.SpanFinder(settings["copy"], settings["numbers"])
+    sources = [spans.read(normalise(line), finder, settings["capitals"], count) for line in lines]
+    texts = [source.text for source in sources]
+    if settings["lowercase"]:
+        texts = [normalise(text, True) for text in texts]
+    tokens = tokenizer.encode(texts, out_type=str)
     search = settings["search"]
     limit = int(search["max_ratio"] * max(map(len, tokens), default=0)) + search["max_extra"] + 1
     found = translator.translate_batch(
@@ -68,19 +79,31 @@ def translate(
         return_end_token=True,
         return_scores=True,
     )
-    pairs = zip(tokens, found, strict=True)
-    return [best(result, search["length_penalty"], tokenizer) if line else "" for line, result in pairs]
+    triples = zip(sources, tokens, found, strict=True)
+    return [
+        best(result, search["length_penalty"], tokenizer, source) if line else source.unchanged
+        for source, line, result in triples
+    ]
 
 
-def best(result: ctranslate2.TranslationResult, alpha: float, tokenizer: sentencepiece.SentencePieceProcessor) -> str:
-    """The best output by the length penalty of Wu et al. 2016; CTranslate2's own divides by length ** alpha."""
+def best(
+    result: ctranslate2.TranslationResult,
+    alpha: float,
+    tokenizer: sentencepiece.SentencePieceProcessor,
+    source: spans.Source,
+) -> str:
+    """The best output that copies what it must, by the length penalty of Wu et al. 2016.
 
-    def score(found):
+    CTranslate2's own penalty divides by length ** alpha.
+    """
+
+    def rank(found):
         length = len(found[0])
-        return found[1] * length**alpha / ((length + 5) / 6) ** alpha
+        text = tokenizer.decode(found[0])
+        return spans.is_whole(text, len(source.spans)), found[1] * length**alpha / ((length + 5) / 6) ** alpha
 
-    pieces, _ = max(zip(result.hypotheses, result.scores, strict=True), key=score)
-    return LINE_ENDS.sub(" ", tokenizer.decode(pieces)).strip()
+    pieces, _ = max(zip(result.hypotheses, result.scores, strict=True), key=rank)
+    return LINE_ENDS.sub(" ", source.translation(tokenizer.decode(pieces))).strip()
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ TensorFlow and, for the tokenizer's operations, tensorflow-text:
 
 import dataclasses
 import json
+import shutil
 from pathlib import Path
 from typing import cast
 
@@ -28,6 +29,7 @@ from app.runs.run import Run
 from app.translation.chunks import LIVING, STEPS, beam_search_of
 from app.translation.keras_decoder import KerasDecoder
 from app.translation.translator import Translator
+from data import spans
 from data.errors import UserError
 from data.files import new_folder
 from data.tokenizer import EOS, PAD
@@ -56,6 +58,9 @@ def export(
     - `score`: float32 (N,), the search score; for a line in parts, the sum over its parts.
     - `parts`: int32 (N,), the number of parts it was translated in: 0 for an empty line, 1 for most lines, more for
       those that are too long for the model.
+
+    Where the run copies spans (`data.copy`), the search copies numbered pieces, and finding spans in text is left to
+    the caller: `assets.extra/spans.py` does it with `read` before the model and `Source.translation` after it.
 
     Args:
         run: a trained run.
@@ -115,7 +120,8 @@ class _Graph:
         self.tokenizer, self.model, self.search = tokenizer, decoder.model, decoder.search
         self.lowercase, self.max_length = translator.lowercase, translator.max_length
         self.max_positions = decoder.max_positions
-        self.beam_search = beam_search_of(self.model, self.search)
+        self.copied = decoder.copied
+        self.beam_search = beam_search_of(self.model, self.search, copied=self.copied)
 
     def translate(self, text):
         """Lines (N,) to a dictionary of tensors (N,)."""
@@ -199,7 +205,7 @@ class _Graph:
         # The room grows, so shapes must not treat it as a constant.
         room = tf.compat.v1.placeholder_with_default(STEPS, [])
         state = self.model.initial_state(source, room)
-        beams = self.beam_search.start(state, number, tf.reduce_max(limits), limits, room)
+        beams = self.beam_search.start(state, number, tf.reduce_max(limits), limits, room, self._owed(source))
         shapes = tf.nest.map_structure(lambda leaf: leaf.shape, beams)
 
         def advance(beams, *others):
@@ -227,6 +233,10 @@ class _Graph:
         scores = tf.tensor_scatter_nd_update(scores, done, found_scores[:, 0][~live])
         beams = select_inputs(beams, tf.cast(tf.where(live)[:, 0], tf.int32))
         return beams, places[live], texts, scores
+
+    def _owed(self, source):
+        """Which numbered pieces (B, P) stand in sources (B, S)."""
+        return tf.reduce_any(source[:, :, None] == tf.constant(list(self.copied), tf.int32), axis=1)
 
     def _texts(self, tokens):
         """Tokens (B, T) up to the end token to texts (B,)."""
@@ -266,10 +276,14 @@ def _describe(path: Path, run: Run, checkpoint: str, translator: Translator) -> 
         "source": data.source,
         "target": data.target,
         "lowercase": translator.lowercase,
+        "copy": data.copy,
+        "numbers": data.numbers,
+        "capitals": data.capitals,
         "max_length": translator.max_length,
         "precision": _keras_decoder(translator).model.compute_dtype,
         "search": dataclasses.asdict(_keras_decoder(translator).search),
         "versions": {"tensorflow": tf.__version__, "keras": keras.__version__},
     }
     path.parent.mkdir()
+    shutil.copyfile(spans.__file__, path.with_name("spans.py"))
     path.write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")

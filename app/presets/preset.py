@@ -27,6 +27,7 @@ from app.presets.schema import (
 from app.presets.text import section_toml, to_toml
 from data.corpora.corpora import Corpora
 from data.errors import UserError
+from data.forms import TextForm
 from data.windows import ALONE, WindowOptions
 from models.memories import settings_of
 from models.options import choices_of
@@ -126,6 +127,11 @@ class Preset:
                 if before != after:
                     found.append(Difference(f"{section}.{key}", before, after))
         return found
+
+    def text_form(self) -> TextForm:
+        """How text is written for the model."""
+        data = self.data
+        return TextForm(data.lowercase, data.copy, data.numbers, data.capitals)
 
     def window_options(self) -> WindowOptions:
         """How documents are cut, context dropout included; segments alone for a model that reads no documents."""

@@ -6,6 +6,8 @@ from typing import Any
 
 from data.corpora.corpora import parse_mixture
 from data.errors import UserError
+from data.forms import NUMBERS
+from data.spans import KINDS
 from models.memories import WITHOUT_LAYER, kinds, settings_of
 from models.options import option
 
@@ -45,6 +47,11 @@ class DataPreset:
     )
     deduplicate: bool = option(True, "keep one copy of repeated pairs, so that boilerplate is not memorised")
     language_filter: bool = option(True, "remove pairs in the wrong language: they teach copying")
+    copy: tuple[str, ...] = option(KINDS, "kinds of text that the search copies unchanged; [] leaves all to the model")
+    numbers: str = option(
+        "source", "format of copied numbers: that of the source, or German (1.234,56)", choices=NUMBERS
+    )
+    capitals: bool = option(True, "translate a line in capitals like a sentence, and write the result in capitals")
 
 
 @dataclass(frozen=True)
@@ -206,6 +213,7 @@ class SearchPreset:
     length_penalty: float = option(0.6, "GNMT alpha: 0 prefers short output, 1 the best mean score", low=0.0)
     max_ratio: float = option(1.5, "output is at most max_ratio * source tokens + max_extra tokens long", above=0.0)
     max_extra: int = option(50, "see max_ratio", low=1, high=10**6)
+    refuse_loops: bool = option(True, "take the next output, or cut it, where it repeats what the source does not")
     batch_tokens: int = option(4096, "source tokens decoded at once, padding included", low=16, high=10**8)
 
     def most_tokens(self, length: int) -> int:
@@ -228,6 +236,7 @@ def check_together(sections: Mapping[str, Any]) -> str | None:
     return (
         _check_data(data, training)
         or _check_model(model, embeddings)
+        or _check_copies(data)
         or _check_size(model, tokenizer)
         or _check_documents(documents, memory)
         or _check_positions(data, model, documents)
@@ -247,6 +256,13 @@ def _check_data(data: DataPreset, training: TrainingPreset) -> str | None:
             return f"data.corpora: expected weights of at most {MOST_WEIGHT}, got {weight:g} for {name!r}"
     if not data.validation and (training.patience or training.average_around == "best"):
         return 'data.validation: needed by training.patience above 0 and by training.average_around = "best"'
+    return None
+
+
+def _check_copies(data: DataPreset) -> str | None:
+    unknown = [kind for kind in data.copy if kind not in KINDS]
+    if unknown:
+        return f"data.copy: expected some of {', '.join(KINDS)}, got {unknown[0]!r}"
     return None
 
 

@@ -18,7 +18,7 @@ from data.errors import UserError
 from data.files import atomic_write, checksum, checksum_of, read_json, write_json
 from data.tokenizer import Tokenizer
 
-FORMAT = 2
+FORMAT = 3
 PRESET, SUMMARY, TOKENIZER, AVERAGED = "preset.toml", "run.json", "tokenizer.model", "averaged.npz"
 REPORT = "report.json"
 WHICH = ("auto", "averaged", "best", "last")

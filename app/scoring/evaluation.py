@@ -10,6 +10,7 @@ import numpy as np
 from app.scoring.bootstrap import SAMPLES, Measure
 from app.scoring.consistency import TermScorer
 from app.scoring.contrapro import Item, choose_pronouns, decision_lines, fingerprint, pronoun_measures, read_decisions
+from app.scoring.copies import Copied, Lost, count_copies
 from app.scoring.cxmi import context_use
 from app.scoring.metrics import (
     LengthScore,
@@ -28,7 +29,7 @@ from app.translation.lines import read_text
 
 PRONOUNS = "contrapro"
 DOCUMENTS = "document_scores"
-_OPTIONAL = ("bleu_on_moses_tokens", "bleu_by_source_words")
+_OPTIONAL = ("bleu_on_moses_tokens", "bleu_by_source_words", "copied", "lost")
 Baseline = System | Path | str
 
 
@@ -72,9 +73,10 @@ class Evaluation:
         terms: term consistency.
         aligner: what the aligner for `terms` was trained on, see `TermScorer.trained_on`.
         context: CXMI.
-        samples: the requested number of bootstrap samples.
-        baseline: the name of the baseline, or "".
-        how: how the translations were made: weights, search, precision, speed and so on.
+        copied, lost: how much of what must be copied is, and the first lines that lost something.
+        samples: bootstrap samples that were asked for.
+        baseline: what the system was compared with, or "".
+        how: the record of the translations: weights, search, precision, speed and so on.
     """
 
     title: str
@@ -85,6 +87,8 @@ class Evaluation:
     terms: list[Measure] = field(default_factory=list)
     aligner: dict = field(default_factory=dict)
     context: list[Measure] = field(default_factory=list)
+    copied: list[Copied] = field(default_factory=list)
+    lost: list[Lost] = field(default_factory=list)
     samples: int = SAMPLES
     baseline: str = ""
     how: dict = field(default_factory=dict)
@@ -98,6 +102,8 @@ class Evaluation:
             "consistency": _dicts(self.terms),
             "aligner": self.aligner,
             "cxmi": _dicts(self.context),
+            "copied": _dicts(self.copied),
+            "lost": _dicts(self.lost),
         }
         return {**found, **{name: value for name, value in optional.items() if value}}
 
@@ -140,7 +146,8 @@ def evaluate(
     moses = data.lowercase and has_moses() if moses is None else moses
     other = read_baseline(baseline, test)
     kept = system.translations(test, again=again)
-    evaluation = replace(evaluate_lines(kept.lines, test, options, moses, other), how=kept.record)
+    evaluation = evaluate_lines(kept.lines, test, options, moses, other, data.numbers)
+    evaluation = replace(evaluation, how=kept.record)
     record = {key: value for key, value in kept.record.items() if key not in _OPTIONAL}
     system.results.write(test.name, {**record, **evaluation.as_dict()})
     return evaluation
@@ -152,6 +159,7 @@ def evaluate_lines(
     options: ScoreOptions | None = None,
     moses: bool = False,
     baseline: tuple[str, list[str]] | None = None,
+    numbers: str = "source",
 ) -> Evaluation:
     """Scores translations by lines, wherever they come from.
 
@@ -161,6 +169,7 @@ def evaluate_lines(
         options: how to score.
         moses: whether to add lower-cased BLEU on Moses tokens.
         baseline: name and translations to compare with.
+        numbers: how copied numbers should be written, see `data.spans.SpanFinder`.
 
     Returns:
         An `Evaluation`.
@@ -173,12 +182,15 @@ def evaluate_lines(
     check_lengths(hypotheses, references)
     name, other = baseline or ("", None)
     tokens = replace(options, tokenize="moses", lowercase=True)
+    copied, lost = count_copies(test.sources, hypotheses, references, numbers)
     return Evaluation(
         f"{test.origin}: {test.segments:,} segments",
         score(hypotheses, references, options, other),
         hypotheses,
         bleu(hypotheses, references, tokens) if moses else None,
         bleu_by_length(test.sources, hypotheses, references, options) if test.sources else [],
+        copied=copied,
+        lost=lost,
         samples=options.samples,
         baseline=name,
     )
@@ -213,7 +225,7 @@ def evaluate_documents(
     options = options or DocumentOptions(system.run.preset.data.lowercase)
     other = read_baseline(baseline, test)
     kept = system.translations(test, options.shuffle, options.again)
-    evaluation = evaluate_translations(kept.lines, test, options, terms, other)
+    evaluation = evaluate_translations(kept.lines, test, options, terms, other, system.run.preset.data.numbers)
     before = kept.record.get(DOCUMENTS, {})
     context = _context(before, system, test, options)
     evaluation = replace(evaluation, context=context, how=kept.record)
@@ -230,6 +242,7 @@ def evaluate_translations(
     options: DocumentOptions,
     terms: TermScorer | None = None,
     baseline: tuple[str, list[str]] | None = None,
+    numbers: str = "source",
 ) -> Evaluation:
     """Scores translations of documents, wherever they come from.
 
@@ -239,11 +252,13 @@ def evaluate_translations(
         options: how to score.
         terms: measures term consistency; None leaves that out.
         baseline: name and translations to compare with.
+        numbers: how copied numbers should be written, see `data.spans.SpanFinder`.
 
     Returns:
         An `Evaluation`.
     """
     check_lengths(hypotheses, test.references)
+    copied, lost = count_copies(test.sources, hypotheses, test.references, numbers)
     name, other = baseline or ("", None)
     sides = test.cut(hypotheses), None if other is None else test.cut(other)
     title = f"{test.origin}: {len(test.documents):,} documents, {test.segments:,} segments"
@@ -253,6 +268,8 @@ def evaluate_translations(
         hypotheses,
         terms=terms.score(*sides, options.samples) if terms else [],
         aligner=terms.trained_on if terms else {},
+        copied=copied,
+        lost=lost,
         samples=options.samples,
         baseline=name,
     )

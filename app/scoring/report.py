@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import TextIO
 
 from app.scoring.bootstrap import Comparison, Measure
+from app.scoring.copies import Copied
 from app.scoring.evaluation import Evaluation
 
 
@@ -35,7 +36,21 @@ def _tables(evaluation: Evaluation) -> list:
     if evaluation.lengths:
         rows = [[str(bucket), f"{bucket.lines:,}", f"{bucket.bleu:.1f}"] for bucket in evaluation.lengths]
         tables.append(_table("BLEU by source length", ["words", "segments", "BLEU"], rows))
+    if evaluation.copied:
+        tables.append(_copied(evaluation.copied))
     return tables
+
+
+def _copied(counts: Sequence[Copied]):
+    rows = [
+        [found.kind, f"{found.lines:,}", _share(found.kept, found.lines), _share(found.reference, found.lines)]
+        for found in counts
+    ]
+    return _table("Lines that copy all spans of a kind", ["kind", "lines", "copied", "reference"], rows)
+
+
+def _share(part: int, whole: int) -> str:
+    return f"{100 * part / whole:.1f}%"
 
 
 def _scores(title: str, measures: Sequence[Measure]):
@@ -109,6 +124,11 @@ def _remarks(evaluation: Evaluation) -> list[str]:
         lines.append("consistency: percent of pairs of equal source words in a document with the same translation")
     if first.units == "items":
         lines.append("pronouns: percent of items whose reference is more likely than each of its wrong translations")
+    if evaluation.lost:
+        lines.append(f"the first {len(evaluation.lost)} lines that do not:")
+        lines += [
+            f"  line {n} ({', '.join(kinds)}): {source} => {found}" for n, kinds, source, found in evaluation.lost
+        ]
     speed = evaluation.how.get("decoding")
     if speed:
         lines.append(

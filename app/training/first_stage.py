@@ -12,7 +12,7 @@ from data.errors import UserError
 
 # Keys that must equal those of the first stage, or its weights would not fit or change their meaning.
 SAME = {
-    "data": ("source", "target", "lowercase"),
+    "data": ("source", "target", "lowercase", "copy", "numbers", "capitals"),
     "tokenizer": ("kind", "vocabulary"),
     "model": (
         "encoder_layers",

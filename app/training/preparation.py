@@ -18,6 +18,7 @@ from data.files import cache_folder, write_json
 from data.pairs import Pair
 from data.parallel import Workers
 from data.shards import SampledShards, Shards, encode_pairs
+from data.spans import PIECES, piece
 from data.tokenizer import Tokenizer
 
 
@@ -60,7 +61,7 @@ def prepare(
         UserError: an unknown corpus, a missing split, no text left, a vocabulary too large for the text, or a run in
             `training.start` that does not fit.
     """
-    preset, length = run.preset, run.preset.data.max_length
+    preset, form = run.preset, run.preset.text_form()
     if preset.training.start and not (run.path / TOKENIZER).exists():
         take_tokenizer(run)
     console = progress_console()
@@ -74,7 +75,10 @@ def prepare(
         tokenizer = _tokenizer(run, corpora, report)
         shards = [_shards(corpus, tokenizer, preset, console, workers, worker) for corpus in corpora]
     pairs = split_pairs(preset, preset.data.validation, "validation", folders)
-    validation = encode_pairs(pairs, tokenizer, _shards_cache(), digest(pairs), max_length=length) if pairs else None
+    validation = None
+    if pairs:
+        length = preset.data.max_length
+        validation = encode_pairs(pairs, tokenizer, _shards_cache(), digest(pairs), max_length=length, form=form)
     batches = _batches(preset, shards, [corpus.weight for corpus in corpora], counts)
     return Prepared(tokenizer, batches, digest([corpus.key for corpus in corpora]), validation, pairs)
 
@@ -134,22 +138,24 @@ def _shards_cache() -> Path:
 def _tokenizer(run: Run, corpora: list[CleanCorpus], report) -> Tokenizer:
     if (run.path / TOKENIZER).exists():
         return run.tokenizer()
-    options = run.preset.tokenizer
+    options, form = run.preset.tokenizer, run.preset.text_form()
+    symbols = [piece(number) for number in range(1, PIECES + 1)] if form.copy else []
     report(f"Training a {options.kind} tokenizer with {options.vocabulary:,} pieces ...")
-    lines = (text for corpus in corpora for pair in corpus.pairs() for text in pair[:2])
-    tokenizer = Tokenizer.train(lines, options.vocabulary, options.kind, run.preset.training.seed)
+    lines = (text for corpus in corpora for pair in corpus.pairs() for text in form.pair(*pair[:2]))
+    seed = run.preset.training.seed
+    tokenizer = Tokenizer.train(lines, options.vocabulary, options.kind, seed, symbols=symbols)
     run.save_tokenizer(tokenizer)
     return tokenizer
 
 
 def _shards(corpus: CleanCorpus, tokenizer, preset, console, workers, worker: int):
     """Shards of one cleaned corpus, or with subword sampling a function from epoch to shards."""
-    sampling, length, seed = preset.tokenizer.sampling, preset.data.max_length, preset.training.seed
-    cache = _shards_cache()
+    sampling, seed, cache = preset.tokenizer.sampling, preset.training.seed, _shards_cache()
+    rest = {"max_length": preset.data.max_length, "form": preset.text_form()}
     if sampling:
         # Each worker removes an epoch's shards when done with them, when another may still need them.
         own = cache / f"worker-{worker}" if worker else cache
-        return SampledShards(corpus.pairs, tokenizer, own, corpus.key, sampling, seed, max_length=length)
+        return SampledShards(corpus.pairs, tokenizer, own, corpus.key, sampling, seed, **rest)
     with PairsBar(console, f"encoding {corpus.name}", len(corpus)) as bar:
         common = (corpus.pairs, tokenizer, cache, corpus.key)
-        return encode_pairs(*common, max_length=length, workers=workers, progress=bar)
+        return encode_pairs(*common, **rest, workers=workers, progress=bar)

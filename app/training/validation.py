@@ -60,7 +60,7 @@ class Validation:
 
     def _translator(self, transformer, tokenizer, sizes: list[int]):
         data, search = self.preset.data, replace(self.preset.search, beam=1)
-        rest = {"lowercase": data.lowercase, "max_length": data.max_length}
+        rest = {"form": self.preset.text_form(), "max_length": data.max_length}
         from app.translation.translator import Translator
 
         translator = Translator.of_model(transformer, tokenizer, search, self.preset.window_options(), **rest)

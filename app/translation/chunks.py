@@ -1,6 +1,6 @@
 """Beam search a few steps at a time: caches grow with the output, and finished sentences leave the batch."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -31,25 +31,36 @@ class ChunkedSearch:
         search: beam, 1 for greedy search, and length penalty.
         count: outputs per source, at most the beam size.
         memory: for a document model, the result of its `initial_memory(1)`; only shapes and dtypes matter.
+        copied: P consecutive ids of numbered pieces; see `models.search.copying`.
     """
 
-    def __init__(self, model: Any, search: SearchPreset, count: int = 1, memory: dict | None = None):
+    def __init__(
+        self,
+        model: Any,
+        search: SearchPreset,
+        count: int = 1,
+        memory: dict | None = None,
+        copied: Sequence[int] = (),
+    ):
         self.model = model
         self.least = least_rows(model)
-        self.search = beam_search_of(model, search, count)
+        self.search = beam_search_of(model, search, count, copied)
         compile_parts = _compiled_tensorflow if keras.backend.backend() == "tensorflow" else _not_compiled
         self._start, self._start_after, self._advance, self._advance_some = compile_parts(
             self._start_beams, self._advance_beams, self._advance_some_beams, memory
         )
 
-    def __call__(self, source: np.ndarray, limits: np.ndarray, memory: dict | None = None, prefix=None) -> Hypotheses:
+    def __call__(
+        self, source: np.ndarray, limits: np.ndarray, owed: np.ndarray, memory: dict | None = None, prefix=None
+    ) -> Hypotheses:
         """Searches for one batch.
 
         Args:
             source: (B, S) int32, each row ending with `EOS` before its padding.
             limits: (B,) int32, the maximum tokens of each output, end token included.
+            owed: (B, P) bool, which numbered pieces each output must contain.
             memory: for a document model, the memory of each row: nested dictionary of arrays (B, ...).
-            prefix: for a document model, (B, P) int32, decoder input before the output; None for no prefix.
+            prefix: for a document model, (B, T) int32, decoder input before the output; None for no prefix.
 
         Returns:
             `Hypotheses` of numpy arrays: tokens (B, n, T), scores (B, n) and lengths (B, n).
@@ -57,7 +68,7 @@ class ChunkedSearch:
         found, places = [], np.arange(len(source))
         given = [value for value in (memory, prefix) if value is not None]
         start = self._start if prefix is None else self._start_after
-        beams, live = self._advance(start(source, limits, *given))
+        beams, live = self._advance(start(source, limits, owed, *given))
         while len(places):
             live = ops.convert_to_numpy(live)
             kept = self._kept(live)
@@ -77,9 +88,9 @@ class ChunkedSearch:
             kept = np.sort(np.concatenate([kept, np.flatnonzero(~live)[: self.least - len(kept)]]))
         return kept.astype("int32")
 
-    def _start_beams(self, source, limits, *context):
+    def _start_beams(self, source, limits, owed, *context):
         state = initial_state(self.model, source, 0, *context)
-        return self.search.start(state, ops.shape(source)[0], ops.max(limits), limits, room=0)
+        return self.search.start(state, ops.shape(source)[0], ops.max(limits), limits, room=0, owed=owed)
 
     def _advance_beams(self, beams):
         beams = self.search.lengthen(beams, STEPS, self.model.lengthen_state(beams.state, STEPS))
@@ -90,11 +101,11 @@ class ChunkedSearch:
         return self._advance_beams(select_inputs(beams, inputs))
 
 
-def beam_search_of(model: Any, search: SearchPreset, count: int = 1) -> BeamSearch:
+def beam_search_of(model: Any, search: SearchPreset, count: int = 1, copied: Sequence[int] = ()) -> BeamSearch:
     """The beam search of a preset; see `ChunkedSearch` for the arguments."""
     # Greedy search follows a single hypothesis, so a penalty could not change the result.
     penalty = search.length_penalty if search.beam > 1 else 0.0
-    return BeamSearch(model.step, search.beam, penalty, count, BOS, EOS, PAD, 2, (UNK,))
+    return BeamSearch(model.step, search.beam, penalty, count, BOS, EOS, PAD, 2, (UNK,), copied=copied)
 
 
 def initial_state(model: Any, source: Any, max_length: Any, memory: dict | None = None, prefix: Any = None) -> dict:
@@ -110,7 +121,7 @@ def _compiled_tensorflow(start, advance, advance_some, memory):
     def compiled(function, *signature):
         return tf.function(function, input_signature=signature, autograph=False)
 
-    given = [tf.TensorSpec([None] * axes, "int32") for axes in (2, 1)]
+    given = [tf.TensorSpec([None] * axes, kind) for axes, kind in ((2, "int32"), (1, "int32"), (2, "bool"))]
     if memory is not None:
         given.append(tree.map_structure(lambda leaf: tf.TensorSpec([None, *leaf.shape[1:]], leaf.dtype), memory))
     start_after = compiled(start, *given, tf.TensorSpec([None, None], "int32"))
@@ -154,7 +165,13 @@ def _joined(found: list[tuple[np.ndarray, Hypotheses]], size: int) -> Hypotheses
     return whole
 
 
-def search_function(model: Any, search: SearchPreset, count: int = 1, sampling: Sampling | None = None) -> Callable:
+def search_function(
+    model: Any,
+    search: SearchPreset,
+    count: int = 1,
+    sampling: Sampling | None = None,
+    copied: Sequence[int] = (),
+) -> Callable:
     """The whole search over one batch, from token ids to token ids, in Keras operations only.
 
     Args:
@@ -162,18 +179,26 @@ def search_function(model: Any, search: SearchPreset, count: int = 1, sampling: 
         search: beam and length penalty; the caller handles output limits and batch size.
         count: outputs per source; in beam search at most the beam size.
         sampling: settings for random sampling; None for search.
+        copied: P consecutive ids of numbered pieces.
 
     Returns:
-        A function that can be compiled. Its arguments are source (B, S) int32, each row ending with `EOS` before its
-        padding; limits (B,) int32, the maximum tokens of each output, end token included; max_length, an int32 scalar,
-        at least the largest limit; seed (2,) uint32, for sampling; and, for a document model, memory and prefix, see
-        `ChunkedSearch`. It returns the fields of `models.search.Hypotheses` as a tuple: tokens (B, n, T), scores (B, n)
-        and lengths (B, n), or without the n where the beam is 1.
+        A function that can be compiled. It takes
+
+        - source (B, S) int32, each row ending with `EOS` before its padding;
+        - limits (B,) int32, the maximum tokens of each output, end token included;
+        - owed (B, P) bool, the numbered pieces that each output contains;
+        - max_length, an int32 scalar, at least the largest limit;
+        - seed (2,) uint32, for sampling;
+        - for a document model, memory and prefix, see `ChunkedSearch`.
+
+        It returns the fields of `models.search.Hypotheses` as a tuple: tokens (B, n, T), scores (B, n) and lengths
+        (B, n), or without the n where the beam is 1.
     """
 
-    def run(source, limits, max_length, seed, *context):
+    def run(source, limits, owed, max_length, seed, *context):
         state = initial_state(model, source, max_length, *context)
         common = {"bos": BOS, "eos": EOS, "pad": PAD, "max_lengths": limits, "min_length": 2, "forbidden": (UNK,)}
+        common |= {"copied": copied, "owed": owed}
         arguments = (model.step, state, ops.shape(source)[0])
         if sampling:
             draw = {"temperature": sampling.temperature, "samples": count}

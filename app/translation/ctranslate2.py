@@ -43,7 +43,8 @@ class CTranslate2Decoder:
 
     The search is that of `models.search`, with these differences. It ends after `beam * PATIENCE` finished outputs.
     Suppressed tokens are removed before the softmax, so scores are of a distribution without them. The same seed gives
-    other samples.
+    other samples. It cannot require tokens: where the best output loses or doubles a numbered piece, the `Translator`
+    searches again for more outputs and takes one that does not, or mends it.
 
     Args:
         folder: a folder written by `app.export.ctranslate2.export`.
@@ -79,10 +80,14 @@ class CTranslate2Decoder:
     first_memory = None
     remembers = False
 
-    def decode_segments(self, requests: Sequence[Request]) -> list[Decoded]:
-        """The best output of each segment, each decoded alone."""
-        found = self.decode([request.sources[request.current] for request in requests])
-        return [outputs[0] if outputs else Decoded([], 0.0) for outputs in found]
+    @property
+    def most(self) -> int:
+        """How many outputs of a source there are at most."""
+        return 1 if self.sampling else self.search.beam
+
+    def decode_segments(self, requests: Sequence[Request], count: int = 1) -> list[list[Decoded]]:
+        """The best outputs of each segment, each decoded alone."""
+        return self.decode([request.sources[request.current] for request in requests], count)
 
     def decode(
         self, sources: Sequence[Sequence[int]], count: int = 1, progress: Callable[[list[int]], None] | None = None

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
+from app.presets.schema import SearchPreset
 from data.errors import UserError
 
 
@@ -93,14 +94,20 @@ class Decoder(Protocol):
         max_positions: the maximum tokens on either side, end token included; None for no limit.
         output_tokens: tokens decoded so far, end tokens included.
         first_memory: the memory at a document's start, a nested dictionary of arrays; None for a model that does not
-            read documents. In that case each segment is decoded alone, and `remember`, `inspect` and `score_windows`
-            are not called.
-        remembers: whether a memory state is carried from one window to the next.
+            read documents. Then each segment is decoded alone, and `remember`, `inspect` and `score_windows` are not
+            called.
+        remembers: whether anything is carried from one window to the next.
+        most: how many outputs of a source there are at most.
+        search: beam, length penalty and limits.
     """
 
     max_positions: int | None
     output_tokens: int
     first_memory: dict | None
+    search: SearchPreset
+
+    @property
+    def most(self) -> int: ...
 
     @property
     def remembers(self) -> bool: ...
@@ -110,8 +117,8 @@ class Decoder(Protocol):
     ) -> list[list[Decoded]]:
         """Up to `count` outputs for each source, best first; `progress` gets the indices of each finished batch."""
 
-    def decode_segments(self, requests: Sequence[Request]) -> list[Decoded]:
-        """The best output of each segment, given its memory and the outputs before it in its window."""
+    def decode_segments(self, requests: Sequence[Request], count: int = 1) -> list[list[Decoded]]:
+        """Up to `count` outputs of each segment, after the outputs before it in its window and with its memory."""
 
     def score(self, sources: Sequence[Sequence[int]], targets: Sequence[Sequence[int]]) -> list[TokenScore]:
         """The log-probability of given outputs."""

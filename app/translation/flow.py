@@ -4,9 +4,10 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
-from app.translation.decoder import Request
+from app.translation.decoder import Decoded, Request
 from app.translation.inspection import inspect_window
 from app.translation.lines import DocumentLine
+from app.translation.text import Part
 from data.documents import PackedWindow
 from data.errors import UserError
 from data.windows import WindowOptions, next_window
@@ -34,11 +35,12 @@ class Line:
 
     Args:
         number: line number in the input, from 1.
-        parts: number of segments it is split into; 0 for an empty line, usually 1.
+        parts: number of segments it is split into; 0 for a line with nothing to translate, usually 1.
+        unchanged: the translation of such a line.
     """
 
-    def __init__(self, number: int, parts: int):
-        self.number, self.missing, self.score = number, parts, 0.0
+    def __init__(self, number: int, parts: int, unchanged: str = ""):
+        self.number, self.missing, self.score, self._unchanged = number, parts, 0.0, unchanged
         self.records: list[dict] = []
         self._texts = [""] * parts
 
@@ -50,20 +52,20 @@ class Line:
     @property
     def text(self) -> str:
         """The line's translation."""
-        return " ".join(text for text in self._texts if text)
+        return " ".join(text for text in self._texts if text) if self._texts else self._unchanged
 
 
 class Segment:
     """A segment as the model sees it: a line or a part of one.
 
     Args:
-        ids: the source tokens.
+        part: its text and tokens.
         line: the line.
         place: index of the part in the line.
     """
 
-    def __init__(self, ids: list[int], line: Line, place: int):
-        self.ids, self.line, self.place = ids, line, place
+    def __init__(self, part: Part, line: Line, place: int):
+        self.part, self.ids, self.line, self.place = part, part.ids, line, place
         self.target: list[int] | None = None
 
 
@@ -125,6 +127,11 @@ class Window:
     def done(self) -> bool:
         """Whether all segments have a translation."""
         return self._current == len(self.segments)
+
+    @property
+    def part(self) -> Part:
+        """What is decoded next."""
+        return self.segments[self._current].part
 
     def request(self, options: WindowOptions) -> Request:
         """The segment to decode next."""
@@ -198,14 +205,14 @@ class Flow:
         self._open_windows()
 
     def _take(self, lines: list[DocumentLine]) -> None:
-        parts_of = self.translator.encoder.parts([line.text for line in lines], self._read + 1)
-        for line, parts in zip(lines, parts_of, strict=True):
+        encoded = self.translator.encoder.lines([line.text for line in lines], self._read + 1)
+        for line, (parts, unchanged) in zip(lines, encoded, strict=True):
             self._read += 1
             self._turn_to(line.document)
-            pending = Line(self._read, len(parts))
+            pending = Line(self._read, len(parts), unchanged)
             self._queue.append(pending)
             if parts:
-                self._current.extend(Segment(ids, pending, place) for place, ids in enumerate(parts))
+                self._current.extend(Segment(part, pending, place) for place, part in enumerate(parts))
         if self._ended:
             self._turn_to(None)
 
@@ -232,14 +239,23 @@ class Flow:
     def _decode(self) -> None:
         """Decodes one segment of each window, and closes the windows that are done."""
         options, windows = self.translator.windows, self._windows
-        found = self.decoder.decode_segments([window.request(options) for window in windows])
-        texts = self.translator.encoder.texts(decoded.ids for decoded in found)
+        found = self._search([window.request(options) for window in windows])
+        parts = [window.part for window in windows]
+        texts = self.translator.encoder.texts(parts, [decoded.ids for decoded in found])
         for window, decoded, text in zip(windows, found, texts, strict=True):
             segment = window.accept(decoded.ids, text, decoded.score)
             if not self.watch:
                 segment.line.missing -= 1
         self._windows = [window for window in windows if not window.done]
         self._close([window for window in windows if window.done])
+
+    def _search(self, requests: list[Request]) -> list[Decoded]:
+        def search(rows: list[int]) -> list[list[Decoded]]:
+            return self.decoder.decode_segments([requests[row] for row in rows], self.decoder.most)
+
+        sources = [request.sources[request.current] for request in requests]
+        found = self.translator.without_faults(self.decoder.decode_segments(requests), sources, 1, search)
+        return [group[0] if group else Decoded([], 0.0) for group in found]
 
     def _close(self, windows: list[Window]) -> None:
         for window in windows if self.watch else ():

@@ -53,9 +53,18 @@ class KerasDecoder:
         search: beam, length penalty, limits of the output and tokens in a batch.
         sampling: settings for random sampling; None for search.
         segments: the maximum segments of a window. Learned positions are divided evenly among them.
+        copied: the ids of numbered pieces: those of a source come out once, others never.
     """
 
-    def __init__(self, model: Any, search: SearchPreset, sampling: Sampling | None = None, segments: int = 1):
+    def __init__(
+        self,
+        model: Any,
+        search: SearchPreset,
+        sampling: Sampling | None = None,
+        segments: int = 1,
+        copied: range = range(0),
+    ):
+        self.copied = copied
         self.model = model
         self.search = search
         self.sampling = sampling
@@ -97,13 +106,18 @@ class KerasDecoder:
         first = self.first_memory
         return self._decode([Request([source], [], 0, first) for source in sources], count, progress)
 
-    def decode_segments(self, requests: Sequence[Request]) -> list[Decoded]:
-        """Finds the best output of each segment.
+    @property
+    def most(self) -> int:
+        """How many outputs of a source there are at most."""
+        return 1 if self.sampling else self.search.beam
+
+    def decode_segments(self, requests: Sequence[Request], count: int = 1) -> list[list[Decoded]]:
+        """Finds the best outputs of each segment.
 
         Raises:
             UserError: for a model that gives NaN.
         """
-        return [found[0] if found else Decoded([], 0.0) for found in self._decode(requests, 1)]
+        return self._decode(requests, count)
 
     def score(self, sources: Sequence[Sequence[int]], targets: Sequence[Sequence[int]]) -> list[TokenScore]:
         """The log-probability of given outputs.
@@ -138,10 +152,10 @@ class KerasDecoder:
     def _compile_search(self, count: int) -> Callable:
         in_chunks = keras.backend.backend() != "jax" and isinstance(self.model, GrowingState)
         if in_chunks and self.sampling is None:
-            search = ChunkedSearch(self.model, self.search, count, self.memory)
-            return lambda source, limits, most, seed, *context: search(source, limits, *context)
-        run = search_function(self.model, self.search, count, self.sampling)
-        kinds = [("int32", 2), ("int32", 1), ("int32", 0), ("uint32", 1), self.memory, ("int32", 2)]
+            search = ChunkedSearch(self.model, self.search, count, self.memory, self.copied)
+            return lambda source, limits, owed, most, seed, *context: search(source, limits, owed, *context)
+        run = search_function(self.model, self.search, count, self.sampling, self.copied)
+        kinds = [("int32", 2), ("int32", 1), ("bool", 2), ("int32", 0), ("uint32", 1), self.memory, ("int32", 2)]
         variants = functools.cache(lambda given: compiled(run, self.model, *kinds[:given]))
         return lambda *arguments: Hypotheses(*variants(len(arguments))(*arguments))
 
@@ -234,16 +248,21 @@ class KerasDecoder:
         return results
 
     def _batch(self, requests: list[Request]) -> tuple:
-        """The arguments of a search: source (B, S), limits (B,), the largest limit and the seed (2,); for a document
-        model also the memories and, if there is one, the prefix (B, P)."""
+        """The arguments of a search: source (B, S), limits (B,), owed (B, P), the largest limit, seed (2,); for a
+        model that reads documents also the memories and, where there is any, the prefix (B, T)."""
         size = round_rows(len(requests), self._least)
         source = pad_rows([[i for ids in request.sources for i in (*ids, EOS)] for request in requests], size)
-        limits = [self._limit(len(request.sources[request.current])) for request in requests]
-        limits = np.array(limits + [1] * (size - len(requests)), "int32")
+        owed = np.zeros((size, len(self.copied)), bool)
+        limits = np.ones(size, "int32")
+        for row, request in enumerate(requests):
+            own = request.sources[request.current]
+            owed[row] = np.isin(self.copied, own)
+            # Room for all pieces, however short the limit.
+            limits[row] = max(self._limit(len(own)), owed[row].sum() + 1)
         most = self._limit(source.shape[1]) if keras.backend.backend() == "jax" else int(limits.max())
         seed = np.array([self.sampling.seed % (1 << 32) if self.sampling else 0, self._batches], "uint32")
         self._batches += 1
-        arguments = source, limits, most, seed
+        arguments = source, limits, owed, most, seed
         if self.memory is None:
             return arguments
         arguments += (self._stack([request.memory for request in requests]),)

@@ -4,9 +4,12 @@ import re
 import sys
 import unicodedata
 from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
 
 from app.translation.lines import one_line
 from data.cleaning import normalise
+from data.forms import Source, TextForm
+from data.spans import PIECES, count_pieces, outside_pieces, renumbered
 from data.tokenizer import Tokenizer
 
 # Where to split: after a punctuation mark, closing quotes or brackets, and white space. The first kind that a text has
@@ -18,59 +21,100 @@ SPACES = "\\s+"
 KINDS = (SENTENCES, CLAUSES, SPACES)
 
 
+class Part(NamedTuple):
+    """A segment as the model sees it: a line or a part of one.
+
+    Fields:
+        ids: the source tokens.
+        source: the text and what its translation needs.
+    """
+
+    ids: list[int]
+    source: Source
+
+
+class EncodedLine(NamedTuple):
+    """A line for the model.
+
+    Fields:
+        parts: usually one; none for a line with nothing to translate.
+        unchanged: the translation of such a line.
+    """
+
+    parts: list[Part]
+    unchanged: str
+
+
 class LineEncoder:
     """Turns lines into token ids, and token ids into lines.
 
     Args:
         tokenizer: the model's.
-        lowercase: whether the model was trained on lower-cased text.
+        form: how text is written for the model.
         max_length: the longest source, in tokens, that the model can take at once.
         warn: called once with a warning about lines that are too long; prints it on standard error by default.
     """
 
     def __init__(
-        self, tokenizer: Tokenizer, lowercase: bool, max_length: int, warn: Callable[[str], None] | None = None
+        self, tokenizer: Tokenizer, form: TextForm, max_length: int, warn: Callable[[str], None] | None = None
     ):
-        self.tokenizer, self.lowercase, self.max_length = tokenizer, lowercase, max_length
+        self.tokenizer, self.form, self.max_length = tokenizer, form, max_length
         self._warn = warn or print_warning
         self._warned = False
 
-    def parts(self, lines: Sequence[str], number: int = 1) -> list[list[list[int]]]:
-        """The tokens of each part of each line: no part for an empty line, usually one.
+    def lines(self, lines: Sequence[str], number: int = 1) -> list[EncodedLine]:
+        """The parts of each line.
 
         Args:
             lines: source segments.
             number: line number of the first line, for the warning.
         """
-        texts = [self._normalise(line) for line in lines]
+        sources = [self.form.source(line, self._lengths) for line in lines]
         found = []
-        for text, ids in zip(texts, self.tokenizer.encode(texts), strict=True):
-            if len(ids) > self.max_length:
-                self._warn_once(number + len(found), len(ids))
-                found.append(self.tokenizer.encode(split_long(text, self._count, self.max_length)))
-            else:
-                found.append([ids] if ids else [])
+        for source, ids in zip(sources, self.tokenizer.encode([source.text for source in sources]), strict=True):
+            parts = [Part(ids, source)] if ids else []
+            if len(ids) > self.max_length or len(source.spans) > PIECES:
+                self._warn_once(number + len(found), len(ids), len(source.spans))
+                parts = self._split(source)
+            found.append(EncodedLine(parts, source.unchanged))
         return found
 
-    def whole(self, lines: Sequence[str]) -> list[list[int]]:
-        """The tokens of each line, whatever its length."""
-        return self.tokenizer.encode([self._normalise(line) for line in lines])
+    def pairs(self, sources: Sequence[str], targets: Sequence[str]) -> tuple[list[list[int]], list[list[int]]]:
+        """The tokens of given pairs, whatever their number: those of the sources, and those of the targets."""
+        sides = ([normalise(text, self.form.lowercase) for text in side] for side in (sources, targets))
+        sources, targets = self.form.pairs(*sides)
+        return self.tokenizer.encode(sources), self.tokenizer.encode(targets)
 
-    def texts(self, ids: Iterable[Sequence[int]]) -> list[str]:
-        """The text, always one line, of each sequence of tokens."""
-        return [one_line(text) for text in self.tokenizer.decode(list(ids))]
+    def texts(self, parts: Iterable[Part], ids: Iterable[Sequence[int]]) -> list[str]:
+        """The text, always one line, of the tokens that translate each part."""
+        texts = self.tokenizer.decode(list(ids))
+        return [one_line(part.source.translation(text)) for part, text in zip(parts, texts, strict=True)]
 
-    def _normalise(self, line: str) -> str:
-        return normalise(line, self.lowercase)
+    def _split(self, source: Source) -> list[Part]:
+        texts = split_long(source.text, self._count, self.max_length)
+        marked = [renumbered(text, source.spans) for text in texts]
+        ids = self.tokenizer.encode([text for text, _ in marked])
+        return [Part(own, Source(*part, source.capitals)) for own, part in zip(ids, marked, strict=True)]
 
     def _count(self, texts: list[str]) -> list[int]:
+        """The tokens of texts; too many for one with too many pieces."""
+        lengths = self._lengths(texts)
+        return [
+            length if count_pieces(text) <= PIECES else max(length, self.max_length + 1)
+            for text, length in zip(texts, lengths, strict=True)
+        ]
+
+    def _lengths(self, texts: list[str]) -> list[int]:
         return [len(ids) for ids in self.tokenizer.encode(texts)]
 
-    def _warn_once(self, number: int, tokens: int) -> None:
+    def _warn_once(self, number: int, tokens: int, spans: int) -> None:
         if not self._warned:
             self._warned = True
+            what, limit = (f"{tokens:,} tokens", self.max_length)
+            if tokens <= self.max_length:
+                what, limit = f"{spans:,} spans to copy", PIECES
             self._warn(
-                f"line {number} has {tokens:,} tokens, and the model takes {self.max_length:,}: it is split at "
+                f"line {number} has {what}, and the model takes {limit:,}: it is split at "
                 "sentence ends and translated in parts, as is every other line that is too long"
             )
 
@@ -143,8 +187,8 @@ def _fitting(pieces: list[str], count, limit: int) -> list[str]:
 
 
 def _halve(text: str, count, limit: int) -> list[str]:
-    """Halves a text without spaces until it fits, but never cuts between a letter and its accents."""
-    middle = len(text) // 2
+    """Halves a text without spaces until it fits, but never cuts a piece, or a letter from its accents."""
+    middle = outside_pieces(text, len(text) // 2)
     while middle < len(text) and clings(text[middle]):
         middle += 1
     if middle in (0, len(text)):

@@ -7,11 +7,13 @@ from typing import Any
 from app.presets.schema import SearchPreset
 from app.runs.run import Run
 from app.translation.decoder import KERAS, Decoded, Decoder, Engine, Sampling, TokenScore
+from app.translation.faults import choose
 from app.translation.flow import Flow, Hypothesis
 from app.translation.forced import Given, score_documents
 from app.translation.lines import DocumentLine
-from app.translation.text import LineEncoder
+from app.translation.text import LineEncoder, Part
 from data.errors import UserError
+from data.forms import PLAIN, TextForm
 from data.tokenizer import Tokenizer
 from data.windows import ALONE, WindowOptions
 
@@ -36,7 +38,7 @@ class Translator:
         decoder: the model with its search.
         tokenizer: the model's.
         windows: how documents are cut into windows. A model that does not read documents takes segments alone.
-        lowercase: whether the model was trained on lower-cased text.
+        form: how text is written for the model.
         max_length: the longest source, in tokens, that the model can take at once.
         warn: called once with a warning about lines that are too long; prints it on standard error by default.
 
@@ -53,13 +55,13 @@ class Translator:
         decoder: Decoder,
         tokenizer: Tokenizer,
         windows: WindowOptions = ALONE,
-        lowercase: bool = False,
+        form: TextForm = PLAIN,
         max_length: int = 256,
         warn: Callable[[str], None] | None = None,
     ):
-        self.decoder, self.tokenizer, self.windows, self.lowercase = decoder, tokenizer, windows, lowercase
+        self.decoder, self.tokenizer, self.windows, self.form = decoder, tokenizer, windows, form
         self.max_length = min(max_length, (decoder.max_positions or max_length + 1) - 1)
-        self.encoder = LineEncoder(tokenizer, lowercase, self.max_length, warn)
+        self.encoder = LineEncoder(tokenizer, form, self.max_length, warn)
 
     @classmethod
     def of_model(
@@ -84,7 +86,7 @@ class Translator:
         from app.translation.keras_decoder import KerasDecoder
 
         segments = windows.size if windows.windows == "segments" else 1
-        decoder = KerasDecoder(model, search or SearchPreset(), sampling, segments)
+        decoder = KerasDecoder(model, search or SearchPreset(), sampling, segments, _span_ids(tokenizer))
         return cls(decoder, tokenizer, windows, **rest)
 
     @classmethod
@@ -106,9 +108,9 @@ class Translator:
             engine: the program that computes the model.
             sampling, warn: see `of_model` and the class.
         """
-        data, search = run.preset.data, search or run.preset.search
-        tokenizer, windows = run.tokenizer(), run.preset.window_options()
-        rest = {"lowercase": data.lowercase, "max_length": data.max_length, "warn": warn}
+        preset, search = run.preset, search or run.preset.search
+        tokenizer, windows = run.tokenizer(), preset.window_options()
+        rest = {"form": preset.text_form(), "max_length": preset.data.max_length, "warn": warn}
         if engine.open:
             return cls(engine.open(run, checkpoint, search, sampling), tokenizer, windows, **rest)
         model = run.load_model(checkpoint, decoding=True)
@@ -175,7 +177,7 @@ class Translator:
                 f"there are {len(sources):,} source lines and {len(targets):,} target lines; "
                 "line n of one must belong to line n of the other"
             )
-        sides = [self.encoder.whole(side) for side in (sources, targets)]
+        sides = self.encoder.pairs(sources, targets)
         most = self.decoder.max_positions
         for number, pair in enumerate(zip(*sides, strict=True), start=1):
             if most and max(map(len, pair)) >= most:
@@ -254,6 +256,16 @@ class Translator:
         ]
 
     @property
+    def lowercase(self) -> bool:
+        """Whether the model knows lower-cased text only."""
+        return self.form.lowercase
+
+    @property
+    def span_ids(self) -> range:
+        """The ids of the numbered pieces that stand for what is copied."""
+        return _span_ids(self.tokenizer)
+
+    @property
     def output_tokens(self) -> int:
         """How many tokens have been decoded so far, end tokens included."""
         return self.decoder.output_tokens
@@ -267,19 +279,44 @@ class Translator:
         self, lines: Sequence[str], count: int, number: int, progress: Callable[[float], None] | None = None
     ) -> list[list[Hypothesis]]:
         """Translates some lines of the input, the first of which is line `number`."""
-        parts_of = self.encoder.parts(lines, number)
-        parts = [part for line in parts_of for part in line]
-        report = progress and _Share([len(part) for part in parts], progress)
-        decoded = iter(self._texts(self.decoder.decode(parts, count, report)))
-        return [_join([next(decoded) for _ in line]) for line in parts_of]
+        encoded = self.encoder.lines(lines, number)
+        parts = [part for line in encoded for part in line.parts]
+        report = progress and _Share([len(part.ids) for part in parts], progress)
+        decoded = iter(self._texts(parts, self._decode([part.ids for part in parts], count, report)))
+        return [_join([next(decoded) for _ in line.parts], line.unchanged) for line in encoded]
 
-    def _texts(self, decoded: list[list[Decoded]]) -> list[list[Hypothesis]]:
-        texts = iter(self.encoder.texts(found.ids for group in decoded for found in group))
+    def _decode(self, sources: list[list[int]], count: int, report: Callable | None) -> list[list[Decoded]]:
+        def search(rows: list[int]) -> list[list[Decoded]]:
+            return self.decoder.decode([sources[row] for row in rows], self.decoder.most)
+
+        return self.without_faults(self.decoder.decode(sources, count, report), sources, count, search)
+
+    def without_faults(
+        self,
+        found: list[list[Decoded]],
+        sources: list[list[int]],
+        count: int,
+        search: Callable[[list[int]], list[list[Decoded]]],
+    ) -> list[list[Decoded]]:
+        """Replaces outputs that loop or miss a copy, see `app.translation.faults.choose`.
+
+        Args:
+            found: up to `count` outputs of each source.
+            sources: token ids.
+            count: outputs wanted.
+            search: finds as many outputs as there are of some sources, named by their numbers.
+        """
+        again = search if self.decoder.most > count else None
+        return choose(found, sources, self.span_ids, again, self.decoder.search.refuse_loops)
+
+    def _texts(self, parts: list[Part], decoded: list[list[Decoded]]) -> list[list[Hypothesis]]:
+        owners = (part for part, group in zip(parts, decoded, strict=True) for _ in group)
+        texts = iter(self.encoder.texts(owners, [found.ids for group in decoded for found in group]))
         return [[Hypothesis(next(texts), found.score) for found in group] for group in decoded]
 
     def _encode(self, documents: Sequence[Sequence[tuple[str, str]]]) -> list[list[tuple[list[int], list[int]]]]:
         flat = [pair for document in documents for pair in document]
-        sides = (self.encoder.whole([pair[side] for pair in flat]) for side in (0, 1))
+        sides = self.encoder.pairs(*([pair[side] for pair in flat] for side in (0, 1)))
         most = self.decoder.max_positions
         pairs = list(zip(*sides, strict=True))
         for ids, texts in zip(pairs, flat, strict=True) if most else ():
@@ -316,10 +353,15 @@ def _chunks(lines: Iterable[str]) -> Iterator[list[str]]:
         raise failure
 
 
-def _join(parts: list[list[Hypothesis]]) -> list[Hypothesis]:
+def _span_ids(tokenizer: Any) -> range:
+    """The ids of the numbered pieces; a tokenizer without any need not know of them."""
+    return getattr(tokenizer, "span_ids", range(0))
+
+
+def _join(parts: list[list[Hypothesis]], unchanged: str) -> list[Hypothesis]:
     """Makes the translations of a line from those of its parts."""
     if not parts:
-        return [Hypothesis("", 0.0)]
+        return [Hypothesis(unchanged, 0.0)]
     count = min(map(len, parts))
     ranks = [[part[rank] for part in parts] for rank in range(count)] or [[Hypothesis("", 0.0)]]
     return [Hypothesis(" ".join(h.text for h in rank if h.text), sum(h.score for h in rank)) for rank in ranks]

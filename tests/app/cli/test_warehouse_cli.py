@@ -58,7 +58,7 @@ def test_from_loading_to_a_clean_table(capsys, corpora, tmp_path):
         "pairs kept 1",
     ):
         assert line in " ".join(parts["talks"].split()), parts["talks"]
-    assert 'cleaned: 3 train, 1 test; corpora = ["warehouse:cleaned"]' in shown
+    assert 'cleaned: 3 train, 1 test; to train on it, set corpora = ["warehouse:cleaned"] in a preset' in shown
     rows = run(capsys, "sql", "SELECT corpus, en FROM cleaned WHERE split = 'train' ORDER BY corpus, position")
     assert rows == "corpus\ten\nnews\ttwo\nnews\tfive six\ntalks\tone\n"
     assert run(capsys, "export", "cleaned", tmp_path / "out.parquet") == f"{tmp_path / 'out.parquet'}: 4 rows\n"

@@ -19,6 +19,7 @@ from app.translation.ctranslate2 import CTranslate2Decoder
 from app.translation.decoder import QUANTIZATIONS, Sampling
 from app.translation.keras_decoder import KerasDecoder
 from app.translation.translator import Translator
+from data import spans
 from data.cleaning import normalise
 from data.errors import UserError
 from data.tokenizer import BOS, EOS, PAD, UNK
@@ -28,7 +29,8 @@ from tests.app.toy_training import environment, weitblick
 
 pytest.importorskip("ctranslate2", reason='needs the extra "ctranslate2"')
 
-from app.export import ctranslate2_example  # noqa: E402 (needs ctranslate2)
+sys.modules["spans"] = spans  # an export has it beside the example
+from app.export import ctranslate2_example  # noqa: E402 (needs ctranslate2 and spans)
 
 TOKENS = small_tokenizer()
 SHAPE = {"encoder_layers": 2, "decoder_layers": 1, "width": 16, "hidden": 24, "heads": 2}
@@ -244,7 +246,7 @@ def test_an_export_is_kept_with_the_run_until_the_weights_change(tmp_path):
 
 def test_the_commands_need_keras_once_and_the_folder_never(ours, tmp_path):
     """The export as a process, what is in its folder without this code, and the engine without Keras."""
-    run = new_run(tmp_path / "run", "data.lowercase=true", "search.beam=1")
+    run = new_run(tmp_path / "run", "data.lowercase=true", "search.beam=1", "search.refuse_loops=false")
     lines = [*TEXT, "", "Häuser  und Bäume"]
     text, expected = "\n".join(lines) + "\n", "\n".join(Translator.of_run(run).translate(lines)) + "\n"
     folder = tmp_path / "for others"

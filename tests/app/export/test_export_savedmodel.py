@@ -3,6 +3,7 @@ import os
 import random
 import subprocess
 import sys
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -15,8 +16,13 @@ from app.runs.weights import read_variables, save_arrays, split_variables
 from app.translation.lines import one_line
 from app.translation.text import split_long
 from app.translation.translator import Translator
+from data import spans
 from data.cleaning import normalise
 from data.errors import UserError
+from data.forms import TextForm
+from data.spans import KINDS, PIECES, piece, read
+from data.tokenizer import Tokenizer
+from models.transformer import Transformer
 from tests.app.copy_model import TEXT, small_tokenizer
 from tests.app.toy_training import REPOSITORY
 
@@ -29,8 +35,8 @@ from app.export.savedmodel import ABOUT, TranslationModule, export  # noqa: E402
 
 TOKENIZER_OF_ALL = small_tokenizer()
 SHAPE = {"encoder_layers": 1, "decoder_layers": 1, "width": 16, "hidden": 16, "heads": 2}
-SEARCH = {"beam": 3, "max_ratio": 0.5, "max_extra": 4, "batch_tokens": 300}
-DATA = {"lowercase": "true", "max_length": 40}
+SEARCH = {"beam": 3, "max_ratio": 0.5, "max_extra": 4, "batch_tokens": 300, "refuse_loops": False}
+DATA = {"lowercase": "true", "max_length": 40, "copy": "[]", "capitals": "false"}
 
 # Loads the folder with nothing but TensorFlow and tensorflow-text, and prints what it answers.
 STRANGER = """
@@ -64,7 +70,8 @@ def make_run(folder, precision="float32", **model) -> Run:
     """A run whose weights are random numbers."""
     sections = {"data": DATA, "model": SHAPE | model, "search": SEARCH, "training": {"precision": f'"{precision}"'}}
     text = 'name = "toy"\n' + "".join(
-        f"[{name}]\n" + "".join(f"{key} = {value}\n" for key, value in section.items())
+        f"[{name}]\n"
+        + "".join(f"{key} = {str(value).lower() if value is False else value}\n" for key, value in section.items())
         for name, section in sections.items()
     )
     (folder / "toy.toml").write_text(text, encoding="utf-8")
@@ -163,6 +170,27 @@ def test_other_models_and_greedy_search(tmp_path, settings):
     translator = Translator.of_run(run, search=search, warn=lambda _: None)
     found = TranslationModule(translator).translate(tf.constant(lines))
     assert [text.decode() for text in found["translation"].numpy()] == list(translator.translate(lines))
+
+
+def test_the_search_copies_pieces_and_spans_py_does_the_rest(tmp_path):
+    run = make_run(tmp_path)
+    pieces = Tokenizer.train(TEXT * 3, 352, seed=0, symbols=[piece(n) for n in range(1, PIECES + 1)])
+    draw = np.random.default_rng(4)
+    model = Transformer(pieces.vocabulary_size, 1, 1, width=16, hidden=16, heads=2)
+    model.build()
+    for variable in model.trainable_variables:
+        variable.assign_add(0.4 * draw.standard_normal(variable.shape).astype("float32"))
+    form = TextForm(copy=KINDS, capitals=True)
+    search = SearchPreset(beam=3, max_ratio=1.0, max_extra=4, refuse_loops=False)
+    translator = Translator.of_model(model, pieces, search, form=form)
+    lines = ["%d files in <b>/tmp</b>", "SEE 5 OF %s!", "no span"]
+    sources = [read(line, form.finder, capitals=True) for line in lines]
+    found = TranslationModule(translator).translate(tf.constant([source.text for source in sources]))["translation"]
+    texts = [source.translation(text.decode()) for source, text in zip(sources, found.numpy(), strict=True)]
+    assert texts == translator.translate_all(lines)
+    assert "%d" in texts[0] and "<b>" in texts[0]
+    export(run, tmp_path / "folder")
+    assert (tmp_path / "folder" / "assets.extra" / "spans.py").read_text() == Path(spans.__file__).read_text()
 
 
 def test_the_search_and_the_precision_can_be_others(run, tmp_path):

@@ -16,6 +16,7 @@ from app.presets.schema import SECTIONS, keys, sections
 from app.presets.text import reference
 from app.scoring.testsets import OFFICIAL
 from data.errors import UserError
+from data.spans import KINDS
 from models.memories import kinds
 from models.options import choices_of
 
@@ -360,7 +361,8 @@ def presets(draw):
     values["model"] = dataclasses.replace(values["model"], **shape, max_positions=2 * 10**6 + 8)
     updates = {"warmup": 1, "updates": max(training.updates, 2)}
     values["training"] = dataclasses.replace(training, keep=training.average, **updates)
-    values["data"] = dataclasses.replace(data, target=data.source + "x", corpora=("a",), validation=("b", "c"))
+    own = {"target": data.source + "x", "corpora": ("a",), "validation": ("b", "c")}
+    values["data"] = dataclasses.replace(data, **own, copy=tuple(draw(st.sets(st.sampled_from(KINDS)))))
     values["embeddings"] = dataclasses.replace(values["embeddings"], side="both")
     memories = {kind: own for kind, own in memories.items() if own != type(own)()}
     return Preset(draw(st.from_regex(NAME, fullmatch=True)), draw(st.text()), **values, memories=memories)

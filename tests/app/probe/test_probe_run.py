@@ -24,7 +24,7 @@ def folder(tmp_path_factory):
     for language in ("en", "de", "doc"):
         (corpus / f"{language}.test.txt").write_text((corpus / f"{language}.validation.txt").read_text())
     for name, changes in {"documents": DOCUMENTS, "sentences": []}.items():
-        run = Run.create(folder / name, toy_preset(folder, "vocabulary=300", "max_extra=2", *changes, corpus=corpus))
+        run = Run.create(folder / name, toy_preset(folder, "vocabulary=340", "max_extra=2", *changes, corpus=corpus))
         prepare(run, report=lambda _: None)
         model = run.new_model(run.tokenizer().vocabulary_size)
         from app.runs.weights import read_variables, split_variables

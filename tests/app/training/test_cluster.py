@@ -277,7 +277,7 @@ def test_a_failing_chief_tells_the_others():
 @pytest.mark.usefixtures("eagerly")
 def test_a_worker_that_does_not_fit_is_stopped(tmp_path):
     write_corpus(tmp_path / "toy", train=40)
-    small = ["validation=[]", "checkpoint_every=2", "updates=2", "vocabulary=300"]
+    small = ["validation=[]", "checkpoint_every=2", "updates=2", "vocabulary=340"]
     run, _ = train_here(tmp_path, *small)
     assert open_shared(run.path, run.preset, patience=0).preset == run.preset
     with pytest.raises(UserError, match="no such run folder.*storage that all workers share"):

@@ -13,7 +13,7 @@ from tests.app.toy_training import train_here, write_corpus, write_preset
 from tests.app.worker import start_workers
 
 # Without dropout, whose random numbers belong to devices. Clipping, accumulation and epochs that differ depend on sums.
-COMMON = ["dropout=0", "clip_norm=0.5", "accumulate=2", "warmup=3", "checkpoint_every=4", "vocabulary=300"]
+COMMON = ["dropout=0", "clip_norm=0.5", "accumulate=2", "warmup=3", "checkpoint_every=4", "vocabulary=340"]
 PLAIN = [*COMMON, "updates=16", "sampling=0.1", "tie=target", "validate_every=16", "bleu_lines=2", "max_extra=1"]
 DOCUMENTS = [
     *COMMON,

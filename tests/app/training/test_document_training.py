@@ -22,7 +22,7 @@ from tests.app.toy_training import toy_preset, train_here, write_corpus
 
 WINDOWS = ["windows=segments", "lanes=3", "back_propagation=2", "training.batch_tokens=96"]
 GRU = [*WINDOWS, "memory.kind=gru", "slots=2", "sides=both"]
-SHORT = ["vocabulary=300", "checkpoint_every=5", "warmup=3", "bleu_lines=4", "max_extra=2", "validation=[]"]
+SHORT = ["vocabulary=340", "checkpoint_every=5", "warmup=3", "bleu_lines=4", "max_extra=2", "validation=[]"]
 
 
 @pytest.fixture(scope="module")
@@ -52,11 +52,11 @@ def silent(_):
 @pytest.mark.parametrize("kind", ["gru", "none"])
 def test_a_memory_makes_the_model_that_the_preset_describes(tmp_path, kind):
     preset = toy_preset(tmp_path, *GRU, f"memory.kind={kind}", "slots=5")
-    names = read_variables(split_variables(Run(tmp_path, preset).new_model(300))[0])
+    names = read_variables(split_variables(Run(tmp_path, preset).new_model(340))[0])
     memory = [name for name in names if "memory" in name or "_read/" in name]
     assert bool(memory) == (kind == "gru")
     assert not memory or any(array.shape[-2:] == (5, 16) for array in names.values())
-    plain = read_variables(split_variables(Run(tmp_path, toy_preset(tmp_path)).new_model(300))[0])
+    plain = read_variables(split_variables(Run(tmp_path, toy_preset(tmp_path)).new_model(340))[0])
     assert set(plain) == set(names) - set(memory)
 
 
@@ -96,7 +96,7 @@ def test_the_second_stage_begins_with_the_first(tmp_path, first):
     run = second(tmp_path, first, "run")
     prepare(run, report=silent)
     assert (run.path / TOKENIZER).read_bytes() == (first / "first" / TOKENIZER).read_bytes()
-    model, lines = run.new_model(300), []
+    model, lines = run.new_model(340), []
     fresh = read_variables(split_variables(model)[0])
     take_weights(run, model, lines.append)
     name, before = Run.open(first / "first").weights()
@@ -112,11 +112,11 @@ def test_the_second_stage_begins_with_the_first(tmp_path, first):
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
-        (["vocabulary=320"], ["tokenizer.vocabulary = 300 (here 320)"]),
+        (["vocabulary=350"], ["tokenizer.vocabulary = 340 (here 350)"]),
         (["width=32", "norm=post"], ["model.width = 16 (here 32)", 'model.norm = "pre" (here "post")']),
         (["lowercase=true"], ["data.lowercase = false (here true)"]),
         (["start=nowhere"], ["training.start", "nowhere", "no such run"]),
-        (["start={run}"], ["training.start", "this training itself"]),
+        (["start={run}"], ["training.start", "the run folder of this training"]),
     ],
 )
 def test_another_shape_than_the_first_stages_is_refused_before_any_work(tmp_path, first, changes, expected):
@@ -138,7 +138,7 @@ def test_weights_that_find_no_place_are_refused_by_their_key(tmp_path, first):
     ):
         third = second(tmp_path, first, "third", f"start={tmp_path / 'second'}", change)
         with pytest.raises(UserError) as caught:
-            take_weights(third, third.new_model(300))
+            take_weights(third, third.new_model(340))
         for part in ["training.start", *expected]:
             assert part in str(caught.value)
 
@@ -197,7 +197,7 @@ def test_a_stopped_training_goes_on_with_what_it_remembered(tmp_path, first, mon
 def test_validation_reads_whole_documents_with_their_memory(tmp_path, first):
     run = second(tmp_path, first, "run", f"validation={first / 'toy'}", "segment_dropout=0.5", "dropout=0")
     prepared = prepare(run, report=silent)
-    model = run.new_model(300)
+    model = run.new_model(340)
     # Gates wide open, so that what is remembered counts.
     for variable in model.trainable_variables:
         if "_read/" in variable.path and "gate" in variable.path:

@@ -117,7 +117,7 @@ def mixture(folder, *changes):
     for name, lines in texts.items():
         write_split(folder / name, "train", lines, [line.upper() for line in lines])
     names = ",".join(f"{folder}/{name}" for name in texts)
-    return words, run_of(folder, f"corpora={names}", "validation=[]", "vocabulary=300", *changes)
+    return words, run_of(folder, f"corpora={names}", "validation=[]", "vocabulary=340", *changes)
 
 
 @pytest.mark.parametrize("sampling", [0.0, 0.1])

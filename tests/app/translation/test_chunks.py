@@ -46,33 +46,42 @@ def assert_same(found, expected):
     assert (found.tokens[..., common:] == PAD).all() and (expected[0][..., common:] == PAD).all()
 
 
+def owed(source, copied=range(0)):
+    """Which of the copied tokens stand in each row."""
+    return np.array([np.isin(copied, row) for row in source], bool).reshape(len(source), len(copied))
+
+
 @pytest.mark.parametrize(
-    ("settings", "beam", "count"),
+    ("settings", "beam", "count", "copied"),
     [
-        ({"norm": "pre"}, 4, 1),
-        ({"norm": "pre"}, 1, 1),
-        ({"positions": "rotary"}, 3, 3),
-        ({"positions": "learned", "max_positions": 44, "tie": "none"}, 2, 1),
+        ({"norm": "pre"}, 4, 1, range(0)),
+        ({"norm": "pre"}, 4, 2, range(4, 12)),
+        ({"norm": "pre"}, 1, 1, range(4, 12)),
+        ({"positions": "rotary"}, 3, 3, range(0)),
+        ({"positions": "learned", "max_positions": 44, "tie": "none"}, 2, 1, range(0)),
     ],
     ids=str,
 )
-def test_chunks_find_what_one_piece_finds(settings, beam, count):
+def test_chunks_find_what_one_piece_finds(settings, beam, count, copied):
     model, search = make(**settings), SearchPreset(beam=beam)
     source, limits = sources(), LIMITS
     assert limits.max() > 4 * STEPS
-    kinds = ("int32", 2), ("int32", 1), ("int32", 0), ("uint32", 1)
-    whole = compiled(search_function(model, search, count), model, *kinds)
-    expected = whole(source, limits, int(limits.max()), np.zeros(2, "uint32"))
-    found = ChunkedSearch(model, search, count)(source, limits)
+    kinds = ("int32", 2), ("int32", 1), ("bool", 2), ("int32", 0), ("uint32", 1)
+    whole = compiled(search_function(model, search, count, copied=copied), model, *kinds)
+    expected = whole(source, limits, owed(source, copied), int(limits.max()), np.zeros(2, "uint32"))
+    found = ChunkedSearch(model, search, count, copied=copied)(source, limits, owed(source, copied))
     assert_same(found, expected)
+    for row, wanted, limit in zip(found.tokens, owed(source, copied), limits, strict=True):
+        for tokens in row if limit > wanted.sum() else ():
+            assert sorted(t for t in tokens if t in copied) == np.array(copied)[wanted].tolist()
     assert (found.lengths[:, 0] <= limits).all() and found.lengths.max() > 2 * STEPS
 
 
 def test_a_sentence_is_decoded_the_same_in_any_company():
     search = ChunkedSearch(make(), SearchPreset(beam=4), 2)
-    together = search(sources(), LIMITS)
+    together = search(sources(), LIMITS, owed(sources()))
     for row in range(len(LENGTHS)):
-        alone = search(sources()[row : row + 1], LIMITS[row : row + 1])
+        alone = search(sources()[row : row + 1], LIMITS[row : row + 1], owed(sources()[:1]))
         np.testing.assert_allclose(alone.scores[0], together.scores[row], atol=1e-4)
         longest = alone.tokens.shape[-1]
         np.testing.assert_array_equal(alone.tokens[0], together.tokens[row][:, :longest])
@@ -81,7 +90,7 @@ def test_a_sentence_is_decoded_the_same_in_any_company():
 def test_fewer_positions_than_steps_in_a_chunk():
     model = make(positions="learned", max_positions=7)
     limits = np.minimum(LIMITS, 7)
-    found = ChunkedSearch(model, SearchPreset(beam=2))(sources()[:, :7], limits)
+    found = ChunkedSearch(model, SearchPreset(beam=2))(sources()[:, :7], limits, owed(sources()))
     assert (found.lengths[:, 0] <= limits).all()
 
 
@@ -89,7 +98,7 @@ def test_broken_weights_are_reported_for_each_sentence():
     model = make()
     model.decoder.stack[0].feed_forward.outer.bias.assign(np.full(16, np.nan, "float32"))
     with pytest.raises(ValueError, match=r"input 0, 1, 2, 3, 4, 5\."):
-        refuse_nan(ChunkedSearch(model, SearchPreset(beam=2))(sources(), LIMITS))
+        refuse_nan(ChunkedSearch(model, SearchPreset(beam=2))(sources(), LIMITS, owed(sources())))
 
 
 def test_batches_side_by_side_keep_their_order_and_are_counted():

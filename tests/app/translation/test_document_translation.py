@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.presets.schema import SearchPreset
+from app.translation.decoder import Decoded
 from app.translation.flow import Line, Segment, Window
 from app.translation.keras_decoder import KerasDecoder
 from app.translation.lines import DocumentLine, DocumentLines, LineReader
@@ -22,6 +23,7 @@ from app.translation.text import LineEncoder
 from app.translation.translator import Translator
 from data.documents import PackedWindow, pack
 from data.errors import UserError
+from data.forms import PLAIN
 from data.tokenizer import BOS, EOS, PAD, UNK
 from data.windows import WindowOptions, cut
 from models.document import DocumentTransformer
@@ -29,7 +31,7 @@ from models.transformer import Transformer
 from tests.app.word_tokenizer import WordTokenizer, words
 
 VOCABULARY = 40
-SEARCH = {"max_ratio": 1.0, "max_extra": 3, "length_penalty": 0.0}
+SEARCH = {"max_ratio": 1.0, "max_extra": 3, "length_penalty": 0.0, "refuse_loops": False}
 KINDS = {
     "gru": ({"kind": "gru", "slots": 3, "sides": "both", "read_bias": 1.0}, WindowOptions("tokens", tokens=18)),
     "concat": ({"kind": "concat"}, WindowOptions("segments", size=3, sliding=True)),
@@ -61,7 +63,7 @@ def compiled(kind) -> Translator:
 def translator(kind="gru", batch_tokens=400, max_length=256, warn=None) -> Translator:
     found, decoder = copy.copy(compiled(kind)), copy.copy(compiled(kind).decoder)
     decoder.search = replace(decoder.search, batch_tokens=batch_tokens)
-    found.decoder, found.encoder = decoder, LineEncoder(WordTokenizer(), False, max_length, warn)
+    found.decoder, found.encoder = decoder, LineEncoder(WordTokenizer(), PLAIN, max_length, warn)
     return found
 
 
@@ -224,7 +226,7 @@ def test_parts_of_a_long_segment_are_segments_of_its_document():
     warnings, line = [], " ".join(DOCUMENTS[2])
     short = translator(max_length=8, warn=warnings.append)
     found = list(short.translate_documents([[line, "w5"], ["w6", line]]))
-    parts = [words(ids) for ids in short.encoder.parts([line])[0]]
+    parts = [words(part.ids) for part in short.encoder.lines([line])[0].parts]
     assert " ".join(parts) == line and len(parts) > 2
     (apart,) = translated([[*parts, "w5"]])
     assert found[0] == [" ".join(apart[:-1]), apart[-1]]
@@ -277,13 +279,14 @@ def test_nothing_of_the_past_is_kept_and_little_is_read_ahead():
     class Fast:
         """Copies: the search does not matter here."""
 
-        windows, independent = WindowOptions("tokens", tokens=12, sliding=True), False
+        without_faults = staticmethod(lambda found, *_: found)
+        windows, independent, span_ids = WindowOptions("tokens", tokens=12, sliding=True), False, range(0)
         encoder = translator().encoder
-        decoder = type("Decoder", (), {"first_memory": {}, "remembers": False})()
+        decoder = type("Decoder", (), {"first_memory": {}, "remembers": False, "most": 1})()
 
     def search(requests):
         kept.append([len(request.sources) for request in requests])
-        return [type("Decoded", (), {"ids": request.sources[-1], "score": 0.0}) for request in requests]
+        return [[Decoded(request.sources[-1], 0.0)] for request in requests]
 
     Fast.decoder.decode_segments = search
     flow = Flow(Fast, lines(), None)

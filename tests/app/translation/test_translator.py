@@ -17,6 +17,7 @@ from app.translation.padding import round_length
 from app.translation.translator import Translator
 from data.cleaning import normalise
 from data.errors import UserError
+from data.forms import TextForm
 from models.transformer import Transformer
 from tests.app.copy_model import TEXT, CopyModel, CountingTokenizer, small_tokenizer
 
@@ -64,7 +65,7 @@ def test_a_list_of_nothing_and_of_empty_lines():
 
 def test_text_is_normalised_and_lower_cased_where_the_model_knows_no_case():
     assert translator().translate_all(["U\u0308ber  ALLES"]) == ["\u00dcber ALLES"]
-    assert translator(lowercase=True).translate_all(["U\u0308ber  ALLES"]) == ["\u00fcber alles"]
+    assert translator(form=TextForm(lowercase=True)).translate_all(["U\u0308ber  ALLES"]) == ["\u00fcber alles"]
 
 
 def test_the_first_output_comes_before_the_last_input_is_read():
