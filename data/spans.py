@@ -260,11 +260,13 @@ def restore(text: str, spans: Sequence[Span]) -> str:
     parts, numbers = _split(mend(text, len(spans)))
     numbers = _in_source_order(numbers, [n for n, span in enumerate(spans, start=1) if span.kind == "frame"])
     slots = _nested([[number] for number in numbers], parts, _elements(spans))
-    found = parts[0]
+    found, before = parts[0], False
     for slot, part in zip(slots, parts[1:], strict=True):
         text = "".join(spans[number - 1].text for number in slot)
         apart = {spans[number - 1].kind for number in slot} <= _APART
-        found = _joined(_joined(found, text, apart), part, apart)
+        # "1" and "2" with nothing but a comma between them would read as one number.
+        found += " " if apart and before and found[-1] in ".,:/'’" and found[-2:-1].isdigit() else ""
+        found, before = _joined(_joined(found, text, apart), part, apart), apart
     return found
 
 

@@ -195,6 +195,7 @@ def test_of_two_that_overlap_the_smaller_stays():
 def test_a_number_does_not_run_into_a_word():
     assert restore("⟦1⟧Wire und x⟦2⟧", FINDER.mark("1-Wire and 2").spans) == "1 Wire und x 2"
     assert restore("⟦1⟧Datei", FINDER.mark("%s file").spans) == "%sDatei"
+    assert restore("⟦1⟧,⟦2⟧. ⟦3⟧", FINDER.mark("1, 2 and 3").spans) == "1, 2. 3"
 
 
 def test_an_end_without_a_start_is_no_element():
