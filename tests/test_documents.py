@@ -146,7 +146,7 @@ def _write_texts(place: Path) -> None:
     for name in FOLDERS[1:]:
         shutil.copytree(toys, toys.with_name(name))
     shutil.copy(REPOSITORY / "app/presets/starter.toml", place / "mine.toml")
-    for name in ("in.txt", "manual.txt", "text.txt"):
+    for name in ("in.txt", "manual.txt", "text.txt", "capitals.en", "test.de"):
         (place / name).write_text("the dog sees the cat\n\nthe old house\n", encoding="utf-8")
     unit = "<tu><tuv xml:lang='en'><seg>the dog</seg></tuv><tuv xml:lang='de'><seg>der hund</seg></tuv></tu>"
     (place / "memory.tmx").write_text(f"<tmx version='1.4'><body>{unit}</body></tmx>", encoding="utf-8")
