@@ -256,9 +256,9 @@ class KerasDecoder:
         limits = np.ones(size, "int32")
         for row, request in enumerate(requests):
             own = request.sources[request.current]
-            owed[row] = np.isin(self.copied, own)
+            owed[row, [i - self.copied.start for i in own if i in self.copied]] = True
             # Room for all pieces, however short the limit.
-            limits[row] = max(self._limit(len(own)), owed[row].sum() + 1)
+            limits[row] = max(self._limit(len(own)), int(owed[row].sum()) + 1)
         most = self._limit(source.shape[1]) if keras.backend.backend() == "jax" else int(limits.max())
         seed = np.array([self.sampling.seed % (1 << 32) if self.sampling else 0, self._batches], "uint32")
         self._batches += 1
