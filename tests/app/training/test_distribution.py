@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import warnings
 
 import numpy as np
@@ -78,8 +79,8 @@ def test_two_workers_train_like_one_and_a_killed_one_returns(folder):
     )
     assert (chief[0], killed[0]) == (2, -9), (chief, killed)
     error = chief[1].splitlines()[-1]
-    assert error.startswith("error: worker 0 of 2: lost another worker (")
-    assert "/job:worker/task:1" in error
+    # The reason is TensorFlow's own, and depends on what it notices first.
+    assert re.match(r"error: worker 0 of 2: lost another worker \(.*(/job:worker/task:1|Socket closed)", error)
     assert error.endswith("start the same command on all workers again: it resumes from the last checkpoint")
 
     assert (again[0], returned[0]) == (0, 0), (again, returned)
