@@ -55,7 +55,8 @@ def is_complete(ids: Sequence[int], source: Sequence[int], span_ids: range) -> b
 
 def has_loop(ids: Sequence[int], source: Sequence[int]) -> bool:
     """Whether a block of tokens follows itself more often than any does in the source, and three times at least."""
-    return _first_loop(ids, _most_repeated(source)) is not None
+    # Few outputs repeat anything three times; only for those is the source looked through.
+    return _first_loop(ids, 1) is not None and _first_loop(ids, _most_repeated(source)) is not None
 
 
 def cut_loops(ids: list[int], source: Sequence[int]) -> list[int]:
