@@ -79,6 +79,7 @@ class CTranslate2Decoder:
 
     first_memory = None
     remembers = False
+    retrieval = None
 
     @property
     def most(self) -> int:

@@ -2,20 +2,27 @@
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from app.presets.schema import SearchPreset
+from app.retrieval.entries import Entries
+from app.retrieval.segments import SegmentStore
 from app.runs.run import Run
 from app.translation.decoder import KERAS, Decoded, Decoder, Engine, Sampling, TokenScore
 from app.translation.faults import choose
 from app.translation.flow import Flow, Hypothesis
 from app.translation.forced import Given, score_documents
 from app.translation.lines import DocumentLine
-from app.translation.text import LineEncoder, Part
+from app.translation.text import Correction, LineEncoder, Part
 from data.errors import UserError
 from data.forms import PLAIN, TextForm
 from data.tokenizer import Tokenizer
 from data.windows import ALONE, WindowOptions
+
+if TYPE_CHECKING:
+    from app.translation.keras_decoder import Retrieval
+    from app.translation.session import Session
 
 _FIRST_CHUNK, _LAST_CHUNK = 8, 4096
 _CHUNK_CHARACTERS = 1 << 20
@@ -71,6 +78,7 @@ class Translator:
         search: SearchPreset | None = None,
         windows: WindowOptions = ALONE,
         sampling: Sampling | None = None,
+        retrieval: "Retrieval | None" = None,
         **rest,
     ) -> "Translator":
         """The translator of a Keras model.
@@ -80,13 +88,14 @@ class Translator:
             tokenizer, windows: see the class.
             search: the search settings.
             sampling: settings for random sampling; None for search.
+            retrieval: how stored entries are read.
             rest: more arguments of the class.
         """
         # Other engines do not need Keras, which takes seconds to load.
         from app.translation.keras_decoder import KerasDecoder
 
         segments = windows.size if windows.windows == "segments" else 1
-        decoder = KerasDecoder(model, search or SearchPreset(), sampling, segments, _span_ids(tokenizer))
+        decoder = KerasDecoder(model, search or SearchPreset(), sampling, segments, _span_ids(tokenizer), retrieval)
         return cls(decoder, tokenizer, windows, **rest)
 
     @classmethod
@@ -229,6 +238,16 @@ class Translator:
         """
         return iter(Flow(self, lines, watch))
 
+    def session(self, state: Path | str | None = None) -> "Session":
+        """One document being translated and corrected; see `app.translation.session.Session`.
+
+        Args:
+            state: a file that `Session.save` wrote, to go on from.
+        """
+        from app.translation.session import Session
+
+        return Session.load(self, state) if state else Session(self)
+
     def score(self, documents: Sequence[Sequence[tuple[str, str]]], scored: str = "all") -> list[list[TokenScore]]:
         """How likely the model finds given translations in their documents.
 
@@ -254,6 +273,21 @@ class Translator:
             [next(scores) if any(pair) else TokenScore(0.0, 0) for pair in own[first:]]
             for own, first, scores in zip(pairs, firsts, found, strict=True)
         ]
+
+    def corrections(self, line: str, parts: Sequence[Part], correction: str | None) -> list[Correction]:
+        """See `LineEncoder.corrections`; nothing without a correction."""
+        return [] if correction is None else self.encoder.corrections(line, parts, correction)
+
+    @property
+    def reads(self) -> bool:
+        """Whether trusted segments are read, see `models.memories.retrieval`."""
+        return self.decoder.retrieval is not None and self.decoder.retrieval.weight > 0
+
+    def stored(self, text: str, store: SegmentStore | None = None) -> Callable[[], Entries] | None:
+        """What the translation of a segment may read of the store of its document; None for nothing."""
+        if not self.reads or not store:
+            return None
+        return lambda: store.entries(text)
 
     @property
     def lowercase(self) -> bool:
