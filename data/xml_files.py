@@ -13,7 +13,8 @@ from data.files import LONGEST
 
 XML_LANG = "{http://www.w3.org/XML/1998/namespace}lang"
 UNIT_BYTES = 16 * LONGEST
-_CHUNK = 1 << 16
+_MOST_ELEMENTS = 100_000  # of a unit, as each takes far more memory than its bytes in the file
+_CHUNK = 1 << 18
 _NESTED = 100  # elements
 # Elements in a segment whose content is code of the original format, in TMX and in XLIFF.
 _CODE = ("bpt", "ept", "it", "ph", "ut")
@@ -98,7 +99,7 @@ class _Collector:
         self._units: list[Unit] = []
         self._contexts: list[dict[str, str]] = []
         self._builder: TreeBuilder | None = None
-        self._line = self._depth = 0  # of the unit
+        self._line = self._depth = self._elements = 0  # of the unit
 
     def taken(self) -> list[Unit]:
         """The units that were completed since the last call."""
@@ -114,17 +115,17 @@ class _Collector:
                 f"expected <{'> or <'.join(self._roots)}>"
             )
         if self._builder is None and name in self._names:
-            self._builder, self._line = TreeBuilder(), self.expat.CurrentLineNumber
+            self._builder, self._line, self._elements = TreeBuilder(), self.expat.CurrentLineNumber, 0
         if len(self._contexts) + self._depth >= _NESTED:
-            line = self.expat.CurrentLineNumber
-            raise UserError(
-                f"{self._path}, line {line:,}: more than {_NESTED} elements are nested; expected {self._format}"
-            )
+            raise self._too_many(_NESTED, "nested elements")
         if self._builder is None:
             self.since = 0
             self._contexts.append({**self._contexts[-1], **attributes} if self._contexts else attributes)
         else:
             self._depth += 1
+            self._elements += 1
+            if self._elements > _MOST_ELEMENTS:
+                raise self._too_many(_MOST_ELEMENTS, "elements in one unit")
             self._builder.start(name, attributes)
 
     def end(self, tag: str) -> None:
@@ -145,6 +146,10 @@ class _Collector:
             self.since = 0
         else:
             self._builder.data(text)
+
+    def _too_many(self, most: int, what: str) -> UserError:
+        line = self.expat.CurrentLineNumber
+        return UserError(f"{self._path}, line {line:,}: more than {most:,} {what}; expected {self._format}")
 
 
 @contextlib.contextmanager

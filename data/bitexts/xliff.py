@@ -9,6 +9,7 @@ from data.xml_files import XML_LANG, read_units, segment_text
 
 # Of XLIFF 1.2: where a target comes from that no person has confirmed.
 _GUESSED = ("fuzzy-match", "leveraged-mt", "mt-suggestion", "tm-suggestion", "rejected")
+_HEADER = "x-gettext-domain-header"  # of a .po catalogue, which some tools make a unit
 
 
 class XliffFile(Bitext):
@@ -45,6 +46,8 @@ class XliffFile(Bitext):
 
 def _old_segments(unit: Element) -> Iterator[tuple[str, str]]:
     """Source and target of a `<trans-unit>`, or of each of its segments."""
+    if unit.get("restype") == _HEADER:
+        return
     target, cut = unit.find("target"), unit.find("seg-source")
     if target is None or not _is_translated(unit, target):
         yield segment_text(unit.find("source")), ""
