@@ -26,7 +26,7 @@ def none_in_both(path: object, unit: str, source: str, target: str, found: Itera
     found, sides = set(found), f"both {_named(source)} and {_named(target)}"
     if {source, target} <= found:
         return UserError(
-            f"{path}: no {unit} has finished text in {sides}; what is empty or not approved is left out, so finish some first"
+            f"{path}: no {unit} has finished text in {sides}; empty or unapproved translations do not count"
         )
     there = sorted(language or "none" for language in found)
     listed = ", ".join(there[:_SHOWN]) + (" ..." if len(there) > _SHOWN else "") or f"no {unit} at all"
