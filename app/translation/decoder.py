@@ -121,9 +121,20 @@ class Decoder(Protocol):
     def remembers(self) -> bool: ...
 
     def decode(
-        self, sources: Sequence[Sequence[int]], count: int = 1, progress: Callable[[list[int]], None] | None = None
+        self,
+        sources: Sequence[Sequence[int]],
+        count: int = 1,
+        progress: Callable[[list[int]], None] | None = None,
+        stored: Sequence[Callable[[], Entries] | None] = (),
     ) -> list[list[Decoded]]:
-        """Up to `count` outputs for each source, best first; `progress` gets the indices of each finished batch."""
+        """Up to `count` outputs for each source, best first.
+
+        Args:
+            sources: token ids without end tokens.
+            count: outputs per source.
+            progress: gets the indices of each finished batch.
+            stored: what retrieval may read for each source; empty for nothing.
+        """
 
     def decode_segments(self, requests: Sequence[Request], count: int = 1) -> list[list[Decoded]]:
         """Up to `count` outputs of each segment, after the outputs before it in its window and with its memory."""

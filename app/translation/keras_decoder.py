@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import keras
 import numpy as np
@@ -10,6 +10,7 @@ from keras import ops, tree
 
 from app.presets.schema import SearchPreset
 from app.retrieval.entries import NOTHING, Entries, padded
+from app.runs.gate import GateWeights
 from app.translation.batch_plan import plan_batches
 from app.translation.chunks import ChunkedSearch, search_function
 from app.translation.compiling import compiled, side_by_side
@@ -18,7 +19,8 @@ from app.translation.padding import MULTIPLE, least_rows, pad_rows, round_length
 from data.documents import INPUTS, PackedWindow, pack
 from data.errors import UserError
 from data.tokenizer import BOS, EOS, PAD
-from models.memories.retrieval import Gate, RetrievalModel, RetrievalSettings
+from models.memories import settings_of
+from models.memories.retrieval import Gate, RetrievalModel
 from models.search import Hypotheses, Scores, refuse_nan, score_logits
 
 # Maximum tokens on a side in a row of windows scored together; attention costs grow with a row's length.
@@ -44,13 +46,6 @@ class GrowingState(Protocol):
     def lengthen_state(self, state: dict, steps: int) -> dict: ...
 
 
-class Retrieval(NamedTuple):
-    """How stored entries are read: the settings, and a gate where one was learnt."""
-
-    settings: RetrievalSettings
-    gate: Gate | None = None
-
-
 class KerasDecoder:
     """A Keras model with a search around it; implements `app.translation.decoder.Decoder`.
 
@@ -64,7 +59,7 @@ class KerasDecoder:
         sampling: settings for random sampling; None for search.
         segments: the maximum segments of a window. Learned positions are divided evenly among them.
         copied: the ids of numbered pieces: those of a source come out once, others never.
-        retrieval: how stored entries are read.
+        retrieval: how stored entries are read: the settings of `[memory.retrieval]`, and a gate if one was learnt.
     """
 
     def __init__(
@@ -74,10 +69,10 @@ class KerasDecoder:
         sampling: Sampling | None = None,
         segments: int = 1,
         copied: range = range(0),
-        retrieval: Retrieval | None = None,
+        retrieval: tuple[Any, GateWeights | None] | None = None,
     ):
         self.copied = copied
-        self.retrieval, gate = retrieval or Retrieval(RetrievalSettings())
+        self.retrieval, gate = retrieval or (settings_of("retrieval")(), None)
         self.model = model
         self.search = search
         self.sampling = sampling
@@ -87,7 +82,7 @@ class KerasDecoder:
         self._batches = 0
         learned = getattr(model, "positions_kind", None) == "learned"
         self.max_positions: int | None = model.max_positions // segments if learned else None
-        self._reading = RetrievalModel(model, self.retrieval, gate)
+        self._reading = RetrievalModel(model, self.retrieval, gate and Gate(*gate))
         self._search = functools.cache(self._compile_search)
         if isinstance(model, DocumentModel):
             self.memory = tree.map_structure(ops.convert_to_numpy, model.initial_memory(1))
@@ -100,7 +95,11 @@ class KerasDecoder:
         return tree.map_structure(lambda leaf: ops.convert_to_numpy(leaf)[0], self.model.initial_memory(1))
 
     def decode(
-        self, sources: Sequence[Sequence[int]], count: int = 1, progress: Callable[[list[int]], None] | None = None
+        self,
+        sources: Sequence[Sequence[int]],
+        count: int = 1,
+        progress: Callable[[list[int]], None] | None = None,
+        stored: Sequence[Callable[[], Entries] | None] = (),
     ) -> list[list[Decoded]]:
         """Finds the best outputs of each source.
 
@@ -108,6 +107,7 @@ class KerasDecoder:
             sources: token ids without the end token, none of them empty.
             count: outputs per source; in beam search at most the beam size.
             progress: called after each batch with the indices of the sources in it.
+            stored: gives what retrieval may read for each source; empty for nothing.
 
         Returns:
             Up to `count` outputs for each source, best first; fewer where no more exist.
@@ -118,7 +118,9 @@ class KerasDecoder:
         if self.sampling is None and count > self.search.beam:
             raise UserError(f"{count} translations of each line need search.beam = {count} or more")
         first = self.first_memory
-        return self._decode([Request([source], [], 0, first) for source in sources], count, progress)
+        read = stored or [None] * len(sources)
+        requests = [Request([source], [], 0, first, own) for source, own in zip(sources, read, strict=True)]
+        return self._decode(requests, count, progress)
 
     @property
     def most(self) -> int:

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from app.presets.schema import SearchPreset
-from app.retrieval.entries import Entries
-from app.retrieval.segments import SegmentStore
+from app.retrieval.entries import NOTHING, Entries, concatenated
+from app.retrieval.segments import MOST, SegmentStore
+from app.runs.gate import GateWeights, read_gate
 from app.runs.run import Run
 from app.translation.decoder import KERAS, Decoded, Decoder, Engine, Sampling, TokenScore
 from app.translation.faults import choose
@@ -21,7 +22,7 @@ from data.tokenizer import Tokenizer
 from data.windows import ALONE, WindowOptions
 
 if TYPE_CHECKING:
-    from app.translation.keras_decoder import Retrieval
+    from app.translation.memory import TranslationMemory
     from app.translation.session import Session
 
 _FIRST_CHUNK, _LAST_CHUNK = 8, 4096
@@ -46,6 +47,7 @@ class Translator:
         tokenizer: the model's.
         windows: how documents are cut into windows. A model that does not read documents takes segments alone.
         form: how text is written for the model.
+        checkpoint: the name of the weights, see `Run.weights_file`.
         max_length: the longest source, in tokens, that the model can take at once.
         warn: called once with a warning about lines that are too long; prints it on standard error by default.
 
@@ -65,8 +67,11 @@ class Translator:
         form: TextForm = PLAIN,
         max_length: int = 256,
         warn: Callable[[str], None] | None = None,
+        checkpoint: str = "auto",
     ):
         self.decoder, self.tokenizer, self.windows, self.form = decoder, tokenizer, windows, form
+        self.checkpoint = checkpoint
+        self.memory: TranslationMemory | None = None
         self.max_length = min(max_length, (decoder.max_positions or max_length + 1) - 1)
         self.encoder = LineEncoder(tokenizer, form, self.max_length, warn)
 
@@ -78,7 +83,7 @@ class Translator:
         search: SearchPreset | None = None,
         windows: WindowOptions = ALONE,
         sampling: Sampling | None = None,
-        retrieval: "Retrieval | None" = None,
+        retrieval: tuple[Any, GateWeights | None] | None = None,
         **rest,
     ) -> "Translator":
         """The translator of a Keras model.
@@ -88,7 +93,7 @@ class Translator:
             tokenizer, windows: see the class.
             search: the search settings.
             sampling: settings for random sampling; None for search.
-            retrieval: how stored entries are read.
+            retrieval: how stored entries are read: the settings of `[memory.retrieval]`, and a gate if one was learnt.
             rest: more arguments of the class.
         """
         # Other engines do not need Keras, which takes seconds to load.
@@ -119,11 +124,12 @@ class Translator:
         """
         preset, search = run.preset, search or run.preset.search
         tokenizer, windows = run.tokenizer(), preset.window_options()
-        rest = {"form": preset.text_form(), "max_length": preset.data.max_length, "warn": warn}
+        rest: dict[str, Any] = {"form": preset.text_form(), "max_length": preset.data.max_length, "warn": warn}
+        rest["checkpoint"] = checkpoint
         if engine.open:
             return cls(engine.open(run, checkpoint, search, sampling), tokenizer, windows, **rest)
         model = run.load_model(checkpoint, decoding=True)
-        return cls.of_model(model, tokenizer, search, windows, sampling, **rest)
+        return cls.of_model(model, tokenizer, search, windows, sampling, (preset.retrieval, read_gate(run)), **rest)
 
     def translate(self, lines: Iterable[str]) -> Iterator[str]:
         """Translates lines as they come.
@@ -284,10 +290,26 @@ class Translator:
         return self.decoder.retrieval is not None and self.decoder.retrieval.weight > 0
 
     def stored(self, text: str, store: SegmentStore | None = None) -> Callable[[], Entries] | None:
-        """What the translation of a segment may read of the store of its document; None for nothing."""
-        if not self.reads or not store:
+        """What the translation of a segment may read: trusted segments of its document, and of the memory.
+
+        Args:
+            text: the segment, with its spans as pieces.
+            store: the trusted segments of its document.
+
+        Returns:
+            A function that gives the entries when they are needed; None for nothing.
+        """
+        memory, segments = self.memory, store if store else None
+        if not self.reads or not (memory or segments):
             return None
-        return lambda: store.entries(text)
+
+        def entries():
+            count = self.decoder.retrieval.segments
+            own = segments.entries(segments.similar(text, count)) if segments else NOTHING
+            room = MOST - len(own.tokens)
+            return concatenated([own, memory.entries(text, room)]) if memory and room > 0 else own
+
+        return entries
 
     @property
     def lowercase(self) -> bool:
@@ -316,14 +338,18 @@ class Translator:
         encoded = self.encoder.lines(lines, number)
         parts = [part for line in encoded for part in line.parts]
         report = progress and _Share([len(part.ids) for part in parts], progress)
-        decoded = iter(self._texts(parts, self._decode([part.ids for part in parts], count, report)))
+        decoded = iter(self._texts(parts, self._decode(parts, count, report)))
         return [_join([next(decoded) for _ in line.parts], line.unchanged) for line in encoded]
 
-    def _decode(self, sources: list[list[int]], count: int, report: Callable | None) -> list[list[Decoded]]:
-        def search(rows: list[int]) -> list[list[Decoded]]:
-            return self.decoder.decode([sources[row] for row in rows], self.decoder.most)
+    def _decode(self, parts: list[Part], count: int, report: Callable | None) -> list[list[Decoded]]:
+        sources, stored = [part.ids for part in parts], [self.stored(part.source.text) for part in parts]
 
-        return self.without_faults(self.decoder.decode(sources, count, report), sources, count, search)
+        def search(rows: list[int]) -> list[list[Decoded]]:
+            again = [stored[row] for row in rows]
+            return self.decoder.decode([sources[row] for row in rows], self.decoder.most, stored=again)
+
+        found = self.decoder.decode(sources, count, report, stored)
+        return self.without_faults(found, sources, count, search)
 
     def without_faults(
         self,

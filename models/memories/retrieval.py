@@ -26,7 +26,12 @@ class RetrievalSettings:
     )
     neighbours: int = option(8, "the nearest entries that are read at each step", low=1, high=1024)
     temperature: float = option(0.12, "the lower, the more the nearest entry counts; in units of distance", above=0.0)
-    threshold: float = option(1.2, "mean squared distance from which on an entry counts for nothing", above=0.0)
+    threshold: float = option(0.8, "mean squared distance from which on an entry counts for nothing", above=0.0)
+    gate: str = option(
+        "distance",
+        "what weighs entries: their distance, or a layer that `weitblick tune --learn` fitted to validation text",
+        choices=("distance", "learnt"),
+    )
     weight: float = option(0.9, "weight of an entry at distance 0, against the model's; 0: off", low=0.0, below=1.0)
     own: float = option(0.0, "trust in the model's own output; 0: only trusted translations", low=0.0, high=1.0)
     segments: int = option(32, "the most similar segments of a translation memory, read for each segment", low=1)
