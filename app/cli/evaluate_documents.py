@@ -8,21 +8,19 @@ docs/document-scores.md explains what each score can and cannot show.
 
 import argparse
 
+from app.cli.memory import RETRIEVAL, add_memory, check_memory, with_chosen_memory
 from app.cli.options import (
-    RETRIEVAL,
     RUN_HELP,
     WINDOWS,
     add_corpora,
-    add_memory,
     add_precision,
     add_search,
     chosen_languages,
     chosen_search,
-    with_chosen_memory,
     with_chosen_precision,
     with_chosen_windows,
 )
-from app.cli.scoring import check_memory, check_sides, chosen_baseline, system_of
+from app.cli.scoring import check_sides, chosen_baseline, system_of
 from data.errors import UserError
 
 HELP = "score whole documents: BLEU, consistency, use of context, pronouns"

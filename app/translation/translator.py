@@ -6,27 +6,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from app.presets.schema import SearchPreset
-from app.retrieval.entries import NOTHING, Entries, concatenated
-from app.retrieval.segments import MOST, SegmentStore
+from app.retrieval.entries import MOST, NOTHING, Entries, concatenated
+from app.retrieval.segments import SegmentStore
 from app.runs.gate import GateWeights, read_gate
 from app.runs.run import Run
 from app.translation.decoder import KERAS, Decoded, Decoder, Engine, Sampling, TokenScore
 from app.translation.faults import choose
 from app.translation.flow import Flow, Hypothesis
 from app.translation.forced import Given, score_documents
-from app.translation.lines import DocumentLine
-from app.translation.text import Correction, LineEncoder, Part
+from app.translation.lines import DocumentLine, chunks
+from app.translation.text import Correction, EncodedLine, LineEncoder, Part
 from data.errors import UserError
 from data.forms import PLAIN, TextForm
 from data.tokenizer import Tokenizer
 from data.windows import ALONE, WindowOptions
 
 if TYPE_CHECKING:
-    from app.translation.memory import TranslationMemory
+    from app.translation.memory import Offer, TranslationMemory
     from app.translation.session import Session
-
-_FIRST_CHUNK, _LAST_CHUNK = 8, 4096
-_CHUNK_CHARACTERS = 1 << 20
 
 
 class Translator:
@@ -72,6 +69,7 @@ class Translator:
         self.decoder, self.tokenizer, self.windows, self.form = decoder, tokenizer, windows, form
         self.checkpoint = checkpoint
         self.memory: TranslationMemory | None = None
+        self.fuzzy: float | None = None
         self.max_length = min(max_length, (decoder.max_positions or max_length + 1) - 1)
         self.encoder = LineEncoder(tokenizer, form, self.max_length, warn)
 
@@ -158,7 +156,7 @@ class Translator:
             empty translation. The k-th translation of a line in parts joins the k-th of each part.
         """
         number = 1
-        for chunk in _chunks(lines):
+        for chunk in chunks(lines):
             yield from self._translate_chunk(chunk, count, number)
             number += len(chunk)
 
@@ -227,7 +225,7 @@ class Translator:
                 found.append(hypothesis.text)
 
     def translate_lines(
-        self, lines: Iterable[DocumentLine], watch: Callable[[dict], None] | None = None
+        self, lines: Iterable[DocumentLine], watch: Callable[[dict], None] | None = None, whole: bool = False
     ) -> Iterator[Hypothesis]:
         """Translates lines as they come.
 
@@ -238,11 +236,13 @@ class Translator:
             lines: the lines of the documents.
             watch: called for each segment with how the memory was used, see `app.translation.inspection`, before the
                 translation of its line is yielded.
+            whole: whether all lines are read before any is translated, so that the first of a document can read
+                corrections that come late in it.
 
         Yields:
             One translation for each line, with its search score.
         """
-        return iter(Flow(self, lines, watch))
+        return iter(Flow(self, lines, watch, whole))
 
     def session(self, state: Path | str | None = None) -> "Session":
         """One document being translated and corrected; see `app.translation.session.Session`.
@@ -288,6 +288,16 @@ class Translator:
     def reads(self) -> bool:
         """Whether trusted segments are read, see `models.memories.retrieval`."""
         return self.decoder.retrieval is not None and self.decoder.retrieval.weight > 0
+
+    def offers(self, line: str, least: float) -> "list[Offer]":
+        """What the translation memory has for a line, see `TranslationMemory.offers`; nothing without one."""
+        return self.memory.offers(line, least) if self.memory else []
+
+    def match(self, line: str) -> str | None:
+        """The stored translation that is taken for a line, as it is at least `fuzzy` similar; None for none."""
+        if self.fuzzy is None:
+            return None
+        return next((offer.text for offer in self.offers(line, self.fuzzy)), None)
 
     def stored(self, text: str, store: SegmentStore | None = None) -> Callable[[], Entries] | None:
         """What the translation of a segment may read: trusted segments of its document, and of the memory.
@@ -335,7 +345,10 @@ class Translator:
         self, lines: Sequence[str], count: int, number: int, progress: Callable[[float], None] | None = None
     ) -> list[list[Hypothesis]]:
         """Translates some lines of the input, the first of which is line `number`."""
-        encoded = self.encoder.lines(lines, number)
+        encoded = [
+            EncodedLine([], match) if (match := self.match(line)) else own
+            for line, own in zip(lines, self.encoder.lines(lines, number), strict=True)
+        ]
         parts = [part for line in encoded for part in line.parts]
         report = progress and _Share([len(part.ids) for part in parts], progress)
         decoded = iter(self._texts(parts, self._decode(parts, count, report)))
@@ -384,33 +397,6 @@ class Translator:
                 raise UserError(f'more tokens than the {most - 1} that the model has positions for: "{texts[0][:60]}"')
         rest = iter(pairs)
         return [[next(rest) for _ in document] for document in documents]
-
-
-def _chunks(lines: Iterable[str]) -> Iterator[list[str]]:
-    """Takes lines in growing chunks, and never waits for another line while it has some.
-
-    An error in the input, such as bytes that are not UTF-8, is raised after the chunk before it.
-    """
-    waiting = getattr(lines, "waiting", lambda: False)
-    lines = iter(lines)
-    most, failure, ended = _FIRST_CHUNK, None, False
-    while not ended:
-        chunk, characters = [], 0
-        while len(chunk) < most and characters < _CHUNK_CHARACTERS and not (chunk and waiting()):
-            try:
-                chunk.append(next(lines))
-            except StopIteration:
-                ended = True
-                break
-            except UserError as error:
-                failure, ended = error, True
-                break
-            characters += len(chunk[-1])
-        if chunk:
-            yield chunk
-        most = min(2 * most, _LAST_CHUNK)
-    if failure:
-        raise failure
 
 
 def _span_ids(tokenizer: Any) -> range:
