@@ -227,7 +227,11 @@ class System:
         before, start = translator.output_tokens, time.perf_counter()
         with decoding_progress(test.segments) as progress:
             if self.by_documents or self.corrected:
-                found = list(_counted(translator.translate_lines(self._lines(test, lines)), test.segments, progress))
+                found = list(
+                    _counted(
+                        translator.translate_lines(document_lines(test, lines, self.corrected)), test.segments, progress
+                    )
+                )
             else:
                 found = translator.translate_all(lines, progress)
         seconds = time.perf_counter() - start
@@ -237,11 +241,6 @@ class System:
             "output_tokens_per_second": round((translator.output_tokens - before) / seconds, 1),
         }
         return in_order(found, order), {"decoding": speed}
-
-    def _lines(self, test: TestSet, lines: Sequence[str]) -> Iterator[DocumentLine]:
-        for number, document in enumerate(test.cut(list(zip(lines, test.references, strict=True)))):
-            for line, reference in document:
-                yield DocumentLine(number, line, reference if self.corrected else None, known=False)
 
     def _written(self) -> dict:
         """The date, the machine and the package versions."""
@@ -254,6 +253,19 @@ class System:
             },
             "date": datetime.now(UTC).isoformat(timespec="seconds"),
         }
+
+
+def document_lines(test: TestSet, lines: Sequence[str], corrected: bool = False) -> Iterator[DocumentLine]:
+    """The lines of a test set with their documents.
+
+    Args:
+        test: the test set.
+        lines: its sources, or what is translated in their place.
+        corrected: whether each has its reference as a correction, which those after it may read.
+    """
+    for number, document in enumerate(test.cut(list(zip(lines, test.references, strict=True)))):
+        for line, reference in document:
+            yield DocumentLine(number, line, reference if corrected else None, known=False)
 
 
 def _counted(found: Iterable[Hypothesis], segments: int, progress: Callable[[float], None] | None) -> Iterator[str]:
