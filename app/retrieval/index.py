@@ -90,16 +90,15 @@ class IvfPqIndex:
 
     def __init__(self, store: Store, verify: bool = False, probes: int = PROBES, candidates: int = CANDIDATES):
         self._faiss, self._store, self._candidates = import_faiss(), store, candidates
-        folder = _folder(store)
-        again = "build it again with --index ivfpq"
+        folder, again = _folder(store), "build it again with --index ivfpq"
         if not (folder / MANIFEST).exists():
-            raise UserError(f"{store.path}: the memory has no index; {again}")
+            raise UserError(f"{store.path}: the memory has no index; build one with --index ivfpq")
         try:
             manifest = read_sealed(folder, verify)
         except UserError as error:
-            raise UserError(f"{error}; remove the folder {folder} and {again}") from error
+            raise UserError(f"{error}; {again}") from error
         if manifest["store"] != checksum(store.path / MANIFEST):
-            raise UserError(f"{folder}: the index belongs to other entries; remove the folder and {again}")
+            raise UserError(f"{folder}: the index belongs to other entries; {again}")
         self._index = self._faiss.read_index(str(folder / _FILE), self._faiss.IO_FLAG_MMAP)
         self._parameters = self._faiss.SearchParametersIVF(nprobe=probes)
 

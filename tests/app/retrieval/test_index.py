@@ -136,7 +136,7 @@ def test_goes_on_after_the_last_whole_block(built, memory, monkeypatch):
     for wanted in (4000, 8000):
         with pytest.raises(KeyboardInterrupt):
             build_index(memory, "ivfpq", stop_at(wanted))
-        with pytest.raises(UserError, match="has no index; build it again with --index ivfpq"):
+        with pytest.raises(UserError, match="has no index; build one with --index ivfpq"):
             open_index(memory, "ivfpq")
     assert steps == [4000, 8000, 8000, 10_500]
     with monkeypatch.context() as patch:
@@ -169,7 +169,7 @@ def test_damage_is_found_and_mended(memory, monkeypatch):
     content = bytearray(file.read_bytes())
     content[len(content) // 2] ^= 1
     file.write_bytes(content)
-    with pytest.raises(UserError, match=r"index.faiss: the file is damaged; remove the folder .* and build it again"):
+    with pytest.raises(UserError, match=r"index.faiss: the file is damaged; build it again"):
         open_index(memory, "ivfpq")
     build_index(memory, "ivfpq")
     IvfPqIndex(memory, verify=True)
