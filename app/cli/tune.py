@@ -106,12 +106,14 @@ class _Trial:
         self.run, self.test, self.search, self.args = run, test, search, args
         self.model = run.load_model(args.checkpoint, decoding=True)
         self._memory: Any = None
+        self.tries = 0
 
     def translator(self, retrieval: tuple) -> Any:
         """A translator with these settings, and the translation memory if one is read."""
         from app.translation.memory import TranslationMemory, open_memory
         from app.translation.translator import Translator
 
+        self.tries += 1
         preset = self.run.preset
         translator = Translator.of_model(
             self.model,
@@ -122,6 +124,8 @@ class _Trial:
             form=preset.text_form(),
             max_length=preset.data.max_length,
             checkpoint=self.args.checkpoint,
+            # One warning for all tries.
+            warn=None if self.tries == 1 else lambda _: None,
         )
         if self.args.memory:
             self._memory = self._memory or open_memory(self.run, translator, self.args.memory)

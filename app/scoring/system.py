@@ -221,17 +221,19 @@ class System:
         order = shuffled(test.segments) if shuffle else list(range(test.segments))
         lines = [test.sources[number] for number in order]
         translator = self.translator
-        if not self.by_documents:
-            # The first call compiles the search, which must not count towards the speed.
-            translator.translate_all([next((line for line in lines if line.strip()), "")])
+        documents = self.by_documents or self.corrected
+        # The first calls compile the search, which must not count towards the speed.
+        first = next((line for line in lines if line.strip()), "")
+        if documents:
+            correction = first if self.corrected else None
+            list(translator.translate_lines(iter(2 * [DocumentLine(0, first, correction, known=False)])))
+        else:
+            translator.translate_all([first])
         before, start = translator.output_tokens, time.perf_counter()
         with decoding_progress(test.segments) as progress:
-            if self.by_documents or self.corrected:
-                found = list(
-                    _counted(
-                        translator.translate_lines(document_lines(test, lines, self.corrected)), test.segments, progress
-                    )
-                )
+            if documents:
+                read = document_lines(test, lines, self.corrected)
+                found = list(_counted(translator.translate_lines(read), test.segments, progress))
             else:
                 found = translator.translate_all(lines, progress)
         seconds = time.perf_counter() - start

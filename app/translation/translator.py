@@ -339,7 +339,7 @@ class Translator:
     @property
     def independent(self) -> bool:
         """Whether windows do not depend on each other, so that those of a document can be decoded side by side."""
-        return not self.windows.sliding and not self.decoder.remembers
+        return not (self.windows.sliding or self.decoder.remembers or (self.reads and self.decoder.retrieval.own > 0))
 
     def _translate_chunk(
         self, lines: Sequence[str], count: int, number: int, progress: Callable[[float], None] | None = None
