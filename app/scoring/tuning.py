@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from app.retrieval.entries import Entries, concatenated
+from app.retrieval.entries import MOST, Entries, concatenated
 from app.runs.gate import GateWeights
 from app.scoring.testsets import TestSet
 from app.translation.keys import Observed
@@ -71,24 +71,29 @@ def _read_document(translator, document) -> Iterator[Readings]:
     observed = translator.decoder.observe(*translator.encoder.pairs(sources, targets))
     most = max(NEIGHBOURS)
     for number, own in enumerate(observed):
-        if translator.memory:
-            text = translator.form.source(sources[number]).text
-            stored = translator.stored(text)()
-        else:
-            stored = concatenated([each.entries for each in observed[:number]])
-        if stored:
-            yield _nearest(own, stored, most)
+        memory = translator.memory
+        if memory and memory.index:
+            squares, tokens = memory.index.nearest(own.entries.keys, most)
+            yield _readings(own, squares, tokens)
+        elif memory:
+            yield _nearest(own, memory.entries(translator.form.source(sources[number]).text, MOST), most)
+        elif number:
+            yield _nearest(own, concatenated([each.entries for each in observed[:number]]), most)
 
 
 def _nearest(own: Observed, stored: Entries, most: int) -> Readings:
-    queries, keys = own.entries.keys, stored.keys.astype("float32")
-    distances = (queries**2).sum(1)[:, None] + (keys**2).sum(1)[None] - 2 * queries @ keys.T
-    order = np.argsort(distances, axis=1)[:, :most]
-    distances = np.maximum(np.take_along_axis(distances, order, axis=1), 0) / queries.shape[1]
+    queries, keys = own.entries.keys, stored.keys.astype("float32").reshape(-1, own.entries.keys.shape[1])
+    squares = (queries**2).sum(1)[:, None] + (keys**2).sum(1)[None] - 2 * queries @ keys.T
+    order = np.argsort(squares, axis=1)[:, :most]
     lack = ((0, 0), (0, most - order.shape[1]))
-    distances = np.pad(distances, lack, constant_values=_FAR).astype("float32")
-    tokens = np.pad(stored.tokens[order], lack).astype("int32")
-    return Readings(distances, tokens, own.entries.tokens, own.log_probs, own.surest)
+    squares = np.pad(np.take_along_axis(squares, order, axis=1), lack, constant_values=_FAR)
+    return _readings(own, squares, np.pad(stored.tokens[order], lack))
+
+
+def _readings(own: Observed, squares: np.ndarray, tokens: np.ndarray) -> Readings:
+    distances = np.where(squares < _FAR, np.maximum(squares, 0) / own.entries.keys.shape[1], _FAR)
+    found = distances.astype("float32"), tokens.astype("int32")
+    return Readings(*found, own.entries.tokens, own.log_probs, own.surest)
 
 
 def candidates(readings: Readings, settings: Any) -> list[Candidate]:

@@ -21,6 +21,7 @@ from data.documents import INPUTS, PackedWindow, pack
 from data.errors import UserError
 from data.tokenizer import BOS, EOS, PAD
 from models.memories import settings_of
+from models.memories.lookup import Search
 from models.memories.retrieval import Gate, RetrievalModel
 from models.search import Hypotheses, Scores, refuse_nan, score_logits
 
@@ -189,6 +190,11 @@ class KerasDecoder:
     def entries(self, sources: Sequence[Sequence[int]], targets: Sequence[Sequence[int]]) -> list[Entries]:
         """What retrieval may read of each pair; see `app.translation.keys.KeyMaker`."""
         return self._keys.entries(sources, targets)
+
+    def read_index(self, search: Search | None) -> None:
+        """Reads the nearest entries of an index at each step as well; None for none."""
+        self._reading.search = search
+        self._search.cache_clear()
 
     def observe(self, sources: Sequence[Sequence[int]], targets: Sequence[Sequence[int]]) -> list[Observed]:
         """The entries of each pair, and how likely the model finds its tokens."""
