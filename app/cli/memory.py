@@ -62,6 +62,6 @@ def translator_of(
 
     translator = Translator.of_run(run, args.checkpoint, search, engine, sampling)
     if args.memory:
-        translator.memory = open_memory(run, translator, args.memory)
+        translator.use(open_memory(run, translator, args.memory))
         translator.fuzzy = None if args.offers else args.fuzzy
     return translator

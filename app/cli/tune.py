@@ -129,7 +129,7 @@ class _Trial:
         )
         if self.args.memory:
             self._memory = self._memory or open_memory(self.run, translator, self.args.memory)
-            translator.memory = TranslationMemory(translator, self._memory.store, self._memory.name)
+            translator.use(TranslationMemory(translator, self._memory.store, self._memory.name))
         return translator
 
     def bleu(self, retrieval: tuple) -> float:

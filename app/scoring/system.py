@@ -76,7 +76,7 @@ class System:
         self._load()
         translator = Translator.of_run(self.run, self.checkpoint, self.search, self.engine)
         if self.memory:
-            translator.memory = open_memory(self.run, translator, self.memory)
+            translator.use(open_memory(self.run, translator, self.memory))
         return translator
 
     @property

@@ -289,6 +289,12 @@ class Translator:
         """Whether trusted segments are read, see `models.memories.retrieval`."""
         return self.decoder.retrieval is not None and self.decoder.retrieval.weight > 0
 
+    def use(self, memory: "TranslationMemory") -> None:
+        """Reads a translation memory from now on."""
+        self.memory = memory
+        if memory.index:
+            self.decoder.read_index(memory.index.nearest)
+
     def offers(self, line: str, least: float) -> "list[Offer]":
         """What the translation memory has for a line, see `TranslationMemory.offers`; nothing without one."""
         return self.memory.offers(line, least) if self.memory else []
