@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from app.scoring.bootstrap import SAMPLES, Measure
-from app.scoring.borrowed import wrongly_taken_over
 from app.scoring.consistency import TermScorer
 from app.scoring.contrapro import Item, choose_pronouns, decision_lines, fingerprint, pronoun_measures, read_decisions
 from app.scoring.copies import Copied, Lost, count_copies
@@ -24,6 +23,7 @@ from app.scoring.metrics import (
     score,
     score_documents,
 )
+from app.scoring.misplaced import misplaced
 from app.scoring.system import System
 from app.scoring.testsets import TestSet
 from app.terminal import decoding_progress
@@ -269,11 +269,11 @@ def evaluate_translations(
     copied, lost = count_copies(test.sources, hypotheses, test.references, numbers)
     name, other = baseline or ("", None)
     sides = test.cut(hypotheses), None if other is None else test.cut(other)
-    borrowed = wrongly_taken_over(sides[0], test.cut(test.references), sides[1], options.samples)
+    wrong = misplaced(sides[0], test.cut(test.references), sides[1], options.samples)
     title = f"{test.origin}: {len(test.documents):,} documents, {test.segments:,} segments"
     return Evaluation(
         f"{title}, in shuffled order" if options.shuffle else title,
-        [*score_documents(test, *sides, options.lowercase, options.samples), borrowed],
+        [*score_documents(test, *sides, options.lowercase, options.samples), wrong],
         hypotheses,
         terms=terms.score(*sides, options.samples) if terms else [],
         aligner=terms.trained_on if terms else {},

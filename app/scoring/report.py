@@ -5,10 +5,10 @@ from dataclasses import replace
 from typing import TextIO
 
 from app.scoring.bootstrap import Comparison, Measure
-from app.scoring.borrowed import WRONG
 from app.scoring.copies import Copied
 from app.scoring.evaluation import Evaluation
 from app.scoring.metrics import LengthScore
+from app.scoring.misplaced import WRONG
 
 
 def show_evaluation(evaluation: Evaluation, file: TextIO | None = None) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import version
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,7 +18,6 @@ from app.scoring.results import Results
 from app.scoring.testsets import TestSet, in_order, shuffled
 from app.terminal import decoding_progress
 from app.translation.decoder import KERAS, Engine
-from app.translation.flow import Hypothesis
 from app.translation.lines import DocumentLine
 from app.translation.memory import open_memory
 from app.translation.translator import Translator
@@ -221,19 +221,15 @@ class System:
         order = shuffled(test.segments) if shuffle else list(range(test.segments))
         lines = [test.sources[number] for number in order]
         translator = self.translator
-        documents = self.by_documents or self.corrected
-        # The first calls compile the search, which must not count towards the speed.
-        first = next((line for line in lines if line.strip()), "")
-        if documents:
-            correction = first if self.corrected else None
-            list(translator.translate_lines(iter(2 * [DocumentLine(0, first, correction, known=False)])))
-        else:
-            translator.translate_all([first])
+        self._warm_up(translator, next((line for line in lines if line.strip()), ""))
         before, start = translator.output_tokens, time.perf_counter()
         with decoding_progress(test.segments) as progress:
-            if documents:
-                read = document_lines(test, lines, self.corrected)
-                found = list(_counted(translator.translate_lines(read), test.segments, progress))
+            if self.corrected:
+                hypotheses = translator.translate_lines(document_lines(test, lines, corrected=True))
+                found = list(_counted((each.text for each in hypotheses), test.segments, progress))
+            elif self.by_documents:
+                documents = translator.translate_documents(test.cut(lines))
+                found = list(_counted(chain.from_iterable(documents), test.segments, progress))
             else:
                 found = translator.translate_all(lines, progress)
         seconds = time.perf_counter() - start
@@ -243,6 +239,13 @@ class System:
             "output_tokens_per_second": round((translator.output_tokens - before) / seconds, 1),
         }
         return in_order(found, order), {"decoding": speed}
+
+    def _warm_up(self, translator: Translator, line: str) -> None:
+        """Compiles the search, which must not count towards the speed."""
+        if self.corrected:
+            list(translator.translate_lines(iter(2 * [DocumentLine(0, line, line, known=False)])))
+        elif not self.by_documents:
+            translator.translate_all([line])
 
     def _written(self) -> dict:
         """The date, the machine and the package versions."""
@@ -270,9 +273,9 @@ def document_lines(test: TestSet, lines: Sequence[str], corrected: bool = False)
             yield DocumentLine(number, line, reference if corrected else None, known=False)
 
 
-def _counted(found: Iterable[Hypothesis], segments: int, progress: Callable[[float], None] | None) -> Iterator[str]:
+def _counted(found: Iterable[str], segments: int, progress: Callable[[float], None] | None) -> Iterator[str]:
     """Yields the translations as they arrive, and reports progress."""
-    for number, hypothesis in enumerate(found, start=1):
-        yield hypothesis.text
+    for number, text in enumerate(found, start=1):
+        yield text
         if progress:
             progress(number / segments)

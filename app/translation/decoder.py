@@ -5,10 +5,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from app.presets.schema import SearchPreset
-from app.retrieval.entries import Entries
 from data.errors import UserError
 
 if TYPE_CHECKING:
+    from app.retrieval.entries import Entries
     from models.memories.retrieval import RetrievalSettings
 
 
@@ -90,7 +90,7 @@ class Request(NamedTuple):
     before: Sequence[Sequence[int]]
     current: int
     memory: dict | None
-    stored: Callable[[], Entries] | None = None
+    stored: "Callable[[], Entries] | None" = None
 
 
 class Decoder(Protocol):
@@ -125,7 +125,7 @@ class Decoder(Protocol):
         sources: Sequence[Sequence[int]],
         count: int = 1,
         progress: Callable[[list[int]], None] | None = None,
-        stored: Sequence[Callable[[], Entries] | None] = (),
+        stored: "Sequence[Callable[[], Entries] | None]" = (),
     ) -> list[list[Decoded]]:
         """Up to `count` outputs for each source, best first.
 
@@ -148,7 +148,7 @@ class Decoder(Protocol):
     def remember(self, windows: Sequence[Any], memories: Sequence[dict]) -> list[dict]:
         """The memory of each document after one more window."""
 
-    def entries(self, sources: Sequence[Sequence[int]], targets: Sequence[Sequence[int]]) -> list[Entries]:
+    def entries(self, sources: Sequence[Sequence[int]], targets: Sequence[Sequence[int]]) -> "list[Entries]":
         """What retrieval may read of each pair: a state for each target token, end token included."""
 
     def read_index(self, search: Callable[..., Any] | None) -> None:

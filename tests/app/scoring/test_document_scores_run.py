@@ -106,7 +106,7 @@ def page(evaluation):
 
 def test_a_run_is_translated_scored_and_written_down(fake):
     found = fake.documents(terms=TermScorer(TEXT))
-    assert [round(m.value, 6) for m in found.scores] == [100, 100, 100]
+    assert [round(m.value, 6) for m in found.scores] == [100, 100, 100, 0, 0]
     lines = (fake.folder / "toys-test.de").read_text(encoding="utf-8").splitlines()
     assert lines == [line for part in REFERENCES for line in part]
     record = fake.record()

@@ -7,12 +7,12 @@ from app.scoring.words import words
 
 # Lengths of the n-grams; single words stand everywhere.
 SIZES = (2, 3, 4)
-WRONG = "wrongly taken over"
+WRONG = "misplaced"
 
 Documents = Sequence[Sequence[str]]
 
 
-def wrongly_taken_over(
+def misplaced(
     hypotheses: Documents, references: Documents, baseline: Documents | None = None, samples: int = SAMPLES
 ) -> Measure:
     """The share of n-grams taken over from earlier segments that the segment's own reference has not.
