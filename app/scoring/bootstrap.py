@@ -38,7 +38,7 @@ class Measure:
 
     Args:
         name: what was measured.
-        value: the score. Higher is better, except for TER.
+        value: the score. Higher is better, except for TER and for misplaced words.
         low, high: 95% interval; None without samples or with too few documents.
         units: what was drawn for the interval: "segments", "documents" or "items".
         count: the number of units.

@@ -60,7 +60,8 @@ def test_n_grams_across_segments_count_in_d_bleu_alone():
 
 
 def test_signatures_say_what_was_joined_and_drawn():
-    plain, joined, _ = (m.signature for m in score_documents(TEXT, REFERENCES, samples=50))
+    plain, joined, _, edits = (m.signature for m in score_documents(TEXT, REFERENCES, samples=50))
+    assert "|tok:tercom|" in edits and "|drawn:documents|version:2" in edits
     assert plain.startswith("nrefs:1|bs:50|seed:12345|")
     assert "|tok:13a|smooth:exp|drawn:documents|version:2" in plain
     assert "|drawn:documents|lines:joined|version:2" in joined
@@ -82,7 +83,9 @@ def test_the_same_translations_do_not_differ():
 
 
 def test_a_clearly_better_system_is_told_from_chance():
-    for found in score_documents(TEXT, spoiled(9), spoiled(3), samples=500):
+    *others, edits = score_documents(TEXT, spoiled(9), spoiled(3), samples=500)
+    assert edits.name == "TER" and edits.comparison.high < 0 and edits.comparison.p_value < 0.01
+    for found in others:
         assert found.comparison.p_value < 0.01
         assert 0 < found.comparison.low < found.comparison.difference < found.comparison.high
         assert found.comparison.wins == 1
