@@ -5,7 +5,10 @@ import json
 import re
 import warnings
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    import polib
 
 _DEFAULT = re.compile(r'Default:\s*"(.*)"\s*$', re.DOTALL)
 _PARAGRAPH = re.compile(r"\n[^\S\n]*\n\s*")
@@ -38,13 +41,26 @@ def read_po(text: str) -> list[Message]:
     Raises:
         ValueError: where the text is no catalogue.
     """
+    return list(po_messages(parse_po(text)))
+
+
+def parse_po(text: str) -> "polib.POFile":
+    """A .po catalogue with its header (`metadata`).
+
+    Raises:
+        ValueError: where the text is no catalogue.
+    """
     import polib
 
     try:
-        entries = polib.pofile(text)
+        return polib.pofile(text + "\n")  # which is the name of no file: polib would read that instead
     except OSError as error:  # what polib raises for a syntax error
         raise ValueError(f"not a .po catalogue: {error}") from error
-    return [message for entry in entries if not entry.obsolete and not entry.fuzzy for message in _messages(entry)]
+
+
+def po_messages(catalogue: "polib.POFile") -> Iterator[Message]:
+    """The messages of a catalogue, as `read_po` gives them."""
+    return (message for entry in catalogue if not entry.obsolete and not entry.fuzzy for message in _messages(entry))
 
 
 def read_mo(content: bytes) -> list[Message]:

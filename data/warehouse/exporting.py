@@ -8,10 +8,10 @@ from xml.sax.saxutils import escape, quoteattr
 
 import pyarrow
 
+from data.bitexts.tmx import DOCUMENT
 from data.corpora.folder import SPLITS
 from data.errors import UserError
 from data.files import atomic_write, new_folder
-from data.warehouse.files import DOCUMENT
 
 # What XML 1.0 cannot hold, not even escaped.
 _NO_XML = re.compile("[\0-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")

@@ -228,56 +228,21 @@ def test_a_missing_file_or_corpus_is_named(tmp_path):
         open_source("nothing")
 
 
-def tmx(folder, content, name="memory.tmx"):
-    """The pairs of a TMX file."""
-    path = folder / name
-    path.write_bytes(gzip.compress(content) if name.endswith(".gz") else content)
-    return list(open_source(str(path)).pairs("train"))
-
-
 UNIT = b'<tu><tuv xml:lang="en"><seg>%s</seg></tuv><tuv xml:lang="de"><seg>Hund</seg></tuv></tu>'
-DOG = b'<tmx version="1.4"><body>' + UNIT % b"dog" + b"</body></tmx>"
-
-
-def test_tmx_in_a_namespace(tmp_path):
-    assert tmx(tmp_path, DOG.replace(b"<tmx ", b'<tmx xmlns="http://www.lisa.org/tmx14" ')) == [Pair("dog", "Hund")]
-
-
-@pytest.mark.parametrize("encoding", ["utf-16", "iso-8859-1"])
-def test_tmx_in_another_encoding(tmp_path, encoding):
-    content = f'<?xml version="1.0" encoding="{encoding}"?>' + DOG.decode().replace("dog", "d\u00f6g")
-    assert tmx(tmp_path, content.encode(encoding)) == [Pair("d\u00f6g", "Hund")]
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        (b'<?xml version="1.0" encoding="klingon"?>' + DOG, "cannot be decoded .*klingon|not well-formed.*encoding"),
-        (b'<?xml version="1.0" encoding="big5"?>' + DOG, "cannot be decoded .*convert the file to UTF-8"),
-        (DOG.replace(b"dog", b"<hi>" * 5000 + b"dog" + b"</hi>" * 5000), "more than 100 elements are nested"),
-        (UNIT % b"dog", "no TMX file: its outermost element is <tu>, expected <tmx>"),
-        (b'<!DOCTYPE tmx [<!ENTITY d "dog">]>' + DOG.replace(b"dog", b"&d;"), "declares entities"),
-        (
-            b'<!DOCTYPE tmx [<!ENTITY d SYSTEM "file:///etc/x">]>' + DOG.replace(b"dog", b"&d;"),
-            "declares entities",
-        ),
-        (DOG.replace(b"dog", b"x" * (2 << 20)), "near line 1: a segment of 2,097,152 characters"),
-    ],
-    ids=["encoding", "multi-byte", "nested", "root", "entity", "external", "long"],
-)
-def test_tmx_that_is_refused(tmp_path, content, message):
-    with pytest.raises(UserError, match=f"memory.tmx.*({message})"):
-        tmx(tmp_path, content)
-
-
-def test_a_packed_tmx_without_an_end_is_refused_at_once(tmp_path):
-    with pytest.raises(UserError, match=r"memory.tmx.gz, near line 1: more than 16,777,216 bytes in one unit"):
-        tmx(tmp_path, DOG.replace(b"dog", b"x" * (64 << 20)), "memory.tmx.gz")
 
 
 def test_tmx_documents_must_stand_together(tmp_path):
     units = [
         UNIT.replace(b"<tu>", b'<tu><prop type="x-document">%s</prop>' % doc) % b"dog" for doc in (b"a", b"b", b"a")
     ]
+    path = tmp_path / "memory.tmx"
+    path.write_bytes(b"<tmx><body>" + b"".join(units) + b"</body></tmx>")
     with pytest.raises(UserError, match="memory.tmx, unit 3 in both languages: document 'a' goes on here after .*'b'"):
-        tmx(tmp_path, b"<tmx><body>" + b"".join(units) + b"</body></tmx>")
+        list(open_source(str(path)).pairs("train"))
+
+
+def test_other_bilingual_files_are_loaded_alike(warehouse, tmp_path):
+    path = tmp_path / "help.tsv"
+    path.write_text("source\ttarget\nOpen  it\tÖffnen Sie es\nOpen\t\n", encoding="utf-8")
+    assert load(warehouse, open_source(str(path), "test"), workers=1).pairs == {"test": 1}
+    assert texts(warehouse, split="test") == [Pair("Open it", "Öffnen Sie es")]

@@ -1,0 +1,1 @@
+"""Bilingual files (TMX, XLIFF, PO, TSV) as streams of pairs."""

@@ -1,0 +1,63 @@
+"""Message catalogues of gettext, .po."""
+
+import re
+from collections.abc import Iterator
+
+from data.bitexts.base import Bitext, Entry
+from data.bitexts.languages import primary
+from data.corpora.catalogues import parse_po, po_messages
+from data.errors import UserError
+from data.files import LONGEST
+
+_MOST_BYTES = 32 * LONGEST  # polib holds a catalogue as a whole, in about ten times its size
+_CHARSET = re.compile(rb'"Content-Type:[^"\n]*?charset=([\w.:-]+)', re.IGNORECASE)
+# At these polib would end a line inside of a message.
+_NO_LINE_END = re.compile("[\v\f\x1c-\x1e\x85\u2028\u2029]")
+
+
+class PoFile(Bitext):
+    """Messages that are translated, and neither fuzzy nor obsolete; singular and plural are a pair each.
+
+    The target's language is that of the header (`Language`), else the one that is wanted; messages are in English
+    unless the header (`X-Source-Language`) says otherwise.
+
+    References:
+        GNU gettext manual, https://www.gnu.org/software/gettext/manual/html_node/PO-Files.html
+    """
+
+    unit = "message"
+
+    def _entries(self) -> Iterator[Entry]:
+        try:
+            catalogue = parse_po(self._text())
+        except ValueError as error:
+            raise UserError(f"{self.path}: {error}; mend it there, `msgfmt --check` finds more") from None
+        source = _language(catalogue.metadata.get("X-Source-Language", "")) or "en"
+        target = _language(catalogue.metadata.get("Language", "")) or self._other(source)
+        for number, message in enumerate(po_messages(catalogue), start=1):
+            place = f"{self.path}, translated message {number:,}"
+            yield Entry(place, {source: message.english, target: message.german})
+
+    def _text(self) -> str:
+        size = self.path.stat().st_size
+        if size > _MOST_BYTES:
+            raise UserError(f"{self.path}: {size:,} bytes; at most {_MOST_BYTES:,} are read of a catalogue: split it")
+        raw = self.path.read_bytes()
+        named = _CHARSET.search(raw)
+        charset = "utf-8-sig" if not named or named[1] in (b"CHARSET", b"UTF-8", b"utf-8") else named[1].decode()
+        try:
+            return _NO_LINE_END.sub(" ", raw.decode(charset))
+        except LookupError:
+            raise UserError(f"{self.path}: unknown charset {charset!r}; convert the file to UTF-8") from None
+        except UnicodeDecodeError as error:
+            line = raw.count(b"\n", 0, error.start) + 1
+            raise UserError(
+                f"{self.path}, line {line:,}: not valid {error.encoding} (byte 0x{raw[error.start]:02x}); convert the "
+                "file to UTF-8"
+            ) from None
+
+
+def _language(header: str) -> str:
+    """The language that a header names by its code; some write "German" or "LANGUAGE"."""
+    language = primary(header)
+    return language if len(language) <= 3 else ""
