@@ -50,7 +50,7 @@ class Beams(NamedTuple):
     broken: Tensor
     limits: Tensor
     owed: Tensor
-    terms: TermState | tuple
+    terms: TermState | tuple[()]
 
 
 def length_penalty(length: int | Tensor, alpha: float) -> Tensor:
@@ -206,7 +206,7 @@ class BeamSearch:
             broken=ops.zeros((batch,), dtype="bool"),
             limits=rules.limits,
             owed=ops.repeat(owed[:, None, :], self.beam, axis=1),
-            terms=begin_terms(terms, self.beam, rules.bos) if terms else (),
+            terms=begin_terms(terms, self.beam, rules.bos, rules.words) if terms else (),
         )
 
     def advance(self, beams: Beams, steps: int | None = None) -> Beams:
@@ -288,7 +288,7 @@ def _move(beams, ranking, state, finished, rules):
     firsts = beam * ops.arange(ops.shape(beams.scores)[0], dtype="int32")
     rows = ops.reshape(ranking.parents + firsts[:, None], (-1,))
     broken = ops.logical_and(beams.scores > NEVER, ops.logical_not(ranking.finite))
-    terms: TermState | tuple = ()
+    terms: TermState | tuple[()] = ()
     if beams.terms:
         terms = add_tokens(follow(beams.terms, ranking.parents), ranking.tokens, rules.words)
     return beams._replace(

@@ -63,6 +63,6 @@ def greedy(
         ranking = rank(logits, scores, rollout.time, 1, rules, owed, rollout.terms)
         return ops.where(ranking.end_order >= ranking.order, rules.eos, ranking.tokens)[:, 0]
 
-    followed = begin_terms(terms, 1, bos) if terms else ()
+    followed = begin_terms(terms, 1, bos, words) if terms else ()
     rollout = roll(step, state, choose, rules.limits, max_length, bos, pad, eos, owed, rules.copied, followed, words)
     return refuse_nan(Hypotheses(rollout.tokens, total(rollout), lengths(rollout, pad)))

@@ -45,7 +45,7 @@ def rank(
     count: int,
     rules: Rules,
     owed: Tensor | None = None,
-    terms: TermState | tuple = (),
+    terms: TermState | tuple[()] = (),
 ) -> Ranking:
     """Ranks all continuations of all hypotheses of an input together.
 
@@ -76,34 +76,34 @@ def rank(
     goes_on = (time + 1 < rules.limits)[:, None]
     base = ops.where(goes_on, base, NEVER)
     special = np.isin(np.arange(size), (rules.eos, *rules.never, *rules.copied))
-    outlook = look_ahead(terms, rules.words) if terms else None
-    only = None
-    if rules.copied or outlook:
-        owing = debt(owed, outlook and outlook.needed)
+    # What the ranking goes by: the logits and what is added to them, with the bonus of terms.
+    promoted, order_base, needed, nearer = logits, base, None, None
+    if terms:
+        outlook = look_ahead(terms, rules.words)
+        promoted, nearer = promote(logits, outlook, terms.terms, rules.words)
+        order_base, needed = base + outlook.kept, outlook.needed
+    copies = _copies(promoted, order_base, owed, rules) if rules.copied else None
+    if rules.copied or terms:
+        owing = debt(owed, needed)
         ends = ops.where(ops.logical_and(owing > 0, goes_on), NEVER, ends)
         limits = ops.repeat(rules.limits, beam, axis=0)
         only = only_owed(logits, largest[:, 0], ops.reshape(owing, (-1,)), time, limits, rules.eos)
-    promoted, order_base = logits, base
-    if outlook:
-        promoted, useful = promote(logits, outlook, terms.terms, rules.words)
-        order_base = base + outlook.kept
-    copies = _copies(promoted, order_base, owed, rules) if rules.copied else None
-    if outlook:
-        promoted = ops.where(ops.logical_and(only[:, None], ops.logical_not(useful)), NEVER, promoted)
-        maxima = _maxima(promoted, width)
-    elif only is not None:
-        order_base = ops.where(ops.reshape(only, (-1, beam)), NEVER, order_base)
+        if terms:
+            promoted = ops.where(ops.logical_and(only[:, None], ops.logical_not(nearer)), NEVER, promoted)
+            maxima = _maxima(promoted, width)
+        else:
+            order_base = ops.where(ops.reshape(only, (-1, beam)), NEVER, order_base)
     if width:
         best, index = _best_by_groups(promoted, maxima, order_base, count, special)
     else:
-        allowed = ops.where(special, NEVER, ops.reshape(promoted, (-1, beam, size)))
-        best, index = ops.top_k(ops.reshape(_add(allowed, order_base[:, :, None]), (-1, beam * size)), count)
+        allowed = _add(ops.where(special, NEVER, ops.reshape(promoted, (-1, beam, size))), order_base[:, :, None])
+        best, index = ops.top_k(ops.reshape(allowed, (-1, beam * size)), count)
     index = ops.cast(index, "int32")
     if copies:
         best, place = ops.top_k(ops.concatenate([best, copies.scores], axis=1), count)
         index = pick(ops.concatenate([index, copies.index], axis=1), ops.cast(place, "int32"))
     parents, tokens = index // size, index % size
-    if not outlook:
+    if not terms:
         return Ranking(best, parents, tokens, ends, finite, best, ends)
     true = pick(ops.reshape(logits, (-1, beam * size)), index) + pick(base, parents)
     end_order = ends + worth_of_all(terms.terms)

@@ -32,7 +32,7 @@ class Rollout(NamedTuple):
     alive: Tensor
     state: Nested
     owed: Tensor
-    terms: TermState | tuple
+    terms: TermState | tuple[()]
 
 
 def roll(
@@ -46,7 +46,7 @@ def roll(
     eos: int | None = None,
     owed: Tensor | None = None,
     copied: tuple[int, ...] = (),
-    terms: TermState | tuple = (),
+    terms: TermState | tuple[()] = (),
     words: Words | None = None,
 ) -> Rollout:
     """Chooses a token for each row, step by step, until all rows have ended.

@@ -1,7 +1,7 @@
 """Which tokens may come next: end, padding and forbidden tokens, and the shortest and longest output."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from keras import ops
 
@@ -21,7 +21,7 @@ class Rules(NamedTuple):
     min_length: the end token is not allowed as one of the first `min_length - 1` tokens.
     limits: (B,) int32, at least 1; the `limits[b]`-th token of input b is the end token, whatever the model says.
     copied: consecutive ids, put out once where they are owed and else never; see `models.search.copying`.
-    words: where words begin, for `models.search.terms`.
+    words: `models.search.terms.Words`, for terms.
     """
 
     bos: int
@@ -31,7 +31,7 @@ class Rules(NamedTuple):
     min_length: int
     limits: Tensor
     copied: tuple = ()
-    words: Words | None = None
+    words: Any = None
 
     @property
     def never(self) -> Tensor:
@@ -71,7 +71,7 @@ def make_rules(
 
 
 def restrict(
-    logits: Tensor, time: Tensor, rules: Rules, owed: Tensor | None = None, terms: TermState | tuple = ()
+    logits: Tensor, time: Tensor, rules: Rules, owed: Tensor | None = None, terms: TermState | tuple[()] = ()
 ) -> Tensor:
     """Sets the logits of tokens that may not come next to -inf, and adds the bonus of terms to the others.
 
@@ -92,17 +92,18 @@ def restrict(
         allowed = ops.logical_and(allowed, ids != token)
     if not rules.copied and not terms:
         return ops.where(allowed, logits, float("-inf"))
-    outlook = look_ahead(terms, rules.words) if terms else None
-    count = debt(owed, outlook and outlook.needed[:, 0])
+    promoted, needed, nearer = logits, None, ops.zeros((1, 1), dtype="bool")
+    if terms:
+        outlook = look_ahead(terms, rules.words)
+        promoted, nearer = promote(logits, outlook, terms.terms, rules.words)
+        needed = outlook.needed[:, 0]
+    count = debt(owed, needed)
     only = only_owed(logits, ops.max(logits, axis=-1), count, time, rules.limits, rules.eos)
-    useful = ops.zeros((1, 1), dtype="bool")
-    if outlook:
-        logits, useful = promote(logits, outlook, terms.terms, rules.words)
-    free = ops.logical_or(useful, ops.logical_not(only)[:, None])
+    free = ops.logical_or(nearer, ops.logical_not(only)[:, None])
     free = _copies_free(free, owed, rules, vocabulary(logits, rules))
     free = ops.where(ends, (count == 0)[:, None], free)
     allowed = ops.logical_and(allowed, ops.logical_or((time + 1 >= rules.limits)[:, None], free))
-    return ops.where(allowed, logits, float("-inf"))
+    return ops.where(allowed, promoted, float("-inf"))
 
 
 def _copies_free(free, owed, rules, size):

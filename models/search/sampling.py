@@ -88,7 +88,9 @@ def sample(
 
     owed = None if owed is None else ops.repeat(owed, samples, axis=0)
     state = repeat_rows(state, samples)
-    followed = begin_terms(Terms(*(ops.repeat(leaf, samples, axis=0) for leaf in terms)), 1, bos) if terms else ()
+    followed = (
+        begin_terms(Terms(*(ops.repeat(leaf, samples, axis=0) for leaf in terms)), 1, bos, words) if terms else ()
+    )
     rollout = roll(step, state, choose, rules.limits, max_length, bos, pad, eos, owed, rules.copied, followed, words)
     tokens = ops.reshape(rollout.tokens, (batch, samples, max_length))
     scores = ops.reshape(total(rollout), (batch, samples))

@@ -23,6 +23,8 @@ from models.search.state import pick
 
 # Sizes are rounded up, so that JAX compiles for few of them.
 _MULTIPLE = 8
+# More tokens than any form has.
+_MANY = 1 << 20
 
 
 class Words(NamedTuple):
@@ -152,8 +154,14 @@ def _rounded(size: int) -> int:
     return max(1, -(-size // _MULTIPLE)) * _MULTIPLE
 
 
-def begin_terms(terms: Terms, beam: int, bos: int) -> TermState:
-    """The `TermState` before the first token."""
+def begin_terms(terms: Terms, beam: int, bos: int, words: Words | None) -> TermState:
+    """The `TermState` before the first token.
+
+    Raises:
+        ValueError: without `words`, no term could be recognised.
+    """
+    if words is None:
+        raise ValueError("Terms need `words`, which say where words begin.")
     terms = Terms(*map(ops.convert_to_tensor, terms))
     return TermState(
         terms=terms,
@@ -188,14 +196,15 @@ def look_ahead(state: TermState, words: Words) -> Outlook:
     over = ops.logical_and(_of_nodes(pending, terms), begins)
     useful = ops.logical_and(_of_nodes(unmet, terms), ops.logical_not(over))
     reached = ops.logical_and(_reached(state, begins), useful)
-    completed, needed = _sum(pending, terms.worth), _needed(state)
-    closer = ops.matmul(ops.cast(needed, "float32"), ops.transpose(terms.owners, (0, 2, 1)))
+    completed, closest = _sum(pending, terms.worth), _closest(state)
+    needed = ops.minimum(closest, terms.least[:, None])
+    closest = ops.matmul(ops.cast(closest, "float32"), ops.transpose(terms.owners, (0, 2, 1)))
     left = ops.cast(terms.left, "float32")[:, None]
     return Outlook(
         kept=_sum(state.met, terms.worth) + ops.where(opened, completed, 0.0),
         completed=ops.where(opened, 0.0, completed),
         gains=ops.where(reached, terms.values[:, None], 0.0),
-        nearer=ops.logical_and(reached, left < closer),
+        nearer=ops.logical_and(reached, left < closest),
         needed=ops.sum(ops.where(ops.logical_and(unmet, ops.logical_not(pending)), needed, 0), axis=-1),
     )
 
@@ -258,10 +267,7 @@ def _sum(chosen, worth):
     return ops.sum(ops.where(chosen, worth[:, None], 0.0), axis=-1)
 
 
-def _needed(state):
-    """(B, K, C) int32: the fewest tokens that complete a form of each term; a match under way counts."""
-    terms = state.terms
-    mine = ops.logical_and(state.active[:, :, :, None], terms.owners[:, None] > 0)
-    least = ops.broadcast_to(terms.least[:, None, None], ops.shape(mine[:, :, :1]))
-    left = ops.where(mine, terms.left[:, None, :, None], least)
-    return ops.min(left, axis=2)
+def _closest(state):
+    """(B, K, C) int32: the fewest tokens that complete a match under way of each term; many where there is none."""
+    mine = ops.logical_and(state.active[:, :, :, None], state.terms.owners[:, None] > 0)
+    return ops.min(ops.where(mine, state.terms.left[:, None, :, None], _MANY), axis=2)

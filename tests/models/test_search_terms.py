@@ -99,14 +99,14 @@ def allowed(toy, number, tokens, limit, terms, owed=()):
         token
         for forms in terms
         for token in words
-        if not is_met([*tokens, token], forms) and _distance([*tokens, token], forms) < _distance(tokens, forms)
+        if not is_met([*tokens, token], forms) and _distance([*tokens, token], forms, [1000]) < _distance(tokens, forms, [1000])
     }
     return [*nearer, *missing]
 
 
-def _distance(tokens, forms):
-    """The fewest tokens that complete a form."""
-    return min([*map(len, forms), *(left_after(one, forms) for one in matches(tokens, forms))])
+def _distance(tokens, forms, least=None):
+    """The fewest tokens that complete a form: one that has begun, or those of `least`."""
+    return min([*(least or map(len, forms)), *(left_after(one, forms) for one in matches(tokens, forms))])
 
 
 def plain_beam(toy, number, size, limit, alpha, terms, nats, owed=()):
