@@ -46,7 +46,7 @@ def atomic_write(path: Path | str, mode: str = "wb") -> Iterator[IO]:
     text = {} if "b" in mode else {"encoding": "utf-8", "newline": "\n"}
     # By its own name: /dev/stdout and /dev/fd/N may lead to a pipe, which has no other.
     if path.exists() and not path.is_file() and not path.is_dir():
-        with _named_errors(path), open(path, mode, **text) as file:
+        with named_errors(path), open(path, mode, **text) as file:
             yield file
         return
     path = Path(os.path.realpath(path))
@@ -154,7 +154,7 @@ def sweep(folder: Path | str, name: str | None = None) -> None:
 
 
 @contextlib.contextmanager
-def _named_errors(path: Path) -> Iterator[None]:
+def named_errors(path: Path) -> Iterator[None]:
     """Adds the file's name to an error of the system that has none, such as that of a full device."""
     try:
         yield

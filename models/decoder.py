@@ -27,7 +27,8 @@ class DecoderLayer(TransformerLayer):
         training: whether dropout is on.
 
     Returns:
-        Output (B, T, D), and the attention weights on the target (B, H, T, T) and on the source (B, H, T, S).
+        Output (B, T, D), the input of the feed-forward network (B, T, D), and the attention weights on the target
+        (B, H, T, T) and on the source (B, H, T, S).
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -53,7 +54,7 @@ class DecoderLayer(TransformerLayer):
         source_mask: Tensor | None = None,
         positions: Tensor | None = None,
         training: bool | None = None,
-    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+    ) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor]]:
         seen = {}
 
         def attend(x):
@@ -70,8 +71,19 @@ class DecoderLayer(TransformerLayer):
 
         x = self.attention_residual(x, function=attend, training=training)
         x = self.source_attention_residual(x, function=attend_source, training=training)
-        x = self.feed_forward_residual(x, function=lambda x: self.feed_forward(x, training=training), training=training)
-        return x, (seen["target"], seen["source"])
+        x, inner = self._feed_forward(x, training)
+        return x, inner, (seen["target"], seen["source"])
+
+    def _feed_forward(self, x, training=None):
+        """The output of the layer's last part, and the input of the feed-forward network in it."""
+        seen = []
+
+        def feed_forward(x):
+            seen.append(x)
+            return self.feed_forward(x, training=training)
+
+        x = self.feed_forward_residual(x, function=feed_forward, training=training)
+        return x, seen[0]
 
     def prefill(
         self,
@@ -102,8 +114,9 @@ class DecoderLayer(TransformerLayer):
         ceilings: Tensor,
         source_ceilings: Tensor,
         positions: Tensor | None,
-    ) -> tuple[Tensor, KeysValues]:
-        """One more position of each hypothesis of a search: (B * K, D) -> (B * K, D) and the cache.
+    ) -> tuple[Tensor, Tensor, KeysValues]:
+        """One more position of each hypothesis of a search: (B * K, D) -> (B * K, D), the input of the feed-forward
+        network (B * K, D) and the cache.
 
         Args: see `SelfAttention.step` and `CrossAttention.step`.
         """
@@ -119,7 +132,7 @@ class DecoderLayer(TransformerLayer):
 
         x = self.attention_residual(x, function=attend)
         x = self.source_attention_residual(x, function=attend_source)
-        return self.feed_forward_residual(x, function=self.feed_forward), written[0]
+        return *self._feed_forward(x), written[0]
 
 
 @keras.saving.register_keras_serializable(package="weitblick")
@@ -139,8 +152,8 @@ class Decoder(Stack):
         training: whether dropout is on.
 
     Returns:
-        States (B, T, D), and two lists of attention weights per layer: on the target (B, H, T, T) and on the source
-        (B, H, T, S).
+        States (B, T, D); the input of the last layer's feed-forward network (B, T, D); and two lists of attention
+        weights per layer: on the target (B, H, T, T) and on the source (B, H, T, S).
 
     References:
         Vaswani et al. 2017, section 3.1.
@@ -184,10 +197,10 @@ class Decoder(Stack):
         source_mask: Tensor | None = None,
         positions: Tensor | None = None,
         training: bool | None = None,
-    ) -> tuple[Tensor, tuple[list[Tensor], list[Tensor]]]:
-        weights = []
+    ) -> tuple[Tensor, Tensor, tuple[list[Tensor], list[Tensor]]]:
+        inner, weights = x, []
         for layer, source in zip(self.stack, sources, strict=True):
-            x, attention = layer(
+            x, inner, attention = layer(
                 x,
                 source,
                 attention_mask=attention_mask,
@@ -198,7 +211,7 @@ class Decoder(Stack):
             weights.append(attention)
         x = self.norm(x) if self.norm else x
         on_target, on_source = map(list, zip(*weights, strict=True))
-        return x, (on_target, on_source)
+        return x, inner, (on_target, on_source)
 
     def step(
         self,
@@ -208,7 +221,7 @@ class Decoder(Stack):
         entries: Tensor,
         source_ceilings: Tensor,
         positions: Tensor | None,
-    ) -> tuple[Tensor, list[KeysValues]]:
+    ) -> tuple[Tensor, Tensor, list[KeysValues]]:
         """One more position of each hypothesis of a search, by keys and values that are in caches.
 
         The caches of an input hold what all its hypotheses ever wrote and are never reordered. `entries` defines which
@@ -223,7 +236,7 @@ class Decoder(Stack):
             positions: (B, 1) int32, where this position is written.
 
         Returns:
-            States (B * K, D) and the list of caches.
+            States (B * K, D), the input of the last layer's feed-forward network (B * K, D) and the list of caches.
         """
         heads, (batch, _, length, beam, _) = self.settings["heads"], ops.shape(caches[0][0])
         entries = ops.reshape(entries, (-1, 1, beam, length, 1))
@@ -231,8 +244,8 @@ class Decoder(Stack):
         ceilings = ops.reshape(ops.where(own, float("inf"), MASKED), (-1, 1, beam, length * beam))
         places = ops.reshape(ops.arange(batch * heads, dtype="int32"), (-1, heads)) * length + positions
         places = ops.reshape(places, (-1, 1))
-        written = []
+        inner, written = x, []
         for layer, source, cache in zip(self.stack, sources, caches, strict=True):
-            x, cache = layer.step(x, source, cache, places, ceilings, source_ceilings, positions)
+            x, inner, cache = layer.step(x, source, cache, places, ceilings, source_ceilings, positions)
             written.append(cache)
-        return (self.norm(x) if self.norm else x), written
+        return (self.norm(x) if self.norm else x), inner, written

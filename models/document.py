@@ -154,25 +154,32 @@ class DocumentTransformer(Transformer):
             A nested state as `Transformer.initial_state` gives.
         """
         memory = self.initial_memory(ops.shape(source)[0]) if memory is None else memory
-        encodings = self.encode(source)
+        encodings = self._encode_after(source, memory)
         shared: dict[str, Nested] = {}
         if self.source_memory is not None:
-            seen = self.source_memory.view(memory["source"])
-            windows = ops.cast(ops.not_equal(source, self.pad_id), "int32")
-            encodings = self.source_read(encodings, windows, *(part[:, None] for part in seen))
-            if self.target_memory is not None:
-                seen = self.target_memory.view(memory["target"])
-            shared["memory"] = self.target_read.keys_values(*seen)
+            side, layer = ("target", self.target_memory) if self.target_memory else ("source", self.source_memory)
+            shared["memory"] = self.target_read.keys_values(*layer.view(memory[side]))
         state = self._state_before(source, encodings, max_length)
         state["shared"] |= shared
         return state if prefix is None else self._after_prefix(state, source, prefix)
 
-    def _step_states(self, tokens, state):
-        states, state = super()._step_states(tokens, state)
+    def _encode_alone(self, source):
+        return self._encode_after(source, self.initial_memory(ops.shape(source)[0]))
+
+    def _encode_after(self, source, memory):
+        """The encodings of one window of each row, with what its memory holds."""
+        encodings = self.encode(source)
+        if self.source_memory is None:
+            return encodings
+        seen = self.source_memory.view(memory["source"])
+        windows = ops.cast(ops.not_equal(source, self.pad_id), "int32")
+        return self.source_read(encodings, windows, *(part[:, None] for part in seen))
+
+    def _after_stack(self, states, state):
         if "memory" in state["shared"]:
             beam = state["written"][0][0].shape[3]
             states = self.target_read.step(states, state["shared"]["memory"], beam)
-        return states, state
+        return states
 
     def inspect_memory(self, inputs: dict[str, Tensor], memory: Nested) -> dict[str, Tensor]:
         """How the memory is used; for plots, not for compiled functions.

@@ -167,6 +167,28 @@ class Transformer(keras.Model):
             States (B, T, D), and a pair of lists of attention weights for each layer: on the target (B, H, T, T) and
             on the source (B, H, T, S).
         """
+        states, _, weights = self._decode(target, encodings, source, training)
+        return states, weights
+
+    def keys(self, inputs: dict[str, Tensor], kind: str = "feed_forward") -> Tensor:
+        """What stands for each decoder position in a retrieval memory, see `models.memories.retrieval`.
+
+        Args:
+            inputs: as for a call.
+            kind: "feed_forward", the input of the last layer's feed-forward network, or "output", the states from
+                which the logits are made.
+
+        Returns:
+            Float32 (B, T, D).
+        """
+        found = self._decode(inputs["target"], self._encode_alone(inputs["source"]), inputs["source"])
+        return ops.cast(_key(*found[:2], kind), "float32")
+
+    def _encode_alone(self, source):
+        """The encodings of a source that nothing came before."""
+        return self.encode(source)
+
+    def _decode(self, target, encodings, source, training=None):
         mask = ops.logical_and(padding_mask(target, self.pad_id), look_ahead_mask(ops.shape(target)[1]))
         source_mask, positions = padding_mask(source, self.pad_id), self._positions(target)
         return self._read_target(target, encodings, mask, source_mask, positions, training)
@@ -226,8 +248,18 @@ class Transformer(keras.Model):
         Returns:
             Logits (B * K, V) of the next token, and the state after this step.
         """
-        states, state = self._step_states(tokens, state)
-        return self.output_embedding.logits(states), state
+        logits, _, state = self.step_with_key(tokens, state)
+        return logits, state
+
+    def step_with_key(self, tokens: Tensor, state: Nested, kind: str = "feed_forward") -> tuple[Tensor, Tensor, Nested]:
+        """Like `step`, with the key of each row (B * K, D) in float32 as its second result; `kind` as for `keys`."""
+        states, inner, state = self._step_states(tokens, state)
+        key = ops.cast(_key(states, inner, kind), "float32")
+        return self.output_embedding.logits(self._after_stack(states, state)), key, state
+
+    def _after_stack(self, states, state):
+        """The states (B * K, D) from which the logits are made."""
+        return states
 
     def _step_states(self, tokens, state):
         caches, position = state["written"], state["position"]
@@ -240,8 +272,8 @@ class Transformer(keras.Model):
         x = self.target_positions(self.target_embedding(ops.reshape(tokens, (-1, beam))), positions)
         x = ops.reshape(x, (-1, self.settings["width"]))
         shared = state["shared"]
-        states, caches = self.decoder.step(x, shared["sources"], caches, entries, shared["ceilings"], positions)
-        return states, {"shared": shared, "written": caches, "entries": entries, "position": position + 1}
+        states, inner, caches = self.decoder.step(x, shared["sources"], caches, entries, shared["ceilings"], positions)
+        return states, inner, {"shared": shared, "written": caches, "entries": entries, "position": position + 1}
 
     def _make_weights(self):
         # Keras does so before a call, and cannot when another method has made a part of them.
@@ -257,3 +289,8 @@ class Transformer(keras.Model):
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), **self.settings}
+
+
+def _key(states, inner, kind):
+    """One of two results of the decoder; see `Transformer.keys`."""
+    return {"output": states, "feed_forward": inner}[kind]

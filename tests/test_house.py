@@ -12,6 +12,7 @@ FLOORS = [
     {"app.cli"},
     {"app.probe", "app.export", "app.training", "app.scoring"},
     {"app.translation"},
+    {"app.retrieval"},
     {"app.runs"},
     {"app.presets"},
     {"models", "data"},

@@ -9,17 +9,20 @@ import argparse
 import sys
 
 from app.cli.options import (
+    RETRIEVAL,
     RUN_HELP,
     add_corpora,
     add_engine,
+    add_memory,
     add_precision,
     add_search,
     chosen_engine,
     chosen_languages,
     chosen_search,
+    with_chosen_memory,
     with_chosen_precision,
 )
-from app.cli.scoring import check_sides, chosen_baseline, system_of
+from app.cli.scoring import check_memory, check_sides, chosen_baseline, system_of
 from app.translation.decoder import KERAS
 from data.errors import UserError
 
@@ -53,6 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--pair", default=None, metavar="EN-DE", help="for --hypotheses: the languages (en-de)")
     parser.add_argument("--baseline", metavar="RUN|FILE", help="compare with this file, or run (evaluated if needed)")
     add_search(parser)
+    add_memory(parser)
     add_engine(parser)
     add_precision(parser)
     parser.add_argument(
@@ -86,6 +90,9 @@ def _check(args: argparse.Namespace) -> None:
         raise UserError("--hypotheses uses no model: leave out --engine")
     if args.hypotheses and not (args.corpus or args.reference):
         raise UserError("say what to score on: add --corpus NAME or --reference FILE")
+    if args.memory and args.hypotheses:
+        raise UserError("--hypotheses uses no model: leave out --memory")
+    check_memory(args)
     if args.lines < 0:
         raise UserError(f"--lines {args.lines}: must be at least 1; leave it out for all lines")
 
@@ -109,12 +116,12 @@ def _score_run(args: argparse.Namespace):
     from app.scoring.evaluation import evaluate
     from app.scoring.metrics import ScoreOptions
 
-    run = with_chosen_precision(Run.open(args.path), args)
+    run = with_chosen_memory(with_chosen_precision(Run.open(args.path), args), args)
     data, engine = run.preset.data, chosen_engine(args)
     names = [args.corpus] if args.corpus or args.reference else data.test
     if not names:
         print(f"{args.path}: data.test of the preset is empty; name a corpus with --corpus", file=sys.stderr)
-    system = system_of(run, args.checkpoint, chosen_search(run.preset, args), engine)
+    system = system_of(run, args.checkpoint, chosen_search(run.preset, args, RETRIEVAL), engine, memory=args.memory)
     options = ScoreOptions(args.lowercase or data.lowercase, args.tokenize)
     chosen = {"options": options, "moses": args.moses or None, "baseline": chosen_baseline(args, engine)}
     for name in names:

@@ -9,17 +9,20 @@ docs/document-scores.md explains what each score can and cannot show.
 import argparse
 
 from app.cli.options import (
+    RETRIEVAL,
     RUN_HELP,
     WINDOWS,
     add_corpora,
+    add_memory,
     add_precision,
     add_search,
     chosen_languages,
     chosen_search,
+    with_chosen_memory,
     with_chosen_precision,
     with_chosen_windows,
 )
-from app.cli.scoring import check_sides, chosen_baseline, system_of
+from app.cli.scoring import check_memory, check_sides, chosen_baseline, system_of
 from data.errors import UserError
 
 HELP = "score whole documents: BLEU, consistency, use of context, pronouns"
@@ -65,6 +68,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="translate the segments in shuffled order, so that each has the wrong context; this lowers the scores of "
         "a model that uses context",
     )
+    parser.add_argument(
+        "--corrected",
+        action="store_true",
+        help="post-edit the documents: after each segment its reference is its correction, which memories hold for the "
+        "segments that follow; compared with the same run without, unless --baseline names another",
+    )
+    add_memory(parser)
     add_search(parser)
     add_precision(parser)
     parser.add_argument(
@@ -92,6 +102,11 @@ def _check(args: argparse.Namespace) -> None:
         raise UserError("--hypotheses is the translation of one corpus: name it with --corpus")
     if args.hypotheses and (args.contrapro or args.shuffle_documents):
         raise UserError("--hypotheses uses no model: leave out --contrapro and --shuffle-documents")
+    if args.hypotheses and (args.corrected or args.memory):
+        raise UserError("--hypotheses uses no model: leave out --corrected and --memory")
+    if args.corrected and args.shuffle_documents:
+        raise UserError("--corrected and --shuffle-documents are two measurements: leave one out")
+    check_memory(args)
     if args.items and not args.contrapro:
         raise UserError("--items is for --contrapro: add it, or leave out --items")
     if args.items < 0:
@@ -125,15 +140,18 @@ def _score_run(args: argparse.Namespace):
     from app.scoring.testsets import load_documents
     from data.corpora.corpora import parse_mixture
 
-    run = with_chosen_windows(with_chosen_precision(Run.open(args.path), args), args)
-    data, search = run.preset.data, chosen_search(run.preset, args, WINDOWS)
+    run = with_chosen_memory(with_chosen_windows(with_chosen_precision(Run.open(args.path), args), args), args)
+    data, search = run.preset.data, chosen_search(run.preset, args, (*WINDOWS, *RETRIEVAL))
     items = read_items(find_items(args.corpora), args.items) if args.contrapro else []
     corpora = run.preset.corpora(args.corpora)
     tests = {name: load_documents(name, args.split, corpora) for name in _names(args, data.test, corpora)}
     options = DocumentOptions(
         args.lowercase or data.lowercase, args.samples, args.cxmi, args.shuffle_documents, args.again
     )
-    system, baseline = system_of(run, args.checkpoint, search), chosen_baseline(args)
+    system = system_of(run, args.checkpoint, search, memory=args.memory, corrected=args.corrected)
+    baseline = chosen_baseline(args)
+    if (args.corrected or args.memory) and baseline is None:
+        baseline = system_of(run, args.checkpoint, search)
     for name, test in tests.items():
         training = [name, *(corpus for corpus, _ in parse_mixture(data.corpora))]
         terms = _terms(args, test, training, corpora)

@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import sys
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ from app.cli.startup import load_keras
 from app.presets.schema import SearchPreset
 from app.translation.decoder import ENGINES, KERAS, QUANTIZATIONS, Engine
 from data.errors import UserError
+from models.memories import settings_of
 
 if TYPE_CHECKING:
     from app.presets.preset import Preset
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
 
 RUN_HELP = "a run folder, such as runs/starter"
 _KEY = re.compile(r"\s+[a-z_]+(\.[a-z_]+)*\s*=")
+# The keys for what is read beside the model may change as well.
+RETRIEVAL = tuple(f"memory.retrieval.{key.name}" for key in fields(settings_of("retrieval")))
 # The keys for cutting documents may change after training, for example to longer windows.
 WINDOWS = tuple(f"documents.{key}" for key in ("windows", "size", "tokens", "context_target"))
 
@@ -232,10 +236,32 @@ def chosen_search(preset: "Preset", args: argparse.Namespace, others: tuple[str,
         if key in others:
             continue
         if "." in key and not key.startswith("search."):
-            allowed = f"keys of the section [search]{' and ' if others else ''}{', '.join(others)}"
+            listed = [other for other in others if other not in RETRIEVAL]
+            listed += ["memory.retrieval.*"] if RETRIEVAL[0] in others else []
+            allowed = f"keys of the section [search]{' and ' if others else ''}{', '.join(listed)}"
             raise UserError(f"--set {change}: only {allowed} can be changed after the training")
         changes.append(change if "." in key else f"search.{change}")
     return preset.with_overrides(changes).search
+
+
+def add_memory(parser: argparse.ArgumentParser) -> None:
+    """Adds the option for a translation memory."""
+    parser.add_argument(
+        "--memory",
+        metavar="FILE",
+        help="a translation memory whose segments are read at each step: TMX, XLIFF, PO or TSV; what the model makes "
+        "of it is kept in RUN/memories",
+    )
+
+
+def with_chosen_memory(run: "Run", args: argparse.Namespace) -> "Run":
+    """The run with the settings of retrieval from the command line, if there are any.
+
+    Raises:
+        UserError: a bad value.
+    """
+    changes = [change for change in args.set if _key(change) in RETRIEVAL]
+    return type(run)(run.path, run.preset.with_overrides(changes)) if changes else run
 
 
 def with_chosen_windows(run: "Run", args: argparse.Namespace) -> "Run":

@@ -2,7 +2,7 @@
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from app.cli.options import load_engine, with_chosen_precision
 from app.presets.schema import SearchPreset
@@ -26,13 +26,21 @@ def check_sides(args: argparse.Namespace) -> None:
         raise UserError("--hypotheses uses no model: leave out --precision")
 
 
+def check_memory(args: argparse.Namespace) -> None:
+    """Refuses a translation memory for an engine that cannot read any, or that is not there."""
+    if args.memory and getattr(args, "engine", KERAS.name) != KERAS.name:
+        raise UserError(f"--engine {args.engine} reads no memory: leave out --memory, or use --engine keras")
+    if args.memory and not Path(args.memory).is_file():
+        raise UserError(f"{args.memory}: there is no such file; --memory takes TMX, XLIFF, PO or TSV")
+
+
 def system_of(
-    run: "Run", checkpoint: str = "auto", search: SearchPreset | None = None, engine: Engine = KERAS
+    run: "Run", checkpoint: str = "auto", search: SearchPreset | None = None, engine: Engine = KERAS, **reading: Any
 ) -> "System":
     """The `app.scoring.system.System` of a run; its engine is loaded when it is first needed."""
     from app.scoring.system import System
 
-    return System(run, checkpoint, search, engine, load=lambda: load_engine(engine, run, checkpoint))
+    return System(run, checkpoint, search, engine, load=lambda: load_engine(engine, run, checkpoint), **reading)
 
 
 def chosen_baseline(args: argparse.Namespace, engine: Engine = KERAS) -> "System | str | None":

@@ -182,7 +182,9 @@ def _export_run(args: argparse.Namespace) -> None:
 
 
 def _add_load(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("sources", nargs="+", metavar="SOURCE", help="a corpus, or a .tmx, .tmx.gz or .parquet file")
+    parser.add_argument(
+        "sources", nargs="+", metavar="SOURCE", help="a corpus, or a .tmx, .tmx.gz, .xlf, .po, .tsv or .parquet file"
+    )
     add_naming(parser)
     parser.add_argument("--lowercase", action="store_true", help="for presets with data.lowercase = true")
     parser.add_argument(

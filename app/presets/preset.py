@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, NoReturn
 
 from app.presets.schema import (
     MEMORY,
+    RETRIEVAL,
     SECTIONS,
     DataPreset,
     DocumentsPreset,
@@ -82,6 +83,11 @@ class Preset:
         """The memory settings for `models.document.DocumentTransformer`: `[memory]` and those of its kind."""
         return {**asdict(self.memory), **asdict(self.section(MEMORY + self.memory.kind))}
 
+    @property
+    def retrieval(self) -> Any:
+        """How trusted translations are read; see `models.memories.retrieval.RetrievalSettings`."""
+        return self.section(MEMORY + RETRIEVAL)
+
     def with_overrides(self, overrides: Iterable[str]) -> "Preset":
         """A copy with some keys changed.
 
@@ -115,11 +121,12 @@ class Preset:
     def differences(self, other: "Preset") -> list[Difference]:
         """The keys whose values differ in `other`.
 
-        Settings of kinds of memory that neither preset uses are ignored.
+        Settings of kinds of memory that neither preset uses are ignored, and those of retrieval, which is not trained.
         """
         found = []
         for section in sections():
-            if section.startswith(MEMORY) and section.removeprefix(MEMORY) not in (self.memory.kind, other.memory.kind):
+            kind = section.removeprefix(MEMORY) if section.startswith(MEMORY) else ""
+            if kind == RETRIEVAL or (kind and kind not in (self.memory.kind, other.memory.kind)):
                 continue
             mine, theirs = self.section(section), other.section(section)
             for key in keys(section):

@@ -293,7 +293,7 @@ def _check_size(model: ModelPreset, tokenizer: TokenizerPreset) -> str | None:
 
 
 def _check_documents(documents: DocumentsPreset, memory: MemoryPreset) -> str | None:
-    if documents.windows == "off" and memory.kind != "none":
+    if documents.windows == "off" and memory.kind not in ("none", RETRIEVAL):
         return (
             f'memory.kind: "{memory.kind}" needs documents in windows: set documents.windows to "segments", "tokens" '
             'or "dynamic", or memory.kind to "none"'
@@ -343,6 +343,8 @@ def _check_training(training: TrainingPreset) -> str | None:
     return None
 
 
+# The kind of memory that every run may use, whatever its own: it is read beside the model.
+RETRIEVAL = "retrieval"
 # The prefix of the sections with the settings of one kind of memory, such as "memory.gru".
 MEMORY = "memory."
 SECTIONS: dict[str, type] = {

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from app.scoring.bootstrap import SAMPLES, Measure
+from app.scoring.borrowed import wrongly_taken_over
 from app.scoring.consistency import TermScorer
 from app.scoring.contrapro import Item, choose_pronouns, decision_lines, fingerprint, pronoun_measures, read_decisions
 from app.scoring.copies import Copied, Lost, count_copies
@@ -149,7 +150,7 @@ def evaluate(
     evaluation = evaluate_lines(kept.lines, test, options, moses, other, data.numbers)
     evaluation = replace(evaluation, how=kept.record)
     record = {key: value for key, value in kept.record.items() if key not in _OPTIONAL}
-    system.results.write(test.name, {**record, **evaluation.as_dict()})
+    system.results.write(system.name_of(test), {**record, **evaluation.as_dict()})
     return evaluation
 
 
@@ -232,7 +233,7 @@ def evaluate_documents(
     found = evaluation.as_dict()
     if not context and _has_context(before, options):
         found["cxmi"] = before["cxmi"]
-    system.results.write(f"{test.name}-shuffled" if options.shuffle else test.name, {**kept.record, DOCUMENTS: found})
+    system.results.write(system.name_of(test, options.shuffle), {**kept.record, DOCUMENTS: found})
     return evaluation
 
 
@@ -261,10 +262,11 @@ def evaluate_translations(
     copied, lost = count_copies(test.sources, hypotheses, test.references, numbers)
     name, other = baseline or ("", None)
     sides = test.cut(hypotheses), None if other is None else test.cut(other)
+    borrowed = wrongly_taken_over(sides[0], test.cut(test.references), sides[1], options.samples)
     title = f"{test.origin}: {len(test.documents):,} documents, {test.segments:,} segments"
     return Evaluation(
         f"{title}, in shuffled order" if options.shuffle else title,
-        score_documents(test, *sides, options.lowercase, options.samples),
+        [*score_documents(test, *sides, options.lowercase, options.samples), borrowed],
         hypotheses,
         terms=terms.score(*sides, options.samples) if terms else [],
         aligner=terms.trained_on if terms else {},
@@ -319,7 +321,7 @@ def read_baseline(baseline: Baseline | None, test: TestSet) -> tuple[str, list[s
     if baseline is None:
         return None
     if isinstance(baseline, System):
-        return str(baseline.run.path), baseline.translations(test, as_baseline=True).lines
+        return baseline.title, baseline.translations(test, as_baseline=True).lines
     lines = read_text(baseline)
     if test.first:
         lines = lines[: test.first]

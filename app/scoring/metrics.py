@@ -154,7 +154,7 @@ def score_documents(
     lowercase: bool = False,
     samples: int = SAMPLES,
 ) -> list[Measure]:
-    """s-BLEU, d-BLEU and chrF2++, with intervals and significance by resampling whole documents.
+    """s-BLEU, d-BLEU, chrF2++ and TER, with intervals and significance by resampling whole documents.
 
     s-BLEU is the usual BLEU: n-grams are matched within segments. d-BLEU joins the segments of a document with
     spaces and matches n-grams anywhere in the document. Both are sacreBLEU's corpus scores; only the significance test
@@ -168,7 +168,7 @@ def score_documents(
         samples: bootstrap samples; 0 for none.
 
     Returns:
-        The three measures, in this order.
+        The four measures, in this order.
 
     References:
         - Post 2018, A Call for Clarity in Reporting BLEU Scores, https://aclanthology.org/W18-6319
@@ -181,6 +181,7 @@ def score_documents(
         "s-BLEU": (_bleu(options), False),
         "d-BLEU": (_bleu(options), True),
         "chrF2++": (_chrf(lowercase), False),
+        "TER": (_ter(), False),
     }
     references, found = test.cut(test.references), []
     drawn = samples if len(references) >= FEWEST else 0

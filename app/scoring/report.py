@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import TextIO
 
 from app.scoring.bootstrap import Comparison, Measure
+from app.scoring.borrowed import WRONG
 from app.scoring.copies import Copied
 from app.scoring.evaluation import Evaluation
 
@@ -91,7 +92,7 @@ def _table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]):
 
 
 def _name(measure: Measure) -> str:
-    return "TER (less is better)" if measure.name == "TER" else measure.name
+    return f"{measure.name} (less is better)" if measure.name in ("TER", WRONG) else measure.name
 
 
 def _figure(value: float | None, measure: Measure, sign: str = "") -> str:
@@ -122,6 +123,11 @@ def _remarks(evaluation: Evaluation) -> list[str]:
         )
     if evaluation.terms:
         lines.append("consistency: percent of pairs of equal source words in a document with the same translation")
+    if any(measure.name == WRONG for measure in scores):
+        lines.append(
+            f"{WRONG}: percent of the 2-, 3- and 4-grams found in references of earlier segments of the document that "
+            "the segment's own reference has not"
+        )
     if first.units == "items":
         lines.append("pronouns: percent of items whose reference is more likely than each of its wrong translations")
     if evaluation.lost:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import version
-from itertools import chain
+from pathlib import Path
 from typing import NamedTuple
 
 from app.presets.schema import SearchPreset
@@ -17,8 +17,12 @@ from app.scoring.results import Results
 from app.scoring.testsets import TestSet, in_order, shuffled
 from app.terminal import decoding_progress
 from app.translation.decoder import KERAS, Engine
+from app.translation.flow import Hypothesis
+from app.translation.lines import DocumentLine
+from app.translation.memory import open_memory
 from app.translation.translator import Translator
 from data.errors import UserError
+from data.files import checksum
 
 PACKAGES = ("sacrebleu", "sentencepiece", "snowballstemmer")
 # The settings decided by the machine that can change a translation.
@@ -43,6 +47,8 @@ class System:
         checkpoint: which weights to use, see `Run.weights_file`.
         search: search settings; by default those of the run's preset.
         engine: the engine that computes the model.
+        memory: a translation memory to read, see `app.translation.memory.open_memory`.
+        corrected: whether documents are post-edited: after each segment its reference is its correction.
         load: called before the engine is first imported.
         report: called with each note and warning; by default they go to standard error.
     """
@@ -55,8 +61,11 @@ class System:
         engine: Engine = KERAS,
         load: Callable[[], None] = lambda: None,
         report: Callable[[str], None] = to_stderr,
+        memory: Path | str | None = None,
+        corrected: bool = False,
     ):
         self.run, self.checkpoint, self.engine = run, checkpoint, engine
+        self.memory, self.corrected = memory and Path(memory), corrected
         self.search = search or run.preset.search
         self.results = Results(run.path, report)
         self._load, self._report = load, report
@@ -65,7 +74,21 @@ class System:
     def translator(self) -> Translator:
         """The run's translator; loaded on first use."""
         self._load()
-        return Translator.of_run(self.run, self.checkpoint, self.search, self.engine)
+        translator = Translator.of_run(self.run, self.checkpoint, self.search, self.engine)
+        if self.memory:
+            translator.memory = open_memory(self.run, translator, self.memory)
+        return translator
+
+    @property
+    def title(self) -> str:
+        """What comparisons call it."""
+        with_ = [*(["corrections"] if self.corrected else []), *([self.memory.name] if self.memory else [])]
+        return f"{self.run.path} with {' and '.join(with_)}" if with_ else str(self.run.path)
+
+    def name_of(self, test: TestSet, shuffle: bool = False) -> str:
+        """The name of the results of a test set."""
+        parts = [test.name, "shuffled" * shuffle, "corrected" * self.corrected, self.memory.stem if self.memory else ""]
+        return "-".join(filter(None, parts))
 
     @functools.cached_property
     def scorer(self) -> Translator:
@@ -96,7 +119,16 @@ class System:
             "search": asdict(self.search),
             "documents": asdict(self.run.preset.documents),
             "engine": self.engine.as_dict(),
+            **self._reading,
         }
+
+    @property
+    def _reading(self) -> dict:
+        """What is read beside the model, and how."""
+        if not (self.memory or self.corrected):
+            return {}
+        memory = {"name": self.memory.name, "checksum": checksum(self.memory)} if self.memory else {}
+        return {"memory": memory, "corrected": self.corrected, "retrieval": asdict(self.run.preset.retrieval)}
 
     @functools.cached_property
     def decided(self) -> dict:
@@ -130,7 +162,7 @@ class System:
             self._report(
                 f"note: {test.origin} does not say where documents begin: each segment is translated without context"
             )
-        name = f"{test.name}-shuffled" if shuffle else test.name
+        name = self.name_of(test, shuffle)
         about = {**test.summary(), "shuffled": shuffle}
         file = f"{name}.{self.run.preset.data.target}"
         return self.kept(name, file, about, lambda: self._translate(test, shuffle), again, as_baseline)
@@ -194,8 +226,8 @@ class System:
             translator.translate_all([next((line for line in lines if line.strip()), "")])
         before, start = translator.output_tokens, time.perf_counter()
         with decoding_progress(test.segments) as progress:
-            if self.by_documents:
-                found = list(_flat(translator.translate_documents(test.cut(lines)), test.segments, progress))
+            if self.by_documents or self.corrected:
+                found = list(_counted(translator.translate_lines(self._lines(test, lines)), test.segments, progress))
             else:
                 found = translator.translate_all(lines, progress)
         seconds = time.perf_counter() - start
@@ -205,6 +237,11 @@ class System:
             "output_tokens_per_second": round((translator.output_tokens - before) / seconds, 1),
         }
         return in_order(found, order), {"decoding": speed}
+
+    def _lines(self, test: TestSet, lines: Sequence[str]) -> Iterator[DocumentLine]:
+        for number, document in enumerate(test.cut(list(zip(lines, test.references, strict=True)))):
+            for line, reference in document:
+                yield DocumentLine(number, line, reference if self.corrected else None, known=False)
 
     def _written(self) -> dict:
         """The date, the machine and the package versions."""
@@ -219,9 +256,9 @@ class System:
         }
 
 
-def _flat(documents: Iterable[list[str]], segments: int, progress: Callable[[float], None] | None) -> Iterator[str]:
-    """Yields the segments of documents as they arrive, and reports progress."""
-    for number, line in enumerate(chain.from_iterable(documents), start=1):
-        yield line
+def _counted(found: Iterable[Hypothesis], segments: int, progress: Callable[[float], None] | None) -> Iterator[str]:
+    """Yields the translations as they arrive, and reports progress."""
+    for number, hypothesis in enumerate(found, start=1):
+        yield hypothesis.text
         if progress:
             progress(number / segments)

@@ -1,5 +1,6 @@
 """Beam search a few steps at a time: caches grow with the output, and finished sentences leave the batch."""
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -8,6 +9,7 @@ import numpy as np
 from keras import ops, tree
 
 from app.presets.schema import SearchPreset
+from app.translation.compiling import tensor_spec
 from app.translation.decoder import Sampling
 from app.translation.padding import least_rows
 from data.tokenizer import BOS, EOS, PAD, UNK
@@ -30,7 +32,7 @@ class ChunkedSearch:
         model: as for `app.translation.keras_decoder.KerasDecoder`, with `lengthen_state(state, steps)`.
         search: beam, 1 for greedy search, and length penalty.
         count: outputs per source, at most the beam size.
-        memory: for a document model, the result of its `initial_memory(1)`; only shapes and dtypes matter.
+        kinds: what `context` may hold, as `app.translation.compiling.compiled` takes it.
         copied: P consecutive ids of numbered pieces; see `models.search.copying`.
     """
 
@@ -39,19 +41,22 @@ class ChunkedSearch:
         model: Any,
         search: SearchPreset,
         count: int = 1,
-        memory: dict | None = None,
+        kinds: dict[str, Any] | None = None,
         copied: Sequence[int] = (),
     ):
-        self.model = model
+        self.model, self._kinds = model, kinds or {}
         self.least = least_rows(model)
         self.search = beam_search_of(model, search, count, copied)
-        compile_parts = _compiled_tensorflow if keras.backend.backend() == "tensorflow" else _not_compiled
-        self._start, self._start_after, self._advance, self._advance_some = compile_parts(
-            self._start_beams, self._advance_beams, self._advance_some_beams, memory
-        )
+        self._parts = functools.cache(self._compile)
+
+    def _compile(self, names: frozenset[str]) -> tuple[Callable, Callable, Callable]:
+        """The compiled parts for inputs with these parts of the context."""
+        make = _compiled_tensorflow if keras.backend.backend() == "tensorflow" else _not_compiled
+        kinds = {name: kind for name, kind in self._kinds.items() if name in names}
+        return make(self._start_beams, self._advance_beams, self._advance_some_beams, kinds)
 
     def __call__(
-        self, source: np.ndarray, limits: np.ndarray, owed: np.ndarray, memory: dict | None = None, prefix=None
+        self, source: np.ndarray, limits: np.ndarray, owed: np.ndarray, context: dict[str, Any] | None = None
     ) -> Hypotheses:
         """Searches for one batch.
 
@@ -59,26 +64,26 @@ class ChunkedSearch:
             source: (B, S) int32, each row ending with `EOS` before its padding.
             limits: (B,) int32, the maximum tokens of each output, end token included.
             owed: (B, P) bool, which numbered pieces each output must contain.
-            memory: for a document model, the memory of each row: nested dictionary of arrays (B, ...).
-            prefix: for a document model, (B, T) int32, decoder input before the output; None for no prefix.
+            context: what else the model's `initial_state` takes, arrays with B rows. For a document model, "memory",
+                the memory of each row, and where there is any "prefix", (B, T) int32, decoder input before the output.
 
         Returns:
             `Hypotheses` of numpy arrays: tokens (B, n, T), scores (B, n) and lengths (B, n).
         """
         found, places = [], np.arange(len(source))
-        given = [value for value in (memory, prefix) if value is not None]
-        start = self._start if prefix is None else self._start_after
-        beams, live = self._advance(start(source, limits, owed, *given))
+        context = context or {}
+        start, advance, advance_some = self._parts(frozenset(context))
+        beams, live = advance(start(source, limits, owed, context))
         while len(places):
             live = ops.convert_to_numpy(live)
             kept = self._kept(live)
             if live.mean() > LIVING or len(kept) == len(places):
-                beams, live = self._advance(beams)
+                beams, live = advance(beams)
                 continue
             found.append((places[~live], _part(self.search.hypotheses(beams), ~live)))
             places = places[kept]
             if len(places):
-                beams, live = self._advance_some(beams, kept)
+                beams, live = advance_some(beams, kept)
         return _joined(found, len(source))
 
     def _kept(self, live: np.ndarray) -> np.ndarray:
@@ -88,8 +93,8 @@ class ChunkedSearch:
             kept = np.sort(np.concatenate([kept, np.flatnonzero(~live)[: self.least - len(kept)]]))
         return kept.astype("int32")
 
-    def _start_beams(self, source, limits, owed, *context):
-        state = initial_state(self.model, source, 0, *context)
+    def _start_beams(self, source, limits, owed, context):
+        state = self.model.initial_state(source, 0, **context)
         return self.search.start(state, ops.shape(source)[0], ops.max(limits), limits, room=0, owed=owed)
 
     def _advance_beams(self, beams):
@@ -108,31 +113,22 @@ def beam_search_of(model: Any, search: SearchPreset, count: int = 1, copied: Seq
     return BeamSearch(model.step, search.beam, penalty, count, BOS, EOS, PAD, 2, (UNK,), copied=copied)
 
 
-def initial_state(model: Any, source: Any, max_length: Any, memory: dict | None = None, prefix: Any = None) -> dict:
-    """The model's state before the search; `memory` and `prefix` are for document models, see `ChunkedSearch`."""
-    context = {} if memory is None else {"memory": memory, "prefix": prefix}
-    return model.initial_state(source, max_length, **context)
-
-
-def _compiled_tensorflow(start, advance, advance_some, memory):
-    """Compiles the parts once for all batch sizes and lengths; `start` without and with a prefix."""
+def _compiled_tensorflow(start, advance, advance_some, kinds):
+    """Compiles the parts once for all batch sizes and lengths."""
     import tensorflow as tf
 
     def compiled(function, *signature):
         return tf.function(function, input_signature=signature, autograph=False)
 
-    given = [tf.TensorSpec([None] * axes, kind) for axes, kind in ((2, "int32"), (1, "int32"), (2, "bool"))]
-    if memory is not None:
-        given.append(tree.map_structure(lambda leaf: tf.TensorSpec([None, *leaf.shape[1:]], leaf.dtype), memory))
-    start_after = compiled(start, *given, tf.TensorSpec([None, None], "int32"))
+    given = [tensor_spec(kind) for kind in (("int32", 2), ("int32", 1), ("bool", 2), kinds)]
     start = compiled(start, *given)
     beams = start.get_concrete_function().structured_outputs
     # The output's length, which is 0 here, grows.
     beams = tree.map_structure(lambda leaf: tf.TensorSpec([size or None for size in leaf.shape], leaf.dtype), beams)
-    return start, start_after, compiled(advance, beams), compiled(advance_some, beams, tf.TensorSpec([None], "int32"))
+    return start, compiled(advance, beams), compiled(advance_some, beams, tf.TensorSpec([None], "int32"))
 
 
-def _not_compiled(start, advance, advance_some, memory):
+def _not_compiled(start, advance, advance_some, kinds):
     """PyTorch runs the parts eagerly, without tracking gradients."""
     import torch
 
@@ -146,7 +142,7 @@ def _not_compiled(start, advance, advance_some, memory):
 
         return run
 
-    return map(without_gradients, (start, start, advance, advance_some))
+    return tuple(map(without_gradients, (start, advance, advance_some)))
 
 
 def _part(hypotheses: Hypotheses, chosen: np.ndarray) -> Hypotheses:
@@ -189,14 +185,14 @@ def search_function(
         - owed (B, P) bool, the numbered pieces that each output contains;
         - max_length, an int32 scalar, at least the largest limit;
         - seed (2,) uint32, for sampling;
-        - for a document model, memory and prefix, see `ChunkedSearch`.
+        - context, see `ChunkedSearch`.
 
         It returns the fields of `models.search.Hypotheses` as a tuple: tokens (B, n, T), scores (B, n) and lengths
         (B, n), or without the n where the beam is 1.
     """
 
-    def run(source, limits, owed, max_length, seed, *context):
-        state = initial_state(model, source, max_length, *context)
+    def run(source, limits, owed, max_length, seed, context):
+        state = model.initial_state(source, max_length, **context)
         common = {"bos": BOS, "eos": EOS, "pad": PAD, "max_lengths": limits, "min_length": 2, "forbidden": (UNK,)}
         common |= {"copied": copied, "owed": owed}
         arguments = (model.step, state, ops.shape(source)[0])

@@ -20,9 +20,7 @@ def compiled(function: Callable, model: Any, *arguments: tuple[str, int] | dict)
     Args:
         function: takes tensors and nested dictionaries of them, and returns a tuple of the same.
         model: the model whose weights it uses; they may change between calls.
-        arguments: (dtype, number of axes) of each argument. With 0 axes it is an integer that determines shapes. For a
-            nested dictionary, a dictionary of the same structure that has, for each tensor, such a pair or an example
-            array, whose axis 0 may differ in size.
+        arguments: the kind of each argument, see `tensor_spec`. With 0 axes it is an integer that determines shapes.
 
     Returns:
         The same function of numpy arrays.
@@ -36,15 +34,24 @@ def compiled(function: Callable, model: Any, *arguments: tuple[str, int] | dict)
 def _compiled_tensorflow(function, model, arguments):
     import tensorflow as tf
 
-    def spec(kind):
-        if isinstance(kind, dict):
-            return {name: spec(part) for name, part in kind.items()}
-        if isinstance(kind, tuple):
-            return tf.TensorSpec([None] * kind[1], kind[0])
-        return tf.TensorSpec([None, *kind.shape[1:]], kind.dtype)
-
-    signature = [spec(kind) for kind in arguments]
+    signature = [tensor_spec(kind) for kind in arguments]
     return tf.function(function, input_signature=signature, autograph=False)
+
+
+def tensor_spec(kind: Any) -> Any:
+    """TensorFlow's description of an argument.
+
+    Args:
+        kind: (dtype, number of axes), or an example array, whose axis 0 may differ in size; or a nested dictionary of
+            these.
+    """
+    import tensorflow as tf
+
+    if isinstance(kind, dict):
+        return {name: tensor_spec(part) for name, part in kind.items()}
+    if isinstance(kind, tuple):
+        return tf.TensorSpec([None] * kind[1], kind[0])
+    return tf.TensorSpec([None, *kind.shape[1:]], kind.dtype)
 
 
 def _compiled_jax(function, model, arguments):

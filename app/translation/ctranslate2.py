@@ -10,6 +10,7 @@ from types import ModuleType
 from typing import NamedTuple
 
 from app.presets.schema import SearchPreset
+from app.retrieval.entries import Entries
 from app.translation.batch_plan import plan_batches
 from app.translation.decoder import Decoded, Request, Sampling, TokenScore
 from data.errors import UserError
@@ -79,6 +80,7 @@ class CTranslate2Decoder:
 
     first_memory = None
     remembers = False
+    retrieval = None
 
     @property
     def most(self) -> int:
@@ -90,7 +92,11 @@ class CTranslate2Decoder:
         return self.decode([request.sources[request.current] for request in requests], count)
 
     def decode(
-        self, sources: Sequence[Sequence[int]], count: int = 1, progress: Callable[[list[int]], None] | None = None
+        self,
+        sources: Sequence[Sequence[int]],
+        count: int = 1,
+        progress: Callable[[list[int]], None] | None = None,
+        stored: Sequence[Callable[[], Entries] | None] = (),
     ) -> list[list[Decoded]]:
         """Finds the best outputs of each source; see `app.translation.keras_decoder.KerasDecoder.decode`."""
         if self.sampling is None and count > self.search.beam:

@@ -2,10 +2,14 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from app.presets.schema import SearchPreset
+from app.retrieval.entries import Entries
 from data.errors import UserError
+
+if TYPE_CHECKING:
+    from models.memories.retrieval import RetrievalSettings
 
 
 @dataclass(frozen=True)
@@ -79,12 +83,14 @@ class Request(NamedTuple):
         before: the token ids of each output before its own in the window.
         current: the index in `sources` of the segment to decode.
         memory: the memory state before the window; None for a model that does not read documents.
+        stored: gives what retrieval may read; None for nothing.
     """
 
     sources: Sequence[Sequence[int]]
     before: Sequence[Sequence[int]]
     current: int
     memory: dict | None
+    stored: Callable[[], Entries] | None = None
 
 
 class Decoder(Protocol):
@@ -98,6 +104,7 @@ class Decoder(Protocol):
             called.
         remembers: whether anything is carried from one window to the next.
         most: how many outputs of a source there are at most.
+        retrieval: how stored entries are read; None for an engine that cannot read any.
         search: beam, length penalty and limits.
     """
 
@@ -105,6 +112,7 @@ class Decoder(Protocol):
     output_tokens: int
     first_memory: dict | None
     search: SearchPreset
+    retrieval: "RetrievalSettings | None"
 
     @property
     def most(self) -> int: ...
@@ -113,9 +121,20 @@ class Decoder(Protocol):
     def remembers(self) -> bool: ...
 
     def decode(
-        self, sources: Sequence[Sequence[int]], count: int = 1, progress: Callable[[list[int]], None] | None = None
+        self,
+        sources: Sequence[Sequence[int]],
+        count: int = 1,
+        progress: Callable[[list[int]], None] | None = None,
+        stored: Sequence[Callable[[], Entries] | None] = (),
     ) -> list[list[Decoded]]:
-        """Up to `count` outputs for each source, best first; `progress` gets the indices of each finished batch."""
+        """Up to `count` outputs for each source, best first.
+
+        Args:
+            sources: token ids without end tokens.
+            count: outputs per source.
+            progress: gets the indices of each finished batch.
+            stored: what retrieval may read for each source; empty for nothing.
+        """
 
     def decode_segments(self, requests: Sequence[Request], count: int = 1) -> list[list[Decoded]]:
         """Up to `count` outputs of each segment, after the outputs before it in its window and with its memory."""
@@ -128,6 +147,9 @@ class Decoder(Protocol):
 
     def remember(self, windows: Sequence[Any], memories: Sequence[dict]) -> list[dict]:
         """The memory of each document after one more window."""
+
+    def entries(self, sources: Sequence[Sequence[int]], targets: Sequence[Sequence[int]]) -> list[Entries]:
+        """What retrieval may read of each pair: a state for each target token, end token included."""
 
     def inspect(self, window: Any, memory: dict) -> dict[str, Any]:
         """How the memory was used in a window."""

@@ -4,13 +4,10 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
-from app.translation.decoder import Decoded, Request
-from app.translation.inspection import inspect_window
 from app.translation.lines import DocumentLine
-from app.translation.text import Part
-from data.documents import PackedWindow
+from app.translation.text import EncodedLine
+from app.translation.windows import Document, Line, Segment, Window, WindowDecoder, segments_of
 from data.errors import UserError
-from data.windows import WindowOptions, next_window
 
 if TYPE_CHECKING:
     from app.translation.translator import Translator
@@ -30,129 +27,6 @@ class Hypothesis(NamedTuple):
     score: float
 
 
-class Line:
-    """A line of the input on its way to the output.
-
-    Args:
-        number: line number in the input, from 1.
-        parts: number of segments it is split into; 0 for a line with nothing to translate, usually 1.
-        unchanged: the translation of such a line.
-    """
-
-    def __init__(self, number: int, parts: int, unchanged: str = ""):
-        self.number, self.missing, self.score, self._unchanged = number, parts, 0.0, unchanged
-        self.records: list[dict] = []
-        self._texts = [""] * parts
-
-    def set_part(self, place: int, text: str, score: float) -> None:
-        """Stores the translation of one part."""
-        self._texts[place] = text
-        self.score += score
-
-    @property
-    def text(self) -> str:
-        """The line's translation."""
-        return " ".join(text for text in self._texts if text) if self._texts else self._unchanged
-
-
-class Segment:
-    """A segment as the model sees it: a line or a part of one.
-
-    Args:
-        part: its text and tokens.
-        line: the line.
-        place: index of the part in the line.
-    """
-
-    def __init__(self, part: Part, line: Line, place: int):
-        self.part, self.ids, self.line, self.place = part, part.ids, line, place
-        self.target: list[int] | None = None
-
-
-class Document:
-    """A document that is being read; past segments are kept only as long as a window may need them.
-
-    Args:
-        number: document number in the input, from 1.
-        memory: the memory at a document's start.
-    """
-
-    def __init__(self, number: int, memory: dict | None):
-        self.number, self.memory = number, memory
-        self.ended = self.busy = False
-        self._segments: list[Segment] = []
-        self._position = self._windows = 0
-
-    def extend(self, segments: Iterable[Segment]) -> None:
-        """Adds segments that were read."""
-        self._segments += segments
-
-    @property
-    def over(self) -> bool:
-        """Whether there are no more windows."""
-        return self.ended and self._position == len(self._segments)
-
-    def next_window(self, options: WindowOptions) -> "Window | None":
-        """The next window, if all of it has been read."""
-        if self._position == len(self._segments):
-            return None
-        lengths = [len(segment.ids) for segment in self._segments]
-        # Unless the end is known, the shortest possible segment may follow.
-        lengths += [] if self.ended else [1]
-        first, current, end = next_window(lengths, self._position, self._windows, options)
-        if end > len(self._segments):
-            return None
-        window = Window(self, self._windows, self._segments[first:end], current - first)
-        del self._segments[:first]
-        self._position = end - first
-        self._windows += 1
-        return window
-
-
-class Window:
-    """A window whose segments are decoded one after another.
-
-    Args:
-        document: its document.
-        number: index of the window in its document, from 0.
-        segments: all segments that the model sees.
-        current: number of them that are context, translated already.
-    """
-
-    def __init__(self, document: Document, number: int, segments: list[Segment], current: int):
-        self.document, self.number, self.segments = document, number, segments
-        self.context = self._current = current
-
-    @property
-    def done(self) -> bool:
-        """Whether all segments have a translation."""
-        return self._current == len(self.segments)
-
-    @property
-    def part(self) -> Part:
-        """What is decoded next."""
-        return self.segments[self._current].part
-
-    def request(self, options: WindowOptions) -> Request:
-        """The segment to decode next."""
-        given = options.context_target or not options.sliding
-        before = [segment.target for segment in self.segments[: self._current]] if given else []
-        return Request([segment.ids for segment in self.segments], before, self._current, self.document.memory)
-
-    def accept(self, ids: list[int], text: str, score: float) -> Segment:
-        """Stores the translation of the requested segment."""
-        segment = self.segments[self._current]
-        segment.target = ids
-        segment.line.set_part(segment.place, text, score)
-        self._current += 1
-        return segment
-
-    def packed(self) -> PackedWindow:
-        """The window with its translations."""
-        sources, targets = [s.ids for s in self.segments], [s.target for s in self.segments]
-        return PackedWindow(sources, targets, self.context, reset=self.number == 0)
-
-
 class Flow:
     """The translation of one stream of lines by a `Translator`; iterating yields the translations.
 
@@ -162,7 +36,8 @@ class Flow:
     """
 
     def __init__(self, translator: "Translator", lines: Iterable[DocumentLine], watch: Callable[[dict], None] | None):
-        self.translator, self.decoder, self.watch = translator, translator.decoder, watch
+        self.translator, self.watch = translator, watch
+        self._decoder = WindowDecoder(translator, watch is not None)
         self._lines, self._waiting = iter(lines), getattr(lines, "waiting", lambda: False)
         self._read, self._most, self._ended, self._failure = 0, FIRST_LINES, False, None
         self._queue: deque[Line] = deque()
@@ -170,7 +45,7 @@ class Flow:
         self._current: Document | None = None
         self._name: int | None = None
         self._count = 0
-        self._first_memory = self.decoder.first_memory
+        self._first_memory = translator.decoder.first_memory
         self._windows: list[Window] = []
 
     def __iter__(self) -> Iterator[Hypothesis]:
@@ -178,7 +53,7 @@ class Flow:
             self._fill()
             yield from self._finished()
             if self._windows:
-                self._decode()
+                self._windows = self._decoder.decode(self._windows)
                 yield from self._finished()
             elif self._ended:
                 break
@@ -206,15 +81,24 @@ class Flow:
 
     def _take(self, lines: list[DocumentLine]) -> None:
         encoded = self.translator.encoder.lines([line.text for line in lines], self._read + 1)
-        for line, (parts, unchanged) in zip(lines, encoded, strict=True):
+        learnt = []
+        for line, own in zip(lines, encoded, strict=True):
             self._read += 1
             self._turn_to(line.document)
-            pending = Line(self._read, len(parts), unchanged)
-            self._queue.append(pending)
-            if parts:
-                self._current.extend(Segment(part, pending, place) for place, part in enumerate(parts))
+            segments = self._segments(line, own)
+            if segments:
+                self._current.extend(segments)
+                learnt += [(self._current, segment) for segment in segments if segment.known]
+        self._decoder.learn(learnt)
         if self._ended:
             self._turn_to(None)
+
+    def _segments(self, line: DocumentLine, encoded: EncodedLine) -> list[Segment]:
+        known = line.correction if line.known else None
+        pending = Line(self._read, len(encoded.parts), encoded.unchanged, known)
+        self._queue.append(pending)
+        given = self.translator.corrections(line.text, encoded.parts, line.correction)
+        return segments_of(pending, encoded.parts, given, known is not None)
 
     def _turn_to(self, name: int | None) -> None:
         """If the next line belongs to another document, ends the current one and begins the new one."""
@@ -231,45 +115,11 @@ class Flow:
     def _open_windows(self) -> None:
         options, independent = self.translator.windows, self.translator.independent
         for document in self._documents:
-            while (independent or not document.busy) and (window := document.next_window(options)):
+            alone = independent and not document.ordered
+            while (alone or not document.busy) and (window := document.next_window(options)):
                 document.busy = True
                 self._windows.append(window)
         self._documents = [document for document in self._documents if document.busy or not document.over]
-
-    def _decode(self) -> None:
-        """Decodes one segment of each window, and closes the windows that are done."""
-        options, windows = self.translator.windows, self._windows
-        found = self._search([window.request(options) for window in windows])
-        parts = [window.part for window in windows]
-        texts = self.translator.encoder.texts(parts, [decoded.ids for decoded in found])
-        for window, decoded, text in zip(windows, found, texts, strict=True):
-            segment = window.accept(decoded.ids, text, decoded.score)
-            if not self.watch:
-                segment.line.missing -= 1
-        self._windows = [window for window in windows if not window.done]
-        self._close([window for window in windows if window.done])
-
-    def _search(self, requests: list[Request]) -> list[Decoded]:
-        def search(rows: list[int]) -> list[list[Decoded]]:
-            return self.decoder.decode_segments([requests[row] for row in rows], self.decoder.most)
-
-        sources = [request.sources[request.current] for request in requests]
-        found = self.translator.without_faults(self.decoder.decode_segments(requests), sources, 1, search)
-        return [group[0] if group else Decoded([], 0.0) for group in found]
-
-    def _close(self, windows: list[Window]) -> None:
-        for window in windows if self.watch else ():
-            for segment, record in inspect_window(window, self.decoder, self.translator.tokenizer):
-                segment.line.records.append(record)
-                segment.line.missing -= 1
-        if self.decoder.remembers:
-            continued = [window for window in windows if not window.document.over]
-            memories = [window.document.memory for window in continued]
-            after = self.decoder.remember([window.packed() for window in continued], memories)
-            for window, memory in zip(continued, after, strict=True):
-                window.document.memory = memory
-        for window in windows:
-            window.document.busy = False
 
     def _finished(self) -> Iterator[Hypothesis]:
         while self._queue and not self._queue[0].missing:

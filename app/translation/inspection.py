@@ -9,7 +9,7 @@ from app.translation.decoder import Decoder
 from data.tokenizer import BOS, EOS, Tokenizer
 
 if TYPE_CHECKING:
-    from app.translation.flow import Window
+    from app.translation.windows import Window
 
 _DIGITS = 4
 
@@ -18,7 +18,7 @@ def inspect_window(window: "Window", decoder: Decoder, tokenizer: Tokenizer) -> 
     """Reports how the memory was used in a finished window; call it before the window updates the memory.
 
     Args:
-        window: an `app.translation.flow.Window`.
+        window: an `app.translation.windows.Window`.
         decoder: an `app.translation.decoder.Decoder` that remembers.
         tokenizer: the model's.
 

@@ -9,6 +9,8 @@ import numpy as np
 from keras import ops, tree
 
 from app.presets.schema import SearchPreset
+from app.retrieval.entries import NOTHING, Entries, padded
+from app.runs.gate import GateWeights
 from app.translation.batch_plan import plan_batches
 from app.translation.chunks import ChunkedSearch, search_function
 from app.translation.compiling import compiled, side_by_side
@@ -17,11 +19,14 @@ from app.translation.padding import MULTIPLE, least_rows, pad_rows, round_length
 from data.documents import INPUTS, PackedWindow, pack
 from data.errors import UserError
 from data.tokenizer import BOS, EOS, PAD
+from models.memories import settings_of
+from models.memories.retrieval import Gate, RetrievalModel
 from models.search import Hypotheses, Scores, refuse_nan, score_logits
 
 # Maximum tokens on a side in a row of windows scored together; attention costs grow with a row's length.
 _ROW_TOKENS = 512
 _INPUT_KINDS = {name: ("int32", 2) for name in INPUTS}
+_STORED_KINDS = {"keys": ("float32", 3), "tokens": ("int32", 2), "trust": ("float32", 2)}
 
 
 @runtime_checkable
@@ -54,6 +59,7 @@ class KerasDecoder:
         sampling: settings for random sampling; None for search.
         segments: the maximum segments of a window. Learned positions are divided evenly among them.
         copied: the ids of numbered pieces: those of a source come out once, others never.
+        retrieval: how stored entries are read: the settings of `[memory.retrieval]`, and a gate if one was learnt.
     """
 
     def __init__(
@@ -63,8 +69,10 @@ class KerasDecoder:
         sampling: Sampling | None = None,
         segments: int = 1,
         copied: range = range(0),
+        retrieval: tuple[Any, GateWeights | None] | None = None,
     ):
         self.copied = copied
+        self.retrieval, gate = retrieval or (settings_of("retrieval")(), None)
         self.model = model
         self.search = search
         self.sampling = sampling
@@ -74,6 +82,7 @@ class KerasDecoder:
         self._batches = 0
         learned = getattr(model, "positions_kind", None) == "learned"
         self.max_positions: int | None = model.max_positions // segments if learned else None
+        self._reading = RetrievalModel(model, self.retrieval, gate and Gate(*gate))
         self._search = functools.cache(self._compile_search)
         if isinstance(model, DocumentModel):
             self.memory = tree.map_structure(ops.convert_to_numpy, model.initial_memory(1))
@@ -86,7 +95,11 @@ class KerasDecoder:
         return tree.map_structure(lambda leaf: ops.convert_to_numpy(leaf)[0], self.model.initial_memory(1))
 
     def decode(
-        self, sources: Sequence[Sequence[int]], count: int = 1, progress: Callable[[list[int]], None] | None = None
+        self,
+        sources: Sequence[Sequence[int]],
+        count: int = 1,
+        progress: Callable[[list[int]], None] | None = None,
+        stored: Sequence[Callable[[], Entries] | None] = (),
     ) -> list[list[Decoded]]:
         """Finds the best outputs of each source.
 
@@ -94,6 +107,7 @@ class KerasDecoder:
             sources: token ids without the end token, none of them empty.
             count: outputs per source; in beam search at most the beam size.
             progress: called after each batch with the indices of the sources in it.
+            stored: gives what retrieval may read for each source; empty for nothing.
 
         Returns:
             Up to `count` outputs for each source, best first; fewer where no more exist.
@@ -104,7 +118,9 @@ class KerasDecoder:
         if self.sampling is None and count > self.search.beam:
             raise UserError(f"{count} translations of each line need search.beam = {count} or more")
         first = self.first_memory
-        return self._decode([Request([source], [], 0, first) for source in sources], count, progress)
+        read = stored or [None] * len(sources)
+        requests = [Request([source], [], 0, first, own) for source, own in zip(sources, read, strict=True)]
+        return self._decode(requests, count, progress)
 
     @property
     def most(self) -> int:
@@ -150,14 +166,25 @@ class KerasDecoder:
         return min(limit, self.max_positions) if self.max_positions else limit
 
     def _compile_search(self, count: int) -> Callable:
+        plain, reading = (self._compile_with(model, count) for model in (self.model, self._reading))
+        return lambda *arguments: (reading if "stored" in arguments[-1] else plain)(*arguments)
+
+    def _compile_with(self, model, count):
+        context: dict[str, Any] = {"prefix": ("int32", 2), "stored": _STORED_KINDS}
+        if self.memory is not None:
+            context["memory"] = self.memory
         in_chunks = keras.backend.backend() != "jax" and isinstance(self.model, GrowingState)
         if in_chunks and self.sampling is None:
-            search = ChunkedSearch(self.model, self.search, count, self.memory, self.copied)
-            return lambda source, limits, owed, most, seed, *context: search(source, limits, owed, *context)
-        run = search_function(self.model, self.search, count, self.sampling, self.copied)
-        kinds = [("int32", 2), ("int32", 1), ("bool", 2), ("int32", 0), ("uint32", 1), self.memory, ("int32", 2)]
-        variants = functools.cache(lambda given: compiled(run, self.model, *kinds[:given]))
-        return lambda *arguments: Hypotheses(*variants(len(arguments))(*arguments))
+            search = ChunkedSearch(model, self.search, count, context, self.copied)
+            return lambda source, limits, owed, most, seed, context: search(source, limits, owed, context)
+        run = search_function(model, self.search, count, self.sampling, self.copied)
+        kinds = [("int32", 2), ("int32", 1), ("bool", 2), ("int32", 0), ("uint32", 1)]
+
+        @functools.cache
+        def variant(names):
+            return compiled(run, self.model, *kinds, {name: context[name] for name in names})
+
+        return lambda *arguments: Hypotheses(*variant(tuple(arguments[-1]))(*arguments))
 
     @functools.cached_property
     def _score(self) -> Callable:
@@ -167,6 +194,35 @@ class KerasDecoder:
 
         run = compiled(run, self.model, ("int32", 2), ("int32", 2), ("int32", 2))
         return lambda *arguments: Scores(*run(*arguments))
+
+    def entries(self, sources: Sequence[Sequence[int]], targets: Sequence[Sequence[int]]) -> list[Entries]:
+        """What retrieval may read of each pair: a state for each target token, end token included.
+
+        Args:
+            sources, targets: token ids without end tokens, one target for each source.
+        """
+        results: list[Entries] = [NOTHING] * len(sources)
+        lengths = [max(len(source), len(target)) + 1 for source, target in zip(sources, targets, strict=True)]
+        for rows in plan_batches(lengths, self.search.batch_tokens, round_length):
+            size = round_rows(len(rows), self._least)
+            source = pad_rows([[*sources[row], EOS] for row in rows], size)
+            (keys,) = self._keys(source, pad_rows([[BOS, *targets[row]] for row in rows], size))
+            for own, row in zip(keys, rows, strict=False):
+                tokens = np.array([*targets[row], EOS], "int32")
+                results[row] = Entries(own[: len(tokens)], tokens, np.ones(len(tokens), "float32"))
+        return results
+
+    @functools.cached_property
+    def _keys(self) -> Callable:
+        def run(source, target):
+            return (self.model.keys({"source": source, "target": target}, self.retrieval.key),)
+
+        return compiled(run, self.model, ("int32", 2), ("int32", 2))
+
+    @property
+    def width(self) -> int:
+        """The width D of keys."""
+        return self.model.settings["width"]
 
     @property
     def remembers(self) -> bool:
@@ -248,8 +304,8 @@ class KerasDecoder:
         return results
 
     def _batch(self, requests: list[Request]) -> tuple:
-        """The arguments of a search: source (B, S), limits (B,), owed (B, P), the largest limit, seed (2,); for a
-        model that reads documents also the memories and, where there is any, the prefix (B, T)."""
+        """The arguments of a search: source (B, S), limits (B,), owed (B, P), the largest limit, seed (2,) and context,
+        see `app.translation.chunks.ChunkedSearch`."""
         size = round_rows(len(requests), self._least)
         source = pad_rows([[i for ids in request.sources for i in (*ids, EOS)] for request in requests], size)
         owed = np.zeros((size, len(self.copied)), bool)
@@ -262,15 +318,21 @@ class KerasDecoder:
         most = self._limit(source.shape[1]) if keras.backend.backend() == "jax" else int(limits.max())
         seed = np.array([self.sampling.seed % (1 << 32) if self.sampling else 0, self._batches], "uint32")
         self._batches += 1
-        arguments = source, limits, owed, most, seed
-        if self.memory is None:
-            return arguments
-        arguments += (self._stack([request.memory for request in requests]),)
-        prefixes = [[i for ids in request.before for i in (BOS, *ids)] for request in requests]
-        if any(prefixes):
-            # The rows that only pad the batch may hold anything.
-            arguments += (pad_rows(prefixes, size),)
-        return arguments
+        return source, limits, owed, most, seed, self._context(requests, size)
+
+    def _context(self, requests, size):
+        context: dict[str, Any] = {}
+        if self.memory is not None:
+            context["memory"] = self._stack([request.memory for request in requests])
+            prefixes = [[i for ids in request.before for i in (BOS, *ids)] for request in requests]
+            if any(prefixes):
+                # The rows that only pad the batch may hold anything.
+                context["prefix"] = pad_rows(prefixes, size)
+        if any(request.stored for request in requests):
+            least = max(self.retrieval.neighbours, MULTIPLE)
+            parts = [request.stored() if request.stored else NOTHING for request in requests]
+            context["stored"] = padded(parts, size, least, self.width)
+        return context
 
     def _pack(self, rows: list[list[PackedWindow]]) -> tuple[dict, np.ndarray]:
         rows = [*rows, *[[]] * (round_rows(len(rows), self._least) - len(rows))]

@@ -145,10 +145,16 @@ class DocumentLine(NamedTuple):
     Fields:
         document: a number shared by the lines of one document; None for a line between documents.
         text: the segment; may be empty.
+        correction: a translation that a person approved, which memories then hold in place of the model's own.
+        known: whether the correction is known from the start. Then it is the translation of its line, and all lines
+            of the document may read it. Otherwise it is read by the lines that follow, as if the model's translation
+            had been corrected.
     """
 
     document: int | None
     text: str
+    correction: str | None = None
+    known: bool = True
 
 
 class DocumentLines:

@@ -1,5 +1,6 @@
 """Lines to token ids and back: normalised, and split into parts if they are too long for the model."""
 
+import itertools
 import re
 import sys
 import unicodedata
@@ -45,6 +46,13 @@ class EncodedLine(NamedTuple):
     unchanged: str
 
 
+class Correction(NamedTuple):
+    """The tokens of a segment and of a translation of it that was given."""
+
+    source: list[int]
+    target: list[int]
+
+
 class LineEncoder:
     """Turns lines into token ids, and token ids into lines.
 
@@ -84,6 +92,23 @@ class LineEncoder:
         sides = ([normalise(text, self.form.lowercase) for text in side] for side in (sources, targets))
         sources, targets = self.form.pairs(*sides)
         return self.tokenizer.encode(sources), self.tokenizer.encode(targets)
+
+    def corrections(self, line: str, parts: Sequence[Part], correction: str) -> list[Correction]:
+        """The parts of a line with their share of a translation that was given for the whole, for memories.
+
+        Args:
+            line: the source.
+            parts: its parts, from `lines`.
+            correction: the translation. Its words are shared out among several parts in proportion.
+        """
+        if len(parts) == 1:
+            (source,), (target,) = self.pairs([line], [correction])
+            return [Correction(source, target)]
+        words = normalise(correction, self.form.lowercase).split()
+        ends = list(itertools.accumulate(len(part.ids) for part in parts))
+        cuts = [len(words) * end // ends[-1] for end in (0, *ends)] if ends else []
+        targets = [" ".join(words[start:end]) for start, end in itertools.pairwise(cuts)]
+        return [Correction(part.ids, ids) for part, ids in zip(parts, self.tokenizer.encode(targets), strict=True)]
 
     def texts(self, parts: Iterable[Part], ids: Iterable[Sequence[int]]) -> list[str]:
         """The text, always one line, of the tokens that translate each part."""

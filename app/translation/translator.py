@@ -2,20 +2,28 @@
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from app.presets.schema import SearchPreset
+from app.retrieval.entries import NOTHING, Entries, concatenated
+from app.retrieval.segments import MOST, SegmentStore
+from app.runs.gate import GateWeights, read_gate
 from app.runs.run import Run
 from app.translation.decoder import KERAS, Decoded, Decoder, Engine, Sampling, TokenScore
 from app.translation.faults import choose
 from app.translation.flow import Flow, Hypothesis
 from app.translation.forced import Given, score_documents
 from app.translation.lines import DocumentLine
-from app.translation.text import LineEncoder, Part
+from app.translation.text import Correction, LineEncoder, Part
 from data.errors import UserError
 from data.forms import PLAIN, TextForm
 from data.tokenizer import Tokenizer
 from data.windows import ALONE, WindowOptions
+
+if TYPE_CHECKING:
+    from app.translation.memory import TranslationMemory
+    from app.translation.session import Session
 
 _FIRST_CHUNK, _LAST_CHUNK = 8, 4096
 _CHUNK_CHARACTERS = 1 << 20
@@ -39,6 +47,7 @@ class Translator:
         tokenizer: the model's.
         windows: how documents are cut into windows. A model that does not read documents takes segments alone.
         form: how text is written for the model.
+        checkpoint: the name of the weights, see `Run.weights_file`.
         max_length: the longest source, in tokens, that the model can take at once.
         warn: called once with a warning about lines that are too long; prints it on standard error by default.
 
@@ -58,8 +67,11 @@ class Translator:
         form: TextForm = PLAIN,
         max_length: int = 256,
         warn: Callable[[str], None] | None = None,
+        checkpoint: str = "auto",
     ):
         self.decoder, self.tokenizer, self.windows, self.form = decoder, tokenizer, windows, form
+        self.checkpoint = checkpoint
+        self.memory: TranslationMemory | None = None
         self.max_length = min(max_length, (decoder.max_positions or max_length + 1) - 1)
         self.encoder = LineEncoder(tokenizer, form, self.max_length, warn)
 
@@ -71,6 +83,7 @@ class Translator:
         search: SearchPreset | None = None,
         windows: WindowOptions = ALONE,
         sampling: Sampling | None = None,
+        retrieval: tuple[Any, GateWeights | None] | None = None,
         **rest,
     ) -> "Translator":
         """The translator of a Keras model.
@@ -80,13 +93,14 @@ class Translator:
             tokenizer, windows: see the class.
             search: the search settings.
             sampling: settings for random sampling; None for search.
+            retrieval: how stored entries are read: the settings of `[memory.retrieval]`, and a gate if one was learnt.
             rest: more arguments of the class.
         """
         # Other engines do not need Keras, which takes seconds to load.
         from app.translation.keras_decoder import KerasDecoder
 
         segments = windows.size if windows.windows == "segments" else 1
-        decoder = KerasDecoder(model, search or SearchPreset(), sampling, segments, _span_ids(tokenizer))
+        decoder = KerasDecoder(model, search or SearchPreset(), sampling, segments, _span_ids(tokenizer), retrieval)
         return cls(decoder, tokenizer, windows, **rest)
 
     @classmethod
@@ -110,11 +124,12 @@ class Translator:
         """
         preset, search = run.preset, search or run.preset.search
         tokenizer, windows = run.tokenizer(), preset.window_options()
-        rest = {"form": preset.text_form(), "max_length": preset.data.max_length, "warn": warn}
+        rest: dict[str, Any] = {"form": preset.text_form(), "max_length": preset.data.max_length, "warn": warn}
+        rest["checkpoint"] = checkpoint
         if engine.open:
             return cls(engine.open(run, checkpoint, search, sampling), tokenizer, windows, **rest)
         model = run.load_model(checkpoint, decoding=True)
-        return cls.of_model(model, tokenizer, search, windows, sampling, **rest)
+        return cls.of_model(model, tokenizer, search, windows, sampling, (preset.retrieval, read_gate(run)), **rest)
 
     def translate(self, lines: Iterable[str]) -> Iterator[str]:
         """Translates lines as they come.
@@ -229,6 +244,16 @@ class Translator:
         """
         return iter(Flow(self, lines, watch))
 
+    def session(self, state: Path | str | None = None) -> "Session":
+        """One document being translated and corrected; see `app.translation.session.Session`.
+
+        Args:
+            state: a file that `Session.save` wrote, to go on from.
+        """
+        from app.translation.session import Session
+
+        return Session.load(self, state) if state else Session(self)
+
     def score(self, documents: Sequence[Sequence[tuple[str, str]]], scored: str = "all") -> list[list[TokenScore]]:
         """How likely the model finds given translations in their documents.
 
@@ -254,6 +279,37 @@ class Translator:
             [next(scores) if any(pair) else TokenScore(0.0, 0) for pair in own[first:]]
             for own, first, scores in zip(pairs, firsts, found, strict=True)
         ]
+
+    def corrections(self, line: str, parts: Sequence[Part], correction: str | None) -> list[Correction]:
+        """See `LineEncoder.corrections`; nothing without a correction."""
+        return [] if correction is None else self.encoder.corrections(line, parts, correction)
+
+    @property
+    def reads(self) -> bool:
+        """Whether trusted segments are read, see `models.memories.retrieval`."""
+        return self.decoder.retrieval is not None and self.decoder.retrieval.weight > 0
+
+    def stored(self, text: str, store: SegmentStore | None = None) -> Callable[[], Entries] | None:
+        """What the translation of a segment may read: trusted segments of its document, and of the memory.
+
+        Args:
+            text: the segment, with its spans as pieces.
+            store: the trusted segments of its document.
+
+        Returns:
+            A function that gives the entries when they are needed; None for nothing.
+        """
+        memory, segments = self.memory, store if store else None
+        if not self.reads or not (memory or segments):
+            return None
+
+        def entries():
+            count = self.decoder.retrieval.segments
+            own = segments.entries(segments.similar(text, count)) if segments else NOTHING
+            room = MOST - len(own.tokens)
+            return concatenated([own, memory.entries(text, room)]) if memory and room > 0 else own
+
+        return entries
 
     @property
     def lowercase(self) -> bool:
@@ -282,14 +338,18 @@ class Translator:
         encoded = self.encoder.lines(lines, number)
         parts = [part for line in encoded for part in line.parts]
         report = progress and _Share([len(part.ids) for part in parts], progress)
-        decoded = iter(self._texts(parts, self._decode([part.ids for part in parts], count, report)))
+        decoded = iter(self._texts(parts, self._decode(parts, count, report)))
         return [_join([next(decoded) for _ in line.parts], line.unchanged) for line in encoded]
 
-    def _decode(self, sources: list[list[int]], count: int, report: Callable | None) -> list[list[Decoded]]:
-        def search(rows: list[int]) -> list[list[Decoded]]:
-            return self.decoder.decode([sources[row] for row in rows], self.decoder.most)
+    def _decode(self, parts: list[Part], count: int, report: Callable | None) -> list[list[Decoded]]:
+        sources, stored = [part.ids for part in parts], [self.stored(part.source.text) for part in parts]
 
-        return self.without_faults(self.decoder.decode(sources, count, report), sources, count, search)
+        def search(rows: list[int]) -> list[list[Decoded]]:
+            again = [stored[row] for row in rows]
+            return self.decoder.decode([sources[row] for row in rows], self.decoder.most, stored=again)
+
+        found = self.decoder.decode(sources, count, report, stored)
+        return self.without_faults(found, sources, count, search)
 
     def without_faults(
         self,

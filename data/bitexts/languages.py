@@ -25,10 +25,12 @@ def none_in_both(path: object, unit: str, source: str, target: str, found: Itera
     """
     found, sides = set(found), f"both {_named(source)} and {_named(target)}"
     if {source, target} <= found:
-        return UserError(f"{path}: no {unit} has finished text in {sides}; what is empty or not approved is left out")
+        return UserError(
+            f"{path}: no {unit} has finished text in {sides}; empty or unapproved translations do not count"
+        )
     there = sorted(language or "none" for language in found)
-    more = " ..." if len(there) > _SHOWN else ""
-    return UserError(f"{path}: no {unit} has {sides}; it has {', '.join(there[:_SHOWN]) or f'no {unit} at all'}{more}")
+    listed = ", ".join(there[:_SHOWN]) + (" ..." if len(there) > _SHOWN else "") or f"no {unit} at all"
+    return UserError(f"{path}: no {unit} has {sides}; it has {listed}; choose a file in these two languages")
 
 
 def _named(code: str) -> str:

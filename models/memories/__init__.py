@@ -16,8 +16,9 @@ from typing import Any
 
 from models.options import option
 
-# "concat" remembers by its windows alone, which repeat the segments before the current one.
-WITHOUT_LAYER = ("none", "concat")
+# "concat" remembers by its windows alone, which repeat the segments before the current one; "retrieval" by what is
+# stored beside the model, see `models.memories.retrieval`.
+WITHOUT_LAYER = ("none", "concat", "retrieval")
 # Settings that all memories have; see `models.document.DocumentTransformer`.
 GENERAL = ("kind", "sides", "read_bias")
 
@@ -54,7 +55,7 @@ def memory(kind: str, settings: type) -> Callable[[type], type]:
 
 def kinds() -> tuple[str, ...]:
     """The names of all kinds."""
-    return (*WITHOUT_LAYER, *_settings)
+    return tuple(dict.fromkeys((*WITHOUT_LAYER, *_settings)))
 
 
 def settings_of(kind: str) -> type:
@@ -82,7 +83,8 @@ def new_memory(kind: str, width: int, dtype: Any = None, name: str | None = None
     """
     known = [key.name for key in fields(settings_of(kind))]
     if kind in WITHOUT_LAYER:
-        raise ValueError(f"memory kind {kind!r} has no layer; choose from {', '.join(_settings)}")
+        with_layer = [each for each in _settings if each not in WITHOUT_LAYER]
+        raise ValueError(f"memory kind {kind!r} has no layer; choose from {', '.join(with_layer)}")
     for key in settings:
         if key not in known:
             raise ValueError(f"memory kind {kind!r} has no setting {key!r}; it has {', '.join(known)}")

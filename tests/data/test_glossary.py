@@ -85,27 +85,22 @@ xmlns:min="http://www.tbxinfo.net/ns/min" xmlns:basic="http://www.tbxinfo.net/ns
 <text><body>%s</body></text></tbx>"""
 
 
+_GROUPS = {"tig": "<tig>%s</tig>", "ntig": "<ntig><termGrp>%s</termGrp></ntig>"}
+
+
 def entry(form, *languages):
-    """An entry of `(language, (term, part, status) ...)`, in one of the ways of writing one."""
-    section, inner = (
-        ("langSet", {"tig": "%s", "ntig": "<termGrp>%s</termGrp>"}) if form in ("tig", "ntig") else ("", {})
-    )
-    section, name = section or "langSec", "conceptEntry" if not inner else "termEntry"
-    group, content = form if inner else "termSec", ""
+    """An entry of `(language, (term, part, status) ...)`: as of 2008 (tig, ntig) or of 2019 (dca, dct)."""
+    name, section = ("termEntry", "langSet") if form in _GROUPS else ("conceptEntry", "langSec")
+    note = "<{0}:{1}>{2}</{0}:{1}>" if form == "dct" else '<termNote type="{1}">{2}</termNote>'
+    content = '<descrip type="subjectField">shop</descrip>'
     for language, *terms in languages:
-        content += f'<descrip type="definition">x</descrip><{section} xml:lang="{language}">'
+        content += f'<{section} xml:lang="{language}"><descrip type="definition">x</descrip>'
         for term, part, status in terms:
-            notes = [("partOfSpeech", part, "min"), ("administrativeStatus", status, "basic")]
-            text = f"<term>{term}</term>" + "".join(
-                f"<{space}:{kind}>{value}</{space}:{kind}>"
-                if form == "dct"
-                else f'<termNote type="{kind}">{value}</termNote>'
-                for kind, value, space in notes
-                if value
-            )
-            content += f"<{group}>{inner.get(group, '%s') % text}</{group}>"
+            notes = [("min", "partOfSpeech", part), ("basic", "administrativeStatus", status)]
+            text = f"<term>{term}</term>" + "".join(note.format(*one) for one in notes if one[2])
+            content += _GROUPS.get(form, "<termSec>%s</termSec>") % text
         content += f"</{section}>"
-    return f'<{name} id="c1"><descrip type="subjectField">shop</descrip>{content}</{name}>\n'
+    return f'<{name} id="c1">{content}</{name}>\n'
 
 
 @pytest.mark.parametrize("form", ["tig", "ntig", "dca", "dct"])
@@ -133,7 +128,7 @@ def test_tbx(tmp_path, form):
         + entry(form, ("DE", ("Hund", "Noun", "")), ("EN", (" dog\n ", "", "")))
         + entry(form, ("en", ("empty", "", "")), ("de", ("", "", "")))
     )
-    assert read(tmp_path, (OLD if form.endswith("tig") else NEW) % body, "terms.tbx") == [
+    assert read(tmp_path, (OLD if form in _GROUPS else NEW) % body, "terms.tbx") == [
         Term("power supply", "Netzteil", "noun"),
         Term("power supply", "Stromversorgung", "noun"),
         Term("PSU", "Netzteil", "noun"),

@@ -101,7 +101,7 @@ SOURCE_MASK = np.array([[[True] * 4], [[True] * 2 + [False] * 2]])
 
 def test_decoder_gives_back_the_weights_on_target_and_source():
     decoder = make(Decoder, LAYERS, WIDTH, HIDDEN, HEADS)
-    states, (target, source) = run(decoder, draw(2, 5, WIDTH), draw(2, 4, WIDTH, seed=1), np.arange(5)[None])
+    states, _, (target, source) = run(decoder, draw(2, 5, WIDTH), draw(2, 4, WIDTH, seed=1), np.arange(5)[None])
     assert tuple(states.shape) == (2, 5, WIDTH)
     assert [tuple(layer.shape) for layer in target] == [(2, HEADS, 5, 5)] * LAYERS
     assert [tuple(layer.shape) for layer in source] == [(2, HEADS, 5, 4)] * LAYERS

@@ -66,9 +66,9 @@ def test_chunks_find_what_one_piece_finds(settings, beam, count, copied):
     model, search = make(**settings), SearchPreset(beam=beam)
     source, limits = sources(), LIMITS
     assert limits.max() > 4 * STEPS
-    kinds = ("int32", 2), ("int32", 1), ("bool", 2), ("int32", 0), ("uint32", 1)
+    kinds = ("int32", 2), ("int32", 1), ("bool", 2), ("int32", 0), ("uint32", 1), {}
     whole = compiled(search_function(model, search, count, copied=copied), model, *kinds)
-    expected = whole(source, limits, owed(source, copied), int(limits.max()), np.zeros(2, "uint32"))
+    expected = whole(source, limits, owed(source, copied), int(limits.max()), np.zeros(2, "uint32"), {})
     found = ChunkedSearch(model, search, count, copied=copied)(source, limits, owed(source, copied))
     assert_same(found, expected)
     for row, wanted, limit in zip(found.tokens, owed(source, copied), limits, strict=True):

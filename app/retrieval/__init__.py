@@ -1,0 +1,1 @@
+"""Trusted translations that a search may read: stored segments, how they are found, and fuzzy matches."""

@@ -1,0 +1,102 @@
+"""A translation memory: pairs from a file, whose entries and texts translations may read."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from app.retrieval.entries import Entries
+from app.retrieval.matches import best_matches
+from app.retrieval.store import Store, build_store
+from app.terminal import PairsBar, progress_console
+from app.translation.lines import one_line
+from data.bitexts.opening import open_bitext
+from data.cleaning import normalise
+from data.files import checksum
+
+if TYPE_CHECKING:
+    from app.runs.run import Run
+    from app.translation.translator import Translator
+
+FOLDER = "memories"
+# How many segments are compared word by word with a source.
+_COMPARED = 32
+
+
+class Offer(NamedTuple):
+    """A stored translation of a similar source, as translation memories offer it.
+
+    Fields:
+        similarity: 0 to 1; 1 where the sources differ in nothing but what is copied, such as numbers.
+        source: the stored source, with what is copied as numbered pieces.
+        text: the stored translation, with what is copied from the new source.
+    """
+
+    similarity: float
+    source: str
+    text: str
+
+
+class TranslationMemory:
+    """The segments of a store, for one translator.
+
+    Args:
+        translator: a `Translator`.
+        store: the segments.
+        name: what results call it.
+    """
+
+    def __init__(self, translator: "Translator", store: Store, name: str):
+        self.translator, self.store, self.name = translator, store, name
+
+    def entries(self, text: str, most: int) -> Entries:
+        """What the translation of a text, with its spans as pieces, may read; at most so many entries."""
+        return self.store.entries(self.store.similar(text, self.translator.decoder.retrieval.segments), most)
+
+    def offers(self, line: str, least: float) -> list[Offer]:
+        """The stored translations of sources that are similar to a line, the most similar first.
+
+        Args:
+            line: a segment.
+            least: the lowest similarity, 0 to 1.
+        """
+        source = self.translator.form.source(line)
+        if not source.text:
+            return []
+        candidates = self.store.pairs(self.store.similar(source.text, _COMPARED))
+        found = best_matches(source.text, candidates, least)
+        return [Offer(match.similarity, match.source, one_line(source.translation(match.target))) for match in found]
+
+
+def open_memory(run: "Run", translator: "Translator", path: Path | str) -> TranslationMemory:
+    """The translation memory of a file; its entries are computed on first use and kept in the run's folder.
+
+    Args:
+        run: the run of the translator.
+        translator: a `Translator` whose engine is Keras.
+        path: see `data.bitexts.open_bitext`.
+
+    Raises:
+        UserError: the file cannot be read or has no pair in the run's languages.
+    """
+    path = Path(path)
+    data = run.preset.data
+    bitext = open_bitext(path, data.source, data.target)
+    about = {
+        "pairs": checksum(path, 32),
+        "weights": run.weights_file(translator.checkpoint)[2],
+        "key": run.preset.retrieval.key,
+        "form": [data.lowercase, list(data.copy), data.numbers, data.capitals],
+        "max_length": translator.max_length,
+    }
+    pairs = (translator.form.pair(normalise(pair.source), normalise(pair.target)) for pair in bitext.pairs())
+    folder = run.path / FOLDER / path.name
+    with PairsBar(progress_console(), f"reading {path.name}") as bar:
+        store = build_store(folder, pairs, lambda chunk: entries_of(translator, chunk), about, bar)
+    return TranslationMemory(translator, store, path.name)
+
+
+def entries_of(translator: "Translator", pairs: Sequence[tuple[str, str]]) -> list[Entries]:
+    """The entries of pairs whose spans are pieces; those longer than the model takes are cut."""
+    most = translator.max_length
+    sides = ([ids[:most] for ids in translator.tokenizer.encode([pair[side] for pair in pairs])] for side in (0, 1))
+    return translator.decoder.entries(*sides)

@@ -1,0 +1,253 @@
+"""One document being translated and corrected, segment by segment."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from app.translation.lines import one_line
+from app.translation.text import EncodedLine
+from app.translation.windows import Document, Line, Place, Segment, Window, WindowDecoder, segments_of
+from data.errors import UserError
+from data.files import checksum_of, read_json, write_json
+
+if TYPE_CHECKING:
+    from app.translation.translator import Translator
+
+FORMAT = 1
+
+
+@dataclass
+class _Entry:
+    """A line of the document: its text, what the model sees of it, and its correction, if it has one."""
+
+    text: str
+    encoded: EncodedLine
+    line: Line
+    segments: list[Segment]
+    correction: str | None = None
+
+    @property
+    def translation(self) -> str:
+        return self.line.text if self.correction is None else self.correction
+
+
+class Session:
+    """One document being translated and corrected.
+
+    Each segment is translated with what memories hold of those before it. A correction replaces the model's own
+    translation in every memory: in retrieval, in a memory state, and in windows that repeat earlier segments; all
+    segments after it that have no correction are translated anew. Segments are numbered from 1.
+
+    Args:
+        translator: a `Translator` whose engine is Keras.
+
+    Example:
+        >>> session = Translator.of_run(Run.open("runs/starter")).session()
+        >>> session.push(["Open the folder.", "Close the folder."])
+        ['Öffnen Sie das Verzeichnis.', 'Schließen Sie das Verzeichnis.']
+        >>> session.correct(1, "Öffnen Sie den Ordner.")
+        {2: 'Schließen Sie den Ordner.'}
+    """
+
+    def __init__(self, translator: "Translator"):
+        self.translator = translator
+        self._decoder = WindowDecoder(translator)
+        self._document = Document(1, translator.decoder.first_memory, growing=True)
+        self._places: list[Place] = []
+        self._entries: list[_Entry] = []
+        self._changes: list[tuple[int, str | None] | None] = []
+        self._pushed: list[int] = []
+
+    @property
+    def sources(self) -> list[str]:
+        """The segments so far."""
+        return [entry.text for entry in self._entries]
+
+    @property
+    def translations(self) -> list[str]:
+        """The translation of each segment: its correction, else the model's."""
+        return [entry.translation for entry in self._entries]
+
+    @property
+    def corrections(self) -> list[str | None]:
+        """The correction of each segment, None for one without."""
+        return [entry.correction for entry in self._entries]
+
+    def push(self, segments: Sequence[str], corrections: Sequence[str | None] | None = None) -> list[str]:
+        """Appends segments to the document, and translates them.
+
+        Args:
+            segments: source segments, one line each.
+            corrections: translations that are known already, None for a segment without one.
+
+        Returns:
+            The translation of each new segment.
+
+        Raises:
+            UserError: there are not as many corrections as segments.
+        """
+        corrections = [None] * len(segments) if corrections is None else corrections
+        if len(corrections) != len(segments):
+            raise UserError(f"{len(segments):,} segments and {len(corrections):,} corrections; expected as many")
+        first = len(self._entries)
+        self._append(segments, corrections)
+        self._changes.append(None)
+        self._pushed.append(len(segments))
+        self._translate()
+        return self.translations[first:]
+
+    def correct(self, number: int, text: str) -> dict[int, str]:
+        """Sets the correction of a segment, and translates those after it anew that have none.
+
+        Args:
+            number: of the segment, from 1.
+            text: its right translation.
+
+        Returns:
+            The translations that changed, by the number of their segment.
+
+        Raises:
+            UserError: there is no such segment.
+        """
+        entry = self._entry(number)
+        self._changes.append((number, entry.correction))
+        return self._set(number, one_line(text))
+
+    def undo(self) -> dict[int, str]:
+        """Takes back the last correction, or the last `push`.
+
+        Returns:
+            The translations that changed, by the number of their segment.
+
+        Raises:
+            UserError: there is nothing to undo.
+        """
+        if not self._changes:
+            raise UserError("there is nothing to undo: no segment was added or corrected")
+        change = self._changes.pop()
+        if change is not None:
+            before = self._entry(change[0]).translation
+            changed = self._set(*change)
+            after = self._entry(change[0]).translation
+            return changed if before == after else {change[0]: after, **changed}
+        self._drop(len(self._entries) - self._pushed.pop())
+        return {}
+
+    def save(self, path: Path | str) -> None:
+        """Writes the session to a JSON file, atomically."""
+        lines = [
+            {
+                "source": entry.text,
+                "correction": entry.correction,
+                "parts": [[entry.line.texts[segment.place], segment.own] for segment in entry.segments],
+            }
+            for entry in self._entries
+        ]
+        history = {"changes": self._changes, "pushed": self._pushed}
+        content = {"format": FORMAT, "vocabulary": self._vocabulary(), "lines": lines, **history}
+        write_json(path, {**content, "checksum": checksum_of(content)})
+
+    @classmethod
+    def load(cls, translator: "Translator", path: Path | str) -> "Session":
+        """Goes on with a session that was saved; nothing is translated anew.
+
+        Raises:
+            UserError: the file is damaged or no session, or is that of another model's vocabulary.
+        """
+        content = read_json(path)
+        noted = content.pop("checksum", None)
+        if content.get("format") != FORMAT or "lines" not in content:
+            raise UserError(f"{path}: no session of this version; expected what a session's `save` writes")
+        if noted != checksum_of(content):
+            raise UserError(f"{path}: the file was edited or damaged (wrong checksum)")
+        session = cls(translator)
+        if content["vocabulary"] != session._vocabulary():
+            raise UserError(f"{path}: the session is that of a model with another vocabulary; load it with that model")
+        lines = content["lines"]
+        session._append([line["source"] for line in lines], [line["correction"] for line in lines])
+        for entry, line in zip(session._entries, lines, strict=True):
+            for segment, (text, ids) in zip(entry.segments, line["parts"], strict=True):
+                entry.line.texts[segment.place], segment.own, segment.known = text, ids, True
+        session._changes = [change and (change[0], change[1]) for change in content["changes"]]
+        session._pushed = content["pushed"]
+        session._translate()
+        return session
+
+    def _vocabulary(self) -> str:
+        tokenizer = self.translator.tokenizer
+        return checksum_of([tokenizer.piece(number) for number in range(tokenizer.vocabulary_size)])
+
+    def _entry(self, number: int) -> _Entry:
+        if not 1 <= number <= len(self._entries):
+            raise UserError(f"there is no segment {number}; the document has {len(self._entries)} so far")
+        return self._entries[number - 1]
+
+    def _append(self, texts: Sequence[str], corrections: Sequence[str | None]) -> None:
+        first = len(self._entries) + 1
+        encoded = self.translator.encoder.lines(texts, first)
+        for number, (text, own) in enumerate(zip(texts, encoded, strict=True), start=first):
+            line = Line(number, len(own.parts), own.unchanged)
+            entry = _Entry(text, own, line, segments_of(line, own.parts, (), known=False))
+            self._entries.append(entry)
+            self._document.extend(entry.segments)
+        given = [number for number, text in enumerate(corrections, start=first) if text is not None]
+        for number in given:
+            self._write(number, corrections[number - first])
+
+    def _write(self, number: int, correction: str | None) -> None:
+        """Sets or takes back a correction in memories that are not states."""
+        entry = self._entry(number)
+        entry.correction = correction
+        own = self.translator.corrections(entry.text, entry.encoded.parts, correction)
+        for segment, pair in zip(entry.segments, own or [None] * len(entry.segments), strict=True):
+            segment.correction, segment.known = pair, pair is not None or bool(segment.own)
+            self._document.store.discard(segment.name)
+        self._decoder.learn([(self._document, segment) for segment in entry.segments])
+
+    def _set(self, number: int, correction: str | None) -> dict[int, str]:
+        before = self.translations
+        self._write(number, correction)
+        for entry in self._entries[number:]:
+            for segment in entry.segments:
+                segment.known = segment.correction is not None
+        self._go_back(number - 1)
+        self._translate()
+        after = self.translations
+        return {n + 1: after[n] for n in range(number, len(after)) if after[n] != before[n]}
+
+    def _drop(self, kept: int) -> None:
+        """Forgets all entries but the first ones."""
+        segments = sum(len(entry.segments) for entry in self._entries[:kept])
+        for entry in self._entries[kept:]:
+            for segment in entry.segments:
+                self._document.store.discard(segment.name)
+        self._go_back(kept, segments)
+        del self._entries[kept:]
+        self._translate()
+
+    def _go_back(self, entries: int, segments: int | None = None) -> None:
+        """Goes back to the window that holds the first segment after so many entries."""
+        position = sum(len(entry.segments) for entry in self._entries[:entries])
+        while self._places and (len(self._places) > 1 or position == 0) and self._places[-1].position > position:
+            self._places.pop()
+        if self._places:
+            self._document.go_back(self._places.pop(), segments)
+
+    def _translate(self) -> None:
+        """Decodes what is not known from the document's place on."""
+        while windows := self._next_windows():
+            while windows:
+                windows = self._decoder.decode(windows)
+
+    def _next_windows(self) -> list[Window]:
+        """The next window, or all of them where none depends on another."""
+        windows: list[Window] = []
+        while self.translator.independent or not windows:
+            place = self._document.place
+            window = self._document.next_window(self.translator.windows)
+            if window is None:
+                break
+            self._places.append(place)
+            windows.append(window)
+        return windows

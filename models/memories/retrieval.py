@@ -1,0 +1,201 @@
+"""Retrieval memory: next tokens of trusted translations, found by the decoder state that they followed."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from keras import ops
+
+from models import Nested, Tensor
+from models.memories import memory
+from models.options import option
+from models.search.state import pick
+
+# The distance of an entry that is only padding.
+FAR = 1e9
+
+
+@dataclass(frozen=True)
+class RetrievalSettings:
+    """Trusted translations, such as corrections, read at each step of the search; works beside any other kind."""
+
+    key: str = option(
+        "feed_forward",
+        "decoder state by which entries are found: the input of the last feed-forward network, or the output states",
+        choices=("feed_forward", "output"),
+    )
+    neighbours: int = option(8, "the nearest entries that are read at each step", low=1, high=1024)
+    temperature: float = option(0.12, "the lower, the more the nearest entry counts; in units of distance", above=0.0)
+    threshold: float = option(0.8, "mean squared distance from which on an entry counts for nothing", above=0.0)
+    gate: str = option(
+        "distance",
+        "what weighs entries: their distance, or a layer that `weitblick tune --learn` fitted to validation text",
+        choices=("distance", "learnt"),
+    )
+    weight: float = option(0.9, "weight of an entry at distance 0, against the model's; 0: off", low=0.0, below=1.0)
+    own: float = option(0.0, "trust in the model's own output; 0: only trusted translations", low=0.0, high=1.0)
+    segments: int = option(32, "the most similar segments of a translation memory, read for each segment", low=1)
+
+
+class Stored(NamedTuple):
+    """The entries that each of B inputs may read.
+
+    keys: (B, N, D) float32.
+    tokens: (B, N) int32, the token that followed; 0 for padding.
+    trust: (B, N) float32, 0 to 1.
+    """
+
+    keys: Tensor
+    tokens: Tensor
+    trust: Tensor
+
+
+class Neighbours(NamedTuple):
+    """The nearest entries of each of R rows, nearest first.
+
+    distances: (R, k) float32, mean squared difference over the D numbers of a key; `FAR` for none.
+    tokens: (R, k) int32.
+    trust: (R, k) float32.
+    """
+
+    distances: Tensor
+    tokens: Tensor
+    trust: Tensor
+
+
+@memory("retrieval", RetrievalSettings)
+class RetrievalModel:
+    """A model whose steps mix in what followed similar states in trusted translations. It has no weights of its own.
+
+    The probability of a token is `(1 - g) p_model + g p_retrieved`. `p_retrieved` is the softmax of the distances of
+    the nearest entries over the temperature, summed by token. `g` is the weight times the mean trust, and falls with
+    the nearest distance, linearly to 0 at the threshold; or a `gate` gives it.
+
+    Args:
+        model: has `step_with_key` and `initial_state`, see `models.transformer.Transformer`.
+        settings: see `RetrievalSettings`.
+        gate: optional, see `Gate`.
+
+    References:
+        Khandelwal et al. 2021, "Nearest Neighbor Machine Translation", equations 2 and 3; Dai et al. 2023, "Simple and
+        Scalable Nearest Neighbor Machine Translation", section 3.2, for a weight that falls with the distance and for a
+        store of its own for each input.
+    """
+
+    def __init__(self, model: Any, settings: RetrievalSettings, gate: "Gate | None" = None) -> None:
+        self.model, self.settings, self.gate = model, settings, gate
+
+    def initial_state(self, source: Tensor, max_length: int, stored: dict[str, Tensor], **context: Any) -> Nested:
+        """The model's state before the first step.
+
+        Args:
+            source, max_length: see `Transformer.initial_state`.
+            stored: the fields of `Stored`, by name. N is at least the number of neighbours.
+            **context: what else the model takes.
+        """
+        state = self.model.initial_state(source, max_length, **context)
+        keys = ops.cast(stored["keys"], "float32")
+        keys = ops.reshape(keys, (ops.shape(keys)[0], -1, self.model.settings["width"]))
+        squares = ops.where(ops.equal(stored["tokens"], 0), FAR, ops.mean(ops.square(keys), axis=-1))
+        state["shared"]["stored"] = {**stored, "keys": keys, "squares": squares}
+        return state
+
+    def lengthen_state(self, state: Nested, steps: int) -> Nested:
+        """The state with room for so many more steps."""
+        return self.model.lengthen_state(state, steps)
+
+    def step(self, tokens: Tensor, state: Nested) -> tuple[Tensor, Nested]:
+        """One step of decoding; instead of logits it gives log-probabilities (B * K, V)."""
+        beam = state["written"][0][0].shape[3]
+        logits, queries, state = self.model.step_with_key(tokens, state, self.settings.key)
+        found = nearest(queries, state["shared"]["stored"], beam, self.settings.neighbours)
+        log_probs = ops.log_softmax(logits)
+        gates, temperatures = self.gate(log_probs, found) if self.gate else self._gates(found)
+        return mixed(log_probs, found, gates, temperatures), state
+
+    def _gates(self, found):
+        settings = self.settings
+        near = ops.maximum(1 - found.distances[:, :1] / settings.threshold, 0.0)
+        return settings.weight * near, ops.full_like(near, settings.temperature)
+
+
+def nearest(queries: Tensor, stored: dict[str, Tensor], beam: int, count: int) -> Neighbours:
+    """The nearest entries of each hypothesis among those that its input may read.
+
+    Args:
+        queries: (B * K, D) float32.
+        stored: the fields of `Stored`, and "squares" (B, N), the mean squares of the keys, `FAR` for padding.
+        beam: K.
+        count: k, at most N.
+    """
+    width = queries.shape[-1]
+    queries = ops.reshape(queries, (-1, beam, width))
+    products = ops.matmul(queries, ops.transpose(stored["keys"], (0, 2, 1))) * (2.0 / width)
+    distances, places = ops.top_k(products - stored["squares"][:, None], count)
+    own = ops.mean(ops.square(queries), axis=-1, keepdims=True)
+    distances = ops.reshape(ops.maximum(own - distances, 0.0), (-1, count))
+    places = ops.reshape(ops.cast(places, "int32"), (-1, beam * count))
+    tokens, trust = (ops.reshape(pick(stored[name], places), (-1, count)) for name in ("tokens", "trust"))
+    return Neighbours(ops.minimum(distances, FAR), tokens, trust)
+
+
+def mixed(log_probs: Tensor, found: Neighbours, gates: Tensor, temperatures: Tensor) -> Tensor:
+    """Log-probabilities (R, V) of the model and of what was found together; see `RetrievalModel`.
+
+    Args:
+        log_probs: (R, V), the model's.
+        found: k neighbours of each row.
+        gates, temperatures: (R, 1).
+    """
+    shares = ops.softmax(-found.distances / temperatures, axis=-1)
+    gates = gates * ops.sum(shares * found.trust, axis=-1, keepdims=True)
+    same = ops.cast(ops.equal(found.tokens[:, :, None], found.tokens[:, None]), shares.dtype)
+    # Each neighbour gets the share of all that have its token, so that equal ones write the same.
+    shares = ops.sum(same * shares[:, None], axis=-1)
+    rows = ops.arange(ops.shape(log_probs)[0], dtype="int32")[:, None] + ops.zeros_like(found.tokens)
+    own = pick(log_probs, found.tokens)
+    kept = ops.log1p(-gates)
+    together = ops.log(ops.exp(own + kept) + gates * shares + 1e-30)
+    places = ops.reshape(ops.stack([rows, found.tokens], axis=-1), (-1, 2))
+    return ops.scatter_update(log_probs + kept, places, ops.reshape(together, (-1,)))
+
+
+class Gate(NamedTuple):
+    """A layer of one matrix that weighs what was found, learnt on validation text.
+
+    It sees the distances, how many different tokens the nearest 1, 2, ... k entries have, and the model's largest
+    log-probability.
+
+    Fields:
+        weights: (2 k + 1, 2).
+        bias: (2,).
+
+    References:
+        Zheng et al. 2021, "Adaptive Nearest Neighbor Machine Translation", section 3.2.
+    """
+
+    weights: Sequence[Sequence[float]]
+    bias: Sequence[float]
+
+    def __call__(self, log_probs: Tensor, found: Neighbours) -> tuple[Tensor, Tensor]:
+        """Gates and temperatures, each (R, 1)."""
+        seen = features(found, ops.max(log_probs, axis=-1, keepdims=True))
+        return gated(
+            ops.matmul(seen, ops.convert_to_tensor(self.weights, "float32")) + ops.convert_to_tensor(self.bias)
+        )
+
+
+def features(found: Neighbours, surest: Tensor) -> Tensor:
+    """What a `Gate` sees of each row: (R, 2 k + 1)."""
+    same = ops.equal(found.tokens[:, :, None], found.tokens[:, None])
+    count = found.tokens.shape[1]
+    before = ops.convert_to_tensor([[i < j for i in range(count)] for j in range(count)])
+    new = ops.logical_not(ops.any(ops.logical_and(same, before), axis=-1))
+    different = ops.cumsum(ops.cast(new, "float32"), axis=-1)
+    near = ops.exp(-ops.minimum(found.distances, 20.0))
+    return ops.concatenate([near, different / count, surest], axis=-1)
+
+
+def gated(outputs: Tensor) -> tuple[Tensor, Tensor]:
+    """The gates, 0 to 1, and the temperatures that the outputs (R, 2) of a layer stand for, each (R, 1)."""
+    return 0.999 * ops.sigmoid(outputs[:, :1]), ops.exp(ops.clip(outputs[:, 1:], -6.0, 2.0))
