@@ -3,11 +3,12 @@
 import functools
 import re
 from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 from typing import NamedTuple
 
 import snowballstemmer
 
-from data.glossary import Term
+from data.glossary import Term, read_glossary
 from data.inflection import german_forms
 
 # Words, numbers and single signs; what is left between them is spaces, hyphens and underscores.
@@ -91,6 +92,16 @@ class Glossary:
                 here = tokens[start:end]
                 if list(map(_key_of(entry), here)) == keys and (not entry.match_case or _same_case(here, entry)):
                     yield start, end, entry
+
+
+def open_glossary(path: Path | str, source: str = "en", target: str = "de") -> Glossary:
+    """The `Glossary` of a file, see `data.glossary.read_glossary`.
+
+    Args:
+        path: the file.
+        source, target: the languages.
+    """
+    return Glossary(read_glossary(path, source, target), target)
 
 
 def _tokens(entry: Entry) -> list[str]:

@@ -13,9 +13,11 @@ from app.cli.options import (
     RUN_HELP,
     WINDOWS,
     add_corpora,
+    add_glossary,
     add_memory,
     add_precision,
     add_search,
+    check_glossary,
     chosen_languages,
     chosen_search,
     with_chosen_memory,
@@ -75,6 +77,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "segments that follow; compared with the same run without, unless --baseline names another",
     )
     add_memory(parser)
+    add_glossary(parser)
     add_search(parser)
     add_precision(parser)
     parser.add_argument(
@@ -107,6 +110,7 @@ def _check(args: argparse.Namespace) -> None:
     if args.corrected and args.shuffle_documents:
         raise UserError("--corrected and --shuffle-documents are two measurements: leave one out")
     check_memory(args)
+    check_glossary(args)
     if args.items and not args.contrapro:
         raise UserError("--items is for --contrapro: add it, or leave out --items")
     if args.items < 0:
@@ -121,6 +125,7 @@ def _score_file(args: argparse.Namespace):
     from app.scoring.testsets import load_documents
     from app.translation.lines import read_text
     from data.corpora.corpora import Corpora
+    from data.terms import open_glossary
 
     source, target = chosen_languages(args)
     corpora = Corpora(args.corpora, source=source, target=target)
@@ -129,7 +134,9 @@ def _score_file(args: argparse.Namespace):
     check_lengths(hypotheses, test.references, f"the translation {args.hypotheses}")
     baseline = read_baseline(chosen_baseline(args), test)
     terms = _terms(args, test, args.corpus, corpora)
-    yield evaluate_translations(hypotheses, test, DocumentOptions(args.lowercase, args.samples), terms, baseline)
+    glossary = open_glossary(args.glossary, source, target) if args.glossary else None
+    options = DocumentOptions(args.lowercase, args.samples)
+    yield evaluate_translations(hypotheses, test, options, terms, baseline, glossary=glossary)
 
 
 def _score_run(args: argparse.Namespace):
@@ -148,9 +155,10 @@ def _score_run(args: argparse.Namespace):
     options = DocumentOptions(
         args.lowercase or data.lowercase, args.samples, args.cxmi, args.shuffle_documents, args.again
     )
-    system = system_of(run, args.checkpoint, search, memory=args.memory, corrected=args.corrected)
+    reading = {"memory": args.memory, "corrected": args.corrected, "glossary": args.glossary}
+    system = system_of(run, args.checkpoint, search, **reading)
     baseline = chosen_baseline(args)
-    if (args.corrected or args.memory) and baseline is None:
+    if any(reading.values()) and baseline is None:
         baseline = system_of(run, args.checkpoint, search)
     for name, test in tests.items():
         training = [name, *(corpus for corpus, _ in parse_mixture(data.corpora))]

@@ -18,6 +18,7 @@ from models.memories import settings_of
 if TYPE_CHECKING:
     from app.presets.preset import Preset
     from app.runs.run import Run
+    from data.terms import Glossary
 
 RUN_HELP = "a run folder, such as runs/starter"
 _KEY = re.compile(r"\s+[a-z_]+(\.[a-z_]+)*\s*=")
@@ -252,6 +253,38 @@ def add_memory(parser: argparse.ArgumentParser) -> None:
         help="a translation memory whose segments are read at each step: TMX, XLIFF, PO or TSV; what the model makes "
         "of it is kept in RUN/memories",
     )
+
+
+def add_glossary(parser: argparse.ArgumentParser) -> None:
+    """Adds the option for a glossary."""
+    parser.add_argument(
+        "--glossary",
+        metavar="FILE",
+        help="terms that are translated as the file says: .tsv or .csv with source, target, part of speech and "
+        '"case" on each line, or .tbx; German forms are inflected',
+    )
+
+
+def chosen_glossary(preset: "Preset", args: argparse.Namespace) -> "Glossary | None":
+    """The glossary that --glossary names; None without it.
+
+    Raises:
+        UserError: it cannot be read, or the engine cannot see to it.
+    """
+    if not args.glossary:
+        return None
+    from data.terms import open_glossary
+
+    check_glossary(args)
+    return open_glossary(args.glossary, preset.data.source, preset.data.target)
+
+
+def check_glossary(args: argparse.Namespace) -> None:
+    """Refuses a glossary for an engine that cannot see to it, or that is not there."""
+    if args.glossary and getattr(args, "engine", KERAS.name) != KERAS.name:
+        raise UserError(f"--engine {args.engine} takes no glossary: leave out --glossary, or use --engine keras")
+    if args.glossary and not Path(args.glossary).is_file():
+        raise UserError(f"{args.glossary}: there is no such file; --glossary takes .tsv, .csv or .tbx")
 
 
 def with_chosen_memory(run: "Run", args: argparse.Namespace) -> "Run":

@@ -17,9 +17,11 @@ from app.cli.options import (
     RUN_HELP,
     WINDOWS,
     add_engine,
+    add_glossary,
     add_precision,
     add_search,
     chosen_engine,
+    chosen_glossary,
     chosen_search,
     load_engine,
     with_chosen_precision,
@@ -35,6 +37,7 @@ EXAMPLES = """
   weitblick translate runs/starter in.txt --sample --top-p 0.9 --seed 7
   weitblick translate runs/starter in.txt --score-references de.txt       how likely are given translations?
   weitblick translate runs/starter in.txt --engine ctranslate2 --quantization int8
+  weitblick translate runs/starter in.txt --glossary terms.tsv            these terms, inflected
   weitblick translate runs/documents in.txt --document                    blank lines separate the documents
   weitblick translate runs/documents chapter*.txt --per-file --show-memory memory.jsonl
 """
@@ -53,6 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--output", metavar="FILE", help="where the translations go; standard output by default")
     add_search(parser)
+    add_glossary(parser)
     add_engine(parser)
     add_precision(parser)
     translate_documents.add_arguments(parser)
@@ -81,12 +85,13 @@ def run(args: argparse.Namespace) -> None:
         run = run.with_precision("float32")
     documents, engine = translate_documents.wanted(args), chosen_engine(args)
     search = chosen_search(run.preset, args, WINDOWS if documents else ())
+    glossary = chosen_glossary(run.preset, args)
     if documents:
-        rows = translate_documents.rows(with_chosen_windows(run, args), search, args)
+        rows = translate_documents.rows(with_chosen_windows(run, args), search, args, glossary)
     elif args.score_references:
         rows = _references(run, search, engine, open_lines(args.files[0]), args)
     else:
-        rows = _translations(run, search, engine, open_lines(args.files[0]), args)
+        rows = _translations(run, search, engine, open_lines(args.files[0]), args, glossary)
     if not documents and run.preset.documents.windows != "off":
         print(
             f"note: {args.path} was trained on documents, but no option says where they begin: each line is translated "
@@ -111,13 +116,15 @@ def _check(args: argparse.Namespace) -> None:
         raise UserError(f"--{given[0].replace('_', '-')} controls sampling; add --sample")
     if args.nbest < 1:
         raise UserError(f"--nbest {args.nbest}: must be at least 1")
+    if args.score_references and args.glossary:
+        raise UserError("--score-references translates nothing; leave out --glossary")
     if args.score_references and args.precision:
         raise UserError("--score-references computes in float32; leave out --precision")
     if args.score_references and (args.sample or args.scores or args.nbest > 1):
         raise UserError("--score-references translates nothing; leave out --sample, --scores and --nbest")
 
 
-def _translations(run, search, engine, lines, args: argparse.Namespace):
+def _translations(run, search, engine, lines, args: argparse.Namespace, glossary):
     from app.translation.decoder import Sampling
     from app.translation.translator import Translator
 
@@ -126,6 +133,8 @@ def _translations(run, search, engine, lines, args: argparse.Namespace):
     if not sampling and args.nbest > search.beam:
         raise UserError(f"--nbest {args.nbest} needs at least as wide a beam: add --beam {args.nbest}")
     translator = Translator.of_run(run, args.checkpoint, search, engine, sampling)
+    if glossary:
+        translator.use_glossary(glossary)
     for number, found in enumerate(translator.nbest(lines, args.nbest), start=1):
         for text, score in found:
             before = f"{number}\t" if args.nbest > 1 else ""

@@ -10,6 +10,7 @@ from data.errors import UserError
 
 if TYPE_CHECKING:
     from app.runs.run import Run
+    from data.terms import Glossary
 
 IMPLYING = ("--doc-column", "--per-file")
 
@@ -63,13 +64,16 @@ def check(args: argparse.Namespace) -> None:
         raise UserError("--show-memory is for translations; leave out --score-references")
 
 
-def rows(run: "Run", search: SearchPreset, args: argparse.Namespace) -> Iterator[str]:
+def rows(
+    run: "Run", search: SearchPreset, args: argparse.Namespace, glossary: "Glossary | None" = None
+) -> Iterator[str]:
     """The lines of the output.
 
     Args:
         run: the run.
         search: beam and limits.
         args: the command line.
+        glossary: how terms are translated.
     """
     from app.translation.lines import BLANK, COLUMN, FILE, DocumentLines
 
@@ -78,7 +82,9 @@ def rows(run: "Run", search: SearchPreset, args: argparse.Namespace) -> Iterator
             f'{run.path}: memory.kind = "{run.preset.memory.kind}" has no memory to show; leave out --show-memory'
         )
     lines = DocumentLines(args.files, COLUMN if args.doc_column else FILE if args.per_file else BLANK)
-    return _references(run, search, lines, args) if args.score_references else _translate(run, search, lines, args)
+    if args.score_references:
+        return _references(run, search, lines, args)
+    return _translate(run, search, lines, args, glossary)
 
 
 def _translator(run, search, args: argparse.Namespace):
@@ -90,10 +96,12 @@ def _translator(run, search, args: argparse.Namespace):
     return Translator.of_run(run, args.checkpoint, search)
 
 
-def _translate(run, search, lines, args: argparse.Namespace) -> Iterator[str]:
+def _translate(run, search, lines, args: argparse.Namespace, glossary) -> Iterator[str]:
     from data.files import atomic_write
 
     translator = _translator(run, search, args)
+    if glossary:
+        translator.use_glossary(glossary)
     if not args.show_memory:
         yield from _rows(translator.translate_lines(lines), args)
         return

@@ -8,6 +8,10 @@ from app.scoring.bootstrap import Comparison, Measure
 from app.scoring.borrowed import WRONG
 from app.scoring.copies import Copied
 from app.scoring.evaluation import Evaluation
+from app.scoring.terms import TermCount
+
+# Terms in the table; the record has them all.
+TERMS_SHOWN = 10
 
 
 def show_evaluation(evaluation: Evaluation, file: TextIO | None = None) -> None:
@@ -39,6 +43,8 @@ def _tables(evaluation: Evaluation) -> list:
         tables.append(_table("BLEU by source length", ["words", "segments", "BLEU"], rows))
     if evaluation.copied:
         tables.append(_copied(evaluation.copied))
+    if evaluation.met:
+        tables.append(_met(evaluation.met))
     return tables
 
 
@@ -48,6 +54,19 @@ def _copied(counts: Sequence[Copied]):
         for found in counts
     ]
     return _table("Lines that copy all spans of a kind", ["kind", "lines", "copied", "reference"], rows)
+
+
+def _met(counts: Sequence[TermCount]):
+    rows = [
+        [
+            f"{found.source} = {found.target}" if found.source else "all terms",
+            f"{found.segments:,}",
+            _share(found.met, found.segments),
+            _share(found.reference, found.segments),
+        ]
+        for found in counts[: TERMS_SHOWN + 1]
+    ]
+    return _table("Terms of the glossary", ["term", "segments", "met", "reference"], rows)
 
 
 def _share(part: int, whole: int) -> str:
@@ -134,6 +153,11 @@ def _remarks(evaluation: Evaluation) -> list[str]:
         lines.append(f"the first {len(evaluation.lost)} lines that do not:")
         lines += [
             f"  line {n} ({', '.join(kinds)}): {source} => {found}" for n, kinds, source, found in evaluation.lost
+        ]
+    if evaluation.missed:
+        lines.append(f"the first {len(evaluation.missed)} lines that miss a term of the glossary:")
+        lines += [
+            f"  line {n} ({', '.join(terms)}): {source} => {found}" for n, terms, source, found in evaluation.missed
         ]
     speed = evaluation.how.get("decoding")
     if speed:

@@ -1,13 +1,17 @@
 """The terms of a glossary as the search needs them: forms in tokens, and the tokens that begin words."""
 
 import functools
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from data.cleaning import normalise
 from data.terms import Entry, Glossary
 from data.tokenizer import BOS, EOS, SPACE, UNK, Tokenizer
-from models.search import Words
+
+if TYPE_CHECKING:
+    from models.search import Words
 
 # A sign after which a word begins without a space.
 _SIGN = "("
@@ -44,9 +48,10 @@ class TermEncoder:
         return tuple(dict.fromkeys(tuple(ids) for ids in found if ids and UNK not in ids))
 
 
-def words_of(tokenizer: Tokenizer) -> Words:
-    """Where words begin and end among the tokens of a vocabulary: at spaces, and at all that is no letter."""
-    pieces = tokenizer.pieces()
+def words_of(pieces: Sequence[str]) -> "Words":
+    """Where words begin and end among the pieces of a vocabulary: at spaces, and at all that is no letter."""
+    from models.search import Words  # other engines do not need Keras, which takes seconds to load
+
     begins = np.array([not piece[:1].isalpha() and not _is_byte(piece) for piece in pieces])
     opens = np.array([not piece[-1:].isalpha() and not _is_byte(piece) for piece in pieces])
     begins[EOS] = opens[BOS] = True

@@ -10,23 +10,22 @@ from app.retrieval.entries import NOTHING, Entries, concatenated
 from app.retrieval.segments import MOST, SegmentStore
 from app.runs.gate import GateWeights, read_gate
 from app.runs.run import Run
-from app.translation.decoder import KERAS, Decoded, Decoder, Engine, Sampling, TokenScore
+from app.translation.decoder import KERAS, Decoded, Decoder, Engine, Forms, Sampling, TokenScore
 from app.translation.faults import choose
 from app.translation.flow import Flow, Hypothesis
 from app.translation.forced import Given, score_documents
-from app.translation.lines import DocumentLine
+from app.translation.lines import DocumentLine, line_chunks
+from app.translation.terms import TermEncoder
 from app.translation.text import Correction, LineEncoder, Part
 from data.errors import UserError
 from data.forms import PLAIN, TextForm
+from data.terms import Glossary
 from data.tokenizer import Tokenizer
 from data.windows import ALONE, WindowOptions
 
 if TYPE_CHECKING:
     from app.translation.memory import TranslationMemory
     from app.translation.session import Session
-
-_FIRST_CHUNK, _LAST_CHUNK = 8, 4096
-_CHUNK_CHARACTERS = 1 << 20
 
 
 class Translator:
@@ -72,6 +71,7 @@ class Translator:
         self.decoder, self.tokenizer, self.windows, self.form = decoder, tokenizer, windows, form
         self.checkpoint = checkpoint
         self.memory: TranslationMemory | None = None
+        self._terms: TermEncoder | None = None
         self.max_length = min(max_length, (decoder.max_positions or max_length + 1) - 1)
         self.encoder = LineEncoder(tokenizer, form, self.max_length, warn)
 
@@ -100,7 +100,9 @@ class Translator:
         from app.translation.keras_decoder import KerasDecoder
 
         segments = windows.size if windows.windows == "segments" else 1
-        decoder = KerasDecoder(model, search or SearchPreset(), sampling, segments, _span_ids(tokenizer), retrieval)
+        decoder = KerasDecoder(
+            model, search or SearchPreset(), sampling, segments, _span_ids(tokenizer), retrieval, _words(tokenizer)
+        )
         return cls(decoder, tokenizer, windows, **rest)
 
     @classmethod
@@ -158,7 +160,7 @@ class Translator:
             empty translation. The k-th translation of a line in parts joins the k-th of each part.
         """
         number = 1
-        for chunk in _chunks(lines):
+        for chunk in line_chunks(lines):
             yield from self._translate_chunk(chunk, count, number)
             number += len(chunk)
 
@@ -311,6 +313,24 @@ class Translator:
 
         return entries
 
+    def use_glossary(self, glossary: Glossary) -> None:
+        """Translates the terms of a glossary as it says, see `models.search.terms`.
+
+        Raises:
+            UserError: the engine cannot.
+        """
+        if self.decoder.words is None:
+            raise UserError("only the engine keras takes a glossary: leave out --engine")
+        self._terms = TermEncoder(glossary, self.tokenizer, self.lowercase)
+
+    def terms(self, text: str) -> Sequence[Forms]:
+        """The terms that the translation of a segment must contain.
+
+        Args:
+            text: the segment, with its spans as pieces.
+        """
+        return self._terms.terms(text) if self._terms else ()
+
     @property
     def lowercase(self) -> bool:
         """Whether the model knows lower-cased text only."""
@@ -343,12 +363,13 @@ class Translator:
 
     def _decode(self, parts: list[Part], count: int, report: Callable | None) -> list[list[Decoded]]:
         sources, stored = [part.ids for part in parts], [self.stored(part.source.text) for part in parts]
+        terms = [self.terms(part.source.text) for part in parts]
 
         def search(rows: list[int]) -> list[list[Decoded]]:
-            again = [stored[row] for row in rows]
-            return self.decoder.decode([sources[row] for row in rows], self.decoder.most, stored=again)
+            again = [[side[row] for row in rows] for side in (stored, terms)]
+            return self.decoder.decode([sources[row] for row in rows], self.decoder.most, None, *again)
 
-        found = self.decoder.decode(sources, count, report, stored)
+        found = self.decoder.decode(sources, count, report, stored, terms)
         return self.without_faults(found, sources, count, search)
 
     def without_faults(
@@ -386,31 +407,11 @@ class Translator:
         return [[next(rest) for _ in document] for document in documents]
 
 
-def _chunks(lines: Iterable[str]) -> Iterator[list[str]]:
-    """Takes lines in growing chunks, and never waits for another line while it has some.
+def _words(tokenizer: Any) -> Any:
+    """Where words begin among the tokens, for terms; a tokenizer that cannot name its pieces takes no glossary."""
+    from app.translation.terms import words_of
 
-    An error in the input, such as bytes that are not UTF-8, is raised after the chunk before it.
-    """
-    waiting = getattr(lines, "waiting", lambda: False)
-    lines = iter(lines)
-    most, failure, ended = _FIRST_CHUNK, None, False
-    while not ended:
-        chunk, characters = [], 0
-        while len(chunk) < most and characters < _CHUNK_CHARACTERS and not (chunk and waiting()):
-            try:
-                chunk.append(next(lines))
-            except StopIteration:
-                ended = True
-                break
-            except UserError as error:
-                failure, ended = error, True
-                break
-            characters += len(chunk[-1])
-        if chunk:
-            yield chunk
-        most = min(2 * most, _LAST_CHUNK)
-    if failure:
-        raise failure
+    return words_of(tokenizer.pieces()) if hasattr(tokenizer, "pieces") else None
 
 
 def _span_ids(tokenizer: Any) -> range:

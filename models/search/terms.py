@@ -44,7 +44,8 @@ class Terms(NamedTuple):
     tokens: (B, Q) int32, each node's token; 0 for padding.
     parents: (B, Q) int32, the node before; -1 where a form begins.
     left: (B, Q) int32, the fewest tokens after it that complete a form; 0 where one is complete.
-    values: (B, Q) float32, the bonus of a match that has come to it.
+    values: (B, Q) float32, the bonus of a match that has come to it: the worth of its term times the square root of the
+        share of the form that is matched, as it is the first token that the model has to be talked into.
     owners: (B, Q, C) float32, 1 for the term that it belongs to.
     least: (B, C) int32, the fewest tokens of a form; 0 for padding.
     worth: (B, C) float32, the bonus of a term that is met.
@@ -122,7 +123,7 @@ def pack_terms(rows: Sequence[Sequence[Sequence[Sequence[int]]]], bonus: float) 
                 found.tokens[row, number] = node.token
                 found.parents[row, number] = node.parent + place if node.parent >= 0 else -1
                 found.left[row, number] = node.left
-                found.values[row, number] = bonus * least * node.depth / (node.depth + node.left)
+                found.values[row, number] = bonus * least * (node.depth / (node.depth + node.left)) ** 0.5
                 found.owners[row, number, term] = 1.0
             place += len(tree)
     return found

@@ -73,7 +73,9 @@ def bonus(tokens, terms, nats):
         if is_met(tokens, forms):
             total += worth
         else:
-            total += sum(worth * len(one) / (len(one) + left_after(one, forms)) for one in matches(tokens, forms))
+            total += sum(
+                worth * (len(one) / (len(one) + left_after(one, forms))) ** 0.5 for one in matches(tokens, forms)
+            )
     return total
 
 
@@ -99,7 +101,8 @@ def allowed(toy, number, tokens, limit, terms, owed=()):
         token
         for forms in terms
         for token in words
-        if not is_met([*tokens, token], forms) and _distance([*tokens, token], forms, [1000]) < _distance(tokens, forms, [1000])
+        if not is_met([*tokens, token], forms)
+        and _distance([*tokens, token], forms, [1000]) < _distance(tokens, forms, [1000])
     }
     return [*nearer, *missing]
 
