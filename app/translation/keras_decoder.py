@@ -11,7 +11,7 @@ from keras import ops, tree
 from app.presets.schema import SearchPreset
 from app.retrieval.entries import NOTHING, Entries, padded
 from app.runs.gate import GateWeights
-from app.translation.batch_plan import plan_batches
+from app.translation.batch_plan import plan_apart, plan_batches
 from app.translation.chunks import ChunkedSearch, search_function
 from app.translation.compiling import compiled, side_by_side
 from app.translation.decoder import Decoded, Forms, Request, Sampling, TokenScore
@@ -300,7 +300,9 @@ class KerasDecoder:
         results: list[list[Decoded]] = [[] for _ in requests]
         search = self._search(count)
         lengths = [_length(request.sources) + _length(request.before) for request in requests]
-        batches = list(plan_batches(lengths, self.search.batch_tokens, round_length))
+        # The search costs more where there are terms.
+        with_terms = [bool(request.terms) for request in requests]
+        batches = plan_apart(lengths, with_terms, self.search.batch_tokens, round_length)
         inputs = (self._batch([requests[row] for row in rows]) for rows in batches)
         for rows, found in zip(batches, side_by_side(search, inputs), strict=True):
             for row, decoded in zip(rows, outputs_of(refuse_broken(found), len(rows)), strict=True):
@@ -345,7 +347,7 @@ class KerasDecoder:
             context["stored"] = padded(parts, size, least, self.width)
         if any(request.terms for request in requests):
             rows = [*(request.terms for request in requests), *[()] * (size - len(requests))]
-            context["terms"] = pack_terms(rows, self.search.term_bonus)._asdict()
+            context["terms"] = pack_terms(rows, self.search.term_bonus, self.words)._asdict()
         return context
 
     def _pack(self, rows: list[list[PackedWindow]]) -> tuple[dict, np.ndarray]:

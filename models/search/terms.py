@@ -47,7 +47,7 @@ class Terms(NamedTuple):
     values: (B, Q) float32, the bonus of a match that has come to it: the worth of its term times the square root of the
         share of the form that is matched, as it is the first token that the model has to be talked into.
     owners: (B, Q, C) float32, 1 for the term that it belongs to.
-    least: (B, C) int32, the fewest tokens of a form; 0 for padding.
+    least: (B, C) int32, the fewest tokens of a form that begins a word; 0 for padding.
     worth: (B, C) float32, the bonus of a term that is met.
     """
 
@@ -81,7 +81,7 @@ class Outlook(NamedTuple):
     kept: (B, K) float32, the bonus whatever comes.
     completed: (B, K) float32, more of it if the next token begins a word, as terms are then met.
     gains: (B, K, Q) float32, more of it for each node's token.
-    nearer: (B, K, Q) bool, the node's token brings a term nearer than it is.
+    nearer: (B, K, Q) bool, the node's token brings a term nearer than it is; if any match can go on so, it does.
     needed: (B, K) int32, the fewest tokens that meet all terms.
     """
 
@@ -92,12 +92,16 @@ class Outlook(NamedTuple):
     needed: Tensor
 
 
-def pack_terms(rows: Sequence[Sequence[Sequence[Sequence[int]]]], bonus: float) -> Terms:
+def pack_terms(rows: Sequence[Sequence[Sequence[Sequence[int]]]], bonus: float, words: Words) -> Terms:
     """Makes `Terms` of numpy arrays.
 
     Args:
         rows: for each input its terms, for each term its forms, for each form its tokens.
         bonus: above zero. Nats for each token of a term's shortest form.
+        words: where words begin; a term needs a form with whose first token one does, as no other can always come.
+
+    Raises:
+        ValueError: for a bonus or forms that could not work.
     """
     if not bonus > 0:
         raise ValueError(f"The bonus must be above zero. Received: bonus={bonus}.")
@@ -117,7 +121,10 @@ def pack_terms(rows: Sequence[Sequence[Sequence[Sequence[int]]]], bonus: float) 
     for row, own in enumerate(trees):
         place = 0
         for term, tree in enumerate(own):
-            least = min(node.depth + node.left for node in tree)
+            starts = [node.left + 1 for node in tree if node.parent < 0 and words.begins[node.token]]
+            if not starts:
+                raise ValueError(f"No form begins a word. Received: {rows[row][term]}.")
+            least = min(starts)
             found.least[row, term], found.worth[row, term] = least, bonus * least
             for number, node in enumerate(tree, start=place):
                 found.tokens[row, number] = node.token
@@ -198,15 +205,19 @@ def look_ahead(state: TermState, words: Words) -> Outlook:
     useful = ops.logical_and(_of_nodes(unmet, terms), ops.logical_not(over))
     reached = ops.logical_and(_reached(state, begins), useful)
     completed, closest = _sum(pending, terms.worth), _closest(state)
-    needed = ops.minimum(closest, terms.least[:, None])
+    # A token that terms have in common, such as a lone sign of a space, is of use for one of them only.
+    owing = ops.where(ops.logical_and(unmet, ops.logical_not(pending)), terms.least[:, None], 0)
+    spared = ops.max(ops.maximum(owing - closest, 0), axis=-1)
     closest = ops.matmul(ops.cast(closest, "float32"), ops.transpose(terms.owners, (0, 2, 1)))
-    left = ops.cast(terms.left, "float32")[:, None]
+    nearer = ops.logical_and(reached, ops.cast(terms.left, "float32")[:, None] < closest)
+    goes_on = ops.logical_and(nearer, (terms.parents >= 0)[:, None])
+    nearer = ops.where(ops.any(goes_on, axis=-1, keepdims=True), goes_on, nearer)
     return Outlook(
         kept=_sum(state.met, terms.worth) + ops.where(opened, completed, 0.0),
         completed=ops.where(opened, 0.0, completed),
         gains=ops.where(reached, terms.values[:, None], 0.0),
-        nearer=ops.logical_and(reached, left < closest),
-        needed=ops.sum(ops.where(ops.logical_and(unmet, ops.logical_not(pending)), needed, 0), axis=-1),
+        nearer=nearer,
+        needed=ops.sum(owing, axis=-1) - spared,
     )
 
 
@@ -225,16 +236,16 @@ def promote(logits: Tensor, outlook: Outlook, terms: Terms, words: Words) -> tup
     size, rows = logits.shape[-1], ops.arange(ops.shape(logits)[0], dtype="int32")
     places = ops.reshape(rows, (-1, outlook.kept.shape[1]))[:, :, None] * size + terms.tokens[:, None]
 
-    def by_token(of_nodes):
-        found = ops.segment_sum(
-            ops.reshape(ops.cast(of_nodes, "float32"), (-1,)),
-            ops.reshape(places, (-1,)),
-            num_segments=ops.shape(logits)[0] * size,
-        )
-        return ops.reshape(found, ops.shape(logits))
+    places = ops.reshape(places, (-1, 1))
+
+    def with_nodes(values, of_nodes):
+        added = ops.reshape(ops.cast(of_nodes, "float32"), (-1,))
+        added = ops.scatter_update(ops.reshape(values, (-1,)), places, added, reduction="add")
+        return ops.reshape(added, ops.shape(logits))
 
     completed = ops.reshape(outlook.completed, (-1, 1)) * ops.cast(words.begins, "float32")
-    return logits + by_token(outlook.gains) + completed, by_token(outlook.nearer) > 0
+    nearer = with_nodes(ops.zeros_like(logits), outlook.nearer) > 0
+    return with_nodes(logits + completed, outlook.gains), nearer
 
 
 def worth_of_all(terms: Terms) -> Tensor:

@@ -60,6 +60,11 @@ def matches(tokens, forms):
     return [one for one in found if tuple(tokens[-len(one) :]) == one and begins(tokens[: -len(one)], one[0])]
 
 
+def least(forms):
+    """The tokens of the shortest form that begins a word."""
+    return min(len(form) for form in forms if WORDS.begins[form[0]])
+
+
 def left_after(one, forms):
     """The fewest tokens that complete a form."""
     return min(len(form) - len(one) for form in forms if tuple(form[: len(one)]) == one)
@@ -69,7 +74,7 @@ def bonus(tokens, terms, nats):
     """By its definition: all of a term that is met, and of others the part that is matched."""
     total = 0.0
     for forms in terms:
-        worth = nats * min(map(len, forms))
+        worth = nats * least(forms)
         if is_met(tokens, forms):
             total += worth
         else:
@@ -82,7 +87,8 @@ def bonus(tokens, terms, nats):
 def needed(tokens, terms):
     """The fewest tokens before the end."""
     unmet = [forms for forms in terms if not is_met([*tokens, EOS], forms)]
-    return sum(_distance(tokens, forms) for forms in unmet)
+    spared = [least(forms) - _distance(tokens, forms) for forms in unmet]
+    return sum(map(least, unmet)) - max(spared, default=0)
 
 
 def allowed(toy, number, tokens, limit, terms, owed=()):
@@ -97,19 +103,19 @@ def allowed(toy, number, tokens, limit, terms, owed=()):
         return [*words, EOS]
     if logits[EOS] < logits.max() and count + owing < limit:
         return [*words, *missing]
-    nearer = {
-        token
-        for forms in terms
-        for token in words
-        if not is_met([*tokens, token], forms)
-        and _distance([*tokens, token], forms, [1000]) < _distance(tokens, forms, [1000])
-    }
-    return [*nearer, *missing]
+    nearer = {True: set(), False: set()}
+    for forms in terms:
+        for token in words:
+            grown = [*tokens, token]
+            for one in [] if is_met(grown, forms) else matches(grown, forms):
+                if left_after(one, forms) < _distance(tokens, forms, 1000):
+                    nearer[len(one) > 1].add(token)
+    return [*(nearer[True] or nearer[False]), *missing]
 
 
-def _distance(tokens, forms, least=None):
-    """The fewest tokens that complete a form: one that has begun, or those of `least`."""
-    return min([*(least or map(len, forms)), *(left_after(one, forms) for one in matches(tokens, forms))])
+def _distance(tokens, forms, most=None):
+    """The fewest tokens that complete a form: one that has begun, or any."""
+    return min([most or least(forms), *(left_after(one, forms) for one in matches(tokens, forms))])
 
 
 def plain_beam(toy, number, size, limit, alpha, terms, nats, owed=()):
@@ -129,7 +135,7 @@ def plain_beam(toy, number, size, limit, alpha, terms, nats, owed=()):
 
 def _rank_bonus(tokens, terms, nats):
     """A hypothesis that ends has all terms, or has come to its limit, where there is no choice."""
-    return sum(nats * min(map(len, forms)) for forms in terms) if tokens[-1] == EOS else bonus(tokens, terms, nats)
+    return sum(nats * least(forms) for forms in terms) if tokens[-1] == EOS else bonus(tokens, terms, nats)
 
 
 def sequences(toy, number, limit, terms):
@@ -166,7 +172,7 @@ ROWS = st.lists(st.lists(TERM, max_size=2), min_size=1, max_size=3)
 def test_a_beam_equals_a_plain_search(seed, size, alpha, rows, room, nats, scale):
     toy = Toy(vocabulary=10, length=9, seed=seed, scale=scale)
     limits = [needed([], terms) + room for terms in rows]
-    options = {"max_lengths": ops.array(limits), "exact": True, "terms": pack_terms(rows, nats), "words": WORDS}
+    options = {"max_lengths": ops.array(limits), "exact": True, "terms": pack_terms(rows, nats, WORDS), "words": WORDS}
     found = beam_search(
         toy.step, toy.state(inputs(*range(len(rows)))), len(rows), size, 9, alpha, size, **IDS, **options
     )
@@ -180,7 +186,13 @@ def test_a_beam_equals_a_plain_search(seed, size, alpha, rows, room, nats, scale
 def test_greedy_search_takes_the_likeliest_with_its_bonus(seed, rows, nats):
     toy = Toy(vocabulary=10, length=9, seed=seed)
     found = greedy(
-        toy.step, toy.state(inputs(*range(len(rows)))), len(rows), 9, **IDS, terms=pack_terms(rows, nats), words=WORDS
+        toy.step,
+        toy.state(inputs(*range(len(rows)))),
+        len(rows),
+        9,
+        **IDS,
+        terms=pack_terms(rows, nats, WORDS),
+        words=WORDS,
     )
     for number, terms in enumerate(rows):
         ((expected, tokens),) = plain_beam(toy, number, 1, 9, 0.0, terms, nats)
@@ -203,7 +215,7 @@ def test_a_beam_that_holds_everything_finds_the_best_sequence_with_the_terms(see
         3,
         **IDS,
         exact=True,
-        terms=pack_terms([terms], 1.0),
+        terms=pack_terms([terms], 1.0, WORDS),
         words=words,
     )
     expected = sequences(toy, 0, 4, terms)
@@ -218,7 +230,7 @@ def test_a_word_that_goes_on_does_not_meet_its_beginning():
     toy.table[:, 7] += 8.0
     free = lists(beam_search(toy.step, toy.state(inputs(0)), 1, 4, 9, 0.0, 4, **IDS))
     assert any(7 in tokens for _, tokens in free[0])
-    terms = pack_terms([[[[4]]]], 12.0)
+    terms = pack_terms([[[[4]]]], 12.0, WORDS)
     found = lists(beam_search(toy.step, toy.state(inputs(0)), 1, 4, 9, 0.0, 4, **IDS, terms=terms, words=WORDS))
     assert found[0]
     for _, tokens in found[0]:
@@ -231,7 +243,7 @@ def test_all_terms_are_met_and_scores_are_those_of_the_model(nats):
     rows = [[[[4, 7], [4, 8]], [[5]]], [], [[[6, 9, 9]]]]
     toy = Toy(vocabulary=10, length=20, seed=4, scale=2.0)
     found = beam_search(
-        toy.step, toy.state(inputs(0, 1, 2)), 3, 4, 20, 0.6, 4, **IDS, terms=pack_terms(rows, nats), words=WORDS
+        toy.step, toy.state(inputs(0, 1, 2)), 3, 4, 20, 0.6, 4, **IDS, terms=pack_terms(rows, nats, WORDS), words=WORDS
     )
     for number, (terms, row) in enumerate(zip(rows, lists(found), strict=True)):
         assert row
@@ -243,7 +255,7 @@ def test_all_terms_are_met_and_scores_are_those_of_the_model(nats):
 
 def test_an_input_without_terms_is_found_as_if_no_other_had_any():
     toy = Toy(vocabulary=10, length=9, seed=6, scale=1.0)
-    terms = pack_terms([[], [[[4, 7]]]], 3.0)
+    terms = pack_terms([[], [[[4, 7]]]], 3.0, WORDS)
     found = lists(beam_search(toy.step, toy.state(inputs(0, 1)), 2, 3, 9, 0.6, 3, **IDS, terms=terms, words=WORDS))
     alone = lists(beam_search(toy.step, toy.state(inputs(0)), 1, 3, 9, 0.6, 3, **IDS))
     assert_same(found[0], alone[0])
@@ -253,7 +265,15 @@ def test_draws_have_their_terms_and_the_scores_of_the_model():
     rows = [[[[4, 7]]], []]
     toy = Toy(vocabulary=10, length=16, seed=2, scale=1.0)
     found = sample(
-        toy.step, toy.state(inputs(0, 1)), 2, 16, seed=5, samples=40, **IDS, terms=pack_terms(rows, 2.0), words=WORDS
+        toy.step,
+        toy.state(inputs(0, 1)),
+        2,
+        16,
+        seed=5,
+        samples=40,
+        **IDS,
+        terms=pack_terms(rows, 2.0, WORDS),
+        words=WORDS,
     )
     first, second = lists(found)
     assert len({tuple(tokens) for _, tokens in first}) > 10
@@ -271,7 +291,7 @@ def test_copied_tokens_and_terms_go_together(seed, owed, rows):
     pieces = np.isin(np.arange(12), COPIED)
     words = Words(np.append(WORDS.begins, [True, True]) | pieces, np.append(WORDS.opens, [False, False]))
     debt = ops.convert_to_tensor(np.array([[token in owed for token in COPIED]]))
-    options = {"terms": pack_terms([rows], 1.3), "words": words, "copied": COPIED, "owed": debt, "exact": True}
+    options = {"terms": pack_terms([rows], 1.3, WORDS), "words": words, "copied": COPIED, "owed": debt, "exact": True}
     found = beam_search(toy.step, toy.state(inputs(3)), 1, 3, 9, 0.0, 3, **IDS, **options)
     assert_same(lists(found)[0], plain_with(words, toy, 3, 3, 9, 0.0, rows, 1.3, sorted(owed)))
 
@@ -289,7 +309,7 @@ def test_the_large_vocabulary_that_is_ranked_in_groups_keeps_the_rule():
     words.begins[EOS] = True
     rows = [[[[1000, 1001]]], [[[64], [66]]]]
     found = beam_search(
-        toy.step, toy.state(inputs(0, 1)), 2, 4, 7, 0.0, 4, **IDS, terms=pack_terms(rows, 2.0), words=words
+        toy.step, toy.state(inputs(0, 1)), 2, 4, 7, 0.0, 4, **IDS, terms=pack_terms(rows, 2.0, words), words=words
     )
     for number, (terms, row) in enumerate(zip(rows, lists(found), strict=True)):
         assert row
@@ -300,7 +320,7 @@ def test_the_large_vocabulary_that_is_ranked_in_groups_keeps_the_rule():
 
 def test_in_parts_and_compiled_it_finds_the_same():
     rows = [[[[4, 7]], [[5]]], [], [[[6, 9]]]]
-    terms = pack_terms(rows, 1.5)
+    terms = pack_terms(rows, 1.5, WORDS)
     toy = Toy(vocabulary=10, length=10, seed=9, scale=1.0)
     search = BeamSearch(toy.step, 3, 0.6, 2, **IDS, words=WORDS)
     state = toy.state(inputs(0, 1, 2))
@@ -328,14 +348,15 @@ def test_in_parts_and_compiled_it_finds_the_same():
 
 def test_the_forced_score_of_what_was_found_is_its_score():
     toy = Toy(vocabulary=10, length=9, seed=8)
-    found = greedy(toy.step, toy.state(inputs(1)), 1, 9, **IDS, terms=pack_terms([[[[5, 8]]]], 2.0), words=WORDS)
+    found = greedy(toy.step, toy.state(inputs(1)), 1, 9, **IDS, terms=pack_terms([[[[5, 8]]]], 2.0, WORDS), words=WORDS)
     forced = score(toy.step, toy.state(inputs(1)), found.tokens, BOS, PAD)
     np.testing.assert_allclose(forced.scores, found.scores, atol=1e-5)
 
 
 @pytest.mark.parametrize(
-    ("rows", "nats", "message"), [([[[[4]]]], 0.0, "above zero"), ([[[[4], []]]], 1.0, "at least one")]
+    ("rows", "nats", "message"),
+    [([[[[4]]]], 0.0, "above zero"), ([[[[4], []]]], 1.0, "at least one"), ([[[[7]]]], 1.0, "begins a word")],
 )
 def test_bonuses_and_forms_that_could_not_work_are_refused(rows, nats, message):
     with pytest.raises(ValueError, match=message):
-        pack_terms(rows, nats)
+        pack_terms(rows, nats, WORDS)
