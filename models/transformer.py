@@ -181,8 +181,8 @@ class Transformer(keras.Model):
         Returns:
             Float32 (B, T, D).
         """
-        found = self._decode(inputs["target"], self._encode_alone(inputs["source"]), inputs["source"])
-        return ops.cast(_key(*found[:2], kind), "float32")
+        states, inner, _ = self._decode(inputs["target"], self._encode_alone(inputs["source"]), inputs["source"])
+        return ops.cast(_key(states, inner, kind), "float32")
 
     def _encode_alone(self, source):
         """The encodings of a source that nothing came before."""

@@ -8,23 +8,19 @@ With --hypotheses the command scores a file instead, without a model.
 import argparse
 import sys
 
+from app.cli.memory import RETRIEVAL, add_glossary, add_memory, check_glossary, check_memory, with_chosen_memory
 from app.cli.options import (
-    RETRIEVAL,
     RUN_HELP,
     add_corpora,
     add_engine,
-    add_glossary,
-    add_memory,
     add_precision,
     add_search,
-    check_glossary,
     chosen_engine,
     chosen_languages,
     chosen_search,
-    with_chosen_memory,
     with_chosen_precision,
 )
-from app.cli.scoring import check_memory, check_sides, chosen_baseline, system_of
+from app.cli.scoring import check_sides, chosen_baseline, system_of
 from app.translation.decoder import KERAS
 from data.errors import UserError
 

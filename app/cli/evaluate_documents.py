@@ -8,23 +8,19 @@ docs/document-scores.md explains what each score can and cannot show.
 
 import argparse
 
+from app.cli.memory import RETRIEVAL, add_glossary, add_memory, check_glossary, check_memory, with_chosen_memory
 from app.cli.options import (
-    RETRIEVAL,
     RUN_HELP,
     WINDOWS,
     add_corpora,
-    add_glossary,
-    add_memory,
     add_precision,
     add_search,
-    check_glossary,
     chosen_languages,
     chosen_search,
-    with_chosen_memory,
     with_chosen_precision,
     with_chosen_windows,
 )
-from app.cli.scoring import check_memory, check_sides, chosen_baseline, system_of
+from app.cli.scoring import check_sides, chosen_baseline, system_of
 from data.errors import UserError
 
 HELP = "score whole documents: BLEU, consistency, use of context, pronouns"
@@ -69,6 +65,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="translate the segments in shuffled order, so that each has the wrong context; this lowers the scores of "
         "a model that uses context",
+    )
+    parser.add_argument(
+        "--segments", metavar="LOW-HIGH", help="only the documents of so many segments, such as 8-80 (default: all)"
     )
     parser.add_argument(
         "--corrected",
@@ -122,14 +121,13 @@ def _check(args: argparse.Namespace) -> None:
 def _score_file(args: argparse.Namespace):
     from app.scoring.evaluation import DocumentOptions, evaluate_translations, read_baseline
     from app.scoring.metrics import check_lengths
-    from app.scoring.testsets import load_documents
     from app.translation.lines import read_text
     from data.corpora.corpora import Corpora
     from data.terms import open_glossary
 
     source, target = chosen_languages(args)
     corpora = Corpora(args.corpora, source=source, target=target)
-    test = load_documents(args.corpus[0], args.split, corpora)
+    test = _documents(args, args.corpus[0], corpora)
     hypotheses = read_text(args.hypotheses)
     check_lengths(hypotheses, test.references, f"the translation {args.hypotheses}")
     baseline = read_baseline(chosen_baseline(args), test)
@@ -144,14 +142,13 @@ def _score_run(args: argparse.Namespace):
     from app.runs.run import Run
     from app.scoring.contrapro import find_items, read_items
     from app.scoring.evaluation import DocumentOptions, evaluate_documents, evaluate_pronouns
-    from app.scoring.testsets import load_documents
     from data.corpora.corpora import parse_mixture
 
     run = with_chosen_memory(with_chosen_windows(with_chosen_precision(Run.open(args.path), args), args), args)
     data, search = run.preset.data, chosen_search(run.preset, args, (*WINDOWS, *RETRIEVAL))
     items = read_items(find_items(args.corpora), args.items) if args.contrapro else []
     corpora = run.preset.corpora(args.corpora)
-    tests = {name: load_documents(name, args.split, corpora) for name in _names(args, data.test, corpora)}
+    tests = {name: _documents(args, name, corpora) for name in _names(args, data.test, corpora)}
     options = DocumentOptions(
         args.lowercase or data.lowercase, args.samples, args.cxmi, args.shuffle_documents, args.again
     )
@@ -166,6 +163,22 @@ def _score_run(args: argparse.Namespace):
         yield evaluate_documents(system, test, options=options, terms=terms, baseline=baseline)
     if items:
         yield evaluate_pronouns(system, items, samples=args.samples, baseline=baseline, again=args.again)
+
+
+def _documents(args: argparse.Namespace, name: str, corpora):
+    """The documents of a corpus, of the sizes that were asked for."""
+    from app.scoring.testsets import load_documents
+
+    test = load_documents(name, args.split, corpora)
+    if not args.segments:
+        return test
+    low, dash, high = args.segments.partition("-")
+    if not (low.isdecimal() and high.isdecimal() and 0 < int(low) <= int(high)):
+        raise UserError(f"--segments {args.segments}: expected the smallest and largest number, such as 8-80")
+    chosen = test.of_sizes(int(low), int(high))
+    if not chosen.documents:
+        raise UserError(f"--segments {args.segments}: the split {args.split!r} of {name} has no document of this size")
+    return chosen
 
 
 def _names(args: argparse.Namespace, tests, corpora) -> list[str]:

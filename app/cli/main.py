@@ -9,7 +9,7 @@ import textwrap
 from collections.abc import Sequence
 
 from app import __version__
-from app.cli import average, corpora, evaluate, evaluate_documents, export, presets, probe, train, translate
+from app.cli import average, corpora, evaluate, evaluate_documents, export, presets, probe, train, translate, tune
 from app.cli.options import add_actions
 from app.training.signals import Terminated, sigterm_raises
 from data.errors import UserError
@@ -20,6 +20,7 @@ COMMANDS = {
     "evaluate-documents": evaluate_documents,
     "translate": translate,
     "export": export,
+    "tune": tune,
     "average": average,
     "probe": probe,
     "presets": presets,

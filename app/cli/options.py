@@ -5,7 +5,6 @@ import os
 import re
 import shutil
 import sys
-from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,17 +12,13 @@ from app.cli.startup import load_keras
 from app.presets.schema import SearchPreset
 from app.translation.decoder import ENGINES, KERAS, QUANTIZATIONS, Engine
 from data.errors import UserError
-from models.memories import settings_of
 
 if TYPE_CHECKING:
     from app.presets.preset import Preset
     from app.runs.run import Run
-    from data.terms import Glossary
 
 RUN_HELP = "a run folder, such as runs/starter"
 _KEY = re.compile(r"\s+[a-z_]+(\.[a-z_]+)*\s*=")
-# The keys for what is read beside the model may change as well.
-RETRIEVAL = tuple(f"memory.retrieval.{key.name}" for key in fields(settings_of("retrieval")))
 # The keys for cutting documents may change after training, for example to longer windows.
 WINDOWS = tuple(f"documents.{key}" for key in ("windows", "size", "tokens", "context_target"))
 
@@ -233,68 +228,15 @@ def chosen_search(preset: "Preset", args: argparse.Namespace, others: tuple[str,
     """
     changes = [] if args.beam is None else [f"search.beam={args.beam}"]
     for change in args.set:
-        key = _key(change)
+        key = key_of(change)
         if key in others:
             continue
         if "." in key and not key.startswith("search."):
-            listed = [other for other in others if other not in RETRIEVAL]
-            listed += ["memory.retrieval.*"] if RETRIEVAL[0] in others else []
+            listed = dict.fromkeys(re.sub(r"(memory\.retrieval)\..*", r"\1.*", other) for other in others)
             allowed = f"keys of the section [search]{' and ' if others else ''}{', '.join(listed)}"
             raise UserError(f"--set {change}: only {allowed} can be changed after the training")
         changes.append(change if "." in key else f"search.{change}")
     return preset.with_overrides(changes).search
-
-
-def add_memory(parser: argparse.ArgumentParser) -> None:
-    """Adds the option for a translation memory."""
-    parser.add_argument(
-        "--memory",
-        metavar="FILE",
-        help="a translation memory whose segments are read at each step: TMX, XLIFF, PO or TSV; what the model makes "
-        "of it is kept in RUN/memories",
-    )
-
-
-def add_glossary(parser: argparse.ArgumentParser) -> None:
-    """Adds the option for a glossary."""
-    parser.add_argument(
-        "--glossary",
-        metavar="FILE",
-        help="terms that are translated as the file says: .tsv or .csv with source, target, part of speech and "
-        '"case" on each line, or .tbx; German forms are inflected',
-    )
-
-
-def chosen_glossary(preset: "Preset", args: argparse.Namespace) -> "Glossary | None":
-    """The glossary that --glossary names; None without it.
-
-    Raises:
-        UserError: it cannot be read, or the engine cannot see to it.
-    """
-    if not args.glossary:
-        return None
-    from data.terms import open_glossary
-
-    check_glossary(args)
-    return open_glossary(args.glossary, preset.data.source, preset.data.target)
-
-
-def check_glossary(args: argparse.Namespace) -> None:
-    """Refuses a glossary for an engine that cannot see to it, or that is not there."""
-    if args.glossary and getattr(args, "engine", KERAS.name) != KERAS.name:
-        raise UserError(f"--engine {args.engine} takes no glossary: leave out --glossary, or use --engine keras")
-    if args.glossary and not Path(args.glossary).is_file():
-        raise UserError(f"{args.glossary}: there is no such file; --glossary takes .tsv, .csv or .tbx")
-
-
-def with_chosen_memory(run: "Run", args: argparse.Namespace) -> "Run":
-    """The run with the settings of retrieval from the command line, if there are any.
-
-    Raises:
-        UserError: a bad value.
-    """
-    changes = [change for change in args.set if _key(change) in RETRIEVAL]
-    return type(run)(run.path, run.preset.with_overrides(changes)) if changes else run
 
 
 def with_chosen_windows(run: "Run", args: argparse.Namespace) -> "Run":
@@ -303,7 +245,7 @@ def with_chosen_windows(run: "Run", args: argparse.Namespace) -> "Run":
     Raises:
         UserError: a bad value, or a run that was not trained on documents.
     """
-    changes = [change for change in args.set if _key(change) in WINDOWS]
+    changes = [change for change in args.set if key_of(change) in WINDOWS]
     if not changes:
         return run
     if run.preset.documents.windows == "off":
@@ -314,7 +256,7 @@ def with_chosen_windows(run: "Run", args: argparse.Namespace) -> "Run":
     return type(run)(run.path, preset)
 
 
-def _key(change: str) -> str:
+def key_of(change: str) -> str:
     return change.partition("=")[0].strip()
 
 

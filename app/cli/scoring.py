@@ -26,14 +26,6 @@ def check_sides(args: argparse.Namespace) -> None:
         raise UserError("--hypotheses uses no model: leave out --precision")
 
 
-def check_memory(args: argparse.Namespace) -> None:
-    """Refuses a translation memory for an engine that cannot read any, or that is not there."""
-    if args.memory and getattr(args, "engine", KERAS.name) != KERAS.name:
-        raise UserError(f"--engine {args.engine} reads no memory: leave out --memory, or use --engine keras")
-    if args.memory and not Path(args.memory).is_file():
-        raise UserError(f"{args.memory}: there is no such file; --memory takes TMX, XLIFF, PO or TSV")
-
-
 def system_of(
     run: "Run", checkpoint: str = "auto", search: SearchPreset | None = None, engine: Engine = KERAS, **reading: Any
 ) -> "System":

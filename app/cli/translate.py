@@ -12,16 +12,23 @@ import contextlib
 import itertools
 import sys
 
-from app.cli import translate_documents
+from app.cli import interactive, translate_documents
+from app.cli.memory import (
+    RETRIEVAL,
+    add_glossary,
+    add_memory,
+    check_glossary,
+    check_memory,
+    translator_of,
+    with_chosen_memory,
+)
 from app.cli.options import (
     RUN_HELP,
     WINDOWS,
     add_engine,
-    add_glossary,
     add_precision,
     add_search,
     chosen_engine,
-    chosen_glossary,
     chosen_search,
     load_engine,
     with_chosen_precision,
@@ -38,6 +45,9 @@ EXAMPLES = """
   weitblick translate runs/starter in.txt --score-references de.txt       how likely are given translations?
   weitblick translate runs/starter in.txt --engine ctranslate2 --quantization int8
   weitblick translate runs/starter in.txt --glossary terms.tsv            these terms, inflected
+  weitblick translate runs/starter in.txt --memory manual.tmx              in the words of a translation memory
+  weitblick translate runs/starter in.txt --corrected half.de.txt         complete a partly translated document
+  weitblick translate runs/starter --interactive                          translate and correct in a dialogue
   weitblick translate runs/documents in.txt --document                    blank lines separate the documents
   weitblick translate runs/documents chapter*.txt --per-file --show-memory memory.jsonl
 """
@@ -56,10 +66,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--output", metavar="FILE", help="where the translations go; standard output by default")
     add_search(parser)
-    add_glossary(parser)
     add_engine(parser)
     add_precision(parser)
     translate_documents.add_arguments(parser)
+    add_memory(parser)
+    add_glossary(parser)
+    parser.add_argument(
+        "--fuzzy",
+        type=float,
+        metavar="X",
+        help="for --memory: take the stored translation of a segment that is at least X similar, 0 to 1, with its "
+        "numbers adapted, instead of the model's",
+    )
+    parser.add_argument(
+        "--offers",
+        metavar="FILE",
+        help="for --memory: take none, but write those that --fuzzy finds (0.75 by default): line, similarity, source, "
+        "translation, with tabs between",
+    )
+    parser.add_argument(
+        "--interactive", action="store_true", help="a dialogue about one document: type segments, correct translations"
+    )
     parser.add_argument("--nbest", type=int, default=1, metavar="N", help="print N translations of each line")
     parser.add_argument("--scores", action="store_true", help="print the search score and a tab before each")
     parser.add_argument("--sample", action="store_true", help="sample translations at random instead of searching")
@@ -83,15 +110,19 @@ def run(args: argparse.Namespace) -> None:
     run = with_chosen_precision(Run.open(args.path), args)
     if args.score_references:
         run = run.with_precision("float32")
+    run = with_chosen_memory(run, args)
     documents, engine = translate_documents.wanted(args), chosen_engine(args)
-    search = chosen_search(run.preset, args, WINDOWS if documents else ())
-    glossary = chosen_glossary(run.preset, args)
+    search = chosen_search(run.preset, args, (*(WINDOWS if documents or args.interactive else ()), *RETRIEVAL))
+    if args.interactive:
+        load_engine(engine, run, args.checkpoint)
+        interactive.talk(translator_of(with_chosen_windows(run, args), search, args), args.fuzzy)
+        return
     if documents:
-        rows = translate_documents.rows(with_chosen_windows(run, args), search, args, glossary)
+        rows = translate_documents.rows(with_chosen_windows(run, args), search, args)
     elif args.score_references:
         rows = _references(run, search, engine, open_lines(args.files[0]), args)
     else:
-        rows = _translations(run, search, engine, open_lines(args.files[0]), args, glossary)
+        rows = _translations(run, search, engine, open_lines(args.files[0]), args)
     if not documents and run.preset.documents.windows != "off":
         print(
             f"note: {args.path} was trained on documents, but no option says where they begin: each line is translated "
@@ -110,12 +141,22 @@ def run(args: argparse.Namespace) -> None:
 def _check(args: argparse.Namespace) -> None:
     """Refuses options that would have no effect or make no sense."""
     args.files = args.files or ["-"]
+    if args.interactive:
+        interactive.check(args)
     translate_documents.check(args)
+    check_memory(args)
+    if (args.fuzzy is not None or args.offers) and not args.memory:
+        raise UserError(f"{'--offers' if args.offers else '--fuzzy'} is for --memory FILE: add it")
+    if args.fuzzy is not None and not 0 < args.fuzzy <= 1:
+        raise UserError(f"--fuzzy {args.fuzzy}: expected a similarity above 0 and at most 1")
+    if args.memory and args.score_references:
+        raise UserError("--score-references scores with the model alone; leave out --memory")
     given = [name for name in DRAWING if getattr(args, name) is not None]
     if given and not args.sample:
         raise UserError(f"--{given[0].replace('_', '-')} controls sampling; add --sample")
     if args.nbest < 1:
         raise UserError(f"--nbest {args.nbest}: must be at least 1")
+    check_glossary(args)
     if args.score_references and args.glossary:
         raise UserError("--score-references translates nothing; leave out --glossary")
     if args.score_references and args.precision:
@@ -124,22 +165,32 @@ def _check(args: argparse.Namespace) -> None:
         raise UserError("--score-references translates nothing; leave out --sample, --scores and --nbest")
 
 
-def _translations(run, search, engine, lines, args: argparse.Namespace, glossary):
+def _translations(run, search, engine, lines, args: argparse.Namespace):
     from app.translation.decoder import Sampling
-    from app.translation.translator import Translator
 
     chosen = {name: getattr(args, name) for name in DRAWING if getattr(args, name) is not None}
     sampling = Sampling(**chosen) if args.sample else None
     if not sampling and args.nbest > search.beam:
         raise UserError(f"--nbest {args.nbest} needs at least as wide a beam: add --beam {args.nbest}")
-    translator = Translator.of_run(run, args.checkpoint, search, engine, sampling)
-    if glossary:
-        translator.use_glossary(glossary)
+    translator = translator_of(run, search, args, engine=engine, sampling=sampling)
+    lines = _noted(translator, lines, args) if args.offers else lines
     for number, found in enumerate(translator.nbest(lines, args.nbest), start=1):
         for text, score in found:
             before = f"{number}\t" if args.nbest > 1 else ""
             before += f"{score:.4f}\t" if args.scores or args.nbest > 1 else ""
             yield before + text
+
+
+def _noted(translator, lines, args: argparse.Namespace):
+    """Passes lines on, and writes what the translation memory offers for them."""
+    from data.files import atomic_write
+
+    least = interactive.LEAST if args.fuzzy is None else args.fuzzy
+    with atomic_write(args.offers, "w") as file:
+        for number, line in enumerate(lines, start=1):
+            for offer in translator.offers(line, least):
+                file.write(f"{number}\t{offer.similarity:.3f}\t{offer.source}\t{offer.text}\n")
+            yield line
 
 
 def _references(run, search, engine, lines, args: argparse.Namespace):

@@ -5,12 +5,12 @@ import json
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from app.cli.memory import translator_of
 from app.presets.schema import SearchPreset
 from data.errors import UserError
 
 if TYPE_CHECKING:
     from app.runs.run import Run
-    from data.terms import Glossary
 
 IMPLYING = ("--doc-column", "--per-file")
 
@@ -31,6 +31,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--per-file", action="store_true", help="the same, but each FILE is one document, blank lines included"
     )
     parser.add_argument(
+        "--corrected",
+        metavar="FILE",
+        help="complete a partly translated document: line n of FILE is the right translation of line n, or empty where "
+        "it is open; each input file is a document unless another option says otherwise",
+    )
+    parser.add_argument(
         "--show-memory",
         metavar="FILE",
         help="for documents: write how the memory was used for each segment, one line of JSON each, for plots",
@@ -39,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def wanted(args: argparse.Namespace) -> bool:
     """Whether documents are to be translated."""
-    return args.document or args.doc_column or args.per_file
+    return args.document or args.doc_column or args.per_file or args.corrected is not None
 
 
 def check(args: argparse.Namespace) -> None:
@@ -60,20 +66,21 @@ def check(args: argparse.Namespace) -> None:
         raise UserError("--sample translates each line by itself: leave it out, or leave out the document options")
     if args.nbest > 1:
         raise UserError("--nbest: a document continues from one translation of each line; leave out --nbest")
+    if args.offers:
+        raise UserError("--offers is for single lines: leave it out, or leave out the document options")
+    if args.corrected and args.score_references:
+        raise UserError("--corrected is for translations; leave out --score-references")
     if args.show_memory and args.score_references:
         raise UserError("--show-memory is for translations; leave out --score-references")
 
 
-def rows(
-    run: "Run", search: SearchPreset, args: argparse.Namespace, glossary: "Glossary | None" = None
-) -> Iterator[str]:
+def rows(run: "Run", search: SearchPreset, args: argparse.Namespace) -> Iterator[str]:
     """The lines of the output.
 
     Args:
         run: the run.
         search: beam and limits.
         args: the command line.
-        glossary: how terms are translated.
     """
     from app.translation.lines import BLANK, COLUMN, FILE, DocumentLines
 
@@ -81,36 +88,52 @@ def rows(
         raise UserError(
             f'{run.path}: memory.kind = "{run.preset.memory.kind}" has no memory to show; leave out --show-memory'
         )
-    lines = DocumentLines(args.files, COLUMN if args.doc_column else FILE if args.per_file else BLANK)
-    if args.score_references:
-        return _references(run, search, lines, args)
-    return _translate(run, search, lines, args, glossary)
+    by_file = args.per_file or (args.corrected and not args.document)
+    lines = DocumentLines(args.files, COLUMN if args.doc_column else FILE if by_file else BLANK)
+    return _references(run, search, lines, args) if args.score_references else _translate(run, search, lines, args)
 
 
 def _translator(run, search, args: argparse.Namespace):
     from app.translation.text import print_warning
-    from app.translation.translator import Translator
 
-    if run.preset.documents.windows == "off":
+    if run.preset.documents.windows == "off" and not args.corrected:
         print_warning(f"{run.path} was not trained on documents: each segment is translated alone")
-    return Translator.of_run(run, args.checkpoint, search)
+    return translator_of(run, search, args)
 
 
-def _translate(run, search, lines, args: argparse.Namespace, glossary) -> Iterator[str]:
+def _translate(run, search, lines, args: argparse.Namespace) -> Iterator[str]:
     from data.files import atomic_write
 
+    corrected = args.corrected is not None
+    if corrected:
+        lines = _with_corrections(list(lines), args.corrected)
     translator = _translator(run, search, args)
-    if glossary:
-        translator.use_glossary(glossary)
     if not args.show_memory:
-        yield from _rows(translator.translate_lines(lines), args)
+        yield from _rows(translator.translate_lines(lines, whole=corrected), args)
         return
     with atomic_write(args.show_memory, "w") as file:
 
         def watch(record: dict) -> None:
             file.write(json.dumps(record, ensure_ascii=False) + "\n")
 
-        yield from _rows(translator.translate_lines(lines, watch), args)
+        yield from _rows(translator.translate_lines(lines, watch, whole=corrected), args)
+
+
+def _with_corrections(lines: list, path: str) -> Iterator:
+    """The lines with the translations of a file, which is empty where a line is open."""
+    from app.translation.lines import read_text
+
+    given = read_text(path)
+    if len(lines) != len(given):
+        raise UserError(
+            f"the source has {len(lines):,} lines and {path} has {len(given):,}; line n of one must belong to line n "
+            "of the other, and be empty where it is not translated yet"
+        )
+    for number, (line, text) in enumerate(zip(lines, given, strict=True), start=1):
+        if text.strip() and not line.text.strip():
+            raise UserError(f"{path}, line {number}: not empty, but line {number} of the source is")
+    corrections = (text if text.strip() else None for text in given)
+    return iter([line._replace(correction=text) for line, text in zip(lines, corrections, strict=True)])
 
 
 def _rows(found, args: argparse.Namespace) -> Iterator[str]:

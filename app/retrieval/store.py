@@ -22,7 +22,7 @@ from data.errors import UserError
 from data.files import named_errors, refuse_existing, remove_folder
 
 FORMAT = 1
-PART = 4096  # pairs that are written at once
+PART = 2048  # pairs that are written at once
 _TYPES = {"keys": "<f2", "tokens": "<i4", "trust": "<f4", "offsets": "<i8", "text": "u1", "text.offsets": "<i8"}
 
 
@@ -194,9 +194,9 @@ def _width(made: list[Entries], before: int) -> int:
 def _encoded(new: list[tuple[str, str]], made: list[Entries], ends: dict[str, int]) -> dict[str, bytes]:
     """What a part appends to each file."""
     lengths = [len(entries.tokens) for _, entries in zip(new, made, strict=True)]
-    keys, tokens, trust = concatenated(made)
     with np.errstate(over="ignore"):
-        keys = keys.astype(_TYPES["keys"])
+        made = [entries._replace(keys=entries.keys.astype(_TYPES["keys"])) for entries in made]
+    keys, tokens, trust = concatenated(made)
     if not np.isfinite(keys).all():
         raise UserError("the model's states are not finite, or too large for the 16 bits in which a memory keeps them")
     pieces = [side.encode() for pair in new for side in pair]

@@ -68,7 +68,7 @@ def _acquired(folder: Path) -> BaseFileLock:
 
 
 def _held(folder: Path, holder: str) -> str:
-    return f"{folder}: another process{holder} is writing to this run; wait for it, or choose another run folder"
+    return f"{folder}: another process{holder} is writing to this folder; wait for it, or choose another one"
 
 
 def _holder(path: Path) -> str:

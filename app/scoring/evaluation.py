@@ -17,6 +17,7 @@ from app.scoring.metrics import (
     LengthScore,
     ScoreOptions,
     bleu,
+    bleu_by_corrected,
     bleu_by_length,
     check_lengths,
     has_moses,
@@ -75,6 +76,7 @@ class Evaluation:
         lengths: BLEU by the length of the source.
         terms: term consistency.
         aligner: what the aligner for `terms` was trained on, see `TermScorer.trained_on`.
+        corrected: BLEU by the number of segments corrected before, of post-edited documents.
         context: CXMI.
         copied, lost: how much of what must be copied is, and the first lines that lost something.
         met, missed: how often the terms of a glossary are met, and the first segments that miss one.
@@ -90,6 +92,7 @@ class Evaluation:
     lengths: list[LengthScore] = field(default_factory=list)
     terms: list[Measure] = field(default_factory=list)
     aligner: dict = field(default_factory=dict)
+    corrected: list[LengthScore] = field(default_factory=list)
     context: list[Measure] = field(default_factory=list)
     copied: list[Copied] = field(default_factory=list)
     lost: list[Lost] = field(default_factory=list)
@@ -107,6 +110,7 @@ class Evaluation:
             "bleu_by_source_words": _dicts(self.lengths),
             "consistency": _dicts(self.terms),
             "aligner": self.aligner,
+            "bleu_by_corrected": _dicts(self.corrected),
             "cxmi": _dicts(self.context),
             "copied": _dicts(self.copied),
             "lost": _dicts(self.lost),
@@ -244,6 +248,9 @@ def evaluate_documents(
     before = kept.record.get(DOCUMENTS, {})
     context = _context(before, system, test, options)
     evaluation = replace(evaluation, context=context, how=kept.record)
+    if system.corrected:
+        sides = (test.cut(kept.lines), test.cut(test.references), other and test.cut(other[1]))
+        evaluation = replace(evaluation, corrected=bleu_by_corrected(*sides, ScoreOptions(options.lowercase)))
     found = evaluation.as_dict()
     if not context and _has_context(before, options):
         found["cxmi"] = before["cxmi"]

@@ -13,6 +13,7 @@ Documents = Sequence[Sequence[str]]
 
 TOKENIZERS = ("13a", "intl", "char", "none", "moses")
 LENGTHS = (10, 20, 30, 40, 60)
+CORRECTED = (0, 3, 7, 15, 31)
 # sacreBLEU holds samples * lines * statistics (24 for chrF2++) of 4 bytes in memory: this keeps it below a gigabyte.
 _SAMPLED_LINES = 10_000_000
 
@@ -44,19 +45,25 @@ class ScoreOptions:
 
 @dataclass(frozen=True)
 class LengthScore:
-    """BLEU of the segments whose source has `low` to `high` words (None: no upper limit); `lines` is their number."""
+    """BLEU of the segments that have `low` to `high` of something (None: no upper limit); `lines` is their number.
+
+    `baseline` is that of another system.
+    """
 
     low: int
     high: int | None
     lines: int
     bleu: float
+    baseline: float | None = None
 
     def as_dict(self) -> dict:
         """The fields, for JSON."""
         return asdict(self)
 
     def __str__(self) -> str:
-        return f"{self.low}-{self.high}" if self.high else f"{self.low}+"
+        if self.high is None:
+            return f"{self.low}+"
+        return f"{self.low}-{self.high}" if self.high > self.low else f"{self.low}"
 
 
 def score(
@@ -135,12 +142,43 @@ def bleu_by_length(
     Returns:
         One `LengthScore` for each non-empty bucket.
     """
+    return _bleu_by([len(source.split()) for source in sources], ends, hypotheses, references, options)
+
+
+def bleu_by_corrected(
+    hypotheses: Documents,
+    references: Documents,
+    baseline: Documents | None = None,
+    options: ScoreOptions | None = None,
+    ends: Sequence[int] = CORRECTED,
+) -> list[LengthScore]:
+    """BLEU by the number of segments of the document that were corrected before.
+
+    Args:
+        hypotheses, references: the segments of each document.
+        baseline: the translations of another system.
+        options: how to score.
+        ends: the largest number of each bucket; one more bucket holds everything above.
+
+    Returns:
+        One `LengthScore` for each non-empty bucket.
+    """
+    before = [number for document in references for number in range(len(document))]
+    flat = [[line for document in side for line in document] for side in (hypotheses, references, baseline or ())]
+    found = _bleu_by(before, ends, flat[0], flat[1], options)
+    if baseline is None:
+        return found
+    others = _bleu_by(before, ends, flat[2], flat[1], options)
+    return [replace(score, baseline=other.bleu) for score, other in zip(found, others, strict=True)]
+
+
+def _bleu_by(numbers, ends, hypotheses, references, options) -> list[LengthScore]:
+    """BLEU of the lines whose number is in each bucket."""
     options = replace(options or ScoreOptions(), samples=0)
     check_lengths(hypotheses, references)
-    words = [len(source.split()) for source in sources]
     scores = []
     for low, high in zip([0, *(end + 1 for end in ends)], [*ends, None], strict=True):
-        rows = [i for i, count in enumerate(words) if count >= low and (high is None or count <= high)]
+        rows = [i for i, count in enumerate(numbers) if count >= low and (high is None or count <= high)]
         if rows:
             figure = bleu([hypotheses[i] for i in rows], [references[i] for i in rows], options)
             scores.append(LengthScore(low, high, len(rows), figure.value))

@@ -8,6 +8,7 @@ from app.scoring.bootstrap import Comparison, Measure
 from app.scoring.borrowed import WRONG
 from app.scoring.copies import Copied
 from app.scoring.evaluation import Evaluation
+from app.scoring.metrics import LengthScore
 from app.scoring.terms import TermCount
 
 # Terms in the table; the record has them all.
@@ -41,11 +42,21 @@ def _tables(evaluation: Evaluation) -> list:
     if evaluation.lengths:
         rows = [[str(bucket), f"{bucket.lines:,}", f"{bucket.bleu:.1f}"] for bucket in evaluation.lengths]
         tables.append(_table("BLEU by source length", ["words", "segments", "BLEU"], rows))
+    if evaluation.corrected:
+        tables.append(_corrected(evaluation.corrected))
     if evaluation.copied:
         tables.append(_copied(evaluation.copied))
     if evaluation.met:
         tables.append(_met(evaluation.met))
     return tables
+
+
+def _corrected(scores: Sequence[LengthScore]):
+    rows = [
+        [str(score), f"{score.lines:,}", f"{score.bleu:.1f}", "" if score.baseline is None else f"{score.baseline:.1f}"]
+        for score in scores
+    ]
+    return _table("BLEU by segments corrected before", ["corrected", "segments", "BLEU", "baseline"], rows)
 
 
 def _copied(counts: Sequence[Copied]):

@@ -79,7 +79,7 @@ class System:
         self._load()
         translator = Translator.of_run(self.run, self.checkpoint, self.search, self.engine)
         if self.memory:
-            translator.memory = open_memory(self.run, translator, self.memory)
+            translator.use(open_memory(self.run, translator, self.memory))
         if self.glossary:
             translator.use_glossary(self.glossary)
         return translator
@@ -238,13 +238,19 @@ class System:
         order = shuffled(test.segments) if shuffle else list(range(test.segments))
         lines = [test.sources[number] for number in order]
         translator = self.translator
-        if not self.by_documents:
-            # The first call compiles the search, which must not count towards the speed.
-            translator.translate_all([next((line for line in lines if line.strip()), "")])
+        documents = self.by_documents or self.corrected
+        # The first calls compile the search, which must not count towards the speed.
+        first = next((line for line in lines if line.strip()), "")
+        if documents:
+            correction = first if self.corrected else None
+            list(translator.translate_lines(iter(2 * [DocumentLine(0, first, correction, known=False)])))
+        else:
+            translator.translate_all([first])
         before, start = translator.output_tokens, time.perf_counter()
         with decoding_progress(test.segments) as progress:
-            if self.by_documents or self.corrected:
-                found = list(_counted(translator.translate_lines(self._lines(test, lines)), test.segments, progress))
+            if documents:
+                read = document_lines(test, lines, self.corrected)
+                found = list(_counted(translator.translate_lines(read), test.segments, progress))
             else:
                 found = translator.translate_all(lines, progress)
         seconds = time.perf_counter() - start
@@ -254,11 +260,6 @@ class System:
             "output_tokens_per_second": round((translator.output_tokens - before) / seconds, 1),
         }
         return in_order(found, order), {"decoding": speed}
-
-    def _lines(self, test: TestSet, lines: Sequence[str]) -> Iterator[DocumentLine]:
-        for number, document in enumerate(test.cut(list(zip(lines, test.references, strict=True)))):
-            for line, reference in document:
-                yield DocumentLine(number, line, reference if self.corrected else None, known=False)
 
     def _written(self) -> dict:
         """The date, the machine and the package versions."""
@@ -271,6 +272,19 @@ class System:
             },
             "date": datetime.now(UTC).isoformat(timespec="seconds"),
         }
+
+
+def document_lines(test: TestSet, lines: Sequence[str], corrected: bool = False) -> Iterator[DocumentLine]:
+    """The lines of a test set with their documents.
+
+    Args:
+        test: the test set.
+        lines: its sources, or what is translated in their place.
+        corrected: whether each has its reference as a correction, which those after it may read.
+    """
+    for number, document in enumerate(test.cut(list(zip(lines, test.references, strict=True)))):
+        for line, reference in document:
+            yield DocumentLine(number, line, reference if corrected else None, known=False)
 
 
 def _named(file: Path) -> dict:

@@ -106,6 +106,12 @@ class TestSet:
             first=lines,
         )
 
+    def of_sizes(self, low: int, high: int) -> "TestSet":
+        """Only the documents of `low` to `high` segments."""
+        kept = [document for document in self.pairs() if low <= len(document) <= high]
+        sources, references = ([[pair[side] for pair in document] for document in kept] for side in (0, 1))
+        return TestSet.of_documents(f"{self.name}-{low}to{high}", sources, references, self.origin)
+
     def summary(self) -> dict:
         """The description of the set in results."""
         sizes = {"segments": self.segments, "documents": len(self.documents)}

@@ -161,5 +161,8 @@ class Decoder(Protocol):
     def entries(self, sources: Sequence[Sequence[int]], targets: Sequence[Sequence[int]]) -> list[Entries]:
         """What retrieval may read of each pair: a state for each target token, end token included."""
 
+    def read_index(self, search: Callable[..., Any] | None) -> None:
+        """Reads the nearest entries of an index at each step as well; see `models.memories.lookup.Search`."""
+
     def inspect(self, window: Any, memory: dict) -> dict[str, Any]:
         """How the memory was used in a window."""

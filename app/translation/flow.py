@@ -32,14 +32,21 @@ class Flow:
 
     Args:
         translator: a `Translator`.
-        lines, watch: see `Translator.translate_lines`.
+        lines, watch, whole: see `Translator.translate_lines`.
     """
 
-    def __init__(self, translator: "Translator", lines: Iterable[DocumentLine], watch: Callable[[dict], None] | None):
+    def __init__(
+        self,
+        translator: "Translator",
+        lines: Iterable[DocumentLine],
+        watch: Callable[[dict], None] | None,
+        whole: bool = False,
+    ):
         self.translator, self.watch = translator, watch
         self._decoder = WindowDecoder(translator, watch is not None)
         self._lines, self._waiting = iter(lines), getattr(lines, "waiting", lambda: False)
         self._read, self._most, self._ended, self._failure = 0, FIRST_LINES, False, None
+        self._whole = whole
         self._queue: deque[Line] = deque()
         self._documents: list[Document] = []
         self._current: Document | None = None
@@ -66,7 +73,7 @@ class Flow:
         characters = 0
         while not self._ended:
             full = len(self._queue) + len(lines) >= self._most or characters > MOST_CHARACTERS
-            if (lines or self._windows) and (full or self._waiting()):
+            if (lines or self._windows) and (full or self._waiting()) and not self._whole:
                 break
             try:
                 lines.append(next(self._lines))
@@ -80,6 +87,7 @@ class Flow:
         self._open_windows()
 
     def _take(self, lines: list[DocumentLine]) -> None:
+        lines = [self._matched(line) for line in lines]
         encoded = self.translator.encoder.lines([line.text for line in lines], self._read + 1)
         learnt = []
         for line, own in zip(lines, encoded, strict=True):
@@ -92,6 +100,11 @@ class Flow:
         self._decoder.learn(learnt)
         if self._ended:
             self._turn_to(None)
+
+    def _matched(self, line: DocumentLine) -> DocumentLine:
+        """A line with the translation that the translation memory has, if that is taken."""
+        match = None if line.correction is not None else self.translator.match(line.text)
+        return line if match is None else line._replace(correction=match, known=True)
 
     def _segments(self, line: DocumentLine, encoded: EncodedLine) -> list[Segment]:
         known = line.correction if line.known else None

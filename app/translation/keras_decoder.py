@@ -15,11 +15,13 @@ from app.translation.batch_plan import plan_apart, plan_batches
 from app.translation.chunks import ChunkedSearch, search_function
 from app.translation.compiling import compiled, side_by_side
 from app.translation.decoder import Decoded, Forms, Request, Sampling, TokenScore
+from app.translation.keys import DocumentModel, KeyMaker, Observed, model_inputs
 from app.translation.padding import MULTIPLE, least_rows, pad_rows, round_length, round_rows
 from data.documents import INPUTS, PackedWindow, pack
 from data.errors import UserError
 from data.tokenizer import BOS, EOS, PAD
 from models.memories import settings_of
+from models.memories.lookup import Search
 from models.memories.retrieval import Gate, RetrievalModel
 from models.search import Hypotheses, Scores, Words, pack_terms, refuse_nan, score_logits
 
@@ -29,16 +31,6 @@ _INPUT_KINDS = {name: ("int32", 2) for name in INPUTS}
 _STORED_KINDS = {"keys": ("float32", 3), "tokens": ("int32", 2), "trust": ("float32", 2)}
 _TERM_KINDS = {name: ("int32", 2) for name in ("tokens", "parents", "left", "least")}
 _TERM_KINDS |= {"values": ("float32", 2), "owners": ("float32", 3), "worth": ("float32", 2)}
-
-
-@runtime_checkable
-class DocumentModel(Protocol):
-    """A model that reads windows of documents and may carry a memory; see `models.document.DocumentTransformer`."""
-
-    def initial_memory(self, batch: int) -> dict: ...
-    def document_states(self, inputs: dict, memory: dict) -> Any: ...
-    def remember(self, inputs: dict, memory: dict) -> dict: ...
-    def inspect_memory(self, inputs: dict, memory: dict) -> dict: ...
 
 
 @runtime_checkable
@@ -196,35 +188,28 @@ class KerasDecoder:
     @functools.cached_property
     def _score(self) -> Callable:
         def run(source, inputs, labels):
-            logits = self.model(_inputs(self.model, source, inputs), training=False)
+            logits = self.model(model_inputs(self.model, source, inputs), training=False)
             return tuple(score_logits(logits, labels, PAD))
 
         run = compiled(run, self.model, ("int32", 2), ("int32", 2), ("int32", 2))
         return lambda *arguments: Scores(*run(*arguments))
 
     def entries(self, sources: Sequence[Sequence[int]], targets: Sequence[Sequence[int]]) -> list[Entries]:
-        """What retrieval may read of each pair: a state for each target token, end token included.
+        """What retrieval may read of each pair; see `app.translation.keys.KeyMaker`."""
+        return self._keys.entries(sources, targets)
 
-        Args:
-            sources, targets: token ids without end tokens, one target for each source.
-        """
-        results: list[Entries] = [NOTHING] * len(sources)
-        lengths = [max(len(source), len(target)) + 1 for source, target in zip(sources, targets, strict=True)]
-        for rows in plan_batches(lengths, self.search.batch_tokens, round_length):
-            size = round_rows(len(rows), self._least)
-            source = pad_rows([[*sources[row], EOS] for row in rows], size)
-            (keys,) = self._keys(source, pad_rows([[BOS, *targets[row]] for row in rows], size))
-            for own, row in zip(keys, rows, strict=False):
-                tokens = np.array([*targets[row], EOS], "int32")
-                results[row] = Entries(own[: len(tokens)], tokens, np.ones(len(tokens), "float32"))
-        return results
+    def read_index(self, search: Search | None) -> None:
+        """Reads the nearest entries of an index at each step as well; None for none."""
+        self._reading.search = search
+        self._search.cache_clear()
+
+    def observe(self, sources: Sequence[Sequence[int]], targets: Sequence[Sequence[int]]) -> list[Observed]:
+        """The entries of each pair, and how likely the model finds its tokens."""
+        return self._keys.observe(sources, targets)
 
     @functools.cached_property
-    def _keys(self) -> Callable:
-        def run(source, target):
-            return (self.model.keys({"source": source, "target": target}, self.retrieval.key),)
-
-        return compiled(run, self.model, ("int32", 2), ("int32", 2))
+    def _keys(self) -> KeyMaker:
+        return KeyMaker(self.model, self.retrieval.key, self.search.batch_tokens)
 
     @property
     def width(self) -> int:
@@ -382,19 +367,6 @@ class KerasDecoder:
             return score_logits(logits[None], labels[None], PAD).log_probs[0], memory
 
         return compiled(run, self.model, _INPUT_KINDS, self.memory, ("int32", 2), ("int32", 1))
-
-
-def _inputs(model, source, target) -> dict:
-    """The inputs of the model; a document model takes each row as a document of one segment."""
-    inputs = {"source": source, "target": target}
-    if not isinstance(model, DocumentModel):
-        return inputs
-    for side, tokens in (("source", source), ("target", target)):
-        real = ops.cast(ops.not_equal(tokens, PAD), "int32")
-        positions = ops.arange(ops.shape(tokens)[1], dtype="int32") * real
-        inputs |= {f"{side}_windows": real, f"{side}_positions": positions, f"{side}_remembered": real}
-    following = ops.pad(target[:, 1:], ((0, 0), (0, 1)))
-    return inputs | {"target_following": following, "resets": ops.ones_like(source[:, :1])}
 
 
 def outputs_of(found: Hypotheses, size: int) -> list[list[Decoded]]:

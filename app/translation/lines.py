@@ -15,12 +15,13 @@ from data.errors import UserError
 from data.files import LONGEST
 
 _CHUNK = 1 << 16
-_FIRST_CHUNK, _LAST_CHUNK = 8, 4096
-_CHUNK_CHARACTERS = 1 << 20
 BREAKS = "[\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029]+"
 
 # How documents are separated in the input; see `DocumentLines`.
 BLANK, COLUMN, FILE = "blank", "column", "file"
+# Limits on the lines of a chunk.
+_FIRST_CHUNK, _LAST_CHUNK = 8, 4096
+_CHUNK_CHARACTERS = 1 << 20
 
 
 class LineReader:
@@ -141,6 +142,33 @@ def one_line(text: str) -> str:
     return re.sub(BREAKS, " ", text).strip()
 
 
+def chunks(lines: Iterable[str]) -> Iterator[list[str]]:
+    """Takes lines in growing chunks, and never waits for another line while it has some.
+
+    An error in the input, such as bytes that are not UTF-8, is raised after the chunk before it.
+    """
+    waiting = getattr(lines, "waiting", lambda: False)
+    lines = iter(lines)
+    most, failure, ended = _FIRST_CHUNK, None, False
+    while not ended:
+        chunk, characters = [], 0
+        while len(chunk) < most and characters < _CHUNK_CHARACTERS and not (chunk and waiting()):
+            try:
+                chunk.append(next(lines))
+            except StopIteration:
+                ended = True
+                break
+            except UserError as error:
+                failure, ended = error, True
+                break
+            characters += len(chunk[-1])
+        if chunk:
+            yield chunk
+        most = min(2 * most, _LAST_CHUNK)
+    if failure:
+        raise failure
+
+
 class DocumentLine(NamedTuple):
     """A line and the document it belongs to.
 
@@ -239,30 +267,3 @@ class DocumentLines:
 
     def _by_file(self, line: str) -> DocumentLine:
         return DocumentLine(self._document, line)
-
-
-def line_chunks(lines: Iterable[str]) -> Iterator[list[str]]:
-    """Takes lines in growing chunks, and never waits for another line while it has some.
-
-    An error in the input, such as bytes that are not UTF-8, is raised after the chunk before it.
-    """
-    waiting = getattr(lines, "waiting", lambda: False)
-    lines = iter(lines)
-    most, failure, ended = _FIRST_CHUNK, None, False
-    while not ended:
-        chunk, characters = [], 0
-        while len(chunk) < most and characters < _CHUNK_CHARACTERS and not (chunk and waiting()):
-            try:
-                chunk.append(next(lines))
-            except StopIteration:
-                ended = True
-                break
-            except UserError as error:
-                failure, ended = error, True
-                break
-            characters += len(chunk[-1])
-        if chunk:
-            yield chunk
-        most = min(2 * most, _LAST_CHUNK)
-    if failure:
-        raise failure

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from app.retrieval.entries import Entries
+from app.retrieval.entries import NOTHING, Entries
+from app.retrieval.index import Index, build_index
 from app.retrieval.matches import best_matches
 from app.retrieval.store import Store, build_store
 from app.terminal import PairsBar, progress_console
@@ -47,9 +48,18 @@ class TranslationMemory:
 
     def __init__(self, translator: "Translator", store: Store, name: str):
         self.translator, self.store, self.name = translator, store, name
+        self.index: Index | None = None
+        if (kind := translator.decoder.retrieval.index) != "segments":
+            with PairsBar(progress_console(), f"indexing {name}", store.size) as bar:
+                self.index = build_index(store, kind, bar)
 
     def entries(self, text: str, most: int) -> Entries:
-        """What the translation of a text, with its spans as pieces, may read; at most so many entries."""
+        """What the translation of a text, with its spans as pieces, may read; at most so many entries.
+
+        Nothing where an index is read in the search.
+        """
+        if self.index:
+            return NOTHING
         return self.store.entries(self.store.similar(text, self.translator.decoder.retrieval.segments), most)
 
     def offers(self, line: str, least: float) -> list[Offer]:

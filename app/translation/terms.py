@@ -1,8 +1,7 @@
 """The terms of a glossary as the search needs them: forms in tokens, and the tokens that begin words."""
 
 import functools
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -48,10 +47,17 @@ class TermEncoder:
         return tuple(dict.fromkeys(tuple(ids) for ids in found if ids and UNK not in ids))
 
 
-def words_of(pieces: Sequence[str]) -> "Words":
-    """Where words begin and end among the pieces of a vocabulary: at spaces, and at all that is no letter."""
+def words_of(tokenizer: Any) -> "Words | None":
+    """Where words begin and end among the tokens: at spaces, and at all that is no letter.
+
+    Returns:
+        None for a tokenizer that cannot name its pieces, which therefore takes no glossary.
+    """
+    if not hasattr(tokenizer, "pieces"):
+        return None
     from models.search import Words  # other engines do not need Keras, which takes seconds to load
 
+    pieces = tokenizer.pieces()
     begins = np.array([not piece[:1].isalpha() and not _is_byte(piece) for piece in pieces])
     opens = np.array([not piece[-1:].isalpha() and not _is_byte(piece) for piece in pieces])
     begins[EOS] = opens[BOS] = True

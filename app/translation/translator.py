@@ -6,17 +6,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from app.presets.schema import SearchPreset
-from app.retrieval.entries import NOTHING, Entries, concatenated
-from app.retrieval.segments import MOST, SegmentStore
+from app.retrieval.entries import MOST, NOTHING, Entries, concatenated
+from app.retrieval.segments import SegmentStore
 from app.runs.gate import GateWeights, read_gate
 from app.runs.run import Run
 from app.translation.decoder import KERAS, Decoded, Decoder, Engine, Forms, Sampling, TokenScore
 from app.translation.faults import choose
 from app.translation.flow import Flow, Hypothesis
 from app.translation.forced import Given, score_documents
-from app.translation.lines import DocumentLine, line_chunks
-from app.translation.terms import TermEncoder
-from app.translation.text import Correction, LineEncoder, Part
+from app.translation.lines import DocumentLine, chunks
+from app.translation.terms import TermEncoder, words_of
+from app.translation.text import Correction, EncodedLine, LineEncoder, Part
 from data.errors import UserError
 from data.forms import PLAIN, TextForm
 from data.terms import Glossary
@@ -24,7 +24,7 @@ from data.tokenizer import Tokenizer
 from data.windows import ALONE, WindowOptions
 
 if TYPE_CHECKING:
-    from app.translation.memory import TranslationMemory
+    from app.translation.memory import Offer, TranslationMemory
     from app.translation.session import Session
 
 
@@ -72,6 +72,7 @@ class Translator:
         self.checkpoint = checkpoint
         self.memory: TranslationMemory | None = None
         self._terms: TermEncoder | None = None
+        self.fuzzy: float | None = None
         self.max_length = min(max_length, (decoder.max_positions or max_length + 1) - 1)
         self.encoder = LineEncoder(tokenizer, form, self.max_length, warn)
 
@@ -101,7 +102,7 @@ class Translator:
 
         segments = windows.size if windows.windows == "segments" else 1
         decoder = KerasDecoder(
-            model, search or SearchPreset(), sampling, segments, _span_ids(tokenizer), retrieval, _words(tokenizer)
+            model, search or SearchPreset(), sampling, segments, _span_ids(tokenizer), retrieval, words_of(tokenizer)
         )
         return cls(decoder, tokenizer, windows, **rest)
 
@@ -160,7 +161,7 @@ class Translator:
             empty translation. The k-th translation of a line in parts joins the k-th of each part.
         """
         number = 1
-        for chunk in line_chunks(lines):
+        for chunk in chunks(lines):
             yield from self._translate_chunk(chunk, count, number)
             number += len(chunk)
 
@@ -229,7 +230,7 @@ class Translator:
                 found.append(hypothesis.text)
 
     def translate_lines(
-        self, lines: Iterable[DocumentLine], watch: Callable[[dict], None] | None = None
+        self, lines: Iterable[DocumentLine], watch: Callable[[dict], None] | None = None, whole: bool = False
     ) -> Iterator[Hypothesis]:
         """Translates lines as they come.
 
@@ -240,11 +241,13 @@ class Translator:
             lines: the lines of the documents.
             watch: called for each segment with how the memory was used, see `app.translation.inspection`, before the
                 translation of its line is yielded.
+            whole: whether all lines are read before any is translated, so that the first of a document can read
+                corrections that come late in it.
 
         Yields:
             One translation for each line, with its search score.
         """
-        return iter(Flow(self, lines, watch))
+        return iter(Flow(self, lines, watch, whole))
 
     def session(self, state: Path | str | None = None) -> "Session":
         """One document being translated and corrected; see `app.translation.session.Session`.
@@ -291,6 +294,22 @@ class Translator:
         """Whether trusted segments are read, see `models.memories.retrieval`."""
         return self.decoder.retrieval is not None and self.decoder.retrieval.weight > 0
 
+    def use(self, memory: "TranslationMemory") -> None:
+        """Reads a translation memory from now on."""
+        self.memory = memory
+        if memory.index:
+            self.decoder.read_index(memory.index.nearest)
+
+    def offers(self, line: str, least: float) -> "list[Offer]":
+        """What the translation memory has for a line, see `TranslationMemory.offers`; nothing without one."""
+        return self.memory.offers(line, least) if self.memory else []
+
+    def match(self, line: str) -> str | None:
+        """The stored translation that is taken for a line, as it is at least `fuzzy` similar; None for none."""
+        if self.fuzzy is None:
+            return None
+        return next((offer.text for offer in self.offers(line, self.fuzzy)), None)
+
     def stored(self, text: str, store: SegmentStore | None = None) -> Callable[[], Entries] | None:
         """What the translation of a segment may read: trusted segments of its document, and of the memory.
 
@@ -314,21 +333,13 @@ class Translator:
         return entries
 
     def use_glossary(self, glossary: Glossary) -> None:
-        """Translates the terms of a glossary as it says, see `models.search.terms`.
-
-        Raises:
-            UserError: the engine cannot.
-        """
+        """Translates the terms of a glossary as it says; a UserError if the engine cannot."""
         if self.decoder.words is None:
             raise UserError("only the engine keras takes a glossary: leave out --engine")
         self._terms = TermEncoder(glossary, self.tokenizer, self.lowercase)
 
     def terms(self, text: str) -> Sequence[Forms]:
-        """The terms that the translation of a segment must contain.
-
-        Args:
-            text: the segment, with its spans as pieces.
-        """
+        """The terms that the translation of a segment, with its spans as pieces, must contain."""
         return self._terms.terms(text) if self._terms else ()
 
     @property
@@ -349,13 +360,16 @@ class Translator:
     @property
     def independent(self) -> bool:
         """Whether windows do not depend on each other, so that those of a document can be decoded side by side."""
-        return not self.windows.sliding and not self.decoder.remembers
+        return not (self.windows.sliding or self.decoder.remembers or (self.reads and self.decoder.retrieval.own > 0))
 
     def _translate_chunk(
         self, lines: Sequence[str], count: int, number: int, progress: Callable[[float], None] | None = None
     ) -> list[list[Hypothesis]]:
         """Translates some lines of the input, the first of which is line `number`."""
-        encoded = self.encoder.lines(lines, number)
+        encoded = [
+            EncodedLine([], match) if (match := self.match(line)) else own
+            for line, own in zip(lines, self.encoder.lines(lines, number), strict=True)
+        ]
         parts = [part for line in encoded for part in line.parts]
         report = progress and _Share([len(part.ids) for part in parts], progress)
         decoded = iter(self._texts(parts, self._decode(parts, count, report)))
@@ -405,13 +419,6 @@ class Translator:
                 raise UserError(f'more tokens than the {most - 1} that the model has positions for: "{texts[0][:60]}"')
         rest = iter(pairs)
         return [[next(rest) for _ in document] for document in documents]
-
-
-def _words(tokenizer: Any) -> Any:
-    """Where words begin among the tokens, for terms; a tokenizer that cannot name its pieces takes no glossary."""
-    from app.translation.terms import words_of
-
-    return words_of(tokenizer.pieces()) if hasattr(tokenizer, "pieces") else None
 
 
 def _span_ids(tokenizer: Any) -> range:

@@ -243,11 +243,15 @@ class WindowDecoder:
             window.document.busy = False
 
     def learn(self, segments: Sequence[tuple[Document, Segment]]) -> None:
-        """Adds trusted segments, each with its document, to the documents' stores."""
+        """Adds segments, each with its document, to the documents' stores, if they are trusted."""
         if not self.translator.reads:
             return
-        segments = [(document, segment) for document, segment in segments if segment.correction and not document.over]
-        given = [segment.correction for _, segment in segments]
-        found = self.decoder.entries([own.source for own in given], [own.target for own in given])
+        own = self.decoder.retrieval.own
+        segments = [(document, segment) for document, segment in segments if not document.over]
+        segments = [(document, segment) for document, segment in segments if segment.correction or own > 0]
+        pairs = [segment.correction or Correction(segment.ids, segment.own) for _, segment in segments]
+        found = self.decoder.entries([pair.source for pair in pairs], [pair.target for pair in pairs])
         for (document, segment), entries in zip(segments, found, strict=True):
+            if not segment.correction:
+                entries = entries._replace(trust=own * entries.trust)
             document.store.add(segment.name, entries, segment.part.source.text)

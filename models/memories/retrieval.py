@@ -8,6 +8,7 @@ from keras import ops
 
 from models import Nested, Tensor
 from models.memories import memory
+from models.memories.lookup import Search, look_up
 from models.options import option
 from models.search.state import pick
 
@@ -34,7 +35,12 @@ class RetrievalSettings:
     )
     weight: float = option(0.9, "weight of an entry at distance 0, against the model's; 0: off", low=0.0, below=1.0)
     own: float = option(0.0, "trust in the model's own output; 0: only trusted translations", low=0.0, high=1.0)
-    segments: int = option(32, "the most similar segments of a translation memory, read for each segment", low=1)
+    index: str = option(
+        "segments",
+        "what is read of a translation memory: its most similar segments, or by an index the nearest of all entries",
+        choices=("segments", "exact", "ivfpq"),
+    )
+    segments: int = option(32, "how many similar segments are read", low=1)
 
 
 class Stored(NamedTuple):
@@ -75,6 +81,7 @@ class RetrievalModel:
         model: has `step_with_key` and `initial_state`, see `models.transformer.Transformer`.
         settings: see `RetrievalSettings`.
         gate: optional, see `Gate`.
+        search: optional, an index over more entries, see `models.memories.lookup.Search`.
 
     References:
         Khandelwal et al. 2021, "Nearest Neighbor Machine Translation", equations 2 and 3; Dai et al. 2023, "Simple and
@@ -82,8 +89,10 @@ class RetrievalModel:
         store of its own for each input.
     """
 
-    def __init__(self, model: Any, settings: RetrievalSettings, gate: "Gate | None" = None) -> None:
-        self.model, self.settings, self.gate = model, settings, gate
+    def __init__(
+        self, model: Any, settings: RetrievalSettings, gate: "Gate | None" = None, search: Search | None = None
+    ) -> None:
+        self.model, self.settings, self.gate, self.search = model, settings, gate, search
 
     def initial_state(self, source: Tensor, max_length: int, stored: dict[str, Tensor], **context: Any) -> Nested:
         """The model's state before the first step.
@@ -109,6 +118,8 @@ class RetrievalModel:
         beam = state["written"][0][0].shape[3]
         logits, queries, state = self.model.step_with_key(tokens, state, self.settings.key)
         found = nearest(queries, state["shared"]["stored"], beam, self.settings.neighbours)
+        if self.search:
+            found = nearer(found, *look_up(self.search, queries, self.settings.neighbours), queries.shape[-1])
         log_probs = ops.log_softmax(logits)
         gates, temperatures = self.gate(log_probs, found) if self.gate else self._gates(found)
         return mixed(log_probs, found, gates, temperatures), state
@@ -137,6 +148,25 @@ def nearest(queries: Tensor, stored: dict[str, Tensor], beam: int, count: int) -
     places = ops.reshape(ops.cast(places, "int32"), (-1, beam * count))
     tokens, trust = (ops.reshape(pick(stored[name], places), (-1, count)) for name in ("tokens", "trust"))
     return Neighbours(ops.minimum(distances, FAR), tokens, trust)
+
+
+def nearer(found: Neighbours, squares: Tensor, tokens: Tensor, width: int) -> Neighbours:
+    """The nearest k of some neighbours and of others that are trusted.
+
+    Args:
+        found: k neighbours of each row.
+        squares: (R, k), squared distances of the others.
+        tokens: (R, k), their tokens.
+        width: D.
+    """
+    both = Neighbours(
+        ops.concatenate([found.distances, squares / width], axis=1),
+        ops.concatenate([found.tokens, tokens], axis=1),
+        ops.concatenate([found.trust, ops.ones_like(squares)], axis=1),
+    )
+    distances, places = ops.top_k(-both.distances, found.distances.shape[1])
+    places = ops.cast(places, "int32")
+    return Neighbours(-distances, pick(both.tokens, places), pick(both.trust, places))
 
 
 def mixed(log_probs: Tensor, found: Neighbours, gates: Tensor, temperatures: Tensor) -> Tensor:

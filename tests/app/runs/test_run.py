@@ -239,7 +239,7 @@ def test_one_training_a_folder_until_its_process_ends(tmp_path):
     process.start()
     try:
         assert ready.wait(60)
-        held = rf"another process \(PID {process.pid} on .+\) is writing to this run"
+        held = rf"another process \(PID {process.pid} on .+\) is writing to this folder"
         with pytest.raises(UserError, match=held), locked(tmp_path / "run"):
             pass
     finally:

@@ -46,7 +46,7 @@ def disturbed(tmp_path_factory):
         other = pool.submit(lambda: Training(preset, folder / "undisturbed", CHANGES, folder / "cache2").finish())
         killed = Training(preset, folder / "disturbed", CHANGES, cache)
         killed.wait_for((folder / "disturbed" / "log.jsonl").exists)
-        with pytest.raises(UserError, match=r"another process \(PID .+\) is writing to this run"):
+        with pytest.raises(UserError, match=r"another process \(PID .+\) is writing to this folder"):
             train(load_preset(preset, ["deterministic=true", *CHANGES]), folder / "disturbed")
         killed.wait_for(lambda: killed.update() >= 10 and killed.is_writing())
         ends.append(killed.stop())

@@ -280,7 +280,8 @@ def test_nothing_of_the_past_is_kept_and_little_is_read_ahead():
         """Copies: the search does not matter here."""
 
         without_faults = staticmethod(lambda found, *_: found)
-        stored, reads = staticmethod(lambda *_: None), False
+        stored = match = staticmethod(lambda *_: None)
+        corrections, reads = staticmethod(lambda *_: []), False
         windows, independent, span_ids = WindowOptions("tokens", tokens=12, sliding=True), False, range(0)
         encoder = translator().encoder
         decoder = type("Decoder", (), {"first_memory": {}, "remembers": False, "most": 1})()

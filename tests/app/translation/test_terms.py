@@ -17,8 +17,7 @@ def tokenizer():
 
 
 def test_words_begin_at_spaces_and_signs_and_after_them(tokenizer):
-    pieces = [*tokenizer.pieces()]
-    words = words_of(pieces)
+    pieces, words = tokenizer.pieces(), words_of(tokenizer)
     assert words.begins[EOS] and words.opens[BOS]
     for id, text in enumerate(pieces):
         if text.startswith("<0x"):

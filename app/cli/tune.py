@@ -1,0 +1,163 @@
+"""Chooses on validation text how retrieval reads trusted translations, and keeps that in the run.
+
+Without --memory it post-edits documents: after each segment its reference is its correction. With --memory it
+translates the validation text with that translation memory. All combinations of neighbours, temperature, threshold and
+weight are compared by the likelihood of the references; the best of them are tried in translation, and the one with the
+highest BLEU becomes the run's. --learn also fits the layer that weighs what is found (adaptive kNN-MT) and takes it if
+its BLEU is the highest.
+"""
+
+import argparse
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING, Any
+
+from app.cli.memory import RETRIEVAL, add_memory, check_memory, with_chosen_memory
+from app.cli.options import RUN_HELP, add_corpora, add_precision, add_search, chosen_search, with_chosen_precision
+from data.errors import UserError
+
+if TYPE_CHECKING:
+    from app.presets.schema import SearchPreset
+    from app.runs.run import Run
+    from app.scoring.testsets import TestSet
+
+HELP = "choose on validation text how trusted translations are read"
+EXAMPLES = """
+  weitblick tune runs/starter
+  weitblick tune runs/starter --learn                      also learn what weighs them
+  weitblick tune runs/starter --corpus gnome-help --memory gnome.tmx --corpora ../corpora
+"""
+AFTER_INTERRUPT = "nothing was changed; run the same command again"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the command's arguments."""
+    parser.add_argument("path", metavar="RUN", help=RUN_HELP)
+    parser.add_argument(
+        "--corpus", metavar="NAME", help="the text (default: the first corpus in data.validation of the run's preset)"
+    )
+    parser.add_argument(
+        "--split", choices=("train", "validation"), default="validation", help="which split of it (validation)"
+    )
+    add_corpora(parser)
+    add_memory(parser)
+    parser.add_argument("--learn", action="store_true", help="also learn a layer that weighs what is found")
+    parser.add_argument("--tries", type=int, default=3, metavar="N", help="how many settings to translate with (3)")
+    add_search(parser)
+    add_precision(parser)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Compares settings, and writes the best into the run."""
+    from app.runs.lock import locked
+    from app.runs.run import Run
+    from app.scoring.testsets import load_documents, load_test_set
+
+    if args.tries < 1:
+        raise UserError(f"--tries {args.tries}: must be at least 1")
+    check_memory(args)
+    run = with_chosen_memory(with_chosen_precision(Run.open(args.path), args), args)
+    if not (args.corpus or run.preset.data.validation):
+        raise UserError(f"{args.path}: data.validation of the preset is empty; name a corpus with --corpus")
+    load = load_test_set if args.memory else load_documents
+    test = load(args.corpus or run.preset.data.validation[0], args.split, run.preset.corpora(args.corpora))
+    with locked(run.path):
+        _tune(run, test, chosen_search(run.preset, args, RETRIEVAL), args)
+
+
+def _tune(run: "Run", test: "TestSet", search: "SearchPreset", args: argparse.Namespace) -> None:
+    from app.runs.gate import write_gate
+    from app.runs.run import Run
+    from app.scoring import tuning
+    from app.terminal import decoding_progress
+
+    trial = _Trial(run, test, search, args)
+    settings = run.preset.retrieval
+    with decoding_progress(test.segments, "reading") as progress:
+        readings = tuning.read(trial.translator((settings, None)), test, progress)
+    found = tuning.apart(tuning.candidates(readings, settings), args.tries)
+    rows: list[tuple[Any, Any, float | None, float]] = []
+    for candidate in found:
+        rows.append((candidate.settings, None, candidate.loss, trial.bleu((candidate.settings, None))))
+    if args.learn:
+        learnt = replace(found[0].settings, gate="learnt", weight=max(found[0].settings.weight, 0.5))
+        gate, loss = tuning.learn_gate(readings.nearest(learnt.neighbours))
+        rows.append((learnt, gate, loss, trial.bleu((learnt, gate))))
+    without = trial.bleu((replace(settings, weight=0.0, gate="distance"), None))
+    rows.sort(key=lambda row: -row[3])
+    _show(test, rows, without, -float(readings.log_probs.mean()))
+    best, gate, *_ = rows[0]
+    stored = Run.open(run.path)
+    stored.update_preset(stored.preset.with_overrides(_changes(best)))
+    if gate:
+        write_gate(stored, gate, {"test_set": test.summary(), "weights": stored.weights_file(args.checkpoint)[2]})
+
+
+def _changes(settings: Any) -> list[str]:
+    return [f"memory.retrieval.{name}={value}" for name, value in asdict(settings).items()]
+
+
+class _Trial:
+    """Translates the text with some settings."""
+
+    def __init__(self, run: "Run", test: "TestSet", search: "SearchPreset", args: argparse.Namespace):
+        from app.cli.startup import load_keras
+
+        load_keras()
+        self.run, self.test, self.search, self.args = run, test, search, args
+        self.model = run.load_model(args.checkpoint, decoding=True)
+        self._memory: Any = None
+        self.tries = 0
+
+    def translator(self, retrieval: tuple) -> Any:
+        """A translator with these settings, and the translation memory if one is read."""
+        from app.translation.memory import TranslationMemory, open_memory
+        from app.translation.translator import Translator
+
+        self.tries += 1
+        preset = self.run.preset
+        translator = Translator.of_model(
+            self.model,
+            self.run.tokenizer(),
+            self.search,
+            preset.window_options(),
+            retrieval=retrieval,
+            form=preset.text_form(),
+            max_length=preset.data.max_length,
+            checkpoint=self.args.checkpoint,
+            # One warning for all tries.
+            warn=None if self.tries == 1 else lambda _: None,
+        )
+        if self.args.memory:
+            self._memory = self._memory or open_memory(self.run, translator, self.args.memory)
+            translator.use(TranslationMemory(translator, self._memory.store, self._memory.name))
+        return translator
+
+    def bleu(self, retrieval: tuple) -> float:
+        """BLEU by segments, post-edited unless a translation memory is read."""
+        from app.scoring.metrics import ScoreOptions, bleu
+        from app.scoring.system import document_lines
+        from app.terminal import decoding_progress
+
+        translator = self.translator(retrieval)
+        with decoding_progress(self.test.segments) as progress:
+            if self.args.memory:
+                found = translator.translate_all(self.test.sources, progress)
+            else:
+                lines = document_lines(self.test, self.test.sources, corrected=True)
+                found = [hypothesis.text for hypothesis in translator.translate_lines(lines)]
+        options = ScoreOptions(self.run.preset.data.lowercase, samples=0)
+        return bleu(found, self.test.references, options).value
+
+
+def _show(test: "TestSet", rows: list, without: float, loss: float) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    columns = ("gate", "neighbours", "temperature", "threshold", "weight")
+    table = Table(title=f"{test.origin}: {test.segments:,} segments", title_justify="left")
+    for name in (*columns, "nats a token", "BLEU"):
+        table.add_column(name, justify="right")
+    table.add_row("none", *[""] * 4, f"{loss:.3f}", f"{without:.1f}")
+    for settings, _, own, bleu in rows:
+        table.add_row(*(str(getattr(settings, name)) for name in columns), f"{own:.3f}", f"{bleu:.1f}")
+    Console(highlight=False).print(table)
