@@ -231,8 +231,17 @@ class Session:
         position = sum(len(entry.segments) for entry in self._entries[:entries])
         while self._places and (len(self._places) > 1 or position == 0) and self._places[-1].position > position:
             self._places.pop()
-        if self._places:
-            self._document.go_back(self._places.pop(), segments)
+        if not self._places:
+            return
+        place = self._places.pop()
+        for segment in self._segments()[place.position :]:
+            # What follows may not read the output that it replaces.
+            if not segment.correction:
+                self._document.store.discard(segment.name)
+        self._document.go_back(place, segments)
+
+    def _segments(self) -> list[Segment]:
+        return [segment for entry in self._entries for segment in entry.segments]
 
     def _translate(self) -> None:
         """Decodes what is not known from the document's place on."""

@@ -236,9 +236,9 @@ class WindowDecoder:
             after = self.decoder.remember([window.packed() for window in continued], memories)
             for window, memory in zip(continued, after, strict=True):
                 window.document.memory = memory
-        self.learn(
-            [(window.document, s) for window in windows for s in window.segments[window.context :] if not s.known]
-        )
+        new = [(window.document, segment) for window in windows for segment in window.segments[window.context :]]
+        # Corrections that were known from the start have been learnt when they were read.
+        self.learn([(document, segment) for document, segment in new if not (segment.known and segment.correction)])
         for window in windows:
             window.document.busy = False
 

@@ -210,9 +210,8 @@ class Gate(NamedTuple):
     def __call__(self, log_probs: Tensor, found: Neighbours) -> tuple[Tensor, Tensor]:
         """Gates and temperatures, each (R, 1)."""
         seen = features(found, ops.max(log_probs, axis=-1, keepdims=True))
-        return gated(
-            ops.matmul(seen, ops.convert_to_tensor(self.weights, "float32")) + ops.convert_to_tensor(self.bias)
-        )
+        weights, bias = (ops.convert_to_tensor(values, "float32") for values in self)
+        return gated(ops.matmul(seen, weights) + bias)
 
 
 def features(found: Neighbours, surest: Tensor) -> Tensor:
@@ -222,7 +221,7 @@ def features(found: Neighbours, surest: Tensor) -> Tensor:
     before = ops.convert_to_tensor([[i < j for i in range(count)] for j in range(count)])
     new = ops.logical_not(ops.any(ops.logical_and(same, before), axis=-1))
     different = ops.cumsum(ops.cast(new, "float32"), axis=-1)
-    near = ops.exp(-ops.minimum(found.distances, 20.0))
+    near = ops.exp(-ops.minimum(ops.cast(found.distances, "float32"), 20.0))
     return ops.concatenate([near, different / count, surest], axis=-1)
 
 

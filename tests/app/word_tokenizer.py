@@ -8,6 +8,7 @@ FIRST = 4
 class WordTokenizer:
     """Knows the words "w4", "w5" and so on up to "w39"; any other word is unknown."""
 
+    vocabulary_size = 40
     ids = {f"w{number}": number for number in range(FIRST, 40)}
 
     def encode(self, texts):
