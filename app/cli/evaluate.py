@@ -8,7 +8,7 @@ With --hypotheses the command scores a file instead, without a model.
 import argparse
 import sys
 
-from app.cli.memory import RETRIEVAL, add_memory, check_memory, with_chosen_memory
+from app.cli.memory import RETRIEVAL, add_glossary, add_memory, check_glossary, check_memory, with_chosen_memory
 from app.cli.options import (
     RUN_HELP,
     add_corpora,
@@ -55,6 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--baseline", metavar="RUN|FILE", help="compare with this file, or run (evaluated if needed)")
     add_search(parser)
     add_memory(parser)
+    add_glossary(parser)
     add_engine(parser)
     add_precision(parser)
     parser.add_argument(
@@ -91,6 +92,7 @@ def _check(args: argparse.Namespace) -> None:
     if args.memory and args.hypotheses:
         raise UserError("--hypotheses uses no model: leave out --memory")
     check_memory(args)
+    check_glossary(args)
     if args.lines < 0:
         raise UserError(f"--lines {args.lines}: must be at least 1; leave it out for all lines")
 
@@ -100,13 +102,15 @@ def _score_file(args: argparse.Namespace):
     from app.scoring.metrics import ScoreOptions
     from app.translation.lines import read_text
     from data.corpora.corpora import Corpora
+    from data.terms import open_glossary
 
     source, target = chosen_languages(args)
     test = _test_set(args, args.corpus, Corpora(args.corpora, source=source, target=target))
     hypotheses = read_text(args.hypotheses)[: args.lines or None]
     options = ScoreOptions(args.lowercase, args.tokenize, target, test=test.test, pair=test.pair)
     baseline = read_baseline(chosen_baseline(args), test)
-    yield evaluate_lines(hypotheses, test, options, args.moses, baseline)
+    glossary = open_glossary(args.glossary, source, target) if args.glossary else None
+    yield evaluate_lines(hypotheses, test, options, args.moses, baseline, glossary=glossary)
 
 
 def _score_run(args: argparse.Namespace):
@@ -119,7 +123,14 @@ def _score_run(args: argparse.Namespace):
     names = [args.corpus] if args.corpus or args.reference else data.test
     if not names:
         print(f"{args.path}: data.test of the preset is empty; name a corpus with --corpus", file=sys.stderr)
-    system = system_of(run, args.checkpoint, chosen_search(run.preset, args, RETRIEVAL), engine, memory=args.memory)
+    system = system_of(
+        run,
+        args.checkpoint,
+        chosen_search(run.preset, args, RETRIEVAL),
+        engine,
+        memory=args.memory,
+        glossary=args.glossary,
+    )
     options = ScoreOptions(args.lowercase or data.lowercase, args.tokenize)
     chosen = {"options": options, "moses": args.moses or None, "baseline": chosen_baseline(args, engine)}
     for name in names:

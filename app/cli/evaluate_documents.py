@@ -8,7 +8,7 @@ docs/document-scores.md explains what each score can and cannot show.
 
 import argparse
 
-from app.cli.memory import RETRIEVAL, add_memory, check_memory, with_chosen_memory
+from app.cli.memory import RETRIEVAL, add_glossary, add_memory, check_glossary, check_memory, with_chosen_memory
 from app.cli.options import (
     RUN_HELP,
     WINDOWS,
@@ -76,6 +76,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "segments that follow; compared with the same run without, unless --baseline names another",
     )
     add_memory(parser)
+    add_glossary(parser)
     add_search(parser)
     add_precision(parser)
     parser.add_argument(
@@ -108,6 +109,7 @@ def _check(args: argparse.Namespace) -> None:
     if args.corrected and args.shuffle_documents:
         raise UserError("--corrected and --shuffle-documents are two measurements: leave one out")
     check_memory(args)
+    check_glossary(args)
     if args.items and not args.contrapro:
         raise UserError("--items is for --contrapro: add it, or leave out --items")
     if args.items < 0:
@@ -121,6 +123,7 @@ def _score_file(args: argparse.Namespace):
     from app.scoring.metrics import check_lengths
     from app.translation.lines import read_text
     from data.corpora.corpora import Corpora
+    from data.terms import open_glossary
 
     source, target = chosen_languages(args)
     corpora = Corpora(args.corpora, source=source, target=target)
@@ -129,7 +132,9 @@ def _score_file(args: argparse.Namespace):
     check_lengths(hypotheses, test.references, f"the translation {args.hypotheses}")
     baseline = read_baseline(chosen_baseline(args), test)
     terms = _terms(args, test, args.corpus, corpora)
-    yield evaluate_translations(hypotheses, test, DocumentOptions(args.lowercase, args.samples), terms, baseline)
+    glossary = open_glossary(args.glossary, source, target) if args.glossary else None
+    options = DocumentOptions(args.lowercase, args.samples)
+    yield evaluate_translations(hypotheses, test, options, terms, baseline, glossary=glossary)
 
 
 def _score_run(args: argparse.Namespace):
@@ -147,9 +152,10 @@ def _score_run(args: argparse.Namespace):
     options = DocumentOptions(
         args.lowercase or data.lowercase, args.samples, args.cxmi, args.shuffle_documents, args.again
     )
-    system = system_of(run, args.checkpoint, search, memory=args.memory, corrected=args.corrected)
+    reading = {"memory": args.memory, "corrected": args.corrected, "glossary": args.glossary}
+    system = system_of(run, args.checkpoint, search, **reading)
     baseline = chosen_baseline(args)
-    if (args.corrected or args.memory) and baseline is None:
+    if any(reading.values()) and baseline is None:
         baseline = system_of(run, args.checkpoint, search)
     for name, test in tests.items():
         training = [name, *(corpus for corpus, _ in parse_mixture(data.corpora))]

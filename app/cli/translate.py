@@ -13,7 +13,15 @@ import itertools
 import sys
 
 from app.cli import interactive, translate_documents
-from app.cli.memory import RETRIEVAL, add_memory, check_memory, translator_of, with_chosen_memory
+from app.cli.memory import (
+    RETRIEVAL,
+    add_glossary,
+    add_memory,
+    check_glossary,
+    check_memory,
+    translator_of,
+    with_chosen_memory,
+)
 from app.cli.options import (
     RUN_HELP,
     WINDOWS,
@@ -36,6 +44,7 @@ EXAMPLES = """
   weitblick translate runs/starter in.txt --sample --top-p 0.9 --seed 7
   weitblick translate runs/starter in.txt --score-references de.txt       how likely are given translations?
   weitblick translate runs/starter in.txt --engine ctranslate2 --quantization int8
+  weitblick translate runs/starter in.txt --glossary terms.tsv            these terms, inflected
   weitblick translate runs/starter in.txt --memory manual.tmx              in the words of a translation memory
   weitblick translate runs/starter in.txt --corrected half.de.txt         complete a partly translated document
   weitblick translate runs/starter --interactive                          translate and correct in a dialogue
@@ -61,6 +70,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_precision(parser)
     translate_documents.add_arguments(parser)
     add_memory(parser)
+    add_glossary(parser)
     parser.add_argument(
         "--fuzzy",
         type=float,
@@ -146,6 +156,9 @@ def _check(args: argparse.Namespace) -> None:
         raise UserError(f"--{given[0].replace('_', '-')} controls sampling; add --sample")
     if args.nbest < 1:
         raise UserError(f"--nbest {args.nbest}: must be at least 1")
+    check_glossary(args)
+    if args.score_references and args.glossary:
+        raise UserError("--score-references translates nothing; leave out --glossary")
     if args.score_references and args.precision:
         raise UserError("--score-references computes in float32; leave out --precision")
     if args.score_references and (args.sample or args.scores or args.nbest > 1):

@@ -213,6 +213,7 @@ class SearchPreset:
     length_penalty: float = option(0.6, "GNMT alpha: 0 prefers short output, 1 the best mean score", low=0.0)
     max_ratio: float = option(1.5, "output is at most max_ratio * source tokens + max_extra tokens long", above=0.0)
     max_extra: int = option(50, "see max_ratio", low=1, high=10**6)
+    term_bonus: float = option(3.5, "what the search gives for each token of a glossary's term, in nats", above=0.0)
     refuse_loops: bool = option(True, "take the next output, or cut it, where it repeats what the source does not")
     batch_tokens: int = option(4096, "source tokens decoded at once, padding included", low=16, high=10**8)
 

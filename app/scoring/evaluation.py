@@ -25,13 +25,15 @@ from app.scoring.metrics import (
 )
 from app.scoring.misplaced import misplaced
 from app.scoring.system import System
+from app.scoring.terms import MissedTerms, TermCount, count_terms
 from app.scoring.testsets import TestSet
 from app.terminal import decoding_progress
 from app.translation.lines import read_text
+from data.terms import Glossary
 
 PRONOUNS = "contrapro"
 DOCUMENTS = "document_scores"
-_OPTIONAL = ("bleu_on_moses_tokens", "bleu_by_source_words", "copied", "lost")
+_OPTIONAL = ("bleu_on_moses_tokens", "bleu_by_source_words", "copied", "lost", "terms_met", "terms_missed")
 Baseline = System | Path | str
 
 
@@ -77,6 +79,7 @@ class Evaluation:
         corrected: BLEU by the number of segments corrected before, of post-edited documents.
         context: CXMI.
         copied, lost: how much of what must be copied is, and the first lines that lost something.
+        met, missed: how often the terms of a glossary are met, and the first segments that miss one.
         samples: bootstrap samples that were asked for.
         baseline: what the system was compared with, or "".
         how: the record of the translations: weights, search, precision, speed and so on.
@@ -93,6 +96,8 @@ class Evaluation:
     context: list[Measure] = field(default_factory=list)
     copied: list[Copied] = field(default_factory=list)
     lost: list[Lost] = field(default_factory=list)
+    met: list[TermCount] = field(default_factory=list)
+    missed: list[MissedTerms] = field(default_factory=list)
     samples: int = SAMPLES
     baseline: str = ""
     how: dict = field(default_factory=dict)
@@ -109,6 +114,8 @@ class Evaluation:
             "cxmi": _dicts(self.context),
             "copied": _dicts(self.copied),
             "lost": _dicts(self.lost),
+            "terms_met": _dicts(self.met),
+            "terms_missed": _dicts(self.missed),
         }
         return {**found, **{name: value for name, value in optional.items() if value}}
 
@@ -151,7 +158,7 @@ def evaluate(
     moses = data.lowercase and has_moses() if moses is None else moses
     other = read_baseline(baseline, test)
     kept = system.translations(test, again=again)
-    evaluation = evaluate_lines(kept.lines, test, options, moses, other, data.numbers)
+    evaluation = evaluate_lines(kept.lines, test, options, moses, other, data.numbers, system.glossary)
     evaluation = replace(evaluation, how=kept.record)
     record = {key: value for key, value in kept.record.items() if key not in _OPTIONAL}
     system.results.write(system.name_of(test), {**record, **evaluation.as_dict()})
@@ -165,6 +172,7 @@ def evaluate_lines(
     moses: bool = False,
     baseline: tuple[str, list[str]] | None = None,
     numbers: str = "source",
+    glossary: Glossary | None = None,
 ) -> Evaluation:
     """Scores translations by lines, wherever they come from.
 
@@ -175,6 +183,7 @@ def evaluate_lines(
         moses: whether to add lower-cased BLEU on Moses tokens.
         baseline: name and translations to compare with.
         numbers: how copied numbers should be written, see `data.spans.SpanFinder`.
+        glossary: terms to count; None for none.
 
     Returns:
         An `Evaluation`.
@@ -188,6 +197,7 @@ def evaluate_lines(
     name, other = baseline or ("", None)
     tokens = replace(options, tokenize="moses", lowercase=True)
     copied, lost = count_copies(test.sources, hypotheses, references, numbers)
+    met, missed = count_terms(glossary, test.sources, hypotheses, references, options.language)
     return Evaluation(
         f"{test.origin}: {test.segments:,} segments",
         score(hypotheses, references, options, other),
@@ -196,6 +206,8 @@ def evaluate_lines(
         bleu_by_length(test.sources, hypotheses, references, options) if test.sources else [],
         copied=copied,
         lost=lost,
+        met=met,
+        missed=missed,
         samples=options.samples,
         baseline=name,
     )
@@ -230,7 +242,9 @@ def evaluate_documents(
     options = options or DocumentOptions(system.run.preset.data.lowercase)
     other = read_baseline(baseline, test)
     kept = system.translations(test, options.shuffle, options.again)
-    evaluation = evaluate_translations(kept.lines, test, options, terms, other, system.run.preset.data.numbers)
+    evaluation = evaluate_translations(
+        kept.lines, test, options, terms, other, system.run.preset.data.numbers, system.glossary
+    )
     before = kept.record.get(DOCUMENTS, {})
     context = _context(before, system, test, options)
     evaluation = replace(evaluation, context=context, how=kept.record)
@@ -251,6 +265,7 @@ def evaluate_translations(
     terms: TermScorer | None = None,
     baseline: tuple[str, list[str]] | None = None,
     numbers: str = "source",
+    glossary: Glossary | None = None,
 ) -> Evaluation:
     """Scores translations of documents, wherever they come from.
 
@@ -261,12 +276,14 @@ def evaluate_translations(
         terms: measures term consistency; None leaves that out.
         baseline: name and translations to compare with.
         numbers: how copied numbers should be written, see `data.spans.SpanFinder`.
+        glossary: terms to count; None for none.
 
     Returns:
         An `Evaluation`.
     """
     check_lengths(hypotheses, test.references)
     copied, lost = count_copies(test.sources, hypotheses, test.references, numbers)
+    met, missed = count_terms(glossary, test.sources, hypotheses, test.references)
     name, other = baseline or ("", None)
     sides = test.cut(hypotheses), None if other is None else test.cut(other)
     wrong = misplaced(sides[0], test.cut(test.references), sides[1], options.samples)
@@ -279,6 +296,8 @@ def evaluate_translations(
         aligner=terms.trained_on if terms else {},
         copied=copied,
         lost=lost,
+        met=met,
+        missed=missed,
         samples=options.samples,
         baseline=name,
     )

@@ -9,6 +9,10 @@ from app.scoring.copies import Copied
 from app.scoring.evaluation import Evaluation
 from app.scoring.metrics import LengthScore
 from app.scoring.misplaced import WRONG
+from app.scoring.terms import TermCount
+
+# Terms in the table; the record has them all.
+TERMS_SHOWN = 10
 
 
 def show_evaluation(evaluation: Evaluation, file: TextIO | None = None) -> None:
@@ -42,6 +46,8 @@ def _tables(evaluation: Evaluation) -> list:
         tables.append(_corrected(evaluation.corrected))
     if evaluation.copied:
         tables.append(_copied(evaluation.copied))
+    if evaluation.met:
+        tables.append(_met(evaluation.met))
     return tables
 
 
@@ -59,6 +65,19 @@ def _copied(counts: Sequence[Copied]):
         for found in counts
     ]
     return _table("Lines that copy all spans of a kind", ["kind", "lines", "copied", "reference"], rows)
+
+
+def _met(counts: Sequence[TermCount]):
+    rows = [
+        [
+            f"{found.source} = {found.target}" if found.source else "all terms",
+            f"{found.segments:,}",
+            _share(found.met, found.segments),
+            _share(found.reference, found.segments),
+        ]
+        for found in counts[: TERMS_SHOWN + 1]
+    ]
+    return _table("Terms of the glossary", ["term", "segments", "met", "reference"], rows)
 
 
 def _share(part: int, whole: int) -> str:
@@ -145,6 +164,11 @@ def _remarks(evaluation: Evaluation) -> list[str]:
         lines.append(f"the first {len(evaluation.lost)} lines that do not:")
         lines += [
             f"  line {n} ({', '.join(kinds)}): {source} => {found}" for n, kinds, source, found in evaluation.lost
+        ]
+    if evaluation.missed:
+        lines.append(f"the first {len(evaluation.missed)} lines that miss a term of the glossary:")
+        lines += [
+            f"  line {n} ({', '.join(terms)}): {source} => {found}" for n, terms, source, found in evaluation.missed
         ]
     speed = evaluation.how.get("decoding")
     if speed:

@@ -23,6 +23,7 @@ from app.translation.memory import open_memory
 from app.translation.translator import Translator
 from data.errors import UserError
 from data.files import checksum
+from data.terms import Glossary, open_glossary
 
 PACKAGES = ("sacrebleu", "sentencepiece", "snowballstemmer")
 # The settings decided by the machine that can change a translation.
@@ -63,9 +64,11 @@ class System:
         report: Callable[[str], None] = to_stderr,
         memory: Path | str | None = None,
         corrected: bool = False,
+        glossary: Path | str | None = None,
     ):
         self.run, self.checkpoint, self.engine = run, checkpoint, engine
         self.memory, self.corrected = memory and Path(memory), corrected
+        self.glossary_file = glossary and Path(glossary)
         self.search = search or run.preset.search
         self.results = Results(run.path, report)
         self._load, self._report = load, report
@@ -77,17 +80,27 @@ class System:
         translator = Translator.of_run(self.run, self.checkpoint, self.search, self.engine)
         if self.memory:
             translator.use(open_memory(self.run, translator, self.memory))
+        if self.glossary:
+            translator.use_glossary(self.glossary)
         return translator
+
+    @functools.cached_property
+    def glossary(self) -> Glossary | None:
+        """The glossary that it translates with."""
+        data = self.run.preset.data
+        return self.glossary_file and open_glossary(self.glossary_file, data.source, data.target)
 
     @property
     def title(self) -> str:
         """What comparisons call it."""
-        with_ = [*(["corrections"] if self.corrected else []), *([self.memory.name] if self.memory else [])]
+        files = [file.name for file in (self.memory, self.glossary_file) if file]
+        with_ = [*(["corrections"] if self.corrected else []), *files]
         return f"{self.run.path} with {' and '.join(with_)}" if with_ else str(self.run.path)
 
     def name_of(self, test: TestSet, shuffle: bool = False) -> str:
         """The name of the results of a test set."""
-        parts = [test.name, "shuffled" * shuffle, "corrected" * self.corrected, self.memory.stem if self.memory else ""]
+        parts = [test.name, "shuffled" * shuffle, "corrected" * self.corrected]
+        parts += [file.stem for file in (self.memory, self.glossary_file) if file]
         return "-".join(filter(None, parts))
 
     @functools.cached_property
@@ -120,6 +133,7 @@ class System:
             "documents": asdict(self.run.preset.documents),
             "engine": self.engine.as_dict(),
             **self._reading,
+            **({"glossary": _named(self.glossary_file)} if self.glossary_file else {}),
         }
 
     @property
@@ -127,8 +141,11 @@ class System:
         """What is read beside the model, and how."""
         if not (self.memory or self.corrected):
             return {}
-        memory = {"name": self.memory.name, "checksum": checksum(self.memory)} if self.memory else {}
-        return {"memory": memory, "corrected": self.corrected, "retrieval": asdict(self.run.preset.retrieval)}
+        return {
+            "memory": _named(self.memory) if self.memory else {},
+            "corrected": self.corrected,
+            "retrieval": asdict(self.run.preset.retrieval),
+        }
 
     @functools.cached_property
     def decided(self) -> dict:
@@ -271,6 +288,11 @@ def document_lines(test: TestSet, lines: Sequence[str], corrected: bool = False)
     for number, document in enumerate(test.cut(list(zip(lines, test.references, strict=True)))):
         for line, reference in document:
             yield DocumentLine(number, line, reference if corrected else None, known=False)
+
+
+def _named(file: Path) -> dict:
+    """A file that was read, for the record."""
+    return {"name": file.name, "checksum": checksum(file)}
 
 
 def _counted(found: Iterable[str], segments: int, progress: Callable[[float], None] | None) -> Iterator[str]:

@@ -3,6 +3,8 @@
 import functools
 import re
 
+from data.terms import singular
+
 _WORD = re.compile(r"[^\W\d_]+(?:'[^\W\d_]+)*")
 # Snowball's names of the languages that it can stem.
 _SNOWBALL = {
@@ -61,7 +63,7 @@ def source_words(text: str, language: str) -> list[str]:
     A stemmer would strip too much: "setting" and "set" are different terms.
     """
     found = words(text)
-    return [_singular(word) for word in found] if language == "en" else found
+    return [singular(word) for word in found] if language == "en" else found
 
 
 def is_term(word: str, language: str) -> bool:
@@ -86,17 +88,3 @@ def _stemmer(language: str):
     import snowballstemmer
 
     return snowballstemmer.stemmer(_SNOWBALL[language]) if language in _SNOWBALL else None
-
-
-def _singular(word: str) -> str:
-    """Strips plural and genitive endings only: the S-stemmer of Harman 1991, How Effective Is Suffixing?"""
-    word = word.removesuffix("'s")
-    if word.endswith("ies") and not word.endswith(("eies", "aies")):
-        return word[:-3] + "y" if len(word) > 4 else word
-    if word.endswith(("sses", "xes")):
-        return word[:-2]
-    if word.endswith("es") and not word.endswith(("aes", "ees", "oes")):
-        return word[:-1]
-    if word.endswith("s") and not word.endswith(("us", "ss")):
-        return word[:-1]
-    return word

@@ -22,3 +22,20 @@ def plan_batches(lengths: Sequence[int], budget: int, padded: Callable[[int], in
         rows.append(row)
     if rows:
         yield rows
+
+
+def plan_apart(
+    lengths: Sequence[int], kinds: Sequence[bool], budget: int, padded: Callable[[int], int] = int
+) -> list[list[int]]:
+    """Batches of sequences of the same kind; see `plan_batches`.
+
+    Args:
+        lengths, budget, padded: as for `plan_batches`.
+        kinds: which of two kinds each sequence is of.
+    """
+    found = []
+    for kind in (False, True):
+        own = [row for row, other in enumerate(kinds) if other == kind]
+        batches = plan_batches([lengths[row] for row in own], budget, padded)
+        found += [[own[place] for place in batch] for batch in batches]
+    return found

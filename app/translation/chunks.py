@@ -13,7 +13,17 @@ from app.translation.compiling import tensor_spec
 from app.translation.decoder import Sampling
 from app.translation.padding import least_rows
 from data.tokenizer import BOS, EOS, PAD, UNK
-from models.search import BeamSearch, Hypotheses, beam_search, greedy, live_inputs, sample, select_inputs
+from models.search import (
+    BeamSearch,
+    Hypotheses,
+    Terms,
+    Words,
+    beam_search,
+    greedy,
+    live_inputs,
+    sample,
+    select_inputs,
+)
 
 # Steps between two checks for finished sentences.
 STEPS = 8
@@ -34,6 +44,7 @@ class ChunkedSearch:
         count: outputs per source, at most the beam size.
         kinds: what `context` may hold, as `app.translation.compiling.compiled` takes it.
         copied: P consecutive ids of numbered pieces; see `models.search.copying`.
+        words: where words begin, for terms; see `models.search.terms`.
     """
 
     def __init__(
@@ -43,10 +54,11 @@ class ChunkedSearch:
         count: int = 1,
         kinds: dict[str, Any] | None = None,
         copied: Sequence[int] = (),
+        words: Words | None = None,
     ):
         self.model, self._kinds = model, kinds or {}
         self.least = least_rows(model)
-        self.search = beam_search_of(model, search, count, copied)
+        self.search = beam_search_of(model, search, count, copied, words)
         self._parts = functools.cache(self._compile)
 
     def _compile(self, names: frozenset[str]) -> tuple[Callable, Callable, Callable]:
@@ -66,6 +78,7 @@ class ChunkedSearch:
             owed: (B, P) bool, which numbered pieces each output must contain.
             context: what else the model's `initial_state` takes, arrays with B rows. For a document model, "memory",
                 the memory of each row, and where there is any "prefix", (B, T) int32, decoder input before the output.
+                "terms", if any row has some, is for the search: `models.search.Terms` as a dictionary.
 
         Returns:
             `Hypotheses` of numpy arrays: tokens (B, n, T), scores (B, n) and lengths (B, n).
@@ -94,8 +107,9 @@ class ChunkedSearch:
         return kept.astype("int32")
 
     def _start_beams(self, source, limits, owed, context):
+        context, terms = split_context(context)
         state = self.model.initial_state(source, 0, **context)
-        return self.search.start(state, ops.shape(source)[0], ops.max(limits), limits, room=0, owed=owed)
+        return self.search.start(state, ops.shape(source)[0], ops.max(limits), limits, 0, owed, terms)
 
     def _advance_beams(self, beams):
         beams = self.search.lengthen(beams, STEPS, self.model.lengthen_state(beams.state, STEPS))
@@ -106,11 +120,19 @@ class ChunkedSearch:
         return self._advance_beams(select_inputs(beams, inputs))
 
 
-def beam_search_of(model: Any, search: SearchPreset, count: int = 1, copied: Sequence[int] = ()) -> BeamSearch:
+def split_context(context: dict[str, Any]) -> tuple[dict[str, Any], Terms | None]:
+    """What of a search's context is for the model, and the terms."""
+    rest = {name: value for name, value in context.items() if name != "terms"}
+    return rest, Terms(**context["terms"]) if "terms" in context else None
+
+
+def beam_search_of(
+    model: Any, search: SearchPreset, count: int = 1, copied: Sequence[int] = (), words: Words | None = None
+) -> BeamSearch:
     """The beam search of a preset; see `ChunkedSearch` for the arguments."""
     # Greedy search follows a single hypothesis, so a penalty could not change the result.
     penalty = search.length_penalty if search.beam > 1 else 0.0
-    return BeamSearch(model.step, search.beam, penalty, count, BOS, EOS, PAD, 2, (UNK,), copied=copied)
+    return BeamSearch(model.step, search.beam, penalty, count, BOS, EOS, PAD, 2, (UNK,), copied=copied, words=words)
 
 
 def _compiled_tensorflow(start, advance, advance_some, kinds):
@@ -167,6 +189,7 @@ def search_function(
     count: int = 1,
     sampling: Sampling | None = None,
     copied: Sequence[int] = (),
+    words: Words | None = None,
 ) -> Callable:
     """The whole search over one batch, from token ids to token ids, in Keras operations only.
 
@@ -176,6 +199,7 @@ def search_function(
         count: outputs per source; in beam search at most the beam size.
         sampling: settings for random sampling; None for search.
         copied: P consecutive ids of numbered pieces.
+        words: where words begin, for terms.
 
     Returns:
         A function that can be compiled. It takes
@@ -192,9 +216,10 @@ def search_function(
     """
 
     def run(source, limits, owed, max_length, seed, context):
+        context, terms = split_context(context)
         state = model.initial_state(source, max_length, **context)
         common = {"bos": BOS, "eos": EOS, "pad": PAD, "max_lengths": limits, "min_length": 2, "forbidden": (UNK,)}
-        common |= {"copied": copied, "owed": owed}
+        common |= {"copied": copied, "owed": owed, "terms": terms, "words": words}
         arguments = (model.step, state, ops.shape(source)[0])
         if sampling:
             draw = {"temperature": sampling.temperature, "samples": count}

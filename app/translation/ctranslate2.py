@@ -12,7 +12,7 @@ from typing import NamedTuple
 from app.presets.schema import SearchPreset
 from app.retrieval.entries import Entries
 from app.translation.batch_plan import plan_batches
-from app.translation.decoder import Decoded, Request, Sampling, TokenScore
+from app.translation.decoder import Decoded, Forms, Request, Sampling, TokenScore
 from data.errors import UserError
 from data.files import read_manifest
 from data.parallel import cores
@@ -81,6 +81,7 @@ class CTranslate2Decoder:
     first_memory = None
     remembers = False
     retrieval = None
+    words = None
 
     @property
     def most(self) -> int:
@@ -97,6 +98,7 @@ class CTranslate2Decoder:
         count: int = 1,
         progress: Callable[[list[int]], None] | None = None,
         stored: Sequence[Callable[[], Entries] | None] = (),
+        terms: Sequence[Sequence[Forms]] = (),
     ) -> list[list[Decoded]]:
         """Finds the best outputs of each source; see `app.translation.keras_decoder.KerasDecoder.decode`."""
         if self.sampling is None and count > self.search.beam:

@@ -10,6 +10,7 @@ from data.errors import UserError
 if TYPE_CHECKING:
     from app.retrieval.entries import Entries
     from models.memories.retrieval import RetrievalSettings
+    from models.search import Words
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,9 @@ class TokenScore(NamedTuple):
     tokens: int
 
 
+Forms = Sequence[Sequence[int]]
+
+
 class Request(NamedTuple):
     """A segment to decode.
 
@@ -84,6 +88,7 @@ class Request(NamedTuple):
         current: the index in `sources` of the segment to decode.
         memory: the memory state before the window; None for a model that does not read documents.
         stored: gives what retrieval may read; None for nothing.
+        terms: the accepted forms, in tokens, of each term that the output must contain.
     """
 
     sources: Sequence[Sequence[int]]
@@ -91,6 +96,7 @@ class Request(NamedTuple):
     current: int
     memory: dict | None
     stored: "Callable[[], Entries] | None" = None
+    terms: Sequence[Forms] = ()
 
 
 class Decoder(Protocol):
@@ -105,6 +111,7 @@ class Decoder(Protocol):
         remembers: whether anything is carried from one window to the next.
         most: how many outputs of a source there are at most.
         retrieval: how stored entries are read; None for an engine that cannot read any.
+        words: where words begin among the tokens; None for an engine that cannot see to terms.
         search: beam, length penalty and limits.
     """
 
@@ -113,6 +120,7 @@ class Decoder(Protocol):
     first_memory: dict | None
     search: SearchPreset
     retrieval: "RetrievalSettings | None"
+    words: "Words | None"
 
     @property
     def most(self) -> int: ...
@@ -126,6 +134,7 @@ class Decoder(Protocol):
         count: int = 1,
         progress: Callable[[list[int]], None] | None = None,
         stored: "Sequence[Callable[[], Entries] | None]" = (),
+        terms: Sequence[Sequence[Forms]] = (),
     ) -> list[list[Decoded]]:
         """Up to `count` outputs for each source, best first.
 
@@ -134,6 +143,7 @@ class Decoder(Protocol):
             count: outputs per source.
             progress: gets the indices of each finished batch.
             stored: what retrieval may read for each source; empty for nothing.
+            terms: the terms of each source, see `Request`; empty for none.
         """
 
     def decode_segments(self, requests: Sequence[Request], count: int = 1) -> list[list[Decoded]]:

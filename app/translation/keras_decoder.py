@@ -11,10 +11,10 @@ from keras import ops, tree
 from app.presets.schema import SearchPreset
 from app.retrieval.entries import NOTHING, Entries, padded
 from app.runs.gate import GateWeights
-from app.translation.batch_plan import plan_batches
+from app.translation.batch_plan import plan_apart, plan_batches
 from app.translation.chunks import ChunkedSearch, search_function
 from app.translation.compiling import compiled, side_by_side
-from app.translation.decoder import Decoded, Request, Sampling, TokenScore
+from app.translation.decoder import Decoded, Forms, Request, Sampling, TokenScore
 from app.translation.keys import DocumentModel, KeyMaker, Observed, model_inputs
 from app.translation.padding import MULTIPLE, least_rows, pad_rows, round_length, round_rows
 from data.documents import INPUTS, PackedWindow, pack
@@ -23,12 +23,14 @@ from data.tokenizer import BOS, EOS, PAD
 from models.memories import settings_of
 from models.memories.lookup import Search
 from models.memories.retrieval import Gate, RetrievalModel
-from models.search import Hypotheses, Scores, refuse_nan, score_logits
+from models.search import Hypotheses, Scores, Words, pack_terms, refuse_nan, score_logits
 
 # Maximum tokens on a side in a row of windows scored together; attention costs grow with a row's length.
 _ROW_TOKENS = 512
 _INPUT_KINDS = {name: ("int32", 2) for name in INPUTS}
 _STORED_KINDS = {"keys": ("float32", 3), "tokens": ("int32", 2), "trust": ("float32", 2)}
+_TERM_KINDS = {name: ("int32", 2) for name in ("tokens", "parents", "left", "least")}
+_TERM_KINDS |= {"values": ("float32", 2), "owners": ("float32", 3), "worth": ("float32", 2)}
 
 
 @runtime_checkable
@@ -52,6 +54,7 @@ class KerasDecoder:
         segments: the maximum segments of a window. Learned positions are divided evenly among them.
         copied: the ids of numbered pieces: those of a source come out once, others never.
         retrieval: how stored entries are read: the settings of `[memory.retrieval]`, and a gate if one was learnt.
+        words: where words begin, for terms; see `models.search.terms`.
     """
 
     def __init__(
@@ -62,8 +65,9 @@ class KerasDecoder:
         segments: int = 1,
         copied: range = range(0),
         retrieval: tuple[Any, GateWeights | None] | None = None,
+        words: Words | None = None,
     ):
-        self.copied = copied
+        self.copied, self.words = copied, words
         self.retrieval, gate = retrieval or (settings_of("retrieval")(), None)
         self.model = model
         self.search = search
@@ -92,6 +96,7 @@ class KerasDecoder:
         count: int = 1,
         progress: Callable[[list[int]], None] | None = None,
         stored: Sequence[Callable[[], Entries] | None] = (),
+        terms: Sequence[Sequence[Forms]] = (),
     ) -> list[list[Decoded]]:
         """Finds the best outputs of each source.
 
@@ -100,6 +105,7 @@ class KerasDecoder:
             count: outputs per source; in beam search at most the beam size.
             progress: called after each batch with the indices of the sources in it.
             stored: gives what retrieval may read for each source; empty for nothing.
+            terms: the terms of each source, see `Request`; empty for none.
 
         Returns:
             Up to `count` outputs for each source, best first; fewer where no more exist.
@@ -111,7 +117,8 @@ class KerasDecoder:
             raise UserError(f"{count} translations of each line need search.beam = {count} or more")
         first = self.first_memory
         read = stored or [None] * len(sources)
-        requests = [Request([source], [], 0, first, own) for source, own in zip(sources, read, strict=True)]
+        parts = zip(sources, read, terms or [()] * len(sources), strict=True)
+        requests = [Request([source], [], 0, first, own, forms) for source, own, forms in parts]
         return self._decode(requests, count, progress)
 
     @property
@@ -162,14 +169,14 @@ class KerasDecoder:
         return lambda *arguments: (reading if "stored" in arguments[-1] else plain)(*arguments)
 
     def _compile_with(self, model, count):
-        context: dict[str, Any] = {"prefix": ("int32", 2), "stored": _STORED_KINDS}
+        context: dict[str, Any] = {"prefix": ("int32", 2), "stored": _STORED_KINDS, "terms": _TERM_KINDS}
         if self.memory is not None:
             context["memory"] = self.memory
         in_chunks = keras.backend.backend() != "jax" and isinstance(self.model, GrowingState)
         if in_chunks and self.sampling is None:
-            search = ChunkedSearch(model, self.search, count, context, self.copied)
+            search = ChunkedSearch(model, self.search, count, context, self.copied, self.words)
             return lambda source, limits, owed, most, seed, context: search(source, limits, owed, context)
-        run = search_function(model, self.search, count, self.sampling, self.copied)
+        run = search_function(model, self.search, count, self.sampling, self.copied, self.words)
         kinds = [("int32", 2), ("int32", 1), ("bool", 2), ("int32", 0), ("uint32", 1)]
 
         @functools.cache
@@ -278,7 +285,9 @@ class KerasDecoder:
         results: list[list[Decoded]] = [[] for _ in requests]
         search = self._search(count)
         lengths = [_length(request.sources) + _length(request.before) for request in requests]
-        batches = list(plan_batches(lengths, self.search.batch_tokens, round_length))
+        # The search costs more where there are terms.
+        with_terms = [bool(request.terms) for request in requests]
+        batches = plan_apart(lengths, with_terms, self.search.batch_tokens, round_length)
         inputs = (self._batch([requests[row] for row in rows]) for rows in batches)
         for rows, found in zip(batches, side_by_side(search, inputs), strict=True):
             for row, decoded in zip(rows, outputs_of(refuse_broken(found), len(rows)), strict=True):
@@ -298,9 +307,13 @@ class KerasDecoder:
         for row, request in enumerate(requests):
             own = request.sources[request.current]
             owed[row, [i - self.copied.start for i in own if i in self.copied]] = True
-            # Room for all pieces, however short the limit.
-            limits[row] = max(self._limit(len(own)), int(owed[row].sum()) + 1)
-        most = self._limit(source.shape[1]) if keras.backend.backend() == "jax" else int(limits.max())
+            # Room for all pieces and terms, however short the limit.
+            longest = sum(max(map(len, forms)) for forms in request.terms)
+            limits[row] = max(self._limit(len(own)), int(owed[row].sum()) + longest + 1)
+        most = int(limits.max())
+        if keras.backend.backend() == "jax":
+            usual = self._limit(source.shape[1])
+            most = usual if most <= usual else round_length(most)
         seed = np.array([self.sampling.seed % (1 << 32) if self.sampling else 0, self._batches], "uint32")
         self._batches += 1
         return source, limits, owed, most, seed, self._context(requests, size)
@@ -317,6 +330,9 @@ class KerasDecoder:
             least = max(self.retrieval.neighbours, MULTIPLE)
             parts = [request.stored() if request.stored else NOTHING for request in requests]
             context["stored"] = padded(parts, size, least, self.width)
+        if any(request.terms for request in requests):
+            rows = [*(request.terms for request in requests), *[()] * (size - len(requests))]
+            context["terms"] = pack_terms(rows, self.search.term_bonus, self.words)._asdict()
         return context
 
     def _pack(self, rows: list[list[PackedWindow]]) -> tuple[dict, np.ndarray]:

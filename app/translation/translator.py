@@ -10,14 +10,16 @@ from app.retrieval.entries import MOST, NOTHING, Entries, concatenated
 from app.retrieval.segments import SegmentStore
 from app.runs.gate import GateWeights, read_gate
 from app.runs.run import Run
-from app.translation.decoder import KERAS, Decoded, Decoder, Engine, Sampling, TokenScore
+from app.translation.decoder import KERAS, Decoded, Decoder, Engine, Forms, Sampling, TokenScore
 from app.translation.faults import choose
 from app.translation.flow import Flow, Hypothesis
 from app.translation.forced import Given, score_documents
 from app.translation.lines import DocumentLine, chunks
+from app.translation.terms import TermEncoder, words_of
 from app.translation.text import Correction, EncodedLine, LineEncoder, Part
 from data.errors import UserError
 from data.forms import PLAIN, TextForm
+from data.terms import Glossary
 from data.tokenizer import Tokenizer
 from data.windows import ALONE, WindowOptions
 
@@ -69,6 +71,7 @@ class Translator:
         self.decoder, self.tokenizer, self.windows, self.form = decoder, tokenizer, windows, form
         self.checkpoint = checkpoint
         self.memory: TranslationMemory | None = None
+        self._terms: TermEncoder | None = None
         self.fuzzy: float | None = None
         self.max_length = min(max_length, (decoder.max_positions or max_length + 1) - 1)
         self.encoder = LineEncoder(tokenizer, form, self.max_length, warn)
@@ -98,7 +101,9 @@ class Translator:
         from app.translation.keras_decoder import KerasDecoder
 
         segments = windows.size if windows.windows == "segments" else 1
-        decoder = KerasDecoder(model, search or SearchPreset(), sampling, segments, _span_ids(tokenizer), retrieval)
+        decoder = KerasDecoder(
+            model, search or SearchPreset(), sampling, segments, _span_ids(tokenizer), retrieval, words_of(tokenizer)
+        )
         return cls(decoder, tokenizer, windows, **rest)
 
     @classmethod
@@ -327,6 +332,16 @@ class Translator:
 
         return entries
 
+    def use_glossary(self, glossary: Glossary) -> None:
+        """Translates the terms of a glossary as it says; a UserError if the engine cannot."""
+        if self.decoder.words is None:
+            raise UserError("only the engine keras takes a glossary: leave out --engine")
+        self._terms = TermEncoder(glossary, self.tokenizer, self.lowercase)
+
+    def terms(self, text: str) -> Sequence[Forms]:
+        """The terms that the translation of a segment, with its spans as pieces, must contain."""
+        return self._terms.terms(text) if self._terms else ()
+
     @property
     def lowercase(self) -> bool:
         """Whether the model knows lower-cased text only."""
@@ -362,12 +377,13 @@ class Translator:
 
     def _decode(self, parts: list[Part], count: int, report: Callable | None) -> list[list[Decoded]]:
         sources, stored = [part.ids for part in parts], [self.stored(part.source.text) for part in parts]
+        terms = [self.terms(part.source.text) for part in parts]
 
         def search(rows: list[int]) -> list[list[Decoded]]:
-            again = [stored[row] for row in rows]
-            return self.decoder.decode([sources[row] for row in rows], self.decoder.most, stored=again)
+            again = [[side[row] for row in rows] for side in (stored, terms)]
+            return self.decoder.decode([sources[row] for row in rows], self.decoder.most, None, *again)
 
-        found = self.decoder.decode(sources, count, report, stored)
+        found = self.decoder.decode(sources, count, report, stored, terms)
         return self.without_faults(found, sources, count, search)
 
     def without_faults(

@@ -213,8 +213,9 @@ class WindowDecoder:
         return [window for window in windows if not window.done]
 
     def _request(self, window, options):
-        stored = self.translator.stored(window.segment.part.source.text, window.document.store)
-        return window.request(options)._replace(stored=stored)
+        text = window.segment.part.source.text
+        stored = self.translator.stored(text, window.document.store)
+        return window.request(options)._replace(stored=stored, terms=self.translator.terms(text))
 
     def _search(self, requests: list[Request]) -> list[Decoded]:
         def search(rows: list[int]) -> list[list[Decoded]]:

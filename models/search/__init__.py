@@ -9,15 +9,19 @@ from models.search.greedy import greedy
 from models.search.sampling import sample
 from models.search.scoring import Scores, score, score_logits
 from models.search.state import Hypotheses, refuse_nan
+from models.search.terms import Terms, Words, pack_terms
 
 __all__ = [
     "BeamSearch",
     "Hypotheses",
     "Scores",
+    "Terms",
+    "Words",
     "beam_search",
     "greedy",
     "length_penalty",
     "live_inputs",
+    "pack_terms",
     "refuse_nan",
     "sample",
     "score",

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from keras import ops
+from keras import ops, tree
 
 from models import Nested, Step, Tensor
 from models.search.copying import copied_range, no_debt, spend
@@ -20,6 +20,7 @@ from models.search.state import (
     repeat_rows,
     take_step,
 )
+from models.search.terms import Terms, TermState, Words, add_tokens, begin_terms, follow
 
 
 class Beams(NamedTuple):
@@ -27,8 +28,8 @@ class Beams(NamedTuple):
 
     time: int32 scalar, number of tokens of the live hypotheses.
     tokens: (B, K, T) int32, live hypotheses.
-    scores: (B, K) float32, their log-probabilities in falling order; -inf where there is none. All are -inf once
-        nothing can change the finished ones of an input any more.
+    scores: (B, K) float32, their log-probabilities, in falling order unless terms change it; -inf where there is none.
+        All are -inf once nothing can change the finished ones of an input any more.
     last: (B * K,) int32, the tokens that the next step reads.
     state: nested decoding state with B * K rows.
     finished: (B, n, T) int32, finished hypotheses.
@@ -36,6 +37,7 @@ class Beams(NamedTuple):
     broken: (B,) bool, True where a live hypothesis got logits that were not finite.
     limits: (B,) int32, the most tokens of an input's hypotheses.
     owed: (B, K, P) bool, which of the P copied tokens a live hypothesis must still contain.
+    terms: how far the live hypotheses have come with the terms; () for none.
     """
 
     time: Tensor
@@ -48,6 +50,7 @@ class Beams(NamedTuple):
     broken: Tensor
     limits: Tensor
     owed: Tensor
+    terms: TermState | tuple[()]
 
 
 def length_penalty(length: int | Tensor, alpha: float) -> Tensor:
@@ -81,6 +84,8 @@ def beam_search(
     exact: bool = False,
     copied: Sequence[int] = (),
     owed: Tensor | None = None,
+    terms: Terms | None = None,
+    words: Words | None = None,
 ) -> Hypotheses:
     """Finds likely sequences by keeping the K best beginnings at each step.
 
@@ -111,6 +116,8 @@ def beam_search(
         exact: bool. Whether the early finish may change nothing in the result. It cannot without a length penalty.
         copied: P consecutive ids that a hypothesis contains once where they are owed, and else never.
         owed: optional (B, P) bool, which of them each input's hypotheses must contain. A limit of fewer tokens wins.
+        terms: optional, of each input; hypotheses must contain them. A limit of fewer tokens wins. Each needs a form
+            whose first token begins a word. See `models.search.terms`, as for `words`, which they need.
 
     Returns:
         `Hypotheses` of tokens (B, n, T), scores (B, n) in falling order and lengths (B, n). A score is a sum of
@@ -122,8 +129,8 @@ def beam_search(
     References:
         - [Wu et al., 2016](https://arxiv.org/abs/1609.08144)
     """
-    search = BeamSearch(step, beam, length_penalty, nbest, bos, eos, pad, min_length, forbidden, exact, copied)
-    beams = search.start(state, batch, max_length, max_lengths, owed=owed)
+    search = BeamSearch(step, beam, length_penalty, nbest, bos, eos, pad, min_length, forbidden, exact, copied, words)
+    beams = search.start(state, batch, max_length, max_lengths, owed=owed, terms=terms)
     return refuse_nan(search.hypotheses(search.advance(beams)))
 
 
@@ -135,7 +142,8 @@ class BeamSearch:
     room for more tokens (`lengthen`).
 
     Args:
-        step, beam, length_penalty, nbest, bos, eos, pad, min_length, forbidden, exact, copied: see `beam_search`.
+        step, beam, length_penalty, nbest, bos, eos, pad, min_length, forbidden, exact, copied, words: see
+            `beam_search`.
     """
 
     def __init__(
@@ -151,6 +159,7 @@ class BeamSearch:
         forbidden: Sequence[int] = (),
         exact: bool = False,
         copied: Sequence[int] = (),
+        words: Words | None = None,
     ) -> None:
         if not 1 <= nbest <= beam:
             raise ValueError(f"nbest must be between 1 and the beam size. Received: nbest={nbest}, beam={beam}.")
@@ -163,6 +172,7 @@ class BeamSearch:
             "min_length": min_length,
             "forbidden": forbidden,
             "copied": copied_range(copied),
+            "words": words,
         }
 
     def start(
@@ -173,11 +183,12 @@ class BeamSearch:
         max_lengths: Tensor | None = None,
         room: int | None = None,
         owed: Tensor | None = None,
+        terms: Terms | None = None,
     ) -> Beams:
         """`Beams` before the first step: one live hypothesis, as all but the first of K equal ones would only crowd.
 
         Args:
-            state, batch, max_length, max_lengths, owed: see `beam_search`.
+            state, batch, max_length, max_lengths, owed, terms: see `beam_search`.
             room: optional int, at most `max_length`. Number of tokens after which the caller will `lengthen`.
         """
         rules = make_rules(batch, max_length, max_lengths=max_lengths, **self.ids)
@@ -195,6 +206,7 @@ class BeamSearch:
             broken=ops.zeros((batch,), dtype="bool"),
             limits=rules.limits,
             owed=ops.repeat(owed[:, None, :], self.beam, axis=1),
+            terms=begin_terms(terms, self.beam, rules.bos, rules.words) if terms else (),
         )
 
     def advance(self, beams: Beams, steps: int | None = None) -> Beams:
@@ -210,7 +222,7 @@ class BeamSearch:
     def _advance(self, beams):
         rules = Rules(**self.ids, limits=beams.limits)
         logits, state = take_step(self.step, beams.last, beams.state)
-        ranking = rank(logits, beams.scores, beams.time, self.beam, rules, beams.owed)
+        ranking = rank(logits, beams.scores, beams.time, self.beam, rules, beams.owed, beams.terms)
         following = _move(beams, ranking, state, _finish(beams, ranking, self.alpha, rules), rules)
         return keep_shapes(_stop(following, self.alpha, rules, self.exact), beams)
 
@@ -245,6 +257,7 @@ def select_inputs(beams: Beams, inputs: Tensor) -> Beams:
     rows = ops.reshape(inputs[:, None] * beam + ops.arange(beam, dtype="int32"), (-1,))
     state = map_leaves(lambda leaf, key: ops.take(leaf, inputs if by_input(key) else rows, axis=0), beams.state)
     rest = {name: ops.take(getattr(beams, name), inputs, axis=0) for name in _BY_INPUT}
+    rest["terms"] = tree.map_structure(lambda leaf: ops.take(leaf, inputs, axis=0), beams.terms)
     return beams._replace(last=ops.take(beams.last, rows, axis=0), state=state, **rest)
 
 
@@ -254,8 +267,10 @@ _BY_INPUT = ("tokens", "scores", "finished", "finished_scores", "broken", "limit
 def _finish(beams, ranking, alpha, rules):
     """Merges hypotheses that end, if among the K best, into the finished set. Returns its tokens and scores."""
     beam, nbest = beams.scores.shape[1], beams.finished_scores.shape[1]
-    best, index = ops.top_k(ops.concatenate([ranking.ends, ranking.scores], axis=1), beam)
+    best, index = ops.top_k(ops.concatenate([ranking.end_order, ranking.order], axis=1), beam)
     index = ops.cast(index, "int32")
+    if beams.terms:
+        best = pick(ops.concatenate([ranking.ends, ranking.scores], axis=1), index)
     ends = index < beam
     ended = ops.where(ends, best / length_penalty(beams.time + 1, alpha), NEVER)
     ended_tokens = _append(beams, ops.where(ends, index, 0), rules.eos)
@@ -273,6 +288,9 @@ def _move(beams, ranking, state, finished, rules):
     firsts = beam * ops.arange(ops.shape(beams.scores)[0], dtype="int32")
     rows = ops.reshape(ranking.parents + firsts[:, None], (-1,))
     broken = ops.logical_and(beams.scores > NEVER, ops.logical_not(ranking.finite))
+    terms: TermState | tuple[()] = ()
+    if beams.terms:
+        terms = add_tokens(follow(beams.terms, ranking.parents), ranking.tokens, rules.words)
     return beams._replace(
         time=beams.time + 1,
         tokens=_append(beams, ranking.parents, ranking.tokens[:, :, None]),
@@ -283,6 +301,7 @@ def _move(beams, ranking, state, finished, rules):
         finished_scores=finished[1],
         broken=ops.logical_or(beams.broken, ops.any(broken, axis=1)),
         owed=spend(pick(beams.owed, ranking.parents), ranking.tokens, rules.copied) if rules.copied else beams.owed,
+        terms=terms,
     )
 
 
@@ -308,4 +327,4 @@ def attainable(beams: Beams, alpha: float, rules: Rules, exact: bool) -> Tensor:
     penalty = length_penalty(beams.time + 1, alpha)
     if exact:
         penalty = ops.maximum(penalty, length_penalty(rules.limits, alpha))
-    return beams.scores[:, 0] / penalty
+    return ops.max(beams.scores, axis=1) / penalty

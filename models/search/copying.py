@@ -38,18 +38,24 @@ def spend(owed: Tensor, tokens: Tensor, copied: tuple[int, ...]) -> Tensor:
     return ops.logical_and(owed, ops.expand_dims(tokens, -1) != ids)
 
 
-def indebted(owed: Tensor) -> Tensor:
-    """(...) bool: something is owed, so that the hypothesis may not end."""
-    return ops.any(owed, axis=-1)
+def debt(owed: Tensor | None, needed: Tensor | None = None) -> Tensor:
+    """(...) int32: the fewest tokens that must come before the hypothesis may end.
+
+    Args:
+        owed: (..., P) bool, the copied tokens that must; None for none.
+        needed: (...) int32, tokens that terms need, see `models.search.terms`; None for none.
+    """
+    counts = [] if owed is None else [ops.sum(ops.cast(owed, "int32"), axis=-1)]
+    return sum(counts if needed is None else [*counts, needed])
 
 
-def only_owed(logits: Tensor, largest: Tensor, owed: Tensor, time: Tensor, limits: Tensor, eos: int) -> Tensor:
+def only_owed(logits: Tensor, largest: Tensor, count: Tensor, time: Tensor, limits: Tensor, eos: int) -> Tensor:
     """Where nothing but an owed token may come next: the model would end, or the tokens left are just enough.
 
     Args:
         logits: (N, V) float32.
         largest: (N,) float32, their largest.
-        owed: (N, P) bool.
+        count: (N,) int32, the `debt`.
         time: int32 scalar, number of tokens before this one.
         limits: (N,) int32, the most tokens of each hypothesis, the end token included.
         eos: the end token.
@@ -57,6 +63,5 @@ def only_owed(logits: Tensor, largest: Tensor, owed: Tensor, time: Tensor, limit
     Returns:
         (N,) bool.
     """
-    count = ops.sum(ops.cast(owed, "int32"), axis=-1)
     pressing = ops.logical_or(logits[:, eos] >= largest, time + 1 + count >= limits)
     return ops.logical_and(count > 0, pressing)

@@ -10,6 +10,7 @@ from models.search.ranking import rank
 from models.search.rollout import lengths, roll, total
 from models.search.rules import make_rules
 from models.search.state import Hypotheses, refuse_nan
+from models.search.terms import Terms, Words, begin_terms
 
 
 def greedy(
@@ -26,6 +27,8 @@ def greedy(
     forbidden: Sequence[int] = (),
     copied: Sequence[int] = (),
     owed: Tensor | None = None,
+    terms: Terms | None = None,
+    words: Words | None = None,
 ) -> Hypotheses:
     """Takes the likeliest token at each step.
 
@@ -44,7 +47,7 @@ def greedy(
         max_lengths: optional (B,) int32. Limits of the single inputs; what is above `max_length` is cut to it.
         min_length: int. The fewest tokens of a hypothesis, the end token included. A smaller limit wins.
         forbidden: ids that may not be put out either, such as that of the unknown token.
-        copied, owed: see `beam_search`.
+        copied, owed, terms, words: see `beam_search`.
 
     Returns:
         `Hypotheses` of tokens (B, T), scores (B,) and lengths (B,). A score is a sum of log-probabilities.
@@ -52,12 +55,14 @@ def greedy(
     Raises:
         ValueError: for options that contradict each other and, when run eagerly, for logits that are not finite.
     """
-    rules = make_rules(batch, max_length, bos, eos, pad, max_lengths, min_length, forbidden, copied)
+    rules = make_rules(batch, max_length, bos, eos, pad, max_lengths, min_length, forbidden, copied, words)
     owed = no_debt(batch, rules.copied) if owed is None else owed
 
-    def choose(logits, time, owed):
-        ranking = rank(logits, ops.zeros((batch, 1), "float32"), time, 1, rules, owed[:, None, :])
-        return ops.where(ranking.ends >= ranking.scores, rules.eos, ranking.tokens)[:, 0]
+    def choose(logits, rollout):
+        scores, owed = ops.zeros((batch, 1), "float32"), rollout.owed[:, None, :]
+        ranking = rank(logits, scores, rollout.time, 1, rules, owed, rollout.terms)
+        return ops.where(ranking.end_order >= ranking.order, rules.eos, ranking.tokens)[:, 0]
 
-    rollout = roll(step, state, choose, rules.limits, max_length, bos, pad, eos, owed, rules.copied)
+    followed = begin_terms(terms, 1, bos, words) if terms else ()
+    rollout = roll(step, state, choose, rules.limits, max_length, bos, pad, eos, owed, rules.copied, followed, words)
     return refuse_nan(Hypotheses(rollout.tokens, total(rollout), lengths(rollout, pad)))

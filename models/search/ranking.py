@@ -7,9 +7,10 @@ import numpy as np
 from keras import ops
 
 from models import Tensor
-from models.search.copying import indebted, only_owed
+from models.search.copying import debt, only_owed
 from models.search.rules import Rules, log_total, may_end, vocabulary
 from models.search.state import pick
+from models.search.terms import TermState, look_ahead, promote, worth_of_all
 
 NEVER = float("-inf")
 # Tokens in a group, about; and the vocabulary from which on groups pay.
@@ -19,11 +20,13 @@ _GROUP, _LARGE = 64, 1024
 class Ranking(NamedTuple):
     """What may follow the K hypotheses of each of B inputs.
 
-    scores: (B, C) float32, log-probabilities of the C best hypotheses that go on, in falling order; -inf where none is.
+    scores: (B, C) float32, log-probabilities of the C best hypotheses that go on; -inf where none is.
     parents: (B, C) int32, which hypothesis each continues.
     tokens: (B, C) int32, the new token.
     ends: (B, K) float32, log-probability of each hypothesis with the end token; -inf where it may not end.
     finite: (B, K) bool, False where logits were NaN or infinite.
+    order: (B, C) float32, what they are ranked by, in falling order: the scores, and the bonus of terms.
+    end_order: (B, K) float32, the same of those that end.
     """
 
     scores: Tensor
@@ -31,9 +34,19 @@ class Ranking(NamedTuple):
     tokens: Tensor
     ends: Tensor
     finite: Tensor
+    order: Tensor
+    end_order: Tensor
 
 
-def rank(logits: Tensor, scores: Tensor, time: Tensor, count: int, rules: Rules, owed: Tensor | None = None) -> Ranking:
+def rank(
+    logits: Tensor,
+    scores: Tensor,
+    time: Tensor,
+    count: int,
+    rules: Rules,
+    owed: Tensor | None = None,
+    terms: TermState | tuple[()] = (),
+) -> Ranking:
     """Ranks all continuations of all hypotheses of an input together.
 
     Probabilities are the model's own: they are not renormalised over what the rules leave, so that the score of a
@@ -46,38 +59,60 @@ def rank(logits: Tensor, scores: Tensor, time: Tensor, count: int, rules: Rules,
         count: int. C, less than V.
         rules: `Rules` whose `limits` has B rows.
         owed: (B, K, P) bool, which of the P tokens `rules.copied` each hypothesis must still contain.
+        terms: the state of the hypotheses' terms; () for none.
 
     Returns:
         `Ranking`.
     """
     size, beam = vocabulary(logits, rules), scores.shape[1]
     width = group_width(size, count)
-    maxima = ops.max(ops.reshape(logits, (-1, size // width, width)), axis=-1) if width else logits
+    maxima = _maxima(logits, width)
     largest = ops.max(maxima, axis=-1, keepdims=True)
     total = ops.reshape(log_total(logits, largest), (-1, beam))
     finite = ops.isfinite(total)
     base = ops.where(finite, scores - total, NEVER)
     ends = _add(ops.reshape(logits[:, rules.eos], (-1, beam)), base)
     ends = ops.where(may_end(time, rules)[:, None], ends, NEVER)
-    base = ops.where((time + 1 < rules.limits)[:, None], base, NEVER)
+    goes_on = (time + 1 < rules.limits)[:, None]
+    base = ops.where(goes_on, base, NEVER)
     special = np.isin(np.arange(size), (rules.eos, *rules.never, *rules.copied))
-    if rules.copied:
-        copies = _copies(logits, base, owed, rules)
-        ends = ops.where(ops.logical_and(indebted(owed), (time + 1 < rules.limits)[:, None]), NEVER, ends)
+    # What the ranking goes by: the logits and what is added to them, with the bonus of terms.
+    promoted, order_base, needed, nearer = logits, base, None, None
+    if terms:
+        outlook = look_ahead(terms, rules.words)
+        promoted, nearer = promote(logits, outlook, terms.terms, rules.words)
+        order_base, needed = base + outlook.kept, outlook.needed
+    copies = _copies(promoted, order_base, owed, rules) if rules.copied else None
+    if rules.copied or terms:
+        owing = debt(owed, needed)
+        ends = ops.where(ops.logical_and(owing > 0, goes_on), NEVER, ends)
         limits = ops.repeat(rules.limits, beam, axis=0)
-        flat = ops.reshape(owed, (-1, len(rules.copied)))
-        only = only_owed(logits, largest[:, 0], flat, time, limits, rules.eos)
-        base = ops.where(ops.reshape(only, (-1, beam)), NEVER, base)
+        only = only_owed(logits, largest[:, 0], ops.reshape(owing, (-1,)), time, limits, rules.eos)
+        if terms:
+            promoted = ops.where(ops.logical_and(only[:, None], ops.logical_not(nearer)), NEVER, promoted)
+            maxima = _maxima(promoted, width)
+        else:
+            order_base = ops.where(ops.reshape(only, (-1, beam)), NEVER, order_base)
     if width:
-        best, index = _best_by_groups(logits, maxima, base, count, special)
+        best, index = _best_by_groups(promoted, maxima, order_base, count, special)
     else:
-        allowed = _add(ops.where(special, NEVER, ops.reshape(logits, (-1, beam, size))), base[:, :, None])
+        allowed = _add(ops.where(special, NEVER, ops.reshape(promoted, (-1, beam, size))), order_base[:, :, None])
         best, index = ops.top_k(ops.reshape(allowed, (-1, beam * size)), count)
     index = ops.cast(index, "int32")
-    if rules.copied:
+    if copies:
         best, place = ops.top_k(ops.concatenate([best, copies.scores], axis=1), count)
         index = pick(ops.concatenate([index, copies.index], axis=1), ops.cast(place, "int32"))
-    return Ranking(best, index // size, index % size, ends, finite)
+    parents, tokens = index // size, index % size
+    if not terms:
+        return Ranking(best, parents, tokens, ends, finite, best, ends)
+    true = pick(ops.reshape(logits, (-1, beam * size)), index) + pick(base, parents)
+    end_order = ends + worth_of_all(terms.terms)
+    return Ranking(ops.where(best > NEVER, true, NEVER), parents, tokens, ends, finite, best, end_order)
+
+
+def _maxima(logits, width):
+    """(N, G): the largest logit of each group of neighbours; the logits where there are no groups."""
+    return ops.max(ops.reshape(logits, (-1, logits.shape[-1] // width, width)), axis=-1) if width else logits
 
 
 class _Copies(NamedTuple):

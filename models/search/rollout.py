@@ -9,6 +9,7 @@ from models import Nested, Step, Tensor
 from models.search.copying import no_debt, spend
 from models.search.rules import log_probability
 from models.search.state import keep_shapes, take_step
+from models.search.terms import TermState, Words, add_tokens
 
 
 class Rollout(NamedTuple):
@@ -21,6 +22,7 @@ class Rollout(NamedTuple):
     alive: (N,) bool, False after the end, and after logits that were not finite.
     state: nested decoding state with N rows.
     owed: (N, P) bool, which of the P copied tokens must still come.
+    terms: the state of the rows' terms, with K = 1; () for none.
     """
 
     time: Tensor
@@ -30,12 +32,13 @@ class Rollout(NamedTuple):
     alive: Tensor
     state: Nested
     owed: Tensor
+    terms: TermState | tuple[()]
 
 
 def roll(
     step: Step,
     state: Nested,
-    choose: Callable[[Tensor, Tensor, Tensor], Tensor],
+    choose: Callable[[Tensor, Rollout], Tensor],
     limits: Tensor,
     max_length: int | Tensor,
     bos: int,
@@ -43,13 +46,15 @@ def roll(
     eos: int | None = None,
     owed: Tensor | None = None,
     copied: tuple[int, ...] = (),
+    terms: TermState | tuple[()] = (),
+    words: Words | None = None,
 ) -> Rollout:
     """Chooses a token for each row, step by step, until all rows have ended.
 
     Args:
         step: callable, `(tokens (N,), state) -> (logits (N, V), state)`.
         state: nested decoding state with N rows.
-        choose: callable, `(logits (N, V) float32, time, owed (N, P)) -> tokens (N,) int32`.
+        choose: callable, `(logits (N, V) float32, rollout) -> tokens (N,) int32`.
         limits: (N,) int32. A row ends with its `limits[n]`-th token.
         max_length: int. T; no limit may be above it.
         bos: int. Token that the first step reads.
@@ -57,6 +62,8 @@ def roll(
         eos: int or None. A row also ends with this token.
         owed: optional (N, P) bool, which of the `copied` tokens must come.
         copied: their P consecutive ids.
+        terms: the state of the rows' terms, with K = 1; () for none.
+        words: where words begin, for terms.
 
     Returns:
         The last `Rollout`.
@@ -64,7 +71,7 @@ def roll(
 
     def advance(rollout):
         logits, state = take_step(step, rollout.last, rollout.state)
-        token = ops.cast(choose(logits, rollout.time, rollout.owed), "int32")
+        token = ops.cast(choose(logits, rollout), "int32")
         log_prob = log_probability(logits, token)
         here = ops.logical_and(ops.arange(max_length, dtype="int32") == rollout.time, rollout.alive[:, None])
         sound = ops.logical_not(ops.isnan(log_prob))
@@ -77,6 +84,7 @@ def roll(
             alive=alive if eos is None else ops.logical_and(alive, token != eos),
             state=state,
             owed=spend(rollout.owed, token, copied),
+            terms=add_tokens(rollout.terms, token[:, None], words) if terms else (),
         )
         return (keep_shapes(following, rollout),)
 
@@ -89,6 +97,7 @@ def roll(
         alive=limits > 0,
         state=state,
         owed=no_debt(rows, copied) if owed is None else owed,
+        terms=terms,
     )
     return ops.while_loop(lambda rollout: ops.any(rollout.alive), advance, (start,))[0]
 

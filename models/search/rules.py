@@ -1,13 +1,14 @@
 """Which tokens may come next: end, padding and forbidden tokens, and the shortest and longest output."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from keras import ops
 
 from models import Tensor
-from models.search.copying import copied_range, indebted, only_owed
+from models.search.copying import copied_range, debt, only_owed
 from models.search.state import pick
+from models.search.terms import TermState, Words, look_ahead, promote
 
 
 class Rules(NamedTuple):
@@ -20,6 +21,7 @@ class Rules(NamedTuple):
     min_length: the end token is not allowed as one of the first `min_length - 1` tokens.
     limits: (B,) int32, at least 1; the `limits[b]`-th token of input b is the end token, whatever the model says.
     copied: consecutive ids, put out once where they are owed and else never; see `models.search.copying`.
+    words: `models.search.terms.Words`, for terms.
     """
 
     bos: int
@@ -29,6 +31,7 @@ class Rules(NamedTuple):
     min_length: int
     limits: Tensor
     copied: tuple = ()
+    words: Any = None
 
     @property
     def never(self) -> Tensor:
@@ -46,6 +49,7 @@ def make_rules(
     min_length: int = 0,
     forbidden: Sequence[int] = (),
     copied: Sequence[int] = (),
+    words: Words | None = None,
 ) -> Rules:
     """Checks the options that all searches share and makes `Rules` of them.
 
@@ -63,17 +67,20 @@ def make_rules(
     limits = ops.full((batch,), max_length, dtype="int32")
     if max_lengths is not None:
         limits = ops.maximum(ops.minimum(ops.cast(max_lengths, "int32"), limits), 1)
-    return Rules(int(bos), int(eos), int(pad), forbidden, min_length, limits, copied_range(copied))
+    return Rules(int(bos), int(eos), int(pad), forbidden, min_length, limits, copied_range(copied), words)
 
 
-def restrict(logits: Tensor, time: Tensor, rules: Rules, owed: Tensor | None = None) -> Tensor:
-    """Sets the logits of tokens that may not come next to -inf.
+def restrict(
+    logits: Tensor, time: Tensor, rules: Rules, owed: Tensor | None = None, terms: TermState | tuple[()] = ()
+) -> Tensor:
+    """Sets the logits of tokens that may not come next to -inf, and adds the bonus of terms to the others.
 
     Args:
         logits: (N, V) float32.
         time: int32 scalar, number of tokens before this one.
         rules: `Rules` with N limits.
         owed: (N, P) bool, which of `rules.copied` must still come.
+        terms: the state of each row's terms, with K = 1; () for none.
 
     Returns:
         Logits (N, V).
@@ -83,20 +90,28 @@ def restrict(logits: Tensor, time: Tensor, rules: Rules, owed: Tensor | None = N
     allowed = ops.where(ends, may_end(time, rules)[:, None], (time + 1 < rules.limits)[:, None])
     for token in rules.never:
         allowed = ops.logical_and(allowed, ids != token)
-    if rules.copied:
-        allowed = ops.logical_and(allowed, _restrict_copies(logits, time, rules, owed))
-    return ops.where(allowed, logits, float("-inf"))
+    if not rules.copied and not terms:
+        return ops.where(allowed, logits, float("-inf"))
+    promoted, needed, nearer = logits, None, ops.zeros((1, 1), dtype="bool")
+    if terms:
+        outlook = look_ahead(terms, rules.words)
+        promoted, nearer = promote(logits, outlook, terms.terms, rules.words)
+        needed = outlook.needed[:, 0]
+    count = debt(owed, needed)
+    only = only_owed(logits, ops.max(logits, axis=-1), count, time, rules.limits, rules.eos)
+    free = ops.logical_or(nearer, ops.logical_not(only)[:, None])
+    free = _copies_free(free, owed, rules, vocabulary(logits, rules))
+    free = ops.where(ends, (count == 0)[:, None], free)
+    allowed = ops.logical_and(allowed, ops.logical_or((time + 1 >= rules.limits)[:, None], free))
+    return ops.where(allowed, promoted, float("-inf"))
 
 
-def _restrict_copies(logits, time, rules, owed):
-    """(N, V) bool: what copied tokens leave free, apart from the limits."""
-    size, (first, *_) = logits.shape[-1], rules.copied
-    last = time + 1 >= rules.limits
-    only = only_owed(logits, ops.max(logits, axis=-1), owed, time, rules.limits, rules.eos)
-    free = ops.logical_not(only)[:, None]
-    parts = [ops.repeat(free, first, axis=1), owed, ops.repeat(free, size - first - len(rules.copied), axis=1)]
-    ends = ops.logical_and(ops.arange(size, dtype="int32")[None, :] == rules.eos, indebted(owed)[:, None])
-    return ops.logical_or(last[:, None], ops.logical_and(ops.concatenate(parts, axis=1), ops.logical_not(ends)))
+def _copies_free(free, owed, rules, size):
+    """(N, V) or (N, 1) bool: the free tokens; of the copied ones those that are owed."""
+    if not rules.copied:
+        return free
+    free, first = ops.broadcast_to(free, (ops.shape(owed)[0], size)), rules.copied[0]
+    return ops.concatenate([free[:, :first], owed, free[:, first + len(rules.copied) :]], axis=1)
 
 
 def log_probability(logits: Tensor, tokens: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ from models import Nested, Step, Tensor
 from models.search.rollout import lengths, roll, total
 from models.search.rules import make_rules, restrict
 from models.search.state import Hypotheses, pick, refuse_nan, repeat_rows
+from models.search.terms import Terms, Words, begin_terms
 
 
 def sample(
@@ -30,6 +31,8 @@ def sample(
     forbidden: Sequence[int] = (),
     copied: Sequence[int] = (),
     owed: Tensor | None = None,
+    terms: Terms | None = None,
+    words: Words | None = None,
 ) -> Hypotheses:
     """Draws sequences from the model, token by token.
 
@@ -54,7 +57,7 @@ def sample(
         max_lengths: optional (B,) int32. Limits of the single inputs; what is above `max_length` is cut to it.
         min_length: int. The fewest tokens of a hypothesis, the end token included. A smaller limit wins.
         forbidden: ids that may not be put out either, such as that of the unknown token.
-        copied, owed: see `beam_search`.
+        copied, owed, terms, words: see `beam_search`. The bonus of terms makes their tokens likelier to be drawn.
 
     Returns:
         `Hypotheses` of tokens (B, n, T), scores (B, n) and lengths (B, n), in the order drawn. A score is the sum of
@@ -69,22 +72,26 @@ def sample(
         - [Holtzman et al., 2019](https://arxiv.org/abs/1904.09751) (top-p)
     """
     _check(temperature, top_k, top_p, samples)
-    rules = make_rules(batch, max_length, bos, eos, pad, max_lengths, min_length, forbidden, copied)
+    rules = make_rules(batch, max_length, bos, eos, pad, max_lengths, min_length, forbidden, copied, words)
     rules = rules._replace(limits=ops.repeat(rules.limits, samples, axis=0))
     rows = ops.shape(rules.limits)[0]
     # All draws are made here, as a seed generator cannot advance inside a loop on JAX. Staying below one keeps the draw
     # below the last cumulative sum in spite of rounding.
     uniform = random.uniform((max_length, rows), maxval=1.0 - 1e-6, dtype="float32", seed=seed)
 
-    def choose(logits, time, owed):
-        probabilities, ids = distribution(restrict(logits, time, rules, owed), temperature, top_k, top_p)
-        index, found = invert(probabilities, ops.take(uniform, time, axis=0))
+    def choose(logits, rollout):
+        allowed = restrict(logits, rollout.time, rules, rollout.owed, rollout.terms)
+        probabilities, ids = distribution(allowed, temperature, top_k, top_p)
+        index, found = invert(probabilities, ops.take(uniform, rollout.time, axis=0))
         token = index if ids is None else pick(ids, index[:, None])[:, 0]
         return ops.where(found, token, eos)
 
     owed = None if owed is None else ops.repeat(owed, samples, axis=0)
     state = repeat_rows(state, samples)
-    rollout = roll(step, state, choose, rules.limits, max_length, bos, pad, eos, owed, rules.copied)
+    followed = (
+        begin_terms(Terms(*(ops.repeat(leaf, samples, axis=0) for leaf in terms)), 1, bos, words) if terms else ()
+    )
+    rollout = roll(step, state, choose, rules.limits, max_length, bos, pad, eos, owed, rules.copied, followed, words)
     tokens = ops.reshape(rollout.tokens, (batch, samples, max_length))
     scores = ops.reshape(total(rollout), (batch, samples))
     return refuse_nan(Hypotheses(tokens, scores, ops.reshape(lengths(rollout, pad), (batch, samples))))

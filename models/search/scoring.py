@@ -42,8 +42,8 @@ def score(step: Step, state: Nested, references: Tensor, bos: int, pad: int = 0)
     references = ops.cast(references, "int32")
     lengths = _lengths(references, pad)
 
-    def choose(logits, time, owed):
-        return ops.take(references, time, axis=1)
+    def choose(logits, rollout):
+        return ops.take(references, rollout.time, axis=1)
 
     rollout = roll(step, state, choose, lengths, ops.shape(references)[1], bos, pad)
     return refuse_nan(Scores(rollout.log_probs, total(rollout), lengths))
