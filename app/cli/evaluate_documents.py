@@ -75,6 +75,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="post-edit the documents: after each segment its reference is its correction, which memories hold for the "
         "segments that follow; compared with the same run without, unless --baseline names another",
     )
+    parser.add_argument("--plot", metavar="FILE", help="for --corrected: BLEU by segments corrected before, as SVG")
     add_memory(parser)
     add_glossary(parser)
     add_search(parser)
@@ -93,8 +94,14 @@ def run(args: argparse.Namespace) -> None:
     _check(args)
     from app.scoring.report import show_evaluation
 
+    curves = {}
     for evaluation in _score_file(args) if args.hypotheses else _score_run(args):
         show_evaluation(evaluation)
+        curves[evaluation.title.partition(",")[0]] = evaluation.corrected
+    if args.plot:
+        from app.scoring.chart import draw_corrected
+
+        draw_corrected({name: scores for name, scores in curves.items() if scores}, args.plot)
 
 
 def _check(args: argparse.Namespace) -> None:
@@ -106,6 +113,8 @@ def _check(args: argparse.Namespace) -> None:
         raise UserError("--hypotheses uses no model: leave out --contrapro and --shuffle-documents")
     if args.hypotheses and (args.corrected or args.memory):
         raise UserError("--hypotheses uses no model: leave out --corrected and --memory")
+    if args.plot and not args.corrected:
+        raise UserError("--plot shows BLEU by segments corrected before: add --corrected")
     if args.corrected and args.shuffle_documents:
         raise UserError("--corrected and --shuffle-documents are two measurements: leave one out")
     check_memory(args)

@@ -11,7 +11,7 @@ from app.cli import probe_run
 from app.cli.options import add_set
 from app.cli.startup import load_keras
 from data.errors import UserError
-from models.memories import kinds
+from models.memories import trained_kinds
 
 HELP = "measure how far back each memory remembers"
 EXAMPLES = """
@@ -26,8 +26,9 @@ AFTER_INTERRUPT = "finished memories are kept; the same command continues with t
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the command's arguments."""
-    which = f"any of {', '.join(kinds())} (all)"
-    parser.add_argument("--memory", nargs="+", choices=kinds(), default=list(kinds()), metavar="KIND", help=which)
+    known = trained_kinds()
+    which = f"any of {', '.join(known)} (all)"
+    parser.add_argument("--memory", nargs="+", choices=known, default=list(known), metavar="KIND", help=which)
     parser.add_argument(
         "--minutes", type=float, default=4.0, metavar="M", help="maximum training time of each memory (4)"
     )

@@ -11,7 +11,6 @@ from typing import Any, NamedTuple, NoReturn
 
 from app.presets.schema import (
     MEMORY,
-    RETRIEVAL,
     SECTIONS,
     DataPreset,
     DocumentsPreset,
@@ -30,7 +29,7 @@ from data.corpora.corpora import Corpora
 from data.errors import UserError
 from data.forms import TextForm
 from data.windows import ALONE, WindowOptions
-from models.memories import settings_of
+from models.memories import RETRIEVAL, settings_of
 from models.options import choices_of
 
 FOLDER = Path(__file__).parent

@@ -8,7 +8,7 @@ from data.corpora.corpora import parse_mixture
 from data.errors import UserError
 from data.forms import NUMBERS
 from data.spans import KINDS
-from models.memories import WITHOUT_LAYER, kinds, settings_of
+from models.memories import RETRIEVAL, WITHOUT_LAYER, kinds, settings_of
 from models.options import option
 
 # A corpus that is drawn a thousand times an epoch is a mistake, and one drawn a million times does not fit into memory.
@@ -344,8 +344,6 @@ def _check_training(training: TrainingPreset) -> str | None:
     return None
 
 
-# The kind of memory that every run may use, whatever its own: it is read beside the model.
-RETRIEVAL = "retrieval"
 # The prefix of the sections with the settings of one kind of memory, such as "memory.gru".
 MEMORY = "memory."
 SECTIONS: dict[str, type] = {

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from app.probe.experiment import Experiment, Results
 from data.files import atomic_write
-from models.memories import kinds, settings_of
+from models.memories import settings_of, trained_kinds
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -61,7 +61,7 @@ def draw(results: Results, path: str | Path) -> bool:
 
 
 def _fill(axis: Any, results: Results) -> None:
-    experiment, order = results.experiment, kinds()
+    experiment, order = results.experiment, trained_kinds()
     for kind, found in results.memories.items():
         recalls = found["recall"]
         distances = [recall["distance"] for recall in recalls]

@@ -12,7 +12,7 @@ from app.presets.preset import Preset
 from app.probe.documents import Task
 from data.errors import UserError
 from data.files import atomic_write
-from models.memories import WITHOUT_LAYER, kinds
+from models.memories import WITHOUT_LAYER, trained_kinds
 
 if TYPE_CHECKING:
     from app.probe.learning import Progress
@@ -88,7 +88,7 @@ class Results:
         """Adds a memory's results and writes the file, keeping what another probe has added in the meantime."""
         self.memories = self._comparable()
         self.memories[kind] = {"settings": self.experiment.settings(kind), **found}
-        self.memories = {kind: self.memories[kind] for kind in kinds() if kind in self.memories}
+        self.memories = {kind: self.memories[kind] for kind in trained_kinds() if kind in self.memories}
         packages = {name: version(name) for name in ("weitblick", "keras", "tensorflow")}
         text = {
             **self.experiment.shared(),

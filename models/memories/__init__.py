@@ -16,9 +16,10 @@ from typing import Any
 
 from models.options import option
 
-# "concat" remembers by its windows alone, which repeat the segments before the current one; "retrieval" by what is
-# stored beside the model, see `models.memories.retrieval`.
-WITHOUT_LAYER = ("none", "concat", "retrieval")
+# What is stored beside the model, see `models.memories.retrieval`; every run may read it, whatever its own kind.
+RETRIEVAL = "retrieval"
+# "concat" remembers by its windows alone, which repeat the segments before the current one.
+WITHOUT_LAYER = ("none", "concat", RETRIEVAL)
 # Settings that all memories have; see `models.document.DocumentTransformer`.
 GENERAL = ("kind", "sides", "read_bias")
 
@@ -56,6 +57,11 @@ def memory(kind: str, settings: type) -> Callable[[type], type]:
 def kinds() -> tuple[str, ...]:
     """The names of all kinds."""
     return tuple(dict.fromkeys((*WITHOUT_LAYER, *_settings)))
+
+
+def trained_kinds() -> tuple[str, ...]:
+    """The kinds that make a difference in training."""
+    return tuple(kind for kind in kinds() if kind != RETRIEVAL)
 
 
 def settings_of(kind: str) -> type:

@@ -224,7 +224,7 @@ def test_unknown_kinds_and_settings_are_refused():
 
 
 def test_settings_read_from_the_text_of_a_file_are_those_of_the_file():
-    assert kinds()[:5] == ("none", "concat", "gru", "fixed", "variable")
+    assert kinds()[:6] == ("none", "concat", "retrieval", "gru", "fixed", "variable")
     read, declared = fields(settings_of("gru")), fields(GRUSettings)
     assert [(key.name, key.type, key.default, key.metadata) for key in read] == [
         (key.name, key.type, key.default, key.metadata) for key in declared

@@ -148,7 +148,9 @@ def test_what_makes_no_sense_is_refused(options, expected, run, source, memory, 
 def test_post_editing_is_scored_beside_the_same_run_without(run, tmp_path, capsys):
     corpus = write_corpus(tmp_path / "toy", document=8)
     options = ["--corpus", str(corpus), "--split", "validation", "--no-cxmi", "--samples", "20"]
-    assert cli.main(["evaluate-documents", str(run), "--corrected", *options]) == 0
+    figure = tmp_path / "corrected.svg"
+    assert cli.main(["evaluate-documents", str(run), "--corrected", *options, "--plot", str(figure)]) == 0
+    assert "segments of the document corrected before" in figure.read_text() and ">4-7<" in figure.read_text()
     printed = capsys.readouterr().out
     assert "BLEU by segments corrected before" in printed and "misplaced" in printed
     names = {path.stem for path in (run / "results").glob("*.json")}
