@@ -1,15 +1,15 @@
 """Chooses on validation text how retrieval reads trusted translations, and keeps that in the run.
 
 Without --memory it post-edits documents: after each segment its reference is its correction. With --memory it
-translates the validation text with that translation memory. All combinations of neighbours, temperature, threshold and
-weight are compared by the likelihood of the references; the best of them are tried in translation, and the one with the
-highest BLEU becomes the run's. --learn also fits the layer that weighs what is found (adaptive kNN-MT) and takes it if
-its BLEU is the highest.
+translates the validation text with that translation memory. Neighbours, temperature and weight are chosen for each of
+several thresholds by the likelihood of the references; the thresholds are tried in translation, and the settings with
+the highest BLEU become the run's. --learn also fits the layer that weighs what is found (adaptive kNN-MT) and takes it
+if its BLEU is the highest.
 """
 
 import argparse
 from dataclasses import asdict, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from app.cli.memory import RETRIEVAL, add_memory, check_memory, with_chosen_memory
 from app.cli.options import RUN_HELP, add_corpora, add_precision, add_search, chosen_search, with_chosen_precision
@@ -41,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_corpora(parser)
     add_memory(parser)
     parser.add_argument("--learn", action="store_true", help="also learn a layer that weighs what is found")
-    parser.add_argument("--tries", type=int, default=3, metavar="N", help="how many settings to translate with (3)")
+    parser.add_argument("--tries", type=int, default=5, metavar="N", help="how many thresholds to translate with (5)")
     add_search(parser)
     add_precision(parser)
 
@@ -75,16 +75,14 @@ def _tune(run: "Run", test: "TestSet", search: "SearchPreset", args: argparse.Na
     with decoding_progress(test.segments, "reading") as progress:
         readings = tuning.read(trial.translator((settings, None)), test, progress)
     found = tuning.apart(tuning.candidates(readings, settings), args.tries)
-    rows: list[tuple[Any, Any, float | None, float]] = []
-    for candidate in found:
-        rows.append((candidate.settings, None, candidate.loss, trial.bleu((candidate.settings, None))))
+    rows = [_Row(own, None, loss, *trial.scores((own, None))) for own, loss in found]
     if args.learn:
         learnt = replace(found[0].settings, gate="learnt", weight=max(found[0].settings.weight, 0.5))
         gate, loss = tuning.learn_gate(readings.nearest(learnt.neighbours))
-        rows.append((learnt, gate, loss, trial.bleu((learnt, gate))))
-    without = trial.bleu((replace(settings, weight=0.0, gate="distance"), None))
-    rows.sort(key=lambda row: -row[3])
-    _show(test, rows, without, -float(readings.log_probs.mean()))
+        rows.append(_Row(learnt, gate, loss, *trial.scores((learnt, gate))))
+    off = replace(settings, weight=0.0, gate="distance")
+    rows.sort(key=lambda row: -row.bleu)
+    _show(test, [_Row(off, None, -float(readings.log_probs.mean()), *trial.scores((off, None))), *rows])
     best, gate, *_ = rows[0]
     stored = Run.open(run.path)
     stored.update_preset(stored.preset.with_overrides(_changes(best)))
@@ -94,6 +92,16 @@ def _tune(run: "Run", test: "TestSet", search: "SearchPreset", args: argparse.Na
 
 def _changes(settings: Any) -> list[str]:
     return [f"memory.retrieval.{name}={value}" for name, value in asdict(settings).items()]
+
+
+class _Row(NamedTuple):
+    """Settings, their gate if one was learnt, and what they came to."""
+
+    settings: Any
+    gate: Any
+    loss: float
+    bleu: float
+    misplaced: float | None
 
 
 class _Trial:
@@ -132,9 +140,10 @@ class _Trial:
             translator.use(TranslationMemory(translator, self._memory.store, self._memory.name))
         return translator
 
-    def bleu(self, retrieval: tuple) -> float:
-        """BLEU by segments, post-edited unless a translation memory is read."""
+    def scores(self, retrieval: tuple) -> tuple[float, float | None]:
+        """BLEU by segments; where documents are post-edited, also the share of n-grams that are misplaced."""
         from app.scoring.metrics import ScoreOptions, bleu
+        from app.scoring.misplaced import misplaced
         from app.scoring.system import document_lines
         from app.terminal import decoding_progress
 
@@ -146,18 +155,22 @@ class _Trial:
                 lines = document_lines(self.test, self.test.sources, corrected=True)
                 found = [hypothesis.text for hypothesis in translator.translate_lines(lines)]
         options = ScoreOptions(self.run.preset.data.lowercase, samples=0)
-        return bleu(found, self.test.references, options).value
+        wrong = None
+        if not self.args.memory:
+            wrong = misplaced(self.test.cut(found), self.test.cut(self.test.references), samples=0).value
+        return bleu(found, self.test.references, options).value, wrong
 
 
-def _show(test: "TestSet", rows: list, without: float, loss: float) -> None:
+def _show(test: "TestSet", rows: list[_Row]) -> None:
     from rich.console import Console
     from rich.table import Table
 
     columns = ("gate", "neighbours", "temperature", "threshold", "weight")
     table = Table(title=f"{test.origin}: {test.segments:,} segments", title_justify="left")
-    for name in (*columns, "nats a token", "BLEU"):
+    for name in (*columns, "nats", "BLEU", "misplaced"):
         table.add_column(name, justify="right")
-    table.add_row("none", *[""] * 4, f"{loss:.3f}", f"{without:.1f}")
-    for settings, _, own, bleu in rows:
-        table.add_row(*(str(getattr(settings, name)) for name in columns), f"{own:.3f}", f"{bleu:.1f}")
+    for settings, _, loss, bleu, wrong in rows:
+        chosen = [str(getattr(settings, name)) if settings.weight else "" for name in columns]
+        figures = f"{loss:.3f}", f"{bleu:.1f}", "" if wrong is None else f"{wrong:.1f}"
+        table.add_row(*(chosen if settings.weight else ["off", *chosen[1:]]), *figures)
     Console(highlight=False).print(table)

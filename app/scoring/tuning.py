@@ -14,7 +14,7 @@ from app.translation.keys import Observed
 from app.translation.translator import Translator
 
 NEIGHBOURS, TEMPERATURES = (4, 8, 16), (0.06, 0.12, 0.25)
-THRESHOLDS, WEIGHTS = (0.4, 0.6, 0.8, 1.0, 1.3), (0.5, 0.7, 0.8, 0.9)
+THRESHOLDS, WEIGHTS = (0.3, 0.5, 0.7, 0.9, 1.2), (0.5, 0.7, 0.8, 0.9)
 _FAR = 1e9
 _STEPS, _ROWS, _RATE = 1500, 1024, 0.02
 
@@ -116,10 +116,14 @@ def candidates(readings: Readings, settings: Any) -> list[Candidate]:
 
 
 def apart(found: Sequence[Candidate], count: int) -> list[Candidate]:
-    """The best candidates of which each differs from the others in threshold or weight."""
-    chosen: dict[tuple, Candidate] = {}
+    """The best candidate of each threshold, at most so many of them.
+
+    Given the reference's words so far, a high threshold always looks good. In translation one wrong word brings the
+    next, so thresholds must be tried.
+    """
+    chosen: dict[float, Candidate] = {}
     for candidate in found:
-        chosen.setdefault((candidate.settings.threshold, candidate.settings.weight), candidate)
+        chosen.setdefault(candidate.settings.threshold, candidate)
     return list(chosen.values())[:count]
 
 

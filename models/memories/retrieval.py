@@ -27,7 +27,7 @@ class RetrievalSettings:
     )
     neighbours: int = option(8, "the nearest entries that are read at each step", low=1, high=1024)
     temperature: float = option(0.12, "the lower, the more the nearest entry counts; in units of distance", above=0.0)
-    threshold: float = option(0.8, "mean squared distance from which on an entry counts for nothing", above=0.0)
+    threshold: float = option(0.5, "mean squared distance from which on an entry counts for nothing", above=0.0)
     gate: str = option(
         "distance",
         "what weighs entries: their distance, or a layer that `weitblick tune --learn` fitted to validation text",

@@ -34,7 +34,7 @@ def test_losses_are_those_of_the_mixture_and_the_best_comes_first():
             total -= np.log((1 - gate) * np.exp(read.log_probs[row]) + gate * share + 1e-9)
         assert candidate.loss == pytest.approx(total / 300, rel=1e-4)
     best = apart(found, 4)
-    assert best[0] is found[0] and len({(each.settings.threshold, each.settings.weight) for each in best}) == 4
+    assert best[0] is found[0] and len({each.settings.threshold for each in best}) == 4
 
 
 def test_a_gate_learns_that_near_neighbours_are_right():
