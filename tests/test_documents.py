@@ -39,7 +39,7 @@ SENTENCE_RUNS = ("runs/news-small", "runs/none", "runs/mine", "runs/multi30k-tin
 RUNS = {**dict.fromkeys(SENTENCE_RUNS, SENTENCES), "runs/gru": DOCUMENTS, "runs/documents": DOCUMENTS}
 # Corpora that are fetched, by the toy that takes their place; others that pages name are toys of the same name.
 CORPORA = {"software": "toys", "wmt14": "toys"}
-FOLDERS = ("toys", "europarl", "newstest", "libreoffice-help", "manpages", "talks")
+FOLDERS = ("toys", "europarl", "newstest", "libreoffice-help", "gnome-help", "debian-manuals", "manpages", "talks")
 ONLY_PARSED = {
     "probe": "trains for minutes; tests/app/probe runs it",
     "corpora prepare": "needs Apache Beam; tests/app/cli/test_beam_cli.py runs it",
@@ -148,6 +148,8 @@ def _write_texts(place: Path) -> None:
     shutil.copy(REPOSITORY / "app/presets/starter.toml", place / "mine.toml")
     for name in ("in.txt", "manual.txt", "text.txt", "capitals.en", "test.de"):
         (place / name).write_text("the dog sees the cat\n\nthe old house\n", encoding="utf-8")
+    (place / "half.de.txt").write_text("der hund sieht den kater\n\n\n", encoding="utf-8")
+    (place / "terms.tsv").write_text("house\thaus\n", encoding="utf-8")
     unit = "<tu><tuv xml:lang='en'><seg>the dog</seg></tuv><tuv xml:lang='de'><seg>der hund</seg></tuv></tu>"
     (place / "memory.tmx").write_text(f"<tmx version='1.4'><body>{unit}</body></tmx>", encoding="utf-8")
     import pyarrow
@@ -220,7 +222,7 @@ def _check_weitblick(place, arguments, text, patch):
     if any(all(word in whole for word in what.split()) for what in ONLY_PARSED):
         return
     arguments = [_toy(argument) for argument in arguments]
-    if args.command in ("evaluate", "evaluate-documents"):
+    if args.command in ("evaluate", "evaluate-documents", "tune"):
         arguments += ["--corpora", "../corpora"]
     _make_room(args)
     patch.setattr(sys, "stdin", _stdin(text))

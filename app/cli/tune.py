@@ -3,8 +3,8 @@
 Without --memory it post-edits documents: after each segment its reference is its correction. With --memory it
 translates the validation text with that translation memory. Neighbours, temperature and weight are chosen for each of
 several thresholds by the likelihood of the references; the thresholds are tried in translation, and the settings with
-the highest BLEU become the run's. --learn also fits the layer that weighs what is found (adaptive kNN-MT) and takes it
-if its BLEU is the highest.
+the highest BLEU become the run's, or those within 0.3 of it that misplace fewer words. --learn also fits the layer that
+weighs what is found (adaptive kNN-MT) and tries it as well.
 """
 
 import argparse
@@ -26,6 +26,7 @@ EXAMPLES = """
   weitblick tune runs/starter --learn                      also learn what weighs them
   weitblick tune runs/starter --corpus gnome-help --memory gnome.tmx --corpora ../corpora
 """
+NOISE = 0.3  # BLEU
 AFTER_INTERRUPT = "nothing was changed; run the same command again"
 
 
@@ -83,11 +84,17 @@ def _tune(run: "Run", test: "TestSet", search: "SearchPreset", args: argparse.Na
     off = replace(settings, weight=0.0, gate="distance")
     rows.sort(key=lambda row: -row.bleu)
     _show(test, [_Row(off, None, -float(readings.log_probs.mean()), *trial.scores((off, None))), *rows])
-    best, gate, *_ = rows[0]
+    best, gate, *_ = _best(rows)
     stored = Run.open(run.path)
     stored.update_preset(stored.preset.with_overrides(_changes(best)))
     if gate:
         write_gate(stored, gate, {"test_set": test.summary(), "weights": stored.weights_file(args.checkpoint)[2]})
+
+
+def _best(rows: list[_Row]) -> _Row:
+    """The highest BLEU; of those that differ from it by chance alone, the one that misplaces the fewest words."""
+    near = [row for row in rows if row.bleu > max(row.bleu for row in rows) - NOISE]
+    return min(near, key=lambda row: (row.misplaced or 0.0, -row.bleu))
 
 
 def _changes(settings: Any) -> list[str]:

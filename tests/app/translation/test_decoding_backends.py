@@ -7,6 +7,7 @@ from tests.app.backend_script import run_on
 SCRIPT = """
 import json
 import numpy as np
+from app.retrieval.entries import concatenated
 from app.translation.decoder import Sampling
 from app.translation.keras_decoder import KerasDecoder
 from app.presets.schema import SearchPreset
@@ -29,6 +30,10 @@ drawing = KerasDecoder(model, SearchPreset(beam=1, **limits), Sampling(top_k=5, 
 drawn = drawing.decode(sources, 2)
 again = KerasDecoder(model, SearchPreset(beam=1, **limits), Sampling(top_k=5, seed=-3)).decode(sources, 2)
 found["same draws"] = drawn == again and drawn != drawing.decode(sources, 2)
+entries = decoding.entries(sources, sources[::-1])
+found["kept"] = [float(np.sum(part.keys**2)) for part in entries]
+read = [lambda: concatenated(entries)] * 5
+found["retrieval"] = [[list(d) for d in source] for source in decoding.decode(sources, stored=read)]
 table = model.weights[0]
 table.assign(-np.asarray(table.numpy()))
 found["other weights"] = [[list(d) for d in source] for source in decoding.decode(sources)]
@@ -50,8 +55,10 @@ def expected():
 def test_backends_decode_alike(expected, backend):
     pytest.importorskip(backend)
     found = run_on(backend, SCRIPT)
-    for key in ("beam 1", "beam 3", "other weights"):
+    for key in ("beam 1", "beam 3", "retrieval", "other weights"):
         assert flat(found[key]) == pytest.approx(flat(expected[key]), abs=1e-3), key
+    assert found["kept"] == pytest.approx(expected["kept"], rel=1e-3)
+    assert found["retrieval"] != [source[:1] for source in found["beam 3"]]
     assert found["score"] == [pytest.approx(score, abs=1e-3) for score in expected["score"]]
     assert found["other weights"] != [source[:1] for source in found["beam 3"]]
     assert found["same draws"] and expected["same draws"]
