@@ -91,12 +91,6 @@ def _tune(run: "Run", test: "TestSet", search: "SearchPreset", args: argparse.Na
         write_gate(stored, gate, {"test_set": test.summary(), "weights": stored.weights_file(args.checkpoint)[2]})
 
 
-def _best(rows: list[_Row]) -> _Row:
-    """The highest BLEU; of those that differ from it by chance alone, the one that misplaces the fewest words."""
-    near = [row for row in rows if row.bleu > max(row.bleu for row in rows) - NOISE]
-    return min(near, key=lambda row: (row.misplaced or 0.0, -row.bleu))
-
-
 def _changes(settings: Any) -> list[str]:
     return [f"memory.retrieval.{name}={value}" for name, value in asdict(settings).items()]
 
@@ -109,6 +103,12 @@ class _Row(NamedTuple):
     loss: float
     bleu: float
     misplaced: float | None
+
+
+def _best(rows: list[_Row]) -> _Row:
+    """The highest BLEU; of those that differ from it by chance alone, the one that misplaces the fewest words."""
+    near = [row for row in rows if row.bleu > max(row.bleu for row in rows) - NOISE]
+    return min(near, key=lambda row: (row.misplaced or 0.0, -row.bleu))
 
 
 class _Trial:

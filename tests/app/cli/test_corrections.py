@@ -177,3 +177,11 @@ def test_tuning_keeps_the_best_settings_and_learns_a_gate(run, tmp_path, capsys)
     (tmp_path / "in.txt").write_text(" ".join(WORDS) + "\n", encoding="utf-8")
     assert len(translate(capsys, run, tmp_path / "in.txt", "--document")[0]) == 1
     assert cli.main(["tune", str(run), "--corpus", str(corpus), "--tries", "0"]) == 2
+
+
+def test_of_settings_that_are_equally_good_those_are_taken_that_misplace_less():
+    from app.cli.tune import _best, _Row
+
+    rows = [_Row("a", None, 1.0, 37.4, 40.7), _Row("b", None, 1.1, 37.3, 32.6), _Row("c", None, 1.2, 36.5, 20.0)]
+    assert _best(rows).settings == "b"
+    assert _best([row._replace(misplaced=None) for row in rows]).settings == "a"
