@@ -11,7 +11,7 @@ MOST = 1024  # entries that a search reads at once
 class Entries(NamedTuple):
     """N decoder states and what followed them.
 
-    keys: (N, D) float16 or float32; see `models.transformer.Transformer.keys`.
+    keys: (N, D) float16; see `models.transformer.Transformer.keys`.
     tokens: (N,) int32.
     trust: (N,) float32, 0 to 1.
     """
@@ -33,27 +33,24 @@ def concatenated(parts: Sequence[Entries]) -> Entries:
     return Entries(*map(np.concatenate, zip(*parts, strict=True))) if parts else NOTHING
 
 
-def padded(parts: Sequence[Entries | None], rows: int, least: int, width: int) -> dict[str, np.ndarray]:
+def padded(parts: Sequence[Entries], rows: int, size: int, width: int) -> dict[str, np.ndarray]:
     """The entries of each row of a batch, as `models.memories.retrieval.Stored` by name.
 
     Args:
-        parts: the entries of the first rows, None for no entries; further rows have none.
+        parts: the entries of the first rows; further rows have none.
         rows: B.
-        least: the smallest N; it becomes a power of two, as some backends compile for each size.
+        size: N, at least the number of entries of each.
         width: D.
 
     Returns:
-        keys (B, N, D) float32, tokens (B, N) int32, 0 for padding, and trust (B, N) float32.
+        keys (B, N, D) float16, tokens (B, N) int32, 0 for padding, and trust (B, N) float32.
     """
-    longest = max(least, *(len(part.tokens) for part in parts if part), 1)
-    size = 1 << (longest - 1).bit_length()
-    batch = {
-        "keys": np.zeros((rows, size, width), "float32"),
-        "tokens": np.zeros((rows, size), "int32"),
-        "trust": np.zeros((rows, size), "float32"),
-    }
-    for row, part in enumerate(parts):
-        if part:
-            for name, values in part._asdict().items():
-                batch[name][row, : len(part.tokens)] = values
-    return batch
+    keys = np.empty((rows, size, width), "float16")
+    tokens, trust = np.zeros((rows, size), "int32"), np.zeros((rows, size), "float32")
+    for row in range(rows):
+        part = parts[row] if row < len(parts) else NOTHING
+        count = len(part.tokens)
+        if count:
+            keys[row, :count], tokens[row, :count], trust[row, :count] = part
+        keys[row, count:] = 0
+    return {"keys": keys, "tokens": tokens, "trust": trust}

@@ -73,7 +73,7 @@ def _read_document(translator, document) -> Iterator[Readings]:
     for number, own in enumerate(observed):
         memory = translator.memory
         if memory and memory.index:
-            squares, tokens = memory.index.nearest(own.entries.keys, most)
+            squares, tokens = memory.index.nearest(own.entries.keys.astype("float32"), most)
             yield _readings(own, squares, tokens)
         elif memory:
             yield _nearest(own, memory.entries(translator.form.source(sources[number]).text, MOST), most)
@@ -82,7 +82,8 @@ def _read_document(translator, document) -> Iterator[Readings]:
 
 
 def _nearest(own: Observed, stored: Entries, most: int) -> Readings:
-    queries, keys = own.entries.keys, stored.keys.astype("float32").reshape(-1, own.entries.keys.shape[1])
+    queries, keys = (part.keys.astype("float32") for part in (own.entries, stored))
+    keys = keys.reshape(-1, queries.shape[1])
     squares = (queries**2).sum(1)[:, None] + (keys**2).sum(1)[None] - 2 * queries @ keys.T
     order = np.argsort(squares, axis=1)[:, :most]
     lack = ((0, 0), (0, most - order.shape[1]))

@@ -28,7 +28,7 @@ from models.search import Hypotheses, Scores, Words, pack_terms, refuse_nan, sco
 # Maximum tokens on a side in a row of windows scored together; attention costs grow with a row's length.
 _ROW_TOKENS = 512
 _INPUT_KINDS = {name: ("int32", 2) for name in INPUTS}
-_STORED_KINDS = {"keys": ("float32", 3), "tokens": ("int32", 2), "trust": ("float32", 2)}
+_STORED_KINDS = {"keys": ("float16", 3), "tokens": ("int32", 2), "trust": ("float32", 2)}
 _TERM_KINDS = {name: ("int32", 2) for name in ("tokens", "parents", "left", "least")}
 _TERM_KINDS |= {"values": ("float32", 2), "owners": ("float32", 3), "worth": ("float32", 2)}
 
@@ -327,9 +327,9 @@ class KerasDecoder:
                 # The rows that only pad the batch may hold anything.
                 context["prefix"] = pad_rows(prefixes, size)
         if any(request.stored for request in requests):
-            least = max(self.retrieval.neighbours, MULTIPLE)
             parts = [request.stored() if request.stored else NOTHING for request in requests]
-            context["stored"] = padded(parts, size, least, self.width)
+            longest = max(self.retrieval.neighbours, *(len(part.tokens) for part in parts))
+            context["stored"] = padded(parts, size, round_length(longest), self.width)
         if any(request.terms for request in requests):
             rows = [*(request.terms for request in requests), *[()] * (size - len(requests))]
             context["terms"] = pack_terms(rows, self.search.term_bonus, self.words)._asdict()

@@ -98,7 +98,7 @@ class KeyMaker:
 
 def _entries(keys: np.ndarray, target: Sequence[int]) -> Entries:
     tokens = np.array([*target, EOS], "int32")
-    return Entries(keys[: len(tokens)], tokens, np.ones(len(tokens), "float32"))
+    return Entries(keys[: len(tokens)].astype("float16"), tokens, np.ones(len(tokens), "float32"))
 
 
 def model_inputs(model: Any, source: Any, target: Any) -> dict:

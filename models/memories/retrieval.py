@@ -10,6 +10,7 @@ from models import Nested, Tensor
 from models.memories import memory
 from models.memories.lookup import Search, look_up
 from models.options import option
+from models.search.rules import log_total
 from models.search.state import pick
 
 # The distance of an entry that is only padding.
@@ -40,13 +41,13 @@ class RetrievalSettings:
         "what is read of a translation memory: its most similar segments, or by an index the nearest of all entries",
         choices=("segments", "exact", "ivfpq"),
     )
-    segments: int = option(32, "how many similar segments are read", low=1)
+    segments: int = option(16, "how many similar segments are read", low=1)
 
 
 class Stored(NamedTuple):
     """The entries that each of B inputs may read.
 
-    keys: (B, N, D) float32.
+    keys: (B, N, D) float16 or float32.
     tokens: (B, N) int32, the token that followed; 0 for padding.
     trust: (B, N) float32, 0 to 1.
     """
@@ -74,8 +75,9 @@ class RetrievalModel:
     """A model whose steps mix in what followed similar states in trusted translations. It has no weights of its own.
 
     The probability of a token is `(1 - g) p_model + g p_retrieved`. `p_retrieved` is the softmax of the distances of
-    the nearest entries over the temperature, summed by token. `g` is the weight times the mean trust, and falls with
-    the nearest distance, linearly to 0 at the threshold; or a `gate` gives it.
+    the nearest entries over the temperature, summed by token. `g` is the weight and falls with the nearest distance,
+    linearly to 0 at the threshold; or a `gate` gives it. An entry that is trusted by half counts by half, and leaves
+    the rest to the model.
 
     Args:
         model: has `step_with_key` and `initial_state`, see `models.transformer.Transformer`.
@@ -106,6 +108,8 @@ class RetrievalModel:
         keys = ops.cast(stored["keys"], "float32")
         keys = ops.reshape(keys, (ops.shape(keys)[0], -1, self.model.settings["width"]))
         squares = ops.where(ops.equal(stored["tokens"], 0), FAR, ops.mean(ops.square(keys), axis=-1))
+        # Most of the time of a step goes into reading the keys, which take half the room in bfloat16.
+        keys = ops.cast(keys, self.model.compute_dtype)
         state["shared"]["stored"] = {**stored, "keys": keys, "squares": squares}
         return state
 
@@ -114,15 +118,16 @@ class RetrievalModel:
         return self.model.lengthen_state(state, steps)
 
     def step(self, tokens: Tensor, state: Nested) -> tuple[Tensor, Nested]:
-        """One step of decoding; instead of logits it gives log-probabilities (B * K, V)."""
+        """One step of decoding; the logits (B * K, V) have the probabilities of the mixture."""
         beam = state["written"][0][0].shape[3]
         logits, queries, state = self.model.step_with_key(tokens, state, self.settings.key)
         found = nearest(queries, state["shared"]["stored"], beam, self.settings.neighbours)
         if self.search:
             found = nearer(found, *look_up(self.search, queries, self.settings.neighbours), queries.shape[-1])
-        log_probs = ops.log_softmax(logits)
-        gates, temperatures = self.gate(log_probs, found) if self.gate else self._gates(found)
-        return mixed(log_probs, found, gates, temperatures), state
+        largest = ops.max(logits, axis=-1, keepdims=True)
+        total = log_total(logits, largest)
+        gates, temperatures = self.gate(largest - total, found) if self.gate else self._gates(found)
+        return mixed(logits, total, found, gates, temperatures), state
 
     def _gates(self, found):
         settings = self.settings
@@ -135,13 +140,16 @@ def nearest(queries: Tensor, stored: dict[str, Tensor], beam: int, count: int) -
 
     Args:
         queries: (B * K, D) float32.
-        stored: the fields of `Stored`, and "squares" (B, N), the mean squares of the keys, `FAR` for padding.
+        stored: the fields of `Stored`, with keys of any float dtype, in which products are computed; and "squares"
+            (B, N) float32, the mean squares of the keys, `FAR` for padding.
         beam: K.
         count: k, at most N.
     """
     width = queries.shape[-1]
     queries = ops.reshape(queries, (-1, beam, width))
-    products = ops.matmul(queries, ops.transpose(stored["keys"], (0, 2, 1))) * (2.0 / width)
+    keys = stored["keys"]
+    products = ops.matmul(ops.cast(queries, keys.dtype), ops.transpose(keys, (0, 2, 1)))
+    products = ops.cast(products, "float32") * (2.0 / width)
     distances, places = ops.top_k(products - stored["squares"][:, None], count)
     own = ops.mean(ops.square(queries), axis=-1, keepdims=True)
     distances = ops.reshape(ops.maximum(own - distances, 0.0), (-1, count))
@@ -169,25 +177,26 @@ def nearer(found: Neighbours, squares: Tensor, tokens: Tensor, width: int) -> Ne
     return Neighbours(-distances, pick(both.tokens, places), pick(both.trust, places))
 
 
-def mixed(log_probs: Tensor, found: Neighbours, gates: Tensor, temperatures: Tensor) -> Tensor:
-    """Log-probabilities (R, V) of the model and of what was found together; see `RetrievalModel`.
+def mixed(logits: Tensor, total: Tensor, found: Neighbours, gates: Tensor, temperatures: Tensor) -> Tensor:
+    """Logits (R, V) of the model and of what was found together; see `RetrievalModel`.
+
+    Only those of tokens that were found change: scaled as a whole, the others keep their part of `1 - g`.
 
     Args:
-        log_probs: (R, V), the model's.
+        logits: (R, V) float32, the model's.
+        total: (R, 1) float32, the logarithm of the sum of their exponentials.
         found: k neighbours of each row.
         gates, temperatures: (R, 1).
     """
-    shares = ops.softmax(-found.distances / temperatures, axis=-1)
-    gates = gates * ops.sum(shares * found.trust, axis=-1, keepdims=True)
+    shares = ops.softmax(-found.distances / temperatures, axis=-1) * found.trust
+    kept = ops.log1p(-gates * ops.sum(shares, axis=-1, keepdims=True))
     same = ops.cast(ops.equal(found.tokens[:, :, None], found.tokens[:, None]), shares.dtype)
     # Each neighbour gets the share of all that have its token, so that equal ones write the same.
     shares = ops.sum(same * shares[:, None], axis=-1)
-    rows = ops.arange(ops.shape(log_probs)[0], dtype="int32")[:, None] + ops.zeros_like(found.tokens)
-    own = pick(log_probs, found.tokens)
-    kept = ops.log1p(-gates)
-    together = ops.log(ops.exp(own + kept) + gates * shares + 1e-30)
+    rows = ops.arange(ops.shape(logits)[0], dtype="int32")[:, None] + ops.zeros_like(found.tokens)
+    together = ops.logaddexp(pick(logits, found.tokens), ops.log(gates * shares + 1e-30) + total - kept)
     places = ops.reshape(ops.stack([rows, found.tokens], axis=-1), (-1, 2))
-    return ops.scatter_update(log_probs + kept, places, ops.reshape(together, (-1,)))
+    return ops.scatter_update(logits, places, ops.reshape(together, (-1,)))
 
 
 class Gate(NamedTuple):
@@ -207,9 +216,9 @@ class Gate(NamedTuple):
     weights: Sequence[Sequence[float]]
     bias: Sequence[float]
 
-    def __call__(self, log_probs: Tensor, found: Neighbours) -> tuple[Tensor, Tensor]:
-        """Gates and temperatures, each (R, 1)."""
-        seen = features(found, ops.max(log_probs, axis=-1, keepdims=True))
+    def __call__(self, surest: Tensor, found: Neighbours) -> tuple[Tensor, Tensor]:
+        """Gates and temperatures, each (R, 1), from the model's largest log-probability (R, 1) and what was found."""
+        seen = features(found, surest)
         weights, bias = (ops.convert_to_tensor(values, "float32") for values in self)
         return gated(ops.matmul(seen, weights) + bias)
 

@@ -75,21 +75,23 @@ def test_neighbours_are_those_of_a_plain_search():
 
 def test_the_mixture_is_the_one_of_the_papers():
     draw = np.random.default_rng(4)
-    logits = draw.standard_normal((3, 12))
+    logits = draw.standard_normal((3, 12)).astype("float32")
     log_probs = (logits - np.log(np.exp(logits).sum(-1, keepdims=True))).astype("float32")
     distances = np.sort(draw.random((3, 4)), axis=1).astype("float32")
     tokens = np.array([[7, 7, 3, 7], [1, 2, 3, 4], [5, 0, 0, 0]], "int32")
     trust = np.array([[1, 1, 0.5, 1], [1, 1, 1, 1], [1, 0, 0, 0]], "float32")
     distances[2, 1:] = FAR
     gates, temperatures = np.array([[0.6], [0.3], [0.9]], "float32"), np.array([[0.2], [0.5], [0.1]], "float32")
-    found = mixed(*map(ops.convert_to_tensor, (log_probs,)), Neighbours(distances, tokens, trust), gates, temperatures)
+    total = np.log(np.exp(logits).sum(-1, keepdims=True)).astype("float32")
+    neighbours = Neighbours(*map(ops.convert_to_tensor, (distances, tokens, trust)))
+    found = ops.log_softmax(mixed(ops.convert_to_tensor(logits), total, neighbours, gates, temperatures))
     for row in range(3):
         shares = np.exp(-(distances[row] - distances[row][0]) / temperatures[row])
         shares /= shares.sum()
-        gate = gates[row, 0] * (shares * trust[row]).sum()
-        expected = (1 - gate) * np.exp(log_probs[row])
+        shares *= gates[row, 0] * trust[row]
+        expected = (1 - shares.sum()) * np.exp(log_probs[row])
         for token, share in zip(tokens[row], shares, strict=True):
-            expected[token] += gate * share
+            expected[token] += share
         np.testing.assert_allclose(np.exp(ops.convert_to_numpy(found)[row]), expected, atol=1e-5)
         assert np.exp(ops.convert_to_numpy(found)[row]).sum() == pytest.approx(1, abs=1e-4)
 
@@ -169,6 +171,6 @@ def test_a_gate_counts_different_tokens_and_weighs():
     found = Neighbours(np.array([[0.0, 0.5, 1.0]]), np.array([[4, 4, 6]], "int32"), np.ones((1, 3)))
     seen = ops.convert_to_numpy(features(Neighbours(*map(ops.convert_to_tensor, found)), ops.ones((1, 1))))[0]
     np.testing.assert_allclose(seen, [1, np.exp(-0.5), np.exp(-1), 1 / 3, 1 / 3, 2 / 3, 1], rtol=1e-5)
-    gates, temperatures = Gate(np.zeros((7, 2)).tolist(), [0.0, -1.0])(ops.zeros((1, 5)), found)
+    gates, temperatures = Gate(np.zeros((7, 2)).tolist(), [0.0, -1.0])(ops.zeros((1, 1)), found)
     assert float(gates[0, 0]) == pytest.approx(0.4995) and float(temperatures[0, 0]) == pytest.approx(np.exp(-1))
     assert float(gated(ops.convert_to_tensor([[90.0, 90.0]]))[0][0, 0]) < 1
