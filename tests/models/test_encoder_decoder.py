@@ -122,7 +122,8 @@ def test_cached_decoding_equals_uncached(norm, rotary):
     def step(t, caches):
         entries = np.broadcast_to(np.where(np.arange(7) <= t, 0, -1), (2, 7))
         ceilings = np.where(SOURCE_MASK, np.inf, MASKED).astype("float32").reshape(2, 1, 1, 4)
-        return decoder.step(x[:, t], sources, caches, entries, ceilings, np.full((2, 1), t))
+        output, _, caches = decoder.step(x[:, t], sources, caches, entries, ceilings, np.full((2, 1), t))
+        return output, caches
 
     whole = run(decoder, x, encodings, np.arange(5)[None])[0]
     check_cached(whole, decoder.empty_caches(2, 7), step, 5)
@@ -133,7 +134,7 @@ def test_a_step_writes_its_own_places_of_the_cache_alone():
     sources = decoder.source_keys_values(draw(2, 4, WIDTH))
     caches = [tuple(draw(2, HEADS, 6, 3, WIDTH // HEADS, seed=seed) for seed in (1, 2))]
     places, entries = np.array([[3], [0]]), np.zeros((6, 6), "int32")
-    _, written = decoder.step(draw(6, WIDTH, seed=3), sources, caches, entries, np.ones((2, 1, 1, 4)), places)
+    *_, written = decoder.step(draw(6, WIDTH, seed=3), sources, caches, entries, np.ones((2, 1, 1, 4)), places)
     for before, after in zip(caches[0], map(array, written[0]), strict=True):
         changed = np.any(before != after, axis=(1, 4))
         np.testing.assert_array_equal(changed, np.repeat(places == np.arange(6), 3, axis=1).reshape(2, 6, 3))

@@ -213,7 +213,7 @@ def test_nothing_is_read_where_nothing_was_written():
 
 
 def test_unknown_kinds_and_settings_are_refused():
-    with pytest.raises(ValueError, match="one of none, concat, gru, fixed, variable, got 'lstm'"):
+    with pytest.raises(ValueError, match="one of none, concat, retrieval, gru, fixed, variable, got 'lstm'"):
         new_memory("lstm", WIDTH)
     with pytest.raises(ValueError, match="'concat' has no layer; choose from gru, fixed, variable"):
         new_memory("concat", WIDTH)

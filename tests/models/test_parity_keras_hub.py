@@ -64,7 +64,7 @@ def test_decoder_layer(norm, activation):
     layer = made(DecoderLayer, norm=norm, activation=activation)
     x, encodings = draw(2, 5, WIDTH), draw(2, 4, WIDTH, seed=1)
     real, source_real = (np.arange(length) < np.array([[length], [2]]) for length in (5, 4))
-    ours, _ = layer(
+    ours, *_ = layer(
         x,
         layer.source_keys_values(encodings),
         attention_mask=real[:, None] & array(look_ahead_mask(5)),

@@ -43,7 +43,7 @@ def test_logits_are_made_of_the_parts(settings):
     positions = np.arange(5)[None]
     encodings = model.encode(SOURCE)
     mask = ops.logical_and(padding_mask(TARGET), look_ahead_mask(5))
-    states, weights = model.decoder(
+    states, _, weights = model.decoder(
         model.target_positions(model.target_embedding(TARGET), positions),
         model.decoder.source_keys_values(encodings),
         attention_mask=mask,

@@ -138,7 +138,7 @@ def test_windows_can_be_others_than_in_the_training(documents, plain, file, caps
     assert same == alone
     assert len(joined) == 4 and joined != alone
     search_only = translate(capsys, documents, file, "--set", "documents.size=2", code=2)
-    assert "only keys of the section [search] can be changed" in search_only
+    assert "only keys of the section [search] and memory.retrieval.* can be changed" in search_only
     memory = translate(capsys, documents, file, "--document", "--set", "memory.gru.slots=2", code=2)
     assert "[search] and documents.windows, documents.size" in memory
     unknowing = translate(capsys, plain, file, "--document", "--set", "documents.size=2", code=2)
