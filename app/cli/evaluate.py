@@ -8,7 +8,7 @@ With --hypotheses the command scores a file instead, without a model.
 import argparse
 import sys
 
-from app.cli.memory import RETRIEVAL, add_glossary, add_memory, check_glossary, check_memory, with_chosen_memory
+from app.cli.memory import RETRIEVAL, add_glossary, add_memory, check_files, with_chosen_memory
 from app.cli.options import (
     RUN_HELP,
     add_corpora,
@@ -91,8 +91,7 @@ def _check(args: argparse.Namespace) -> None:
         raise UserError("say what to score on: add --corpus NAME or --reference FILE")
     if args.memory and args.hypotheses:
         raise UserError("--hypotheses uses no model: leave out --memory")
-    check_memory(args)
-    check_glossary(args)
+    check_files(args)
     if args.lines < 0:
         raise UserError(f"--lines {args.lines}: must be at least 1; leave it out for all lines")
 

@@ -8,7 +8,7 @@ docs/document-scores.md explains what each score can and cannot show.
 
 import argparse
 
-from app.cli.memory import RETRIEVAL, add_glossary, add_memory, check_glossary, check_memory, with_chosen_memory
+from app.cli.memory import RETRIEVAL, add_glossary, add_memory, check_files, with_chosen_memory
 from app.cli.options import (
     RUN_HELP,
     WINDOWS,
@@ -117,8 +117,7 @@ def _check(args: argparse.Namespace) -> None:
         raise UserError("--plot shows BLEU by segments corrected before: add --corrected")
     if args.corrected and args.shuffle_documents:
         raise UserError("--corrected and --shuffle-documents are two measurements: leave one out")
-    check_memory(args)
-    check_glossary(args)
+    check_files(args)
     if args.items and not args.contrapro:
         raise UserError("--items is for --contrapro: add it, or leave out --items")
     if args.items < 0:

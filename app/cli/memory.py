@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 # These keys may change after training.
 RETRIEVAL = tuple(f"memory.retrieval.{key.name}" for key in fields(settings_of("retrieval")))
 
+# What engines do with the file of each option, and what it may be.
+_FILES = {"memory": ("reads", "TMX, XLIFF, PO or TSV"), "glossary": ("takes", ".tsv, .csv or .tbx")}
+
 
 def add_memory(parser: argparse.ArgumentParser) -> None:
     """Adds the option for a translation memory."""
@@ -27,14 +30,6 @@ def add_memory(parser: argparse.ArgumentParser) -> None:
         help="a translation memory whose segments are read at each step: TMX, XLIFF, PO or TSV; what the model makes "
         "of it is kept in RUN/memories",
     )
-
-
-def check_memory(args: argparse.Namespace) -> None:
-    """Refuses a translation memory for an engine that cannot read any, or that is not there."""
-    if args.memory and getattr(args, "engine", KERAS.name) != KERAS.name:
-        raise UserError(f"--engine {args.engine} reads no memory: leave out --memory, or use --engine keras")
-    if args.memory and not Path(args.memory).is_file():
-        raise UserError(f"{args.memory}: there is no such file; --memory takes TMX, XLIFF, PO or TSV")
 
 
 def add_glossary(parser: argparse.ArgumentParser) -> None:
@@ -47,12 +42,14 @@ def add_glossary(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def check_glossary(args: argparse.Namespace) -> None:
-    """Refuses a glossary for an engine that cannot see to it, or that is not there."""
-    if args.glossary and getattr(args, "engine", KERAS.name) != KERAS.name:
-        raise UserError(f"--engine {args.engine} takes no glossary: leave out --glossary, or use --engine keras")
-    if args.glossary and not Path(args.glossary).is_file():
-        raise UserError(f"{args.glossary}: there is no such file; --glossary takes .tsv, .csv or .tbx")
+def check_files(args: argparse.Namespace) -> None:
+    """Refuses a translation memory or glossary for an engine that cannot use it, or that is not there."""
+    for option, (verb, kinds) in _FILES.items():
+        path, engine = getattr(args, option, None), getattr(args, "engine", KERAS.name)
+        if path and engine != KERAS.name:
+            raise UserError(f"--engine {engine} {verb} no {option}: leave out --{option}, or use --engine keras")
+        if path and not Path(path).is_file():
+            raise UserError(f"{path}: there is no such file; --{option} takes {kinds}")
 
 
 def with_chosen_memory(run: "Run", args: argparse.Namespace) -> "Run":
@@ -75,16 +72,12 @@ def translator_of(
         args: the command line, with `checkpoint`, `memory` and `glossary`.
         engine, sampling: see `Translator.of_run`.
     """
-    from app.translation.memory import open_memory
     from app.translation.translator import Translator
     from data.terms import open_glossary
 
     data = run.preset.data
     glossary = open_glossary(args.glossary, data.source, data.target) if args.glossary else None
-    translator = Translator.of_run(run, args.checkpoint, search, engine, sampling)
-    if glossary:
-        translator.use_glossary(glossary)
-    if args.memory:
-        translator.use(open_memory(run, translator, args.memory))
-        translator.fuzzy = None if args.offers else args.fuzzy
+    reading = {"memory": args.memory, "glossary": glossary}
+    translator = Translator.of_run(run, args.checkpoint, search, engine, sampling, **reading)
+    translator.fuzzy = None if args.offers else args.fuzzy
     return translator

@@ -17,8 +17,7 @@ from app.cli.memory import (
     RETRIEVAL,
     add_glossary,
     add_memory,
-    check_glossary,
-    check_memory,
+    check_files,
     translator_of,
     with_chosen_memory,
 )
@@ -144,7 +143,7 @@ def _check(args: argparse.Namespace) -> None:
     if args.interactive:
         interactive.check(args)
     translate_documents.check(args)
-    check_memory(args)
+    check_files(args)
     if (args.fuzzy is not None or args.offers) and not args.memory:
         raise UserError(f"{'--offers' if args.offers else '--fuzzy'} is for --memory FILE: add it")
     if args.fuzzy is not None and not 0 < args.fuzzy <= 1:
@@ -156,7 +155,6 @@ def _check(args: argparse.Namespace) -> None:
         raise UserError(f"--{given[0].replace('_', '-')} controls sampling; add --sample")
     if args.nbest < 1:
         raise UserError(f"--nbest {args.nbest}: must be at least 1")
-    check_glossary(args)
     if args.score_references and args.glossary:
         raise UserError("--score-references translates nothing; leave out --glossary")
     if args.score_references and args.precision:

@@ -11,7 +11,7 @@ import argparse
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from app.cli.memory import RETRIEVAL, add_memory, check_memory, with_chosen_memory
+from app.cli.memory import RETRIEVAL, add_memory, check_files, with_chosen_memory
 from app.cli.options import RUN_HELP, add_corpora, add_precision, add_search, chosen_search, with_chosen_precision
 from data.errors import UserError
 
@@ -55,7 +55,7 @@ def run(args: argparse.Namespace) -> None:
 
     if args.tries < 1:
         raise UserError(f"--tries {args.tries}: must be at least 1")
-    check_memory(args)
+    check_files(args)
     run = with_chosen_memory(with_chosen_precision(Run.open(args.path), args), args)
     if not (args.corpus or run.preset.data.validation):
         raise UserError(f"{args.path}: data.validation of the preset is empty; name a corpus with --corpus")
@@ -66,29 +66,32 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _tune(run: "Run", test: "TestSet", search: "SearchPreset", args: argparse.Namespace) -> None:
+    from app.cli.startup import load_keras
     from app.runs.gate import write_gate
     from app.runs.run import Run
     from app.scoring import tuning
     from app.terminal import decoding_progress
 
-    trial = _Trial(run, test, search, args)
-    settings = run.preset.retrieval
+    load_keras()
+    # A gate that the run has does not count, nor need it fit.
+    before = Run(run.path, run.preset.with_overrides(["memory.retrieval.gate=distance"]))
+    trial = _Trial(before, test, search, args)
+    settings = before.preset.retrieval
     with decoding_progress(test.segments, "reading") as progress:
-        readings = tuning.read(trial.translator((settings, None)), test, progress)
+        readings = tuning.read(trial.translator, test, progress)
     found = tuning.apart(tuning.candidates(readings, settings), args.tries)
-    rows = [_Row(own, None, loss, *trial.scores((own, None))) for own, loss in found]
+    rows = [trial.row(own, None, loss) for own, loss in found]
     if args.learn:
         learnt = replace(found[0].settings, gate="learnt", weight=max(found[0].settings.weight, 0.5))
-        gate, loss = tuning.learn_gate(readings.nearest(learnt.neighbours))
-        rows.append(_Row(learnt, gate, loss, *trial.scores((learnt, gate))))
-    off = replace(settings, weight=0.0, gate="distance")
+        rows.append(trial.row(learnt, *tuning.learn_gate(readings.nearest(learnt.neighbours))))
     rows.sort(key=lambda row: -row.bleu)
-    _show(test, [_Row(off, None, -float(readings.log_probs.mean()), *trial.scores((off, None))), *rows])
-    best, gate, *_ = _best(rows)
+    off = trial.row(replace(settings, weight=0.0), None, -float(readings.log_probs.mean()))
+    _show(test, [off, *rows])
+    best = _best(rows)
     stored = Run.open(run.path)
-    stored.update_preset(stored.preset.with_overrides(_changes(best)))
-    if gate:
-        write_gate(stored, gate, {"test_set": test.summary(), "weights": stored.weights_file(args.checkpoint)[2]})
+    stored.update_preset(stored.preset.with_overrides(_changes(best.settings)))
+    if best.gate:
+        write_gate(stored, best.gate, {"test_set": test.summary(), "weights": stored.weights_file(args.checkpoint)[2]})
 
 
 def _changes(settings: Any) -> list[str]:
@@ -115,57 +118,29 @@ class _Trial:
     """Translates the text with some settings."""
 
     def __init__(self, run: "Run", test: "TestSet", search: "SearchPreset", args: argparse.Namespace):
-        from app.cli.startup import load_keras
-
-        load_keras()
-        self.run, self.test, self.search, self.args = run, test, search, args
-        self.model = run.load_model(args.checkpoint, decoding=True)
-        self._memory: Any = None
-        self.tries = 0
-
-    def translator(self, retrieval: tuple) -> Any:
-        """A translator with these settings, and the translation memory if one is read."""
-        from app.translation.memory import TranslationMemory, open_memory
         from app.translation.translator import Translator
 
-        self.tries += 1
-        preset = self.run.preset
-        translator = Translator.of_model(
-            self.model,
-            self.run.tokenizer(),
-            self.search,
-            preset.window_options(),
-            retrieval=retrieval,
-            form=preset.text_form(),
-            max_length=preset.data.max_length,
-            checkpoint=self.args.checkpoint,
-            # One warning for all tries.
-            warn=None if self.tries == 1 else lambda _: None,
-        )
-        if self.args.memory:
-            self._memory = self._memory or open_memory(self.run, translator, self.args.memory)
-            translator.use(TranslationMemory(translator, self._memory.store, self._memory.name))
-        return translator
+        self.test, self.lowercase = test, run.preset.data.lowercase
+        self.translator = Translator.of_run(run, args.checkpoint, search, memory=args.memory)
 
-    def scores(self, retrieval: tuple) -> tuple[float, float | None]:
-        """BLEU by segments; where documents are post-edited, also the share of n-grams that are misplaced."""
+    def row(self, settings: Any, gate: Any, loss: float) -> _Row:
+        """What the settings come to. Documents are post-edited unless a translation memory is read."""
         from app.scoring.metrics import ScoreOptions, bleu
         from app.scoring.misplaced import misplaced
         from app.scoring.system import document_lines
         from app.terminal import decoding_progress
 
-        translator = self.translator(retrieval)
-        with decoding_progress(self.test.segments) as progress:
-            if self.args.memory:
-                found = translator.translate_all(self.test.sources, progress)
+        self.translator.decoder.read_by(settings, gate)
+        test, wrong = self.test, None
+        with decoding_progress(test.segments) as progress:
+            if self.translator.memory:
+                found = self.translator.translate_all(test.sources, progress)
             else:
-                lines = document_lines(self.test, self.test.sources, corrected=True)
-                found = [hypothesis.text for hypothesis in translator.translate_lines(lines)]
-        options = ScoreOptions(self.run.preset.data.lowercase, samples=0)
-        wrong = None
-        if not self.args.memory:
-            wrong = misplaced(self.test.cut(found), self.test.cut(self.test.references), samples=0).value
-        return bleu(found, self.test.references, options).value, wrong
+                lines = document_lines(test, test.sources, corrected=True)
+                found = [hypothesis.text for hypothesis in self.translator.translate_lines(lines)]
+                wrong = misplaced(test.cut(found), test.cut(test.references), samples=0).value
+        figure = bleu(found, test.references, ScoreOptions(self.lowercase, samples=0)).value
+        return _Row(settings, gate, loss, figure, wrong)
 
 
 def _show(test: "TestSet", rows: list[_Row]) -> None:

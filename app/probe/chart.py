@@ -1,10 +1,10 @@
 """Plots recall against distance, on the terminal and as a figure."""
 
-import io
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from app.figure import FAINT, svg
 from app.probe.experiment import Experiment, Results
 from data.files import atomic_write
 from models.memories import settings_of, trained_kinds
@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 _BLOCKS = " ▁▂▃▄▅▆▇█"
-_INK, _FAINT = "#1f2d3d", "#6b7785"
 # In the order of the kinds of memory, repeated if there are more.
 _COLOURS = ("#6b7785", "#e0762f", "#2868b0", "#8a5fb3", "#2f9b72", "#b8336a", "#8c6d1f", "#1b998b", "#c1292e")
 _MARKERS = ("x", "s", "o", "^", "D", "v", "P", "*")
@@ -43,20 +42,11 @@ def draw(results: Results, path: str | Path) -> bool:
     Returns:
         Whether Matplotlib is installed.
     """
-    try:
-        from matplotlib import rc_context
-        from matplotlib.figure import Figure
-    except ImportError:
+    content = svg("recall", lambda axis: _fill(axis, results))
+    if content is None:
         return False
-    # Equal results give an identical file, with searchable text.
-    style = {"svg.hashsalt": "recall", "svg.fonttype": "none", "text.color": _INK, "axes.labelcolor": _INK}
-    with rc_context({**style, "xtick.color": _FAINT, "ytick.color": _FAINT, "font.size": 10}):
-        figure = Figure(figsize=(7, 4), layout="constrained")
-        _fill(figure.subplots(), results)
-        content = io.BytesIO()
-        figure.savefig(content, format="svg", metadata={"Date": None})
     with atomic_write(path) as file:
-        file.write(content.getvalue())
+        file.write(content)
     return True
 
 
@@ -71,8 +61,8 @@ def _fill(axis: Any, results: Results) -> None:
         axis.fill_between(distances, low, high, color=colour, alpha=0.2, linewidth=0)
         axis.plot(distances, middle, color=colour, marker=marker, markersize=5, label=label)
     chance, last = 100 / experiment.task.values, max(experiment.distances)
-    axis.axhline(chance, color=_FAINT, linewidth=1, linestyle=":")
-    axis.annotate("chance", (last, chance), (0, 9), textcoords="offset points", ha="right", color=_FAINT)
+    axis.axhline(chance, color=FAINT, linewidth=1, linestyle=":")
+    axis.annotate("chance", (last, chance), (0, 9), textcoords="offset points", ha="right", color=FAINT)
     _mark_training(axis, experiment)
     axis.set_xscale("log", base=2)
     axis.set_xticks(experiment.distances, experiment.distances)
@@ -87,9 +77,9 @@ def _mark_training(axis: Any, experiment: Experiment) -> None:
     """Marks the farthest distance in training documents."""
     farthest = experiment.longest - 1
     if farthest < max(experiment.distances):
-        axis.axvline(farthest, color=_FAINT, linewidth=1, linestyle=":")
+        axis.axvline(farthest, color=FAINT, linewidth=1, linestyle=":")
         place = (farthest, 50)
-        axis.annotate("none farther\nin training", place, (4, 0), textcoords="offset points", color=_FAINT)
+        axis.annotate("none farther\nin training", place, (4, 0), textcoords="offset points", color=FAINT)
 
 
 def _label(kind: str, settings: dict[str, Any]) -> str:

@@ -19,7 +19,6 @@ from app.scoring.testsets import TestSet, in_order, shuffled
 from app.terminal import decoding_progress
 from app.translation.decoder import KERAS, Engine
 from app.translation.lines import DocumentLine
-from app.translation.memory import open_memory
 from app.translation.translator import Translator
 from data.errors import UserError
 from data.files import checksum
@@ -77,12 +76,8 @@ class System:
     def translator(self) -> Translator:
         """The run's translator; loaded on first use."""
         self._load()
-        translator = Translator.of_run(self.run, self.checkpoint, self.search, self.engine)
-        if self.memory:
-            translator.use(open_memory(self.run, translator, self.memory))
-        if self.glossary:
-            translator.use_glossary(self.glossary)
-        return translator
+        reading = {"memory": self.memory, "glossary": self.glossary}
+        return Translator.of_run(self.run, self.checkpoint, self.search, self.engine, **reading)
 
     @functools.cached_property
     def glossary(self) -> Glossary | None:

@@ -39,3 +39,25 @@ def plan_apart(
         batches = plan_batches([lengths[row] for row in own], budget, padded)
         found += [[own[place] for place in batch] for batch in batches]
     return found
+
+
+class Share:
+    """Reports the share of the work that is done, in source tokens, because lines differ in length.
+
+    Args:
+        sizes: tokens of each source.
+        progress: called with the share, 0 to 1.
+
+    Call arguments:
+        rows: the sources that are done now.
+    """
+
+    def __init__(self, sizes: list[int], progress: Callable[[float], None]):
+        self._sizes = sizes
+        self._all = sum(sizes) or 1
+        self._done = 0
+        self._progress = progress
+
+    def __call__(self, rows: list[int]) -> None:
+        self._done += sum(self._sizes[row] for row in rows)
+        self._progress(self._done / self._all)

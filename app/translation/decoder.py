@@ -161,6 +161,9 @@ class Decoder(Protocol):
     def entries(self, sources: Sequence[Sequence[int]], targets: Sequence[Sequence[int]]) -> "list[Entries]":
         """What retrieval may read of each pair: a state for each target token, end token included."""
 
+    def read_by(self, settings: Any, gate: Any = None) -> None:
+        """Reads stored entries by other settings of `[memory.retrieval]` from now on."""
+
     def read_index(self, search: Callable[..., Any] | None) -> None:
         """Reads the nearest entries of an index at each step as well; see `models.memories.lookup.Search`."""
 

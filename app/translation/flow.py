@@ -110,7 +110,7 @@ class Flow:
         known = line.correction if line.known else None
         pending = Line(self._read, len(encoded.parts), encoded.unchanged, known)
         self._queue.append(pending)
-        given = self.translator.corrections(line.text, encoded.parts, line.correction)
+        given = self.translator.encoder.corrections(line.text, encoded.parts, line.correction)
         return segments_of(pending, encoded.parts, given, known is not None)
 
     def _turn_to(self, name: int | None) -> None:

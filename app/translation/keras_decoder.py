@@ -68,7 +68,6 @@ class KerasDecoder:
         words: Words | None = None,
     ):
         self.copied, self.words = copied, words
-        self.retrieval, gate = retrieval or (settings_of("retrieval")(), None)
         self.model = model
         self.search = search
         self.sampling = sampling
@@ -78,8 +77,9 @@ class KerasDecoder:
         self._batches = 0
         learned = getattr(model, "positions_kind", None) == "learned"
         self.max_positions: int | None = model.max_positions // segments if learned else None
-        self._reading = RetrievalModel(model, self.retrieval, gate and Gate(*gate))
+        self._index: Search | None = None
         self._search = functools.cache(self._compile_search)
+        self.read_by(*(retrieval or (settings_of("retrieval")(), None)))
         if isinstance(model, DocumentModel):
             self.memory = tree.map_structure(ops.convert_to_numpy, model.initial_memory(1))
 
@@ -198,9 +198,15 @@ class KerasDecoder:
         """What retrieval may read of each pair; see `app.translation.keys.KeyMaker`."""
         return self._keys.entries(sources, targets)
 
+    def read_by(self, settings: Any, gate: GateWeights | None = None) -> None:
+        """Reads stored entries by other settings from now on; those for their keys must stay."""
+        self.retrieval = settings
+        self._reading = RetrievalModel(self.model, settings, gate and Gate(*gate), self._index)
+        self._search.cache_clear()
+
     def read_index(self, search: Search | None) -> None:
         """Reads the nearest entries of an index at each step as well; None for none."""
-        self._reading.search = search
+        self._index = self._reading.search = search
         self._search.cache_clear()
 
     def observe(self, sources: Sequence[Sequence[int]], targets: Sequence[Sequence[int]]) -> list[Observed]:

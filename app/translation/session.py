@@ -56,8 +56,8 @@ class Session:
         self._document = Document(1, translator.decoder.first_memory, growing=True)
         self._places: list[Place] = []
         self._entries: list[_Entry] = []
-        self._changes: list[tuple[int, str | None] | None] = []
-        self._pushed: list[int] = []
+        # What `undo` takes back: the number of segments pushed, or a segment's number and its correction before.
+        self._changes: list[int | tuple[int, str | None]] = []
 
     @property
     def sources(self) -> list[str]:
@@ -92,8 +92,7 @@ class Session:
             raise UserError(f"{len(segments):,} segments and {len(corrections):,} corrections; expected as many")
         first = len(self._entries)
         self._append(segments, corrections)
-        self._changes.append(None)
-        self._pushed.append(len(segments))
+        self._changes.append(len(segments))
         self._translate()
         return self.translations[first:]
 
@@ -126,13 +125,14 @@ class Session:
         if not self._changes:
             raise UserError("there is nothing to undo: no segment was added or corrected")
         change = self._changes.pop()
-        if change is not None:
-            before = self._entry(change[0]).translation
-            changed = self._set(*change)
-            after = self._entry(change[0]).translation
-            return changed if before == after else {change[0]: after, **changed}
-        self._drop(len(self._entries) - self._pushed.pop())
-        return {}
+        if isinstance(change, int):
+            self._drop(len(self._entries) - change)
+            return {}
+        number, correction = change
+        before = self._entry(number).translation
+        changed = self._set(number, correction)
+        after = self._entry(number).translation
+        return changed if before == after else {number: after, **changed}
 
     def save(self, path: Path | str) -> None:
         """Writes the session to a JSON file, atomically."""
@@ -144,8 +144,7 @@ class Session:
             }
             for entry in self._entries
         ]
-        history = {"changes": self._changes, "pushed": self._pushed}
-        content = {"format": FORMAT, "vocabulary": self._vocabulary(), "lines": lines, **history}
+        content = {"format": FORMAT, "vocabulary": self._vocabulary(), "lines": lines, "changes": self._changes}
         write_json(path, {**content, "checksum": checksum_of(content)})
 
     @classmethod
@@ -169,8 +168,7 @@ class Session:
         for entry, line in zip(session._entries, lines, strict=True):
             for segment, (text, ids) in zip(entry.segments, line["parts"], strict=True):
                 entry.line.texts[segment.place], segment.own, segment.known = text, ids, True
-        session._changes = [change and (change[0], change[1]) for change in content["changes"]]
-        session._pushed = content["pushed"]
+        session._changes = [change if isinstance(change, int) else tuple(change) for change in content["changes"]]
         session._translate()
         return session
 
@@ -199,7 +197,7 @@ class Session:
         """Sets or takes back a correction in memories that are not states."""
         entry = self._entry(number)
         entry.correction = correction
-        own = self.translator.corrections(entry.text, entry.encoded.parts, correction)
+        own = self.translator.encoder.corrections(entry.text, entry.encoded.parts, correction)
         for segment, pair in zip(entry.segments, own or [None] * len(entry.segments), strict=True):
             segment.correction, segment.known = pair, pair is not None or bool(segment.own)
             self._document.store.discard(segment.name)

@@ -93,14 +93,17 @@ class LineEncoder:
         sources, targets = self.form.pairs(*sides)
         return self.tokenizer.encode(sources), self.tokenizer.encode(targets)
 
-    def corrections(self, line: str, parts: Sequence[Part], correction: str) -> list[Correction]:
+    def corrections(self, line: str, parts: Sequence[Part], correction: str | None) -> list[Correction]:
         """The parts of a line with their share of a translation that was given for the whole, for memories.
 
         Args:
             line: the source.
             parts: its parts, from `lines`.
-            correction: the translation. Its words are shared out among several parts in proportion.
+            correction: the translation. Its words are shared out among several parts in proportion. Without one the
+                list is empty.
         """
+        if correction is None:
+            return []
         if len(parts) == 1:
             (source,), (target,) = self.pairs([line], [correction])
             return [Correction(source, target)]

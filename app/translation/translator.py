@@ -10,13 +10,14 @@ from app.retrieval.entries import MOST, NOTHING, Entries, concatenated
 from app.retrieval.segments import SegmentStore
 from app.runs.gate import GateWeights, read_gate
 from app.runs.run import Run
+from app.translation.batch_plan import Share
 from app.translation.decoder import KERAS, Decoded, Decoder, Engine, Forms, Sampling, TokenScore
 from app.translation.faults import choose
 from app.translation.flow import Flow, Hypothesis
 from app.translation.forced import Given, score_documents
 from app.translation.lines import DocumentLine, chunks
 from app.translation.terms import TermEncoder, words_of
-from app.translation.text import Correction, EncodedLine, LineEncoder, Part
+from app.translation.text import EncodedLine, LineEncoder, Part
 from data.errors import UserError
 from data.forms import PLAIN, TextForm
 from data.terms import Glossary
@@ -115,6 +116,8 @@ class Translator:
         engine: Engine = KERAS,
         sampling: Sampling | None = None,
         warn: Callable[[str], None] | None = None,
+        memory: Path | str | None = None,
+        glossary: Glossary | None = None,
     ) -> "Translator":
         """The translator of a run; one that was not trained on documents translates each segment alone.
 
@@ -124,15 +127,26 @@ class Translator:
             search: replaces the search settings of the run's preset.
             engine: the program that computes the model.
             sampling, warn: see `of_model` and the class.
+            memory: the file of a translation memory to read, see `app.translation.memory.open_memory`.
+            glossary: terms to translate as it says.
         """
         preset, search = run.preset, search or run.preset.search
         tokenizer, windows = run.tokenizer(), preset.window_options()
         rest: dict[str, Any] = {"form": preset.text_form(), "max_length": preset.data.max_length, "warn": warn}
         rest["checkpoint"] = checkpoint
         if engine.open:
-            return cls(engine.open(run, checkpoint, search, sampling), tokenizer, windows, **rest)
-        model = run.load_model(checkpoint, decoding=True)
-        return cls.of_model(model, tokenizer, search, windows, sampling, (preset.retrieval, read_gate(run)), **rest)
+            translator = cls(engine.open(run, checkpoint, search, sampling), tokenizer, windows, **rest)
+        else:
+            retrieval = preset.retrieval, read_gate(run)
+            model = run.load_model(checkpoint, decoding=True)
+            translator = cls.of_model(model, tokenizer, search, windows, sampling, retrieval, **rest)
+        if glossary:
+            translator.use_glossary(glossary)
+        if memory:
+            from app.translation.memory import open_memory
+
+            translator.use(open_memory(run, translator, memory))
+        return translator
 
     def translate(self, lines: Iterable[str]) -> Iterator[str]:
         """Translates lines as they come.
@@ -285,10 +299,6 @@ class Translator:
             for own, first, scores in zip(pairs, firsts, found, strict=True)
         ]
 
-    def corrections(self, line: str, parts: Sequence[Part], correction: str | None) -> list[Correction]:
-        """See `LineEncoder.corrections`; nothing without a correction."""
-        return [] if correction is None else self.encoder.corrections(line, parts, correction)
-
     @property
     def reads(self) -> bool:
         """Whether trusted segments are read, see `models.memories.retrieval`."""
@@ -371,7 +381,7 @@ class Translator:
             for line, own in zip(lines, self.encoder.lines(lines, number), strict=True)
         ]
         parts = [part for line in encoded for part in line.parts]
-        report = progress and _Share([len(part.ids) for part in parts], progress)
+        report = progress and Share([len(part.ids) for part in parts], progress)
         decoded = iter(self._texts(parts, self._decode(parts, count, report)))
         return [_join([next(decoded) for _ in line.parts], line.unchanged) for line in encoded]
 
@@ -433,17 +443,3 @@ def _join(parts: list[list[Hypothesis]], unchanged: str) -> list[Hypothesis]:
     count = min(map(len, parts))
     ranks = [[part[rank] for part in parts] for rank in range(count)] or [[Hypothesis("", 0.0)]]
     return [Hypothesis(" ".join(h.text for h in rank if h.text), sum(h.score for h in rank)) for rank in ranks]
-
-
-class _Share:
-    """Reports the share of the work that is done, in source tokens, because lines differ in length."""
-
-    def __init__(self, sizes: list[int], progress: Callable[[float], None]):
-        self._sizes = sizes
-        self._all = sum(sizes) or 1
-        self._done = 0
-        self._progress = progress
-
-    def __call__(self, rows: list[int]) -> None:
-        self._done += sum(self._sizes[row] for row in rows)
-        self._progress(self._done / self._all)

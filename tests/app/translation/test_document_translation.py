@@ -281,8 +281,7 @@ def test_nothing_of_the_past_is_kept_and_little_is_read_ahead():
 
         without_faults = staticmethod(lambda found, *_: found)
         stored = match = staticmethod(lambda *_: None)
-        corrections = terms = staticmethod(lambda *_: [])
-        reads = False
+        terms, reads = staticmethod(lambda *_: ()), False
         windows, independent, span_ids = WindowOptions("tokens", tokens=12, sliding=True), False, range(0)
         encoder = translator().encoder
         decoder = type("Decoder", (), {"first_memory": {}, "remembers": False, "most": 1})()
