@@ -21,7 +21,7 @@ HELP = """Type a segment to translate it. Other lines:
   :load FILE     go on with one that was kept
   :new           begin another document
   :help, :quit   this text; the end (or Ctrl-D)"""
-# Matches that are worth a look, where --fuzzy does not say it.
+# The lowest similarity of the matches shown, unless --fuzzy sets it.
 LEAST = 0.75
 
 
@@ -46,10 +46,10 @@ class Loop:
         }
 
     def answer(self, line: str) -> Iterator[str]:
-        """The lines that answer a line of the person.
+        """Yields the reply to one line of input.
 
         Raises:
-            UserError: it asks for what is not there.
+            UserError: an unknown command, or a segment or file that does not exist.
         """
         line = line.strip()
         if line.startswith("="):

@@ -117,7 +117,7 @@ class Document:
         """Adds segments that were read."""
         for segment in segments:
             self._segments.append(segment)
-            # What is read of a correction must wait until it is there.
+            # Later segments read this correction, so they must wait for it.
             self.ordered |= segment.correction is not None and not segment.known
 
     @property
