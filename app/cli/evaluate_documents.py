@@ -29,6 +29,7 @@ EXAMPLES = """
   weitblick evaluate-documents runs/gru --corpus europarl newstest-docs --corpora ../corpora
   weitblick evaluate-documents runs/gru --contrapro --items 1000   pronouns as well
   weitblick evaluate-documents runs/gru --shuffle-documents --baseline runs/gru   is the context used at all?
+  weitblick evaluate-documents runs/starter --corrected --shuffle-documents   the corrections of other documents
   weitblick evaluate-documents runs/concat --set documents.windows=dynamic documents.tokens=512   longer windows
   weitblick evaluate-documents --hypotheses out.de --corpus europarl
 """
@@ -63,8 +64,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--shuffle-documents",
         action="store_true",
-        help="translate the segments in shuffled order, so that each has the wrong context; this lowers the scores of "
-        "a model that uses context",
+        help="translate the segments in shuffled order, so that each has the wrong context, or with --corrected "
+        "the corrections of other documents; this lowers the scores of a model that uses context",
     )
     parser.add_argument(
         "--segments", metavar="LOW-HIGH", help="only the documents of so many segments, such as 8-80 (default: all)"
@@ -115,8 +116,8 @@ def _check(args: argparse.Namespace) -> None:
         raise UserError("--hypotheses uses no model: leave out --corrected and --memory")
     if args.plot and not args.corrected:
         raise UserError("--plot shows BLEU by segments corrected before: add --corrected")
-    if args.corrected and args.shuffle_documents:
-        raise UserError("--corrected and --shuffle-documents are two measurements: leave one out")
+    if args.plot and args.shuffle_documents:
+        raise UserError("--plot counts the segments corrected before in a document: leave out --shuffle-documents")
     check_files(args)
     if args.items and not args.contrapro:
         raise UserError("--items is for --contrapro: add it, or leave out --items")

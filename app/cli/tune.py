@@ -136,7 +136,7 @@ class _Trial:
             if self.translator.memory:
                 found = self.translator.translate_all(test.sources, progress)
             else:
-                lines = document_lines(test, test.sources, corrected=True)
+                lines = document_lines(test, test.sources, test.references)
                 found = [hypothesis.text for hypothesis in self.translator.translate_lines(lines)]
                 wrong = misplaced(test.cut(found), test.cut(test.references), samples=0).value
         figure = bleu(found, test.references, ScoreOptions(self.lowercase, samples=0)).value

@@ -5,8 +5,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-MOST = 1024  # entries that a search reads at once
-
 
 class Entries(NamedTuple):
     """N decoder states and what followed them.

@@ -1,23 +1,10 @@
-"""The trusted segments of the document at hand, kept in memory; and what every store of segments can do."""
+"""The trusted segments of the document at hand, kept in memory."""
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any
 
-from app.retrieval.entries import MOST, Entries, concatenated
+from app.retrieval.entries import Entries, concatenated
 from app.retrieval.words import WordIndex
-
-
-class Segments(Protocol):
-    """Stored segments with their entries, in the form that needs no index over the entries."""
-
-    def similar(self, source: str, count: int) -> list:
-        """The names of the stored segments to read for a source, at most `count`, most similar first."""
-
-    def similar_all(self, sources: Sequence[str], count: int) -> list[list]:
-        """The same for several sources."""
-
-    def entries(self, names: Sequence, most: int = MOST) -> Entries:
-        """The entries of some segments, in this order; no more than `most`, the last segment cut."""
 
 
 class SegmentStore:
@@ -25,13 +12,9 @@ class SegmentStore:
 
     What it finds depends on the segments that it has, not on those that were removed, nor on the order in which they
     came.
-
-    Args:
-        most: while the segments have no more entries than this in all, every one of them is similar.
     """
 
-    def __init__(self, most: int = MOST):
-        self._most = most
+    def __init__(self) -> None:
         self._segments: dict[Any, tuple[Entries, str]] = {}
         self._words: tuple[list, WordIndex] | None = None
 
@@ -59,9 +42,18 @@ class SegmentStore:
         if self._segments.pop(name, None):
             self._words = None
 
-    def similar(self, source: str, count: int) -> list:
-        """All segments, in order, while they have few entries; else at most `count`, the most similar ones by BM25."""
-        if self.size <= self._most:
+    def similar(self, source: str, count: int, most: int) -> list:
+        """The names of segments whose entries the translation of a source may read.
+
+        Args:
+            source: the source text.
+            count: how many segments, if not all.
+            most: while the segments have no more entries than this in all, every one of them counts as similar.
+
+        Returns:
+            All segments in order, or the most similar ones by BM25, best first.
+        """
+        if self.size <= most:
             return sorted(self._segments)
         if self._words is None:  # BM25's weights depend on all segments, so it starts afresh after each change
             names = sorted(self._segments)
@@ -69,10 +61,6 @@ class SegmentStore:
         names, words = self._words
         return [names[place] for place in words.similar(source, count)]
 
-    def similar_all(self, sources: Sequence[str], count: int) -> list[list]:
-        """`similar` for several sources."""
-        return [self.similar(source, count) for source in sources]
-
-    def entries(self, names: Sequence, most: int = MOST) -> Entries:
+    def entries(self, names: Sequence, most: int) -> Entries:
         """The entries of some segments, in this order; no more than `most`, the last segment cut."""
         return Entries(*(values[:most] for values in concatenated([self._segments[name][0] for name in names])))

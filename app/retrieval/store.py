@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from app.retrieval.columns import Columns
-from app.retrieval.entries import MOST, Entries, concatenated
+from app.retrieval.entries import Entries, concatenated
 from app.retrieval.sealed import MANIFEST, read_sealed, seal
 from app.retrieval.words import FILES, WordIndex
 from app.runs.lock import locked
@@ -80,11 +80,7 @@ class Store:
         """The numbers of the segments most similar to a source by BM25, best first, at most `count`."""
         return self._words.similar(source, count)
 
-    def similar_all(self, sources: Sequence[str], count: int) -> list[list[int]]:
-        """`similar` for several sources."""
-        return [self.similar(source, count) for source in sources]
-
-    def entries(self, numbers: Sequence[int], most: int = MOST) -> Entries:
+    def entries(self, numbers: Sequence[int], most: int) -> Entries:
         """The entries of some segments, in the order of the numbers; no more than `most`, the last segment cut."""
         columns, parts = (self.keys, self.tokens, self.trust), []
         for number in numbers:

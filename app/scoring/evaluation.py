@@ -248,7 +248,7 @@ def evaluate_documents(
     before = kept.record.get(DOCUMENTS, {})
     context = _context(before, system, test, options)
     evaluation = replace(evaluation, context=context, how=kept.record)
-    if system.corrected:
+    if system.corrected and not options.shuffle:
         sides = (test.cut(kept.lines), test.cut(test.references), other and test.cut(other[1]))
         evaluation = replace(evaluation, corrected=bleu_by_corrected(*sides, ScoreOptions(options.lowercase)))
     found = evaluation.as_dict()

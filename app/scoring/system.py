@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from app.presets.schema import SearchPreset
 from app.runs.checkpoints import to_stderr
+from app.runs.gate import read_gate
 from app.runs.run import Run
 from app.scoring.results import Results
 from app.scoring.testsets import TestSet, in_order, shuffled
@@ -21,7 +22,7 @@ from app.translation.decoder import KERAS, Engine
 from app.translation.lines import DocumentLine
 from app.translation.translator import Translator
 from data.errors import UserError
-from data.files import checksum
+from data.files import checksum, checksum_of
 from data.terms import Glossary, open_glossary
 
 PACKAGES = ("sacrebleu", "sentencepiece", "snowballstemmer")
@@ -134,12 +135,16 @@ class System:
     @property
     def _reading(self) -> dict:
         """What is read beside the model, and how."""
-        if not (self.memory or self.corrected):
+        settings = self.run.preset.retrieval
+        reads_own = self.by_documents and settings.own > 0
+        if not (self.memory or self.corrected or reads_own):
             return {}
+        gate = read_gate(self.run)
         return {
             "memory": _named(self.memory) if self.memory else {},
             "corrected": self.corrected,
-            "retrieval": asdict(self.run.preset.retrieval),
+            "retrieval": asdict(settings),
+            **({"gate": checksum_of(gate._asdict())} if gate else {}),
         }
 
     @functools.cached_property
@@ -232,12 +237,13 @@ class System:
     def _translate(self, test: TestSet, shuffle: bool) -> tuple[list[str], dict]:
         order = shuffled(test.segments) if shuffle else list(range(test.segments))
         lines = [test.sources[number] for number in order]
+        corrections = [test.references[number] for number in order]
         translator = self.translator
         self._warm_up(translator, next((line for line in lines if line.strip()), ""))
         before, start = translator.output_tokens, time.perf_counter()
         with decoding_progress(test.segments) as progress:
             if self.corrected:
-                hypotheses = translator.translate_lines(document_lines(test, lines, corrected=True))
+                hypotheses = translator.translate_lines(document_lines(test, lines, corrections))
                 found = list(_counted((each.text for each in hypotheses), test.segments, progress))
             elif self.by_documents:
                 documents = translator.translate_documents(test.cut(lines))
@@ -272,17 +278,17 @@ class System:
         }
 
 
-def document_lines(test: TestSet, lines: Sequence[str], corrected: bool = False) -> Iterator[DocumentLine]:
-    """The lines of a test set with their documents.
+def document_lines(test: TestSet, lines: Sequence[str], corrections: Sequence[str]) -> Iterator[DocumentLine]:
+    """Lines in the documents of a test set, each with a correction, which those after it may read.
 
     Args:
         test: the test set.
         lines: its sources, or what is translated in their place.
-        corrected: whether each has its reference as a correction, which those after it may read.
+        corrections: one for each line.
     """
-    for number, document in enumerate(test.cut(list(zip(lines, test.references, strict=True)))):
-        for line, reference in document:
-            yield DocumentLine(number, line, reference if corrected else None, known=False)
+    for number, document in enumerate(test.cut(list(zip(lines, corrections, strict=True)))):
+        for line, correction in document:
+            yield DocumentLine(number, line, correction, known=False)
 
 
 def _named(file: Path) -> dict:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from app.retrieval.entries import MOST, Entries, concatenated
+from app.retrieval.entries import Entries, concatenated
 from app.runs.gate import GateWeights
 from app.scoring.testsets import TestSet
 from app.translation.keys import Observed
@@ -76,7 +76,8 @@ def _read_document(translator, document) -> Iterator[Readings]:
             squares, tokens = memory.index.nearest(own.entries.keys.astype("float32"), most)
             yield _readings(own, squares, tokens)
         elif memory:
-            yield _nearest(own, memory.entries(translator.form.source(sources[number]).text, MOST), most)
+            text, limit = translator.form.source(sources[number]).text, translator.decoder.retrieval.entries
+            yield _nearest(own, memory.entries(text, limit), most)
         elif number:
             yield _nearest(own, concatenated([each.entries for each in observed[:number]]), most)
 

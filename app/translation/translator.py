@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from app.presets.schema import SearchPreset
-from app.retrieval.entries import MOST, NOTHING, Entries, concatenated
+from app.retrieval.entries import NOTHING, Entries, concatenated
 from app.retrieval.segments import SegmentStore
 from app.runs.gate import GateWeights, read_gate
 from app.runs.run import Run
@@ -335,9 +335,9 @@ class Translator:
             return None
 
         def entries():
-            count = self.decoder.retrieval.segments
-            own = segments.entries(segments.similar(text, count)) if segments else NOTHING
-            room = MOST - len(own.tokens)
+            count, most = self.decoder.retrieval.segments, self.decoder.retrieval.entries
+            own = segments.entries(segments.similar(text, count, most), most) if segments else NOTHING
+            room = most - len(own.tokens)
             return concatenated([own, memory.entries(text, room)]) if memory and room > 0 else own
 
         return entries

@@ -42,6 +42,7 @@ class RetrievalSettings:
         choices=("segments", "exact", "ivfpq"),
     )
     segments: int = option(16, "how many similar segments are read", low=1)
+    entries: int = option(384, "the most entries that a segment reads, those of the most similar segments", low=1)
 
 
 class Stored(NamedTuple):

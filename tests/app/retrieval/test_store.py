@@ -51,7 +51,7 @@ def test_holds_each_pair_once_with_the_entries_that_were_made(memory):
     assert len(expected) < len(PAIRS)  # so repeats were left out, also those of an earlier part
     assert [pair for _, *pair in memory.pairs(range(len(memory)))] == [list(pair) for pair in expected]
     for number, made in enumerate(toy_entries(expected)):
-        found = memory.entries([number])
+        found = memory.entries([number], 99)
         assert found.keys.dtype == np.float16
         np.testing.assert_array_equal(found.keys, made.keys.astype("float16"))
         np.testing.assert_array_equal(found.tokens, made.tokens)
@@ -65,18 +65,12 @@ def test_pairs_that_join_to_the_same_text_are_different(tmp_path):
 
 
 def test_entries_keep_the_order_asked_for_and_stop_at_the_most(memory):
-    one, two, three = (memory.entries([number]) for number in (7, 3, 250))
+    one, two, three = (memory.entries([number], 99) for number in (7, 3, 250))
     together = [np.concatenate(values) for values in zip(one, two, three, strict=True)]
     for most in (0, 1, len(one.tokens), len(one.tokens) + 1, 1000):
         for found, expected in zip(memory.entries([7, 3, 250], most), together, strict=True):
             np.testing.assert_array_equal(found, expected[:most] if most else found)
         assert len(memory.entries([7, 3, 250], most).tokens) == min(most, len(together[1]))
-
-
-def test_batches_of_queries_equal_single_ones(memory):
-    sources = [source for source, _ in PAIRS[:50]] + ["", "unheard of", "the the open"]
-    assert memory.similar_all(sources, 5) == [memory.similar(source, 5) for source in sources]
-    assert all(memory.similar_all(sources[:50], 5))
 
 
 def test_is_opened_again_without_drawing_a_pair(memory):

@@ -10,6 +10,7 @@ import pytest
 from app.cli import main as cli
 from app.presets.preset import Preset
 from app.presets.schema import SearchPreset
+from app.runs.gate import GateWeights, write_gate
 from app.scoring.consistency import TermScorer
 from app.scoring.contrapro import Item
 from app.scoring.evaluation import DocumentOptions, evaluate, evaluate_documents, evaluate_pronouns
@@ -51,6 +52,18 @@ class Translator:
                 found.append(f"das Fenster {d} von Haus {s} ist {'sehr ' if right else ''}alt")
                 before = d, s
             yield found
+
+    def translate_lines(self, lines):
+        """Translates right after a correction of the same document."""
+        right = {}
+        for line in lines:
+            _, _, d, _, _, s, *_ = line.text.split()
+            # The line itself: to warm up.
+            assert line.correction in (line.text, f"das Fenster {d} von Haus {s} ist sehr alt")
+            word = "sehr " if right.get(line.document) == d else ""
+            right[line.document] = d
+            self.translations += line.correction != line.text and s == "0" and d == "0"
+            yield SimpleNamespace(text=f"das Fenster {d} von Haus {s} ist {word}alt")
 
     def score(self, documents, scored="all"):
         self.scorings += 1
@@ -152,8 +165,12 @@ def test_nothing_is_made_twice_by_the_same_weights(fake):
     assert fake.translator.translations == 2 * made[0] and fake.translator.scorings == 2 * made[1]
 
 
-@pytest.mark.parametrize("change", ["weights", "search", "text", "lines", "precision"])
+@pytest.mark.parametrize("change", ["weights", "search", "text", "lines", "precision", "own", "gate"])
 def test_other_weights_search_or_text_are_translated_again(fake, change):
+    if change == "gate":
+        fake.run.preset = learnt = fake.run.preset.with_overrides(["memory.retrieval.gate=learnt"])
+        fake.corrected = True
+        write_gate(fake.run, GateWeights([[0.0, 0.0]], [0.0, 0.0]), {})
     fake.documents()
     search = SearchPreset(beam=2) if change == "search" else None
     other = Fake(fake.run.path, "2" if change == "weights" else "1", search)
@@ -161,6 +178,11 @@ def test_other_weights_search_or_text_are_translated_again(fake, change):
         (fake.folder / "toys-test.de").write_text("half\n", encoding="utf-8")
     elif change == "precision":
         other.decided = {**other.decided, "precision": "bfloat16"}
+    elif change == "own":
+        other.run.preset = other.run.preset.with_overrides(["memory.retrieval.own=0.5"])
+    elif change == "gate":
+        other.run.preset, other.corrected = learnt, True
+        write_gate(fake.run, GateWeights([[0.0, 0.0]], [1.0, 0.0]), {})
     text = TestSet.of_documents("toys-test", SOURCES, SOURCES, "toys, test") if change == "text" else TEXT
     evaluate_documents(other, text, options=QUICK)
     assert other.translator.translations == 1
@@ -175,6 +197,14 @@ def test_in_shuffled_order_a_model_that_uses_context_falls(fake):
     lines = (fake.folder / "toys-test-shuffled.de").read_text(encoding="utf-8").splitlines()
     assert [line.split()[2] for line in lines] == [str(d) for d in range(6) for _ in range(3)]
     assert "in shuffled order" in " ".join(page(found).split())
+
+
+def test_corrections_of_other_documents_in_shuffled_order(fake):
+    fake.corrected = True
+    right, wrong = (fake.documents(DocumentOptions(samples=100, shuffle=shuffle)) for shuffle in (False, True))
+    assert wrong.scores[0].value < right.scores[0].value - 5
+    assert right.corrected and not wrong.corrected
+    assert fake.record("toys-test-shuffled-corrected")["corrected"] is True
 
 
 def test_a_baseline_is_a_run_or_a_file(fake, tmp_path):
