@@ -144,7 +144,8 @@ class Plan:
 
     def _check_run(self, contestant: Contestant) -> None:
         path, preset = contestant.path, contestant.preset
-        if Run.exists(path) and Run(path, preset).checkpoints.all():
+        begun = Run(path, preset) if Run.exists(path) else None
+        if begun and (begun.summary().get("finished") or begun.checkpoints.all()):
             Run.restore_preset(path, preset)
             changed = Run.open(path).preset.differences(preset)
             if changed:
@@ -171,7 +172,7 @@ def read_plan(path: Path | str, folder: Path | str | None = None) -> Plan:
         UserError: the file cannot be read, an unknown key, system or preset, a bad value, or no text to score on.
     """
     path = Path(path)
-    content = _checked(_read(path), _PLAN, f"{path}: ")
+    content = _checked(_read(path), _PLAN, path)
     for key in ("preset", "score", "systems"):
         if not content.get(key):
             raise UserError(f'{path}: "{key}" is missing; docs/compare.md has an example')
@@ -196,13 +197,13 @@ def _read(path: Path) -> dict[str, Any]:
         raise UserError(f"{path}: the plan is not TOML: {error}") from error
 
 
-def _checked(table: dict[str, Any], known: dict[str, Any], where: str) -> dict[str, Any]:
-    """A table, all of whose keys are known and have the right type; `where` begins the messages."""
+def _checked(table: dict[str, Any], known: dict[str, Any], path: Path, section: str = "") -> dict[str, Any]:
+    """A table, all of whose keys are known and have the right type; `section` stands before keys in messages."""
     for key, value in table.items():
         if key not in known:
-            raise UserError(f'{where}unknown key "{key}"; choose from {", ".join(known)}')
+            raise UserError(f'{path}: unknown key "{section}{key}"; choose from {", ".join(known)}')
         if not _is(value, known[key]):
-            raise UserError(f"{where}{key}: expected {_TYPES[known[key]]}, got {value!r}")
+            raise UserError(f"{path}: {section}{key}: expected {_TYPES[known[key]]}, got {value!r}")
     return table
 
 
@@ -222,7 +223,7 @@ def _check_name(name: str, where: str) -> None:
 
 def _scoring(table: dict[str, Any], systems: dict[str, Any], path: Path) -> Scoring:
     where = f"{path}: score."
-    found = _checked(table, _SCORE, where)
+    found = _checked(table, _SCORE, path, "score.")
     if not found.get("corpora"):
         raise UserError(f"{where}corpora: expected a list of corpora with documents, such as europarl")
     if found.get("split", "test") not in SPLITS:
@@ -244,7 +245,7 @@ def _contestants(content: dict[str, Any], baseline: str, folder: Path, path: Pat
         _check_name(name, where)
         if not isinstance(table, dict):
             raise UserError(f"{where}: expected a section, written [systems.{name}]")
-        _checked(table, _SYSTEM, f"{where}.")
+        _checked(table, _SYSTEM, path, f"systems.{name}.")
         seeds[name] = _seeds(table.get("seeds", content.get("seeds", [1])), where)
     names = sorted(seeds, key=lambda name: name != baseline)
     for seed in dict.fromkeys(seed for name in names for seed in seeds[name]):
