@@ -155,11 +155,11 @@ class Queue:
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("ab") as file:
             start = file.tell()
-            limit = None
             if step.what == TRAIN:
                 self._prepare(step.contestant)
-                limit = self._seconds and self._began + self._seconds - time.monotonic()
-            code = run_process([*self.program, *self._arguments(step)], file, limit or None)
+            limited = self._seconds and step.what == TRAIN
+            limit = self._began + self._seconds - time.monotonic() if limited else None
+            code = run_process([*self.program, *self._arguments(step)], file, limit)
         if not code:
             return "" if self._is_done(step) else "it has not written what it should have"
         return _last_line(log, start) if code > 0 else f"ended by signal {-code}, which may be too little memory"

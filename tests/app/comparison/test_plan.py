@@ -1,3 +1,7 @@
+import json
+import shutil
+from pathlib import Path
+
 import pytest
 
 from app.comparison.plan import read_plan
@@ -95,3 +99,21 @@ def test_unknown_systems_are_refused(tmp_path):
     assert [each.name for each in plan.chosen(["gru"])] == ["gru-1", "gru-2"]
     with pytest.raises(UserError, match='there is no system "gruu"; choose from none, gru'):
         plan.chosen(["gruu"])
+
+
+def test_the_example_of_the_page_is_a_plan(tmp_path, monkeypatch):
+    page = (Path(__file__).resolve().parents[3] / "docs" / "compare.md").read_text(encoding="utf-8")
+    write_plan(tmp_path, page.partition("```toml\n")[2].partition("```")[0])
+    toys, items = tmp_path / "corpora" / "toys", tmp_path / "corpora" / "contrapro" / "items.jsonl"
+    for name in ("libreoffice-help", "europarl"):
+        shutil.copytree(toys, toys.with_name(name))
+    items.parent.mkdir()
+    item = {"src_ctx": "", "src": "It is.", "ref_ctx": "", "ref": "Er ist.", "contrastive": ["Es ist."]}
+    items.write_text(1000 * (json.dumps(item) + "\n"), encoding="utf-8")
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    plan = read_plan("../memories.toml")
+    runs = [str(each.path) for each in plan.contestants]
+    assert runs == [f"runs/memories/{name}" for name in ("none-1", "gru-1", "gru-2", "gru-3")]
+    assert list(plan.texts) == ["libreoffice-help-test", "europarl-test", "contrapro"]
+    assert all(each.preset.training.minutes == 45 for each in plan.contestants)
