@@ -117,7 +117,9 @@ class Queue:
             began = time.monotonic()
             why = self._do(step)
             self._failed_before.pop(str(step), None)
-            if self._is_over() and step.what == TRAIN and not read_training(step.contestant).finished:
+            training = read_training(step.contestant)
+            if self._is_over() and step.what == TRAIN and not training.finished:
+                self.report(f"{step}: stopped after update {training.update:,}, because the time is over")
                 return steps[number:]
             if why:
                 self._failed[str(step)] = why

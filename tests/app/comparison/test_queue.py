@@ -29,6 +29,10 @@ def queue(plan, *systems, **options):
     return Queue(plan, systems, report=said.append, program=PROGRAM, **options), said
 
 
+def quiet(line):
+    """Takes what a queue says."""
+
+
 def calls(plan):
     path = plan.folder / "calls"
     found = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
@@ -91,17 +95,19 @@ def test_a_failure_does_not_stop_the_others_and_is_tried_again(tmp_path):
 def test_a_step_that_leaves_nothing_has_failed(tmp_path):
     plan = made_up_plan(tmp_path, ALONE)
     with pytest.raises(UserError, match="training none-1: it has not written what it should have"):
-        Queue(plan, ["none"], report=list, program=[sys.executable, "-c", ""]).run()
+        Queue(plan, ["none"], report=quiet, program=[sys.executable, "-c", ""]).run()
     with pytest.raises(UserError, match="training none-1: ended by signal 9"):
-        Queue(plan, ["none"], report=list, program=[sys.executable, "-c", "import os; os.kill(os.getpid(), 9)"]).run()
+        Queue(plan, ["none"], report=quiet, program=[sys.executable, "-c", "import os; os.kill(os.getpid(), 9)"]).run()
 
 
 def test_when_the_time_is_over_a_training_is_stopped_and_the_rest_is_left(tmp_path):
     plan = made_up_plan(tmp_path, ALONE)
     waits = "import signal, sys, time\nsignal.signal(signal.SIGTERM, lambda *_: sys.exit('written'))\ntime.sleep(60)"
-    left = Queue(plan, minutes=0.05, report=list, program=[sys.executable, "-c", waits]).run()
+    said = []
+    left = Queue(plan, minutes=0.05, report=said.append, program=[sys.executable, "-c", waits]).run()
     assert (plan.folder / "logs" / "none-1.log").read_text() == "written\n"
     assert left == queue(plan)[0].missing() and len(left) == 4
+    assert said[-1] == "training none-1: stopped after update 0, because the time is over"
     assert "failed" not in (plan.folder / "REPORT.md").read_text()
 
 
