@@ -151,6 +151,13 @@ class Records:
         tokens = sum(speed["seconds"] * speed["output_tokens_per_second"] for speed in speeds)
         return tokens / seconds if seconds else None
 
+    def decided(self) -> set[str]:
+        """What the machine has decided about the translations, in words; more than one if that has changed."""
+        found = (self._record(name).get("decided") for name in self.plan.tests)
+        return {
+            f"{one['precision']}, {one['backend']}, {one['cores']} cores, {one['processor']}" for one in found if one
+        }
+
     def _is_done(self, name: str, compared: bool) -> bool:
         section = self._section(name)
         complete = section and (name == PRONOUNS or (section.get("cxmi") and section.get("consistency")))

@@ -119,7 +119,8 @@ def _markdown(plan: Plan, records: dict[str, Records], failed: dict[str, str]) -
             lines += _control(records, name)
     if plan.score.contrapro:
         lines += ["", f"## {PRONOUNS}", "", *_test_set(plan, records, PRONOUNS)]
-    return [*lines, "", "## Costs", "", *_table(["system", *_COSTS], _costs(plan, records))]
+    lines += ["", "## Costs", "", *_table(["system", *_COSTS], _costs(plan, records)), ""]
+    return [*lines, *_decided(records)]
 
 
 def _test_set(plan: Plan, records: dict[str, Records], name: str, chosen: Sequence[str] = ()) -> list[str]:
@@ -211,6 +212,15 @@ def _costs(plan: Plan, records: dict[str, Records]) -> Rows:
         if runs:
             rows.append([system, *cells])
     return rows
+
+
+def _decided(records: dict[str, Records]) -> list[str]:
+    """In what the runs were translated; which ones, where they differ."""
+    found = {name: one.decided() for name, one in records.items()}
+    ways = sorted(set().union(*found.values()))
+    if len(ways) < 2:
+        return [f"Translated in {way}." for way in ways]
+    return [f"- translated in {way}: {', '.join(name for name in found if way in found[name])}" for way in ways]
 
 
 def _spread(values: Sequence[float], digits: int) -> str:

@@ -83,7 +83,7 @@ def score(run: Run, test: TestSet, values: dict[str, float], baseline: str = "",
         test: the test set.
         values: the scores by name; others are 0.
         baseline: the path of a run that they are compared with.
-        more: `others`, its scores; `p`, of each difference; `suffix`, of the name; `samples`.
+        more: `others`, its scores; `p`, of each difference; `suffix`, of the name; `samples`; `precision`.
     """
     others = more.get("others")
     found = []
@@ -98,6 +98,8 @@ def score(run: Run, test: TestSet, values: dict[str, float], baseline: str = "",
     section |= {"consistency": found[3:4], "cxmi": found[4:]}
     record = {"test_set": test.summary(), "weights": {"checksum": run.weights_file()[2]}, "document_scores": section}
     record["decoding"] = {"seconds": 2.0, "output_tokens_per_second": 50.0}
+    machine = {"backend": "tensorflow", "cores": 2, "processor": "made up"}
+    record["decided"] = {"precision": more.get("precision", "float32"), **machine}
     Results(run.path).write(test.name + more.get("suffix", ""), record)
 
 

@@ -61,6 +61,7 @@ def test_the_report_has_the_figures_of_the_records(scored):
     shuffled = lines.index("Shuffled documents less those in order:")
     assert lines[shuffled + 4] == "| gru-1 | +0.00, p = 0.040 | -0.30, p = 0.040 | +0.00, p = 0.040 |"
     assert "| gru | 17 | 20 | 2.5 (2.0 to 3.0) | 200 | 50 |" in lines
+    assert lines[-1] == "Translated in float32, tensorflow, 2 cores, made up."
     run = results["runs"]["gru-1"]
     assert run["scores"]["toys-test"]["d-BLEU"] == {
         "value": 21.5,
@@ -79,6 +80,15 @@ def test_figures_that_are_not_defined_are_left_out(scored):
     lines, results = report(plan)
     assert "| none | 20.00 | 21.00 | 40.00 |  | 0.0000 |" in lines
     assert results["runs"]["none-1"]["scores"]["toys-test"][ALL]["value"] is None
+
+
+def test_the_report_says_which_runs_were_translated_in_another_precision(scored):
+    plan, (*_, other), test = scored
+    score(other, test, OTHER, precision="bfloat16")
+    assert report(plan)[0][-2:] == [
+        "- translated in bfloat16, tensorflow, 2 cores, made up: gru-2",
+        "- translated in float32, tensorflow, 2 cores, made up: none-1, gru-1",
+    ]
 
 
 def states(plan):
