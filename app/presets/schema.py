@@ -91,10 +91,15 @@ class DocumentsPreset:
     )
     back_propagation: int = option(8, "maximum windows of a document that the gradient flows through", low=1, high=1000)
     context_target: bool = option(True, "concat: include the translations of the context")
-    segment_dropout: float = option(
+    context_segment_dropout: float = option(
         0.0, "fraction of context segments (concat) or remembered windows dropped", low=0.0, below=1.0
     )
-    word_dropout: float = option(0.0, "fraction of context words hidden (concat) or not remembered", low=0.0, below=1.0)
+    context_word_dropout: float = option(
+        0.0, "fraction of context words hidden (concat) or not remembered", low=0.0, below=1.0
+    )
+    source_dropout: float = option(
+        0.0, "fraction of words hidden in the current source, so that context is worth reading", low=0.0, below=1.0
+    )
 
 
 @dataclass(frozen=True)
@@ -298,6 +303,11 @@ def _check_documents(documents: DocumentsPreset, memory: MemoryPreset) -> str | 
         return (
             f'memory.kind: "{memory.kind}" needs documents in windows: set documents.windows to "segments", "tokens" '
             'or "dynamic", or memory.kind to "none"'
+        )
+    if documents.windows == "off" and documents.source_dropout:
+        return (
+            "documents.source_dropout: hides words that context may tell, and segments alone have none: set "
+            'documents.windows to "segments", "tokens" or "dynamic", or documents.source_dropout to 0'
         )
     if memory.kind == "concat" and documents.windows == "segments" and documents.size < 2:
         return (

@@ -165,7 +165,14 @@ def kill():
 @pytest.mark.filterwarnings("ignore:Gradients do not exist")
 @pytest.mark.usefixtures("eagerly")
 def test_a_stopped_training_goes_on_with_what_it_remembered(tmp_path, first, monkeypatch):
-    changes = ["updates=8", "checkpoint_every=3", "segment_dropout=0.2", "word_dropout=0.1", "learning_rate=0.002"]
+    changes = [
+        "updates=8",
+        "checkpoint_every=3",
+        "context_segment_dropout=0.2",
+        "context_word_dropout=0.1",
+        "source_dropout=0.1",
+        "learning_rate=0.002",
+    ]
     run = second(tmp_path, first, "run", *changes)
     preset, other = run.preset, tmp_path / "undisturbed"
     train(preset, other)
@@ -195,7 +202,15 @@ def test_a_stopped_training_goes_on_with_what_it_remembered(tmp_path, first, mon
 
 @pytest.mark.usefixtures("eagerly")
 def test_validation_reads_whole_documents_with_their_memory(tmp_path, first):
-    run = second(tmp_path, first, "run", f"validation={first / 'toy'}", "segment_dropout=0.5", "dropout=0")
+    run = second(
+        tmp_path,
+        first,
+        "run",
+        f"validation={first / 'toy'}",
+        "source_dropout=0.5",
+        "context_segment_dropout=0.5",
+        "dropout=0",
+    )
     prepared = prepare(run, report=silent)
     model = run.new_model(340)
     # Gates wide open, so that what is remembered counts.
@@ -248,7 +263,7 @@ def test_a_part_of_the_documents_is_drawn_from_all_over_the_list():
 
 @pytest.mark.usefixtures("eagerly")
 def test_a_training_without_memory_reads_windows_too(tmp_path, first):
-    for kind, changes in {"none": ["size=2"], "concat": ["size=3", "word_dropout=0.1"]}.items():
+    for kind, changes in {"none": ["size=2"], "concat": ["size=3", "context_word_dropout=0.1"]}.items():
         run = second(tmp_path, first, kind, f"memory.kind={kind}", "updates=2", f"validation={first / 'toy'}", *changes)
         train(run.preset, run.path)
         entries = [json.loads(line) for line in (run.path / "log.jsonl").read_text().splitlines()]
