@@ -38,6 +38,25 @@ def smoothed_cross_entropy(
     return both[0], both[1]
 
 
+def negative_log_likelihoods(states: Tensor, table: Tensor, labels: Tensor) -> Tensor:
+    """The loss of each row in nats, without a gradient.
+
+    Args:
+        states, table, labels: see `smoothed_cross_entropy`.
+
+    Returns:
+        (N,) float32.
+    """
+    states, vectors = ops.stop_gradient(states), ops.cast(ops.stop_gradient(ops.cast(table, table.dtype)), states.dtype)
+
+    def total(block):
+        return ops.logsumexp(ops.cast(ops.matmul(block, ops.transpose(vectors)), "float32"), axis=-1)
+
+    totals = ops.concatenate([total(block) for block in _blocks(states)])[: ops.shape(states)[0]]
+    own = ops.cast(states, "float32") * ops.cast(ops.take(vectors, labels, axis=0), "float32")
+    return totals - ops.sum(own, axis=-1)
+
+
 def _loss(smoothing):
     @ops.custom_gradient
     def loss(states, table, labels, weights):

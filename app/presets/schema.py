@@ -181,6 +181,13 @@ class TrainingPreset:
         "target side of the memory in training: the model's own choices, as in translation, or the reference",
         choices=("own", "reference"),
     )
+    ranking: float = option(
+        0.0, "weight of a loss where the reference is not likelier after its own document than after another", low=0.0
+    )
+    ranking_margin: float = option(0.1, "nats a token by which its own document shall be ahead", above=0.0)
+    ranking_every: int = option(
+        5, "one update in so many has the ranking loss, which makes it up to twice as long", low=1, high=10
+    )
     schedule: str = option(
         "inverse_sqrt",
         "after the warm-up: the paper's decay, down to zero by the end of updates or minutes, or none",
@@ -247,6 +254,7 @@ def check_together(sections: Mapping[str, Any]) -> str | None:
         or _check_documents(documents, memory)
         or _check_positions(data, model, documents)
         or _check_training(training)
+        or _check_ranking(training, memory)
     )
 
 
@@ -351,6 +359,16 @@ def _check_training(training: TrainingPreset) -> str | None:
         )
     if training.keep < training.average:
         return f"training.keep: must be at least training.average = {training.average}, got {training.keep}"
+    return None
+
+
+def _check_ranking(training: TrainingPreset, memory: MemoryPreset) -> str | None:
+    if training.ranking and not memory.has_state:
+        with_state = ", ".join(kind for kind in kinds() if kind not in WITHOUT_LAYER)
+        return (
+            "training.ranking: exchanges the memories of documents, and memory.kind = "
+            f'"{memory.kind}" carries none: choose one of {with_state}, or set training.ranking to 0'
+        )
     return None
 
 

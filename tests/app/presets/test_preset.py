@@ -186,6 +186,7 @@ def test_a_bad_file_is_refused_naming_file_key_and_choices(tmp_path, text, expec
         (["positions=learned", "max_positions=103"], ["model.max_positions", "104"]),
         (["memory.kind=gru"], ["memory.kind", '"gru"', "documents.windows", '"dynamic"']),
         (["windows=segments", "memory.kind=concat"], ["documents.size", "at least 2", "got 1"]),
+        (["training.ranking=0.1"], ["training.ranking", 'memory.kind = "none"', "choose one of gru, "]),
         (["source_dropout=0.1"], ["documents.source_dropout", "documents.windows", '"dynamic"']),
         (["windows=tokens", "memory.kind=gru", "back_propagation=1"], ["documents.back_propagation", "at least 2"]),
         (["windows=tokens", "positions=learned"], ["model.positions", '"tokens"', "rotary"]),
@@ -362,6 +363,8 @@ def presets(draw):
     shape = {"heads": heads, "width": heads * 64, "hidden": 99, "encoder_layers": 2, "decoder_layers": 3}
     values["model"] = dataclasses.replace(values["model"], **shape, max_positions=2 * 10**6 + 8)
     updates = {"warmup": 1, "updates": max(training.updates, 2)}
+    if not values["memory"].has_state:
+        updates["ranking"] = 0.0
     values["training"] = dataclasses.replace(training, keep=training.average, **updates)
     own = {"target": data.source + "x", "corpora": ("a",), "validation": ("b", "c")}
     values["data"] = dataclasses.replace(data, **own, copy=tuple(draw(st.sets(st.sampled_from(KINDS)))))

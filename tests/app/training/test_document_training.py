@@ -8,9 +8,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from app.presets.preset import load_preset
 from app.runs.run import TOKENIZER, Run
 from app.runs.weights import read_variables, split_variables
 from app.training.first_stage import take_weights
+from app.training.objective import marked
 from app.training.preparation import prepare
 from app.training.supervisor import Supervisor
 from app.training.train import train
@@ -171,6 +173,8 @@ def test_a_stopped_training_goes_on_with_what_it_remembered(tmp_path, first, mon
         "context_segment_dropout=0.2",
         "context_word_dropout=0.1",
         "source_dropout=0.1",
+        "training.ranking=0.5",
+        "ranking_every=2",
         "learning_rate=0.002",
     ]
     run = second(tmp_path, first, "run", *changes)
@@ -198,6 +202,25 @@ def test_a_stopped_training_goes_on_with_what_it_remembered(tmp_path, first, mon
         # Their sums were not reset while the log was switched off.
         for name in (name for name in one if not name.startswith("metrics/")):
             np.testing.assert_allclose(one[name], two[name], rtol=1e-4, atol=1e-6, err_msg=name)
+
+
+@pytest.mark.parametrize("first_batch", [0, 1, 5, 8])
+def test_the_number_of_the_update_decides_which_batches_are_ranked(first_batch):
+    preset = load_preset("starter-documents", ["accumulate=2", "ranking=0.1", "ranking_every=3"])
+    batches = [({"source": np.zeros((2, 3))}, np.full((2, 3), number)) for number in range(14)]
+    found = list(marked(batches[first_batch:], preset, first_batch))
+    assert all(
+        np.array_equal(labels, batch[1]) for (_, labels), batch in zip(found, batches[first_batch:], strict=True)
+    )
+    marks = [inputs["ranked"].tolist() for inputs, _ in found]
+    expected = [1, 1, 0, 0, 0, 0, 1, 1, 0, 0, 0, 0, 1, 1]
+    assert marks == [[[mark]] * 2 for mark in expected[first_batch:]]
+
+
+def test_ranking_needs_another_lane(tmp_path, first):
+    run = second(tmp_path, first, "run", "ranking=0.1", "lanes=1")
+    with pytest.raises(UserError, match=r"training.ranking: .* set documents.lanes to 2 or more, got 1"):
+        train(run.preset, run.path)
 
 
 @pytest.mark.usefixtures("eagerly")
