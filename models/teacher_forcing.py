@@ -81,13 +81,18 @@ class TeacherForcing(keras.Model):
         Returns:
             Scalars by name, of which "loss" is to be minimised: sums over these rows, divided by `tokens`.
         """
+        real = self._real(labels)
+        return self._cross_entropy(labels, states, real, real, tokens)
+
+    def _cross_entropy(self, labels, states, weights, reported, tokens):
+        """As `token_losses`; `weights` and `reported` (B, T) are what tokens count for in "loss" and in "nll"."""
         embedding = self.transformer.output_embedding
         states = embedding.output_states(states)
         rows = ops.reshape(states, (-1, states.shape[-1]))
         # An empty batch has loss 0 and no gradient, not NaN.
-        weights = ops.reshape(self._real(labels), (-1,)) / ops.maximum(tokens, 1.0)
+        weights, reported = (ops.reshape(each, (-1,)) / ops.maximum(tokens, 1.0) for each in (weights, reported))
         labels = ops.reshape(labels, (-1,))
-        loss, likelihood = smoothed_cross_entropy(rows, embedding.table, labels, weights, self.smoothing)
+        loss, likelihood = smoothed_cross_entropy(rows, embedding.table, labels, weights, self.smoothing, reported)
         return {"loss": loss, "nll": likelihood}
 
     def note(self, found: dict[str, Tensor], tokens: Tensor) -> None:
@@ -136,15 +141,19 @@ class DocumentTeacherForcing(TeacherForcing):
         ranking: weight of `models.ranking.ranking_loss` in the loss of the batches marked for it; 0 = off. They are
             read a second time, each lane with the memory that the lane half of the lanes away had before the batch.
         margin: of the ranking loss, in nats a token.
+        context_discount: weight in the loss of the targets in a window that are context (Lupo et al. 2022, "Focused
+            Concatenation for Context-Aware Neural Machine Translation", section 3.1). In training only; the divisor of
+            the loss stays the number of the other targets, and the metric `nll` is theirs.
 
     Call arguments:
         inputs: as for `DocumentTransformer.document_states`; with `ranking`, "ranked" (B, 1) may be 1 in all rows.
         training: whether dropout is on.
 
     Returns:
-        As `TeacherForcing`. In training with "ranked", a dictionary of the decoder's states after the right memory,
-        those after the wrong one, whether there is such a one, and the tokens to be compared; the metric `ranking` is
-        the ranking loss in nats per compared token. The carried memory is in `carried`, non-trainable variables.
+        As `TeacherForcing`, or in training a dictionary for `token_losses`. With "ranked": the decoder's states after
+        the right memory, those after the wrong one, whether there is a wrong one, and the tokens to be compared; the
+        metric `ranking` is the ranking loss in nats per compared token. With `context_discount`: the decoder's states,
+        and the token that follows each in its window. The carried memory is in `carried`, non-trainable variables.
 
     Raises:
         ValueError: `ranking` without a memory that is carried, or with a single lane.
@@ -158,11 +167,12 @@ class DocumentTeacherForcing(TeacherForcing):
         own_choices: bool = False,
         ranking: float = 0.0,
         margin: float = 0.1,
+        context_discount: float = 0.0,
         **kwargs: Any,
     ) -> None:
         super().__init__(transformer, smoothing, **kwargs)
         self.lanes, self.own_choices = lanes, own_choices
-        self.ranking, self.margin = ranking, margin
+        self.ranking, self.margin, self.context_discount = ranking, margin, context_discount
         if ranking:
             if lanes < 2:
                 raise ValueError(
@@ -188,6 +198,8 @@ class DocumentTeacherForcing(TeacherForcing):
         seeds = [(seed, seed.value * 1) for seed in self._seeds()] if ranks else []  # * 1 makes a copy
         states, after = self.transformer.document_states(inputs, memory, training, self.own_choices)
         result = self._compared(inputs, states, memory, seeds) if ranks else states
+        if training and self.context_discount:
+            result = {"right": states, "following": inputs["target_following"]}
         # Last, because on TensorFlow `memory` is not a copy of these variables.
         for variable, value in zip(self.carried, tree.flatten(after), strict=True):
             variable.assign(ops.stop_gradient(value))
@@ -196,6 +208,8 @@ class DocumentTeacherForcing(TeacherForcing):
     def token_losses(self, labels: Tensor, states: Nested, tokens: Tensor) -> dict[str, Tensor]:
         if not isinstance(states, dict):
             return super().token_losses(labels, states, tokens)
+        if "following" in states:
+            return self._discounted(labels, states, tokens)
         found = super().token_losses(labels, states["right"], tokens)
         embedding, zero = self.transformer.output_embedding, ops.zeros((), "float32")
 
@@ -206,6 +220,12 @@ class DocumentTeacherForcing(TeacherForcing):
         missing, compared = ops.cond(states["ranked"], compare, lambda: (zero, zero))
         ranking, compared = missing / ops.maximum(tokens, 1.0), compared / ops.maximum(tokens, 1.0)
         return {**found, "loss": found["loss"] + self.ranking * ranking, "ranking": ranking, "compared": compared}
+
+    def _discounted(self, labels, states, tokens):
+        scored = self._real(labels)
+        context = self._real(states["following"]) * (1 - scored)
+        every = ops.where(scored > 0, labels, ops.cast(states["following"], labels.dtype))
+        return self._cross_entropy(every, states["right"], scored + self.context_discount * context, scored, tokens)
 
     def note(self, found: dict[str, Tensor], tokens: Tensor) -> None:
         super().note(found, tokens)
@@ -238,5 +258,5 @@ class DocumentTeacherForcing(TeacherForcing):
             return self.transformer.document_states(inputs, another, training=True)[0]
 
     def get_config(self) -> dict[str, Any]:
-        own = {name: getattr(self, name) for name in ("lanes", "own_choices", "ranking", "margin")}
+        own = {name: getattr(self, name) for name in ("lanes", "own_choices", "ranking", "margin", "context_discount")}
         return {**super().get_config(), **own}

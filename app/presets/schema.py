@@ -91,6 +91,9 @@ class DocumentsPreset:
     )
     back_propagation: int = option(8, "maximum windows of a document that the gradient flows through", low=1, high=1000)
     context_target: bool = option(True, "concat: include the translations of the context")
+    context_discount: float = option(
+        0.0, "concat: weight in the loss of the context's translations; 0 = not trained on", low=0.0, high=1.0
+    )
     context_segment_dropout: float = option(
         0.0, "fraction of context segments (concat) or remembered windows dropped", low=0.0, below=1.0
     )
@@ -321,6 +324,16 @@ def _check_documents(documents: DocumentsPreset, memory: MemoryPreset) -> str | 
         return (
             'documents.size: memory.kind = "concat" counts the current segment as well, so at least 2 are needed '
             f"for any context, got {documents.size}"
+        )
+    if documents.context_discount and (memory.kind != "concat" or not documents.context_target):
+        return (
+            "documents.context_discount: weights the translations of the context, which are there only with "
+            'memory.kind = "concat" and documents.context_target = true: set these, or documents.context_discount to 0'
+        )
+    if documents.context_discount and documents.context_word_dropout:
+        return (
+            "documents.context_discount: trains on the translations of the context, of which "
+            f"documents.context_word_dropout = {documents.context_word_dropout:g} hides words: set one of them to 0"
         )
     # With one window in a row, nothing written to the memory is read before the gradient ends.
     if memory.has_state and documents.back_propagation < 2:

@@ -27,7 +27,8 @@ def teacher_forcing(transformer: Any, preset: Preset, lanes: int | None = None) 
         return TeacherForcing(transformer, smoothing)
     own_choices = preset.training.memory_tokens == "own"
     ranking, margin = preset.training.ranking, preset.training.ranking_margin
-    return DocumentTeacherForcing(transformer, smoothing, lanes or documents.lanes, own_choices, ranking, margin)
+    extra = {"ranking": ranking, "margin": margin, "context_discount": documents.context_discount}
+    return DocumentTeacherForcing(transformer, smoothing, lanes or documents.lanes, own_choices, **extra)
 
 
 def marked(batches: Iterable[Batch], preset: Preset, first: int = 0) -> Iterator[Batch]:

@@ -177,6 +177,9 @@ def test_a_bad_file_is_refused_naming_file_key_and_choices(tmp_path, text, expec
         assert part in message
 
 
+CONCAT = ["memory.kind=concat", "windows=tokens", "context_discount=0.1"]
+
+
 @pytest.mark.parametrize(
     ("overrides", "expected"),
     [
@@ -187,6 +190,9 @@ def test_a_bad_file_is_refused_naming_file_key_and_choices(tmp_path, text, expec
         (["memory.kind=gru"], ["memory.kind", '"gru"', "documents.windows", '"dynamic"']),
         (["windows=segments", "memory.kind=concat"], ["documents.size", "at least 2", "got 1"]),
         (["training.ranking=0.1"], ["training.ranking", 'memory.kind = "none"', "choose one of gru, "]),
+        (["windows=tokens", "context_discount=0.1"], ["documents.context_discount", 'memory.kind = "concat"']),
+        ([*CONCAT, "context_target=false"], ["documents.context_discount", "documents.context_target = true"]),
+        ([*CONCAT, "context_word_dropout=0.2"], ["documents.context_discount", "documents.context_word_dropout = 0.2"]),
         (["source_dropout=0.1"], ["documents.source_dropout", "documents.windows", '"dynamic"']),
         (["windows=tokens", "memory.kind=gru", "back_propagation=1"], ["documents.back_propagation", "at least 2"]),
         (["windows=tokens", "positions=learned"], ["model.positions", '"tokens"', "rotary"]),
@@ -363,6 +369,7 @@ def presets(draw):
     shape = {"heads": heads, "width": heads * 64, "hidden": 99, "encoder_layers": 2, "decoder_layers": 3}
     values["model"] = dataclasses.replace(values["model"], **shape, max_positions=2 * 10**6 + 8)
     updates = {"warmup": 1, "updates": max(training.updates, 2)}
+    values["documents"] = dataclasses.replace(values["documents"], context_discount=0.0)
     if not values["memory"].has_state:
         updates["ranking"] = 0.0
     values["training"] = dataclasses.replace(training, keep=training.average, **updates)

@@ -286,8 +286,13 @@ def test_a_part_of_the_documents_is_drawn_from_all_over_the_list():
 
 @pytest.mark.usefixtures("eagerly")
 def test_a_training_without_memory_reads_windows_too(tmp_path, first):
-    for kind, changes in {"none": ["size=2"], "concat": ["size=3", "context_word_dropout=0.1"]}.items():
-        run = second(tmp_path, first, kind, f"memory.kind={kind}", "updates=2", f"validation={first / 'toy'}", *changes)
+    for name, changes in {
+        "none": ["size=2"],
+        "concat": ["size=3", "context_word_dropout=0.1"],
+        "discounted": ["size=3", "context_discount=0.1"],
+    }.items():
+        kind = "none" if name == "none" else "concat"
+        run = second(tmp_path, first, name, f"memory.kind={kind}", "updates=2", f"validation={first / 'toy'}", *changes)
         train(run.preset, run.path)
         entries = [json.loads(line) for line in (run.path / "log.jsonl").read_text().splitlines()]
         assert np.isfinite(entries[-1]["validation"]["nll"])
