@@ -11,11 +11,12 @@ import pytest
 from keras import ops
 
 from models.memories import kinds, memory, new_memory, settings_of
-from models.memories.base import Memory
+from models.memories.base import Memory, Row
 from models.memories.cells import CELLS, GRUCell, MinimalCell
 from models.memories.gru import GRUMemory, GRUSettings
 from models.memories.reading import GatedRead
 from models.memories.summaries import SummaryMemory
+from models.past import Past
 from tests.models.layer_checks import (
     FLOATS,
     MIXED,
@@ -59,8 +60,8 @@ class Remembering(keras.layers.Layer):
         numbers = ops.arange(1, length + 1, dtype="int32")
         windows = ops.where(real, numbers, 0)
         resets = ops.repeat(ops.equal(numbers, 3)[None], batch, axis=0)
-        seen, _ = self.memory(x, windows, resets, self.memory.initial_state(batch))
-        return self.read(x, windows, *seen, training=training)
+        past, _, _ = self.memory(x, Row(windows, resets, real), self.memory.initial_state(batch))
+        return x + self.read(x, past, training=training)
 
     def get_config(self):
         return {**super().get_config(), **self.settings}
@@ -162,13 +163,13 @@ def test_what_is_not_remembered_changes_nothing(kind):
     memory.build()
     start, resets = memory.initial_state(2), np.array([[0], [0]])
     windows, remembered = np.array([[1, 1, 1, 0], [0, 0, 0, 0]]), np.array([[0, 0, 0, 0], [1, 1, 1, 1]])
-    _, state = memory(inputs(), windows, resets, start, remembered)
+    _, state, _ = memory(inputs(), Row(windows, resets, remembered), start)
     for name in start:
         np.testing.assert_array_equal(ops.convert_to_numpy(state[name]), ops.convert_to_numpy(start[name]))
     words = np.array([[1, 0, 1, 1], [0, 1, 0, 0]])
-    _, some = memory(inputs(), np.ones_like(words), resets, start, words)
+    _, some, _ = memory(inputs(), Row(np.ones_like(words), resets, words), start)
     changed = np.where(words[..., None], inputs(), 9.0)
-    _, same = memory(changed.astype("float32"), np.ones_like(words), resets, start, words)
+    _, same, _ = memory(changed.astype("float32"), Row(np.ones_like(words), resets, words), start)
     for name in start:
         np.testing.assert_array_equal(ops.convert_to_numpy(some[name]), ops.convert_to_numpy(same[name]))
 
@@ -177,10 +178,13 @@ def test_summaries_are_a_queue_with_the_newest_at_its_end():
     memory = SummaryMemory(WIDTH, summaries=1, segments=2)
     memory.build()
     windows, resets = np.array([[1, 2, 3, 0], [1, 0, 0, 0]]), np.zeros((2, 3), "int32")
-    (values, filled), state = memory(inputs(), windows, resets, memory.initial_state(2))
-    assert ops.convert_to_numpy(filled).tolist() == [
-        [[False, False], [False, True], [True, True]],
-        [[False, False], [False, True], [False, True]],
+    past, state, _ = memory(inputs(), Row(windows, resets, windows > 0), memory.initial_state(2))
+    values = ops.reshape(past.values, (2, 3, 2, WIDTH))
+    # The first position of each window; each may read two of six.
+    assert ops.convert_to_numpy(past.mask)[0, :3].tolist() == [
+        [False] * 6,
+        [False, False, False, True, False, False],
+        [False] * 4 + [True, True],
     ]
     ages = numbers(memory.ages)[:, 0]
     pushed = numbers(values) - ages
@@ -196,7 +200,7 @@ def test_a_slot_adds_up_small_changes_in_low_precision():
     before = numbers(state["slots"])
     windows, resets = np.ones((2, 1), "int32"), np.zeros((2, 1), "int32")
     for _ in range(100):
-        _, state = memory(x, windows, resets, state)
+        _, state, _ = memory(x, Row(windows, resets, windows), state)
     assert state["slots"].dtype == "float32"
     assert np.abs(numbers(state["slots"]) - before).mean() > 0.02
 
@@ -204,11 +208,10 @@ def test_a_slot_adds_up_small_changes_in_low_precision():
 def test_nothing_is_read_where_nothing_was_written():
     read = GatedRead(WIDTH, bias=5.0)
     read.build()
-    x, windows = inputs(), np.ones((2, 4), "int32")
-    values, filled = inputs(3, seed=1)[:, None], np.array([[[True, False, True]], [[False, False, False]]])
-    output, gates, weights = read(x, windows, values, filled, return_weights=True)
-    equal(numbers(output)[1], x[1])
-    assert np.abs(numbers(output)[0] - x[0]).max() > 0.01
+    past = Past(inputs(3, seed=1), np.array([[[True, False, True]], [[False, False, False]]]))
+    added, gates, weights = read(inputs(), past, return_weights=True)
+    assert np.all(numbers(added)[1] == 0)
+    assert np.abs(numbers(added)[0]).max() > 0.01
     assert np.all(numbers(weights)[0][..., 1] == 0) and np.all(numbers(gates)[1] == 0)
 
 
