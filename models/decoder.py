@@ -261,8 +261,6 @@ class Decoder(Stack):
         places = ops.reshape(places, (-1, 1))
         inner, written = x, []
         for number, (layer, source, cache) in enumerate(zip(self.stack, sources, caches, strict=True)):
-            x, inner, cache = layer.step(
-                x, source, cache, places, ceilings, source_ceilings, positions, read(number)
-            )
+            x, inner, cache = layer.step(x, source, cache, places, ceilings, source_ceilings, positions, read(number))
             written.append(cache)
         return (self.norm(x) if self.norm else x), inner, written

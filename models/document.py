@@ -8,7 +8,7 @@ from keras import ops
 from models import Nested, Tensor
 from models.masks import look_ahead_mask, padding_mask
 from models.memories import GENERAL, WITHOUT_LAYER, new_memory, settings_of
-from models.memories.base import Row, positions_of, row_positions
+from models.memories.base import Row, positions_of, windows_of
 from models.memories.inside import ATTENTION, GATE, LayerMemory
 from models.memories.reading import GatedRead
 from models.past import Read, Reading, nothing
@@ -319,7 +319,7 @@ class DocumentTransformer(Transformer):
     def _row_positions(self, side, inputs):
         layer = next(filter(None, self.inside[side]), None)
         if layer and layer.memory.relative:
-            return row_positions(inputs[f"{side}_windows"])
+            return windows_of(_row(inputs, side)).positions
         return inputs[f"{side}_positions"]
 
     def _read_row(self, side, inputs, memory, training) -> Read:

@@ -122,10 +122,88 @@ def positions_of(row: Row) -> Tensor:
     return ops.equal(windows[None], numbers[:, None, None])
 
 
-def row_positions(windows: Tensor) -> Tensor:
-    """(B, S) int32: the number of real positions before each one of a row, whatever its window."""
+class Windows(NamedTuple):
+    """Where the windows of a row stand, for memories whose entries have positions.
+
+    Positions are counted on from window to window, except that a window of which nothing is remembered takes no place.
+
+    positions: (B, S) int32, of each token, from 0.
+    starts: (B, S) int32, the first position of its window.
+    documents: (B, S) int32, its document: 0 for the one that the row goes on with, then 1, 2 and so on.
+    begins: (B, S) int32, the first position of its document, 0 for document 0.
+    counts: (B, S) bool, whether it takes a place.
+    end, last, last_begins: (B,) int32, the positions taken, the last document and the first position of that.
+    """
+
+    positions: Tensor
+    starts: Tensor
+    documents: Tensor
+    begins: Tensor
+    counts: Tensor
+    end: Tensor
+    last: Tensor
+    last_begins: Tensor
+
+
+def windows_of(row: Row) -> Windows:
+    """The `Windows` of a row; (B, S, W) numbers are made on the way, as a row has few windows."""
+    windows, count = ops.cast(row.windows, "int32"), ops.shape(row.resets)[1]
     real = ops.cast(ops.not_equal(windows, 0), "int32")
-    return ops.cumsum(real, axis=1) - real
+    places = ops.cumsum(real, axis=1) - real
+    member = ops.equal(windows[..., None], ops.arange(1, count + 1, dtype="int32"))
+    sizes = ops.sum(ops.cast(member, "int32"), axis=1)
+    remembered = ops.logical_and(member, ops.cast(row.remembered, "bool")[..., None])
+    counts = ops.any(remembered, axis=1)
+    taken = ops.where(counts, sizes, 0)
+    starts = ops.cumsum(taken, axis=1) - taken
+    resets = ops.cast(ops.cast(row.resets, "bool"), "int32")
+    documents = ops.cumsum(resets, axis=1)
+    # The start of the last reset so far: starts never fall.
+    begins = ops.max(ops.where(_so_far(resets), (starts * resets)[:, None], 0), axis=-1)
+    first = ops.min(ops.where(member, places[..., None], ops.shape(windows)[1]), axis=1)
+
+    def of_tokens(of_windows):
+        return ops.sum(ops.where(member, of_windows[:, None], 0), axis=-1)
+
+    return Windows(
+        positions=places + of_tokens(starts - first),
+        starts=of_tokens(starts),
+        documents=of_tokens(documents),
+        begins=of_tokens(begins),
+        counts=ops.any(ops.logical_and(member, counts[:, None]), axis=-1),
+        end=ops.sum(taken, axis=1),
+        last=documents[:, -1],
+        last_begins=begins[:, -1],
+    )
+
+
+def _so_far(resets):
+    """(1, W, W) bool: the windows up to each one."""
+    numbers = ops.arange(ops.shape(resets)[1], dtype="int32")
+    return (numbers[:, None] >= numbers)[None]
+
+
+def last_of(leaves: list[Tensor], kept: Tensor, count: int) -> tuple[list[Tensor], Tensor]:
+    """The last entries of some sequences that are kept, in order, at the end of `count` places.
+
+    Args:
+        leaves: tensors (B, N, ...), N at least `count`.
+        kept: boolean (B, N).
+        count: P.
+
+    Returns:
+        Tensors (B, P, ...); and boolean (B, P), which of them are kept ones.
+    """
+    size = ops.shape(kept)[1]
+    order = ops.arange(size, dtype="int32")
+    chosen = ops.cast(ops.argsort(ops.where(kept, size + order, order), axis=1), "int32")[:, size - count :]
+
+    def take(leaf):
+        return ops.take_along_axis(
+            leaf, ops.reshape(chosen, (*ops.shape(chosen), *(1 for _ in leaf.shape[2:]))), axis=1
+        )
+
+    return [take(leaf) for leaf in leaves], take(kept)
 
 
 def where(rows: Tensor, first: State, second: State) -> State:

@@ -69,7 +69,10 @@ class GatedRead(keras.layers.Layer):
     def prepared(self, past: Past) -> dict[str, Any]:
         """What `step` needs of what one window may read: a `Past` whose mask is (B, 1, P)."""
         ceilings = ops.where(past.mask[:, None], float("inf"), MASKED)
-        return {"keys_values": self.attention.keys_values(ops.cast(past.values, self.compute_dtype)), "ceilings": ceilings}
+        return {
+            "keys_values": self.attention.keys_values(ops.cast(past.values, self.compute_dtype)),
+            "ceilings": ceilings,
+        }
 
     def step(self, x: Tensor, shared: dict[str, Any], beam: int) -> Tensor:
         """What is to be added to one position of each hypothesis of a search: (B * K, D) -> (B * K, D).

@@ -23,8 +23,10 @@ MEMORIES = {
     "gru-second": {"kind": "gru", "slots": 2, "layers": [2], "sides": "encoder"},
     "gru-attention": {"kind": "gru", "slots": 2, "layers": "all", "read": "attention"},
     "recurrence": {"kind": "recurrence", "positions": 5},
+    "compressive": {"kind": "compressive", "positions": 4, "squeezed": 3, "rate": 2},
+    "compressive-queries": {"kind": "compressive", "positions": 2, "squeezed": 4, "rate": 3, "squeeze": "queries"},
 }
-RELATIVE = ("recurrence",)
+RELATIVE = ("recurrence", "compressive", "compressive-queries")
 # Each memory with positions that it may have.
 CASES = [
     *((kind, "rotary" if kind in RELATIVE else "sinusoidal") for kind in MEMORIES),
@@ -233,7 +235,10 @@ def batches(lanes=2):
     return [pack([own[:3] for own in windows], 4), pack([own[3:] for own in windows], 4)]
 
 
-@pytest.mark.parametrize("kind,own_choices", [("gru-both", False), ("gru-both", True), ("fixed", False), ("gru-all", False), ("recurrence", False)])
+@pytest.mark.parametrize(
+    "kind,own_choices",
+    [("gru-both", False), ("gru-both", True), ("fixed", False), ("gru-all", False), ("recurrence", False)],
+)
 def test_training_carries_the_memory_from_batch_to_batch(kind, own_choices):
     model = model_of(kind)
     training = DocumentTeacherForcing(model, 0.1, lanes=2, own_choices=own_choices)

@@ -10,10 +10,12 @@ import numpy as np
 import pytest
 from keras import ops
 
+from models.attention import SelfAttention
 from models.memories import kinds, memory, new_memory, settings_of
-from models.memories.base import Memory, Row
+from models.memories.base import Memory, Row, windows_of
 from models.memories.cells import CELLS, GRUCell, MinimalCell
 from models.memories.gru import GRUMemory, GRUSettings
+from models.memories.inside import LayerMemory
 from models.memories.reading import GatedRead
 from models.memories.summaries import SummaryMemory
 from models.past import Past
@@ -38,7 +40,11 @@ KINDS = {
     "minimal": {"kind": "gru", "slots": 2, "cell": "minimal"},
     "fixed": {"kind": "fixed", "segments": 2},
     "variable": {"kind": "variable", "summaries": 2, "segments": 3},
+    "recurrence": {"kind": "recurrence", "positions": 2},
+    "compressive": {"kind": "compressive", "positions": 1, "squeezed": 2, "rate": 2},
+    "compressive-queries": {"kind": "compressive", "positions": 2, "squeezed": 1, "rate": 3, "squeeze": "queries"},
 }
+IN_LAYERS = ("recurrence", "compressive")
 
 
 @keras.saving.register_keras_serializable(package="tests")
@@ -48,27 +54,34 @@ class Remembering(keras.layers.Layer):
     def __init__(self, memory, dropout=0.0, **kwargs):
         super().__init__(**kwargs)
         self.settings = {"memory": memory, "dropout": dropout}
-        self.memory = new_memory(memory["kind"], WIDTH, **_rest(memory), dtype=self.dtype_policy, name="memory")
-        self.read = GatedRead(WIDTH, dropout, bias=1.0, dtype=self.dtype_policy, name="read")
+        self.in_layers = memory["kind"] in IN_LAYERS
+        options = {"read": "attention"} if self.in_layers else {"dropout": dropout, "bias": 1.0}
+        self.inside = LayerMemory(WIDTH, **memory, **options, dtype=self.dtype_policy, name="inside")
+        self.attention = SelfAttention(WIDTH, 2, dropout, rotary=True, dtype=self.dtype_policy, name="attention")
+
+    @property
+    def memory(self):
+        return self.inside.memory
 
     def build(self, *_):
-        self.memory.build((None, None, WIDTH))
-        self.read.build((None, None, WIDTH))
+        self.inside.build((None, None, WIDTH))
+        self.attention.build((None, None, WIDTH))
 
     def call(self, x, real, training=None):
         batch, length = ops.shape(x)[:2]
         numbers = ops.arange(1, length + 1, dtype="int32")
         windows = ops.where(real, numbers, 0)
         resets = ops.repeat(ops.equal(numbers, 3)[None], batch, axis=0)
-        past, _, _ = self.memory(x, Row(windows, resets, real), self.memory.initial_state(batch))
-        return x + self.read(x, past, training=training)
+        row = Row(windows, resets, real)
+        reading, _ = self.inside(x, row, self.memory.initial_state(batch), training=training)
+        if not self.in_layers:
+            return reading.plus(x)
+        own = ops.logical_and(ops.equal(windows[:, None], windows[..., None]), real[:, None])
+        options = {"attention_mask": own, "positions": windows_of(row).positions, "past": reading.past}
+        return x + self.attention(x, **options, training=training)
 
     def get_config(self):
         return {**super().get_config(), **self.settings}
-
-
-def _rest(memory):
-    return {key: value for key, value in memory.items() if key != "kind"}
 
 
 def subject_of(name):
@@ -160,7 +173,7 @@ def inputs(length=4, seed=0):
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_is_not_remembered_changes_nothing(kind):
     memory = Remembering(KINDS[kind]).memory
-    memory.build()
+    memory.build((None, None, WIDTH))
     start, resets = memory.initial_state(2), np.array([[0], [0]])
     windows, remembered = np.array([[1, 1, 1, 0], [0, 0, 0, 0]]), np.array([[0, 0, 0, 0], [1, 1, 1, 1]])
     _, state, _ = memory(inputs(), Row(windows, resets, remembered), start)
