@@ -51,7 +51,8 @@ class LayerMemory(keras.layers.Layer):
         name: str | None = None,
         **settings: Any,
     ) -> None:
-        super().__init__(dtype=dtype, name=name)
+        # The state stays float32, see `Memory`.
+        super().__init__(dtype=dtype, name=name, autocast=False)
         self.memory = new_memory(kind, width, dtype=self.dtype_policy, name="memory", **settings)
         options = {"dtype": self.dtype_policy, "name": "read"}
         self.gated = GatedRead(width, dropout, bias, **options) if read == GATE else None

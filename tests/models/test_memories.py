@@ -57,7 +57,8 @@ class Remembering(keras.layers.Layer):
         self.in_layers = memory["kind"] in IN_LAYERS
         options = {"read": "attention"} if self.in_layers else {"dropout": dropout, "bias": 1.0}
         self.inside = LayerMemory(WIDTH, **memory, **options, dtype=self.dtype_policy, name="inside")
-        self.attention = SelfAttention(WIDTH, 2, dropout, rotary=True, dtype=self.dtype_policy, name="attention")
+        if self.in_layers:
+            self.attention = SelfAttention(WIDTH, 2, dropout, rotary=True, dtype=self.dtype_policy, name="attention")
 
     @property
     def memory(self):
@@ -65,7 +66,8 @@ class Remembering(keras.layers.Layer):
 
     def build(self, *_):
         self.inside.build((None, None, WIDTH))
-        self.attention.build((None, None, WIDTH))
+        if self.in_layers:
+            self.attention.build((None, None, WIDTH))
 
     def call(self, x, real, training=None):
         batch, length = ops.shape(x)[:2]
@@ -229,9 +231,9 @@ def test_nothing_is_read_where_nothing_was_written():
 
 
 def test_unknown_kinds_and_settings_are_refused():
-    with pytest.raises(ValueError, match="one of none, concat, retrieval, gru, fixed, variable, got 'lstm'"):
+    with pytest.raises(ValueError, match="one of none, concat, retrieval, compressive, gru, recurrence, fixed, variable, got 'lstm'"):
         new_memory("lstm", WIDTH)
-    with pytest.raises(ValueError, match="'concat' has no layer; choose from gru, fixed, variable"):
+    with pytest.raises(ValueError, match="'concat' has no layer; choose from compressive, gru, recurrence, fixed, variable"):
         new_memory("concat", WIDTH)
     with pytest.raises(ValueError, match="'gru' has no setting 'segments'; it has slots, cell, keep_bias"):
         new_memory("gru", WIDTH, segments=2)
@@ -240,7 +242,9 @@ def test_unknown_kinds_and_settings_are_refused():
 
 
 def test_settings_read_from_the_text_of_a_file_are_those_of_the_file():
-    assert kinds()[:6] == ("none", "concat", "retrieval", "gru", "fixed", "variable")
+    assert kinds()[:8] == (
+        *("none", "concat", "retrieval", "compressive", "gru", "recurrence", "fixed", "variable"),
+    )
     read, declared = fields(settings_of("gru")), fields(GRUSettings)
     assert [(key.name, key.type, key.default, key.metadata) for key in read] == [
         (key.name, key.type, key.default, key.metadata) for key in declared
