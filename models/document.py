@@ -7,17 +7,16 @@ from keras import ops
 
 from models import Nested, Tensor
 from models.masks import look_ahead_mask, padding_mask
-from models.memories import GENERAL, WITHOUT_LAYER, new_memory, settings_of
+from models.memories import ALL, AUTO, GENERAL, TOP, WITHOUT_LAYER, new_memory, place_of, settings_of
 from models.memories.base import Row, positions_of, windows_of
-from models.memories.inside import ATTENTION, GATE, LayerMemory
+from models.memories.inside import LayerMemory
 from models.memories.reading import GatedRead
 from models.past import Read, Reading, nothing
 from models.transformer import Transformer
 
 SIDES = ("encoder", "both")
-AUTO, TOP, ALL = "auto", "top", "all"
 # Of the settings that all memories have.
-DEFAULTS = {"kind": "none", "sides": "both", "layers": "auto", "read": "auto", "read_bias": -2.0}
+DEFAULTS = {"kind": "none", "sides": "both", "layers": (AUTO,), "read": AUTO, "read_bias": -2.0}
 
 
 @keras.saving.register_keras_serializable(package="weitblick")
@@ -73,7 +72,7 @@ class DocumentTransformer(Transformer):
         # The memory of each layer; empty for none.
         self.inside: dict[str, list[LayerMemory | None]] = {"source": [], "target": []}
         if memory["kind"] not in WITHOUT_LAYER:
-            layers, read = place_of(memory)
+            layers, read = place_of(memory["kind"], memory["layers"], memory["read"])
             own = {key: value for key, value in memory.items() if key not in GENERAL}
             if layers == TOP:
                 self._make_memories(memory, own)
@@ -373,23 +372,6 @@ class DocumentTransformer(Transformer):
         entries = ops.concatenate([ops.where(real, 0, -1), state["entries"]], axis=1)
         position = ops.sum(ops.cast(real, "int32"), axis=1)
         return {**state, "written": written, "entries": entries, "position": position}
-
-
-def place_of(memory: dict[str, Any]) -> tuple[Any, str]:
-    """In which layers a memory is, "top", "all" or a list of numbers, and how it is read, "gate" or "attention".
-
-    Raises:
-        ValueError: the kind cannot be there, or be read so.
-    """
-    in_layers = getattr(settings_of(memory["kind"]), "IN_LAYERS", False)
-    layers, read = memory["layers"], memory["read"]
-    layers = layers if layers != AUTO else (ALL if in_layers else TOP)
-    read = read if read != AUTO else (ATTENTION if in_layers else GATE)
-    if in_layers and (layers == TOP or read == GATE):
-        raise ValueError(f"{memory['kind']!r} holds positions of layers, for their self-attention to read")
-    if layers == TOP and read == ATTENTION:
-        raise ValueError("above a stack there is no self-attention to read a memory")
-    return layers, read
 
 
 def _name(number):

@@ -91,8 +91,8 @@ class CompressiveMemory(Memory):
         if squeeze not in SQUEEZES:
             raise ValueError(f"squeeze must be one of {', '.join(SQUEEZES)}, got {squeeze!r}")
         self.positions, self.squeezed, self.rate, self.kind, self.rebuild = positions, squeezed, rate, squeeze, rebuild
-        scale = 1.0 / rate
-        self.kernel = straight_dense(width, 1, self.dtype_policy, "squeeze", scale) if squeeze == CONVOLUTION else None
+        mean = {"scale": 1.0 / rate, "everywhere": True}
+        self.kernel = straight_dense(width, 1, self.dtype_policy, "squeeze", **mean) if squeeze == CONVOLUTION else None
         self.rebuilding = straight_dense(width, rate, self.dtype_policy, "rebuild") if rebuild else None
 
     def build(self, *_: Any) -> None:

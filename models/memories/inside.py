@@ -8,12 +8,10 @@ from keras import ops
 from models import Nested, Tensor
 from models.attention import SelfAttention
 from models.masks import MASKED
-from models.memories import new_memory
+from models.memories import GATE, new_memory
 from models.memories.base import Row, State
 from models.memories.reading import GatedRead
 from models.past import Past, PastStep, Reading
-
-GATE, ATTENTION = READS = ("gate", "attention")
 
 
 class LayerMemory(keras.layers.Layer):

@@ -231,9 +231,13 @@ def test_nothing_is_read_where_nothing_was_written():
 
 
 def test_unknown_kinds_and_settings_are_refused():
-    with pytest.raises(ValueError, match="one of none, concat, retrieval, compressive, gru, recurrence, fixed, variable, got 'lstm'"):
+    with pytest.raises(
+        ValueError, match="one of none, concat, retrieval, compressive, gru, recurrence, fixed, variable, got 'lstm'"
+    ):
         new_memory("lstm", WIDTH)
-    with pytest.raises(ValueError, match="'concat' has no layer; choose from compressive, gru, recurrence, fixed, variable"):
+    with pytest.raises(
+        ValueError, match="'concat' has no layer; choose from compressive, gru, recurrence, fixed, variable"
+    ):
         new_memory("concat", WIDTH)
     with pytest.raises(ValueError, match="'gru' has no setting 'segments'; it has slots, cell, keep_bias"):
         new_memory("gru", WIDTH, segments=2)
@@ -242,9 +246,7 @@ def test_unknown_kinds_and_settings_are_refused():
 
 
 def test_settings_read_from_the_text_of_a_file_are_those_of_the_file():
-    assert kinds()[:8] == (
-        *("none", "concat", "retrieval", "compressive", "gru", "recurrence", "fixed", "variable"),
-    )
+    assert kinds()[:8] == (*("none", "concat", "retrieval", "compressive", "gru", "recurrence", "fixed", "variable"),)
     read, declared = fields(settings_of("gru")), fields(GRUSettings)
     assert [(key.name, key.type, key.default, key.metadata) for key in read] == [
         (key.name, key.type, key.default, key.metadata) for key in declared
