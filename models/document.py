@@ -7,14 +7,16 @@ from keras import ops
 
 from models import Nested, Tensor
 from models.masks import look_ahead_mask, padding_mask
-from models.memories import GENERAL, WITHOUT_LAYER, new_memory, settings_of
-from models.memories.base import positions_of
+from models.memories import ALL, AUTO, GENERAL, TOP, WITHOUT_LAYER, new_memory, place_of, settings_of
+from models.memories.base import Row, positions_of, windows_of
+from models.memories.inside import LayerMemory
 from models.memories.reading import GatedRead
+from models.past import Read, Reading, nothing
 from models.transformer import Transformer
 
 SIDES = ("encoder", "both")
 # Of the settings that all memories have.
-DEFAULTS = {"kind": "none", "sides": "both", "read_bias": -2.0}
+DEFAULTS = {"kind": "none", "sides": "both", "layers": (AUTO,), "read": AUTO, "read_bias": -2.0}
 
 
 @keras.saving.register_keras_serializable(package="weitblick")
@@ -31,10 +33,16 @@ class DocumentTransformer(Transformer):
     depends on the memory, all windows of a batch pass them together, and only the slots go from window to window.
     Without a memory ("none", "concat") its weights and results are a Transformer's.
 
+    With memory.layers = "all" or a list of numbers, from 1, each of these layers on both sides (with sides = "encoder"
+    on the source side alone) has a memory of its own instead. It is written from what the layer's self-attention is
+    given in the windows before, and read there, see `models.memories.inside`. So a stack is still passed layer by
+    layer with all windows side by side. What a decoder's layer remembers of a target are the layer's states for the
+    tokens that it was given.
+
     Args:
         *sizes, **settings: see `Transformer`.
-        memory: dictionary of kind, sides and read_bias, as in a preset's `[memory]`, together with the settings of the
-            kind, as in `[memory.KIND]`; those left out have their defaults.
+        memory: dictionary of kind, sides, layers, read and read_bias, as in a preset's `[memory]`, together with the
+            settings of the kind, as in `[memory.KIND]`; those left out have their defaults.
 
     Call arguments:
         inputs: as for `document_states`.
@@ -61,12 +69,33 @@ class DocumentTransformer(Transformer):
         self.target_memory: Any = None
         self.source_read: Any = None
         self.target_read: Any = None
+        # The memory of each layer; empty for none.
+        self.inside: dict[str, list[LayerMemory | None]] = {"source": [], "target": []}
         if memory["kind"] not in WITHOUT_LAYER:
-            self._make_memories(memory)
+            layers, read = place_of(memory["kind"], memory["layers"], memory["read"])
+            own = {key: value for key, value in memory.items() if key not in GENERAL}
+            if layers == TOP:
+                self._make_memories(memory, own)
+            else:
+                self._make_inside(memory, layers, read, own)
 
-    def _make_memories(self, memory):
+    def _make_inside(self, memory, layers, read, own):
         width, rate = self.settings["width"], self.settings["dropout"]
-        own = {key: value for key, value in memory.items() if key not in GENERAL}
+        shared = {"kind": memory["kind"], "read": read, "dropout": rate, "bias": memory["read_bias"], **own}
+        stacks = {"source": len(self.encoder.stack), "target": len(self.decoder.stack)}
+        if memory["sides"] == "encoder":
+            del stacks["target"]
+        for side, count in stacks.items():
+            chosen = range(1, count + 1) if layers == ALL else layers
+            self.inside[side] = [
+                LayerMemory(width, **shared, dtype=self.dtype_policy, name=f"{side}_memory_{number}")
+                if number in chosen
+                else None
+                for number in range(1, count + 1)
+            ]
+
+    def _make_memories(self, memory, own):
+        width, rate = self.settings["width"], self.settings["dropout"]
 
         def new(name):
             return new_memory(memory["kind"], width, dtype=self.dtype_policy, name=name, **own)
@@ -96,13 +125,26 @@ class DocumentTransformer(Transformer):
     def memory_layers(self) -> list:
         """The layers that a Transformer does not have."""
         layers = (self.source_memory, self.target_memory, self.source_read, self.target_read)
-        return [layer for layer in layers if layer is not None]
+        return [layer for layer in (*layers, *self.inside["source"], *self.inside["target"]) if layer is not None]
+
+    @property
+    def extra_losses(self) -> dict[str, Tensor]:
+        """What the memories added to the loss in the last call in training, by name; summed over layers."""
+        found: dict[str, Tensor] = {}
+        for layer in self.memory_layers:
+            for name, loss in getattr(layer, "found_losses", {}).items():
+                found[name] = found[name] + loss if name in found else loss
+        return found
 
     def initial_memory(self, batch: int | Tensor) -> Nested:
         """The memory of documents that begin: a nested dictionary of tensors with the batch as axis 0; {} for none."""
         self._make_weights()
         sides = {"source": self.source_memory, "target": self.target_memory}
-        return {side: memory.initial_state(batch) for side, memory in sides.items() if memory is not None}
+        found = {side: memory.initial_state(batch) for side, memory in sides.items() if memory is not None}
+        for side, layers in self.inside.items():
+            own = {_name(n): layer.memory.initial_state(batch) for n, layer in enumerate(layers) if layer}
+            found |= {side: own} if own else {}
+        return found
 
     def document_states(
         self, inputs: dict[str, Tensor], memory: Nested, training: bool | None = None, own_choices: bool = False
@@ -125,16 +167,16 @@ class DocumentTransformer(Transformer):
             States (B, T, D), and the memory.
         """
         encodings, seen, memory = self._read_windows(inputs, memory, training)
-        states = self._write_windows(inputs, encodings, training)
+        states, memory = self._write_windows(inputs, encodings, memory, training)
         if self.source_memory is None:
             return states, memory
         if self.target_memory is not None:
             seen, memory["target"] = self._remember_target(states, inputs, memory, own_choices)
-        return self.target_read(states, inputs["target_windows"], *seen, training=training), memory
+        return states + self.target_read(states, seen, training=training), memory
 
     def remember(self, inputs: dict[str, Tensor], memory: Nested) -> Nested:
         """The memory after the windows in `inputs`; arguments as for `document_states`."""
-        if self.target_memory is not None:
+        if "target" in memory:
             return self.document_states(inputs, memory)[1]
         return self._read_windows(inputs, memory)[2]
 
@@ -158,27 +200,55 @@ class DocumentTransformer(Transformer):
         shared: dict[str, Nested] = {}
         if self.source_memory is not None:
             side, layer = ("target", self.target_memory) if self.target_memory else ("source", self.source_memory)
-            shared["memory"] = self.target_read.keys_values(*layer.view(memory[side]))
+            shared["memory"] = self.target_read.prepared(layer.past(memory[side]))
+        for number, layer in enumerate(self.inside["target"]):
+            if layer:
+                past = layer.memory.past(memory["target"][_name(number)])
+                shared[_name(number)] = layer.prepared(past, self.decoder.stack[number].attention)
         state = self._state_before(source, encodings, max_length)
         state["shared"] |= shared
-        return state if prefix is None else self._after_prefix(state, source, prefix)
+        if prefix is None:
+            return state
+        return self._after_prefix(state, source, prefix, self._read_after("target", memory))
 
     def _encode_alone(self, source):
         return self._encode_after(source, self.initial_memory(ops.shape(source)[0]))
 
+    def _read_first(self, side, batch):
+        return self._read_after(side, self.initial_memory(batch))
+
     def _encode_after(self, source, memory):
         """The encodings of one window of each row, with what its memory holds."""
-        encodings = self.encode(source)
+        mask, positions = padding_mask(source, self.pad_id), self._positions(source)
+        mask = ops.broadcast_to(mask, (*ops.shape(source), ops.shape(source)[1]))
+        encodings = self._read_source(source, mask, positions, read=self._read_after("source", memory))
         if self.source_memory is None:
             return encodings
-        seen = self.source_memory.view(memory["source"])
-        windows = ops.cast(ops.not_equal(source, self.pad_id), "int32")
-        return self.source_read(encodings, windows, *(part[:, None] for part in seen))
+        return encodings + self.source_read(encodings, self.source_memory.past(memory["source"]))
+
+    def _read_after(self, side: str, memory: Nested) -> Read:
+        """What the layers of a side read of a memory in one window of each row."""
+
+        def read(number):
+            layer = self.inside[side][number] if self.inside[side] else None
+            if layer is None:
+                return nothing(number)
+            past = layer.memory.past(memory[side][_name(number)])
+            return lambda x: layer.reading(x, past)
+
+        return read
+
+    def _step_read(self, shared, beam):
+        def read(number):
+            layer = self.inside["target"][number] if self.inside["target"] else None
+            return (lambda x: layer.step(x, shared[_name(number)], beam)) if layer else nothing(number)
+
+        return read
 
     def _after_stack(self, states, state):
         if "memory" in state["shared"]:
             beam = state["written"][0][0].shape[3]
-            states = self.target_read.step(states, state["shared"]["memory"], beam)
+            states = states + self.target_read.step(states, state["shared"]["memory"], beam)
         return states
 
     def inspect_memory(self, inputs: dict[str, Tensor], memory: Nested) -> dict[str, Tensor]:
@@ -191,18 +261,18 @@ class DocumentTransformer(Transformer):
             A dictionary of tensors: "source_gates" (B, S) and "target_gates" (B, T), the mean reading gate of each
             position; "source_slots" (B, S, N) and "target_slots" (B, T, N), reading attention on what its window may
             read; "writes" (B, W, M), the share of each source slot that window w wrote anew; and
-            "attended" (B, W, M, S), what the slots looked at. {} without a memory.
+            "attended" (B, W, M, S), what the slots looked at. {} without a memory above the stacks.
         """
         if self.source_memory is None:
             return {}
-        encodings = self._encode_windows(inputs)
+        encodings, _ = self._encode_windows(inputs, memory)
         seen, _ = self._remember_source(encodings, inputs, memory)
         found = self._written(encodings, inputs, memory)
-        encodings, *source = self.source_read(encodings, inputs["source_windows"], *seen, return_weights=True)
-        states = self._write_windows(inputs, encodings)
+        added, *source = self.source_read(encodings, seen, return_weights=True)
+        states, _ = self._write_windows(inputs, encodings + added, memory)
         if self.target_memory is not None:
             seen, _ = self._remember_target(states, inputs, memory)
-        _, *target = self.target_read(states, inputs["target_windows"], *seen, return_weights=True)
+        _, *target = self.target_read(states, seen, return_weights=True)
         for side, (gates, weights) in {"source": source, "target": target}.items():
             found[f"{side}_gates"] = ops.mean(ops.cast(gates, "float32"), axis=-1)
             # A window attends to its own slots alone, so the sum over windows leaves one entry for each slot.
@@ -213,11 +283,9 @@ class DocumentTransformer(Transformer):
 
     def _written(self, encodings, inputs, memory):
         layer, shares, attended = self.source_memory, [], []
-        states, _ = layer.states_before(
-            encodings, inputs["source_windows"], inputs["resets"], memory["source"], inputs["source_remembered"]
-        )
-        prepared = layer.prepare(encodings)
-        here = positions_of(inputs["source_windows"], inputs["resets"], inputs["source_remembered"])
+        row = _row(inputs, "source")
+        states, _ = layer.states_before(encodings, row, memory["source"])
+        prepared, here = layer.prepare(encodings), positions_of(row)
         for window in range(ops.shape(inputs["resets"])[1]):
             before = keras.tree.map_structure(lambda leaf, window=window: leaf[window], states)
             _, (share, weights) = layer.write(prepared, here[window], before)
@@ -227,31 +295,58 @@ class DocumentTransformer(Transformer):
 
     def _read_windows(self, inputs, memory, training=None):
         """Encodings with what was read, what the windows saw of the source memory, and a copy of the memory after."""
-        encodings = self._encode_windows(inputs, training)
+        encodings, memory = self._encode_windows(inputs, memory, training)
         if self.source_memory is None:
-            return encodings, None, dict(memory)
+            return encodings, None, memory
         seen, state = self._remember_source(encodings, inputs, memory)
-        encodings = self.source_read(encodings, inputs["source_windows"], *seen, training=training)
+        encodings = encodings + self.source_read(encodings, seen, training=training)
         return encodings, seen, {**memory, "source": state}
 
-    def _encode_windows(self, inputs, training=None):
-        windows = inputs["source_windows"]
-        mask = _same_window(windows, windows)
-        return self._read_source(inputs["source"], mask, inputs["source_positions"], training)
+    def _encode_windows(self, inputs, memory, training=None):
+        windows, after = inputs["source_windows"], dict(memory)
+        mask, read = _same_window(windows, windows), self._read_row("source", inputs, after, training)
+        positions = self._row_positions("source", inputs)
+        return self._read_source(inputs["source"], mask, positions, training, read=read), after
 
-    def _write_windows(self, inputs, encodings, training=None):
-        target, windows = inputs["target"], inputs["target_windows"]
+    def _write_windows(self, inputs, encodings, memory, training=None):
+        target, windows, after = inputs["target"], inputs["target_windows"], dict(memory)
         mask = ops.logical_and(_same_window(windows, windows), look_ahead_mask(ops.shape(target)[1]))
         source_mask = _same_window(windows, inputs["source_windows"])
-        return self._read_target(target, encodings, mask, source_mask, inputs["target_positions"], training)[0]
+        positions, read = self._row_positions("target", inputs), self._read_row("target", inputs, after, training)
+        return self._read_target(target, encodings, mask, source_mask, positions, training, read)[0], after
+
+    def _row_positions(self, side, inputs):
+        layer = next(filter(None, self.inside[side]), None)
+        if layer and layer.memory.relative:
+            return windows_of(_row(inputs, side)).positions
+        return inputs[f"{side}_positions"]
+
+    def _read_row(self, side, inputs, memory, training) -> Read:
+        """What the layers of a side read; once they have, `memory` holds what is remembered after the row."""
+        if not self.inside[side]:
+            return nothing
+        row, before = _row(inputs, side), memory[side]
+        memory[side] = dict(before)
+
+        def read(number):
+            layer, name = self.inside[side][number], _name(number)
+            if layer is None:
+                return nothing(number)
+
+            def look(x) -> Reading:
+                found, memory[side][name] = layer(x, row, before[name], training=training)
+                return found
+
+            return look
+
+        return read
 
     def _remember_source(self, encodings, inputs, memory):
-        windows, remembered = inputs["source_windows"], inputs["source_remembered"]
-        return self.source_memory(encodings, windows, inputs["resets"], memory["source"], remembered)
+        found, state, _ = self.source_memory(encodings, _row(inputs, "source"), memory["source"])
+        return found, state
 
     def _remember_target(self, states, inputs, memory, own_choices=False):
         """Remembers each state together with the token that follows it in its window."""
-        windows, remembered = inputs["target_windows"], inputs["target_remembered"]
         following = inputs["target_following"]
         inside = ops.not_equal(following, self.pad_id)
         if own_choices:
@@ -261,21 +356,31 @@ class DocumentTransformer(Transformer):
             following = ops.where(ends, following, ops.cast(likeliest, following.dtype))
         chosen = self.output_embedding(following)
         states = states + ops.where(inside[..., None], chosen, ops.zeros_like(chosen))
-        return self.target_memory(states, windows, inputs["resets"], memory["target"], remembered)
+        found, state, _ = self.target_memory(states, _row(inputs, "target"), memory["target"])
+        return found, state
 
-    def _after_prefix(self, state, source, prefix):
+    def _after_prefix(self, state, source, prefix, read):
         length = ops.shape(prefix)[1]
         real = ops.not_equal(prefix, self.pad_id)
         mask = ops.logical_and(real[:, None], look_ahead_mask(length))
         positions = self._positions(prefix)
         x = self.target_positions(self.target_embedding(prefix), positions)
         sources = state["shared"]["sources"]
-        caches = self.decoder.prefill(x, sources, mask, padding_mask(source, self.pad_id), positions)
+        caches = self.decoder.prefill(x, sources, mask, padding_mask(source, self.pad_id), positions, read)
         longer = zip(caches, state["written"], strict=True)
         written = [tuple(map(_longer, before, after)) for before, after in longer]
         entries = ops.concatenate([ops.where(real, 0, -1), state["entries"]], axis=1)
         position = ops.sum(ops.cast(real, "int32"), axis=1)
         return {**state, "written": written, "entries": entries, "position": position}
+
+
+def _name(number):
+    """The name of a layer's state. Names sort as numbers do."""
+    return f"layer_{number + 1:04}"
+
+
+def _row(inputs, side):
+    return Row(inputs[f"{side}_windows"], inputs["resets"], inputs[f"{side}_remembered"])
 
 
 def _longer(before, after):

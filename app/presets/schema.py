@@ -8,7 +8,7 @@ from data.corpora.corpora import parse_mixture
 from data.errors import UserError
 from data.forms import NUMBERS
 from data.spans import KINDS
-from models.memories import RETRIEVAL, WITHOUT_LAYER, kinds, settings_of
+from models.memories import ALL, RETRIEVAL, TOP, WITHOUT_LAYER, in_layers, kinds, place_of, settings_of
 from models.options import option
 
 # A corpus that is drawn a thousand times an epoch is a mistake, and one drawn a million times does not fit into memory.
@@ -146,6 +146,16 @@ class MemoryPreset:
         "whose states are remembered: the encoder's only, or the decoder's as well",
         choices=("encoder", "both"),
     )
+    layers: tuple[str, ...] = option(
+        ("auto",),
+        'where it is: "top", above the stacks; "all", one in each layer; the numbers of layers, from 1; or "auto", '
+        "all for kinds that hold a layer's positions, else top",
+    )
+    read: str = option(
+        "auto",
+        "how it is read: through a gate, or as further keys of self-attention; auto: attention where it holds positions",
+        choices=("auto", "gate", "attention"),
+    )
     read_bias: float = option(-2.0, "bias of the reading gate: it starts nearly closed, like a model without memory")
 
     @property
@@ -255,6 +265,7 @@ def check_together(sections: Mapping[str, Any]) -> str | None:
         or _check_copies(data)
         or _check_size(model, tokenizer)
         or _check_documents(documents, memory)
+        or _check_memory(memory, model, training)
         or _check_positions(data, model, documents)
         or _check_training(training)
         or _check_ranking(training, memory)
@@ -340,6 +351,33 @@ def _check_documents(documents: DocumentsPreset, memory: MemoryPreset) -> str | 
         return (
             f'documents.back_propagation: memory.kind = "{memory.kind}" learns what to remember from the windows that '
             "follow, so at least 2 are needed, got 1"
+        )
+    return None
+
+
+def _check_memory(memory: MemoryPreset, model: ModelPreset, training: TrainingPreset) -> str | None:
+    if not memory.has_state:
+        return None
+    stacks = {"encoder": model.encoder_layers, "decoder": model.decoder_layers}
+    try:
+        layers, _ = place_of(memory.kind, memory.layers, memory.read)
+    except ValueError as error:
+        return str(error)
+    if layers == TOP:
+        return None
+    if memory.sides == "encoder":
+        del stacks["decoder"]
+    for stack, count in stacks.items():
+        if layers != ALL and not any(number <= count for number in layers):
+            return f"memory.layers: none of {', '.join(map(str, layers))} is a layer of the {stack}, which has {count}"
+    if layers != ALL and max(layers) > max(stacks.values()):
+        return f"memory.layers: there is no layer {max(layers)}"
+    if in_layers(memory.kind) and model.positions != "rotary":
+        return f'model.positions: memory.kind = "{memory.kind}" needs "rotary", as its entries stand at distances'
+    if memory.sides == "both" and training.memory_tokens == "own":
+        return (
+            "training.memory_tokens: a decoder's layers remember what they were given, in training the reference: set "
+            '"reference", or memory.layers to "top"'
         )
     return None
 

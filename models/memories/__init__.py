@@ -9,7 +9,7 @@ Importing this package does not import Keras, which takes seconds: to read a pre
 
 import ast
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,10 @@ RETRIEVAL = "retrieval"
 # "concat" remembers by its windows alone, which repeat the segments before the current one.
 WITHOUT_LAYER = ("none", "concat", RETRIEVAL)
 # Settings that all memories have; see `models.document.DocumentTransformer`.
-GENERAL = ("kind", "sides", "read_bias")
+GENERAL = ("kind", "sides", "layers", "read", "read_bias")
+
+AUTO, TOP, ALL = "auto", "top", "all"
+GATE, ATTENTION = "gate", "attention"
 
 _settings: dict[str, type] = {}
 _layers: dict[str, type] = {}
@@ -73,6 +76,44 @@ def settings_of(kind: str) -> type:
     if kind not in kinds():
         raise ValueError(f"memory kind must be one of {', '.join(kinds())}, got {kind!r}")
     return _settings.get(kind, NoSettings)
+
+
+def in_layers(kind: str) -> bool:
+    """Whether a kind holds positions of layers, for their self-attention: its settings say `IN_LAYERS = True`."""
+    return getattr(settings_of(kind), "IN_LAYERS", False)
+
+
+def place_of(kind: str, layers: Sequence[str], read: str) -> tuple[Any, str]:
+    """Where a memory is and how it is read.
+
+    Args:
+        kind: one of `kinds()` that has a layer.
+        layers, read: as in a preset's `[memory]`.
+
+    Returns:
+        `TOP`, `ALL` or a list of layers' numbers; and `GATE` or `ATTENTION`.
+
+    Raises:
+        ValueError: there is no such place, or the kind cannot be there or be read so. Begins with the key.
+    """
+    entries = [str(entry) for entry in layers]
+    places: Any = entries[0] if len(entries) == 1 else None
+    if places not in (AUTO, TOP, ALL):
+        if not entries or not all(entry.isdecimal() and int(entry) > 0 for entry in entries):
+            raise ValueError(f"memory.layers: expected auto, top, all or numbers of layers from 1, got {layers!r}")
+        places = sorted({int(entry) for entry in entries})
+    places = places if places != AUTO else (ALL if in_layers(kind) else TOP)
+    if read == AUTO:
+        read = ATTENTION if in_layers(kind) else GATE
+    if in_layers(kind) and places == TOP:
+        raise ValueError(f'memory.layers: "{kind}" holds what layers were given: choose "all" or numbers of layers')
+    if in_layers(kind) and read == GATE:
+        raise ValueError(f'memory.read: "{kind}" is read by self-attention: choose "attention"')
+    if places == TOP and read == ATTENTION:
+        raise ValueError(
+            'memory.read: above a stack there is no self-attention: choose "gate", or memory.layers = "all"'
+        )
+    return places, read
 
 
 def new_memory(kind: str, width: int, dtype: Any = None, name: str | None = None, **settings: Any) -> Any:
