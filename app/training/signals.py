@@ -5,7 +5,10 @@ files are removed. During updates, a training handles the signals itself, see `w
 """
 
 import contextlib
+import os
 import signal
+import sys
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -17,7 +20,7 @@ class Terminated(KeyboardInterrupt):
 @contextlib.contextmanager
 def sigterm_raises() -> Iterator[None]:
     """Makes SIGTERM raise `Terminated`, as Ctrl-C raises KeyboardInterrupt."""
-    with _handled({signal.SIGTERM: _terminate}):
+    with _handled({signal.SIGTERM: _terminate}), _raised_again():
         yield
 
 
@@ -43,6 +46,25 @@ def stop_at_once() -> Iterator[None]:
     """Lets both signals end the process directly, while it waits in native code that blocks Python's handlers."""
     with _handled(dict.fromkeys((signal.SIGINT, signal.SIGTERM), signal.SIG_DFL)):
         yield
+
+
+@contextlib.contextmanager
+def _raised_again() -> Iterator[None]:
+    """Sends a signal again whose exception Python dropped, as it does with those raised while an object is deleted."""
+    before = sys.unraisablehook
+
+    def hook(unraisable: Any) -> None:
+        if not issubclass(unraisable.exc_type, KeyboardInterrupt):
+            return before(unraisable)
+        number = signal.SIGTERM if issubclass(unraisable.exc_type, Terminated) else signal.SIGINT
+        # From another thread: raised here, it would be dropped again.
+        return threading.Timer(0.01, os.kill, (os.getpid(), number)).start()
+
+    sys.unraisablehook = hook
+    try:
+        yield
+    finally:
+        sys.unraisablehook = before
 
 
 def _terminate(number, _) -> None:
