@@ -128,6 +128,12 @@ class DocumentTransformer(Transformer):
         return [layer for layer in (*layers, *self.inside["source"], *self.inside["target"]) if layer is not None]
 
     @property
+    def loss_names(self) -> list[str]:
+        """The names of the memories' extra losses."""
+        inside = [layer for layers in self.inside.values() for layer in layers if layer]
+        return sorted({name for layer in inside for name in layer.memory.loss_names})
+
+    @property
     def extra_losses(self) -> dict[str, Tensor]:
         """What the memories added to the loss in the last call in training, by name; summed over layers."""
         found: dict[str, Tensor] = {}

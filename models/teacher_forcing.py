@@ -179,6 +179,13 @@ class DocumentTeacherForcing(TeacherForcing):
                     f"ranking takes wrong documents from other lanes, so at least 2 are needed, got {lanes}"
                 )
             self.trackers["ranking"] = keras.metrics.Mean("ranking")
+        for name in transformer.loss_names:
+            self.trackers[name] = keras.metrics.Mean(name)
+
+    def extra_loss(self) -> Tensor:
+        for name, loss in self.transformer.extra_losses.items():
+            self.trackers[name].update_state(loss)
+        return super().extra_loss()
 
     def build(self, input_shape: Any = None) -> None:
         super().build(input_shape)

@@ -50,6 +50,8 @@ class Memory(keras.layers.Layer):
 
     # Whether its entries stand at positions, which then are counted on from window to window.
     relative = False
+    # The names of its extra losses.
+    loss_names: tuple[str, ...] = ()
 
     def __init__(self, width: int, **kwargs: Any) -> None:
         # The state stays float32 in every precision: bfloat16 would lose what is added in small parts.

@@ -94,6 +94,7 @@ class CompressiveMemory(Memory):
         mean = {"scale": 1.0 / rate, "everywhere": True}
         self.kernel = straight_dense(width, 1, self.dtype_policy, "squeeze", **mean) if squeeze == CONVOLUTION else None
         self.rebuilding = straight_dense(width, rate, self.dtype_policy, "rebuild") if rebuild else None
+        self.loss_names = ("rebuild",) if rebuild else ()
 
     def build(self, *_: Any) -> None:
         if self.kernel:
