@@ -63,7 +63,7 @@ class ProgressBar(_Line):
         """Shows one state: loss in nats a token, learning rate, speed in target tokens a second."""
         text = (
             f"{update:,}/{self.updates:,}  loss {loss:.3f}  lr {rate:.2e}  {speed:,.0f} tok/s  "
-            f"{_clock(self._left(update))} left"
+            f"{clock(self._left(update))} left"
         )
         self._show(update, text, f"update {text}", last=update == self.updates)
 
@@ -91,7 +91,7 @@ class TimeBar(_Line):
         self.label, self.seconds = label, seconds
 
     def __call__(self, done: float, text: str) -> None:
-        text += f"  at most {_clock(max(self.seconds - done, 0))} left"
+        text += f"  at most {clock(max(self.seconds - done, 0))} left"
         self._show(done, text, f"{self.label}: {text}")
 
 
@@ -116,7 +116,7 @@ class PairsBar(_Line):
         text = f"{done:,}/{self.total:,}" if self.total else f"{done:,}"
         text += f" pairs  {speed:,.0f} pairs/s"
         if self.total and done:
-            text += f"  {_clock(max(self.total - done, 0) / speed)} left"
+            text += f"  {clock(max(self.total - done, 0) / speed)} left"
         self._show(done, text, f"{self.label}: {text}")
 
     def count(self, pairs: Iterable) -> Iterator:
@@ -127,7 +127,8 @@ class PairsBar(_Line):
                 self(number)
 
 
-def _clock(seconds: float) -> str:
+def clock(seconds: float) -> str:
+    """A duration as MINUTES:SECONDS, or HOURS:MINUTES:SECONDS."""
     minutes, seconds = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"

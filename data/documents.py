@@ -30,9 +30,10 @@ class DocumentBatches(Batches):
         lanes: B, documents read side by side.
         batch_tokens: the most that B times T, and B times S, may be, except that each row holds at least one window.
         back_propagation: the most windows in a row, which are those that gradients can run through.
-        options: how documents are cut, and what is left out of the context in training.
+        options: how documents are cut, and what is left out in training.
         counts: `counts` of an earlier object with the same arguments; with them `stream` need not plan the epochs
             before its start to learn how many batches they had.
+        copied: the ids of what is copied from source to target, which `source_dropout` leaves alone.
 
     Example:
 
@@ -56,11 +57,13 @@ class DocumentBatches(Batches):
         weights: Sequence[float] | None = None,
         multiple: int = 2,
         counts: Mapping[int, int] | None = None,
+        copied: range = range(0),
     ):
         if lanes < 1 or back_propagation < 1:
             raise ValueError(f"lanes and back_propagation must be at least 1, got {lanes} and {back_propagation}")
         super().__init__(shards, batch_tokens, seed, weights, multiple, counts)
         self.lanes, self.back_propagation, self.options = lanes, back_propagation, options
+        self.copied = copied
         self._documents: Documents | None = None
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
@@ -71,9 +74,9 @@ class DocumentBatches(Batches):
             random = _random(self.seed, epoch, number + 1)
             rows = [[plan.documents.window(w, random) for w in row] for row in plan.windows(number)]
             inputs, labels = pack(rows, self.multiple)
-            if self.options.word_dropout and not self.options.sliding:
+            if self.options.context_word_dropout and not self.options.sliding:
                 for side in ("source_remembered", "target_remembered"):
-                    inputs[side] *= random.random(inputs[side].shape) >= self.options.word_dropout
+                    inputs[side] *= random.random(inputs[side].shape) >= self.options.context_word_dropout
             yield inputs, labels
 
     def _counted(self, epoch: int) -> int:
@@ -82,7 +85,7 @@ class DocumentBatches(Batches):
 
     def _plan_epoch(self, shards: list[Shards], epoch: int, weights: Sequence[float]) -> "LanePlan":
         if self._documents is None or self._documents.shards is not shards:
-            self._documents = Documents(shards, self.options)
+            self._documents = Documents(shards, self.options, self.copied)
         room = self.batch_tokens // self.lanes // self.multiple * self.multiple
         random = _random(self.seed, epoch)
         return plan_lanes(self._documents, self.lanes, room, self.back_propagation, weights, random)
@@ -93,7 +96,8 @@ class Documents:
 
     Args:
         shards: a list of `Shards`.
-        options: how documents are cut.
+        options: how documents are cut, and what is left out of them.
+        copied: see `DocumentBatches`.
 
     Attributes:
         cut: (N, 3) `first`, `current` and `end` of all windows, counted over all of `shards`.
@@ -101,8 +105,8 @@ class Documents:
         per_shard: (len(shards),) documents of each of `shards`.
     """
 
-    def __init__(self, shards: list[Shards], options: WindowOptions):
-        self.shards, self._options, self._bases = shards, options, bases_of(shards)
+    def __init__(self, shards: list[Shards], options: WindowOptions, copied: range = range(0)):
+        self.shards, self._options, self._bases, self._copied = shards, options, bases_of(shards), copied
         starts = [_document_starts(one.documents) for one in shards]
         self.per_shard = [len(own) for own in starts]
         bounds = np.concatenate([own + base for own, base in zip(starts, self._bases[:-1], strict=True)])
@@ -129,28 +133,41 @@ class Documents:
         return costs
 
     def window(self, number: int, random: np.random.Generator) -> PackedWindow:
-        """One window with its ids, its context thinned out."""
+        """One window with its ids, its context thinned out, and words of its current source hidden."""
         options = self._options
         first, current, end = self.cut[number].tolist()
         context = range(first, current)
-        if options.segment_dropout and context:
-            kept = random.random(len(context)) >= options.segment_dropout
+        if options.context_segment_dropout and context:
+            kept = random.random(len(context)) >= options.context_segment_dropout
             context = [segment for segment, stays in zip(context, kept.tolist(), strict=True) if stays]
         place = int(np.searchsorted(self._bases, current, side="right")) - 1
         shards, base = self.shards[place], int(self._bases[place])
 
         def ids(tokens, offsets, context):
             before = [tokens[offsets[i - base] : offsets[i - base + 1]] for i in context]
-            if options.word_dropout:
-                before = [np.where(random.random(len(own)) < options.word_dropout, UNK, own) for own in before]
+            if options.context_word_dropout:
+                before = [np.where(random.random(len(own)) < options.context_word_dropout, UNK, own) for own in before]
             return before + [tokens[offsets[i - base] : offsets[i - base + 1]] for i in range(current, end)]
 
         sources = ids(shards.source_tokens, shards.source_offsets, context)
+        if options.source_dropout:
+            sources[len(context) :] = [self._hidden(own, random) for own in sources[len(context) :]]
         shown = context if options.context_target else []
         targets = ids(shards.target_tokens, shards.target_offsets, shown)
         reset = bool(self._is_first[number])
-        left_out = not options.sliding and options.segment_dropout and random.random() < options.segment_dropout
+        left_out = (
+            not options.sliding
+            and options.context_segment_dropout
+            and random.random() < options.context_segment_dropout
+        )
         return PackedWindow(sources, targets, len(shown), reset, not left_out)
+
+    def _hidden(self, segment, random):
+        """A segment (N,) with some of its words hidden."""
+        # A numbered piece stays: no context tells which one belongs here, and the search demands those of the source.
+        copied = (segment >= self._copied.start) & (segment < self._copied.stop)
+        chosen = random.random(len(segment)) < self._options.source_dropout
+        return np.where(chosen & ~copied, UNK, segment)
 
     @cached_property
     def _is_first(self) -> np.ndarray:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 WINDOWS = ("segments", "tokens", "dynamic")
+DROPOUTS = ("context_segment_dropout", "context_word_dropout", "source_dropout")
 FIRST_LIMIT = 32  # tokens of a document's first window in "dynamic"; each further one may hold twice as many
 
 
@@ -25,8 +26,15 @@ class WindowOptions:
         tokens: source tokens of a window, its context included; a segment that is longer is a window by itself.
         sliding: whether windows overlap, for context by concatenation.
         context_target: with `sliding`, whether the previous target segments are given as well.
-        segment_dropout: share of context segments left out in training; without `sliding`, of windows not remembered.
-        word_dropout: share of context words replaced by the unknown piece; without `sliding`, not remembered.
+        context_segment_dropout: share of context segments left out in training; without `sliding`, of windows not
+            remembered.
+        context_word_dropout: share of context words replaced by the unknown piece; without `sliding`, not remembered.
+        source_dropout: share of source words that are replaced by the unknown piece in training, in the segments that
+            are scored; their translations stay, so that it pays to look for them in the context. The context stays
+            whole in a window, as in CoWord dropout (Fernandes et al. 2021, "Measuring and Increasing Context Usage in
+            Context-Aware Machine Translation", section 5). What a memory keeps of the source, however, is written from
+            the encodings of what was hidden: whole ones would need the encoder twice. What it keeps of the target has
+            all words.
 
     Raises:
         ValueError: if a value is out of range.
@@ -37,15 +45,16 @@ class WindowOptions:
     tokens: int = 128
     sliding: bool = False
     context_target: bool = True
-    segment_dropout: float = 0.0
-    word_dropout: float = 0.0
+    context_segment_dropout: float = 0.0
+    context_word_dropout: float = 0.0
+    source_dropout: float = 0.0
 
     def __post_init__(self):
         if self.windows not in WINDOWS:
             raise ValueError(f"windows must be one of {', '.join(WINDOWS)}, got {self.windows!r}")
         if self.size < 1 or self.tokens < 1:
             raise ValueError(f"size and tokens must be at least 1, got {self.size} and {self.tokens}")
-        for name in ("segment_dropout", "word_dropout"):
+        for name in DROPOUTS:
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 0 and below 1, got {getattr(self, name)}")
 

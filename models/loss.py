@@ -10,7 +10,12 @@ BLOCKS = 8
 
 
 def smoothed_cross_entropy(
-    states: Tensor, table: Tensor, labels: Tensor, weights: Tensor, smoothing: float = 0.0
+    states: Tensor,
+    table: Tensor,
+    labels: Tensor,
+    weights: Tensor,
+    smoothing: float = 0.0,
+    reported: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Weighted sum of cross-entropies against the true token mixed with a uniform distribution over the vocabulary.
 
@@ -24,6 +29,7 @@ def smoothed_cross_entropy(
         labels: integer tensor (N,).
         weights: float tensor (N,), of what the rows count for; 0 for padding.
         smoothing: the share e of the uniform distribution.
+        reported: (N,), what the rows count for in the second result, if it is not `weights`.
 
     Returns:
         Two float32 scalars in nats: the smoothed loss and the plain negative log-likelihood. Only the first has a
@@ -34,27 +40,46 @@ def smoothed_cross_entropy(
     """
     table = ops.cast(table, table.dtype)  # a variable's value: TensorFlow's custom gradients are those of tensors alone
     # One tensor, because PyTorch's custom gradient passes on that of only one.
-    both = _loss(smoothing)(states, table, labels, weights)
+    both = _loss(smoothing)(states, table, labels, weights, weights if reported is None else reported)
     return both[0], both[1]
+
+
+def negative_log_likelihoods(states: Tensor, table: Tensor, labels: Tensor) -> Tensor:
+    """The loss of each row in nats, without a gradient.
+
+    Args:
+        states, table, labels: see `smoothed_cross_entropy`.
+
+    Returns:
+        (N,) float32.
+    """
+    states, vectors = ops.stop_gradient(states), ops.cast(ops.stop_gradient(ops.cast(table, table.dtype)), states.dtype)
+
+    def total(block):
+        return ops.logsumexp(ops.cast(ops.matmul(block, ops.transpose(vectors)), "float32"), axis=-1)
+
+    totals = ops.concatenate([total(block) for block in _blocks(states)])[: ops.shape(states)[0]]
+    own = ops.cast(states, "float32") * ops.cast(ops.take(vectors, labels, axis=0), "float32")
+    return totals - ops.sum(own, axis=-1)
 
 
 def _loss(smoothing):
     @ops.custom_gradient
-    def loss(states, table, labels, weights):
-        losses, states_gradient, table_gradient = _with_gradients(states, table, labels, weights, smoothing)
+    def loss(states, table, labels, weights, reported):
+        losses, states_gradient, table_gradient = _with_gradients(states, table, labels, weights, reported, smoothing)
 
         def gradient(*given, upstream=None):
             # PyTorch gives the arguments of `loss` once more and the upstream gradient by name; the others it alone.
             upstream = given[0] if upstream is None else upstream
             in_states, in_table = states_gradient * upstream[0], table_gradient * upstream[0]
-            return ops.cast(in_states, states.dtype), ops.cast(in_table, table.dtype), None, None
+            return ops.cast(in_states, states.dtype), ops.cast(in_table, table.dtype), None, None, None
 
         return losses, gradient
 
     return loss
 
 
-def _with_gradients(states, table, labels, weights, smoothing):
+def _with_gradients(states, table, labels, weights, reported, smoothing):
     """The two losses (2,), and the gradients of the first in states (N, D) and table (V, D), all float32."""
     count, dtype = ops.shape(states)[0], states.dtype
     vectors, mean = ops.cast(table, dtype), ops.mean(ops.cast(table, "float32"), axis=0)
@@ -62,14 +87,17 @@ def _with_gradients(states, table, labels, weights, smoothing):
     weighted = ops.cast(states, "float32") * ops.expand_dims(weights, -1)
     blocks = [_block(*parts, vectors) for parts in zip(*map(_blocks, (states, weighted)), strict=True)]
     total, through_softmax, table_gradient = zip(*blocks, strict=True)
-    total = ops.concatenate(total)[:count] * weights
-    likelihood = ops.sum(total) - ops.sum(weighted * own)
+    total = ops.concatenate(total)[:count]
+    chosen = ops.sum(ops.cast(states, "float32") * own, axis=-1)
+    plain = ops.sum((total - chosen) * reported)
+    total = total * weights
+    likelihood = ops.sum(total) - ops.sum(chosen * weights)
     uniform = ops.sum(total) - ops.sum(ops.matmul(weighted, ops.expand_dims(mean, -1)))
     target = (1 - smoothing) * own + smoothing * mean
     states_gradient = (ops.concatenate(through_softmax)[:count] - target) * ops.expand_dims(weights, -1)
     table_gradient = sum(table_gradient[1:], table_gradient[0]) - smoothing / table.shape[0] * ops.sum(weighted, axis=0)
     table_gradient = table_gradient - (1 - smoothing) * _sums_by_label(weighted, labels, table.shape[0])
-    losses = ops.stack([(1 - smoothing) * likelihood + smoothing * uniform, likelihood])
+    losses = ops.stack([(1 - smoothing) * likelihood + smoothing * uniform, plain])
     return losses, states_gradient, table_gradient
 
 

@@ -5,8 +5,9 @@ from typing import Any
 import keras
 from keras import ops, tree
 
-from models import Tensor
+from models import Nested, Tensor
 from models.loss import smoothed_cross_entropy
+from models.ranking import ranking_loss
 
 
 @keras.saving.register_keras_serializable(package="weitblick")
@@ -59,38 +60,45 @@ class TeacherForcing(keras.Model):
         training: bool | None = True,
     ) -> Tensor:
         tokens = ops.sum(self._real(y)) if sample_weight is None else ops.max(sample_weight)
-        loss, likelihood = self.token_losses(y, y_pred, tokens)
+        found = self.token_losses(y, y_pred, tokens)
         if self.losses:
-            loss = loss + self.extra_loss()
-        self.note(loss, likelihood, tokens)
-        return loss
+            found["loss"] = found["loss"] + self.extra_loss()
+        self.note(found, tokens)
+        return found["loss"]
 
     def extra_loss(self) -> Tensor:
         """The sum of what layers added by `add_loss` in the last call; 0 where there is nothing."""
         return sum((ops.cast(ops.sum(loss), "float32") for loss in self.losses), start=ops.zeros((), "float32"))
 
-    def token_losses(self, labels: Tensor, states: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
+    def token_losses(self, labels: Tensor, states: Nested, tokens: Tensor) -> dict[str, Tensor]:
         """What some rows add to the losses of their batch.
 
         Args:
             labels: target ids (B, T) of these rows.
-            states: the decoder's states (B, T, D), as `call` returns them.
+            states: what `call` returned.
             tokens: the number of target tokens in the whole batch, of which these rows may be a part.
 
         Returns:
-            Two scalars: the sums of smoothed loss and of negative log-likelihood, both divided by `tokens`.
+            Scalars by name, of which "loss" is to be minimised: sums over these rows, divided by `tokens`.
         """
+        real = self._real(labels)
+        return self._cross_entropy(labels, states, real, real, tokens)
+
+    def _cross_entropy(self, labels, states, weights, reported, tokens):
+        """As `token_losses`; `weights` and `reported` (B, T) are what tokens count for in "loss" and in "nll"."""
         embedding = self.transformer.output_embedding
         states = embedding.output_states(states)
         rows = ops.reshape(states, (-1, states.shape[-1]))
         # An empty batch has loss 0 and no gradient, not NaN.
-        weights = ops.reshape(self._real(labels), (-1,)) / ops.maximum(tokens, 1.0)
-        return smoothed_cross_entropy(rows, embedding.table, ops.reshape(labels, (-1,)), weights, self.smoothing)
+        weights, reported = (ops.reshape(each, (-1,)) / ops.maximum(tokens, 1.0) for each in (weights, reported))
+        labels = ops.reshape(labels, (-1,))
+        loss, likelihood = smoothed_cross_entropy(rows, embedding.table, labels, weights, self.smoothing, reported)
+        return {"loss": loss, "nll": likelihood}
 
-    def note(self, loss: Tensor, likelihood: Tensor, tokens: Tensor) -> None:
-        """Adds the losses of a whole batch to the metrics."""
-        self.trackers["loss"].update_state(loss, sample_weight=tokens)
-        self.trackers["nll"].update_state(likelihood, sample_weight=tokens)
+    def note(self, found: dict[str, Tensor], tokens: Tensor) -> None:
+        """Adds the losses of a whole batch, by name as `token_losses` gives them, to the metrics."""
+        for name in ("loss", "nll"):
+            self.trackers[name].update_state(found[name], sample_weight=tokens)
         self.trackers["tokens"].update_state(tokens)
 
     def _real(self, labels):
@@ -130,20 +138,47 @@ class DocumentTeacherForcing(TeacherForcing):
         smoothing: see `TeacherForcing`.
         lanes: rows B of each batch. Row b goes on where row b of the batch before ended.
         own_choices: see `DocumentTransformer.document_states`.
+        ranking: weight of `models.ranking.ranking_loss` in the loss of the batches marked for it; 0 = off. They are
+            read a second time, each lane with the memory that the lane half of the lanes away had before the batch.
+        margin: of the ranking loss, in nats a token.
+        context_discount: weight in the loss of the targets in a window that are context (Lupo et al. 2022, "Focused
+            Concatenation for Context-Aware Neural Machine Translation", section 3.1). In training only; the divisor of
+            the loss stays the number of the other targets, and the metric `nll` is theirs.
 
     Call arguments:
-        inputs: as for `DocumentTransformer.document_states`.
+        inputs: as for `DocumentTransformer.document_states`; with `ranking`, "ranked" (B, 1) may be 1 in all rows.
         training: whether dropout is on.
 
     Returns:
-        As `TeacherForcing`. The carried memory is in `carried`, non-trainable variables.
+        As `TeacherForcing`, or in training a dictionary for `token_losses`. With "ranked": the decoder's states after
+        the right memory, those after the wrong one, whether there is a wrong one, and the tokens to be compared; the
+        metric `ranking` is the ranking loss in nats per compared token. With `context_discount`: the decoder's states,
+        and the token that follows each in its window. The carried memory is in `carried`, non-trainable variables.
+
+    Raises:
+        ValueError: `ranking` without a memory that is carried, or with a single lane.
     """
 
     def __init__(
-        self, transformer: Any, smoothing: float = 0.1, lanes: int = 16, own_choices: bool = False, **kwargs: Any
+        self,
+        transformer: Any,
+        smoothing: float = 0.1,
+        lanes: int = 16,
+        own_choices: bool = False,
+        ranking: float = 0.0,
+        margin: float = 0.1,
+        context_discount: float = 0.0,
+        **kwargs: Any,
     ) -> None:
         super().__init__(transformer, smoothing, **kwargs)
         self.lanes, self.own_choices = lanes, own_choices
+        self.ranking, self.margin, self.context_discount = ranking, margin, context_discount
+        if ranking:
+            if lanes < 2:
+                raise ValueError(
+                    f"ranking takes wrong documents from other lanes, so at least 2 are needed, got {lanes}"
+                )
+            self.trackers["ranking"] = keras.metrics.Mean("ranking")
 
     def build(self, input_shape: Any = None) -> None:
         super().build(input_shape)
@@ -153,14 +188,75 @@ class DocumentTeacherForcing(TeacherForcing):
             self.add_weight(shape=leaf.shape, dtype=keras.backend.standardize_dtype(leaf.dtype), **options)
             for leaf in leaves
         ]
+        if self.ranking and not self.carried:
+            raise ValueError("ranking compares memories, and this model carries none")
 
-    def call(self, inputs: dict[str, Tensor], training: bool | None = None) -> Tensor:
+    def call(self, inputs: dict[str, Tensor], training: bool | None = None) -> Nested:
         structure = self.transformer.initial_memory(self.lanes)
         memory = tree.pack_sequence_as(structure, [variable.value for variable in self.carried])
-        states, memory = self.transformer.document_states(inputs, memory, training, self.own_choices)
-        for variable, value in zip(self.carried, tree.flatten(memory), strict=True):
+        ranks = training and self.ranking and "ranked" in inputs
+        seeds = [(seed, seed.value * 1) for seed in self._seeds()] if ranks else []  # * 1 makes a copy
+        states, after = self.transformer.document_states(inputs, memory, training, self.own_choices)
+        result = self._compared(inputs, states, memory, seeds) if ranks else states
+        if training and self.context_discount:
+            result = {"right": states, "following": inputs["target_following"]}
+        # Last, because on TensorFlow `memory` is not a copy of these variables.
+        for variable, value in zip(self.carried, tree.flatten(after), strict=True):
             variable.assign(ops.stop_gradient(value))
-        return states
+        return result
+
+    def token_losses(self, labels: Tensor, states: Nested, tokens: Tensor) -> dict[str, Tensor]:
+        if not isinstance(states, dict):
+            return super().token_losses(labels, states, tokens)
+        if "following" in states:
+            return self._discounted(labels, states, tokens)
+        found = super().token_losses(labels, states["right"], tokens)
+        embedding, zero = self.transformer.output_embedding, ops.zeros((), "float32")
+
+        def compare():
+            right, wrong = (embedding.output_states(states[name]) for name in ("right", "wrong"))
+            return ranking_loss(right, wrong, embedding.table, labels, states["counted"], self.margin)
+
+        missing, compared = ops.cond(states["ranked"], compare, lambda: (zero, zero))
+        ranking, compared = missing / ops.maximum(tokens, 1.0), compared / ops.maximum(tokens, 1.0)
+        return {**found, "loss": found["loss"] + self.ranking * ranking, "ranking": ranking, "compared": compared}
+
+    def _discounted(self, labels, states, tokens):
+        scored = self._real(labels)
+        context = self._real(states["following"]) * (1 - scored)
+        every = ops.where(scored > 0, labels, ops.cast(states["following"], labels.dtype))
+        return self._cross_entropy(every, states["right"], scored + self.context_discount * context, scored, tokens)
+
+    def note(self, found: dict[str, Tensor], tokens: Tensor) -> None:
+        super().note(found, tokens)
+        if "ranking" in found:
+            a_token = found["ranking"] / ops.maximum(found["compared"], 1e-9)
+            self.trackers["ranking"].update_state(a_token, sample_weight=found["compared"] * tokens)
+
+    def _seeds(self):
+        return [variable for variable in self.transformer.variables if "seed_generator" in variable.path]
+
+    def _compared(self, inputs, states, memory, seeds):
+        """What `call` returns for ranking; `seeds` are the random states before the right memory was read."""
+        ranked = ops.any(ops.not_equal(inputs["ranked"], 0))
+        wrong = ops.cond(ranked, lambda: self._states_after_another(inputs, memory, seeds), lambda: states)
+        numbers = ops.arange(1, ops.shape(inputs["resets"])[1] + 1, dtype=inputs["target_windows"].dtype)
+        counted = ops.equal(inputs["target_windows"][:, None], numbers[None, :, None])
+        # A document's first window has read nothing that could be of use.
+        counted = ops.logical_and(counted, ops.equal(inputs["resets"], 0)[..., None])
+        return {"right": states, "wrong": wrong, "counted": counted, "ranked": ranked}
+
+    def _states_after_another(self, inputs, memory, seeds):
+        """The states of all windows, each after the memory that another lane had before the batch."""
+        another = tree.map_structure(lambda leaf: ops.roll(leaf, self.lanes // 2, axis=0), memory)
+        # Nothing is written, so that every window reads another document and nothing of its own.
+        unchanged = ("resets", "source_remembered", "target_remembered")
+        inputs = {**inputs, **{name: ops.zeros_like(inputs[name]) for name in unchanged}}
+        values = [(variable, variable.value) for variable in self.transformer.variables]
+        # The same dropout as before, or its noise would drown the difference; and no variable changes.
+        with keras.StatelessScope(state_mapping=values + seeds):  # the last value counts
+            return self.transformer.document_states(inputs, another, training=True)[0]
 
     def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "lanes": self.lanes, "own_choices": self.own_choices}
+        own = {name: getattr(self, name) for name in ("lanes", "own_choices", "ranking", "margin", "context_discount")}
+        return {**super().get_config(), **own}

@@ -29,6 +29,7 @@ LONG = (
     "app/training/test_distribution.py",
     "app/training/test_resume.py",
     "app/cli/test_commands.py",
+    "app/cli/test_compare.py",
     "app/export/test_export_ctranslate2.py",
     "test_documents.py",
 )

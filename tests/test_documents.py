@@ -41,6 +41,7 @@ RUNS = {**dict.fromkeys(SENTENCE_RUNS, SENTENCES), "runs/gru": DOCUMENTS, "runs/
 CORPORA = {"software": "toys", "wmt14": "toys"}
 FOLDERS = ("toys", "europarl", "newstest", "libreoffice-help", "gnome-help", "debian-manuals", "manpages", "talks")
 ONLY_PARSED = {
+    "compare": "trains for minutes; tests/app/cli/test_compare.py runs it",
     "probe": "trains for minutes; tests/app/probe runs it",
     "corpora prepare": "needs Apache Beam; tests/app/cli/test_beam_cli.py runs it",
     "corpora export --run": "tests/app/cli/test_warehouse_cli.py runs it",

@@ -9,7 +9,19 @@ import textwrap
 from collections.abc import Sequence
 
 from app import __version__
-from app.cli import average, corpora, evaluate, evaluate_documents, export, presets, probe, train, translate, tune
+from app.cli import (
+    average,
+    compare,
+    corpora,
+    evaluate,
+    evaluate_documents,
+    export,
+    presets,
+    probe,
+    train,
+    translate,
+    tune,
+)
 from app.cli.options import add_actions
 from app.training.signals import Terminated, sigterm_raises
 from data.errors import UserError
@@ -22,6 +34,7 @@ COMMANDS = {
     "export": export,
     "tune": tune,
     "average": average,
+    "compare": compare,
     "probe": probe,
     "presets": presets,
     "corpora": corpora,

@@ -35,6 +35,11 @@ from models.options import choices_of
 FOLDER = Path(__file__).parent
 # A preset's name is also the name of a run folder.
 NAME = re.compile(r"[\w-][\w.-]{0,99}")
+# What some keys are called in the presets of runs from earlier versions, and their names of today.
+FORMER = {
+    "documents.segment_dropout": "context_segment_dropout",
+    "documents.word_dropout": "context_word_dropout",
+}
 
 
 class Difference(NamedTuple):
@@ -150,8 +155,9 @@ class Preset:
             tokens=documents.tokens,
             sliding=self.memory.kind == "concat",
             context_target=documents.context_target,
-            segment_dropout=documents.segment_dropout,
-            word_dropout=documents.word_dropout,
+            context_segment_dropout=documents.context_segment_dropout,
+            context_word_dropout=documents.context_word_dropout,
+            source_dropout=documents.source_dropout,
         )
 
     def to_toml(self) -> str:
@@ -172,12 +178,13 @@ def list_presets() -> list[str]:
     return sorted(path.stem for path in FOLDER.glob("*.toml"))
 
 
-def load_preset(name_or_path: str | Path, overrides: Iterable[str] = ()) -> Preset:
+def load_preset(name_or_path: str | Path, overrides: Iterable[str] = (), former: bool = False) -> Preset:
     """Reads a preset and checks every key of it.
 
     Args:
         name_or_path: one of `list_presets()`, or the path of a TOML file (with a "/" or ending in ".toml").
         overrides: see `Preset.with_overrides`.
+        former: whether keys may have the names of earlier versions, as in the preset of an old run.
 
     Returns:
         The preset; keys that the file leaves out have their defaults.
@@ -190,7 +197,8 @@ def load_preset(name_or_path: str | Path, overrides: Iterable[str] = ()) -> Pres
         500
     """
     path, overrides = _find(name_or_path), list(overrides)
-    preset = _parse(_read(path), path)
+    content = _read(path)
+    preset = _parse(_renamed(content) if former else content, path)
     return preset.with_overrides(overrides) if overrides else _checked(preset, path)
 
 
@@ -213,6 +221,15 @@ def _read(path: Path) -> dict[str, Any]:
         raise UserError(f"{path}: the preset is not UTF-8 text (byte {error.start}): save it as UTF-8") from error
     except tomllib.TOMLDecodeError as error:
         raise UserError(f"{path}: the preset is not TOML: {error}") from error
+
+
+def _renamed(content: dict[str, Any]) -> dict[str, Any]:
+    """The content of a file with the keys of `FORMER` under their names of today."""
+
+    def current(section, values):
+        return {FORMER.get(f"{section}.{key}", key): value for key, value in values.items()}
+
+    return {name: current(name, value) if isinstance(value, dict) else value for name, value in content.items()}
 
 
 def _parse(content: dict[str, Any], path: Path) -> Preset:
@@ -249,6 +266,8 @@ def _parse_section(section: str, content: dict[str, Any], path: Path) -> dict[st
 
 def _refuse_key(section: str, key: str, where: str) -> NoReturn:
     """Raises an error that names the keys a section has instead of an unknown one."""
+    if today := FORMER.get(f"{section}.{key}"):
+        raise UserError(f'{where}unknown key "{section}.{key}": it is called {section}.{today} now')
     inside = [name for name in sections() if name.startswith(f"{section}.") and key in keys(name)]
     if inside:
         ways = " or ".join(f"{name}.{key}" for name in inside)

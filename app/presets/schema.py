@@ -91,10 +91,18 @@ class DocumentsPreset:
     )
     back_propagation: int = option(8, "maximum windows of a document that the gradient flows through", low=1, high=1000)
     context_target: bool = option(True, "concat: include the translations of the context")
-    segment_dropout: float = option(
+    context_discount: float = option(
+        0.0, "concat: weight in the loss of the context's translations; 0 = not trained on", low=0.0, high=1.0
+    )
+    context_segment_dropout: float = option(
         0.0, "fraction of context segments (concat) or remembered windows dropped", low=0.0, below=1.0
     )
-    word_dropout: float = option(0.0, "fraction of context words hidden (concat) or not remembered", low=0.0, below=1.0)
+    context_word_dropout: float = option(
+        0.0, "fraction of context words hidden (concat) or not remembered", low=0.0, below=1.0
+    )
+    source_dropout: float = option(
+        0.0, "fraction of words hidden in the current source, so that context is worth reading", low=0.0, below=1.0
+    )
 
 
 @dataclass(frozen=True)
@@ -176,6 +184,13 @@ class TrainingPreset:
         "target side of the memory in training: the model's own choices, as in translation, or the reference",
         choices=("own", "reference"),
     )
+    ranking: float = option(
+        0.0, "weight of a loss where the reference is not likelier after its own document than after another", low=0.0
+    )
+    ranking_margin: float = option(0.1, "nats a token by which its own document shall be ahead", above=0.0)
+    ranking_every: int = option(
+        5, "one update in so many has the ranking loss, which makes it up to twice as long", low=1, high=10
+    )
     schedule: str = option(
         "inverse_sqrt",
         "after the warm-up: the paper's decay, down to zero by the end of updates or minutes, or none",
@@ -242,6 +257,7 @@ def check_together(sections: Mapping[str, Any]) -> str | None:
         or _check_documents(documents, memory)
         or _check_positions(data, model, documents)
         or _check_training(training)
+        or _check_ranking(training, memory)
     )
 
 
@@ -299,10 +315,25 @@ def _check_documents(documents: DocumentsPreset, memory: MemoryPreset) -> str | 
             f'memory.kind: "{memory.kind}" needs documents in windows: set documents.windows to "segments", "tokens" '
             'or "dynamic", or memory.kind to "none"'
         )
+    if documents.windows == "off" and documents.source_dropout:
+        return (
+            "documents.source_dropout: hides words that context may tell, and segments alone have none: set "
+            'documents.windows to "segments", "tokens" or "dynamic", or documents.source_dropout to 0'
+        )
     if memory.kind == "concat" and documents.windows == "segments" and documents.size < 2:
         return (
             'documents.size: memory.kind = "concat" counts the current segment as well, so at least 2 are needed '
             f"for any context, got {documents.size}"
+        )
+    if documents.context_discount and (memory.kind != "concat" or not documents.context_target):
+        return (
+            "documents.context_discount: weights the translations of the context, which are there only with "
+            'memory.kind = "concat" and documents.context_target = true: set these, or documents.context_discount to 0'
+        )
+    if documents.context_discount and documents.context_word_dropout:
+        return (
+            "documents.context_discount: trains on the translations of the context, of which "
+            f"documents.context_word_dropout = {documents.context_word_dropout:g} hides words: set one of them to 0"
         )
     # With one window in a row, nothing written to the memory is read before the gradient ends.
     if memory.has_state and documents.back_propagation < 2:
@@ -341,6 +372,16 @@ def _check_training(training: TrainingPreset) -> str | None:
         )
     if training.keep < training.average:
         return f"training.keep: must be at least training.average = {training.average}, got {training.keep}"
+    return None
+
+
+def _check_ranking(training: TrainingPreset, memory: MemoryPreset) -> str | None:
+    if training.ranking and not memory.has_state:
+        with_state = ", ".join(kind for kind in kinds() if kind not in WITHOUT_LAYER)
+        return (
+            "training.ranking: exchanges the memories of documents, and memory.kind = "
+            f'"{memory.kind}" carries none: choose one of {with_state}, or set training.ranking to 0'
+        )
     return None
 
 

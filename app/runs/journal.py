@@ -84,11 +84,20 @@ class Log:
         return [json.loads(line) for line in self._lines()]
 
     def _lines(self) -> list[str]:
-        if not self.path.exists():
-            return []
-        # A line ends at "\n" alone: a sample translation may hold other line ends. The last line may be half-written.
-        with self.path.open(encoding="utf-8", newline="\n", errors="replace") as file:
-            return [line for line in file if line.endswith("\n")]
+        return _lines(self.path)
+
+
+def read_log(path: Path | str) -> list[dict]:
+    """The entries of a log that another process may be writing, oldest first; [] if there is no log."""
+    return [json.loads(line) for line in _lines(Path(path)) if _update_of(line) < math.inf]
+
+
+def _lines(path: Path) -> list[str]:
+    if not path.exists():
+        return []
+    # A line ends at "\n" alone: a sample translation may hold other line ends. The last line may be half-written.
+    with path.open(encoding="utf-8", newline="\n", errors="replace") as file:
+        return [line for line in file if line.endswith("\n")]
 
 
 def _update_of(line: str) -> float:

@@ -80,7 +80,7 @@ class Run:
             "restore the original, or repeat the command that started the training, which writes it again; to change "
             f"keys use `weitblick train PRESET --run {path} --set KEY=VALUE`, or --set of the translation command",
         )
-        return cls(path, load_preset(path / PRESET))
+        return cls(path, load_preset(path / PRESET, former=True))
 
     @classmethod
     def restore_preset(cls, path: Path | str, preset: Preset) -> None:

@@ -1,5 +1,6 @@
 """A model's variables as named arrays in a file, with a checksum."""
 
+import math
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable
@@ -100,6 +101,24 @@ def load_arrays(path: Path | str) -> dict[str, np.ndarray]:
         raise UserError(f"{path}: the weights are missing") from None
     except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
         raise UserError(f"{path}: the weights cannot be read: {error}") from error
+
+
+def count_values(path: Path | str) -> int:
+    """The number of values in a file that `save_arrays` wrote, read from the headers of its arrays alone.
+
+    Raises:
+        UserError: the file is missing or is not an .npz file.
+    """
+    total = 0
+    try:
+        with zipfile.ZipFile(path) as archive:
+            for name in archive.namelist():
+                with archive.open(name) as file:
+                    np.lib.format.read_magic(file)
+                    total += math.prod(np.lib.format.read_array_header_1_0(file)[0])
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise UserError(f"{path}: the weights cannot be read: {error}") from error
+    return total
 
 
 def _matched(variables, values: dict, origin) -> list[tuple]:

@@ -1,8 +1,12 @@
 """The training objective of a preset, also used for validation."""
 
+from collections.abc import Iterable, Iterator
 from typing import Any
 
+import numpy as np
+
 from app.presets.preset import Preset
+from data.batching import Batch
 
 
 def teacher_forcing(transformer: Any, preset: Preset, lanes: int | None = None) -> Any:
@@ -22,4 +26,20 @@ def teacher_forcing(transformer: Any, preset: Preset, lanes: int | None = None) 
     if documents.windows == "off":
         return TeacherForcing(transformer, smoothing)
     own_choices = preset.training.memory_tokens == "own"
-    return DocumentTeacherForcing(transformer, smoothing, lanes or documents.lanes, own_choices)
+    ranking, margin = preset.training.ranking, preset.training.ranking_margin
+    extra = {"ranking": ranking, "margin": margin, "context_discount": documents.context_discount}
+    return DocumentTeacherForcing(transformer, smoothing, lanes or documents.lanes, own_choices, **extra)
+
+
+def marked(batches: Iterable[Batch], preset: Preset, first: int = 0) -> Iterator[Batch]:
+    """Adds to batches an input "ranked" (B, 1): 1 in those of one update in `training.ranking_every`.
+
+    Args:
+        batches: the batches of a training.
+        preset: its preset.
+        first: the number of the first of them, counted from the beginning of the training.
+    """
+    training = preset.training
+    for number, (inputs, labels) in enumerate(batches, first):
+        ranked = number // training.accumulate % training.ranking_every == 0
+        yield {**inputs, "ranked": np.full((len(labels), 1), ranked, np.int32)}, labels

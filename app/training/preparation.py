@@ -79,7 +79,7 @@ def prepare(
     if pairs:
         length = preset.data.max_length
         validation = encode_pairs(pairs, tokenizer, _shards_cache(), digest(pairs), max_length=length, form=form)
-    batches = _batches(preset, shards, [corpus.weight for corpus in corpora], counts)
+    batches = _batches(preset, shards, [corpus.weight for corpus in corpora], counts, tokenizer)
     return Prepared(tokenizer, batches, digest([corpus.key for corpus in corpora]), validation, pairs)
 
 
@@ -109,13 +109,13 @@ def split_pairs(preset: Preset, names: Iterable[str], split: str, folders: Itera
     return pairs
 
 
-def _batches(preset: Preset, shards: list, weights, counts) -> Batches:
+def _batches(preset: Preset, shards: list, weights, counts, tokenizer: Tokenizer) -> Batches:
     training = preset.training
     drawn = (lambda epoch: [draw(epoch) for draw in shards]) if preset.tokenizer.sampling else shards
     rest = {"multiple": _padding_multiple(), "weights": weights, "counts": counts}
     if preset.documents.windows == "off":
         return Batches(drawn, training.batch_tokens, training.seed, **rest)
-    return document_batches(preset, drawn, **rest)
+    return document_batches(preset, drawn, **rest, copied=tokenizer.span_ids)
 
 
 def _warn_of_no_documents(corpora: list[CleanCorpus], report) -> None:

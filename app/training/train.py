@@ -17,7 +17,7 @@ from app.terminal import progress_console
 from app.training.diagnosis import explain
 from app.training.first_stage import take_weights
 from app.training.machine import settle_machine
-from app.training.objective import teacher_forcing
+from app.training.objective import marked, teacher_forcing
 from app.training.optimizer import FusedAdam
 from app.training.preparation import Prepared, prepare
 from app.training.schedules import WarmUp, decays_to_zero, timed
@@ -69,7 +69,12 @@ def train(
     if cluster.description:
         console.print(cluster.description)
     if preset.documents.windows != "off":
-        cluster.lanes_per_device(preset.documents.lanes)
+        lanes = cluster.lanes_per_device(preset.documents.lanes)
+        if preset.training.ranking and lanes < 2:
+            raise UserError(
+                "training.ranking: takes wrong documents from the other lanes of a device, so each device needs at "
+                f"least 2: set documents.lanes to {2 * cluster.devices} or more, got {preset.documents.lanes}"
+            )
     if not cluster.chief:
         console = Console(quiet=True)
     with cluster.raise_on_lost_worker(), contextlib.ExitStack() as held:
@@ -259,7 +264,8 @@ def _fit(model, supervisor: Supervisor, prepared: Prepared) -> None:
     def batches():
         # TensorFlow would wrap the error in its own.
         try:
-            yield from prepared.batches.stream(supervisor.batch)
+            stream = prepared.batches.stream(supervisor.batch)
+            yield from marked(stream, supervisor.preset, supervisor.batch) if training.ranking else stream
         except (UserError, OSError) as error:
             errors.append(error)
             raise
@@ -267,7 +273,8 @@ def _fit(model, supervisor: Supervisor, prepared: Prepared) -> None:
     steps = (training.updates - supervisor.journal.update) * training.accumulate
     try:
         with wait_for_update(supervisor), supervisor.progress:
-            dataset = supervisor.cluster.dataset(batches, prepared.batches.inputs, training.accumulate)
+            inputs = (*prepared.batches.inputs, *(("ranked",) if training.ranking else ()))
+            dataset = supervisor.cluster.dataset(batches, inputs, training.accumulate)
             model.fit(dataset, steps_per_epoch=steps, callbacks=[supervisor], shuffle=False, verbose=0)
     except Exception:
         if errors:

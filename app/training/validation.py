@@ -14,6 +14,7 @@ from data.batching import Batch, ordered
 from data.feeding import dataset_of
 from data.pairs import Pair
 from data.shards import Shards
+from data.windows import DROPOUTS
 
 
 class Validation:
@@ -94,8 +95,8 @@ def _batches(shards: Shards, preset: Preset) -> list[Batch]:
     """Batches of the whole validation split, each segment once."""
     if preset.documents.windows == "off":
         return [batch for _, batch in ordered(shards, preset.training.batch_tokens)]
-    # Nothing is dropped from the context here; each lane begins with a new document, and so with an empty memory.
-    whole = replace(preset, documents=replace(preset.documents, segment_dropout=0.0, word_dropout=0.0))
+    # Nothing is left out or hidden here; each lane begins with a new document, and so with an empty memory.
+    whole = replace(preset, documents=replace(preset.documents, **dict.fromkeys(DROPOUTS, 0.0)))
     return list(document_batches(whole, shards, multiple=8).epoch(0))
 
 

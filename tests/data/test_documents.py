@@ -1,3 +1,4 @@
+import dataclasses
 import importlib.util
 import itertools
 import os
@@ -15,7 +16,7 @@ from data.batching import as_dataset
 from data.documents import INPUTS, DocumentBatches, PackedWindow, pack
 from data.pairs import Pair
 from data.shards import SampledShards, encode_pairs
-from data.windows import WINDOWS, WindowOptions, cut
+from data.windows import DROPOUTS, WINDOWS, WindowOptions, cut
 from tests.data.fake_tokenizer import LetterTokenizer
 
 REPOSITORY = Path(__file__).parents[2]
@@ -223,7 +224,8 @@ def test_rows_keep_to_their_limits_and_are_as_full_as_they_allow(corpus, options
 
 @given(corpora, sizes, st.integers(0, 99), st.integers(0, 30), st.sampled_from([[1.0], [0.5], [2.5]]), st.booleans())
 def test_a_stream_resumed_anywhere_is_the_uninterrupted_one(corpus, sizes, seed, update, weights, sliding):
-    thinned = WindowOptions("tokens", tokens=20, sliding=sliding, segment_dropout=0.3, word_dropout=0.3)
+    rates = dict.fromkeys(DROPOUTS, 0.3)
+    thinned = WindowOptions("tokens", tokens=20, sliding=sliding, **rates)
 
     def make(counts=None):
         return DocumentBatches([corpus], *sizes, thinned, seed, weights, counts=counts)
@@ -281,7 +283,7 @@ def test_weights_draw_whole_documents_in_their_share(weight, seed):
 
 def test_left_out_context_of_concatenation():
     corpus = Corpus([(0, 20, 20)] * 60)
-    make = WindowOptions("segments", size=4, sliding=True, segment_dropout=0.25, word_dropout=0.1)
+    make = WindowOptions("segments", size=4, sliding=True, context_segment_dropout=0.25, context_word_dropout=0.1)
     batches = list(DocumentBatches(corpus, 2, 400, 2, make, seed=0).epoch(0))
     assert same(batches, DocumentBatches(corpus, 2, 400, 2, make, seed=0).epoch(0))
     (document,) = corpus.texts()
@@ -303,7 +305,7 @@ def test_left_out_context_of_concatenation():
 
 
 def test_the_context_of_the_target_can_be_left_away():
-    options = WindowOptions("segments", size=3, sliding=True, context_target=False, segment_dropout=0.5)
+    options = WindowOptions("segments", size=3, sliding=True, context_target=False, context_segment_dropout=0.5)
     batches = DocumentBatches(Corpus([(0, 3, 2)] * 9), 1, 100, 3, options, seed=0)
     windows = [window for batch in batches.epoch(0) for window in unpack(batch)[0]]
     assert {len(targets) for _, targets, *_ in windows} == {1} and {scored for *_, scored, _ in windows} == {0}
@@ -314,7 +316,7 @@ def test_left_out_writes_to_a_memory():
     corpus = Corpus([(0, 20, 20)] * 200)
     plain = list(DocumentBatches(corpus, 2, 400, 4, WindowOptions(), seed=0).epoch(0))
     assert all((inputs["source_remembered"] == (inputs["source"] > 0)).all() for inputs, _ in plain)
-    options = WindowOptions(segment_dropout=0.25)
+    options = WindowOptions(context_segment_dropout=0.25)
     windows = list(DocumentBatches(corpus, 2, 400, 4, options, seed=0).epoch(0))
     shares = [
         [inputs[f"{side}_remembered"][inputs[f"{side}_windows"] == n].tolist() for side in ("source", "target")]
@@ -325,7 +327,7 @@ def test_left_out_writes_to_a_memory():
     assert all(source == target for source, target in shares), "a window is forgotten on both sides"
     flat = np.concatenate([source for source, _ in shares])
     assert 0.65 < flat.mean() < 0.85
-    words = list(DocumentBatches(corpus, 2, 400, 4, WindowOptions(word_dropout=0.2), seed=0).epoch(0))
+    words = list(DocumentBatches(corpus, 2, 400, 4, WindowOptions(context_word_dropout=0.2), seed=0).epoch(0))
     for side in ("source", "target"):
         kept = np.concatenate([inputs[f"{side}_remembered"][inputs[side] > 0] for inputs, _ in words])
         assert 0.77 < kept.mean() < 0.83
@@ -336,9 +338,44 @@ def test_left_out_writes_to_a_memory():
 
 def test_context_left_out_differs_between_batches_and_epochs():
     corpus = Corpus([(0, 40, 40)] * 8)
-    batches = DocumentBatches(corpus, 1, 90, 1, WindowOptions(word_dropout=0.5), seed=0)
+    batches = DocumentBatches(corpus, 1, 90, 1, WindowOptions(context_word_dropout=0.5), seed=0)
     masks = [inputs["source_remembered"].tobytes() for epoch in (0, 1) for inputs, _ in batches.epoch(epoch)]
     assert len(set(masks)) == 16
+
+
+@given(corpora, options, sizes, st.integers(0, 99), st.integers(0, 2500))
+def test_only_words_of_the_current_source_are_hidden(corpus, options, sizes, seed, first):
+    copied = range(first, first + 500)
+    hiding = dataclasses.replace(options, source_dropout=0.6)
+    plain, hidden = (
+        list(DocumentBatches(corpus, *sizes, made, seed, copied=copied).epoch(0)) for made in (options, hiding)
+    )
+    for (whole, labels), (inputs, same_labels) in zip(plain, hidden, strict=True):
+        assert np.array_equal(labels, same_labels)
+        assert all(np.array_equal(whole[name], inputs[name]) for name in INPUTS if name != "source")
+        for before, after in zip(unpack((whole, labels)), unpack((inputs, labels)), strict=True):
+            for (expected, *_), (sources, *_) in zip(before, after, strict=True):
+                context = len(expected) - 1 if options.sliding else 0
+                assert sources[:context] == expected[:context]
+                for word, seen in zip(itertools.chain(*expected), itertools.chain(*sources), strict=True):
+                    assert seen in (word, UNK)
+                    assert seen == word or word not in copied
+
+
+def test_words_are_hidden_at_the_rate_asked_for_and_anew_in_each_epoch():
+    corpus = Corpus([(n // 5, 40, 3) for n in range(100)])
+    batches = DocumentBatches(corpus, 2, 900, 4, WindowOptions(source_dropout=0.3), seed=0)
+    epochs = [list(batches.epoch(epoch)) for epoch in (0, 1)]
+    assert same(epochs[0], list(DocumentBatches(corpus, 2, 900, 4, batches.options, seed=0).epoch(0)))
+    found = []
+    for epoch in epochs:
+        segments = [sources[0] for batch in epoch for row in unpack(batch) for sources, *_ in row]
+        hidden = {next(word for word in own if word != UNK) // 100: np.array(own) == UNK for own in segments}
+        found.append(np.stack([hidden[n] for n in range(100)]))
+    assert all(0.27 < hidden.mean() < 0.33 for hidden in found)
+    # Independent draws agree in 0.3 ** 2 + 0.7 ** 2 = 0.58 of all places.
+    assert 0.54 < (found[0] == found[1]).mean() < 0.62
+    assert 0.54 < (found[0][::2] == found[0][1::2]).mean() < 0.62
 
 
 def test_shards_encoded_anew_for_each_epoch(tmp_path):

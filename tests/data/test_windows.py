@@ -101,8 +101,9 @@ def test_a_stream_may_forget_what_no_window_can_reach(lengths, options):
         ({"windows": "off"}, "windows"),
         ({"size": 0}, "size"),
         ({"tokens": 0}, "tokens"),
-        ({"segment_dropout": 1.0}, "segment_dropout"),
-        ({"word_dropout": -0.1}, "word_dropout"),
+        ({"context_segment_dropout": 1.0}, "context_segment_dropout"),
+        ({"context_word_dropout": -0.1}, "context_word_dropout"),
+        ({"source_dropout": 1.0}, "source_dropout"),
     ],
 )
 def test_values_out_of_range_are_named(wrong, named):

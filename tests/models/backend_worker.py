@@ -83,13 +83,19 @@ def documents(memory):
     for t in range(2):
         logits, state = model.step(ops.convert_to_tensor(TARGET[:2, t]), state)
         steps.append(array(logits))
-    trainer = DocumentTeacherForcing(model, smoothing=0.1, lanes=2)
+    trainer = DocumentTeacherForcing(model, smoothing=0.1, lanes=2, ranking=0.5, margin=1.0)
     trainer.build()
     trainer.compile(optimizer=keras.optimizers.SGD(0.1))
-    history = trainer.fit(inputs, labels, batch_size=2, epochs=3, shuffle=False, verbose=0).history
+    history = {}
+    # The second batch is not marked, and not compared.
+    for name, mark in {"first": 1, "second": 0, "third": 1}.items():
+        marked = {**inputs, "ranked": np.full((2, 1), mark, "int32")}
+        history[name] = trainer.fit(marked, labels, batch_size=2, shuffle=False, verbose=0).history
     after = np.concatenate([array(variable).astype("float32").ravel() for variable in trainer.carried])
     real = array(states) * (inputs["target_windows"] > 0)[..., None]
-    return {"states": real, "steps": np.stack(steps), "history": np.array(history["loss"]), "carried": after}
+    return {"states": real, "steps": np.stack(steps), "carried": after} | {
+        name: np.array([found[name][0] for found in history.values()]) for name in ("loss", "nll", "ranking")
+    }
 
 
 def loss_gradients():

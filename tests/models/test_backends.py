@@ -68,10 +68,11 @@ class TestEqual:
 def test_documents(backend, kind):
     for name in ("states", "steps"):
         equal(backend, f"document-{kind}/{name}")
-    for name in ("history", "carried"):
+    for name in ("loss", "nll", "ranking", "carried"):
         equal(backend, f"document-{kind}/{name}", 1e-4)
-    history = results(backend)[f"document-{kind}/history"]
+    history, ranking = (results(backend)[f"document-{kind}/{name}"] for name in ("loss", "ranking"))
     assert history[-1] < history[0]
+    assert ranking[1] == 0 < min(ranking[0], ranking[2]), "one that is not compared has none"
 
 
 @pytest.mark.parametrize("backend", ["jax", "torch"])

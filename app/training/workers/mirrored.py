@@ -175,12 +175,13 @@ def _make_step(strategy, model):
         context = tf.distribute.get_replica_context()
         with tf.GradientTape() as tape:
             states = model(inputs, training=True)
-            loss, likelihood = model.token_losses(labels, states, tokens)
+            found = model.token_losses(labels, states, tokens)
             # Extra losses are averaged over devices, as over batches.
-            loss += model.extra_loss() / context.num_replicas_in_sync
-        gradients = [tf.convert_to_tensor(gradient) for gradient in tape.gradient(loss, weights)]
-        numbers = tf.concat([tf.cast([loss, likelihood], tf.float64), status / own], 0)
+            found["loss"] += model.extra_loss() / context.num_replicas_in_sync
+        gradients = [tf.convert_to_tensor(gradient) for gradient in tape.gradient(found["loss"], weights)]
+        numbers = tf.concat([tf.cast(list(found.values()), tf.float64), status / own], 0)
         numbers = context.all_reduce("SUM", numbers)
+        numbers = dict(zip([*found, "seconds", "interrupted"], tf.unstack(numbers), strict=True))
         gradients = optimizer.gathered(gradients, complete)
         return numbers, context.all_reduce("SUM", gradients) if complete else [], tokens
 
@@ -194,8 +195,8 @@ def _make_step(strategy, model):
             optimizer.apply(gradients, weights)
         else:
             optimizer.count()
-        loss, likelihood, seconds, interrupted = tf.unstack(numbers)
-        model.note(loss, likelihood, tokens)
-        return {**model.get_metrics_result(), "seconds": seconds, "interrupted": interrupted}
+        status = {name: numbers.pop(name) for name in ("seconds", "interrupted")}
+        model.note({name: tf.cast(number, tf.float32) for name, number in numbers.items()}, tokens)
+        return {**model.get_metrics_result(), **status}
 
     return step

@@ -13,7 +13,18 @@ from app.training.signals import Terminated
 from data.errors import UserError
 
 REPOSITORY = Path(__file__).resolve().parents[3]
-COMMANDS = ["train", "evaluate", "translate", "average", "presets", "corpora", "export", "probe", "evaluate-documents"]
+COMMANDS = [
+    "train",
+    "compare",
+    "evaluate",
+    "translate",
+    "average",
+    "presets",
+    "corpora",
+    "export",
+    "probe",
+    "evaluate-documents",
+]
 
 
 def weitblick(*arguments, code=0, **kwargs):

@@ -140,7 +140,8 @@ def test_a_path_as_text_needs_no_path_object(tmp_path):
         ("[documents]\nwindow = 2", ['"documents.window"', 'did you mean "windows"', "back_propagation"]),
         ('[documents]\nwindows = "segment"', ["documents.windows", 'did you mean "segments"', "tokens, dynamic"]),
         ("[documents]\nback_propagation = 0", ["documents.back_propagation", "at least 1", "got 0"]),
-        ("[documents]\nword_dropout = 1.0", ["documents.word_dropout", "below 1"]),
+        ("[documents]\ncontext_word_dropout = 1.0", ["documents.context_word_dropout", "below 1"]),
+        ("[documents]\nword_dropout = 0.1", ['"documents.word_dropout"', "called documents.context_word_dropout now"]),
         ('[memory]\nkind = "lstm"', ["memory.kind", '"lstm"', "none, concat, retrieval, gru, fixed, variable"]),
         ("[memory]\nslots = 9", ['"memory.slots"', "use memory.gru.slots"]),
         ("[memory]\nsegments = 9", ["memory.fixed.segments or memory.variable.segments"]),
@@ -176,6 +177,9 @@ def test_a_bad_file_is_refused_naming_file_key_and_choices(tmp_path, text, expec
         assert part in message
 
 
+CONCAT = ["memory.kind=concat", "windows=tokens", "context_discount=0.1"]
+
+
 @pytest.mark.parametrize(
     ("overrides", "expected"),
     [
@@ -185,6 +189,11 @@ def test_a_bad_file_is_refused_naming_file_key_and_choices(tmp_path, text, expec
         (["positions=learned", "max_positions=103"], ["model.max_positions", "104"]),
         (["memory.kind=gru"], ["memory.kind", '"gru"', "documents.windows", '"dynamic"']),
         (["windows=segments", "memory.kind=concat"], ["documents.size", "at least 2", "got 1"]),
+        (["training.ranking=0.1"], ["training.ranking", 'memory.kind = "none"', "choose one of gru, "]),
+        (["windows=tokens", "context_discount=0.1"], ["documents.context_discount", 'memory.kind = "concat"']),
+        ([*CONCAT, "context_target=false"], ["documents.context_discount", "documents.context_target = true"]),
+        ([*CONCAT, "context_word_dropout=0.2"], ["documents.context_discount", "documents.context_word_dropout = 0.2"]),
+        (["source_dropout=0.1"], ["documents.source_dropout", "documents.windows", '"dynamic"']),
         (["windows=tokens", "memory.kind=gru", "back_propagation=1"], ["documents.back_propagation", "at least 2"]),
         (["windows=tokens", "positions=learned"], ["model.positions", '"tokens"', "rotary"]),
         (["windows=segments", "size=3", "positions=learned", "max_positions=303"], ["model.max_positions", "304"]),
@@ -360,6 +369,9 @@ def presets(draw):
     shape = {"heads": heads, "width": heads * 64, "hidden": 99, "encoder_layers": 2, "decoder_layers": 3}
     values["model"] = dataclasses.replace(values["model"], **shape, max_positions=2 * 10**6 + 8)
     updates = {"warmup": 1, "updates": max(training.updates, 2)}
+    values["documents"] = dataclasses.replace(values["documents"], context_discount=0.0)
+    if not values["memory"].has_state:
+        updates["ranking"] = 0.0
     values["training"] = dataclasses.replace(training, keep=training.average, **updates)
     own = {"target": data.source + "x", "corpora": ("a",), "validation": ("b", "c")}
     values["data"] = dataclasses.replace(data, **own, copy=tuple(draw(st.sets(st.sampled_from(KINDS)))))

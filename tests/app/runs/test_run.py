@@ -10,6 +10,7 @@ import socket
 import numpy as np
 import pytest
 
+from app.presets.preset import load_preset
 from app.runs.averaging import average
 from app.runs.lock import locked
 from app.runs.run import FORMAT, Run
@@ -37,6 +38,19 @@ def test_a_run_is_opened_as_it_was_created(run):
     again.write_summary(note="x")
     assert Run.open(run.path).summary()["note"] == "x"
     assert Run.open(run.path).summary()["format"] == FORMAT
+
+
+def test_an_old_runs_preset_is_read_by_the_keys_former_names(run, tmp_path):
+    file = run.path / "preset.toml"
+    text = file.read_text().replace("context_word_dropout = 0.0", "word_dropout = 0.25")
+    file.write_text(text.replace("context_segment_dropout", "segment_dropout"))
+    run.write_summary(checksums={})
+    again = Run.open(run.path)
+    assert (again.preset.documents.context_word_dropout, again.preset.documents.context_segment_dropout) == (0.25, 0)
+    mine = tmp_path / "mine.toml"
+    mine.write_text(file.read_text())
+    with pytest.raises(UserError, match=r"documents.segment_dropout.*called documents.context_segment_dropout now"):
+        load_preset(mine)
 
 
 def test_which_weights(run):

@@ -27,6 +27,8 @@ DOCUMENTS = [
     "slots=2",
     "sides=both",
     "memory_tokens=reference",
+    "training.ranking=0.5",
+    "ranking_every=2",
     "training.batch_tokens=128",
 ]
 
@@ -54,7 +56,7 @@ def curve(run) -> dict:
     found = {}
     for entry in read_log(run):
         if "loss" in entry:
-            found[entry["update"]] = [entry["loss"], entry["nll"]]
+            found[entry["update"]] = [entry[name] for name in ("loss", "nll", "ranking") if name in entry]
         else:
             found["validation"] = [entry["validation"]["nll"]]
     return found
@@ -109,6 +111,7 @@ def test_an_interrupted_worker_stops_all_and_one_alone_goes_on(folder):
     _, text = train_here(folder, *DOCUMENTS)
     assert "Resuming after update 7." in text
     assert_same_curve(folder / "documents", folder / "run")
+    assert all(ranking > 0 for *_, ranking in curve(folder / "documents").values())
 
 
 def test_two_devices_of_one_machine_train_like_one(folder):

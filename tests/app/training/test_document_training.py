@@ -8,9 +8,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from app.presets.preset import load_preset
 from app.runs.run import TOKENIZER, Run
 from app.runs.weights import read_variables, split_variables
 from app.training.first_stage import take_weights
+from app.training.objective import marked
 from app.training.preparation import prepare
 from app.training.supervisor import Supervisor
 from app.training.train import train
@@ -165,7 +167,16 @@ def kill():
 @pytest.mark.filterwarnings("ignore:Gradients do not exist")
 @pytest.mark.usefixtures("eagerly")
 def test_a_stopped_training_goes_on_with_what_it_remembered(tmp_path, first, monkeypatch):
-    changes = ["updates=8", "checkpoint_every=3", "segment_dropout=0.2", "word_dropout=0.1", "learning_rate=0.002"]
+    changes = [
+        "updates=8",
+        "checkpoint_every=3",
+        "context_segment_dropout=0.2",
+        "context_word_dropout=0.1",
+        "source_dropout=0.1",
+        "training.ranking=0.5",
+        "ranking_every=2",
+        "learning_rate=0.002",
+    ]
     run = second(tmp_path, first, "run", *changes)
     preset, other = run.preset, tmp_path / "undisturbed"
     train(preset, other)
@@ -193,9 +204,36 @@ def test_a_stopped_training_goes_on_with_what_it_remembered(tmp_path, first, mon
             np.testing.assert_allclose(one[name], two[name], rtol=1e-4, atol=1e-6, err_msg=name)
 
 
+@pytest.mark.parametrize("first_batch", [0, 1, 5, 8])
+def test_the_number_of_the_update_decides_which_batches_are_ranked(first_batch):
+    preset = load_preset("starter-documents", ["accumulate=2", "ranking=0.1", "ranking_every=3"])
+    batches = [({"source": np.zeros((2, 3))}, np.full((2, 3), number)) for number in range(14)]
+    found = list(marked(batches[first_batch:], preset, first_batch))
+    assert all(
+        np.array_equal(labels, batch[1]) for (_, labels), batch in zip(found, batches[first_batch:], strict=True)
+    )
+    marks = [inputs["ranked"].tolist() for inputs, _ in found]
+    expected = [1, 1, 0, 0, 0, 0, 1, 1, 0, 0, 0, 0, 1, 1]
+    assert marks == [[[mark]] * 2 for mark in expected[first_batch:]]
+
+
+def test_ranking_needs_another_lane(tmp_path, first):
+    run = second(tmp_path, first, "run", "ranking=0.1", "lanes=1")
+    with pytest.raises(UserError, match=r"training.ranking: .* set documents.lanes to 2 or more, got 1"):
+        train(run.preset, run.path)
+
+
 @pytest.mark.usefixtures("eagerly")
 def test_validation_reads_whole_documents_with_their_memory(tmp_path, first):
-    run = second(tmp_path, first, "run", f"validation={first / 'toy'}", "segment_dropout=0.5", "dropout=0")
+    run = second(
+        tmp_path,
+        first,
+        "run",
+        f"validation={first / 'toy'}",
+        "source_dropout=0.5",
+        "context_segment_dropout=0.5",
+        "dropout=0",
+    )
     prepared = prepare(run, report=silent)
     model = run.new_model(340)
     # Gates wide open, so that what is remembered counts.
@@ -248,8 +286,13 @@ def test_a_part_of_the_documents_is_drawn_from_all_over_the_list():
 
 @pytest.mark.usefixtures("eagerly")
 def test_a_training_without_memory_reads_windows_too(tmp_path, first):
-    for kind, changes in {"none": ["size=2"], "concat": ["size=3", "word_dropout=0.1"]}.items():
-        run = second(tmp_path, first, kind, f"memory.kind={kind}", "updates=2", f"validation={first / 'toy'}", *changes)
+    for name, changes in {
+        "none": ["size=2"],
+        "concat": ["size=3", "context_word_dropout=0.1"],
+        "discounted": ["size=3", "context_discount=0.1"],
+    }.items():
+        kind = "none" if name == "none" else "concat"
+        run = second(tmp_path, first, name, f"memory.kind={kind}", "updates=2", f"validation={first / 'toy'}", *changes)
         train(run.preset, run.path)
         entries = [json.loads(line) for line in (run.path / "log.jsonl").read_text().splitlines()]
         assert np.isfinite(entries[-1]["validation"]["nll"])

@@ -330,3 +330,14 @@ def test_an_official_test_set_is_compared(tmp_path, monkeypatch):
     lines = []
     prepare(run_of(tmp_path, "validation=[]", "test=wmt14", "holdout=remove"), report=lines.append)
     assert "of 60 pairs repeat held-out text (wmt14 test: " in lines[1]
+
+
+def test_hidden_words_of_the_source_are_never_the_pieces_of_what_is_copied(tmp_path, toy):
+    sides = ((toy / f"{language}.train.txt").read_text().splitlines() for language in ("en", "de"))
+    write_split(toy, "train", *([f"{line} {n}" for n, line in enumerate(lines, 100)] for lines in sides))
+    run = run_of(tmp_path, "windows=segments", "source_dropout=0.7", "lanes=2", "validation=")
+    prepared = prepare(run, report=silent)
+    source = np.concatenate([inputs["source"].ravel() for inputs, _ in prepared.batches.epoch(0)])
+    first, unknown = prepared.tokenizer.span_ids[0], 1
+    assert (source == first).sum() == 60
+    assert 0.6 < (source == unknown).sum() / np.isin(source, (0, 3, first), invert=True).sum() < 0.8
