@@ -17,11 +17,11 @@ def plain_normalise(x, gamma, beta):
     return (x - mean) / tf.sqrt(variance + normalisation.EPSILON) * gamma + beta
 
 
-def plain_cross_entropy(states, table, labels, weights, smoothing):
+def plain_cross_entropy(states, table, labels, weights, smoothing, reported):
     shares = tf.nn.log_softmax(tf.matmul(states, table.value, transpose_b=True))
     true = tf.gather(shares, labels, batch_dims=1)
     smoothed = (1 - smoothing) * true + smoothing * tf.reduce_mean(shares, -1)
-    return -tf.reduce_sum(smoothed * weights), -tf.reduce_sum(true * weights)
+    return -tf.reduce_sum(smoothed * weights), -tf.reduce_sum(true * reported)
 
 
 def curve(optimizer, dtype="float32"):
