@@ -9,9 +9,10 @@ import re
 import secrets
 import shutil
 import time
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from data.errors import UserError
 
@@ -256,6 +257,26 @@ def checksum_of(content: str | dict | list) -> str:
     """The same hash of text, or of plain JSON values."""
     text = content if isinstance(content, str) else json.dumps(content, sort_keys=True)
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+def read_toml(path: Path, what: str) -> dict[str, Any]:
+    """Reads a TOML file that people write.
+
+    Args:
+        path: the file.
+        what: what error messages call it, such as "preset".
+
+    Raises:
+        UserError: the file cannot be read, or is not UTF-8 or not TOML.
+    """
+    try:
+        return tomllib.loads(path.read_bytes().decode("utf-8"))
+    except OSError as error:
+        raise UserError(f"{path}: the {what} cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: the {what} is not UTF-8 text (byte {error.start}): save it as UTF-8") from error
+    except tomllib.TOMLDecodeError as error:
+        raise UserError(f"{path}: the {what} is not TOML: {error}") from error
 
 
 def read_json(path: Path | str) -> dict:

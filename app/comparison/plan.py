@@ -1,6 +1,5 @@
 """Plans of comparisons: TOML files with systems, seeds and test sets."""
 
-import tomllib
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +13,7 @@ from app.scoring.testsets import load_documents
 from app.training.first_stage import first_stage
 from data.corpora.corpora import parse_mixture
 from data.errors import UserError
+from data.files import read_toml
 
 SPLITS = ("train", "validation", "test")
 _PLAN = {
@@ -172,7 +172,7 @@ def read_plan(path: Path | str, folder: Path | str | None = None) -> Plan:
         UserError: the file cannot be read, an unknown key, system or preset, a bad value, or no text to score on.
     """
     path = Path(path)
-    content = _checked(_read(path), _PLAN, path)
+    content = _checked(read_toml(path, "plan"), _PLAN, path)
     for key in ("preset", "score", "systems"):
         if not content.get(key):
             raise UserError(f'{path}: "{key}" is missing; docs/compare.md has an example')
@@ -184,17 +184,6 @@ def read_plan(path: Path | str, folder: Path | str | None = None) -> Plan:
     folders = tuple(content.get("corpora", ()))
     texts = dict(_texts(score, contestants[0].preset, folders))
     return Plan(path, name, folder, folders, score, contestants, texts)
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(path.read_bytes().decode("utf-8"))
-    except OSError as error:
-        raise UserError(f"{path}: the plan cannot be read: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path}: the plan is not UTF-8 text (byte {error.start}): save it as UTF-8") from error
-    except tomllib.TOMLDecodeError as error:
-        raise UserError(f"{path}: the plan is not TOML: {error}") from error
 
 
 def _checked(table: dict[str, Any], known: dict[str, Any], path: Path, section: str = "") -> dict[str, Any]:

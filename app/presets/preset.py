@@ -27,6 +27,7 @@ from app.presets.schema import (
 from app.presets.text import section_toml, to_toml
 from data.corpora.corpora import Corpora
 from data.errors import UserError
+from data.files import read_toml
 from data.forms import TextForm
 from data.windows import ALONE, WindowOptions
 from models.memories import RETRIEVAL, settings_of
@@ -197,7 +198,7 @@ def load_preset(name_or_path: str | Path, overrides: Iterable[str] = (), former:
         500
     """
     path, overrides = _find(name_or_path), list(overrides)
-    content = _read(path)
+    content = read_toml(path, "preset")
     preset = _parse(_renamed(content) if former else content, path)
     return preset.with_overrides(overrides) if overrides else _checked(preset, path)
 
@@ -210,17 +211,6 @@ def _find(name_or_path: str | Path) -> Path:
     if isinstance(name_or_path, Path) or len(path.parts) > 1 or path.suffix == ".toml":
         return path
     raise UserError(f'no preset is called "{text}"{_choose(text, list_presets())}, or give the path of a .toml file')
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(path.read_bytes().decode("utf-8"))
-    except OSError as error:
-        raise UserError(f"{path}: the preset cannot be read: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path}: the preset is not UTF-8 text (byte {error.start}): save it as UTF-8") from error
-    except tomllib.TOMLDecodeError as error:
-        raise UserError(f"{path}: the preset is not TOML: {error}") from error
 
 
 def _renamed(content: dict[str, Any]) -> dict[str, Any]:
