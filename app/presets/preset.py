@@ -9,6 +9,7 @@ from dataclasses import Field, asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
+from app.presets.checks import check_together
 from app.presets.schema import (
     MEMORY,
     SECTIONS,
@@ -20,7 +21,6 @@ from app.presets.schema import (
     SearchPreset,
     TokenizerPreset,
     TrainingPreset,
-    check_together,
     keys,
     sections,
 )
@@ -335,8 +335,11 @@ def _check_type(value: Any, kind: Any, where: str) -> Any:
         return value
     if kind in (bool, int, str) and type(value) is kind:
         return value
-    if kind == tuple[str, ...] and isinstance(value, list) and all(isinstance(item, str) for item in value):
-        return tuple(value)
+    if kind == tuple[str, ...]:
+        # One value may stand without brackets, and whole numbers without quotes: layers = "all", layers = [2, 4].
+        items = value if isinstance(value, list) else [value]
+        if all(type(item) in (str, int) for item in items):
+            return tuple(map(str, items))
     expected = {bool: "true or false", int: "a whole number", float: "a number", str: "a string in quotes"}
     raise UserError(f"{where}: expected {expected.get(kind, 'a list of strings')}, got {_shown(value)}")
 

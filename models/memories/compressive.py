@@ -1,4 +1,4 @@
-"""Compressive memory: what leaves the cache of segment recurrence is squeezed, and kept for longer."""
+"""Compressive memory: what leaves the cache of segment recurrence is compressed, and kept for longer."""
 
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -14,22 +14,22 @@ from models.memories.recurrence import before, cached, joined
 from models.options import option
 from models.past import Past
 
-MEAN, CONVOLUTION, QUERIES = SQUEEZES = ("mean", "convolution", "queries")
+MEAN, CONVOLUTION, QUERIES = COMPRESSIONS = ("mean", "convolution", "queries")
 
 
 @dataclass(frozen=True)
 class CompressiveSettings:
-    """A cache as of recurrence, and behind it squeezed positions; needs rotary positions."""
+    """A cache as of recurrence, and behind it compressed ones; needs rotary positions."""
 
-    positions: int = option(128, "how many positions before a window are kept as they are", low=1, high=65536)
-    squeezed: int = option(128, "how many vectors of older positions are kept", low=1, high=65536)
-    rate: int = option(4, "how many positions are squeezed into one vector", low=1, high=64)
-    squeeze: str = option(
+    cache: int = option(128, "how many positions before a window are kept as they are", low=1, high=65536)
+    compressed: int = option(128, "how many vectors of older positions are kept", low=1, high=65536)
+    rate: int = option(4, "how many positions are compressed into one vector", low=1, high=64)
+    compression: str = option(
         "convolution",
         "how: a weighted sum for each number, learnt from the mean on; the mean; or by a learned query",
         choices=("convolution", "mean", "queries"),
     )
-    rebuild: float = option(1.0, "weight of the loss of rebuilding what was squeezed; 0: off", low=0.0)
+    rebuild: float = option(1.0, "weight of the loss of rebuilding what was compressed; 0: off", low=0.0)
 
     IN_LAYERS = True
 
@@ -55,16 +55,16 @@ class CompressiveMemory(Memory):
     """The last P positions before each window and, of those before them, C vectors for `rate` positions each.
 
     Blocks begin at a document's start, so that they do not depend on how it is cut into windows; the cache has room for
-    a block that has left it in part. What is squeezed learns in two ways: from the translation, within a row, and from
+    a block that has left it in part. What is compressed learns in two ways: from the translation, within a row, and from
     the loss "rebuild": the mean squared error of the positions that a dense layer makes of the vector. The gradient of
-    that loss ends at the positions, so that the stack does not learn to be easy to squeeze.
+    that loss ends at the positions, so that the stack does not learn to be easy to compress.
 
     Args:
         width: see `Memory`.
-        positions: P.
-        squeezed: C.
+        cache: P.
+        compressed: C.
         rate: positions in a block.
-        squeeze: "mean", "convolution" (with the block as kernel and stride, at first the mean) or "queries" (the mean
+        compression: "mean", "convolution" (with the block as kernel and stride, at first the mean) or "queries" (the mean
             weighted by a learned query).
         rebuild: weight of the loss.
 
@@ -80,19 +80,21 @@ class CompressiveMemory(Memory):
     def __init__(
         self,
         width: int,
-        positions: int = 128,
-        squeezed: int = 128,
+        cache: int = 128,
+        compressed: int = 128,
         rate: int = 4,
-        squeeze: str = CONVOLUTION,
+        compression: str = CONVOLUTION,
         rebuild: float = 1.0,
         **kwargs: Any,
     ) -> None:
         super().__init__(width, **kwargs)
-        if squeeze not in SQUEEZES:
-            raise ValueError(f"squeeze must be one of {', '.join(SQUEEZES)}, got {squeeze!r}")
-        self.positions, self.squeezed, self.rate, self.kind, self.rebuild = positions, squeezed, rate, squeeze, rebuild
+        if compression not in COMPRESSIONS:
+            raise ValueError(f"compression must be one of {', '.join(COMPRESSIONS)}, got {compression!r}")
+        self.cache, self.compressed, self.rate, self.kind, self.rebuild = cache, compressed, rate, compression, rebuild
         mean = {"scale": 1.0 / rate, "everywhere": True}
-        self.kernel = straight_dense(width, 1, self.dtype_policy, "squeeze", **mean) if squeeze == CONVOLUTION else None
+        self.kernel = (
+            straight_dense(width, 1, self.dtype_policy, "compress", **mean) if compression == CONVOLUTION else None
+        )
         self.rebuilding = straight_dense(width, rate, self.dtype_policy, "rebuild") if rebuild else None
         self.loss_names = ("rebuild",) if rebuild else ()
 
@@ -105,11 +107,11 @@ class CompressiveMemory(Memory):
             self.rebuilding.build((None, None, self.width))
 
     def initial_state(self, batch: int | Tensor) -> State:
-        kept = self.positions + self.rate - 1
+        kept = self.cache + self.rate - 1
         return {
             "filled": ops.zeros((batch, kept), "bool"),
             "length": ops.zeros((batch,), "int32"),
-            "squeezed": ops.zeros((batch, self.squeezed, self.width), "float32"),
+            "compressed": ops.zeros((batch, self.compressed, self.width), "float32"),
             "values": ops.zeros((batch, kept, self.width), "float32"),
         }
 
@@ -120,7 +122,7 @@ class CompressiveMemory(Memory):
         cache = before(state["filled"])
         near = ops.logical_and(state["filled"], cache + length >= left * self.rate)
         mask = ops.concatenate([numbers >= 0, near], axis=1)
-        values = ops.concatenate([state["squeezed"], state["values"]], axis=1)
+        values = ops.concatenate([state["compressed"], state["values"]], axis=1)
         return Past(values, mask[:, None], ops.concatenate([positions, cache], axis=1))
 
     def call(self, x: Tensor, row: Row, state: State) -> tuple[Past, State, dict[str, Tensor]]:
@@ -131,12 +133,12 @@ class CompressiveMemory(Memory):
         begins = ops.where(windows.documents == 0, -length, windows.begins)
         all_begins = ops.concatenate([ops.broadcast_to(-length, ops.shape(state["filled"])), begins], axis=1)
         blocks = self._blocks(x, windows, (positions, documents, all_begins), state)
-        numbers, squeezed_at = self._carried(self._left(length), -length)
+        numbers, compressed_at = self._carried(self._left(length), -length)
         numbers = ops.concatenate([numbers, blocks.numbers], axis=1)
-        of_blocks = ops.concatenate([ops.where(numbers[:, : self.squeezed] >= 0, 0, -1), blocks.documents], axis=1)
-        vectors = ops.concatenate([state["squeezed"], ops.cast(self.squeeze(blocks.raw), "float32")], axis=1)
+        of_blocks = ops.concatenate([ops.where(numbers[:, : self.compressed] >= 0, 0, -1), blocks.documents], axis=1)
+        vectors = ops.concatenate([state["compressed"], ops.cast(self.compress(blocks.raw), "float32")], axis=1)
         left = self._left(windows.starts - begins)[..., None]
-        old = ops.logical_and(numbers[:, None] < left, numbers[:, None] >= left - self.squeezed)
+        old = ops.logical_and(numbers[:, None] < left, numbers[:, None] >= left - self.compressed)
         old = ops.logical_and(old, ops.equal(of_blocks[:, None], windows.documents[..., None]))
         near = (positions - all_begins)[:, None] >= left * self.rate
         near = ops.logical_and(near, positions[:, None] < windows.starts[..., None])
@@ -144,19 +146,19 @@ class CompressiveMemory(Memory):
         past = Past(
             values=ops.concatenate([vectors, state["values"]], axis=1),
             mask=ops.concatenate([old, near[:, :, :cache]], axis=-1),
-            positions=ops.concatenate([squeezed_at, blocks.positions, before(state["filled"])], axis=1),
+            positions=ops.concatenate([compressed_at, blocks.positions, before(state["filled"])], axis=1),
             row=near[:, :, cache:],
         )
         after = windows.end + ops.where(windows.last == 0, state["length"], -windows.last_begins)
         left = self._left(after)[:, None]
-        kept = ops.logical_and(numbers < left, numbers >= left - self.squeezed)
+        kept = ops.logical_and(numbers < left, numbers >= left - self.compressed)
         kept = ops.logical_and(kept, ops.equal(of_blocks, windows.last[:, None]))
-        (vectors,), kept = last_of([vectors], kept, self.squeezed)
-        squeezed = ops.where(kept[..., None], vectors, 0.0)
-        state = {**cached(x, windows, documents, state), "length": after, "squeezed": squeezed}
+        (vectors,), kept = last_of([vectors], kept, self.compressed)
+        compressed = ops.where(kept[..., None], vectors, 0.0)
+        state = {**cached(x, windows, documents, state), "length": after, "compressed": compressed}
         return past, state, {"rebuild": self._rebuild_loss(blocks)} if self.rebuilding else {}
 
-    def squeeze(self, raw: Tensor) -> Tensor:
+    def compress(self, raw: Tensor) -> Tensor:
         """One vector (B, N, D) for each block (B, N, rate, D)."""
         raw = ops.cast(raw, self.compute_dtype)
         if self.kernel:
@@ -168,28 +170,28 @@ class CompressiveMemory(Memory):
 
     def _rebuild_loss(self, blocks):
         raw = ops.stop_gradient(ops.cast(blocks.raw, "float32"))
-        made = self.rebuilding(self.squeeze(raw))
+        made = self.rebuilding(self.compress(raw))
         errors = ops.mean(ops.square(ops.cast(ops.reshape(made, ops.shape(raw)), "float32") - raw), axis=(2, 3))
         here = ops.cast(blocks.documents >= 0, "float32")
         return self.rebuild * ops.sum(errors * here) / ops.maximum(ops.sum(here), 1.0)
 
     def _left(self, length):
         """How many blocks have left the cache once a document has so many positions."""
-        return ops.maximum(length - self.positions, 0) // self.rate
+        return ops.maximum(length - self.cache, 0) // self.rate
 
     def _carried(self, left, begins):
         """The numbers and positions of the vectors in a state, each (B, C): those below 0 hold nothing."""
-        numbers = left - self.squeezed + ops.arange(self.squeezed, dtype="int32")
+        numbers = left - self.compressed + ops.arange(self.compressed, dtype="int32")
         return numbers, begins + numbers * self.rate + self.rate // 2
 
     def _blocks(self, x, windows, sequence, state):
-        """The blocks of cache and row that were not squeezed before; `sequence` as in the call."""
+        """The blocks of cache and row that were not compressed before; `sequence` as in the call."""
         positions, documents, begins = sequence
         counts = ops.concatenate([ops.ones_like(state["filled"]), windows.counts], axis=1)
         values = ops.concatenate([state["values"], ops.cast(x, "float32")], axis=1)
         values = ops.where((documents >= 0)[..., None], values, 0.0)
         places = positions - begins
-        # Nothing of the row was squeezed before, and of the cache what has left it since.
+        # Nothing of the row was compressed before, and of the cache what has left it since.
         new = ops.logical_or(positions >= 0, places >= self._left(state["length"])[:, None] * self.rate)
         ends = ops.logical_and(ops.logical_and(counts, new), places % self.rate == self.rate - 1)
         ends = ops.logical_and(ends, places >= 0)
@@ -215,5 +217,5 @@ class CompressiveMemory(Memory):
         return ops.concatenate([ops.zeros_like(state["filled"], dtype="int32"), windows.documents], axis=1)
 
     def get_config(self) -> dict[str, Any]:
-        own = {"positions": self.positions, "squeezed": self.squeezed, "rate": self.rate, "squeeze": self.kind}
+        own = {"cache": self.cache, "compressed": self.compressed, "rate": self.rate, "compression": self.kind}
         return {**super().get_config(), **own, "rebuild": self.rebuild}

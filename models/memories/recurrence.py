@@ -17,7 +17,7 @@ from models.past import Past
 class RecurrenceSettings:
     """A cache of what each layer was given at the last positions; needs rotary positions."""
 
-    positions: int = option(128, "how many positions before a window are kept", low=1, high=65536)
+    cache: int = option(128, "how many positions before a window are kept", low=1, high=65536)
 
     IN_LAYERS = True
 
@@ -33,7 +33,7 @@ class RecurrenceMemory(Memory):
 
     Args:
         width: see `Memory`.
-        positions: P.
+        cache: P.
 
     Call arguments and results: see `Memory`. No losses.
 
@@ -44,17 +44,17 @@ class RecurrenceMemory(Memory):
 
     relative = True
 
-    def __init__(self, width: int, positions: int = 128, **kwargs: Any) -> None:
+    def __init__(self, width: int, cache: int = 128, **kwargs: Any) -> None:
         super().__init__(width, **kwargs)
-        self.positions = positions
+        self.cache = cache
 
     def build(self, *_: Any) -> None:
         self.built = True
 
     def initial_state(self, batch: int | Tensor) -> State:
         return {
-            "filled": ops.zeros((batch, self.positions), "bool"),
-            "values": ops.zeros((batch, self.positions, self.width), "float32"),
+            "filled": ops.zeros((batch, self.cache), "bool"),
+            "values": ops.zeros((batch, self.cache, self.width), "float32"),
         }
 
     def past(self, state: State) -> Past:
@@ -64,14 +64,14 @@ class RecurrenceMemory(Memory):
         windows = windows_of(row)
         positions, documents = joined(state["filled"], windows, row)
         starts = windows.starts[..., None]
-        seen = ops.logical_and(positions[:, None] < starts, positions[:, None] >= starts - self.positions)
+        seen = ops.logical_and(positions[:, None] < starts, positions[:, None] >= starts - self.cache)
         seen = ops.logical_and(seen, ops.equal(documents[:, None], windows.documents[..., None]))
         size = ops.shape(state["filled"])[1]
         past = Past(state["values"], seen[:, :, :size], before(state["filled"]), seen[:, :, size:])
         return past, cached(x, windows, documents, state), {}
 
     def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "positions": self.positions}
+        return {**super().get_config(), "cache": self.cache}
 
 
 def before(filled: Tensor) -> Tensor:

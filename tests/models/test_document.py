@@ -22,9 +22,9 @@ MEMORIES = {
     "gru-all": {"kind": "gru", "slots": 2, "layers": ["all"]},
     "gru-second": {"kind": "gru", "slots": 2, "layers": ["2"], "sides": "encoder"},
     "gru-attention": {"kind": "gru", "slots": 2, "layers": ["all"], "read": "attention"},
-    "recurrence": {"kind": "recurrence", "positions": 5},
-    "compressive": {"kind": "compressive", "positions": 4, "squeezed": 3, "rate": 2},
-    "compressive-queries": {"kind": "compressive", "positions": 2, "squeezed": 4, "rate": 3, "squeeze": "queries"},
+    "recurrence": {"kind": "recurrence", "cache": 5},
+    "compressive": {"kind": "compressive", "cache": 4, "compressed": 3, "rate": 2},
+    "compressive-queries": {"kind": "compressive", "cache": 2, "compressed": 4, "rate": 3, "compression": "queries"},
 }
 RELATIVE = ("recurrence", "compressive", "compressive-queries")
 # Each memory with positions that it may have.
@@ -274,7 +274,10 @@ def test_fit_trains_every_weight_of_the_memory_and_lowers_the_loss():
 
 
 def test_bad_settings_are_refused():
-    with pytest.raises(ValueError, match="memory kind must be one of none, concat, retrieval, compressive, gru, recurrence, .*, got .tape."):
+    with pytest.raises(
+        ValueError,
+        match="memory kind must be one of none, concat, retrieval, compressive, gru, recurrence, .*, got .tape.",
+    ):
         DocumentTransformer(30, width=16, hidden=16, heads=2, memory={"kind": "tape"})
     with pytest.raises(ValueError, match="memory sides must be one of encoder, both"):
         DocumentTransformer(30, width=16, hidden=16, heads=2, memory={"kind": "gru", "sides": "decoder"})

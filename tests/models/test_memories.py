@@ -40,9 +40,9 @@ KINDS = {
     "minimal": {"kind": "gru", "slots": 2, "cell": "minimal"},
     "fixed": {"kind": "fixed", "segments": 2},
     "variable": {"kind": "variable", "summaries": 2, "segments": 3},
-    "recurrence": {"kind": "recurrence", "positions": 2},
-    "compressive": {"kind": "compressive", "positions": 1, "squeezed": 2, "rate": 2},
-    "compressive-queries": {"kind": "compressive", "positions": 2, "squeezed": 1, "rate": 3, "squeeze": "queries"},
+    "recurrence": {"kind": "recurrence", "cache": 2},
+    "compressive": {"kind": "compressive", "cache": 1, "compressed": 2, "rate": 2},
+    "compressive-queries": {"kind": "compressive", "cache": 2, "compressed": 1, "rate": 3, "compression": "queries"},
 }
 IN_LAYERS = ("recurrence", "compressive")
 

@@ -1,4 +1,4 @@
-"""Memories that keep positions of layers: what is kept, at which distance it stands, and how it is squeezed."""
+"""Memories that keep positions of layers: what is kept, at which distance it stands, and how it is compressed."""
 
 import numpy as np
 import pytest
@@ -33,7 +33,7 @@ def test_positions_go_on_over_windows_and_those_of_forgotten_ones_take_no_place(
 
 
 def test_the_cache_holds_the_last_real_positions_of_the_document_at_hand():
-    memory = RecurrenceMemory(WIDTH, positions=3)
+    memory = RecurrenceMemory(WIDTH, cache=3)
     x = drawn(8)
     _, state, _ = memory(x, row_of([2, 2], 8), memory.initial_state(1))
     equal(numbers(state["values"])[0], x[0, 1:4])
@@ -48,7 +48,7 @@ def test_the_cache_holds_the_last_real_positions_of_the_document_at_hand():
 @pytest.mark.parametrize("cut", [[4, 4, 4, 4], [3, 5, 1, 7], [1] * 16])
 def test_with_room_for_all_it_is_attention_to_the_whole_document(cut):
     """An independent computation: one long sequence, in which a position sees its window and all before it."""
-    memory, attention = RecurrenceMemory(WIDTH, positions=16), SelfAttention(WIDTH, 2, rotary=True)
+    memory, attention = RecurrenceMemory(WIDTH, cache=16), SelfAttention(WIDTH, 2, rotary=True)
     attention.build((None, None, WIDTH))
     x, ends = drawn(16), np.cumsum(cut)
     mask = np.repeat(np.arange(16)[None] < np.repeat(ends, cut)[:, None], 1, axis=0)[None]
@@ -64,7 +64,7 @@ def test_with_room_for_all_it_is_attention_to_the_whole_document(cut):
 
 def test_distances_are_right_after_the_cache_slid():
     """Only the last two positions are in sight: the same as in a sequence that begins with them."""
-    memory, attention = RecurrenceMemory(WIDTH, positions=2), SelfAttention(WIDTH, 2, rotary=True)
+    memory, attention = RecurrenceMemory(WIDTH, cache=2), SelfAttention(WIDTH, 2, rotary=True)
     attention.build((None, None, WIDTH))
     x = drawn(7)
     _, state, _ = memory(x[:, :3], row_of([3]), memory.initial_state(1))
@@ -76,8 +76,8 @@ def test_distances_are_right_after_the_cache_slid():
     equal(numbers(found), numbers(whole)[:, 2:])
 
 
-def squeezing(**settings):
-    memory = CompressiveMemory(WIDTH, **{"positions": 3, "squeezed": 2, "rate": 2, "squeeze": "mean", **settings})
+def compressing(**settings):
+    memory = CompressiveMemory(WIDTH, **{"cache": 3, "compressed": 2, "rate": 2, "compression": "mean", **settings})
     memory.build((None, None, WIDTH))
     return memory
 
@@ -85,7 +85,7 @@ def squeezing(**settings):
 @pytest.mark.parametrize("cut", [[11], [4, 7], [1] * 11, [5, 2, 4]])
 @pytest.mark.parametrize("packed", [True, False])
 def test_blocks_are_counted_from_the_document_s_start_however_it_is_cut(cut, packed):
-    memory, x = squeezing(), drawn(11)
+    memory, x = compressing(), drawn(11)
     state = memory.initial_state(1)
     if packed:
         _, state, _ = memory(x, row_of(cut, resets=[0]), state)
@@ -94,16 +94,16 @@ def test_blocks_are_counted_from_the_document_s_start_however_it_is_cut(cut, pac
             _, state, _ = memory(x[:, end - size : end], row_of([size]), state)
     # Of 11 positions 3 are in the cache: blocks 0 to 3 have left it, of which two are kept.
     blocks = x[0].reshape(-1)[: 10 * WIDTH].reshape(5, 2, WIDTH).mean(axis=1)
-    equal(numbers(state["squeezed"])[0], blocks[2:4])
+    equal(numbers(state["compressed"])[0], blocks[2:4])
     past = memory.past(state)
     assert numbers(past.mask)[0, 0].tolist() == [True, True, False, True, True, True]
     assert numbers(past.positions)[0].tolist() == [-6, -4, -4, -3, -2, -1]
     equal(numbers(past.values)[0, -3:], x[0, 8:])
 
 
-@pytest.mark.parametrize("squeeze", ["convolution", "queries"])
-def test_the_loss_of_rebuilding_trains_the_squeezing_alone(squeeze):
-    memory = squeezing(squeeze=squeeze, rebuild=0.5)
+@pytest.mark.parametrize("compression", ["convolution", "queries"])
+def test_the_loss_of_rebuilding_trains_the_compressing_alone(compression):
+    memory = compressing(compression=compression, rebuild=0.5)
     x, weights = tf.Variable(drawn(12)), memory.trainable_variables
     with tf.GradientTape() as tape:
         _, _, losses = memory(x.value(), row_of([4, 4, 4]), memory.initial_state(1))
@@ -114,7 +114,7 @@ def test_the_loss_of_rebuilding_trains_the_squeezing_alone(squeeze):
 
 
 def test_the_loss_of_rebuilding_is_the_mean_squared_error_of_whole_blocks():
-    memory, x = squeezing(rebuild=2.0), drawn(5)
+    memory, x = compressing(rebuild=2.0), drawn(5)
     _, _, losses = memory(x, row_of([5]), memory.initial_state(1))
     # A mean, from which both positions are rebuilt as they are.
     blocks = x[0, :4].reshape(2, 2, WIDTH)
@@ -125,4 +125,4 @@ def test_the_loss_of_rebuilding_is_the_mean_squared_error_of_whole_blocks():
 
 def test_convolution_begins_as_the_mean():
     raw = drawn(12).reshape(1, 6, 2, WIDTH)
-    equal(numbers(squeezing(squeeze="convolution").squeeze(raw)), raw.mean(axis=2))
+    equal(numbers(compressing(compression="convolution").compress(raw)), raw.mean(axis=2))
