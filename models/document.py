@@ -11,12 +11,13 @@ from models.memories import ALL, AUTO, GENERAL, TOP, WITHOUT_LAYER, new_memory, 
 from models.memories.base import Row, positions_of, windows_of
 from models.memories.inside import LayerMemory
 from models.memories.reading import GatedRead
+from models.memories.tokens import StoredTokens
 from models.past import Read, Reading, nothing
 from models.transformer import Transformer
 
 SIDES = ("encoder", "both")
 # Of the settings that all memories have.
-DEFAULTS = {"kind": "none", "sides": "both", "layers": (AUTO,), "read": AUTO, "read_bias": -2.0}
+DEFAULTS = {"kind": "none", "sides": "both", "layers": (AUTO,), "read": AUTO, "read_bias": -2.0, "mixed": False}
 
 
 @keras.saving.register_keras_serializable(package="weitblick")
@@ -42,7 +43,9 @@ class DocumentTransformer(Transformer):
     Args:
         *sizes, **settings: see `Transformer`.
         memory: dictionary of kind, sides, layers, read and read_bias, as in a preset's `[memory]`, together with the
-            settings of the kind, as in `[memory.KIND]`; those left out have their defaults.
+            settings of the kind, as in `[memory.KIND]`; those left out have their defaults. With mixed = True the
+            target memory holds each token together with its probability, and in training, where `own_choices` would
+            store the likeliest tokens, a mixture, see `models.memories.tokens.StoredTokens`.
 
     Call arguments:
         inputs: as for `document_states`.
@@ -69,6 +72,7 @@ class DocumentTransformer(Transformer):
         self.target_memory: Any = None
         self.source_read: Any = None
         self.target_read: Any = None
+        self.target_tokens: Any = None
         # The memory of each layer; empty for none.
         self.inside: dict[str, list[LayerMemory | None]] = {"source": [], "target": []}
         if memory["kind"] not in WITHOUT_LAYER:
@@ -106,6 +110,8 @@ class DocumentTransformer(Transformer):
         self.source_memory, self.source_read = new("source_memory"), reading("source_read")
         self.target_memory = new("target_memory") if memory["sides"] == "both" else None
         self.target_read = reading("target_read")
+        if self.target_memory is not None and memory["mixed"]:
+            self.target_tokens = StoredTokens(width, dtype=self.dtype_policy, name="target_memory_tokens")
 
     def build(self, input_shape: Any = None) -> None:
         super().build(input_shape)
@@ -124,7 +130,7 @@ class DocumentTransformer(Transformer):
     @property
     def memory_layers(self) -> list:
         """The layers that a Transformer does not have."""
-        layers = (self.source_memory, self.target_memory, self.source_read, self.target_read)
+        layers = (self.source_memory, self.target_memory, self.source_read, self.target_read, self.target_tokens)
         return [layer for layer in (*layers, *self.inside["source"], *self.inside["target"]) if layer is not None]
 
     @property
@@ -177,7 +183,7 @@ class DocumentTransformer(Transformer):
         if self.source_memory is None:
             return states, memory
         if self.target_memory is not None:
-            seen, memory["target"] = self._remember_target(states, inputs, memory, own_choices)
+            seen, memory["target"] = self._remember_target(states, inputs, memory, own_choices, training)
         return states + self.target_read(states, seen, training=training), memory
 
     def remember(self, inputs: dict[str, Tensor], memory: Nested) -> Nested:
@@ -351,16 +357,22 @@ class DocumentTransformer(Transformer):
         found, state, _ = self.source_memory(encodings, _row(inputs, "source"), memory["source"])
         return found, state
 
-    def _remember_target(self, states, inputs, memory, own_choices=False):
+    def _remember_target(self, states, inputs, memory, own_choices=False, training=None):
         """Remembers each state together with the token that follows it in its window."""
         following = inputs["target_following"]
         inside = ops.not_equal(following, self.pad_id)
-        if own_choices:
+        # At a segment's end the next input begins another segment, and is not what follows.
+        ends = ops.not_equal(following, _moved(inputs["target"]))
+        mixing = {}
+        if own_choices and training and self.target_tokens is not None:
+            mixing = {"windows": inputs["target_windows"], "kept": ends, "count": ops.shape(inputs["resets"])[1]}
+        elif own_choices:
             likeliest = ops.argmax(self.output_embedding.logits(ops.stop_gradient(states)), axis=-1)
-            # At a segment's end the next input begins another segment, and is not what follows.
-            ends = ops.not_equal(following, _moved(inputs["target"]))
             following = ops.where(ends, following, ops.cast(likeliest, following.dtype))
-        chosen = self.output_embedding(following)
+        if self.target_tokens is None:
+            chosen = self.output_embedding(following)
+        else:
+            chosen = self.target_tokens(states, following, embedding=self.output_embedding, **mixing)
         states = states + ops.where(inside[..., None], chosen, ops.zeros_like(chosen))
         found, state, _ = self.target_memory(states, _row(inputs, "target"), memory["target"])
         return found, state

@@ -132,6 +132,11 @@ def _check_documents(documents: DocumentsPreset, memory: MemoryPreset) -> str | 
 
 
 def _check_memory(memory: MemoryPreset, model: ModelPreset, training: TrainingPreset) -> str | None:
+    if training.memory_tokens == "mixed" and (not memory.has_state or memory.sides == "encoder"):
+        return (
+            'training.memory_tokens: "mixed" is for a memory of the target: choose a memory.kind that has one and '
+            'memory.sides = "both", or "own"'
+        )
     if not memory.has_state:
         return None
     stacks = {"encoder": model.encoder_layers, "decoder": model.decoder_layers}
@@ -150,7 +155,7 @@ def _check_memory(memory: MemoryPreset, model: ModelPreset, training: TrainingPr
         return f"memory.layers: there is no layer {max(layers)}"
     if in_layers(memory.kind) and model.positions != "rotary":
         return f'model.positions: memory.kind = "{memory.kind}" needs "rotary", as its entries stand at distances'
-    if memory.sides == "both" and training.memory_tokens == "own":
+    if memory.sides == "both" and training.memory_tokens != "reference":
         return (
             "training.memory_tokens: a decoder's layers remember what they were given, in training the reference: set "
             '"reference", or memory.layers to "top"'

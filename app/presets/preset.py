@@ -86,7 +86,8 @@ class Preset:
 
     def memory_settings(self) -> dict[str, Any]:
         """The memory settings for `models.document.DocumentTransformer`: `[memory]` and those of its kind."""
-        return {**asdict(self.memory), **asdict(self.section(MEMORY + self.memory.kind))}
+        mixed = self.training.memory_tokens == "mixed"
+        return {**asdict(self.memory), "mixed": mixed, **asdict(self.section(MEMORY + self.memory.kind))}
 
     @property
     def retrieval(self) -> Any:

@@ -181,8 +181,9 @@ class TrainingPreset:
     )
     memory_tokens: str = option(
         "own",
-        "target side of the memory in training: the model's own choices, as in translation, or the reference",
-        choices=("own", "reference"),
+        "target side of the memory in training: the model's own choices, as in translation, the reference, or windows "
+        "of either kind, sampled ones and reference with noise, where each token's probability is remembered as well",
+        choices=("own", "reference", "mixed"),
     )
     ranking: float = option(
         0.0, "weight of a loss where the reference is not likelier after its own document than after another", low=0.0

@@ -175,6 +175,7 @@ def test_a_stopped_training_goes_on_with_what_it_remembered(tmp_path, first, mon
         "source_dropout=0.1",
         "training.ranking=0.5",
         "ranking_every=2",
+        "memory_tokens=mixed",
         "learning_rate=0.002",
     ]
     run = second(tmp_path, first, "run", *changes)
