@@ -13,6 +13,7 @@ from models.memories.inside import LayerMemory
 from models.memories.reading import GatedRead
 from models.memories.tokens import StoredTokens
 from models.past import Read, Reading, nothing
+from models.positions import shift_segments
 from models.transformer import Transformer
 
 SIDES = ("encoder", "both")
@@ -46,6 +47,8 @@ class DocumentTransformer(Transformer):
             settings of the kind, as in `[memory.KIND]`; those left out have their defaults. With mixed = True the
             target memory holds each token together with its probability, and in training, where `own_choices` would
             store the likeliest tokens, a mixture, see `models.memories.tokens.StoredTokens`.
+        segment_shift: positions left out between the segments of a window, see `models.positions.shift_segments`.
+        begin_id, end_id: the tokens that begin a target segment and end a source segment.
 
     Call arguments:
         inputs: as for `document_states`.
@@ -61,13 +64,22 @@ class DocumentTransformer(Transformer):
             states, memory = model.document_states(inputs, memory)
     """
 
-    def __init__(self, *sizes: Any, memory: dict[str, Any] | None = None, **settings: Any) -> None:
+    def __init__(
+        self,
+        *sizes: Any,
+        memory: dict[str, Any] | None = None,
+        segment_shift: int = 0,
+        begin_id: int = 2,
+        end_id: int = 3,
+        **settings: Any,
+    ) -> None:
         super().__init__(*sizes, **settings)
         memory = {**DEFAULTS, **(memory or {})}
         settings_of(memory["kind"])
         if memory["sides"] not in SIDES:
             raise ValueError(f"memory sides must be one of {', '.join(SIDES)}, got {memory['sides']!r}")
-        self.settings["memory"] = memory
+        self.settings |= {"memory": memory, "segment_shift": segment_shift, "begin_id": begin_id, "end_id": end_id}
+        self.segment_shift, self.begin_id, self.end_id = segment_shift, begin_id, end_id
         self.source_memory: Any = None
         self.target_memory: Any = None
         self.source_read: Any = None
@@ -231,7 +243,7 @@ class DocumentTransformer(Transformer):
 
     def _encode_after(self, source, memory):
         """The encodings of one window of each row, with what its memory holds."""
-        mask, positions = padding_mask(source, self.pad_id), self._positions(source)
+        mask, positions = padding_mask(source, self.pad_id), self._shifted("source", source, self._positions(source))
         mask = ops.broadcast_to(mask, (*ops.shape(source), ops.shape(source)[1]))
         encodings = self._read_source(source, mask, positions, read=self._read_after("source", memory))
         if self.source_memory is None:
@@ -331,7 +343,17 @@ class DocumentTransformer(Transformer):
         layer = next(filter(None, self.inside[side]), None)
         if layer and layer.memory.relative:
             return windows_of(_row(inputs, side)).positions
-        return inputs[f"{side}_positions"]
+        return self._shifted(side, inputs[side], inputs[f"{side}_positions"])
+
+    def _shifted(self, side, tokens, positions):
+        """Positions (B, T) or (1, T) with `segment_shift` more for each segment that stands before in the window."""
+        if not self.segment_shift:
+            return positions
+        if side == "target":
+            begins = ops.equal(tokens, self.begin_id)
+        else:
+            begins = ops.equal(ops.pad(tokens[:, :-1], ((0, 0), (1, 0))), self.end_id)
+        return shift_segments(positions, begins, self.segment_shift)
 
     def _read_row(self, side, inputs, memory, training) -> Read:
         """What the layers of a side read; once they have, `memory` holds what is remembered after the row."""
@@ -381,7 +403,7 @@ class DocumentTransformer(Transformer):
         length = ops.shape(prefix)[1]
         real = ops.not_equal(prefix, self.pad_id)
         mask = ops.logical_and(real[:, None], look_ahead_mask(length))
-        positions = self._positions(prefix)
+        positions = self._shifted("target", prefix, self._positions(prefix))
         x = self.target_positions(self.target_embedding(prefix), positions)
         sources = state["shared"]["sources"]
         caches = self.decoder.prefill(x, sources, mask, padding_mask(source, self.pad_id), positions, read)
@@ -389,6 +411,9 @@ class DocumentTransformer(Transformer):
         written = [tuple(map(_longer, before, after)) for before, after in longer]
         entries = ops.concatenate([ops.where(real, 0, -1), state["entries"]], axis=1)
         position = ops.sum(ops.cast(real, "int32"), axis=1)
+        if self.segment_shift:
+            before = ops.sum(ops.cast(ops.equal(prefix, self.begin_id), "int32"), axis=1, keepdims=True)
+            state["shared"]["ahead"] = self.segment_shift * before
         return {**state, "written": written, "entries": entries, "position": position}
 
 

@@ -122,6 +122,11 @@ def _check_documents(documents: DocumentsPreset, memory: MemoryPreset) -> str | 
             "documents.context_discount: trains on the translations of the context, of which "
             f"documents.context_word_dropout = {documents.context_word_dropout:g} hides words: set one of them to 0"
         )
+    if documents.segment_shift and memory.kind != "concat":
+        return (
+            "documents.segment_shift: tells the context from the current segment, and only windows of memory.kind = "
+            f'"concat" have both, not "{memory.kind}": set it so, or documents.segment_shift to 0'
+        )
     # With one window in a row, nothing written to the memory is read before the gradient ends.
     if memory.has_state and documents.back_propagation < 2:
         return (
@@ -166,6 +171,11 @@ def _check_memory(memory: MemoryPreset, model: ModelPreset, training: TrainingPr
 def _check_positions(data: DataPreset, model: ModelPreset, documents: DocumentsPreset) -> str | None:
     if model.positions != "learned":
         return None
+    if documents.segment_shift:
+        return (
+            'documents.segment_shift: model.positions = "learned" has a vector for each position, and those left out would '
+            'never be trained: choose "sinusoidal" or "rotary", or set documents.segment_shift to 0'
+        )
     if documents.windows in ("tokens", "dynamic"):
         return (
             f'model.positions: "learned" has a limit, but documents.windows = "{documents.windows}" has none on the '

@@ -84,6 +84,9 @@ class DocumentsPreset:
     context_discount: float = option(
         0.0, "concat: weight in the loss of the context's translations; 0 = not trained on", low=0.0, high=1.0
     )
+    segment_shift: int = option(
+        0, "concat: positions left out at each segment's end, so that segments are told apart", low=0, high=10**6
+    )
     context_segment_dropout: float = option(
         0.0, "fraction of context segments (concat) or remembered windows dropped", low=0.0, below=1.0
     )

@@ -198,6 +198,12 @@ GRU = ["memory.kind=gru", "windows=tokens"]
         (["memory.kind=gru"], ["memory.kind", '"gru"', "documents.windows", '"dynamic"']),
         (["windows=segments", "memory.kind=concat"], ["documents.size", "at least 2", "got 1"]),
         (["training.ranking=0.1"], ["training.ranking", 'memory.kind = "none"', "choose one of compressive, gru, "]),
+        (["windows=tokens", "segment_shift=9"], ["documents.segment_shift", 'memory.kind = "concat"']),
+        ([*GRU, "segment_shift=9"], ["documents.segment_shift", 'not "gru"']),
+        (
+            ["memory.kind=concat", "windows=segments", "size=2", "segment_shift=9", "positions=learned"],
+            ["documents.segment_shift", 'model.positions = "learned"', '"rotary"'],
+        ),
         (["windows=tokens", "context_discount=0.1"], ["documents.context_discount", 'memory.kind = "concat"']),
         ([*CONCAT, "context_target=false"], ["documents.context_discount", "documents.context_target = true"]),
         ([*CONCAT, "context_word_dropout=0.2"], ["documents.context_discount", "documents.context_word_dropout = 0.2"]),
@@ -405,6 +411,8 @@ def presets(draw):
     updates = {"warmup": 1, "updates": max(training.updates, 2)}
     values["documents"] = dataclasses.replace(values["documents"], context_discount=0.0)
     memory = values["memory"]
+    if memory.kind != "concat" or values["model"].positions == "learned":
+        values["documents"] = dataclasses.replace(values["documents"], segment_shift=0)
     if not memory.has_state:
         updates["ranking"] = 0.0
     inside = in_layers(memory.kind)
