@@ -173,7 +173,8 @@ class CompressiveMemory(Memory):
         made = self.rebuilding(self.compress(raw))
         errors = ops.mean(ops.square(ops.cast(ops.reshape(made, ops.shape(raw)), "float32") - raw), axis=(2, 3))
         here = ops.cast(blocks.documents >= 0, "float32")
-        return self.rebuild * ops.sum(errors * here) / ops.maximum(ops.sum(here), 1.0)
+        # A mean for each row, so that the loss is the same however rows are shared out among devices.
+        return self.rebuild * ops.mean(ops.sum(errors * here, axis=1) / ops.maximum(ops.sum(here, axis=1), 1.0))
 
     def _left(self, length):
         """How many blocks have left the cache once a document has so many positions."""
