@@ -55,7 +55,7 @@ class CompressiveMemory(Memory):
     """The last P positions before each window and, of those before them, C vectors for `rate` positions each.
 
     Blocks begin at a document's start, so that they do not depend on how it is cut into windows; the cache has room for
-    a block that has left it in part. What is compressed learns in two ways: from the translation, within a row, and from
+    a block that has left it in part. The compression learns in two ways: from the translation, within a row, and from
     the loss "rebuild": the mean squared error of the positions that a dense layer makes of the vector. The gradient of
     that loss ends at the positions, so that the stack does not learn to be easy to compress.
 
@@ -64,8 +64,8 @@ class CompressiveMemory(Memory):
         cache: P.
         compressed: C.
         rate: positions in a block.
-        compression: "mean", "convolution" (with the block as kernel and stride, at first the mean) or "queries" (the mean
-            weighted by a learned query).
+        compression: "mean", "convolution" (with the block as kernel and stride, at first the mean) or "queries" (the
+            mean weighted by a learned query).
         rebuild: weight of the loss.
 
     Call arguments and results: see `Memory`.
@@ -91,10 +91,9 @@ class CompressiveMemory(Memory):
         if compression not in COMPRESSIONS:
             raise ValueError(f"compression must be one of {', '.join(COMPRESSIONS)}, got {compression!r}")
         self.cache, self.compressed, self.rate, self.kind, self.rebuild = cache, compressed, rate, compression, rebuild
-        mean = {"scale": 1.0 / rate, "everywhere": True}
-        self.kernel = (
-            straight_dense(width, 1, self.dtype_policy, "compress", **mean) if compression == CONVOLUTION else None
-        )
+        self.kernel = None
+        if compression == CONVOLUTION:
+            self.kernel = straight_dense(width, 1, self.dtype_policy, "compress", scale=1.0 / rate, everywhere=True)
         self.rebuilding = straight_dense(width, rate, self.dtype_policy, "rebuild") if rebuild else None
         self.loss_names = ("rebuild",) if rebuild else ()
 
