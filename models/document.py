@@ -327,7 +327,8 @@ class DocumentTransformer(Transformer):
         stack = self._stacks.get(side)
         if stack is None:
             return nothing
-        read, memory[_inside(side)] = stack.read_row(_row(inputs, side), memory[_inside(side)], training)
+        layers = {"source": self.encoder, "target": self.decoder}[side].stack
+        read, memory[_inside(side)] = stack.read_row(_row(inputs, side), memory[_inside(side)], layers, training)
         return read
 
     def _remember_source(self, encodings, inputs, memory):

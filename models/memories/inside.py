@@ -28,6 +28,7 @@ class LayerMemory(keras.layers.Layer):
         x: (B, S, D), what the layer's self-attention is given.
         row: see `Row`.
         state: the memory's state before the row.
+        attention: the layer's self-attention.
         training: whether dropout is on.
 
     Returns:
@@ -61,8 +62,10 @@ class LayerMemory(keras.layers.Layer):
         if self.gated:
             self.gated.build(input_shape)
 
-    def call(self, x: Tensor, row: Row, state: State, training: bool | None = None) -> tuple[Reading, State]:
-        past, state, self.found_losses = self.memory(x, row, state)
+    def call(
+        self, x: Tensor, row: Row, state: State, attention: SelfAttention, training: bool | None = None
+    ) -> tuple[Reading, State]:
+        past, state, self.found_losses = self.memory(x, row, state, attention=attention)
         if training:
             for loss in self.found_losses.values():
                 self.add_loss(loss)
@@ -155,14 +158,15 @@ class StackMemory(keras.layers.Layer):
         """The state at a document's start."""
         return self._each(lambda number, kind: self.at[number][kind].memory.initial_state(batch))
 
-    def read_row(self, row: Row, state: Nested, training: bool | None = None) -> tuple[Read, Nested]:
-        """What the layers read in the windows of a row, and a dictionary that has the state after it once they have."""
+    def read_row(self, row: Row, state: Nested, stack: list, training: bool | None = None) -> tuple[Read, Nested]:
+        """What the layers `stack` read in a row's windows, and a dictionary with the state after it once they have."""
         after: dict[str, Any] = {}
 
         def look(number, x):
             after[_name(number)], found = {}, []
             for kind, layer in self.at[number].items():
-                reading, after[_name(number)][kind] = layer(x, row, state[_name(number)][kind], training=training)
+                before, attention = state[_name(number)][kind], stack[number].attention
+                reading, after[_name(number)][kind] = layer(x, row, before, attention=attention, training=training)
                 found.append(reading)
             return together(found)
 
@@ -179,7 +183,7 @@ class StackMemory(keras.layers.Layer):
         return self._read(look)
 
     def prepared(self, state: Nested, stack: list) -> Nested:
-        """What `step_read` needs of the state before a window, for a decoder's layers `stack`."""
+        """What `step_read` needs of the state before a window, for the layers `stack`."""
 
         def of(number, kind):
             layer = self.at[number][kind]
