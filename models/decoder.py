@@ -233,8 +233,9 @@ class Decoder(Stack):
         caches: list[KeysValues],
         entries: Tensor,
         source_ceilings: Tensor,
-        positions: Tensor | None,
+        positions: Tensor,
         read: Read = nothing,
+        place: Tensor | None = None,
     ) -> tuple[Tensor, Tensor, list[KeysValues]]:
         """One more position of each hypothesis of a search, by keys and values that are in caches.
 
@@ -247,8 +248,9 @@ class Decoder(Stack):
             caches: list of L pairs, each (B, H, T, K, D/H).
             entries: (B * K, T) int32: which of the K at each position a hypothesis attends to, -1 for none.
             source_ceilings: (B, 1, 1, S) float32, infinite for real source tokens and `MASKED` for padding.
-            positions: (B, 1) int32, where this position is written.
+            positions: (B, 1) int32, this position.
             read: what each layer reads of memories; pasts as `PastStep`.
+            place: (B, 1) int32, where it is written in the caches; None: at `positions`.
 
         Returns:
             States (B * K, D), the input of the last layer's feed-forward network (B * K, D) and the list of caches.
@@ -257,7 +259,8 @@ class Decoder(Stack):
         entries = ops.reshape(entries, (-1, 1, beam, length, 1))
         own = ops.equal(entries, ops.arange(beam, dtype="int32"))
         ceilings = ops.reshape(ops.where(own, float("inf"), MASKED), (-1, 1, beam, length * beam))
-        places = ops.reshape(ops.arange(batch * heads, dtype="int32"), (-1, heads)) * length + positions
+        place = positions if place is None else place
+        places = ops.reshape(ops.arange(batch * heads, dtype="int32"), (-1, heads)) * length + place
         places = ops.reshape(places, (-1, 1))
         inner, written = x, []
         for number, (layer, source, cache) in enumerate(zip(self.stack, sources, caches, strict=True)):

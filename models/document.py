@@ -11,12 +11,14 @@ from models.memories import ALL, AUTO, TOP, WITHOUT_LAYER, check_parts, new_memo
 from models.memories.base import Row, positions_of, windows_of
 from models.memories.inside import StackMemory
 from models.memories.reading import GatedRead
+from models.memories.tokens import StoredTokens
 from models.past import Read, nothing
+from models.positions import shift_segments
 from models.transformer import Transformer
 
 SIDES = ("encoder", "both")
 # Of the settings that all memories have.
-DEFAULTS = {"kind": "none", "sides": "both", "layers": (AUTO,), "read": AUTO, "read_bias": -2.0}
+DEFAULTS = {"kind": "none", "sides": "both", "layers": (AUTO,), "read": AUTO, "read_bias": -2.0, "mixed": False}
 
 
 @keras.saving.register_keras_serializable(package="weitblick")
@@ -42,7 +44,11 @@ class DocumentTransformer(Transformer):
     Args:
         *sizes, **settings: see `Transformer`.
         memory: dictionary of kind, sides, layers, read and read_bias, as in a preset's `[memory]`, together with the
-            settings of the kind, as in `[memory.KIND]`; those left out have their defaults.
+            settings of the kind, as in `[memory.KIND]`; those left out have their defaults. With mixed = True the
+            target memory holds each token together with its probability, and in training, where `own_choices` would
+            store the likeliest tokens, a mixture, see `models.memories.tokens.StoredTokens`.
+        segment_shift: positions left out between the segments of a window, see `models.positions.shift_segments`.
+        begin_id, end_id: the tokens that begin a target segment and end a source segment.
 
     Call arguments:
         inputs: as for `document_states`.
@@ -58,17 +64,27 @@ class DocumentTransformer(Transformer):
             states, memory = model.document_states(inputs, memory)
     """
 
-    def __init__(self, *sizes: Any, memory: dict[str, Any] | None = None, **settings: Any) -> None:
+    def __init__(
+        self,
+        *sizes: Any,
+        memory: dict[str, Any] | None = None,
+        segment_shift: int = 0,
+        begin_id: int = 2,
+        end_id: int = 3,
+        **settings: Any,
+    ) -> None:
         super().__init__(*sizes, **settings)
         memory = {**DEFAULTS, **(memory or {})}
         check_parts(memory["kind"])
         if memory["sides"] not in SIDES:
             raise ValueError(f"memory sides must be one of {', '.join(SIDES)}, got {memory['sides']!r}")
-        self.settings["memory"] = memory
+        self.settings |= {"memory": memory, "segment_shift": segment_shift, "begin_id": begin_id, "end_id": end_id}
+        self.segment_shift, self.begin_id, self.end_id = segment_shift, begin_id, end_id
         self.source_memory: Any = None
         self.target_memory: Any = None
         self.source_read: Any = None
         self.target_read: Any = None
+        self.target_tokens: Any = None
         self.source_stack: StackMemory | None = None
         self.target_stack: StackMemory | None = None
         if memory["kind"] in WITHOUT_LAYER:
@@ -110,6 +126,8 @@ class DocumentTransformer(Transformer):
         self.source_memory, self.source_read = new("source_memory"), reading("source_read")
         self.target_memory = new("target_memory") if memory["sides"] == "both" else None
         self.target_read = reading("target_read")
+        if self.target_memory is not None and memory["mixed"]:
+            self.target_tokens = StoredTokens(width, dtype=self.dtype_policy, name="target_memory_tokens")
 
     def build(self, input_shape: Any = None) -> None:
         super().build(input_shape)
@@ -128,7 +146,7 @@ class DocumentTransformer(Transformer):
     @property
     def memory_layers(self) -> list:
         """The layers that a Transformer does not have."""
-        above = (self.source_memory, self.target_memory, self.source_read, self.target_read)
+        above = (self.source_memory, self.target_memory, self.source_read, self.target_read, self.target_tokens)
         return [layer for layer in (*above, self.source_stack, self.target_stack) if layer is not None]
 
     @property
@@ -185,7 +203,7 @@ class DocumentTransformer(Transformer):
         if self.source_memory is None:
             return states, memory
         if self.target_memory is not None:
-            seen, memory["target"] = self._remember_target(states, inputs, memory, own_choices)
+            seen, memory["target"] = self._remember_target(states, inputs, memory, own_choices, training)
         return states + self.target_read(states, seen, training=training), memory
 
     def remember(self, inputs: dict[str, Tensor], memory: Nested) -> Nested:
@@ -231,7 +249,7 @@ class DocumentTransformer(Transformer):
 
     def _encode_after(self, source, memory):
         """The encodings of one window of each row, with what its memory holds."""
-        mask, positions = padding_mask(source, self.pad_id), self._positions(source)
+        mask, positions = padding_mask(source, self.pad_id), self._shifted("source", source, self._positions(source))
         mask = ops.broadcast_to(mask, (*ops.shape(source), ops.shape(source)[1]))
         encodings = self._read_source(source, mask, positions, read=self._read_after("source", memory))
         if self.source_memory is None:
@@ -320,7 +338,17 @@ class DocumentTransformer(Transformer):
         stack = self._stacks.get(side)
         if stack and stack.relative:
             return windows_of(_row(inputs, side)).positions
-        return inputs[f"{side}_positions"]
+        return self._shifted(side, inputs[side], inputs[f"{side}_positions"])
+
+    def _shifted(self, side, tokens, positions):
+        """Positions (B, T) or (1, T) with `segment_shift` more for each segment that stands before in the window."""
+        if not self.segment_shift:
+            return positions
+        if side == "target":
+            begins = ops.equal(tokens, self.begin_id)
+        else:
+            begins = ops.equal(ops.pad(tokens[:, :-1], ((0, 0), (1, 0))), self.end_id)
+        return shift_segments(positions, begins, self.segment_shift)
 
     def _read_row(self, side, inputs, memory, training) -> Read:
         """What the layers of a side read; once they have, `memory` holds what is remembered after the row."""
@@ -335,16 +363,22 @@ class DocumentTransformer(Transformer):
         found, state, _ = self.source_memory(encodings, _row(inputs, "source"), memory["source"])
         return found, state
 
-    def _remember_target(self, states, inputs, memory, own_choices=False):
+    def _remember_target(self, states, inputs, memory, own_choices=False, training=None):
         """Remembers each state together with the token that follows it in its window."""
         following = inputs["target_following"]
         inside = ops.not_equal(following, self.pad_id)
-        if own_choices:
+        # At a segment's end the next input begins another segment, and is not what follows.
+        ends = ops.not_equal(following, _moved(inputs["target"]))
+        mixing = {}
+        if own_choices and training and self.target_tokens is not None:
+            mixing = {"windows": inputs["target_windows"], "kept": ends, "count": ops.shape(inputs["resets"])[1]}
+        elif own_choices:
             likeliest = ops.argmax(self.output_embedding.logits(ops.stop_gradient(states)), axis=-1)
-            # At a segment's end the next input begins another segment, and is not what follows.
-            ends = ops.not_equal(following, _moved(inputs["target"]))
             following = ops.where(ends, following, ops.cast(likeliest, following.dtype))
-        chosen = self.output_embedding(following)
+        if self.target_tokens is None:
+            chosen = self.output_embedding(following)
+        else:
+            chosen = self.target_tokens(states, following, embedding=self.output_embedding, **mixing)
         states = states + ops.where(inside[..., None], chosen, ops.zeros_like(chosen))
         found, state, _ = self.target_memory(states, _row(inputs, "target"), memory["target"])
         return found, state
@@ -353,7 +387,7 @@ class DocumentTransformer(Transformer):
         length = ops.shape(prefix)[1]
         real = ops.not_equal(prefix, self.pad_id)
         mask = ops.logical_and(real[:, None], look_ahead_mask(length))
-        positions = self._positions(prefix)
+        positions = self._shifted("target", prefix, self._positions(prefix))
         x = self.target_positions(self.target_embedding(prefix), positions)
         sources = state["shared"]["sources"]
         caches = self.decoder.prefill(x, sources, mask, padding_mask(source, self.pad_id), positions, read)
@@ -361,6 +395,9 @@ class DocumentTransformer(Transformer):
         written = [tuple(map(_longer, before, after)) for before, after in longer]
         entries = ops.concatenate([ops.where(real, 0, -1), state["entries"]], axis=1)
         position = ops.sum(ops.cast(real, "int32"), axis=1)
+        if self.segment_shift:
+            before = ops.sum(ops.cast(ops.equal(prefix, self.begin_id), "int32"), axis=1, keepdims=True)
+            state["shared"]["ahead"] = self.segment_shift * before
         return {**state, "written": written, "entries": entries, "position": position}
 
 

@@ -122,6 +122,11 @@ def _check_documents(documents: DocumentsPreset, memory: MemoryPreset) -> str | 
             "documents.context_discount: trains on the translations of the context, of which "
             f"documents.context_word_dropout = {documents.context_word_dropout:g} hides words: set one of them to 0"
         )
+    if documents.segment_shift and memory.kind != "concat":
+        return (
+            "documents.segment_shift: tells the context from the current segment, and only windows of memory.kind = "
+            f'"concat" have both, not "{memory.kind}": set it so, or documents.segment_shift to 0'
+        )
     # With one window in a row, nothing written to the memory is read before the gradient ends.
     if memory.has_state and documents.back_propagation < 2:
         return (
@@ -136,6 +141,11 @@ def _check_memory(memory: MemoryPreset, model: ModelPreset, training: TrainingPr
         check_parts(memory.kind)
     except ValueError as error:
         return f"memory.kind: {error}"
+    if training.memory_tokens == "mixed" and (not memory.has_state or memory.sides == "encoder"):
+        return (
+            'training.memory_tokens: "mixed" is for a memory of the target: choose a memory.kind that has one and '
+            'memory.sides = "both", or "own"'
+        )
     if not memory.has_state:
         return None
     stacks = {"encoder": model.encoder_layers, "decoder": model.decoder_layers}
@@ -156,7 +166,7 @@ def _check_memory(memory: MemoryPreset, model: ModelPreset, training: TrainingPr
         return f"memory.layers: there is no layer {max(layers)}"
     if any(map(in_layers, places)) and model.positions != "rotary":
         return f'model.positions: memory.kind = "{memory.kind}" needs "rotary", as its entries stand at distances'
-    if memory.sides == "both" and training.memory_tokens == "own":
+    if memory.sides == "both" and training.memory_tokens != "reference":
         elsewhere = "" if any(map(in_layers, places)) else ', or memory.layers to "top"'
         return (
             "training.memory_tokens: a decoder's layers remember what they were given, in training the reference: set "
@@ -168,6 +178,11 @@ def _check_memory(memory: MemoryPreset, model: ModelPreset, training: TrainingPr
 def _check_positions(data: DataPreset, model: ModelPreset, documents: DocumentsPreset) -> str | None:
     if model.positions != "learned":
         return None
+    if documents.segment_shift:
+        return (
+            'documents.segment_shift: model.positions = "learned" has a vector for each position, and gaps would never be '
+            'trained: choose "sinusoidal" or "rotary", or set documents.segment_shift to 0'
+        )
     if documents.windows in ("tokens", "dynamic"):
         return (
             f'model.positions: "learned" has a limit, but documents.windows = "{documents.windows}" has none on the '

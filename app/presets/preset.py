@@ -87,7 +87,8 @@ class Preset:
     def memory_settings(self) -> dict[str, Any]:
         """The memory settings for `models.document.DocumentTransformer`: `[memory]` and those of its kinds."""
         own = [asdict(self.section(MEMORY + part)) for part in parts_of(self.memory.kind)]
-        return {**asdict(self.memory), **{key: value for settings in own for key, value in settings.items()}}
+        general = {**asdict(self.memory), "mixed": self.training.memory_tokens == "mixed"}
+        return {**general, **{key: value for settings in own for key, value in settings.items()}}
 
     @property
     def retrieval(self) -> Any:

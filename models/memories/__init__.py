@@ -21,7 +21,7 @@ RETRIEVAL = "retrieval"
 # "concat" remembers by its windows alone, which repeat the segments before the current one.
 WITHOUT_LAYER = ("none", "concat", RETRIEVAL)
 # Settings that all memories have; see `models.document.DocumentTransformer`.
-GENERAL = ("kind", "sides", "layers", "read", "read_bias")
+GENERAL = ("kind", "sides", "layers", "read", "read_bias", "mixed")
 
 AUTO, TOP, ALL = "auto", "top", "all"
 GATE, ATTENTION = "gate", "attention"

@@ -185,6 +185,7 @@ def test_a_bad_file_is_refused_naming_file_key_and_choices(tmp_path, text, expec
 
 IN_LAYERS = ["windows=segments", "memory.kind=gru", "memory.layers=all", "memory_tokens=reference", "positions=rotary"]
 CONCAT = ["memory.kind=concat", "windows=tokens", "context_discount=0.1"]
+GRU = ["memory.kind=gru", "windows=tokens"]
 
 
 @pytest.mark.parametrize(
@@ -197,10 +198,19 @@ CONCAT = ["memory.kind=concat", "windows=tokens", "context_discount=0.1"]
         (["memory.kind=gru"], ["memory.kind", '"gru"', "documents.windows", '"dynamic"']),
         (["windows=segments", "memory.kind=concat"], ["documents.size", "at least 2", "got 1"]),
         (["training.ranking=0.1"], ["training.ranking", 'memory.kind = "none"', "choose one of compressive, gru, "]),
+        (["windows=tokens", "segment_shift=9"], ["documents.segment_shift", 'memory.kind = "concat"']),
+        ([*GRU, "segment_shift=9"], ["documents.segment_shift", 'not "gru"']),
+        (
+            ["memory.kind=concat", "windows=segments", "size=2", "segment_shift=9", "positions=learned"],
+            ["documents.segment_shift", 'model.positions = "learned"', '"rotary"'],
+        ),
         (["windows=tokens", "context_discount=0.1"], ["documents.context_discount", 'memory.kind = "concat"']),
         ([*CONCAT, "context_target=false"], ["documents.context_discount", "documents.context_target = true"]),
         ([*CONCAT, "context_word_dropout=0.2"], ["documents.context_discount", "documents.context_word_dropout = 0.2"]),
         (["source_dropout=0.1"], ["documents.source_dropout", "documents.windows", '"dynamic"']),
+        (["memory_tokens=mixed"], ["training.memory_tokens", "memory.kind", '"own"']),
+        ([*GRU, "memory_tokens=mixed", "sides=encoder"], ["training.memory_tokens", 'memory.sides = "both"']),
+        ([*GRU, "memory_tokens=mixed", "layers=all"], ["training.memory_tokens", '"reference"', '"top"']),
         (["windows=tokens", "memory.kind=gru", "back_propagation=1"], ["documents.back_propagation", "at least 2"]),
         (
             [*IN_LAYERS, "memory.kind=recurrence", "positions=sinusoidal"],
@@ -236,7 +246,7 @@ def test_values_that_do_not_go_together_are_refused(overrides, expected):
 def test_settings_of_memories_stand_in_the_section_of_their_kind(tmp_path):
     text = '[documents]\nwindows = "segments"\n[memory]\nkind = "gru"\n[memory.gru]\nslots = 8\n'
     preset = load_preset(written(tmp_path, f"{text}[memory.variable]\nsummaries = 2\n"))
-    general = {"sides": "both", "layers": ("auto",), "read": "auto", "read_bias": -2.0}
+    general = {"sides": "both", "layers": ("auto",), "read": "auto", "read_bias": -2.0, "mixed": False}
     assert preset.memory_settings() == {"kind": "gru", **general, "slots": 8, "cell": "gru", "keep_bias": -1.0}
     other = preset.with_overrides(["memory.kind=variable", "memory.variable.segments=3"])
     assert other.memory_settings() == {"kind": "variable", **general, "summaries": 2, "segments": 3}
@@ -414,9 +424,13 @@ def presets(draw):
     updates = {"warmup": 1, "updates": max(training.updates, 2)}
     values["documents"] = dataclasses.replace(values["documents"], context_discount=0.0)
     memory = values["memory"]
+    if memory.kind != "concat" or values["model"].positions == "learned":
+        values["documents"] = dataclasses.replace(values["documents"], segment_shift=0)
     if not memory.has_state:
         updates["ranking"] = 0.0
     inside = in_layers(memory.kind)
+    if training.memory_tokens == "mixed" and not (memory.has_state and memory.sides == "both"):
+        updates["memory_tokens"] = "own"
     if inside:
         updates["memory_tokens"] = "reference"
         values["model"] = dataclasses.replace(values["model"], positions="rotary")

@@ -190,6 +190,7 @@ def test_a_stopped_training_goes_on_with_what_it_remembered(tmp_path, first, mon
         "source_dropout=0.1",
         "training.ranking=0.5",
         "ranking_every=2",
+        "memory_tokens=mixed",
         "learning_rate=0.002",
     ]
     run = second(tmp_path, first, "run", *changes)
@@ -304,7 +305,7 @@ def test_a_part_of_the_documents_is_drawn_from_all_over_the_list():
 def test_a_training_without_memory_reads_windows_too(tmp_path, first):
     for name, changes in {
         "none": ["size=2"],
-        "concat": ["size=3", "context_word_dropout=0.1"],
+        "concat": ["size=3", "context_word_dropout=0.1", "segment_shift=5"],
         "discounted": ["size=3", "context_discount=0.1"],
     }.items():
         kind = "none" if name == "none" else "concat"
@@ -313,6 +314,7 @@ def test_a_training_without_memory_reads_windows_too(tmp_path, first):
         entries = [json.loads(line) for line in (run.path / "log.jsonl").read_text().splitlines()]
         assert np.isfinite(entries[-1]["validation"]["nll"])
         assert not any(name.startswith("carried/") for name in run.checkpoints.at(2).state())
+        assert run.new_model(340).segment_shift == (5 if name == "concat" else 0)
 
 
 def test_numbers_that_npz_files_do_not_know_are_widened():
