@@ -9,7 +9,7 @@ from keras import ops
 from models import KeysValues, Tensor
 from models.attention import CrossAttention
 from models.masks import MASKED
-from models.past import Read, Reading, nothing
+from models.past import NOTHING, Read, Reading, nothing
 from models.stack import Stack, TransformerLayer
 
 
@@ -56,7 +56,7 @@ class DecoderLayer(TransformerLayer):
         attention_mask: Tensor | None = None,
         source_mask: Tensor | None = None,
         positions: Tensor | None = None,
-        read: Callable[[Tensor], Reading] = nothing(0),
+        read: Callable[[Tensor], Reading] = NOTHING,
         training: bool | None = None,
     ) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor]]:
         seen = {}
@@ -121,7 +121,7 @@ class DecoderLayer(TransformerLayer):
         ceilings: Tensor,
         source_ceilings: Tensor,
         positions: Tensor | None,
-        read: Callable[[Tensor], Reading] = nothing(0),
+        read: Callable[[Tensor], Reading] = NOTHING,
     ) -> tuple[Tensor, Tensor, KeysValues]:
         """One more position of each hypothesis of a search: (B * K, D) -> (B * K, D), the input of the feed-forward
         network (B * K, D) and the cache.

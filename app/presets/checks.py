@@ -15,7 +15,7 @@ from app.presets.schema import (
 from data.corpora.corpora import parse_mixture
 from data.errors import UserError
 from data.spans import KINDS
-from models.memories import ALL, RETRIEVAL, TOP, WITHOUT_LAYER, in_layers, kinds, place_of
+from models.memories import ALL, RETRIEVAL, TOP, WITHOUT_LAYER, check_parts, in_layers, kinds, places_of
 
 # A corpus that is drawn a thousand times an epoch is a mistake, and one drawn a million times does not fit into memory.
 MOST_WEIGHT = 1000
@@ -137,6 +137,10 @@ def _check_documents(documents: DocumentsPreset, memory: MemoryPreset) -> str | 
 
 
 def _check_memory(memory: MemoryPreset, model: ModelPreset, training: TrainingPreset) -> str | None:
+    try:
+        check_parts(memory.kind)
+    except ValueError as error:
+        return f"memory.kind: {error}"
     if training.memory_tokens == "mixed" and (not memory.has_state or memory.sides == "encoder"):
         return (
             'training.memory_tokens: "mixed" is for a memory of the target: choose a memory.kind that has one and '
@@ -146,11 +150,13 @@ def _check_memory(memory: MemoryPreset, model: ModelPreset, training: TrainingPr
         return None
     stacks = {"encoder": model.encoder_layers, "decoder": model.decoder_layers}
     try:
-        layers, _ = place_of(memory.kind, memory.layers, memory.read)
+        places = places_of(memory.kind, memory.layers, memory.read)
     except ValueError as error:
         return str(error)
-    if layers == TOP:
+    inside = [layers for layers, _ in places.values() if layers != TOP]
+    if not inside:
         return None
+    layers = inside[0]
     if memory.sides == "encoder":
         del stacks["decoder"]
     for stack, count in stacks.items():
@@ -158,12 +164,13 @@ def _check_memory(memory: MemoryPreset, model: ModelPreset, training: TrainingPr
             return f"memory.layers: none of {', '.join(map(str, layers))} is a layer of the {stack}, which has {count}"
     if layers != ALL and max(layers) > max(stacks.values()):
         return f"memory.layers: there is no layer {max(layers)}"
-    if in_layers(memory.kind) and model.positions != "rotary":
+    if any(map(in_layers, places)) and model.positions != "rotary":
         return f'model.positions: memory.kind = "{memory.kind}" needs "rotary", as its entries stand at distances'
     if memory.sides == "both" and training.memory_tokens != "reference":
+        elsewhere = "" if any(map(in_layers, places)) else ', or memory.layers to "top"'
         return (
             "training.memory_tokens: a decoder's layers remember what they were given, in training the reference: set "
-            '"reference", or memory.layers to "top"'
+            f'"reference"{elsewhere}'
         )
     return None
 
@@ -173,8 +180,8 @@ def _check_positions(data: DataPreset, model: ModelPreset, documents: DocumentsP
         return None
     if documents.segment_shift:
         return (
-            'documents.segment_shift: model.positions = "learned" has a vector for each position, and those left out would '
-            'never be trained: choose "sinusoidal" or "rotary", or set documents.segment_shift to 0'
+            'documents.segment_shift: model.positions = "learned" has a vector for each position, and gaps would never be '
+            'trained: choose "sinusoidal" or "rotary", or set documents.segment_shift to 0'
         )
     if documents.windows in ("tokens", "dynamic"):
         return (

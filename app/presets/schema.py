@@ -131,8 +131,9 @@ class MemoryPreset:
 
     kind: str = option(
         "none",
-        "kind of memory; [memory.KIND] has the settings of one kind",
+        "kind of memory, or two joined by +, as gru+recurrence; [memory.KIND] has the settings of one kind",
         choices=kinds,
+        joined=True,
     )
     sides: str = option(
         "both",
@@ -146,7 +147,7 @@ class MemoryPreset:
     )
     read: str = option(
         "auto",
-        "how it is read: through a gate, or as further keys of self-attention; auto: the latter where it holds positions",
+        "how it is read: through a gate, or as keys of self-attention; auto: the latter where it holds positions",
         choices=("auto", "gate", "attention"),
     )
     read_bias: float = option(-2.0, "bias of the reading gate: it starts nearly closed, like a model without memory")

