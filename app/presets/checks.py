@@ -180,7 +180,7 @@ def _check_positions(data: DataPreset, model: ModelPreset, documents: DocumentsP
         return None
     if documents.segment_shift:
         return (
-            'documents.segment_shift: model.positions = "learned" has a vector for each position, and gaps would never be '
+            'documents.segment_shift: with model.positions = "learned" the vectors of what is left out would never be '
             'trained: choose "sinusoidal" or "rotary", or set documents.segment_shift to 0'
         )
     if documents.windows in ("tokens", "dynamic"):

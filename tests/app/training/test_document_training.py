@@ -26,7 +26,7 @@ WINDOWS = ["windows=segments", "lanes=3", "back_propagation=2", "training.batch_
 GRU = [*WINDOWS, "model.positions=rotary", "memory.kind=gru", "memory.gru.slots=2", "sides=both"]
 # What differs from GRU, for memories that are elsewhere.
 PLACES = {
-    "gru": [],
+    "gru": ["memory_tokens=mixed"],
     "gru-all": ["memory.layers=all", "memory_tokens=reference"],
     "recurrence": ["memory.kind=recurrence", "memory.recurrence.cache=6", "memory_tokens=reference"],
     "compressive": [
@@ -145,13 +145,15 @@ def test_another_shape_than_the_first_stages_is_refused_before_any_work(tmp_path
 
 @pytest.mark.usefixtures("eagerly")
 def test_weights_that_find_no_place_are_refused_by_their_key(tmp_path, first):
-    train(second(tmp_path, first, "second", "updates=1").preset, tmp_path / "second")
-    for change, expected in (
-        ("memory.gru.slots=3", ["memory.gru.slots = 2 (here 3)", "of shape"]),
-        ("memory.kind=none", ['memory.kind = "gru" (here "none")', "does not have"]),
-        ("memory.sides=encoder", ['memory.sides = "both" (here "encoder")', "target_memory/"]),
+    mixed = "memory_tokens=mixed"
+    train(second(tmp_path, first, "second", "updates=1", mixed).preset, tmp_path / "second")
+    for changes, expected in (
+        (["memory.gru.slots=3", mixed], ["memory.gru.slots = 2 (here 3)", "of shape"]),
+        (["memory.kind=none"], ['memory.kind = "gru" (here "none")', "does not have"]),
+        (["memory.sides=encoder"], ['memory.sides = "both" (here "encoder")', "target_memory"]),
+        (["memory_tokens=own"], ['training.memory_tokens = "mixed" (here "own")', "target_memory_tokens/trust"]),
     ):
-        third = second(tmp_path, first, "third", f"start={tmp_path / 'second'}", change)
+        third = second(tmp_path, first, "third", f"start={tmp_path / 'second'}", *changes)
         with pytest.raises(UserError) as caught:
             take_weights(third, third.new_model(340))
         for part in ["training.start", *expected]:
@@ -190,7 +192,6 @@ def test_a_stopped_training_goes_on_with_what_it_remembered(tmp_path, first, mon
         "source_dropout=0.1",
         "training.ranking=0.5",
         "ranking_every=2",
-        "memory_tokens=mixed",
         "learning_rate=0.002",
     ]
     run = second(tmp_path, first, "run", *changes)
