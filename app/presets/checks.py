@@ -1,6 +1,7 @@
 """Values of a preset that are valid alone but not together."""
 
 from collections.abc import Mapping
+from dataclasses import fields
 from typing import Any
 
 from app.presets.schema import (
@@ -9,13 +10,14 @@ from app.presets.schema import (
     EmbeddingsPreset,
     MemoryPreset,
     ModelPreset,
+    SearchPreset,
     TokenizerPreset,
     TrainingPreset,
 )
 from data.corpora.corpora import parse_mixture
 from data.errors import UserError
 from data.spans import KINDS
-from models.memories import ALL, RETRIEVAL, TOP, WITHOUT_LAYER, in_layers, kinds, place_of
+from models.memories import ALL, RETRIEVAL, TOP, WITHOUT_LAYER, in_layers, kinds, place_of, settings_of
 
 # A corpus that is drawn a thousand times an epoch is a mistake, and one drawn a million times does not fit into memory.
 MOST_WEIGHT = 1000
@@ -45,6 +47,7 @@ def check_together(sections: Mapping[str, Any]) -> str | None:
         or _check_positions(data, model, documents)
         or _check_training(training)
         or _check_ranking(training, memory)
+        or _check_search(sections["search"], memory)
     )
 
 
@@ -197,3 +200,19 @@ def _check_ranking(training: TrainingPreset, memory: MemoryPreset) -> str | None
             f'"{memory.kind}" carries none: choose one of {with_state}, or set training.ranking to 0'
         )
     return None
+
+
+def _check_search(search: SearchPreset, memory: MemoryPreset) -> str | None:
+    for name in search.memory_sizes:
+        able = _kinds_with(name)
+        if memory.kind not in able:
+            return (
+                f'search.memory_{name}: memory.kind = "{memory.kind}" has no {name}: set it to 0; it is for '
+                f"{' and '.join(able)}"
+            )
+    return None
+
+
+def _kinds_with(name: str) -> list[str]:
+    """The kinds of memory that have a setting."""
+    return [kind for kind in kinds() if any(key.name == name for key in fields(settings_of(kind)))]

