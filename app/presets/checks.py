@@ -17,6 +17,7 @@ from app.presets.schema import (
 from data.corpora.corpora import parse_mixture
 from data.errors import UserError
 from data.spans import KINDS
+from data.windows import BACKWARD
 from models.memories import ALL, RETRIEVAL, TOP, WITHOUT_LAYER, in_layers, kinds, place_of, settings_of
 
 # A corpus that is drawn a thousand times an epoch is a mistake, and one drawn a million times does not fit into memory.
@@ -125,6 +126,11 @@ def _check_documents(documents: DocumentsPreset, memory: MemoryPreset) -> str | 
             "documents.context_discount: trains on the translations of the context, of which "
             f"documents.context_word_dropout = {documents.context_word_dropout:g} hides words: set one of them to 0"
         )
+    if documents.order == BACKWARD and not memory.has_state:
+        return (
+            'documents.order: "backward" carries a memory from later windows to earlier ones, and memory.kind = '
+            f'"{memory.kind}" carries none: choose one of {_with_state()}, or set documents.order to "forward"'
+        )
     # With one window in a row, nothing written to the memory is read before the gradient ends.
     if memory.has_state and documents.back_propagation < 2:
         return (
@@ -194,12 +200,16 @@ def _check_training(training: TrainingPreset) -> str | None:
 
 def _check_ranking(training: TrainingPreset, memory: MemoryPreset) -> str | None:
     if training.ranking and not memory.has_state:
-        with_state = ", ".join(kind for kind in kinds() if kind not in WITHOUT_LAYER)
         return (
             "training.ranking: exchanges the memories of documents, and memory.kind = "
-            f'"{memory.kind}" carries none: choose one of {with_state}, or set training.ranking to 0'
+            f'"{memory.kind}" carries none: choose one of {_with_state()}, or set training.ranking to 0'
         )
     return None
+
+
+def _with_state() -> str:
+    """The kinds of memory that carry something from window to window."""
+    return ", ".join(kind for kind in kinds() if kind not in WITHOUT_LAYER)
 
 
 def _check_search(search: SearchPreset, memory: MemoryPreset) -> str | None:

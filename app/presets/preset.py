@@ -160,6 +160,7 @@ class Preset:
             size=documents.size,
             tokens=documents.tokens,
             sliding=self.memory.kind == "concat",
+            order=documents.order,
             context_target=documents.context_target,
             context_segment_dropout=documents.context_segment_dropout,
             context_word_dropout=documents.context_word_dropout,

@@ -4,6 +4,7 @@ from dataclasses import Field, dataclass, fields
 
 from data.forms import NUMBERS
 from data.spans import KINDS
+from data.windows import ORDERS
 from models.memories import WITHOUT_LAYER, kinds, settings_of
 from models.options import option
 
@@ -75,6 +76,11 @@ class DocumentsPreset:
     )
     tokens: int = option(
         128, "tokens, dynamic: maximum source tokens in a window; may exceed any seen in training", low=1, high=10**6
+    )
+    order: str = option(
+        "forward",
+        "forward, or backward: from a document's last window to its first, which only whole documents allow",
+        choices=ORDERS,
     )
     lanes: int = option(
         16, "documents read in parallel; batch_tokens / lanes must hold several windows", low=1, high=10**5

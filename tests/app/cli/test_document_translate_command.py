@@ -137,6 +137,11 @@ def test_windows_can_be_others_than_in_the_training(documents, plain, file, caps
     joined, _ = translate(capsys, documents, file, "--document", "--set", "documents.size=2", "max_extra=2")
     assert same == alone
     assert len(joined) == 4 and joined != alone
+    backward = ["--document", "--set", "documents.order=backward"]
+    turned, _ = translate(capsys, documents, file, *backward)
+    # A document of one segment is read the same way.
+    assert len(turned) == 4 and turned[2:] == alone[2:]
+    assert "documents.order" in translate(capsys, documents, "--interactive", *backward[1:], code=2)
     search_only = translate(capsys, documents, file, "--set", "documents.size=2", code=2)
     assert "only keys of the section [search] and memory.retrieval.* can be changed" in search_only
     memory = translate(capsys, documents, file, "--document", "--set", "memory.gru.slots=2", code=2)

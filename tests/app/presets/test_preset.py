@@ -213,6 +213,11 @@ CONCAT = ["memory.kind=concat", "windows=tokens", "context_discount=0.1"]
         ([*IN_LAYERS, "memory.layers=top", "memory.kind=recurrence"], ["memory.layers", '"recurrence"', '"all"']),
         ([*IN_LAYERS, "read=gate", "memory.kind=recurrence"], ["memory.read", '"recurrence"', '"attention"']),
         ([*IN_LAYERS, "memory.layers=top", "read=attention"], ["memory.read", "above a stack", '"gate"']),
+        (
+            ["order=backward"],
+            ["documents.order", 'memory.kind = "none" carries none', "choose one of compressive, gru, "],
+        ),
+        (["memory.kind=concat", "windows=tokens", "order=backward"], ["documents.order", '"concat"', '"forward"']),
         (["memory_cache=9"], ["search.memory_cache", 'memory.kind = "none"', "compressive and recurrence"]),
         (
             [*IN_LAYERS, "memory.kind=recurrence", "memory_compressed=9"],
@@ -408,6 +413,7 @@ def presets(draw):
     memory = values["memory"]
     if not memory.has_state:
         updates["ranking"] = 0.0
+        values["documents"] = dataclasses.replace(values["documents"], order="forward")
     sizes = {key.name for key in dataclasses.fields(settings_of(memory.kind))}
     without = {f"memory_{size}": 0 for size in ("cache", "compressed") if size not in sizes}
     values["search"] = dataclasses.replace(values["search"], **without)
