@@ -188,6 +188,12 @@ def test_a_memory_may_be_longer_than_in_the_training(tmp_path, capsys, memory, s
     assert "compressed" not in lengths or state["compressed"].shape[1] == int(lengths["compressed"])
 
 
+def test_a_memory_inside_layers_cannot_be_shown(tmp_path, file, capsys):
+    run = make_run(tmp_path, *LAYERS, "memory.kind=recurrence")
+    refused = translate(capsys, run, file, "--document", "--show-memory", tmp_path / "x", code=2)
+    assert 'memory.kind = "recurrence" is inside layers' in refused and not (tmp_path / "x").exists()
+
+
 def test_a_size_that_the_memory_does_not_have_is_refused(documents, file, capsys):
     refused = translate(capsys, documents, file, "--document", "--set", "memory_cache=9", code=2)
     assert 'search.memory_cache: memory.kind = "gru" has no cache' in refused
