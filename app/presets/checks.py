@@ -9,13 +9,26 @@ from app.presets.schema import (
     EmbeddingsPreset,
     MemoryPreset,
     ModelPreset,
+    SearchPreset,
     TokenizerPreset,
     TrainingPreset,
 )
 from data.corpora.corpora import parse_mixture
 from data.errors import UserError
 from data.spans import KINDS
-from models.memories import ALL, RETRIEVAL, TOP, WITHOUT_LAYER, check_parts, in_layers, kinds, places_of
+from data.windows import BACKWARD
+from models.memories import (
+    ALL,
+    RETRIEVAL,
+    TOP,
+    WITHOUT_LAYER,
+    check_parts,
+    in_layers,
+    kinds,
+    parts_of,
+    places_of,
+    setting_names,
+)
 
 # A corpus that is drawn a thousand times an epoch is a mistake, and one drawn a million times does not fit into memory.
 MOST_WEIGHT = 1000
@@ -45,6 +58,7 @@ def check_together(sections: Mapping[str, Any]) -> str | None:
         or _check_positions(data, model, documents)
         or _check_training(training)
         or _check_ranking(training, memory)
+        or _check_search(sections["search"], memory)
     )
 
 
@@ -127,6 +141,11 @@ def _check_documents(documents: DocumentsPreset, memory: MemoryPreset) -> str | 
             "documents.segment_shift: tells the context from the current segment, and only windows of memory.kind = "
             f'"concat" have both, not "{memory.kind}": set it so, or documents.segment_shift to 0'
         )
+    if documents.order == BACKWARD and not memory.has_state:
+        return (
+            'documents.order: "backward" carries a memory from later windows to earlier ones, and memory.kind = '
+            f'"{memory.kind}" carries none: choose one of {_with_state()}, or set documents.order to "forward"'
+        )
     # With one window in a row, nothing written to the memory is read before the gradient ends.
     if memory.has_state and documents.back_propagation < 2:
         return (
@@ -180,8 +199,8 @@ def _check_positions(data: DataPreset, model: ModelPreset, documents: DocumentsP
         return None
     if documents.segment_shift:
         return (
-            'documents.segment_shift: with model.positions = "learned" the vectors of what is left out would never be '
-            'trained: choose "sinusoidal" or "rotary", or set documents.segment_shift to 0'
+            'documents.segment_shift: model.positions = "learned" has a vector for each position, and gaps would never '
+            'be trained: choose "sinusoidal" or "rotary", or set documents.segment_shift to 0'
         )
     if documents.windows in ("tokens", "dynamic"):
         return (
@@ -213,9 +232,24 @@ def _check_training(training: TrainingPreset) -> str | None:
 
 def _check_ranking(training: TrainingPreset, memory: MemoryPreset) -> str | None:
     if training.ranking and not memory.has_state:
-        with_state = ", ".join(kind for kind in kinds() if kind not in WITHOUT_LAYER)
         return (
             "training.ranking: exchanges the memories of documents, and memory.kind = "
-            f'"{memory.kind}" carries none: choose one of {with_state}, or set training.ranking to 0'
+            f'"{memory.kind}" carries none: choose one of {_with_state()}, or set training.ranking to 0'
         )
+    return None
+
+
+def _with_state() -> str:
+    """The kinds of memory that carry something from window to window."""
+    return ", ".join(kind for kind in kinds() if kind not in WITHOUT_LAYER)
+
+
+def _check_search(search: SearchPreset, memory: MemoryPreset) -> str | None:
+    for name in search.memory_sizes:
+        able = [kind for kind in kinds() if name in setting_names(kind)]
+        if not set(able) & set(parts_of(memory.kind)):
+            return (
+                f'search.memory_{name}: memory.kind = "{memory.kind}" has no {name}: set it to 0; it is for '
+                f"{' and '.join(able)}"
+            )
     return None

@@ -84,11 +84,16 @@ class Preset:
             return self.memories.get(kind) or settings_of(kind)()
         return getattr(self, name)
 
-    def memory_settings(self) -> dict[str, Any]:
-        """The memory settings for `models.document.DocumentTransformer`: `[memory]` and those of its kinds."""
+    def memory_settings(self, search: SearchPreset | None = None) -> dict[str, Any]:
+        """The memory settings for `models.document.DocumentTransformer`: `[memory]` and those of its kinds.
+
+        Args:
+            search: gives the sizes in translation; None for those of training.
+        """
         own = [asdict(self.section(MEMORY + part)) for part in parts_of(self.memory.kind)]
         general = {**asdict(self.memory), "mixed": self.training.memory_tokens == "mixed"}
-        return {**general, **{key: value for settings in own for key, value in settings.items()}}
+        sizes = search.memory_sizes if search else {}
+        return {**general, **{key: value for settings in own for key, value in settings.items()}, **sizes}
 
     @property
     def retrieval(self) -> Any:
@@ -157,6 +162,7 @@ class Preset:
             size=documents.size,
             tokens=documents.tokens,
             sliding=self.memory.kind == "concat",
+            order=documents.order,
             context_target=documents.context_target,
             context_segment_dropout=documents.context_segment_dropout,
             context_word_dropout=documents.context_word_dropout,

@@ -4,6 +4,7 @@ from dataclasses import Field, dataclass, fields
 
 from data.forms import NUMBERS
 from data.spans import KINDS
+from data.windows import ORDERS
 from models.memories import WITHOUT_LAYER, kinds, settings_of
 from models.options import option
 
@@ -75,6 +76,11 @@ class DocumentsPreset:
     )
     tokens: int = option(
         128, "tokens, dynamic: maximum source tokens in a window; may exceed any seen in training", low=1, high=10**6
+    )
+    order: str = option(
+        "forward",
+        "forward, or backward: from a document's last window to its first, which only whole documents allow",
+        choices=ORDERS,
     )
     lanes: int = option(
         16, "documents read in parallel; batch_tokens / lanes must hold several windows", low=1, high=10**5
@@ -236,6 +242,18 @@ class SearchPreset:
     term_bonus: float = option(3.5, "what the search gives for each token of a glossary's term, in nats", above=0.0)
     refuse_loops: bool = option(True, "take the next output, or cut it, where it repeats what the source does not")
     batch_tokens: int = option(4096, "source tokens decoded at once, padding included", low=16, high=10**8)
+    memory_cache: int = option(
+        0, "recurrence, compressive: cache in translation and document scores; 0: that of training", low=0, high=65536
+    )
+    memory_compressed: int = option(
+        0, "compressive: compressed in translation and document scores; 0: that of training", low=0, high=65536
+    )
+
+    @property
+    def memory_sizes(self) -> dict[str, int]:
+        """The settings of the memory's kind that are others than in training."""
+        sizes = {"cache": self.memory_cache, "compressed": self.memory_compressed}
+        return {name: size for name, size in sizes.items() if size}
 
     def most_tokens(self, length: int) -> int:
         """The maximum output tokens, end token included, for a source of `length` tokens."""

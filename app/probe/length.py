@@ -15,8 +15,10 @@ import numpy as np
 from app.runs.run import Run
 from app.translation.lines import DocumentLine
 from app.translation.translator import Translator
+from data.errors import UserError
 from data.files import atomic_write
 from data.tokenizer import Tokenizer
+from data.windows import BACKWARD
 
 SEED = 1
 RESULTS, FIGURE = "length.json", "length.svg"
@@ -37,7 +39,15 @@ def translate_long(run: Run, lines: Sequence[str], tokens: int, report: Callable
     Returns:
         Plain values: under "rows", resident memory in MB and source and output tokens per second by position; also a
         comparison of the last quarter of the document with the second one, as the first one includes start-up.
+
+    Raises:
+        UserError: the run reads documents backward.
     """
+    if run.preset.documents.order == BACKWARD:
+        raise UserError(
+            f'{run.path}: documents.order = "backward" translates nothing before the end of a document is known, so '
+            "there is no speed by position"
+        )
     translator = Translator.of_run(run, search=replace(run.preset.search, beam=1))
     list(translator.translate_documents([[text for text, _ in itertools.islice(_repeat(lines, translator), WARM_UP)]]))
     rows = _measure(translator, long_document(lines, translator.tokenizer, tokens), max(tokens // 20, 1), report)

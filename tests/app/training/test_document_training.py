@@ -20,6 +20,7 @@ from app.training.validation import Validation, spread_documents
 from app.translation.translator import Translator
 from data.errors import UserError
 from data.tokenizer import EOS
+from data.windows import ORDERS
 from tests.app.toy_training import toy_preset, train_here, write_corpus
 
 WINDOWS = ["windows=segments", "lanes=3", "back_propagation=2", "training.batch_tokens=96"]
@@ -242,7 +243,8 @@ def test_ranking_needs_another_lane(tmp_path, first):
 
 
 @pytest.mark.usefixtures("eagerly")
-def test_validation_reads_whole_documents_with_their_memory(tmp_path, first):
+@pytest.mark.parametrize("order", ORDERS)
+def test_validation_reads_whole_documents_with_their_memory(tmp_path, first, order):
     run = second(
         tmp_path,
         first,
@@ -251,6 +253,7 @@ def test_validation_reads_whole_documents_with_their_memory(tmp_path, first):
         "source_dropout=0.5",
         "context_segment_dropout=0.5",
         "dropout=0",
+        f"order={order}",
     )
     prepared = prepare(run, report=silent)
     model = run.new_model(340)
@@ -263,25 +266,27 @@ def test_validation_reads_whole_documents_with_their_memory(tmp_path, first):
     assert validation.sources in (english[0:4], english[4:8])
     found = [validation(), validation()]
     assert found[0]["nll"] == found[1]["nll"]  # nothing dropped, nothing left over from the first time
-    assert found[0]["nll"] == pytest.approx(_nll(model, prepared), rel=1e-5)
+    assert found[0]["nll"] == pytest.approx(_nll(model, prepared, order), rel=1e-5)
     translator = Translator.of_model(
         model, prepared.tokenizer, replace(run.preset.search, beam=1), run.preset.window_options()
     )
     (expected,) = translator.translate_documents([validation.sources])
     assert found[0]["sample"][1] in expected
     assert validation.translator.translate_all(validation.sources) == expected
-    assert found[0]["nll"] != pytest.approx(_nll(model, prepared, forget=True), rel=1e-5)
+    assert found[0]["nll"] != pytest.approx(_nll(model, prepared, order, forget=True), rel=1e-5)
 
 
-def _nll(model, prepared, forget=False):
+def _nll(model, prepared, order, forget=False):
     """The loss of the validation documents, one after another, segment by segment."""
     from keras import ops
 
     from data.packing import PackedWindow, pack
 
     shards, total, tokens, memory = prepared.validation, 0.0, 0, model.initial_memory(1)
-    for i in range(len(shards)):
-        reset = forget or i == 0 or shards.doc(i) != shards.doc(i - 1)
+    before, segments = None, list(range(len(shards)))[:: 1 if order == "forward" else -1]
+    for i in segments:
+        reset = forget or before is None or shards.doc(i) != shards.doc(before)
+        before = i
         inputs, labels = pack([[PackedWindow([shards.source(i)], [shards.target(i)], 0, reset)]], multiple=1)
         states, memory = model.document_states(inputs, memory, own_choices=True)
         logits = ops.convert_to_numpy(ops.log_softmax(model.output_embedding.logits(states)))
