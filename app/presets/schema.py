@@ -89,6 +89,9 @@ class DocumentsPreset:
     context_discount: float = option(
         0.0, "concat: weight in the loss of the context's translations; 0 = not trained on", low=0.0, high=1.0
     )
+    segment_shift: int = option(
+        0, "concat: positions left out at each segment's end, so that segments are told apart", low=0, high=10**6
+    )
     context_segment_dropout: float = option(
         0.0, "fraction of context segments (concat) or remembered windows dropped", low=0.0, below=1.0
     )
@@ -133,8 +136,9 @@ class MemoryPreset:
 
     kind: str = option(
         "none",
-        "kind of memory; [memory.KIND] has the settings of one kind",
+        "kind of memory, or two joined by +, as gru+recurrence; [memory.KIND] has the settings of one kind",
         choices=kinds,
+        joined=True,
     )
     sides: str = option(
         "both",
@@ -148,7 +152,7 @@ class MemoryPreset:
     )
     read: str = option(
         "auto",
-        "how it is read: through a gate, or as further keys of self-attention; auto: the latter where it holds positions",
+        "how it is read: through a gate, or as keys of self-attention; auto: the latter where it holds positions",
         choices=("auto", "gate", "attention"),
     )
     read_bias: float = option(-2.0, "bias of the reading gate: it starts nearly closed, like a model without memory")
@@ -186,8 +190,9 @@ class TrainingPreset:
     )
     memory_tokens: str = option(
         "own",
-        "target side of the memory in training: the model's own choices, as in translation, or the reference",
-        choices=("own", "reference"),
+        "target side of the memory in training: the model's own choices, as in translation, the reference, or windows "
+        "of either kind, sampled ones and reference with noise, where each token's probability is remembered as well",
+        choices=("own", "reference", "mixed"),
     )
     ranking: float = option(
         0.0, "weight of a loss where the reference is not likelier after its own document than after another", low=0.0

@@ -17,7 +17,7 @@ from app.runs.checkpoints import CHECKSUM, WEIGHTS, Checkpoints
 from app.runs.weights import build_with, load_arrays, save_arrays
 from data.errors import UserError
 from data.files import atomic_write, checksum, checksum_of, read_json, write_json
-from data.tokenizer import Tokenizer
+from data.tokenizer import BOS, EOS, Tokenizer
 
 FORMAT = 3
 PRESET, SUMMARY, TOKENIZER, AVERAGED = "preset.toml", "run.json", "tokenizer.model", "averaged.npz"
@@ -173,7 +173,8 @@ class Run:
         if self.preset.documents.windows == "off":
             kind = Transformer
         else:
-            kind = functools.partial(DocumentTransformer, memory=self.preset.memory_settings(search))
+            own = {"segment_shift": self.preset.documents.segment_shift, "begin_id": BOS, "end_id": EOS}
+            kind = functools.partial(DocumentTransformer, memory=self.preset.memory_settings(search), **own)
         model = kind(
             vocabulary_size,
             **asdict(self.preset.model),
