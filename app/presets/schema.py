@@ -4,7 +4,6 @@ from dataclasses import Field, dataclass, fields
 
 from data.forms import NUMBERS
 from data.spans import KINDS
-from data.windows import ORDERS
 from models.memories import WITHOUT_LAYER, kinds, settings_of
 from models.options import option
 
@@ -80,7 +79,7 @@ class DocumentsPreset:
     order: str = option(
         "forward",
         "forward, or backward: from a document's last window to its first, which only whole documents allow",
-        choices=ORDERS,
+        choices=("forward", "backward"),
     )
     lanes: int = option(
         16, "documents read in parallel; batch_tokens / lanes must hold several windows", low=1, high=10**5

@@ -41,10 +41,11 @@ KINDS = {
     "gru in layers": ({**GRU, "layers": ("all",), "read": "attention"}, IN_WINDOWS),
     "recurrence": ({"kind": "recurrence", "cache": 16}, IN_WINDOWS),
     "compressive": (COMPRESSIVE, IN_WINDOWS),
+    "gru+recurrence": ({**GRU, "kind": "gru+recurrence", "cache": 16}, IN_WINDOWS),
 }
-BEAMS = {"gru": 1, "concat": 2, "gru in layers": 2, "recurrence": 1, "compressive": 2}
+BEAMS = {"gru": 1, "concat": 2, "gru in layers": 2, "recurrence": 1, "compressive": 2, "gru+recurrence": 1}
 # Of the weights: with these, every kind's translations depend on what it remembers.
-SEEDS = {"recurrence": 9, "compressive": 9}
+SEEDS = {"recurrence": 9, "compressive": 9, "gru+recurrence": 8}
 WITH_STATE = [kind for kind in KINDS if kind != "concat"]
 random = np.random.default_rng(4)
 DOCUMENTS = [[words(random.integers(4, VOCABULARY, random.integers(1, 9))) for _ in range(n)] for n in (5, 1, 7, 2, 4)]
@@ -157,6 +158,7 @@ PAIRS = [tuple(words(random.integers(4, VOCABULARY, size)) for size in (5, 4)) f
         ("gru in layers", WindowOptions("segments", size=2)),
         ("recurrence", IN_WINDOWS),
         ("compressive", IN_WINDOWS),
+        ("gru+recurrence", IN_WINDOWS),
     ],
 )
 def test_no_score_depends_on_what_comes_later(kind, options):
@@ -359,11 +361,12 @@ def test_a_model_without_documents_takes_each_segment_alone():
     assert scores[0][1] == pytest.approx(alone.score([pairs[0][1:2]])[0][0], abs=1e-4)
 
 
-def test_how_the_memory_was_used_is_told_segment_by_segment():
+@pytest.mark.parametrize("kind", ["gru", "gru+recurrence"])
+def test_how_the_memory_was_used_is_told_segment_by_segment(kind):
     looks = []
     lines = [DocumentLine(n, text) for n, document in enumerate(DOCUMENTS) for text in document]
-    found = [h.text for h in translator().translate_lines(lines, looks.append)]
-    assert found == list(itertools.chain(*translated(DOCUMENTS)))
+    found = [h.text for h in translator(kind).translate_lines(lines, looks.append)]
+    assert found == list(itertools.chain(*translated(DOCUMENTS, kind)))
     assert [look["line"] for look in looks] == list(range(1, 20))
     assert [look["document"] for look in looks] == [n + 1 for n, document in enumerate(DOCUMENTS) for _ in document]
     for look, segment in zip(looks, itertools.chain(*DOCUMENTS), strict=True):

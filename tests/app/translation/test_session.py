@@ -38,6 +38,7 @@ KINDS = {
     "gru in layers": ({**GRU, "layers": ("all",), "read": "attention"}, WindowOptions("segments", size=1), 0.0),
     "recurrence": ({"kind": "recurrence", "cache": 9}, WindowOptions("segments", size=1), 0.0),
     "compressive": (COMPRESSIVE, WindowOptions("tokens", tokens=12), 0.0),
+    "gru+recurrence": ({**GRU, "kind": "gru+recurrence", "cache": 9}, WindowOptions("segments", size=1), 0.0),
 }
 draw = np.random.default_rng(6)
 SEGMENTS = [words(draw.integers(4, VOCABULARY, draw.integers(1, 6))) for _ in range(7)]
@@ -49,7 +50,7 @@ def translator(kind) -> Translator:
     keras.utils.set_random_seed(3)
     memory, windows, weight = KINDS[kind]
     shape = {"encoder_layers": 1, "decoder_layers": 1, "width": 16, "hidden": 16, "heads": 2}
-    shape |= {"positions": "rotary"} if kind in ("recurrence", "compressive") else {}
+    shape |= {"positions": "rotary"} if kind in ("recurrence", "compressive", "gru+recurrence") else {}
     model = DocumentTransformer(VOCABULARY, memory=memory, **shape) if memory else Transformer(VOCABULARY, **shape)
     model.build()
     # With these weights every kind's translations depend on what it remembers.
