@@ -1,6 +1,6 @@
 """What the recall probe compares: kinds of memory with settings of their own, and how far each should remember."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any, NamedTuple
 
 from app.presets.preset import Preset
@@ -72,6 +72,18 @@ def candidate(text: str, preset: Preset = PRESET) -> Candidate:
         return Candidate(name, preset.with_overrides(overrides).memory_settings())
     except UserError as error:
         raise UserError(f'--memory "{name}": {str(error).removeprefix("--set").lstrip(": ")}') from error
+
+
+def name_of(preset: Preset) -> str:
+    """The candidate that a preset's memory is: its kind, and the settings that differ from the defaults."""
+    kind, default = preset.memory.kind, Preset("default")
+    before, after = (replace(each, memory=replace(each.memory, kind=kind)) for each in (default, preset))
+    changed = [change for change in before.differences(after) if change.key.startswith("memory")]
+    return " ".join([kind, *(f"{change.key.rpartition('.')[2]}={_written(change.after)}" for change in changed)])
+
+
+def _written(value: Any) -> str:
+    return ",".join(value) if isinstance(value, tuple) else f"{value}"
 
 
 def _with_section(change: str, kind: str, name: str) -> str:

@@ -23,25 +23,28 @@ _LINES = ("-", "--", ":", "-.")
 
 
 def show(results: Results, console: "Console") -> None:
-    """Prints a table with a small bar chart in each row, after what each memory promises and takes."""
+    """Prints a table with a small bar chart in each row, and one of what each memory promises and takes."""
     from rich.table import Table
 
     experiment = results.experiment
     table = Table(title="right answers in %, by windows between fact and question", title_justify="left")
     table.add_column("memory")
-    table.add_column("promised", justify="right")
-    table.add_column("bytes", justify="right")
     table.add_column("", no_wrap=True)
     for distance in experiment.distances:
         table.add_column(f"{distance}", justify="right")
     for name, found in results.memories.items():
         shares = [recall["recall"] for recall in found["recall"]]
         drawing = "".join(_BLOCKS[round(share * (len(_BLOCKS) - 1))] for share in shares)
-        about = str(_promised(found) or "no limit"), f"{found['state_bytes']:,}"
-        table.add_row(name, *about, drawing, *(f"{100 * share:.1f}" for share in shares))
+        table.add_row(name, drawing, *(f"{100 * share:.1f}" for share in shares))
     console.print(table)
-    console.print("promised: windows, directly and through all layers; bytes: of a document's memory state")
     console.print(f"chance: {100 / experiment.task.values:.1f}%; {experiment.documents:,} questions at each distance")
+    table = Table(title="how far the design reaches, and the memory state of a document", title_justify="left")
+    table.add_column("memory")
+    table.add_column("windows, directly to through all layers", justify="right")
+    table.add_column("bytes", justify="right")
+    for name, found in results.memories.items():
+        table.add_row(name, str(_promised(found) or "no limit"), f"{found['state_bytes']:,}")
+    console.print(table)
 
 
 def draw(results: Results, path: str | Path) -> bool:
