@@ -178,6 +178,26 @@ class SelfAttention(Attention):
             keys = rotate(keys, past.positions)
         return keys, values
 
+    def look(self, x: Tensor, values: Tensor, mask: Tensor) -> Tensor:
+        """What positions find elsewhere by content alone; no weight of this layer gets a gradient from it.
+
+        Args:
+            x: (B, S, D).
+            values: (B, P, D).
+            mask: boolean (B, S, P).
+
+        Returns:
+            (B, S, D) float32, before the output's projection.
+        """
+        dense = self.query_key_value
+        kernel, bias = (ops.stop_gradient(ops.convert_to_tensor(part)) for part in (dense.kernel, dense.bias))
+        kernel, bias, x, values = (ops.cast(part, self.compute_dtype) for part in (kernel, bias, x, values))
+        (queries,) = self._split(ops.matmul(x, kernel[:, : self.width]) + bias[: self.width], 1)
+        keys, values = self._split(ops.matmul(values, kernel[:, self.width :]) + bias[self.width :], 2)
+        found = ops.matmul(_masked_softmax(self._scores(queries, keys), mask), values)
+        found = ops.transpose(ops.cast(found, "float32"), (0, 2, 1, 3))
+        return ops.reshape(found, (*ops.shape(x)[:2], self.width))
+
     def step(
         self,
         x: Tensor,

@@ -9,7 +9,7 @@ from keras import ops
 from models import KeysValues, Tensor
 from models.attention import CrossAttention
 from models.masks import MASKED
-from models.past import Read, Reading, nothing
+from models.past import NOTHING, Read, Reading, nothing
 from models.stack import Stack, TransformerLayer
 
 
@@ -56,7 +56,7 @@ class DecoderLayer(TransformerLayer):
         attention_mask: Tensor | None = None,
         source_mask: Tensor | None = None,
         positions: Tensor | None = None,
-        read: Callable[[Tensor], Reading] = nothing(0),
+        read: Callable[[Tensor], Reading] = NOTHING,
         training: bool | None = None,
     ) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor]]:
         seen = {}
@@ -121,7 +121,7 @@ class DecoderLayer(TransformerLayer):
         ceilings: Tensor,
         source_ceilings: Tensor,
         positions: Tensor | None,
-        read: Callable[[Tensor], Reading] = nothing(0),
+        read: Callable[[Tensor], Reading] = NOTHING,
     ) -> tuple[Tensor, Tensor, KeysValues]:
         """One more position of each hypothesis of a search: (B * K, D) -> (B * K, D), the input of the feed-forward
         network (B * K, D) and the cache.
@@ -233,8 +233,9 @@ class Decoder(Stack):
         caches: list[KeysValues],
         entries: Tensor,
         source_ceilings: Tensor,
-        positions: Tensor | None,
+        positions: Tensor,
         read: Read = nothing,
+        place: Tensor | None = None,
     ) -> tuple[Tensor, Tensor, list[KeysValues]]:
         """One more position of each hypothesis of a search, by keys and values that are in caches.
 
@@ -247,8 +248,9 @@ class Decoder(Stack):
             caches: list of L pairs, each (B, H, T, K, D/H).
             entries: (B * K, T) int32: which of the K at each position a hypothesis attends to, -1 for none.
             source_ceilings: (B, 1, 1, S) float32, infinite for real source tokens and `MASKED` for padding.
-            positions: (B, 1) int32, where this position is written.
+            positions: (B, 1) int32, this position.
             read: what each layer reads of memories; pasts as `PastStep`.
+            place: (B, 1) int32, where it is written in the caches; None: at `positions`.
 
         Returns:
             States (B * K, D), the input of the last layer's feed-forward network (B * K, D) and the list of caches.
@@ -257,7 +259,8 @@ class Decoder(Stack):
         entries = ops.reshape(entries, (-1, 1, beam, length, 1))
         own = ops.equal(entries, ops.arange(beam, dtype="int32"))
         ceilings = ops.reshape(ops.where(own, float("inf"), MASKED), (-1, 1, beam, length * beam))
-        places = ops.reshape(ops.arange(batch * heads, dtype="int32"), (-1, heads)) * length + positions
+        place = positions if place is None else place
+        places = ops.reshape(ops.arange(batch * heads, dtype="int32"), (-1, heads)) * length + place
         places = ops.reshape(places, (-1, 1))
         inner, written = x, []
         for number, (layer, source, cache) in enumerate(zip(self.stack, sources, caches, strict=True)):

@@ -7,16 +7,18 @@ from keras import ops
 
 from models import Nested, Tensor
 from models.masks import look_ahead_mask, padding_mask
-from models.memories import ALL, AUTO, GENERAL, TOP, WITHOUT_LAYER, new_memory, place_of, settings_of
+from models.memories import ALL, AUTO, TOP, WITHOUT_LAYER, check_parts, new_memory, parts_of, places_of, setting_names
 from models.memories.base import Row, positions_of, windows_of
-from models.memories.inside import LayerMemory
+from models.memories.inside import StackMemory
 from models.memories.reading import GatedRead
-from models.past import Read, Reading, nothing
+from models.memories.tokens import StoredTokens
+from models.past import Read, nothing
+from models.positions import shift_segments
 from models.transformer import Transformer
 
 SIDES = ("encoder", "both")
 # Of the settings that all memories have.
-DEFAULTS = {"kind": "none", "sides": "both", "layers": (AUTO,), "read": AUTO, "read_bias": -2.0}
+DEFAULTS = {"kind": "none", "sides": "both", "layers": (AUTO,), "read": AUTO, "read_bias": -2.0, "mixed": False}
 
 
 @keras.saving.register_keras_serializable(package="weitblick")
@@ -42,7 +44,11 @@ class DocumentTransformer(Transformer):
     Args:
         *sizes, **settings: see `Transformer`.
         memory: dictionary of kind, sides, layers, read and read_bias, as in a preset's `[memory]`, together with the
-            settings of the kind, as in `[memory.KIND]`; those left out have their defaults.
+            settings of the kind, as in `[memory.KIND]`; those left out have their defaults. With mixed = True the
+            target memory holds each token together with its probability, and in training, where `own_choices` would
+            store the likeliest tokens, a mixture, see `models.memories.tokens.StoredTokens`.
+        segment_shift: positions left out between the segments of a window, see `models.positions.shift_segments`.
+        begin_id, end_id: the tokens that begin a target segment and end a source segment.
 
     Call arguments:
         inputs: as for `document_states`.
@@ -58,47 +64,61 @@ class DocumentTransformer(Transformer):
             states, memory = model.document_states(inputs, memory)
     """
 
-    def __init__(self, *sizes: Any, memory: dict[str, Any] | None = None, **settings: Any) -> None:
+    def __init__(
+        self,
+        *sizes: Any,
+        memory: dict[str, Any] | None = None,
+        segment_shift: int = 0,
+        begin_id: int = 2,
+        end_id: int = 3,
+        **settings: Any,
+    ) -> None:
         super().__init__(*sizes, **settings)
         memory = {**DEFAULTS, **(memory or {})}
-        settings_of(memory["kind"])
+        check_parts(memory["kind"])
         if memory["sides"] not in SIDES:
             raise ValueError(f"memory sides must be one of {', '.join(SIDES)}, got {memory['sides']!r}")
-        self.settings["memory"] = memory
+        self.settings |= {"memory": memory, "segment_shift": segment_shift, "begin_id": begin_id, "end_id": end_id}
+        self.segment_shift, self.begin_id, self.end_id = segment_shift, begin_id, end_id
         self.source_memory: Any = None
         self.target_memory: Any = None
         self.source_read: Any = None
         self.target_read: Any = None
-        # The memory of each layer; empty for none.
-        self.inside: dict[str, list[LayerMemory | None]] = {"source": [], "target": []}
-        if memory["kind"] not in WITHOUT_LAYER:
-            layers, read = place_of(memory["kind"], memory["layers"], memory["read"])
-            own = {key: value for key, value in memory.items() if key not in GENERAL}
-            if layers == TOP:
-                self._make_memories(memory, own)
-            else:
-                self._make_inside(memory, layers, read, own)
+        self.target_tokens: Any = None
+        self.source_stack: StackMemory | None = None
+        self.target_stack: StackMemory | None = None
+        if memory["kind"] in WITHOUT_LAYER:
+            return
+        known = {*DEFAULTS, *(name for part in parts_of(memory["kind"]) for name in setting_names(part))}
+        if unknown := [key for key in memory if key not in known]:
+            raise ValueError(f"memory kind {memory['kind']!r} has no setting {unknown[0]!r}")
+        parts = places_of(memory["kind"], memory["layers"], memory["read"])
+        own = {part: {key: memory[key] for key in setting_names(part) if key in memory} for part in parts}
+        if top := [part for part, (layers, _) in parts.items() if layers == TOP]:
+            self._make_memories(top[0], memory, own[top[0]])
+        if inside := {part: place for part, place in parts.items() if part not in top}:
+            self._make_stacks(inside, memory, own)
 
-    def _make_inside(self, memory, layers, read, own):
+    def _make_stacks(self, inside, memory, own):
         width, rate = self.settings["width"], self.settings["dropout"]
-        shared = {"kind": memory["kind"], "read": read, "dropout": rate, "bias": memory["read_bias"], **own}
-        stacks = {"source": len(self.encoder.stack), "target": len(self.decoder.stack)}
-        if memory["sides"] == "encoder":
-            del stacks["target"]
-        for side, count in stacks.items():
-            chosen = range(1, count + 1) if layers == ALL else layers
-            self.inside[side] = [
-                LayerMemory(width, **shared, dtype=self.dtype_policy, name=f"{side}_memory_{number}")
-                if number in chosen
-                else None
-                for number in range(1, count + 1)
-            ]
+        settings = {
+            part: {"read": read, "dropout": rate, "bias": memory["read_bias"], **own[part]}
+            for part, (_, read) in inside.items()
+        }
 
-    def _make_memories(self, memory, own):
+        def new(name, stack):
+            numbers = range(1, len(stack) + 1)
+            places = {part: [n for n in numbers if where == ALL or n in where] for part, (where, _) in inside.items()}
+            return StackMemory(width, places, settings, dtype=self.dtype_policy, name=name)
+
+        self.source_stack = new("source_stack_memory", self.encoder.stack)
+        self.target_stack = new("target_stack_memory", self.decoder.stack) if memory["sides"] == "both" else None
+
+    def _make_memories(self, kind, memory, own):
         width, rate = self.settings["width"], self.settings["dropout"]
 
         def new(name):
-            return new_memory(memory["kind"], width, dtype=self.dtype_policy, name=name, **own)
+            return new_memory(kind, width, dtype=self.dtype_policy, name=name, **own)
 
         def reading(name):
             return GatedRead(width, rate, memory["read_bias"], dtype=self.dtype_policy, name=name)
@@ -106,6 +126,8 @@ class DocumentTransformer(Transformer):
         self.source_memory, self.source_read = new("source_memory"), reading("source_read")
         self.target_memory = new("target_memory") if memory["sides"] == "both" else None
         self.target_read = reading("target_read")
+        if self.target_memory is not None and memory["mixed"]:
+            self.target_tokens = StoredTokens(width, dtype=self.dtype_policy, name="target_memory_tokens")
 
     def build(self, input_shape: Any = None) -> None:
         super().build(input_shape)
@@ -124,33 +146,37 @@ class DocumentTransformer(Transformer):
     @property
     def memory_layers(self) -> list:
         """The layers that a Transformer does not have."""
-        layers = (self.source_memory, self.target_memory, self.source_read, self.target_read)
-        return [layer for layer in (*layers, *self.inside["source"], *self.inside["target"]) if layer is not None]
+        above = (self.source_memory, self.target_memory, self.source_read, self.target_read, self.target_tokens)
+        return [layer for layer in (*above, self.source_stack, self.target_stack) if layer is not None]
 
     @property
     def loss_names(self) -> list[str]:
         """The names of the memories' extra losses."""
-        inside = [layer for layers in self.inside.values() for layer in layers if layer]
-        return sorted({name for layer in inside for name in layer.memory.loss_names})
+        return sorted({name for stack in self._stacks.values() for name in stack.loss_names})
 
     @property
     def extra_losses(self) -> dict[str, Tensor]:
         """What the memories added to the loss in the last call in training, by name; summed over layers."""
         found: dict[str, Tensor] = {}
-        for layer in self.memory_layers:
-            for name, loss in getattr(layer, "found_losses", {}).items():
+        for stack in self._stacks.values():
+            for name, loss in stack.found_losses.items():
                 found[name] = found[name] + loss if name in found else loss
         return found
+
+    @property
+    def _stacks(self):
+        stacks = {"source": self.source_stack, "target": self.target_stack}
+        return {side: stack for side, stack in stacks.items() if stack is not None}
 
     def initial_memory(self, batch: int | Tensor) -> Nested:
         """The memory of documents that begin: a nested dictionary of tensors with the batch as axis 0; {} for none."""
         self._make_weights()
         sides = {"source": self.source_memory, "target": self.target_memory}
         found = {side: memory.initial_state(batch) for side, memory in sides.items() if memory is not None}
-        for side, layers in self.inside.items():
-            own = {_name(n): layer.memory.initial_state(batch) for n, layer in enumerate(layers) if layer}
-            found |= {side: own} if own else {}
-        return found
+        # By name, because some backends sort the keys when they flatten a dictionary.
+        return dict(
+            sorted((found | {_inside(s): stack.initial_state(batch) for s, stack in self._stacks.items()}).items())
+        )
 
     def document_states(
         self, inputs: dict[str, Tensor], memory: Nested, training: bool | None = None, own_choices: bool = False
@@ -177,12 +203,12 @@ class DocumentTransformer(Transformer):
         if self.source_memory is None:
             return states, memory
         if self.target_memory is not None:
-            seen, memory["target"] = self._remember_target(states, inputs, memory, own_choices)
+            seen, memory["target"] = self._remember_target(states, inputs, memory, own_choices, training)
         return states + self.target_read(states, seen, training=training), memory
 
     def remember(self, inputs: dict[str, Tensor], memory: Nested) -> Nested:
         """The memory after the windows in `inputs`; arguments as for `document_states`."""
-        if "target" in memory:
+        if self.target_memory is not None or self.target_stack is not None:
             return self.document_states(inputs, memory)[1]
         return self._read_windows(inputs, memory)[2]
 
@@ -207,10 +233,8 @@ class DocumentTransformer(Transformer):
         if self.source_memory is not None:
             side, layer = ("target", self.target_memory) if self.target_memory else ("source", self.source_memory)
             shared["memory"] = self.target_read.prepared(layer.past(memory[side]))
-        for number, layer in enumerate(self.inside["target"]):
-            if layer:
-                past = layer.memory.past(memory["target"][_name(number)])
-                shared[_name(number)] = layer.prepared(past, self.decoder.stack[number].attention)
+        if self.target_stack is not None:
+            shared["inside"] = self.target_stack.prepared(memory[_inside("target")], self.decoder.stack)
         state = self._state_before(source, encodings, max_length)
         state["shared"] |= shared
         if prefix is None:
@@ -225,7 +249,7 @@ class DocumentTransformer(Transformer):
 
     def _encode_after(self, source, memory):
         """The encodings of one window of each row, with what its memory holds."""
-        mask, positions = padding_mask(source, self.pad_id), self._positions(source)
+        mask, positions = padding_mask(source, self.pad_id), self._shifted("source", source, self._positions(source))
         mask = ops.broadcast_to(mask, (*ops.shape(source), ops.shape(source)[1]))
         encodings = self._read_source(source, mask, positions, read=self._read_after("source", memory))
         if self.source_memory is None:
@@ -234,22 +258,11 @@ class DocumentTransformer(Transformer):
 
     def _read_after(self, side: str, memory: Nested) -> Read:
         """What the layers of a side read of a memory in one window of each row."""
-
-        def read(number):
-            layer = self.inside[side][number] if self.inside[side] else None
-            if layer is None:
-                return nothing(number)
-            past = layer.memory.past(memory[side][_name(number)])
-            return lambda x: layer.reading(x, past)
-
-        return read
+        stack = self._stacks.get(side)
+        return stack.read_window(memory[_inside(side)]) if stack else nothing
 
     def _step_read(self, shared, beam):
-        def read(number):
-            layer = self.inside["target"][number] if self.inside["target"] else None
-            return (lambda x: layer.step(x, shared[_name(number)], beam)) if layer else nothing(number)
-
-        return read
+        return self.target_stack.step_read(shared["inside"], beam) if "inside" in shared else nothing
 
     def _after_stack(self, states, state):
         if "memory" in state["shared"]:
@@ -322,45 +335,50 @@ class DocumentTransformer(Transformer):
         return self._read_target(target, encodings, mask, source_mask, positions, training, read)[0], after
 
     def _row_positions(self, side, inputs):
-        layer = next(filter(None, self.inside[side]), None)
-        if layer and layer.memory.relative:
+        stack = self._stacks.get(side)
+        if stack and stack.relative:
             return windows_of(_row(inputs, side)).positions
-        return inputs[f"{side}_positions"]
+        return self._shifted(side, inputs[side], inputs[f"{side}_positions"])
+
+    def _shifted(self, side, tokens, positions):
+        """Positions (B, T) or (1, T) with `segment_shift` more for each segment that stands before in the window."""
+        if not self.segment_shift:
+            return positions
+        if side == "target":
+            begins = ops.equal(tokens, self.begin_id)
+        else:
+            begins = ops.equal(ops.pad(tokens[:, :-1], ((0, 0), (1, 0))), self.end_id)
+        return shift_segments(positions, begins, self.segment_shift)
 
     def _read_row(self, side, inputs, memory, training) -> Read:
         """What the layers of a side read; once they have, `memory` holds what is remembered after the row."""
-        if not self.inside[side]:
+        stack = self._stacks.get(side)
+        if stack is None:
             return nothing
-        row, before = _row(inputs, side), memory[side]
-        memory[side] = dict(before)
-
-        def read(number):
-            layer, name = self.inside[side][number], _name(number)
-            if layer is None:
-                return nothing(number)
-
-            def look(x) -> Reading:
-                found, memory[side][name] = layer(x, row, before[name], training=training)
-                return found
-
-            return look
-
+        layers = {"source": self.encoder, "target": self.decoder}[side].stack
+        read, memory[_inside(side)] = stack.read_row(_row(inputs, side), memory[_inside(side)], layers, training)
         return read
 
     def _remember_source(self, encodings, inputs, memory):
         found, state, _ = self.source_memory(encodings, _row(inputs, "source"), memory["source"])
         return found, state
 
-    def _remember_target(self, states, inputs, memory, own_choices=False):
+    def _remember_target(self, states, inputs, memory, own_choices=False, training=None):
         """Remembers each state together with the token that follows it in its window."""
         following = inputs["target_following"]
         inside = ops.not_equal(following, self.pad_id)
-        if own_choices:
+        # At a segment's end the next input begins another segment, and is not what follows.
+        ends = ops.not_equal(following, _moved(inputs["target"]))
+        mixing = {}
+        if own_choices and training and self.target_tokens is not None:
+            mixing = {"windows": inputs["target_windows"], "kept": ends, "count": ops.shape(inputs["resets"])[1]}
+        elif own_choices:
             likeliest = ops.argmax(self.output_embedding.logits(ops.stop_gradient(states)), axis=-1)
-            # At a segment's end the next input begins another segment, and is not what follows.
-            ends = ops.not_equal(following, _moved(inputs["target"]))
             following = ops.where(ends, following, ops.cast(likeliest, following.dtype))
-        chosen = self.output_embedding(following)
+        if self.target_tokens is None:
+            chosen = self.output_embedding(following)
+        else:
+            chosen = self.target_tokens(states, following, embedding=self.output_embedding, **mixing)
         states = states + ops.where(inside[..., None], chosen, ops.zeros_like(chosen))
         found, state, _ = self.target_memory(states, _row(inputs, "target"), memory["target"])
         return found, state
@@ -369,7 +387,7 @@ class DocumentTransformer(Transformer):
         length = ops.shape(prefix)[1]
         real = ops.not_equal(prefix, self.pad_id)
         mask = ops.logical_and(real[:, None], look_ahead_mask(length))
-        positions = self._positions(prefix)
+        positions = self._shifted("target", prefix, self._positions(prefix))
         x = self.target_positions(self.target_embedding(prefix), positions)
         sources = state["shared"]["sources"]
         caches = self.decoder.prefill(x, sources, mask, padding_mask(source, self.pad_id), positions, read)
@@ -377,12 +395,15 @@ class DocumentTransformer(Transformer):
         written = [tuple(map(_longer, before, after)) for before, after in longer]
         entries = ops.concatenate([ops.where(real, 0, -1), state["entries"]], axis=1)
         position = ops.sum(ops.cast(real, "int32"), axis=1)
+        if self.segment_shift:
+            before = ops.sum(ops.cast(ops.equal(prefix, self.begin_id), "int32"), axis=1, keepdims=True)
+            state["shared"]["ahead"] = self.segment_shift * before
         return {**state, "written": written, "entries": entries, "position": position}
 
 
-def _name(number):
-    """The name of a layer's state. Names sort as numbers do."""
-    return f"layer_{number + 1:04}"
+def _inside(side):
+    """The name of the state of the memories inside a side's layers."""
+    return f"{side}_stack"
 
 
 def _row(inputs, side):

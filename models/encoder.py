@@ -6,7 +6,7 @@ from typing import Any
 import keras
 
 from models import Tensor
-from models.past import Read, Reading, nothing
+from models.past import NOTHING, Read, Reading, nothing
 from models.stack import Stack, TransformerLayer
 
 
@@ -34,7 +34,7 @@ class EncoderLayer(TransformerLayer):
         x: Tensor,
         attention_mask: Tensor | None = None,
         positions: Tensor | None = None,
-        read: Callable[[Tensor], Reading] = nothing(0),
+        read: Callable[[Tensor], Reading] = NOTHING,
         return_weights: bool = False,
         training: bool | None = None,
     ) -> Any:

@@ -55,6 +55,18 @@ def nothing(number: int) -> Callable[[Tensor], Reading]:
     return lambda x: Reading()
 
 
+# What a layer without memories reads.
+NOTHING = nothing(0)
+
+
+def together(readings: list[Reading]) -> Reading:
+    """What a layer reads of several memories, of which one at most is read by self-attention."""
+    pasts = [reading.past for reading in readings if reading.past is not None]
+    added = [reading.added for reading in readings if reading.added is not None]
+    (past,) = pasts or [None]
+    return Reading(past, sum(added[1:], start=added[0]) if added else None)
+
+
 def mask_with(past: Past, mask: Tensor) -> Tensor:
     """The mask (B, S, P + S) of a past and of the own positions, which may attend to each other by (B, S, S)."""
     shape = (*ops.shape(mask)[:2], ops.shape(past.values)[1])

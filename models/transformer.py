@@ -272,16 +272,18 @@ class Transformer(keras.Model):
     def _step_states(self, tokens, state):
         caches, position = state["written"], state["position"]
         beam = caches[0][0].shape[3]
-        positions = ops.reshape(position, (-1, beam))[:, :1]
+        place, shared = ops.reshape(position, (-1, beam))[:, :1], state["shared"]
+        # How far positions are ahead of places in the caches.
+        positions = place + shared["ahead"] if "ahead" in shared else place
         # What a row writes now is number k of its source's at this position.
         here = ops.equal(ops.arange(ops.shape(caches[0][0])[2], dtype="int32"), ops.expand_dims(position, 1))
         own = ops.expand_dims(ops.arange(ops.shape(tokens)[0], dtype="int32") % beam, 1)
         entries = ops.where(here, own, state["entries"])
         x = self.target_positions(self.target_embedding(ops.reshape(tokens, (-1, beam))), positions)
         x = ops.reshape(x, (-1, self.settings["width"]))
-        shared = state["shared"]
+        read = self._step_read(shared, beam)
         states, inner, caches = self.decoder.step(
-            x, shared["sources"], caches, entries, shared["ceilings"], positions, self._step_read(shared, beam)
+            x, shared["sources"], caches, entries, shared["ceilings"], positions, read, place
         )
         return states, inner, {"shared": shared, "written": caches, "entries": entries, "position": position + 1}
 

@@ -9,13 +9,26 @@ from app.presets.schema import (
     EmbeddingsPreset,
     MemoryPreset,
     ModelPreset,
+    SearchPreset,
     TokenizerPreset,
     TrainingPreset,
 )
 from data.corpora.corpora import parse_mixture
 from data.errors import UserError
 from data.spans import KINDS
-from models.memories import ALL, RETRIEVAL, TOP, WITHOUT_LAYER, in_layers, kinds, place_of
+from data.windows import BACKWARD
+from models.memories import (
+    ALL,
+    RETRIEVAL,
+    TOP,
+    WITHOUT_LAYER,
+    check_parts,
+    in_layers,
+    kinds,
+    parts_of,
+    places_of,
+    setting_names,
+)
 
 # A corpus that is drawn a thousand times an epoch is a mistake, and one drawn a million times does not fit into memory.
 MOST_WEIGHT = 1000
@@ -45,6 +58,7 @@ def check_together(sections: Mapping[str, Any]) -> str | None:
         or _check_positions(data, model, documents)
         or _check_training(training)
         or _check_ranking(training, memory)
+        or _check_search(sections["search"], memory)
     )
 
 
@@ -122,6 +136,16 @@ def _check_documents(documents: DocumentsPreset, memory: MemoryPreset) -> str | 
             "documents.context_discount: trains on the translations of the context, of which "
             f"documents.context_word_dropout = {documents.context_word_dropout:g} hides words: set one of them to 0"
         )
+    if documents.segment_shift and memory.kind != "concat":
+        return (
+            "documents.segment_shift: tells the context from the current segment, and only windows of memory.kind = "
+            f'"concat" have both, not "{memory.kind}": set it so, or documents.segment_shift to 0'
+        )
+    if documents.order == BACKWARD and not memory.has_state:
+        return (
+            'documents.order: "backward" carries a memory from later windows to earlier ones, and memory.kind = '
+            f'"{memory.kind}" carries none: choose one of {_with_state()}, or set documents.order to "forward"'
+        )
     # With one window in a row, nothing written to the memory is read before the gradient ends.
     if memory.has_state and documents.back_propagation < 2:
         return (
@@ -132,15 +156,26 @@ def _check_documents(documents: DocumentsPreset, memory: MemoryPreset) -> str | 
 
 
 def _check_memory(memory: MemoryPreset, model: ModelPreset, training: TrainingPreset) -> str | None:
+    try:
+        check_parts(memory.kind)
+    except ValueError as error:
+        return f"memory.kind: {error}"
+    if training.memory_tokens == "mixed" and (not memory.has_state or memory.sides == "encoder"):
+        return (
+            'training.memory_tokens: "mixed" is for a memory of the target: choose a memory.kind that has one and '
+            'memory.sides = "both", or "own"'
+        )
     if not memory.has_state:
         return None
     stacks = {"encoder": model.encoder_layers, "decoder": model.decoder_layers}
     try:
-        layers, _ = place_of(memory.kind, memory.layers, memory.read)
+        places = places_of(memory.kind, memory.layers, memory.read)
     except ValueError as error:
         return str(error)
-    if layers == TOP:
+    inside = [layers for layers, _ in places.values() if layers != TOP]
+    if not inside:
         return None
+    layers = inside[0]
     if memory.sides == "encoder":
         del stacks["decoder"]
     for stack, count in stacks.items():
@@ -148,12 +183,13 @@ def _check_memory(memory: MemoryPreset, model: ModelPreset, training: TrainingPr
             return f"memory.layers: none of {', '.join(map(str, layers))} is a layer of the {stack}, which has {count}"
     if layers != ALL and max(layers) > max(stacks.values()):
         return f"memory.layers: there is no layer {max(layers)}"
-    if in_layers(memory.kind) and model.positions != "rotary":
+    if any(map(in_layers, places)) and model.positions != "rotary":
         return f'model.positions: memory.kind = "{memory.kind}" needs "rotary", as its entries stand at distances'
-    if memory.sides == "both" and training.memory_tokens == "own":
+    if memory.sides == "both" and training.memory_tokens != "reference":
+        elsewhere = "" if any(map(in_layers, places)) else ', or memory.layers to "top"'
         return (
             "training.memory_tokens: a decoder's layers remember what they were given, in training the reference: set "
-            '"reference", or memory.layers to "top"'
+            f'"reference"{elsewhere}'
         )
     return None
 
@@ -161,6 +197,11 @@ def _check_memory(memory: MemoryPreset, model: ModelPreset, training: TrainingPr
 def _check_positions(data: DataPreset, model: ModelPreset, documents: DocumentsPreset) -> str | None:
     if model.positions != "learned":
         return None
+    if documents.segment_shift:
+        return (
+            'documents.segment_shift: model.positions = "learned" has a vector for each position, and gaps would never '
+            'be trained: choose "sinusoidal" or "rotary", or set documents.segment_shift to 0'
+        )
     if documents.windows in ("tokens", "dynamic"):
         return (
             f'model.positions: "learned" has a limit, but documents.windows = "{documents.windows}" has none on the '
@@ -191,9 +232,24 @@ def _check_training(training: TrainingPreset) -> str | None:
 
 def _check_ranking(training: TrainingPreset, memory: MemoryPreset) -> str | None:
     if training.ranking and not memory.has_state:
-        with_state = ", ".join(kind for kind in kinds() if kind not in WITHOUT_LAYER)
         return (
             "training.ranking: exchanges the memories of documents, and memory.kind = "
-            f'"{memory.kind}" carries none: choose one of {with_state}, or set training.ranking to 0'
+            f'"{memory.kind}" carries none: choose one of {_with_state()}, or set training.ranking to 0'
         )
+    return None
+
+
+def _with_state() -> str:
+    """The kinds of memory that carry something from window to window."""
+    return ", ".join(kind for kind in kinds() if kind not in WITHOUT_LAYER)
+
+
+def _check_search(search: SearchPreset, memory: MemoryPreset) -> str | None:
+    for name in search.memory_sizes:
+        able = [kind for kind in kinds() if name in setting_names(kind)]
+        if not set(able) & set(parts_of(memory.kind)):
+            return (
+                f'search.memory_{name}: memory.kind = "{memory.kind}" has no {name}: set it to 0; it is for '
+                f"{' and '.join(able)}"
+            )
     return None

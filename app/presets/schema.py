@@ -4,6 +4,7 @@ from dataclasses import Field, dataclass, fields
 
 from data.forms import NUMBERS
 from data.spans import KINDS
+from data.windows import ORDERS
 from models.memories import WITHOUT_LAYER, kinds, settings_of
 from models.options import option
 
@@ -76,6 +77,11 @@ class DocumentsPreset:
     tokens: int = option(
         128, "tokens, dynamic: maximum source tokens in a window; may exceed any seen in training", low=1, high=10**6
     )
+    order: str = option(
+        "forward",
+        "forward, or backward: from a document's last window to its first, which only whole documents allow",
+        choices=ORDERS,
+    )
     lanes: int = option(
         16, "documents read in parallel; batch_tokens / lanes must hold several windows", low=1, high=10**5
     )
@@ -83,6 +89,9 @@ class DocumentsPreset:
     context_target: bool = option(True, "concat: include the translations of the context")
     context_discount: float = option(
         0.0, "concat: weight in the loss of the context's translations; 0 = not trained on", low=0.0, high=1.0
+    )
+    segment_shift: int = option(
+        0, "concat: positions left out at each segment's end, so that segments are told apart", low=0, high=10**6
     )
     context_segment_dropout: float = option(
         0.0, "fraction of context segments (concat) or remembered windows dropped", low=0.0, below=1.0
@@ -128,8 +137,9 @@ class MemoryPreset:
 
     kind: str = option(
         "none",
-        "kind of memory; [memory.KIND] has the settings of one kind",
+        "kind of memory, or two joined by +, as gru+recurrence; [memory.KIND] has the settings of one kind",
         choices=kinds,
+        joined=True,
     )
     sides: str = option(
         "both",
@@ -143,7 +153,7 @@ class MemoryPreset:
     )
     read: str = option(
         "auto",
-        "how it is read: through a gate, or as further keys of self-attention; auto: the latter where it holds positions",
+        "how it is read: through a gate, or as keys of self-attention; auto: the latter where it holds positions",
         choices=("auto", "gate", "attention"),
     )
     read_bias: float = option(-2.0, "bias of the reading gate: it starts nearly closed, like a model without memory")
@@ -181,8 +191,9 @@ class TrainingPreset:
     )
     memory_tokens: str = option(
         "own",
-        "target side of the memory in training: the model's own choices, as in translation, or the reference",
-        choices=("own", "reference"),
+        "target side of the memory in training: the model's own choices, as in translation, the reference, or windows "
+        "of either kind, sampled ones and reference with noise, where each token's probability is remembered as well",
+        choices=("own", "reference", "mixed"),
     )
     ranking: float = option(
         0.0, "weight of a loss where the reference is not likelier after its own document than after another", low=0.0
@@ -231,6 +242,18 @@ class SearchPreset:
     term_bonus: float = option(3.5, "what the search gives for each token of a glossary's term, in nats", above=0.0)
     refuse_loops: bool = option(True, "take the next output, or cut it, where it repeats what the source does not")
     batch_tokens: int = option(4096, "source tokens decoded at once, padding included", low=16, high=10**8)
+    memory_cache: int = option(
+        0, "recurrence, compressive: cache in translation and document scores; 0: that of training", low=0, high=65536
+    )
+    memory_compressed: int = option(
+        0, "compressive: compressed in translation and document scores; 0: that of training", low=0, high=65536
+    )
+
+    @property
+    def memory_sizes(self) -> dict[str, int]:
+        """The settings of the memory's kind that are others than in training."""
+        sizes = {"cache": self.memory_cache, "compressed": self.memory_compressed}
+        return {name: size for name, size in sizes.items() if size}
 
     def most_tokens(self, length: int) -> int:
         """The maximum output tokens, end token included, for a source of `length` tokens."""

@@ -9,7 +9,7 @@ from app.figure import FAINT, svg
 from app.probe.candidates import Reach
 from app.probe.experiment import Experiment, Results
 from data.files import atomic_write
-from models.memories import settings_of, trained_kinds
+from models.memories import parts_of, settings_of, trained_kinds
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -18,7 +18,7 @@ _BLOCKS = " ▁▂▃▄▅▆▇█"
 # In the order of the kinds of memory, repeated if there are more.
 _COLOURS = ("#6b7785", "#e0762f", "#2868b0", "#8a5fb3", "#2f9b72", "#b8336a", "#8c6d1f", "#1b998b", "#c1292e")
 _MARKERS = ("x", "s", "o", "^", "D", "v", "P", "*")
-# Of the memories of one kind.
+# Of the memories of one kind, combinations that begin with it included.
 _LINES = ("-", "--", ":", "-.")
 
 
@@ -68,8 +68,9 @@ def _fill(axis: Any, results: Results) -> None:
         distances = [recall["distance"] for recall in recalls]
         low, middle, high = ([100 * recall[name] for recall in recalls] for name in ("low", "recall", "high"))
         kind = found["kind"]
-        place, line = order.index(kind), _LINES[drawn[kind] % len(_LINES)]
-        drawn[kind] += 1
+        first = parts_of(kind)[0]
+        place, line = order.index(first), _LINES[drawn[first] % len(_LINES)]
+        drawn[first] += 1
         colour, marker = _COLOURS[place % len(_COLOURS)], _MARKERS[place % len(_MARKERS)]
         axis.fill_between(distances, low, high, color=colour, alpha=0.2, linewidth=0)
         style = {"color": colour, "marker": marker, "linestyle": line}
@@ -104,7 +105,8 @@ def _promised(found: dict[str, Any]) -> Reach | None:
 
 def _label(name: str, kind: str, found: dict[str, Any]) -> str:
     """The name, its capacity, what it promises and takes, such as "gru: 64 slots" and "32,768 bytes" below it."""
-    counts = ["context"] if kind == "concat" else [key.name for key in fields(settings_of(kind)) if key.type is int]
+    keys = [key for part in parts_of(kind) for key in fields(settings_of(part))]
+    counts = ["context"] if kind == "concat" else [key.name for key in keys if key.type is int]
     held = ", ".join(f"{found['settings'][key]} {key}" for key in counts if f"{key}=" not in name)
     promised = _promised(found)
     about = [f"{promised} windows"] if promised and promised.most else []

@@ -75,8 +75,9 @@ def one_lane(preset: Preset) -> Preset:
 
 def one_document(preset: Preset, shards: Shards) -> Iterator[tuple[Batch, int]]:
     """The batches of shards with one document, and how many of its source tokens have been read with each."""
-    windows = cut(shards.source_lengths, preset.window_options())
-    ends = np.cumsum(shards.source_lengths.astype(np.int64) + 1)[windows[:, 2] - 1]
+    _, current, end = cut(shards.source_lengths, preset.window_options()).T
+    tokens = np.concatenate([[0], np.cumsum(shards.source_lengths.astype(np.int64) + 1)])
+    ends = np.cumsum(tokens[end] - tokens[current])
     read = 0
     for batch in document_batches(preset, shards).epoch(0):
         read += int(batch[0]["source_windows"].max())

@@ -13,7 +13,9 @@ from app.probe.sizes import Meter, resident, state_bytes
 from app.runs.run import Run
 from app.translation.lines import DocumentLine
 from app.translation.translator import Translator
+from data.errors import UserError
 from data.tokenizer import Tokenizer
+from data.windows import BACKWARD
 
 SEED = 1
 # New shapes have a one-time cost, whatever the position.
@@ -35,7 +37,15 @@ def translate_long(
         Plain values: "state_bytes"; under "lengths" the rows of a `Meter`; under "rows", resident memory in MB and
         source and output tokens per second by position; also a comparison of the last quarter of the document with
         the second one, as the first one includes start-up.
+
+    Raises:
+        UserError: the run reads documents backward.
     """
+    if run.preset.documents.order == BACKWARD:
+        raise UserError(
+            f'{run.path}: documents.order = "backward" translates nothing before the end of a document is known, so '
+            "there is no time by position or length"
+        )
     translator = Translator.of_run(run, search=replace(run.preset.search, beam=1))
     list(translator.translate_documents([[text for text, _ in itertools.islice(_repeat(lines, translator), WARM_UP)]]))
     document = long_document(lines, translator.tokenizer, max(lengths))

@@ -14,7 +14,8 @@ from models.attention import CrossAttention
 class Straight(keras.initializers.Initializer):
     """A matrix (R, C) with `scale` times the identity in its last D rows, once for each D columns.
 
-    With `everywhere` it is in all rows, once for each D of them; else those before begin small, as `keras.initializers.VarianceScaling(0.1)` makes them.
+    With `everywhere` it is in all rows, once for each D of them; else those before begin small, as
+    `keras.initializers.VarianceScaling(0.1)` makes them.
 
     With it projections pass on what they get, so that a model meets in its memory the directions that it knows from its
     own states. From random matrices it would first have to learn to read what it scrambled itself, by a gradient that a

@@ -6,6 +6,7 @@ import keras
 from keras import ops
 
 from models import Tensor
+from models.attention import SelfAttention
 from models.past import Past
 
 State = dict[str, Tensor]
@@ -41,6 +42,7 @@ class Memory(keras.layers.Layer):
         x: (B, S, D) of the positions of W windows.
         row: see `Row`.
         state: from `initial_state` or the call before.
+        attention: inside a layer its self-attention, for losses.
 
     Returns:
         A `Past` with what each window may read, which is what was written before it; the state after the last window;
@@ -90,7 +92,9 @@ class Memory(keras.layers.Layer):
         values, filled = self.view(state)
         return Past(values, filled[:, None])
 
-    def call(self, x: Tensor, row: Row, state: State) -> tuple[Past, State, dict[str, Tensor]]:
+    def call(
+        self, x: Tensor, row: Row, state: State, attention: SelfAttention | None = None
+    ) -> tuple[Past, State, dict[str, Tensor]]:
         states, state = self.states_before(x, row, state)
         values, filled = (ops.swapaxes(part, 0, 1) for part in self.view(states))
         batch, count = ops.shape(filled)[:2]

@@ -7,6 +7,7 @@ import keras
 from keras import ops
 
 from models import Tensor
+from models.attention import SelfAttention
 from models.memories import memory
 from models.memories.attention import straight_dense
 from models.memories.base import Memory, Row, State, last_of, windows_of
@@ -14,6 +15,7 @@ from models.memories.recurrence import before, cached, joined
 from models.options import option
 from models.past import Past
 
+STATES, ATTENTION = REBUILT = ("states", "attention")
 MEAN, CONVOLUTION, QUERIES = COMPRESSIONS = ("mean", "convolution", "queries")
 
 
@@ -29,7 +31,10 @@ class CompressiveSettings:
         "how: a weighted sum for each number, learnt from the mean on; the mean; or by a learned query",
         choices=("convolution", "mean", "queries"),
     )
-    rebuild: float = option(1.0, "weight of the loss of rebuilding what was compressed; 0: off", low=0.0)
+    rebuild: float = option(1.0, "weight of the loss of rebuilding what was compressed, which the mean lacks", low=0.0)
+    rebuilt: str = option(
+        "states", "what: the states, by a dense layer, or what attention finds in them", choices=("states", "attention")
+    )
 
     IN_LAYERS = True
 
@@ -55,24 +60,26 @@ class CompressiveMemory(Memory):
     """The last P positions before each window and, of those before them, C vectors for `rate` positions each.
 
     Blocks begin at a document's start, so that they do not depend on how it is cut into windows; the cache has room for
-    a block that has left it in part. What is compressed learns in two ways: from the translation, within a row, and from
-    the loss "rebuild": the mean squared error of the positions that a dense layer makes of the vector. The gradient of
-    that loss ends at the positions, so that the stack does not learn to be easy to compress.
+    a block that has left it in part. The compression learns in two ways: from the translation, within a row, and, the
+    mean excepted, from the loss "rebuild": the mean squared error of the positions that a dense layer makes of the
+    vectors, or of what the row's positions find by attention in the vectors in place of the positions. Its gradient
+    ends at the positions and at the attention's weights, so that the stack does not learn to be easy to compress.
 
     Args:
         width: see `Memory`.
         cache: P.
         compressed: C.
         rate: positions in a block.
-        compression: "mean", "convolution" (with the block as kernel and stride, at first the mean) or "queries" (the mean
-            weighted by a learned query).
-        rebuild: weight of the loss.
+        compression: "mean", "convolution" (with the block as kernel and stride, at first the mean) or "queries" (the
+            mean weighted by a learned query).
+        rebuild: weight of the loss; 0: none.
+        rebuilt: "states" or "attention", see above.
 
     Call arguments and results: see `Memory`.
 
     References:
-        Rae et al. 2019, "Compressive Transformers for Long-Range Sequence Modelling", sections 3.1 and 3.2, the
-        auto-encoding loss.
+        Rae et al. 2019, "Compressive Transformers for Long-Range Sequence Modelling", sections 3.1 and 3.2 with the
+        auto-encoding and the attention-reconstruction loss (algorithm 2).
     """
 
     relative = True
@@ -85,18 +92,22 @@ class CompressiveMemory(Memory):
         rate: int = 4,
         compression: str = CONVOLUTION,
         rebuild: float = 1.0,
+        rebuilt: str = STATES,
         **kwargs: Any,
     ) -> None:
         super().__init__(width, **kwargs)
         if compression not in COMPRESSIONS:
             raise ValueError(f"compression must be one of {', '.join(COMPRESSIONS)}, got {compression!r}")
+        if rebuilt not in REBUILT:
+            raise ValueError(f"rebuilt must be one of {', '.join(REBUILT)}, got {rebuilt!r}")
         self.cache, self.compressed, self.rate, self.kind, self.rebuild = cache, compressed, rate, compression, rebuild
-        mean = {"scale": 1.0 / rate, "everywhere": True}
-        self.kernel = (
-            straight_dense(width, 1, self.dtype_policy, "compress", **mean) if compression == CONVOLUTION else None
-        )
-        self.rebuilding = straight_dense(width, rate, self.dtype_policy, "rebuild") if rebuild else None
-        self.loss_names = ("rebuild",) if rebuild else ()
+        self.kernel = None
+        if compression == CONVOLUTION:
+            self.kernel = straight_dense(width, 1, self.dtype_policy, "compress", scale=1.0 / rate, everywhere=True)
+        self.rebuilt = rebuilt
+        self.loss_names = ("rebuild",) if rebuild and compression != MEAN else ()
+        dense = self.loss_names and rebuilt == STATES
+        self.rebuilding = straight_dense(width, rate, self.dtype_policy, "rebuild") if dense else None
 
     def build(self, *_: Any) -> None:
         if self.kernel:
@@ -125,7 +136,9 @@ class CompressiveMemory(Memory):
         values = ops.concatenate([state["compressed"], state["values"]], axis=1)
         return Past(values, mask[:, None], ops.concatenate([positions, cache], axis=1))
 
-    def call(self, x: Tensor, row: Row, state: State) -> tuple[Past, State, dict[str, Tensor]]:
+    def call(
+        self, x: Tensor, row: Row, state: State, attention: SelfAttention | None = None
+    ) -> tuple[Past, State, dict[str, Tensor]]:
         windows, length = windows_of(row), state["length"][:, None]
         positions, documents = joined(state["filled"], windows, row)
         cache = ops.shape(state["filled"])[1]
@@ -156,7 +169,7 @@ class CompressiveMemory(Memory):
         (vectors,), kept = last_of([vectors], kept, self.compressed)
         compressed = ops.where(kept[..., None], vectors, 0.0)
         state = {**cached(x, windows, documents, state), "length": after, "compressed": compressed}
-        return past, state, {"rebuild": self._rebuild_loss(blocks)} if self.rebuilding else {}
+        return past, state, self._extra(blocks, x, windows, attention)
 
     def compress(self, raw: Tensor) -> Tensor:
         """One vector (B, N, D) for each block (B, N, rate, D)."""
@@ -168,12 +181,26 @@ class CompressiveMemory(Memory):
         scores = ops.sum(ops.cast(raw, "float32") * ops.cast(self.query, "float32"), axis=-1, keepdims=True)
         return ops.sum(ops.cast(ops.softmax(scores * self.width**-0.5, axis=2), raw.dtype) * raw, axis=2)
 
-    def _rebuild_loss(self, blocks):
+    def _extra(self, blocks, x, windows, attention):
+        if not self.loss_names:
+            return {}
         raw = ops.stop_gradient(ops.cast(blocks.raw, "float32"))
+        if self.rebuilding:
+            return {"rebuild": self.rebuild * self._state_loss(raw, blocks)}
+        return {"rebuild": self.rebuild * self._attention_loss(raw, blocks, ops.stop_gradient(x), windows, attention)}
+
+    def _attention_loss(self, raw, blocks, x, windows, attention):
+        mask = ops.equal(windows.documents[..., None], blocks.documents[:, None])
+        found, mask = attention.look(x, self.compress(raw), mask), ops.repeat(mask, self.rate, axis=-1)
+        errors = ops.mean(
+            ops.square(found - attention.look(x, ops.reshape(raw, (ops.shape(x)[0], -1, self.width)), mask)), axis=-1
+        )
+        return _row_mean(errors, ops.any(mask, axis=-1))
+
+    def _state_loss(self, raw, blocks):
         made = self.rebuilding(self.compress(raw))
-        errors = ops.mean(ops.square(ops.cast(ops.reshape(made, ops.shape(raw)), "float32") - raw), axis=(2, 3))
-        here = ops.cast(blocks.documents >= 0, "float32")
-        return self.rebuild * ops.sum(errors * here) / ops.maximum(ops.sum(here), 1.0)
+        errors = ops.square(ops.cast(ops.reshape(made, ops.shape(raw)), "float32") - raw)
+        return _row_mean(ops.mean(errors, axis=(2, 3)), blocks.documents >= 0)
 
     def _left(self, length):
         """How many blocks have left the cache once a document has so many positions."""
@@ -195,11 +222,11 @@ class CompressiveMemory(Memory):
         new = ops.logical_or(positions >= 0, places >= self._left(state["length"])[:, None] * self.rate)
         ends = ops.logical_and(ops.logical_and(counts, new), places % self.rate == self.rate - 1)
         ends = ops.logical_and(ends, places >= 0)
+        # The document of each position, also of those that may not be attended to.
+        own = ops.concatenate([ops.zeros_like(state["filled"], dtype="int32"), windows.documents], axis=1)
         # What takes no place between the positions of a block is sorted out.
         size = ops.shape(counts)[1]
-        (values, places, begins, own, ends), _ = last_of(
-            [values, places, begins, self._all_documents(windows, state), ends], counts, size
-        )
+        (values, places, begins, own, ends), _ = last_of([values, places, begins, own, ends], counts, size)
         order = ops.broadcast_to(ops.arange(size, dtype="int32"), ops.shape(ends))
         (order, places, begins, own), found = last_of([order, places, begins, own], ends, size // self.rate)
         inside = ops.maximum(order[..., None] + ops.arange(1 - self.rate, 1, dtype="int32"), 0)
@@ -212,10 +239,12 @@ class CompressiveMemory(Memory):
             documents=ops.where(found, own, -1),
         )
 
-    def _all_documents(self, windows, state):
-        """The document of each position of cache and row, also of those that may not be attended to."""
-        return ops.concatenate([ops.zeros_like(state["filled"], dtype="int32"), windows.documents], axis=1)
-
     def get_config(self) -> dict[str, Any]:
         own = {"cache": self.cache, "compressed": self.compressed, "rate": self.rate, "compression": self.kind}
-        return {**super().get_config(), **own, "rebuild": self.rebuild}
+        return {**super().get_config(), **own, "rebuild": self.rebuild, "rebuilt": self.rebuilt}
+
+
+def _row_mean(errors, counted):
+    """The mean over the rows of a batch of the mean in each, however rows are shared out among devices."""
+    counted = ops.cast(counted, "float32")
+    return ops.mean(ops.sum(errors * counted, axis=1) / ops.maximum(ops.sum(counted, axis=1), 1.0))

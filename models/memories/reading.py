@@ -31,8 +31,8 @@ class GatedRead(keras.layers.Layer):
         training: whether dropout is on.
 
     Returns:
-        What is to be added to x: (B, S, D). With `return_weights` also the gates (B, S, D) and the attention weights (B, 1, S, P). A
-        position with nothing to read gets zeros.
+        What is to be added to x: (B, S, D). With `return_weights` also the gates (B, S, D) and the attention weights
+        (B, 1, S, P). A position with nothing to read gets zeros.
     """
 
     def __init__(self, width: int, dropout: float = 0.0, bias: float = -2.0, **kwargs: Any) -> None:

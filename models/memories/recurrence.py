@@ -7,6 +7,7 @@ import keras
 from keras import ops
 
 from models import Tensor
+from models.attention import SelfAttention
 from models.memories import memory
 from models.memories.base import Memory, Row, State, Windows, last_of, windows_of
 from models.options import option
@@ -60,7 +61,9 @@ class RecurrenceMemory(Memory):
     def past(self, state: State) -> Past:
         return Past(state["values"], state["filled"][:, None], before(state["filled"]))
 
-    def call(self, x: Tensor, row: Row, state: State) -> tuple[Past, State, dict[str, Tensor]]:
+    def call(
+        self, x: Tensor, row: Row, state: State, attention: SelfAttention | None = None
+    ) -> tuple[Past, State, dict[str, Tensor]]:
         windows = windows_of(row)
         positions, documents = joined(state["filled"], windows, row)
         starts = windows.starts[..., None]

@@ -208,7 +208,7 @@ def check_finite(subject, dtype, output_dtype=None):
 
 
 def check_trains(subject, steps=15):
-    """Every weight has a gradient, extra losses included, and following it brings the outputs nearer to what was asked."""
+    """Every weight has a gradient, extra losses included, which brings the outputs nearer to what was asked."""
     layer = subject.make(dropout=0.1)
     x = subject.draw(9, batch=4)
     real = np.ones(x.shape[:2], bool)

@@ -1,5 +1,7 @@
 """The document Transformer: packed windows equal windows one by one, and nothing crosses where it must not."""
 
+import re
+
 import keras
 import numpy as np
 import pytest
@@ -25,8 +27,10 @@ MEMORIES = {
     "recurrence": {"kind": "recurrence", "cache": 5},
     "compressive": {"kind": "compressive", "cache": 4, "compressed": 3, "rate": 2},
     "compressive-queries": {"kind": "compressive", "cache": 2, "compressed": 4, "rate": 3, "compression": "queries"},
+    "gru+recurrence": {"kind": "gru+recurrence", "slots": 2, "cache": 5},
+    "both-in-layers": {"kind": "variable+compressive", "cache": 3, "rate": 2, "layers": ["2"]},
 }
-RELATIVE = ("recurrence", "compressive", "compressive-queries")
+RELATIVE = tuple(kind for kind, settings in MEMORIES.items() if {"cache"} & set(settings))
 # Each memory with positions that it may have.
 CASES = [
     *((kind, "rotary" if kind in RELATIVE else "sinusoidal") for kind in MEMORIES),
@@ -81,7 +85,8 @@ def test_packed_windows_equal_windows_one_by_one(kind, positions):
 
 def test_without_a_memory_it_is_a_transformer_with_the_same_weights():
     model = model_of("none")
-    settings = {key: value for key, value in model.settings.items() if key != "memory"}
+    own = ("memory", "segment_shift", "begin_id", "end_id")
+    settings = {key: value for key, value in model.settings.items() if key not in own}
     plain = Transformer(**settings, name="transformer")
     plain.build()
     assert [v.path for v in plain.weights] == [v.path for v in model.weights]
@@ -281,3 +286,23 @@ def test_bad_settings_are_refused():
         DocumentTransformer(30, width=16, hidden=16, heads=2, memory={"kind": "tape"})
     with pytest.raises(ValueError, match="memory sides must be one of encoder, both"):
         DocumentTransformer(30, width=16, hidden=16, heads=2, memory={"kind": "gru", "sides": "decoder"})
+    with pytest.raises(ValueError, match="'gru\\+recurrence' has no setting 'summaries'"):
+        DocumentTransformer(30, width=16, hidden=16, heads=2, memory={"kind": "gru+recurrence", "summaries": 2})
+    with pytest.raises(ValueError, match="only what holds positions is read by self-attention"):
+        both = {"kind": "gru+recurrence", "layers": ["all"], "read": "attention"}
+        DocumentTransformer(30, width=16, hidden=16, heads=2, memory=both)
+
+
+@pytest.mark.parametrize(
+    ("kind", "reason"),
+    [
+        ("gru+tape", "memory kind must be one of"),
+        ("gru+concat", '"concat" cannot be combined'),
+        ("recurrence+compressive", '"recurrence" and "compressive" would hold the same positions twice'),
+        ("gru+fixed", "join one memory of a few vectors and one that holds positions"),
+        ("gru+fixed+recurrence", "join one memory of a few vectors"),
+    ],
+)
+def test_memories_that_do_not_go_together_are_refused(kind, reason):
+    with pytest.raises(ValueError, match=re.escape(reason)):
+        DocumentTransformer(30, width=16, hidden=16, heads=2, memory={"kind": kind})

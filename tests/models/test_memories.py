@@ -1,5 +1,6 @@
 """Memories: the shared layer test with a window for each position, the cells' formulas, and what is kept and when."""
 
+import functools
 import subprocess
 import sys
 from dataclasses import fields, make_dataclass
@@ -43,6 +44,7 @@ KINDS = {
     "recurrence": {"kind": "recurrence", "cache": 2},
     "compressive": {"kind": "compressive", "cache": 1, "compressed": 2, "rate": 2},
     "compressive-queries": {"kind": "compressive", "cache": 2, "compressed": 1, "rate": 3, "compression": "queries"},
+    "compressive-attention": {"kind": "compressive", "cache": 1, "compressed": 2, "rate": 2, "rebuilt": "attention"},
 }
 IN_LAYERS = ("recurrence", "compressive")
 
@@ -75,7 +77,8 @@ class Remembering(keras.layers.Layer):
         windows = ops.where(real, numbers, 0)
         resets = ops.repeat(ops.equal(numbers, 3)[None], batch, axis=0)
         row = Row(windows, resets, real)
-        reading, _ = self.inside(x, row, self.memory.initial_state(batch), training=training)
+        attention = self.attention if self.in_layers else None
+        reading, _ = self.inside(x, row, self.memory.initial_state(batch), attention=attention, training=training)
         if not self.in_layers:
             return reading.plus(x)
         own = ops.logical_and(ops.equal(windows[:, None], windows[..., None]), real[:, None])
@@ -174,9 +177,10 @@ def inputs(length=4, seed=0):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_is_not_remembered_changes_nothing(kind):
-    memory = Remembering(KINDS[kind]).memory
-    memory.build((None, None, WIDTH))
-    start, resets = memory.initial_state(2), np.array([[0], [0]])
+    layer = Remembering(KINDS[kind])
+    layer.build()
+    memory = functools.partial(layer.memory, attention=getattr(layer, "attention", None))
+    start, resets = layer.memory.initial_state(2), np.array([[0], [0]])
     windows, remembered = np.array([[1, 1, 1, 0], [0, 0, 0, 0]]), np.array([[0, 0, 0, 0], [1, 1, 1, 1]])
     _, state, _ = memory(inputs(), Row(windows, resets, remembered), start)
     for name in start:

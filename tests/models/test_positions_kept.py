@@ -101,20 +101,46 @@ def test_blocks_are_counted_from_the_document_s_start_however_it_is_cut(cut, pac
     equal(numbers(past.values)[0, -3:], x[0, 8:])
 
 
+@pytest.mark.parametrize("rebuilt", ["states", "attention"])
 @pytest.mark.parametrize("compression", ["convolution", "queries"])
-def test_the_loss_of_rebuilding_trains_the_compressing_alone(compression):
-    memory = compressing(compression=compression, rebuild=0.5)
+def test_the_loss_of_rebuilding_trains_the_compression_alone(compression, rebuilt):
+    memory, attention = compressing(compression=compression, rebuild=0.5, rebuilt=rebuilt), SelfAttention(WIDTH, 2)
+    attention.build(None)
     x, weights = tf.Variable(drawn(12)), memory.trainable_variables
+    for weight in weights:
+        # From a mean that is rebuilt as it is no small step of the mean alone would lead to less.
+        weight.assign(weight.value + 0.1 * np.random.default_rng(1).normal(size=weight.shape))
     with tf.GradientTape() as tape:
-        _, _, losses = memory(x.value(), row_of([4, 4, 4]), memory.initial_state(1))
-    of_x, *of_weights = tape.gradient(losses["rebuild"], [x, *(weight.value for weight in weights)])
-    assert of_x is None or np.all(numbers(of_x) == 0)
-    assert {w.path.split("/")[-2] for w in weights} >= {"rebuild"}
-    assert all(np.abs(numbers(gradient)).max() > 0 for gradient in of_weights)
+        _, _, losses = memory(x.value(), row_of([4, 4, 4]), memory.initial_state(1), attention=attention)
+    stack = [x, *(weight.value for weight in attention.trainable_variables)]
+    gradients = tape.gradient(losses["rebuild"], [*stack, *(weight.value for weight in weights)])
+    of_stack, of_weights = gradients[: len(stack)], gradients[len(stack) :]
+    assert all(gradient is None or np.all(numbers(gradient) == 0) for gradient in of_stack)
+    assert weights
+    # A bias shifts all vectors alike, and with them all scores of a position in the attention.
+    assert all(np.abs(numbers(gradient)).max() > 1e-8 for gradient in of_weights)
+
+
+def test_attention_finds_the_same_in_positions_and_in_vectors_of_equal_ones():
+    memory, attention = compressing(compression="convolution", rebuilt="attention"), SelfAttention(WIDTH, 2)
+    attention.build(None)
+    pairs = np.repeat(drawn(3), 2, axis=1)
+    losses = [
+        float(memory(x, row_of([6]), memory.initial_state(1), attention=attention)[2]["rebuild"])
+        for x in (pairs, drawn(6))
+    ]
+    assert losses[0] == pytest.approx(0, abs=1e-10)
+    assert losses[1] > 1e-3
+
+
+def test_the_mean_has_nothing_to_learn_and_no_loss():
+    memory = compressing()
+    assert not memory.trainable_variables
+    assert memory(drawn(5), row_of([5]), memory.initial_state(1))[2] == {}
 
 
 def test_the_loss_of_rebuilding_is_the_mean_squared_error_of_whole_blocks():
-    memory, x = compressing(rebuild=2.0), drawn(5)
+    memory, x = compressing(compression="convolution", rebuild=2.0), drawn(5)
     _, _, losses = memory(x, row_of([5]), memory.initial_state(1))
     # A mean, from which both positions are rebuilt as they are.
     blocks = x[0, :4].reshape(2, 2, WIDTH)

