@@ -1,13 +1,13 @@
 """What the recall probe compares: kinds of memory with settings of their own, and how far each should remember."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from app.presets.preset import Preset
-from app.presets.schema import MEMORY, ModelPreset
+from app.presets.schema import MEMORY, ModelPreset, keys
 from app.probe.documents import Task
 from data.errors import UserError
-from models.memories import ALL, GENERAL, TOP, WITHOUT_LAYER, place_of, settings_of, trained_kinds
+from models.memories import ALL, TOP, WITHOUT_LAYER, parts_of, places_of, setting_names, trained_kinds
 
 # Two layers, because concat must first join each value to its key, then look it up by the key asked for; rotary,
 # because its windows are long and "the previous word" works the same at every position.
@@ -43,7 +43,7 @@ class Candidate:
 
     @property
     def kind(self) -> str:
-        """Its kind of memory."""
+        """Its kind of memory, or two joined by +."""
         return self.memory["kind"]
 
     @property
@@ -56,8 +56,8 @@ def candidate(text: str, preset: Preset = PRESET) -> Candidate:
     """Reads a candidate.
 
     Args:
-        text: a kind, perhaps followed by keys of a preset's `[memory]` and `[memory.KIND]` with values, such as
-            "gru layers=all read=attention".
+        text: a kind or two joined by +, perhaps followed by keys of a preset's `[memory]` and `[memory.KIND]` with
+            values, such as "gru layers=all read=attention".
         preset: settings of its memories that are not in the text.
 
     Raises:
@@ -65,7 +65,7 @@ def candidate(text: str, preset: Preset = PRESET) -> Candidate:
     """
     kind, *changes = text.split() or [""]
     name = " ".join([kind, *changes])
-    if kind not in trained_kinds():
+    if not set(parts_of(kind)) <= set(trained_kinds()):
         raise UserError(f'--memory "{name}": expected one of {", ".join(trained_kinds())}, perhaps with KEY=VALUE')
     overrides = [f"memory.kind={kind}", *(_with_section(change, kind, name) for change in changes)]
     try:
@@ -74,15 +74,27 @@ def candidate(text: str, preset: Preset = PRESET) -> Candidate:
         raise UserError(f'--memory "{name}": {str(error).removeprefix("--set").lstrip(": ")}') from error
 
 
+def name_of(preset: Preset) -> str:
+    """The candidate that a preset's memory is: its kind, and the settings that differ from the defaults."""
+    kind, default = preset.memory.kind, Preset("default")
+    before, after = (replace(each, memory=replace(each.memory, kind=kind)) for each in (default, preset))
+    changed = [change for change in before.differences(after) if change.key.startswith("memory")]
+    return " ".join([kind, *(f"{change.key.rpartition('.')[2]}={_written(change.after)}" for change in changed)])
+
+
+def _written(value: Any) -> str:
+    return ",".join(value) if isinstance(value, tuple) else f"{value}"
+
+
 def _with_section(change: str, kind: str, name: str) -> str:
     """A change such as "rate=2" with the section of its key."""
     key, equals, _ = change.partition("=")
-    general = [] if kind in WITHOUT_LAYER else [each for each in GENERAL if each != "kind"]
-    own = [each.name for each in fields(settings_of(kind))]
+    general = [] if kind in WITHOUT_LAYER else [each for each in keys("memory") if each != "kind"]
+    own = {each: part for part in parts_of(kind) for each in setting_names(part)}
     if not equals or key not in (*general, *own):
         wanted = f"KEY=VALUE with one of {', '.join([*own, *general])}" if general else "no settings of this kind"
         raise UserError(f'--memory "{name}": expected {wanted}, got "{change}"')
-    return f"memory.{change}" if key in general else f"{MEMORY}{kind}.{change}"
+    return f"memory.{change}" if key in general else f"{MEMORY}{own[key]}.{change}"
 
 
 class Reach(NamedTuple):
@@ -105,7 +117,7 @@ def reach(candidate: Candidate, task: Task, context: int) -> Reach | None:
 
     A cache of P positions in each of L layers reaches P positions, and L times as many through the layers (Dai et al.
     2019, "Transformer-XL", section 3.2); with C vectors for r positions each, P + C * r (Rae et al. 2019, "Compressive
-    Transformers for Long-Range Sequence Modelling", section 3).
+    Transformers for Long-Range Sequence Modelling", section 3). Of two memories joined it is the farther reach.
 
     Args:
         candidate: the memory.
@@ -115,18 +127,21 @@ def reach(candidate: Candidate, task: Task, context: int) -> Reach | None:
     memory = candidate.memory
     if candidate.kind in WITHOUT_LAYER:
         return Reach(context, context) if candidate.kind == "concat" else Reach(0, 0)
-    if "cache" in memory:
-        direct = (memory["cache"] + memory.get("compressed", 0) * memory.get("rate", 0)) / task.window_tokens
-    elif "segments" in memory:
-        direct = memory["segments"]
-    else:
-        return None
-    return Reach(direct, direct * _layers(memory))
+    found = []
+    for part, (places, _) in places_of(candidate.kind, memory["layers"], memory["read"]).items():
+        own = {name: memory[name] for name in setting_names(part)}
+        if "cache" in own:
+            direct = (own["cache"] + own.get("compressed", 0) * own.get("rate", 0)) / task.window_tokens
+        elif "segments" in own:
+            direct = own["segments"]
+        else:
+            return None
+        found.append(Reach(direct, direct * _layers(places, memory)))
+    return Reach(max(each.direct for each in found), max(each.most for each in found))
 
 
-def _layers(memory: dict[str, Any]) -> int:
+def _layers(places: Any, memory: dict[str, Any]) -> int:
     """The number of layers with a memory, on the side that has more of them; 1 for one above the stacks."""
-    places, _ = place_of(memory["kind"], memory["layers"], memory["read"])
     stacks = [MODEL["encoder_layers"], *([MODEL["decoder_layers"]] if memory["sides"] == "both" else [])]
     if places == TOP:
         return 1

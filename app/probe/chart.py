@@ -9,7 +9,7 @@ from app.figure import FAINT, svg
 from app.probe.candidates import Reach
 from app.probe.experiment import Experiment, Results
 from data.files import atomic_write
-from models.memories import settings_of, trained_kinds
+from models.memories import parts_of, settings_of, trained_kinds
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -18,30 +18,33 @@ _BLOCKS = " ▁▂▃▄▅▆▇█"
 # In the order of the kinds of memory, repeated if there are more.
 _COLOURS = ("#6b7785", "#e0762f", "#2868b0", "#8a5fb3", "#2f9b72", "#b8336a", "#8c6d1f", "#1b998b", "#c1292e")
 _MARKERS = ("x", "s", "o", "^", "D", "v", "P", "*")
-# Of the memories of one kind.
+# Of the memories of one kind, combinations that begin with it included.
 _LINES = ("-", "--", ":", "-.")
 
 
 def show(results: Results, console: "Console") -> None:
-    """Prints a table with a small bar chart in each row, after what each memory promises and takes."""
+    """Prints a table with a small bar chart in each row, and one of what each memory promises and takes."""
     from rich.table import Table
 
     experiment = results.experiment
     table = Table(title="right answers in %, by windows between fact and question", title_justify="left")
     table.add_column("memory")
-    table.add_column("promised", justify="right")
-    table.add_column("bytes", justify="right")
     table.add_column("", no_wrap=True)
     for distance in experiment.distances:
         table.add_column(f"{distance}", justify="right")
     for name, found in results.memories.items():
         shares = [recall["recall"] for recall in found["recall"]]
         drawing = "".join(_BLOCKS[round(share * (len(_BLOCKS) - 1))] for share in shares)
-        about = str(_promised(found) or "no limit"), f"{found['state_bytes']:,}"
-        table.add_row(name, *about, drawing, *(f"{100 * share:.1f}" for share in shares))
+        table.add_row(name, drawing, *(f"{100 * share:.1f}" for share in shares))
     console.print(table)
-    console.print("promised: windows, directly and through all layers; bytes: of a document's memory state")
     console.print(f"chance: {100 / experiment.task.values:.1f}%; {experiment.documents:,} questions at each distance")
+    table = Table(title="how far the design reaches, and the memory state of a document", title_justify="left")
+    table.add_column("memory")
+    table.add_column("windows, directly to through all layers", justify="right")
+    table.add_column("bytes", justify="right")
+    for name, found in results.memories.items():
+        table.add_row(name, str(_promised(found) or "no limit"), f"{found['state_bytes']:,}")
+    console.print(table)
 
 
 def draw(results: Results, path: str | Path) -> bool:
@@ -65,8 +68,9 @@ def _fill(axis: Any, results: Results) -> None:
         distances = [recall["distance"] for recall in recalls]
         low, middle, high = ([100 * recall[name] for recall in recalls] for name in ("low", "recall", "high"))
         kind = found["kind"]
-        place, line = order.index(kind), _LINES[drawn[kind] % len(_LINES)]
-        drawn[kind] += 1
+        first = parts_of(kind)[0]
+        place, line = order.index(first), _LINES[drawn[first] % len(_LINES)]
+        drawn[first] += 1
         colour, marker = _COLOURS[place % len(_COLOURS)], _MARKERS[place % len(_MARKERS)]
         axis.fill_between(distances, low, high, color=colour, alpha=0.2, linewidth=0)
         style = {"color": colour, "marker": marker, "linestyle": line}
@@ -101,7 +105,8 @@ def _promised(found: dict[str, Any]) -> Reach | None:
 
 def _label(name: str, kind: str, found: dict[str, Any]) -> str:
     """The name, its capacity, what it promises and takes, such as "gru: 64 slots" and "32,768 bytes" below it."""
-    counts = ["context"] if kind == "concat" else [key.name for key in fields(settings_of(kind)) if key.type is int]
+    keys = [key for part in parts_of(kind) for key in fields(settings_of(part))]
+    counts = ["context"] if kind == "concat" else [key.name for key in keys if key.type is int]
     held = ", ".join(f"{found['settings'][key]} {key}" for key in counts if f"{key}=" not in name)
     promised = _promised(found)
     about = [f"{promised} windows"] if promised and promised.most else []

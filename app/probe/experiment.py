@@ -12,7 +12,7 @@ from app.probe.candidates import MODEL, Candidate, reach
 from app.probe.documents import Task
 from data.errors import UserError
 from data.files import atomic_write
-from models.memories import trained_kinds
+from models.memories import parts_of, trained_kinds
 
 if TYPE_CHECKING:
     from app.probe.learning import Progress
@@ -78,8 +78,7 @@ class Results:
         """Adds a memory's results and writes the file, keeping what another probe has added in the meantime."""
         memories = self._comparable()
         memories[candidate.name] = {"kind": candidate.kind, "settings": self.experiment.settings(candidate), **found}
-        order = trained_kinds()
-        self.memories = dict(sorted(memories.items(), key=lambda item: order.index(item[1]["kind"])))
+        self.memories = dict(sorted(memories.items(), key=lambda item: _order(item[1]["kind"])))
         packages = {name: version(name) for name in ("weitblick", "keras", "tensorflow")}
         text = {
             **self.experiment.shared(),
@@ -105,6 +104,11 @@ class Results:
         except ValueError as error:
             raise UserError(f"{self.path}: is not a results file (JSON): move it away, or choose --output") from error
         return found if isinstance(found, dict) else {}
+
+
+def _order(kind: str) -> list[int]:
+    """Kinds in the order of `trained_kinds`, each before its combinations."""
+    return [trained_kinds().index(part) for part in parts_of(kind)]
 
 
 def _as_read(values: dict[str, Any]) -> dict[str, Any]:

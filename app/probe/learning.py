@@ -109,7 +109,9 @@ def learn(task: Task, memory: dict, context: int, longest: int, minutes: float, 
     model = _compiled_model(task, memory)
     training = _Training(model, Examiner(model.transformer, shape), lessons(task, longest), seed)
     progress = training.run(minutes * 60, report)
-    return Learnt(training.examiner, progress, model.transformer.count_params(), state_bytes(model.transformer))
+    return Learnt(
+        training.examiner, progress, model.transformer.count_params(), state_bytes(model.transformer.initial_memory(1))
+    )
 
 
 class _Training:

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from app.presets.preset import Preset
 from app.probe.batches import Shape, last_segments, stream, windows_of
-from app.probe.candidates import PRESET, Reach, candidate, reach
+from app.probe.candidates import PRESET, Reach, candidate, name_of, reach
 from app.probe.chart import draw, show
 from app.probe.documents import LEAD, Task, asking_documents, training_document
 from app.probe.experiment import Experiment, Results
@@ -179,9 +180,9 @@ def test_charts(tmp_path, experiment, capsys):
     show(results, Console(width=100))
     printed = capsys.readouterr().out
     assert "gru" in printed and "██" in printed and "98.0" in printed and "chance: 33.3%" in printed
-    rows = {row.split("│")[1].strip(): row.split("│")[2:4] for row in printed.splitlines() if "│" in row}
-    assert [cell.strip() for cell in rows["gru slots=16"]] == ["no limit", "1,024"]
-    assert [cell.strip() for cell in rows["recurrence cache=8"]] == ["2 to 4", "1,024"]
+    rows = [[cell.strip() for cell in row.split("│")[1:-1]] for row in printed.splitlines()]
+    assert ["gru slots=16", "no limit", "1,024"] in rows and ["recurrence cache=8", "2 to 4", "1,024"] in rows
+    assert ["none", "0", "1,024"] in rows
     assert draw(results, tmp_path / "recall.svg")
     first = (tmp_path / "recall.svg").read_bytes()
     assert b"<svg" in first and b"gru slots=16" in first and b"chance" in first
@@ -200,6 +201,7 @@ def test_charts(tmp_path, experiment, capsys):
         ("recurrence", 64 / 4, 2 * 64 / 4),  # windows of 4 tokens on average
         ("recurrence cache=10 layers=2 sides=encoder", 2.5, 2.5),
         ("compressive rate=2", (32 + 2 * 32) / 4, 2 * (32 + 2 * 32) / 4),
+        ("fixed+recurrence cache=12", 8, 8),  # the former above the stacks, the latter 3 to 6
         ("compressive rate=8", (32 + 8 * 32) / 4, 2 * (32 + 8 * 32) / 4),
     ],
 )
@@ -207,8 +209,18 @@ def test_how_far_a_memory_should_reach(text, direct, most):
     assert reach(candidate(text), Task(), context=3) == Reach(direct, most)
 
 
+@pytest.mark.parametrize(
+    "name", ["none", "gru layers=all read=attention", "fixed layers=1,2", "gru+compressive rate=2 slots=8"]
+)
+def test_a_run_is_named_like_a_candidate(name):
+    kind, *changes = name.split()
+    base = ["documents.windows=segments", "training.memory_tokens=reference", "model.positions=rotary"]
+    assert name_of(Preset("run").with_overrides([*base, f"memory.kind={kind}", *changes])) == name
+
+
 def test_slots_set_no_limit():
-    assert reach(candidate("gru"), Task(), 3) is None and reach(candidate("gru layers=all"), Task(), 3) is None
+    for text in ("gru", "gru layers=all", "gru+recurrence"):
+        assert reach(candidate(text), Task(), 3) is None
 
 
 def test_windows_are_as_long_as_the_promise_assumes():
@@ -227,6 +239,9 @@ def test_windows_are_as_long_as_the_promise_assumes():
         ("gru slots=0", '--memory "gru slots=0": memory.gru.slots: expected a number of at least 1'),
         ("none slots=1", '--memory "none slots=1": expected no settings of this kind, got "slots=1"'),
         ("gru layers=3", '--memory "gru layers=3": memory.layers: none of 3 is a layer of the encoder'),
+        ("gru+lstm", '--memory "gru\\+lstm": expected one of none'),
+        ("gru+fixed", '--memory "gru\\+fixed": .*join one memory of a few vectors and one that holds positions'),
+        ("gru+recurrence rate=2", 'with one of slots, .*cache, .*got "rate=2"'),
         ("recurrence layers=top", '"recurrence layers=top": memory.layers: "recurrence" holds what layers were given'),
     ],
 )

@@ -103,15 +103,37 @@ def test_the_command_keeps_results_and_trains_only_what_is_missing(tiny, monkeyp
 def test_memories_of_one_kind_are_compared_by_name(tiny, tmp_path, capsys):
     options = ["--minutes", "0.0001", "--distances", "1", "--documents", "4", "--output", str(tmp_path)]
     names = ["gru", "gru layers=all", "gru layers=all read=attention", "compressive rate=2", "compressive rate=4"]
-    assert cli.main(["probe", "--memory", *names, "gru  layers=all", "recurrence", "--set", "slots=3", *options]) == 0
+    assert (
+        cli.main(
+            [
+                "probe",
+                "--memory",
+                *names,
+                "gru  layers=all",
+                "recurrence",
+                "gru+recurrence cache=4",
+                "--set",
+                "slots=3",
+                *options,
+            ]
+        )
+        == 0
+    )
     found = json.loads((tmp_path / "probe.json").read_text(encoding="utf-8"))["memories"]
-    assert list(found) == ["compressive rate=2", "compressive rate=4", *names[:3], "recurrence"]
+    assert list(found) == [
+        "compressive rate=2",
+        "compressive rate=4",
+        *names[:3],
+        "gru+recurrence cache=4",
+        "recurrence",
+    ]
     assert found["compressive rate=2"]["promised"] == {"direct": 24.0, "most": 48.0}
     slots, cached = 3 * 8 * 4, 8 * 4 + 1  # a layer's slots; a cached position, and whether it is filled
     expected = {
         "gru": 2 * slots,  # one on each side
         "gru layers=all": 2 * slots,  # one layer on each side
         "recurrence": 2 * 64 * cached,
+        "gru+recurrence cache=4": 2 * slots + 2 * 4 * cached,
         "compressive rate=2": 2 * (33 * cached + 32 * 8 * 4 + 4),  # and the length
         "compressive rate=4": 2 * (35 * cached + 32 * 8 * 4 + 4),
     }
