@@ -6,6 +6,20 @@ from typing import Any, NamedTuple
 from keras import ops
 
 from models import KeysValues, Tensor
+from models.pieces import Pieces
+
+
+class Own(NamedTuple):
+    """What each of the W windows of a row may read, where all its positions may read the same.
+
+    values: (W, B, M, D).
+    filled: boolean (W, B, M).
+    pieces: where the windows stand.
+    """
+
+    values: Tensor
+    filled: Tensor
+    pieces: Pieces
 
 
 class Past(NamedTuple):
@@ -16,12 +30,14 @@ class Past(NamedTuple):
     positions: integer (B, P) for rotary positions, by the count of the row's own; None: all stand at 0.
     row: boolean (B, S, S), which positions of the row itself may be attended to beside those of the own window; None
         for none.
+    own: the same window by window, where that is all.
     """
 
     values: Tensor
     mask: Tensor
     positions: Tensor | None = None
     row: Tensor | None = None
+    own: Own | None = None
 
 
 class PastStep(NamedTuple):

@@ -8,6 +8,8 @@ from keras import ops
 
 from models import Tensor
 from models.attention import CrossAttention
+from models.masks import MASKED
+from models.past import Own
 
 
 @keras.saving.register_keras_serializable(package="weitblick")
@@ -71,6 +73,20 @@ class MemoryAttention(CrossAttention):
 
     def __init__(self, width: int, **kwargs: Any) -> None:
         super().__init__(width, **{"heads": 1, **kwargs})
+
+    def read(self, x: Tensor, own: Own) -> Tensor:
+        """What positions (B, S, D) find in what their own windows may read: (B, S, D).
+
+        It is the call's result, with less work: the matrices of keys and values are applied to what asks and to what
+        is found. (Their biases add the same to all scores of a position, and to what it finds, as weights sum to 1.)
+        """
+        kernel, bias = (ops.cast(each, self.compute_dtype) for each in (self.key_value.kernel, self.key_value.bias))
+        asking = ops.matmul(self.query(x), ops.transpose(kernel[:, : self.width])) * self.width**-0.5
+        values = ops.cast(own.values, self.compute_dtype)
+        scores = ops.matmul(own.pieces.apart(asking), ops.swapaxes(values, -2, -1))
+        weights = ops.softmax(ops.where(own.filled[..., None, :], ops.cast(scores, "float32"), MASKED), axis=-1)
+        found = own.pieces.joined(ops.matmul(ops.cast(weights, values.dtype), values))
+        return self.output_dense(ops.matmul(found, kernel[:, self.width :]) + bias[self.width :])
 
     def _dense(self, parts, name):
         return straight_dense(self.width, parts, self.dtype_policy, name)

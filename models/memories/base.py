@@ -7,13 +7,14 @@ from keras import ops
 
 from models import Tensor
 from models.attention import SelfAttention
-from models.past import Past
+from models.past import Own, Past
+from models.pieces import Pieces
 
 State = dict[str, Tensor]
 
 
 class Row(NamedTuple):
-    """Which positions of a row (B, S) belong to which of its W windows.
+    """Which positions of a row (B, S) belong to which of its W windows, each of which stands in one piece.
 
     windows: integer (B, S): 1 to W, or 0 for padding.
     resets: integer or boolean (B, W): true where a window is the first of its document.
@@ -68,17 +69,17 @@ class Memory(keras.layers.Layer):
         """
         raise NotImplementedError
 
-    def prepare(self, x: Tensor) -> Any:
-        """What `write` needs of the positions (B, S, D), computed for all windows at once."""
+    def prepare(self, x: Tensor) -> Tensor:
+        """What `write` needs of each position, computed for all windows at once: (B, S, D) -> (B, S, C)."""
         raise NotImplementedError
 
-    def write(self, prepared: Any, here: Tensor, state: State) -> tuple[State, tuple[Tensor, Tensor]]:
+    def write(self, prepared: Tensor, here: Tensor, state: State) -> tuple[State, tuple[Tensor, Tensor]]:
         """The state after one window, and what was done: the share of each vector written anew (B, M), and how much
-        each of them attended to each position (B, M, S).
+        each of them attended to each position (B, M, N).
 
         Args:
-            prepared: from `prepare`.
-            here: boolean (B, S), the positions of the window that are remembered; perhaps none.
+            prepared: (B, N, C) from `prepare`, of the window's positions and perhaps others.
+            here: boolean (B, N), the positions of the window that are remembered; perhaps none.
             state: the state before it.
         """
         raise NotImplementedError
@@ -96,24 +97,29 @@ class Memory(keras.layers.Layer):
         self, x: Tensor, row: Row, state: State, attention: SelfAttention | None = None
     ) -> tuple[Past, State, dict[str, Tensor]]:
         states, state = self.states_before(x, row, state)
-        values, filled = (ops.swapaxes(part, 0, 1) for part in self.view(states))
+        own = Own(*self.view(states), pieces_of(row))
+        values, filled = (ops.swapaxes(part, 0, 1) for part in own[:2])
         batch, count = ops.shape(filled)[:2]
-        own = ops.equal(row.windows[..., None], ops.arange(1, count + 1, dtype=row.windows.dtype))
-        mask = ops.logical_and(own[..., None], filled[:, None])
+        member = ops.equal(row.windows[..., None], ops.arange(1, count + 1, dtype=row.windows.dtype))
+        mask = ops.logical_and(member[..., None], filled[:, None])
         values = ops.reshape(values, (batch, -1, self.width))
-        return Past(values, ops.reshape(mask, (*ops.shape(row.windows), -1))), state, {}
+        mask = ops.reshape(mask, (*ops.shape(row.windows), -1))
+        return Past(values, mask, own=own), state, {}
 
     def states_before(self, x: Tensor, row: Row, state: State) -> tuple[State, State]:
         """The states before each of the windows, on a new first axis, and the one after the last; see the call."""
-        prepared, beginning = self.prepare(x), self.initial_state(ops.shape(x)[0])
+        beginning, pieces = self.initial_state(ops.shape(x)[0]), pieces_of(row)
+        parts = pieces.apart(self.prepare(x))
 
         def advance(state, given):
-            state = where(given[:, -1], beginning, state)
-            return self.write(prepared, given[:, :-1], state)[0], state
+            state = where(given[:, 0, -1] > 0, beginning, state)
+            return self.write(given[..., :-2], given[..., -2] > 0, state)[0], state
 
+        remembered = pieces.apart(ops.cast(row.remembered, parts.dtype)[..., None])
+        here = ops.where(pieces.real[..., None], remembered, ops.zeros_like(remembered))
+        begins = ops.cast(ops.swapaxes(row.resets, 0, 1), parts.dtype)[..., None, None]
         # One tensor, because Keras' scan on TensorFlow takes several only if their length is known.
-        begins = ops.cast(ops.swapaxes(row.resets, 0, 1), "bool")[..., None]
-        given = ops.concatenate([positions_of(row), begins], axis=-1)
+        given = ops.concatenate([parts, here, ops.broadcast_to(begins, ops.shape(here))], axis=-1)
         state, states = ops.scan(advance, state, given)
         return states, state
 
@@ -126,6 +132,16 @@ def positions_of(row: Row) -> Tensor:
     windows = ops.where(ops.cast(row.remembered, "bool"), row.windows, 0)
     numbers = ops.arange(1, ops.shape(row.resets)[1] + 1, dtype=windows.dtype)
     return ops.equal(windows[None], numbers[:, None, None])
+
+
+def pieces_of(row: Row) -> Pieces:
+    """Where each window of a row stands."""
+    count, length = ops.shape(row.resets)[1], ops.shape(row.windows)[1]
+    member = ops.equal(ops.cast(row.windows, "int32")[..., None], ops.arange(1, count + 1, dtype="int32"))
+    sizes = ops.sum(ops.cast(member, "int32"), axis=1)
+    places = ops.arange(length, dtype="int32")
+    starts = ops.min(ops.where(member, places[:, None], length), axis=1)
+    return Pieces.of(row.windows, starts, sizes)
 
 
 class Windows(NamedTuple):

@@ -54,10 +54,11 @@ class GatedRead(keras.layers.Layer):
         return_weights: bool = False,
         training: bool | None = None,
     ) -> Any:
-        keys_values = self.attention.keys_values(ops.cast(past.values, self.compute_dtype))
-        found, weights = self.attention(
-            x, keys_values, attention_mask=past.mask, return_weights=True, training=training
-        )
+        if past.own is not None and not return_weights:
+            found, weights = self.attention.read(x, past.own), None
+        else:
+            keys_values = self.attention.keys_values(ops.cast(past.values, self.compute_dtype))
+            found, weights = self.attention(x, keys_values, attention_mask=past.mask, return_weights=True)
         gates = self._gates(x, found, ops.any(past.mask, axis=-1))
         added = gates * self.dropout(found, training=training)
         return (added, gates, weights) if return_weights else added
