@@ -138,7 +138,8 @@ def test_a_process_without_this_code_answers_the_same(run, exported, tmp_path):
 def test_it_says_what_it_is(exported):
     about = json.loads((exported / ABOUT).read_text(encoding="utf-8"))
     assert about["weights"] == "averaged"
-    assert about["search"] == SEARCH | {"length_penalty": 0.6, "term_bonus": 3.5}
+    others = {"length_penalty": 0.6, "term_bonus": 3.5, "memory_cache": 0, "memory_compressed": 0}
+    assert about["search"] == SEARCH | others
     assert (about["source"], about["target"], about["precision"]) == ("en", "de", "float32")
 
 

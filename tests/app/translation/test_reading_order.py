@@ -103,5 +103,5 @@ def test_what_begins_before_the_end_is_known_is_refused(tmp_path):
     run = SimpleNamespace(preset=preset, path=tmp_path)
     with pytest.raises(UserError, match=r"documents\.order = .*score it without corrections"):
         System(run, corrected=True)
-    with pytest.raises(UserError, match=r"documents\.order = .*no speed by position"):
+    with pytest.raises(UserError, match=r"documents\.order = .*no time by position"):
         translate_long(run, ["w5"], 9, print)
