@@ -445,8 +445,9 @@ figures.lines(curves, "windows between fact and question", "share", "Recall agai
 # ## It has sorted its slots by what comes in
 #
 # Now the slots can be read. Which words belong to which slot? Nobody told it that there are facts, questions and
-# filler: the loss of the answers did. All that is "ask" goes to one slot. Values are spread over several, some of which
-# filler hardly ever reaches: what should be kept is kept out of harm's way.
+# filler: the loss of the answers did. All that is "ask" goes to one slot. Values and filler are spread over several,
+# and not alike: about half of the values would have to move to be where filler goes. What should be kept is partly
+# kept out of harm's way.
 
 # %%
 documents = [training_document(task, 12, np.random.default_rng(seed)) for seed in range(64)]
@@ -461,7 +462,9 @@ kinds[inputs["source"] == EOS], kinds[inputs["source"] == PAD] = "end", "padding
 shares = {kind: belongs[kinds == kind].mean(axis=0) for kind in ("fact", "key", "value", "ask", "filler", "end")}
 print("belonging (B, S, M)", belongs.shape, {kind: f"at most {share.max():.2f}" for kind, share in shares.items()})
 assert all(abs(share.sum() - 1) < 1e-3 for share in shares.values())
-assert QUICK or (max(shares["ask"]) > 0.5 and max(shares["value"] - 5 * shares["filler"]) > 0.05)
+apart = np.abs(shares["value"] - shares["filler"]).sum() / 2
+print(f"share of the values' positions that would have to move to be where filler goes: {apart:.2f}")
+assert QUICK or (max(shares["ask"]) > 0.5 and apart > 0.25)
 figures.heatmaps({"where words belong": list(shares.values())}, list(shares), xlabel="slot", cell=0.34, bar="share")
 
 # %% [markdown]
