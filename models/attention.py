@@ -173,7 +173,8 @@ class SelfAttention(Attention):
         """Keys and values of a past, each (B, H, P, D/H), by the projections of the sequence's own."""
         kernel, bias = self.query_key_value.kernel, self.query_key_value.bias
         kernel, bias, x = (ops.cast(part, self.compute_dtype) for part in (kernel, bias, past.values))
-        keys, values = self._split(ops.matmul(x, kernel[:, self.width :]) + bias[self.width :], 2)
+        _, kernel = ops.split(kernel, [self.width], axis=1)
+        keys, values = self._split(ops.matmul(x, kernel) + bias[self.width :], 2)
         if self.rotary and past.positions is not None:
             keys = rotate(keys, past.positions)
         return keys, values

@@ -80,13 +80,14 @@ class MemoryAttention(CrossAttention):
         It is the call's result, with less work: the matrices of keys and values are applied to what asks and to what
         is found. (Their biases add the same to all scores of a position, and to what it finds, as weights sum to 1.)
         """
-        kernel, bias = (ops.cast(each, self.compute_dtype) for each in (self.key_value.kernel, self.key_value.bias))
-        asking = ops.matmul(self.query(x), ops.transpose(kernel[:, : self.width])) * self.width**-0.5
+        of_keys, of_values = ops.split(ops.cast(self.key_value.kernel, self.compute_dtype), 2, axis=1)
+        bias = ops.cast(self.key_value.bias, self.compute_dtype)[self.width :]
+        asking = ops.matmul(self.query(x), ops.transpose(of_keys)) * self.width**-0.5
         values = ops.cast(own.values, self.compute_dtype)
         scores = ops.matmul(own.pieces.apart(asking), ops.swapaxes(values, -2, -1))
         weights = ops.softmax(ops.where(own.filled[..., None, :], ops.cast(scores, "float32"), MASKED), axis=-1)
         found = own.pieces.joined(ops.matmul(ops.cast(weights, values.dtype), values))
-        return self.output_dense(ops.matmul(found, kernel[:, self.width :]) + bias[self.width :])
+        return self.output_dense(ops.matmul(found, of_values) + bias)
 
     def _dense(self, parts, name):
         return straight_dense(self.width, parts, self.dtype_policy, name)

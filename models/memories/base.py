@@ -112,8 +112,9 @@ class Memory(keras.layers.Layer):
         parts = pieces.apart(self.prepare(x))
 
         def advance(state, given):
-            state = where(given[:, 0, -1] > 0, beginning, state)
-            return self.write(given[..., :-2], given[..., -2] > 0, state)[0], state
+            part, here, begins = ops.split(given, [given.shape[-1] - 2, given.shape[-1] - 1], axis=-1)
+            state = where(begins[:, 0, 0] > 0, beginning, state)
+            return self.write(part, here[..., 0] > 0, state)[0], state
 
         remembered = pieces.apart(ops.cast(row.remembered, parts.dtype)[..., None])
         here = ops.where(pieces.real[..., None], remembered, ops.zeros_like(remembered))

@@ -51,14 +51,14 @@ class Cell(keras.layers.Layer):
         """What gates and candidate get of inputs, (..., D) -> (..., G * D), all at once; a mean of it is that of the
         mean of some inputs."""
         dense = (*self.gates, self.candidate)
-        kernel = ops.concatenate([self._kernel(each)[self.width :] for each in dense], axis=1)
+        kernel = ops.concatenate([self._kernels(each)[1] for each in dense], axis=1)
         bias = ops.concatenate([ops.cast(each.bias, self.compute_dtype) for each in dense])
         return ops.matmul(ops.cast(x, self.compute_dtype), kernel) + bias
 
     def step(self, h: Tensor, given: Tensor) -> tuple[Tensor, Tensor]:
         """The new state and the share of the old one in it, as the call gives them, from what `inputs` gave."""
         *gates, candidate = ops.split(ops.cast(given, "float32"), len(self.gates) + 1, axis=-1)
-        kernel = ops.concatenate([self._kernel(each)[: self.width] for each in self.gates], axis=1)
+        kernel = ops.concatenate([self._kernels(each)[0] for each in self.gates], axis=1)
         of_h = ops.split(self._product(h, kernel), len(gates), axis=-1)
         return self.mixed(h, *(ops.sigmoid(a + b) for a, b in zip(gates, of_h, strict=True)), candidate)
 
@@ -67,13 +67,14 @@ class Cell(keras.layers.Layer):
         raise NotImplementedError
 
     def _candidate(self, h, of_input):
-        return ops.tanh(of_input + self._product(h, self._kernel(self.candidate)[: self.width]))
+        return ops.tanh(of_input + self._product(h, self._kernels(self.candidate)[0]))
 
     def _product(self, h, kernel):
         return ops.cast(ops.matmul(ops.cast(h, self.compute_dtype), kernel), "float32")
 
-    def _kernel(self, dense):
-        return ops.cast(dense.kernel, self.compute_dtype)
+    def _kernels(self, dense):
+        """What is applied to h and to x, each (D, D)."""
+        return ops.split(ops.cast(dense.kernel, self.compute_dtype), 2, axis=0)
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "width": self.width, "keep_bias": self.keep_bias}

@@ -75,7 +75,7 @@ class GRUMemory(Memory):
 
     def write(self, prepared: Tensor, here: Tensor, state: State) -> tuple[State, tuple[Tensor, Tensor]]:
         slots = state["slots"]
-        keys, inputs = prepared[..., : self.width], prepared[..., self.width :]
+        keys, inputs = ops.split(prepared, [self.width], axis=-1)
         belongs = self._belonging(keys, here, slots)
         mass = ops.sum(belongs, axis=-1, keepdims=True)
         found = ops.matmul(ops.cast(belongs / ops.maximum(mass, 1e-6), self.compute_dtype), inputs)
