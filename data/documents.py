@@ -20,10 +20,11 @@ class DocumentBatches(Batches):
     """Batches of documents side by side, the same ones for the same seed and epoch.
 
     A batch has a row for each of `lanes` lanes. In a lane documents follow one another, each of them cut into windows
-    in order; a row holds the next windows of its lane, so that a memory state may be carried from a lane's row to its
-    row in the next batch. Where an epoch ends, some lanes have run out: their rows are empty. In an epoch a corpus of
-    weight 1 gives every segment exactly once as one to be scored, of weight 2 twice, of weight 0.5 those of a half of
-    its documents, drawn anew for each epoch. A pair that stands in no document is one of its own.
+    that are read in the order of `options`; a row holds the next windows of its lane, so that a memory state may be
+    carried from a lane's row to its row in the next batch. Where an epoch ends, some lanes have run out: their rows are
+    empty. In an epoch a corpus of weight 1 gives every segment exactly once as one to be scored, of weight 2 twice, of
+    weight 0.5 those of a half of its documents, drawn anew for each epoch. A pair that stands in no document is one of
+    its own.
 
     Args:
         shards, seed, weights, multiple: see `data.batching.Batches`.
@@ -100,7 +101,8 @@ class Documents:
         copied: see `DocumentBatches`.
 
     Attributes:
-        cut: (N, 3) `first`, `current` and `end` of all windows, counted over all of `shards`.
+        cut: (N, 3) `first`, `current` and `end` of all windows, counted over all of `shards`; each document's in the
+            order in which they are read.
         bounds: (D + 1,) each document's first window, the number of all windows included.
         per_shard: (len(shards),) documents of each of `shards`.
     """
@@ -112,7 +114,7 @@ class Documents:
         bounds = np.concatenate([own + base for own, base in zip(starts, self._bases[:-1], strict=True)])
         bounds = np.append(bounds, self._bases[-1])
         self.cut = cut_documents(self._joined("source_lengths"), bounds, options)
-        self.bounds = np.searchsorted(self.cut[:, 1], bounds).astype(np.int32)
+        self.bounds = np.searchsorted(np.sort(self.cut[:, 1], kind="stable"), bounds).astype(np.int32)
 
     def __len__(self) -> int:
         return len(self.bounds) - 1

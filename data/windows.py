@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 WINDOWS = ("segments", "tokens", "dynamic")
+FORWARD, BACKWARD = ORDERS = ("forward", "backward")
 DROPOUTS = ("context_segment_dropout", "context_word_dropout", "source_dropout")
 FIRST_LIMIT = 32  # tokens of a document's first window in "dynamic"; each further one may hold twice as many
 
@@ -25,6 +26,8 @@ class WindowOptions:
         size: segments of a window, its context included.
         tokens: source tokens of a window, its context included; a segment that is longer is a window by itself.
         sliding: whether windows overlap, for context by concatenation.
+        order: "forward", or "backward", where the same windows are read from the last to the first; the segments of a
+            window keep their order. Not with `sliding`, whose context is what was read before.
         context_target: with `sliding`, whether the previous target segments are given as well.
         context_segment_dropout: share of context segments left out in training; without `sliding`, of windows not
             remembered.
@@ -44,6 +47,7 @@ class WindowOptions:
     size: int = 1
     tokens: int = 128
     sliding: bool = False
+    order: str = FORWARD
     context_target: bool = True
     context_segment_dropout: float = 0.0
     context_word_dropout: float = 0.0
@@ -52,6 +56,10 @@ class WindowOptions:
     def __post_init__(self):
         if self.windows not in WINDOWS:
             raise ValueError(f"windows must be one of {', '.join(WINDOWS)}, got {self.windows!r}")
+        if self.order not in ORDERS:
+            raise ValueError(f"order must be one of {', '.join(ORDERS)}, got {self.order!r}")
+        if self.sliding and self.order == BACKWARD:
+            raise ValueError(f"windows that overlap (sliding) are read forward, got order {self.order!r}")
         if self.size < 1 or self.tokens < 1:
             raise ValueError(f"size and tokens must be at least 1, got {self.size} and {self.tokens}")
         for name in DROPOUTS:
@@ -71,7 +79,7 @@ ALONE = WindowOptions("segments", size=1)
 def next_window(
     source_lengths: Sequence[int], position: int, number: int, options: WindowOptions
 ) -> tuple[int, int, int]:
-    """One window, for documents that are read as a stream.
+    """One window, for documents that are read forward, as a stream.
 
     Args:
         source_lengths: the source tokens of the document's segments, without EOS, as far as they are known. A window
@@ -110,8 +118,8 @@ def cut(source_lengths: Sequence[int] | np.ndarray, options: WindowOptions) -> n
         options: how it is cut.
 
     Returns:
-        (W, 3), int32: `first`, `current` and `end` of each window, as of `next_window`; every segment is in
-        `current` to `end - 1` of exactly one of them.
+        (W, 3), int32: `first`, `current` and `end` of each window, as of `next_window`, in the order in which they are
+        read; every segment is in `current` to `end - 1` of exactly one of them.
 
     Example:
 
@@ -135,6 +143,16 @@ def cut_documents(source_lengths: Sequence[int] | np.ndarray, bounds: np.ndarray
         (W, 3), int32, as of `cut`, counted over all documents; no window reaches into another document.
     """
     bounds = np.asarray(bounds, np.int64)
+    windows = _cut_forward(source_lengths, bounds, options)
+    return windows if options.order == FORWARD else windows[_turned(np.searchsorted(windows[:, 1], bounds))]
+
+
+def _turned(bounds: np.ndarray) -> np.ndarray:
+    """The windows of each document from its last to its first; `bounds` (D + 1,) are each document's first window."""
+    return np.repeat(bounds[:-1] + bounds[1:] - 1, np.diff(bounds)) - np.arange(bounds[-1])  # first + last - own
+
+
+def _cut_forward(source_lengths: Sequence[int] | np.ndarray, bounds: np.ndarray, options: WindowOptions) -> np.ndarray:
     every = np.arange(len(source_lengths))
     cumulative = np.concatenate([[0], np.cumsum(np.asarray(source_lengths, np.int64) + 1)])
     begin = np.repeat(bounds[:-1], np.diff(bounds))  # of each segment's document

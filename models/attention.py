@@ -8,6 +8,7 @@ from keras import ops
 from models import KeysValues, Tensor
 from models.dropout import ByteDropout
 from models.masks import MASKED
+from models.past import Past, PastStep, mask_with
 from models.positions import rotate
 
 
@@ -63,7 +64,9 @@ class Attention(keras.layers.Layer):
         mixed = ops.reshape(ops.transpose(mixed, (0, 2, 1, 3)), (batch, length, self.width))
         return self.output_dense(mixed), weights
 
-    def attend_rows(self, queries: Tensor, keys: Tensor, values: Tensor, ceilings: Tensor) -> Tensor:
+    def attend_rows(
+        self, queries: Tensor, keys: Tensor, values: Tensor, ceilings: Tensor, past: PastStep | None = None
+    ) -> Tensor:
         """The same for one position of each of the B * K hypotheses of a search, all dense work on a plain matrix.
 
         Args:
@@ -72,14 +75,25 @@ class Attention(keras.layers.Layer):
             ceilings: (B, 1, 1 or K, S) float32, the most that a score may be: infinite, or `MASKED` where there is
                 nothing to attend to. (TensorFlow's optimiser takes a product with something added to it for another
                 pattern, and inside a loop the result then is empty.)
+            past: further keys and values, see `PastStep`.
 
         Returns:
             Output (B * K, D).
         """
-        scores = self._scores(queries, keys)
-        weights = ops.softmax(ops.minimum(ops.cast(scores, "float32"), ceilings), axis=-1)
-        mixed = ops.matmul(ops.cast(weights, scores.dtype), values)
+        scores = ops.minimum(ops.cast(self._scores(queries, keys), "float32"), ceilings)
+        if past is None:
+            mixed = ops.matmul(ops.cast(ops.softmax(scores, axis=-1), values.dtype), values)
+        else:
+            mixed = self._mixed_with(past, queries, scores, values)
         return self.output_dense(ops.reshape(ops.transpose(mixed, (0, 2, 1, 3)), (-1, self.width)))
+
+    def _mixed_with(self, past, queries, scores, values):
+        keys, before = past.keys_values
+        scores_before = ops.minimum(ops.cast(self._scores(queries, keys), "float32"), past.ceilings)
+        weights = ops.softmax(ops.concatenate([scores_before, scores], axis=-1), axis=-1)
+        weights, count = ops.cast(weights, values.dtype), ops.shape(before)[2]
+        # Joined would mean to copy all keys and values at each step.
+        return ops.matmul(weights[..., :count], before) + ops.matmul(weights[..., count:], values)
 
     def _scores(self, queries, keys):
         return ops.matmul(queries * self.size**-0.5, ops.transpose(keys, (0, 1, 3, 2)))
@@ -111,7 +125,8 @@ class SelfAttention(Attention):
         x: tensor (B, T, D).
         attention_mask: boolean, broadcastable to (B, T, T); True means "may attend". None lets everything attend.
         positions: integer tensor (B, T) or (1, T), needed for rotary.
-        return_weights: also return the attention weights (B, H, T, T).
+        past: optional, what may be attended to as well; it needs an `attention_mask` of all three axes.
+        return_weights: also return the attention weights (B, H, T, T), with a past (B, H, T, P + T).
         training: whether dropout is on.
 
     Returns:
@@ -142,14 +157,56 @@ class SelfAttention(Attention):
         x: Tensor,
         attention_mask: Tensor | None = None,
         positions: Tensor | None = None,
+        past: Past | None = None,
         return_weights: bool = False,
         training: bool | None = None,
     ) -> Any:
-        output, weights = self.attend(*self.queries_keys_values(x, positions), attention_mask, training)
+        queries, keys, values = self.queries_keys_values(x, positions)
+        if past is not None:
+            before = self.past_keys_values(past)
+            keys, values = (ops.concatenate(both, axis=2) for both in zip(before, (keys, values), strict=True))
+            attention_mask = mask_with(past, attention_mask)
+        output, weights = self.attend(queries, keys, values, attention_mask, training)
         return (output, weights) if return_weights else output
 
+    def past_keys_values(self, past: Past) -> KeysValues:
+        """Keys and values of a past, each (B, H, P, D/H), by the projections of the sequence's own."""
+        kernel, bias = self.query_key_value.kernel, self.query_key_value.bias
+        kernel, bias, x = (ops.cast(part, self.compute_dtype) for part in (kernel, bias, past.values))
+        _, kernel = ops.split(kernel, [self.width], axis=1)
+        keys, values = self._split(ops.matmul(x, kernel) + bias[self.width :], 2)
+        if self.rotary and past.positions is not None:
+            keys = rotate(keys, past.positions)
+        return keys, values
+
+    def look(self, x: Tensor, values: Tensor, mask: Tensor) -> Tensor:
+        """What positions find elsewhere by content alone; no weight of this layer gets a gradient from it.
+
+        Args:
+            x: (B, S, D).
+            values: (B, P, D).
+            mask: boolean (B, S, P).
+
+        Returns:
+            (B, S, D) float32, before the output's projection.
+        """
+        dense = self.query_key_value
+        kernel, bias = (ops.stop_gradient(ops.convert_to_tensor(part)) for part in (dense.kernel, dense.bias))
+        kernel, bias, x, values = (ops.cast(part, self.compute_dtype) for part in (kernel, bias, x, values))
+        (queries,) = self._split(ops.matmul(x, kernel[:, : self.width]) + bias[: self.width], 1)
+        keys, values = self._split(ops.matmul(values, kernel[:, self.width :]) + bias[self.width :], 2)
+        found = ops.matmul(_masked_softmax(self._scores(queries, keys), mask), values)
+        found = ops.transpose(ops.cast(found, "float32"), (0, 2, 1, 3))
+        return ops.reshape(found, (*ops.shape(x)[:2], self.width))
+
     def step(
-        self, x: Tensor, cache: KeysValues, places: Tensor, ceilings: Tensor, positions: Tensor | None = None
+        self,
+        x: Tensor,
+        cache: KeysValues,
+        places: Tensor,
+        ceilings: Tensor,
+        positions: Tensor | None = None,
+        past: PastStep | None = None,
     ) -> tuple[Tensor, KeysValues]:
         """One more position of each hypothesis of a search, attending to those before it and to itself.
 
@@ -159,6 +216,7 @@ class SelfAttention(Attention):
             places: (B * H, 1) int32, where the new ones go in the cache as a matrix (B * H * T, K * D/H).
             ceilings: (B, 1, K, T * K) float32, see `attend_rows`: infinite for what belongs to a hypothesis.
             positions: (B, 1) int32, needed for rotary.
+            past: optional, what all hypotheses of an input may attend to as well.
 
         Returns:
             Output (B * K, D) and the cache with the new keys and values.
@@ -168,7 +226,7 @@ class SelfAttention(Attention):
             queries, keys = rotate(queries, positions), rotate(keys, positions)
         cache = _write(cache[0], keys, places), _write(cache[1], values, places)
         keys, values = (ops.reshape(entries, self._flat_shape(entries)) for entries in cache)
-        return self.attend_rows(queries, keys, values, ceilings), cache
+        return self.attend_rows(queries, keys, values, ceilings, past), cache
 
     def _flat_shape(self, entries):
         """(B, H, T * K, D/H), with a -1 for what the graph does not know."""

@@ -1,5 +1,6 @@
 """The decoder: masked self-attention, attention to the source and feed-forward layers over the target."""
 
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -8,6 +9,7 @@ from keras import ops
 from models import KeysValues, Tensor
 from models.attention import CrossAttention
 from models.masks import MASKED
+from models.past import NOTHING, Read, Reading, nothing
 from models.stack import Stack, TransformerLayer
 
 
@@ -24,6 +26,7 @@ class DecoderLayer(TransformerLayer):
         attention_mask: boolean, broadcastable to (B, T, T).
         source_mask: boolean, broadcastable to (B, T, S). None lets everything attend.
         positions: integer tensor (B, T) or (1, T).
+        read: gives what is read of memories, from what self-attention is given.
         training: whether dropout is on.
 
     Returns:
@@ -53,15 +56,16 @@ class DecoderLayer(TransformerLayer):
         attention_mask: Tensor | None = None,
         source_mask: Tensor | None = None,
         positions: Tensor | None = None,
+        read: Callable[[Tensor], Reading] = NOTHING,
         training: bool | None = None,
     ) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor]]:
         seen = {}
 
         def attend(x):
-            output, seen["target"] = self.attention(
-                x, attention_mask=attention_mask, positions=positions, return_weights=True, training=training
-            )
-            return output
+            found = read(x)
+            own = {"attention_mask": attention_mask, "positions": positions, "past": found.past}
+            output, seen["target"] = self.attention(x, **own, return_weights=True, training=training)
+            return found.plus(output)
 
         def attend_source(x):
             output, seen["source"] = self.source_attention(
@@ -92,14 +96,17 @@ class DecoderLayer(TransformerLayer):
         attention_mask: Tensor | None,
         source_mask: Tensor | None,
         positions: Tensor | None,
+        read: Callable[[Tensor], Reading],
     ) -> tuple[Tensor, KeysValues]:
         """Like a call without dropout, with the cache it leaves: keys and values, each (B, H, T, 1, D/H)."""
         cache = []
 
         def attend(x):
-            queries, *keys_values = self.attention.queries_keys_values(x, positions)
+            _, *keys_values = self.attention.queries_keys_values(x, positions)
             cache.extend(ops.expand_dims(part, 3) for part in keys_values)
-            return self.attention.attend(queries, *keys_values, attention_mask)[0]
+            found = read(x)
+            own = {"attention_mask": attention_mask, "positions": positions, "past": found.past}
+            return found.plus(self.attention(x, **own))
 
         x = self.attention_residual(x, function=attend)
         x = self.source_attention_residual(x, function=lambda x: self.source_attention(x, attended, source_mask))
@@ -114,18 +121,20 @@ class DecoderLayer(TransformerLayer):
         ceilings: Tensor,
         source_ceilings: Tensor,
         positions: Tensor | None,
+        read: Callable[[Tensor], Reading] = NOTHING,
     ) -> tuple[Tensor, Tensor, KeysValues]:
         """One more position of each hypothesis of a search: (B * K, D) -> (B * K, D), the input of the feed-forward
         network (B * K, D) and the cache.
 
-        Args: see `SelfAttention.step` and `CrossAttention.step`.
+        Args: see `SelfAttention.step` and `CrossAttention.step`; what is read has a `PastStep`.
         """
         written = []
 
         def attend(x):
-            output, cached = self.attention.step(x, cache, places, ceilings, positions)
+            found = read(x)
+            output, cached = self.attention.step(x, cache, places, ceilings, positions, found.past)
             written.append(cached)
-            return output
+            return found.plus(output)
 
         def attend_source(x):
             return self.source_attention.step(x, attended, source_ceilings, cache[0].shape[3])
@@ -149,6 +158,7 @@ class Decoder(Stack):
         attention_mask: boolean, broadcastable to (B, T, T); usually look-ahead and padding together.
         source_mask: boolean, broadcastable to (B, T, S); usually `padding_mask(source)`.
         positions: integer tensor (B, T) or (1, T).
+        read: what each layer reads of memories, see `models.past.Read`.
         training: whether dropout is on.
 
     Returns:
@@ -178,14 +188,15 @@ class Decoder(Stack):
         attention_mask: Tensor | None,
         source_mask: Tensor | None,
         positions: Tensor | None,
+        read: Read = nothing,
     ) -> list[KeysValues]:
         """Caches as `step` takes them, with what a target (B, T, D) that is known already leaves in them.
 
         Args: see the call. A position that is padding leaves something, too; `step` writes over it.
         """
         caches = []
-        for layer, source in zip(self.stack, sources, strict=True):
-            x, cache = layer.prefill(x, source, attention_mask, source_mask, positions)
+        for number, (layer, source) in enumerate(zip(self.stack, sources, strict=True)):
+            x, cache = layer.prefill(x, source, attention_mask, source_mask, positions, read(number))
             caches.append(cache)
         return caches
 
@@ -196,16 +207,18 @@ class Decoder(Stack):
         attention_mask: Tensor | None = None,
         source_mask: Tensor | None = None,
         positions: Tensor | None = None,
+        read: Read = nothing,
         training: bool | None = None,
     ) -> tuple[Tensor, Tensor, tuple[list[Tensor], list[Tensor]]]:
         inner, weights = x, []
-        for layer, source in zip(self.stack, sources, strict=True):
+        for number, (layer, source) in enumerate(zip(self.stack, sources, strict=True)):
             x, inner, attention = layer(
                 x,
                 source,
                 attention_mask=attention_mask,
                 source_mask=source_mask,
                 positions=positions,
+                read=read(number),
                 training=training,
             )
             weights.append(attention)
@@ -220,7 +233,9 @@ class Decoder(Stack):
         caches: list[KeysValues],
         entries: Tensor,
         source_ceilings: Tensor,
-        positions: Tensor | None,
+        positions: Tensor,
+        read: Read = nothing,
+        place: Tensor | None = None,
     ) -> tuple[Tensor, Tensor, list[KeysValues]]:
         """One more position of each hypothesis of a search, by keys and values that are in caches.
 
@@ -233,7 +248,9 @@ class Decoder(Stack):
             caches: list of L pairs, each (B, H, T, K, D/H).
             entries: (B * K, T) int32: which of the K at each position a hypothesis attends to, -1 for none.
             source_ceilings: (B, 1, 1, S) float32, infinite for real source tokens and `MASKED` for padding.
-            positions: (B, 1) int32, where this position is written.
+            positions: (B, 1) int32, this position.
+            read: what each layer reads of memories; pasts as `PastStep`.
+            place: (B, 1) int32, where it is written in the caches; None: at `positions`.
 
         Returns:
             States (B * K, D), the input of the last layer's feed-forward network (B * K, D) and the list of caches.
@@ -242,10 +259,11 @@ class Decoder(Stack):
         entries = ops.reshape(entries, (-1, 1, beam, length, 1))
         own = ops.equal(entries, ops.arange(beam, dtype="int32"))
         ceilings = ops.reshape(ops.where(own, float("inf"), MASKED), (-1, 1, beam, length * beam))
-        places = ops.reshape(ops.arange(batch * heads, dtype="int32"), (-1, heads)) * length + positions
+        place = positions if place is None else place
+        places = ops.reshape(ops.arange(batch * heads, dtype="int32"), (-1, heads)) * length + place
         places = ops.reshape(places, (-1, 1))
         inner, written = x, []
-        for layer, source, cache in zip(self.stack, sources, caches, strict=True):
-            x, inner, cache = layer.step(x, source, cache, places, ceilings, source_ceilings, positions)
+        for number, (layer, source, cache) in enumerate(zip(self.stack, sources, caches, strict=True)):
+            x, inner, cache = layer.step(x, source, cache, places, ceilings, source_ceilings, positions, read(number))
             written.append(cache)
         return (self.norm(x) if self.norm else x), inner, written

@@ -7,14 +7,18 @@ from keras import ops
 
 from models import Nested, Tensor
 from models.masks import look_ahead_mask, padding_mask
-from models.memories import GENERAL, WITHOUT_LAYER, new_memory, settings_of
-from models.memories.base import positions_of
+from models.memories import ALL, AUTO, TOP, WITHOUT_LAYER, check_parts, new_memory, parts_of, places_of, setting_names
+from models.memories.base import Row, positions_of, windows_of
+from models.memories.inside import StackMemory
 from models.memories.reading import GatedRead
+from models.memories.tokens import StoredTokens
+from models.past import Read, nothing
+from models.positions import shift_segments
 from models.transformer import Transformer
 
 SIDES = ("encoder", "both")
 # Of the settings that all memories have.
-DEFAULTS = {"kind": "none", "sides": "both", "read_bias": -2.0}
+DEFAULTS = {"kind": "none", "sides": "both", "layers": (AUTO,), "read": AUTO, "read_bias": -2.0, "mixed": False}
 
 
 @keras.saving.register_keras_serializable(package="weitblick")
@@ -31,10 +35,20 @@ class DocumentTransformer(Transformer):
     depends on the memory, all windows of a batch pass them together, and only the slots go from window to window.
     Without a memory ("none", "concat") its weights and results are a Transformer's.
 
+    With memory.layers = "all" or a list of numbers, from 1, each of these layers on both sides (with sides = "encoder"
+    on the source side alone) has a memory of its own instead. It is written from what the layer's self-attention is
+    given in the windows before, and read there, see `models.memories.inside`. So a stack is still passed layer by
+    layer with all windows side by side. What a decoder's layer remembers of a target are the layer's states for the
+    tokens that it was given.
+
     Args:
         *sizes, **settings: see `Transformer`.
-        memory: dictionary of kind, sides and read_bias, as in a preset's `[memory]`, together with the settings of the
-            kind, as in `[memory.KIND]`; those left out have their defaults.
+        memory: dictionary of kind, sides, layers, read and read_bias, as in a preset's `[memory]`, together with the
+            settings of the kind, as in `[memory.KIND]`; those left out have their defaults. With mixed = True the
+            target memory holds each token together with its probability, and in training, where `own_choices` would
+            store the likeliest tokens, a mixture, see `models.memories.tokens.StoredTokens`.
+        segment_shift: positions left out between the segments of a window, see `models.positions.shift_segments`.
+        begin_id, end_id: the tokens that begin a target segment and end a source segment.
 
     Call arguments:
         inputs: as for `document_states`.
@@ -50,26 +64,61 @@ class DocumentTransformer(Transformer):
             states, memory = model.document_states(inputs, memory)
     """
 
-    def __init__(self, *sizes: Any, memory: dict[str, Any] | None = None, **settings: Any) -> None:
+    def __init__(
+        self,
+        *sizes: Any,
+        memory: dict[str, Any] | None = None,
+        segment_shift: int = 0,
+        begin_id: int = 2,
+        end_id: int = 3,
+        **settings: Any,
+    ) -> None:
         super().__init__(*sizes, **settings)
         memory = {**DEFAULTS, **(memory or {})}
-        settings_of(memory["kind"])
+        check_parts(memory["kind"])
         if memory["sides"] not in SIDES:
             raise ValueError(f"memory sides must be one of {', '.join(SIDES)}, got {memory['sides']!r}")
-        self.settings["memory"] = memory
+        self.settings |= {"memory": memory, "segment_shift": segment_shift, "begin_id": begin_id, "end_id": end_id}
+        self.segment_shift, self.begin_id, self.end_id = segment_shift, begin_id, end_id
         self.source_memory: Any = None
         self.target_memory: Any = None
         self.source_read: Any = None
         self.target_read: Any = None
-        if memory["kind"] not in WITHOUT_LAYER:
-            self._make_memories(memory)
+        self.target_tokens: Any = None
+        self.source_stack: StackMemory | None = None
+        self.target_stack: StackMemory | None = None
+        if memory["kind"] in WITHOUT_LAYER:
+            return
+        known = {*DEFAULTS, *(name for part in parts_of(memory["kind"]) for name in setting_names(part))}
+        if unknown := [key for key in memory if key not in known]:
+            raise ValueError(f"memory kind {memory['kind']!r} has no setting {unknown[0]!r}")
+        parts = places_of(memory["kind"], memory["layers"], memory["read"])
+        own = {part: {key: memory[key] for key in setting_names(part) if key in memory} for part in parts}
+        if top := [part for part, (layers, _) in parts.items() if layers == TOP]:
+            self._make_memories(top[0], memory, own[top[0]])
+        if inside := {part: place for part, place in parts.items() if part not in top}:
+            self._make_stacks(inside, memory, own)
 
-    def _make_memories(self, memory):
+    def _make_stacks(self, inside, memory, own):
         width, rate = self.settings["width"], self.settings["dropout"]
-        own = {key: value for key, value in memory.items() if key not in GENERAL}
+        settings = {
+            part: {"read": read, "dropout": rate, "bias": memory["read_bias"], **own[part]}
+            for part, (_, read) in inside.items()
+        }
+
+        def new(name, stack):
+            numbers = range(1, len(stack) + 1)
+            places = {part: [n for n in numbers if where == ALL or n in where] for part, (where, _) in inside.items()}
+            return StackMemory(width, places, settings, dtype=self.dtype_policy, name=name)
+
+        self.source_stack = new("source_stack_memory", self.encoder.stack)
+        self.target_stack = new("target_stack_memory", self.decoder.stack) if memory["sides"] == "both" else None
+
+    def _make_memories(self, kind, memory, own):
+        width, rate = self.settings["width"], self.settings["dropout"]
 
         def new(name):
-            return new_memory(memory["kind"], width, dtype=self.dtype_policy, name=name, **own)
+            return new_memory(kind, width, dtype=self.dtype_policy, name=name, **own)
 
         def reading(name):
             return GatedRead(width, rate, memory["read_bias"], dtype=self.dtype_policy, name=name)
@@ -77,6 +126,8 @@ class DocumentTransformer(Transformer):
         self.source_memory, self.source_read = new("source_memory"), reading("source_read")
         self.target_memory = new("target_memory") if memory["sides"] == "both" else None
         self.target_read = reading("target_read")
+        if self.target_memory is not None and memory["mixed"]:
+            self.target_tokens = StoredTokens(width, dtype=self.dtype_policy, name="target_memory_tokens")
 
     def build(self, input_shape: Any = None) -> None:
         super().build(input_shape)
@@ -95,14 +146,37 @@ class DocumentTransformer(Transformer):
     @property
     def memory_layers(self) -> list:
         """The layers that a Transformer does not have."""
-        layers = (self.source_memory, self.target_memory, self.source_read, self.target_read)
-        return [layer for layer in layers if layer is not None]
+        above = (self.source_memory, self.target_memory, self.source_read, self.target_read, self.target_tokens)
+        return [layer for layer in (*above, self.source_stack, self.target_stack) if layer is not None]
+
+    @property
+    def loss_names(self) -> list[str]:
+        """The names of the memories' extra losses."""
+        return sorted({name for stack in self._stacks.values() for name in stack.loss_names})
+
+    @property
+    def extra_losses(self) -> dict[str, Tensor]:
+        """What the memories added to the loss in the last call in training, by name; summed over layers."""
+        found: dict[str, Tensor] = {}
+        for stack in self._stacks.values():
+            for name, loss in stack.found_losses.items():
+                found[name] = found[name] + loss if name in found else loss
+        return found
+
+    @property
+    def _stacks(self):
+        stacks = {"source": self.source_stack, "target": self.target_stack}
+        return {side: stack for side, stack in stacks.items() if stack is not None}
 
     def initial_memory(self, batch: int | Tensor) -> Nested:
         """The memory of documents that begin: a nested dictionary of tensors with the batch as axis 0; {} for none."""
         self._make_weights()
         sides = {"source": self.source_memory, "target": self.target_memory}
-        return {side: memory.initial_state(batch) for side, memory in sides.items() if memory is not None}
+        found = {side: memory.initial_state(batch) for side, memory in sides.items() if memory is not None}
+        # By name, because some backends sort the keys when they flatten a dictionary.
+        return dict(
+            sorted((found | {_inside(s): stack.initial_state(batch) for s, stack in self._stacks.items()}).items())
+        )
 
     def document_states(
         self, inputs: dict[str, Tensor], memory: Nested, training: bool | None = None, own_choices: bool = False
@@ -125,16 +199,16 @@ class DocumentTransformer(Transformer):
             States (B, T, D), and the memory.
         """
         encodings, seen, memory = self._read_windows(inputs, memory, training)
-        states = self._write_windows(inputs, encodings, training)
+        states, memory = self._write_windows(inputs, encodings, memory, training)
         if self.source_memory is None:
             return states, memory
         if self.target_memory is not None:
-            seen, memory["target"] = self._remember_target(states, inputs, memory, own_choices)
-        return self.target_read(states, inputs["target_windows"], *seen, training=training), memory
+            seen, memory["target"] = self._remember_target(states, inputs, memory, own_choices, training)
+        return states + self.target_read(states, seen, training=training), memory
 
     def remember(self, inputs: dict[str, Tensor], memory: Nested) -> Nested:
         """The memory after the windows in `inputs`; arguments as for `document_states`."""
-        if self.target_memory is not None:
+        if self.target_memory is not None or self.target_stack is not None:
             return self.document_states(inputs, memory)[1]
         return self._read_windows(inputs, memory)[2]
 
@@ -158,27 +232,42 @@ class DocumentTransformer(Transformer):
         shared: dict[str, Nested] = {}
         if self.source_memory is not None:
             side, layer = ("target", self.target_memory) if self.target_memory else ("source", self.source_memory)
-            shared["memory"] = self.target_read.keys_values(*layer.view(memory[side]))
+            shared["memory"] = self.target_read.prepared(layer.past(memory[side]))
+        if self.target_stack is not None:
+            shared["inside"] = self.target_stack.prepared(memory[_inside("target")], self.decoder.stack)
         state = self._state_before(source, encodings, max_length)
         state["shared"] |= shared
-        return state if prefix is None else self._after_prefix(state, source, prefix)
+        if prefix is None:
+            return state
+        return self._after_prefix(state, source, prefix, self._read_after("target", memory))
 
     def _encode_alone(self, source):
         return self._encode_after(source, self.initial_memory(ops.shape(source)[0]))
 
+    def _read_first(self, side, batch):
+        return self._read_after(side, self.initial_memory(batch))
+
     def _encode_after(self, source, memory):
         """The encodings of one window of each row, with what its memory holds."""
-        encodings = self.encode(source)
+        mask, positions = padding_mask(source, self.pad_id), self._shifted("source", source, self._positions(source))
+        mask = ops.broadcast_to(mask, (*ops.shape(source), ops.shape(source)[1]))
+        encodings = self._read_source(source, mask, positions, read=self._read_after("source", memory))
         if self.source_memory is None:
             return encodings
-        seen = self.source_memory.view(memory["source"])
-        windows = ops.cast(ops.not_equal(source, self.pad_id), "int32")
-        return self.source_read(encodings, windows, *(part[:, None] for part in seen))
+        return encodings + self.source_read(encodings, self.source_memory.past(memory["source"]))
+
+    def _read_after(self, side: str, memory: Nested) -> Read:
+        """What the layers of a side read of a memory in one window of each row."""
+        stack = self._stacks.get(side)
+        return stack.read_window(memory[_inside(side)]) if stack else nothing
+
+    def _step_read(self, shared, beam):
+        return self.target_stack.step_read(shared["inside"], beam) if "inside" in shared else nothing
 
     def _after_stack(self, states, state):
         if "memory" in state["shared"]:
             beam = state["written"][0][0].shape[3]
-            states = self.target_read.step(states, state["shared"]["memory"], beam)
+            states = states + self.target_read.step(states, state["shared"]["memory"], beam)
         return states
 
     def inspect_memory(self, inputs: dict[str, Tensor], memory: Nested) -> dict[str, Tensor]:
@@ -191,18 +280,18 @@ class DocumentTransformer(Transformer):
             A dictionary of tensors: "source_gates" (B, S) and "target_gates" (B, T), the mean reading gate of each
             position; "source_slots" (B, S, N) and "target_slots" (B, T, N), reading attention on what its window may
             read; "writes" (B, W, M), the share of each source slot that window w wrote anew; and
-            "attended" (B, W, M, S), what the slots looked at. {} without a memory.
+            "attended" (B, W, M, S), what the slots looked at. {} without a memory above the stacks.
         """
         if self.source_memory is None:
             return {}
-        encodings = self._encode_windows(inputs)
+        encodings, _ = self._encode_windows(inputs, memory)
         seen, _ = self._remember_source(encodings, inputs, memory)
         found = self._written(encodings, inputs, memory)
-        encodings, *source = self.source_read(encodings, inputs["source_windows"], *seen, return_weights=True)
-        states = self._write_windows(inputs, encodings)
+        added, *source = self.source_read(encodings, seen, return_weights=True)
+        states, _ = self._write_windows(inputs, encodings + added, memory)
         if self.target_memory is not None:
             seen, _ = self._remember_target(states, inputs, memory)
-        _, *target = self.target_read(states, inputs["target_windows"], *seen, return_weights=True)
+        _, *target = self.target_read(states, seen, return_weights=True)
         for side, (gates, weights) in {"source": source, "target": target}.items():
             found[f"{side}_gates"] = ops.mean(ops.cast(gates, "float32"), axis=-1)
             # A window attends to its own slots alone, so the sum over windows leaves one entry for each slot.
@@ -213,11 +302,9 @@ class DocumentTransformer(Transformer):
 
     def _written(self, encodings, inputs, memory):
         layer, shares, attended = self.source_memory, [], []
-        states, _ = layer.states_before(
-            encodings, inputs["source_windows"], inputs["resets"], memory["source"], inputs["source_remembered"]
-        )
-        prepared = layer.prepare(encodings)
-        here = positions_of(inputs["source_windows"], inputs["resets"], inputs["source_remembered"])
+        row = _row(inputs, "source")
+        states, _ = layer.states_before(encodings, row, memory["source"])
+        prepared, here = layer.prepare(encodings), positions_of(row)
         for window in range(ops.shape(inputs["resets"])[1]):
             before = keras.tree.map_structure(lambda leaf, window=window: leaf[window], states)
             _, (share, weights) = layer.write(prepared, here[window], before)
@@ -227,55 +314,100 @@ class DocumentTransformer(Transformer):
 
     def _read_windows(self, inputs, memory, training=None):
         """Encodings with what was read, what the windows saw of the source memory, and a copy of the memory after."""
-        encodings = self._encode_windows(inputs, training)
+        encodings, memory = self._encode_windows(inputs, memory, training)
         if self.source_memory is None:
-            return encodings, None, dict(memory)
+            return encodings, None, memory
         seen, state = self._remember_source(encodings, inputs, memory)
-        encodings = self.source_read(encodings, inputs["source_windows"], *seen, training=training)
+        encodings = encodings + self.source_read(encodings, seen, training=training)
         return encodings, seen, {**memory, "source": state}
 
-    def _encode_windows(self, inputs, training=None):
-        windows = inputs["source_windows"]
-        mask = _same_window(windows, windows)
-        return self._read_source(inputs["source"], mask, inputs["source_positions"], training)
+    def _encode_windows(self, inputs, memory, training=None):
+        windows, after = inputs["source_windows"], dict(memory)
+        mask, read = _same_window(windows, windows), self._read_row("source", inputs, after, training)
+        positions = self._row_positions("source", inputs)
+        return self._read_source(inputs["source"], mask, positions, training, read=read), after
 
-    def _write_windows(self, inputs, encodings, training=None):
-        target, windows = inputs["target"], inputs["target_windows"]
+    def _write_windows(self, inputs, encodings, memory, training=None):
+        target, windows, after = inputs["target"], inputs["target_windows"], dict(memory)
         mask = ops.logical_and(_same_window(windows, windows), look_ahead_mask(ops.shape(target)[1]))
         source_mask = _same_window(windows, inputs["source_windows"])
-        return self._read_target(target, encodings, mask, source_mask, inputs["target_positions"], training)[0]
+        positions, read = self._row_positions("target", inputs), self._read_row("target", inputs, after, training)
+        return self._read_target(target, encodings, mask, source_mask, positions, training, read)[0], after
+
+    def _row_positions(self, side, inputs):
+        stack = self._stacks.get(side)
+        if stack and stack.relative:
+            return windows_of(_row(inputs, side)).positions
+        return self._shifted(side, inputs[side], inputs[f"{side}_positions"])
+
+    def _shifted(self, side, tokens, positions):
+        """Positions (B, T) or (1, T) with `segment_shift` more for each segment that stands before in the window."""
+        if not self.segment_shift:
+            return positions
+        if side == "target":
+            begins = ops.equal(tokens, self.begin_id)
+        else:
+            begins = ops.equal(ops.pad(tokens[:, :-1], ((0, 0), (1, 0))), self.end_id)
+        return shift_segments(positions, begins, self.segment_shift)
+
+    def _read_row(self, side, inputs, memory, training) -> Read:
+        """What the layers of a side read; once they have, `memory` holds what is remembered after the row."""
+        stack = self._stacks.get(side)
+        if stack is None:
+            return nothing
+        layers = {"source": self.encoder, "target": self.decoder}[side].stack
+        read, memory[_inside(side)] = stack.read_row(_row(inputs, side), memory[_inside(side)], layers, training)
+        return read
 
     def _remember_source(self, encodings, inputs, memory):
-        windows, remembered = inputs["source_windows"], inputs["source_remembered"]
-        return self.source_memory(encodings, windows, inputs["resets"], memory["source"], remembered)
+        found, state, _ = self.source_memory(encodings, _row(inputs, "source"), memory["source"])
+        return found, state
 
-    def _remember_target(self, states, inputs, memory, own_choices=False):
+    def _remember_target(self, states, inputs, memory, own_choices=False, training=None):
         """Remembers each state together with the token that follows it in its window."""
-        windows, remembered = inputs["target_windows"], inputs["target_remembered"]
         following = inputs["target_following"]
         inside = ops.not_equal(following, self.pad_id)
-        if own_choices:
+        # At a segment's end the next input begins another segment, and is not what follows.
+        ends = ops.not_equal(following, _moved(inputs["target"]))
+        mixing = {}
+        if own_choices and training and self.target_tokens is not None:
+            mixing = {"windows": inputs["target_windows"], "kept": ends, "count": ops.shape(inputs["resets"])[1]}
+        elif own_choices:
             likeliest = ops.argmax(self.output_embedding.logits(ops.stop_gradient(states)), axis=-1)
-            # At a segment's end the next input begins another segment, and is not what follows.
-            ends = ops.not_equal(following, _moved(inputs["target"]))
             following = ops.where(ends, following, ops.cast(likeliest, following.dtype))
-        chosen = self.output_embedding(following)
+        if self.target_tokens is None:
+            chosen = self.output_embedding(following)
+        else:
+            chosen = self.target_tokens(states, following, embedding=self.output_embedding, **mixing)
         states = states + ops.where(inside[..., None], chosen, ops.zeros_like(chosen))
-        return self.target_memory(states, windows, inputs["resets"], memory["target"], remembered)
+        found, state, _ = self.target_memory(states, _row(inputs, "target"), memory["target"])
+        return found, state
 
-    def _after_prefix(self, state, source, prefix):
+    def _after_prefix(self, state, source, prefix, read):
         length = ops.shape(prefix)[1]
         real = ops.not_equal(prefix, self.pad_id)
         mask = ops.logical_and(real[:, None], look_ahead_mask(length))
-        positions = self._positions(prefix)
+        positions = self._shifted("target", prefix, self._positions(prefix))
         x = self.target_positions(self.target_embedding(prefix), positions)
         sources = state["shared"]["sources"]
-        caches = self.decoder.prefill(x, sources, mask, padding_mask(source, self.pad_id), positions)
+        caches = self.decoder.prefill(x, sources, mask, padding_mask(source, self.pad_id), positions, read)
         longer = zip(caches, state["written"], strict=True)
         written = [tuple(map(_longer, before, after)) for before, after in longer]
         entries = ops.concatenate([ops.where(real, 0, -1), state["entries"]], axis=1)
         position = ops.sum(ops.cast(real, "int32"), axis=1)
+        if self.segment_shift:
+            before = ops.sum(ops.cast(ops.equal(prefix, self.begin_id), "int32"), axis=1, keepdims=True)
+            state["shared"]["ahead"] = self.segment_shift * before
         return {**state, "written": written, "entries": entries, "position": position}
+
+
+def _inside(side):
+    """The name of the state of the memories inside a side's layers."""
+    return f"{side}_stack"
+
+
+def _row(inputs, side):
+    return Row(inputs[f"{side}_windows"], inputs["resets"], inputs[f"{side}_remembered"])
 
 
 def _longer(before, after):

@@ -1,10 +1,12 @@
 """The encoder: a stack of self-attention and feed-forward layers over the source."""
 
+from collections.abc import Callable
 from typing import Any
 
 import keras
 
 from models import Tensor
+from models.past import NOTHING, Read, Reading, nothing
 from models.stack import Stack, TransformerLayer
 
 
@@ -19,6 +21,7 @@ class EncoderLayer(TransformerLayer):
         x: tensor (B, S, D).
         attention_mask: boolean, broadcastable to (B, S, S).
         positions: integer tensor (B, S) or (1, S), for rotary.
+        read: gives what is read of memories, from what self-attention is given.
         return_weights: also return the attention weights (B, H, S, S).
         training: whether dropout is on.
 
@@ -31,17 +34,18 @@ class EncoderLayer(TransformerLayer):
         x: Tensor,
         attention_mask: Tensor | None = None,
         positions: Tensor | None = None,
+        read: Callable[[Tensor], Reading] = NOTHING,
         return_weights: bool = False,
         training: bool | None = None,
     ) -> Any:
         weights = []
 
         def attend(x):
-            output, attention = self.attention(
-                x, attention_mask=attention_mask, positions=positions, return_weights=True, training=training
-            )
+            found = read(x)
+            own = {"attention_mask": attention_mask, "positions": positions, "past": found.past}
+            output, attention = self.attention(x, **own, return_weights=True, training=training)
             weights.append(attention)
-            return output
+            return found.plus(output)
 
         x = self.attention_residual(x, function=attend, training=training)
         x = self.feed_forward_residual(x, function=lambda x: self.feed_forward(x, training=training), training=training)
@@ -60,6 +64,7 @@ class Encoder(Stack):
         x: embedded source (B, S, D).
         attention_mask: boolean, broadcastable to (B, S, S); usually `padding_mask(source)`.
         positions: integer tensor (B, S) or (1, S), for rotary.
+        read: what each layer reads of memories, see `models.past.Read`.
         return_weights: also return a list of L attention weights (B, H, S, S).
         training: whether dropout is on.
 
@@ -77,14 +82,14 @@ class Encoder(Stack):
         x: Tensor,
         attention_mask: Tensor | None = None,
         positions: Tensor | None = None,
+        read: Read = nothing,
         return_weights: bool = False,
         training: bool | None = None,
     ) -> Any:
         weights = []
-        for layer in self.stack:
-            x, attention = layer(
-                x, attention_mask=attention_mask, positions=positions, return_weights=True, training=training
-            )
+        for number, layer in enumerate(self.stack):
+            own = {"attention_mask": attention_mask, "positions": positions, "read": read(number)}
+            x, attention = layer(x, **own, return_weights=True, training=training)
             weights.append(attention)
         x = self.norm(x) if self.norm else x
         return (x, weights) if return_weights else x

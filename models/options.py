@@ -12,6 +12,7 @@ def option(
     why: str,
     *,
     choices: Choices = (),
+    joined: bool = False,
     low: float | None = None,
     high: float | None = None,
     above: float | None = None,
@@ -23,6 +24,7 @@ def option(
         default: its value where none is given; tuples stand for lists of strings.
         why: one line that explains it.
         choices: the allowed strings, or a function that returns them; empty for any.
+        joined: whether several of the choices may be joined by "+".
         low, high: the smallest and the largest allowed number.
         above, below: like `low` and `high`, with the limit itself left out.
 
@@ -32,7 +34,7 @@ def option(
             slots: int = option(64, "how many vectors are kept", low=1)
     """
     limits = {"low": low, "high": high, "above": above, "below": below}
-    return field(default=default, metadata={"why": why, "choices": choices, "limits": limits})
+    return field(default=default, metadata={"why": why, "choices": choices, "joined": joined, "limits": limits})
 
 
 def choices_of(key: Field) -> tuple[str, ...]:

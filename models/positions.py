@@ -44,10 +44,34 @@ def rotate(x: Tensor, positions: Tensor) -> Tensor:
     size = x.shape[-1]
     angles = ops.expand_dims(ops.cast(positions, "float32"), -1) * _frequencies(size)
     angles = ops.expand_dims(angles, 1)
-    sine, cosine = ops.cast(ops.sin(angles), x.dtype), ops.cast(ops.cos(angles), x.dtype)
-    even, odd = x[..., 0::2], x[..., 1::2]
-    pairs = ops.stack([even * cosine - odd * sine, even * sine + odd * cosine], axis=-1)
-    return ops.reshape(pairs, ops.shape(x))
+    sine, cosine = (ops.cast(ops.repeat(each, 2, axis=-1), x.dtype) for each in (ops.sin(angles), ops.cos(angles)))
+    # A product with a matrix of 0, 1 and -1: to take every second column is three times as slow, with its gradient.
+    return x * cosine + ops.matmul(x, ops.cast(_quarter_turn(size), x.dtype)) * sine
+
+
+def _quarter_turn(width: int) -> np.ndarray:
+    """The matrix (D, D) that makes (-b, a) of each pair of columns (a, b)."""
+    return np.kron(np.eye(width // 2, dtype="float32"), np.array([[0, 1], [-1, 0]], "float32"))
+
+
+def shift_segments(positions: Tensor, begins: Tensor, shift: int) -> Tensor:
+    """Leaves a gap between the segments of a window, so that they are told apart by their positions.
+
+    Args:
+        positions: integer tensor (B, T) or (1, T), counted from 0 in each window.
+        begins: boolean (B, T), which tokens begin a segment; a window's first token does in any case.
+        shift: the positions left out at each border.
+
+    Returns:
+        Integer tensor (B, T).
+
+    References:
+        Lupo et al. 2022, "Focused Concatenation for Context-Aware Neural Machine Translation", section 3.2.
+    """
+    counted = ops.cumsum(ops.cast(begins, positions.dtype), axis=1)
+    places = ops.arange(ops.shape(counted)[1], dtype=positions.dtype)
+    starts = ops.broadcast_to(places - positions, ops.shape(counted))
+    return positions + shift * (counted - ops.take_along_axis(counted, starts, axis=1))
 
 
 def _frequencies(width: int):

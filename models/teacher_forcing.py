@@ -60,15 +60,15 @@ class TeacherForcing(keras.Model):
         training: bool | None = True,
     ) -> Tensor:
         tokens = ops.sum(self._real(y)) if sample_weight is None else ops.max(sample_weight)
-        found = self.token_losses(y, y_pred, tokens)
-        if self.losses:
-            found["loss"] = found["loss"] + self.extra_loss()
+        found = self.with_extra_losses(self.token_losses(y, y_pred, tokens))
         self.note(found, tokens)
         return found["loss"]
 
-    def extra_loss(self) -> Tensor:
-        """The sum of what layers added by `add_loss` in the last call; 0 where there is nothing."""
-        return sum((ops.cast(ops.sum(loss), "float32") for loss in self.losses), start=ops.zeros((), "float32"))
+    def with_extra_losses(self, found: dict[str, Tensor], share: float = 1.0) -> dict[str, Tensor]:
+        """Losses by name, with what layers added by `add_loss` in the last call in "loss", times `share`."""
+        for loss in self.losses:
+            found = {**found, "loss": found["loss"] + share * ops.cast(ops.sum(loss), "float32")}
+        return found
 
     def token_losses(self, labels: Tensor, states: Nested, tokens: Tensor) -> dict[str, Tensor]:
         """What some rows add to the losses of their batch.
@@ -153,7 +153,8 @@ class DocumentTeacherForcing(TeacherForcing):
         As `TeacherForcing`, or in training a dictionary for `token_losses`. With "ranked": the decoder's states after
         the right memory, those after the wrong one, whether there is a wrong one, and the tokens to be compared; the
         metric `ranking` is the ranking loss in nats per compared token. With `context_discount`: the decoder's states,
-        and the token that follows each in its window. The carried memory is in `carried`, non-trainable variables.
+        and the token that follows each in its window. Extra losses of memories are metrics by their names, each the
+        mean over batches of what it adds to the loss. The carried memory is in `carried`, non-trainable variables.
 
     Raises:
         ValueError: `ranking` without a memory that is carried, or with a single lane.
@@ -179,6 +180,8 @@ class DocumentTeacherForcing(TeacherForcing):
                     f"ranking takes wrong documents from other lanes, so at least 2 are needed, got {lanes}"
                 )
             self.trackers["ranking"] = keras.metrics.Mean("ranking")
+        self.trackers |= {name: keras.metrics.Mean(name) for name in transformer.loss_names}
+        self._extra_losses: dict[str, Tensor] = {}
 
     def build(self, input_shape: Any = None) -> None:
         super().build(input_shape)
@@ -197,6 +200,7 @@ class DocumentTeacherForcing(TeacherForcing):
         ranks = training and self.ranking and "ranked" in inputs
         seeds = [(seed, seed.value * 1) for seed in self._seeds()] if ranks else []  # * 1 makes a copy
         states, after = self.transformer.document_states(inputs, memory, training, self.own_choices)
+        self._extra_losses = self.transformer.extra_losses if training else {}
         result = self._compared(inputs, states, memory, seeds) if ranks else states
         if training and self.context_discount:
             result = {"right": states, "following": inputs["target_following"]}
@@ -221,6 +225,10 @@ class DocumentTeacherForcing(TeacherForcing):
         ranking, compared = missing / ops.maximum(tokens, 1.0), compared / ops.maximum(tokens, 1.0)
         return {**found, "loss": found["loss"] + self.ranking * ranking, "ranking": ranking, "compared": compared}
 
+    def with_extra_losses(self, found: dict[str, Tensor], share: float = 1.0) -> dict[str, Tensor]:
+        named = {name: share * ops.cast(loss, "float32") for name, loss in self._extra_losses.items()}
+        return {**super().with_extra_losses(found, share), **named}
+
     def _discounted(self, labels, states, tokens):
         scored = self._real(labels)
         context = self._real(states["following"]) * (1 - scored)
@@ -232,6 +240,9 @@ class DocumentTeacherForcing(TeacherForcing):
         if "ranking" in found:
             a_token = found["ranking"] / ops.maximum(found["compared"], 1e-9)
             self.trackers["ranking"].update_state(a_token, sample_weight=found["compared"] * tokens)
+        for name in self.transformer.loss_names:
+            if name in found:
+                self.trackers[name].update_state(found[name])
 
     def _seeds(self):
         return [variable for variable in self.transformer.variables if "seed_generator" in variable.path]

@@ -11,6 +11,7 @@ from models.dropout import ByteDropout
 from models.embedding import TokenEmbedding
 from models.encoder import Encoder
 from models.masks import MASKED, look_ahead_mask, padding_mask
+from models.past import Read, nothing
 from models.positions import PositionEmbedding
 
 TIES = ("all", "target", "none")
@@ -145,12 +146,11 @@ class Transformer(keras.Model):
         mask, positions = padding_mask(source, self.pad_id), self._positions(source)
         return self._read_source(source, mask, positions, training, return_weights)
 
-    def _read_source(self, source, mask, positions, training=None, return_weights=False):
+    def _read_source(self, source, mask, positions, training=None, return_weights=False, read=nothing):
         self._make_weights()
         x = self.dropout(self.source_positions(self.source_embedding(source), positions), training=training)
-        return self.encoder(
-            x, attention_mask=mask, positions=positions, return_weights=return_weights, training=training
-        )
+        own = {"attention_mask": mask, "positions": positions, "read": read}
+        return self.encoder(x, **own, return_weights=return_weights, training=training)
 
     def decode(
         self, target: Tensor, encodings: Tensor, source: Tensor, training: bool | None = None
@@ -181,7 +181,8 @@ class Transformer(keras.Model):
         Returns:
             Float32 (B, T, D).
         """
-        states, inner, _ = self._decode(inputs["target"], self._encode_alone(inputs["source"]), inputs["source"])
+        encodings = self._encode_alone(inputs["source"])
+        states, inner, _ = self._decode(inputs["target"], encodings, inputs["source"])
         return ops.cast(_key(states, inner, kind), "float32")
 
     def _encode_alone(self, source):
@@ -191,15 +192,18 @@ class Transformer(keras.Model):
     def _decode(self, target, encodings, source, training=None):
         mask = ops.logical_and(padding_mask(target, self.pad_id), look_ahead_mask(ops.shape(target)[1]))
         source_mask, positions = padding_mask(source, self.pad_id), self._positions(target)
-        return self._read_target(target, encodings, mask, source_mask, positions, training)
+        read = self._read_first("target", ops.shape(target)[0])
+        return self._read_target(target, encodings, mask, source_mask, positions, training, read)
 
-    def _read_target(self, target, encodings, mask, source_mask, positions, training=None):
+    def _read_first(self, side, batch):
+        """What the layers of a side read of memories in which there is nothing yet."""
+        return nothing
+
+    def _read_target(self, target, encodings, mask, source_mask, positions, training=None, read=nothing):
         self._make_weights()
         x = self.dropout(self.target_positions(self.target_embedding(target), positions), training=training)
-        masks = {"attention_mask": mask, "source_mask": source_mask}
-        return self.decoder(
-            x, self.decoder.source_keys_values(encodings), **masks, positions=positions, training=training
-        )
+        own = {"attention_mask": mask, "source_mask": source_mask, "positions": positions, "read": read}
+        return self.decoder(x, self.decoder.source_keys_values(encodings), **own, training=training)
 
     def initial_state(self, source: Tensor, max_length: int) -> Nested:
         """What `step` needs to begin: the encoded source and empty caches.
@@ -261,18 +265,26 @@ class Transformer(keras.Model):
         """The states (B * K, D) from which the logits are made."""
         return states
 
+    def _step_read(self, shared: Nested, beam: int) -> Read:
+        """What the layers read of memories in a step."""
+        return nothing
+
     def _step_states(self, tokens, state):
         caches, position = state["written"], state["position"]
         beam = caches[0][0].shape[3]
-        positions = ops.reshape(position, (-1, beam))[:, :1]
+        place, shared = ops.reshape(position, (-1, beam))[:, :1], state["shared"]
+        # How far positions are ahead of places in the caches.
+        positions = place + shared["ahead"] if "ahead" in shared else place
         # What a row writes now is number k of its source's at this position.
         here = ops.equal(ops.arange(ops.shape(caches[0][0])[2], dtype="int32"), ops.expand_dims(position, 1))
         own = ops.expand_dims(ops.arange(ops.shape(tokens)[0], dtype="int32") % beam, 1)
         entries = ops.where(here, own, state["entries"])
         x = self.target_positions(self.target_embedding(ops.reshape(tokens, (-1, beam))), positions)
         x = ops.reshape(x, (-1, self.settings["width"]))
-        shared = state["shared"]
-        states, inner, caches = self.decoder.step(x, shared["sources"], caches, entries, shared["ceilings"], positions)
+        read = self._step_read(shared, beam)
+        states, inner, caches = self.decoder.step(
+            x, shared["sources"], caches, entries, shared["ceilings"], positions, read, place
+        )
         return states, inner, {"shared": shared, "written": caches, "entries": entries, "position": position + 1}
 
     def _make_weights(self):

@@ -44,6 +44,8 @@ ONLY_PARSED = {
     "compare": "trains for minutes; tests/app/cli/test_compare.py runs it",
     "probe": "trains for minutes; tests/app/probe runs it",
     "corpora prepare": "needs Apache Beam; tests/app/cli/test_beam_cli.py runs it",
+    "corpora passages": "needs a run that gains from context; tests/app/cli/test_passages.py runs it",
+    "--corpora chosen": "trains on what corpora passages chose",
     "corpora export --run": "tests/app/cli/test_warehouse_cli.py runs it",
     "bigquery": "needs an account; tests/data/warehouse runs the same commands on an emulator",
     "--contrapro": "needs ContraPro's 12,000 items; tests/app/scoring runs it on made-up ones",

@@ -9,7 +9,7 @@ A warehouse is a DuckDB file or a data set in BigQuery, see docs/warehouse.md.
 import argparse
 import inspect
 
-from app.cli import beam, warehouse
+from app.cli import beam, passages, warehouse
 from app.cli.options import add_actions
 
 HELP = "list or show corpora; load, clean and query them in a warehouse"
@@ -17,6 +17,7 @@ EXAMPLES = """
   weitblick corpora list                                   all corpora
   weitblick corpora show software                          fetch it, count it, show its first pairs
   weitblick corpora show multi30k --corpora ../corpora
+  weitblick corpora passages runs/gru mdn mdn-context      text where context matters
   weitblick corpora load software notes.tmx --warehouse corpora.duckdb
   weitblick corpora clean --into cleaned --near 0.8 --warehouse corpora.duckdb
   weitblick corpora sql "SELECT corpus, COUNT(*) AS n FROM cleaned GROUP BY corpus" --warehouse corpora.duckdb
@@ -32,7 +33,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "show": ("fetch a corpus, count it and show its first pairs", _add_show, _show),
     }
     prepare = "clean corpora with Apache Beam, on this machine or a cluster"
-    others = {"prepare": (prepare, beam.add, beam.prepare), **warehouse.ACTIONS}
+    context = "write the passages of a corpus whose context matters most, to train on them more often"
+    others = {
+        "prepare": (prepare, beam.add, beam.prepare),
+        "passages": (context, passages.add, passages.passages),
+        **warehouse.ACTIONS,
+    }
+    epilogs = {"prepare": beam.EPILOG, "passages": passages.EPILOG}
     helps = {name: text for name, (text, *_) in {**own, **others}.items()}
     actions = add_actions(parser, "action", helps)
     for name, (text, add, do) in own.items():
@@ -41,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action.set_defaults(do=do)
     for name, (_, add, do) in others.items():
         in_warehouse = name in warehouse.ACTIONS
-        texts = {"description": inspect.getdoc(do), "epilog": warehouse.EPILOG if in_warehouse else beam.EPILOG}
+        texts = {"description": inspect.getdoc(do), "epilog": epilogs.get(name, warehouse.EPILOG)}
         action = actions.add_parser(name, formatter_class=parser.formatter_class, **texts)
         if in_warehouse:
             warehouse.add_warehouse(action)

@@ -31,6 +31,7 @@ EXAMPLES = """
   weitblick evaluate-documents runs/gru --shuffle-documents --baseline runs/gru   is the context used at all?
   weitblick evaluate-documents runs/starter --corrected --shuffle-documents   the corrections of other documents
   weitblick evaluate-documents runs/concat --set documents.windows=dynamic documents.tokens=512   longer windows
+  weitblick evaluate-documents runs/recurrence --set memory_cache=512   a longer memory than in training
   weitblick evaluate-documents --hypotheses out.de --corpus europarl
 """
 AFTER_INTERRUPT = "finished translations are kept; run the same command again"

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 RUN_HELP = "a run folder, such as runs/starter"
 _KEY = re.compile(r"\s+[a-z_]+(\.[a-z_]+)*\s*=")
 # The keys for cutting documents may change after training, for example to longer windows.
-WINDOWS = tuple(f"documents.{key}" for key in ("windows", "size", "tokens", "context_target"))
+WINDOWS = tuple(f"documents.{key}" for key in ("windows", "size", "tokens", "order", "context_target"))
 
 
 def add_actions(parser: argparse.ArgumentParser, what: str, helps: dict[str, str]) -> argparse._SubParsersAction:

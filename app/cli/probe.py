@@ -19,6 +19,7 @@ EXAMPLES = """
   weitblick probe --memory gru --facts 4             one memory, four facts to tell apart
   weitblick probe --memory gru --set slots=4 cell=minimal --output runs/probe-4
   weitblick probe --memory none gru --minutes 2 --distances 1 16 64 256
+  weitblick probe --memory gru "gru layers=all" "compressive rate=2" "compressive rate=8"
   weitblick probe --run runs/gru --measure context --corpus europarl --corpora ../corpora
 """
 AFTER_INTERRUPT = "finished memories are kept; the same command continues with the next one"
@@ -27,8 +28,8 @@ AFTER_INTERRUPT = "finished memories are kept; the same command continues with t
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the command's arguments."""
     known = trained_kinds()
-    which = f"any of {', '.join(known)} (all)"
-    parser.add_argument("--memory", nargs="+", choices=known, default=list(known), metavar="KIND", help=which)
+    which = f'any of {", ".join(known)} (all), each with keys of its own if quoted: "gru layers=all"'
+    parser.add_argument("--memory", nargs="+", default=list(known), metavar="KIND", help=which)
     parser.add_argument(
         "--minutes", type=float, default=4.0, metavar="M", help="maximum training time of each memory (4)"
     )
@@ -37,9 +38,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--distances",
         nargs="+",
         type=int,
-        default=[1, 2, 4, 8, 16, 32, 64],
+        default=[1, 2, 4, 8, 16, 32, 64, 128],
         metavar="D",
-        help="windows from the fact to the question (1 2 4 8 16 32 64)",
+        help="windows from the fact to the question (1 2 4 8 16 32 64 128)",
     )
     parser.add_argument("--documents", type=int, default=1000, metavar="N", help="questions for each distance (1000)")
     parser.add_argument("--facts", type=int, default=2, metavar="N", help="facts in a document; one is asked for (2)")
@@ -64,10 +65,12 @@ def run(args: argparse.Namespace) -> None:
 
     from rich.console import Console
 
+    from app.probe.candidates import candidate
     from app.probe.experiment import FIGURE, Results
 
-    results = Results(args.output, _experiment(args))
-    wanted = [kind for kind in dict.fromkeys(args.memory) if args.again or not results.has(kind)]
+    results, preset = Results(args.output, _experiment(args)), _preset(args.set)
+    candidates = {each.name: each for each in (candidate(text, preset) for text in args.memory)}
+    wanted = [each for each in candidates.values() if args.again or not results.has(each)]
     if wanted:
         _examine(wanted, results)
     from app.probe.chart import draw, show
@@ -86,13 +89,13 @@ def _examine(wanted, results) -> None:
 
     load_keras()
     console = progress_console()
-    for kind in wanted:
-        with TimeBar(console, kind, results.experiment.minutes * 60) as bar:
+    for candidate in wanted:
+        with TimeBar(console, candidate.name, results.experiment.minutes * 60) as bar:
 
             def report(progress, bar=bar):
                 bar(progress.seconds, str(progress))
 
-            results.add(kind, examine(kind, results.experiment, report))
+            results.add(candidate, examine(candidate, results.experiment, report))
 
 
 def _experiment(args: argparse.Namespace):
@@ -115,7 +118,6 @@ def _experiment(args: argparse.Namespace):
     if args.facts > args.keys:
         raise UserError(f"--facts {args.facts}: each needs its own key; add --keys {args.facts} or more")
     return Experiment(
-        preset=_preset(args.set),
         task=Task(keys=args.keys, values=args.values, facts=args.facts),
         context=args.context,
         longest=args.longest,
@@ -134,7 +136,7 @@ def _at_least(name: str, value: int, least: int) -> None:
 def _preset(changes):
     """The probe's preset with the changes from the command line."""
     from app.presets.schema import MEMORY, keys, sections
-    from app.probe.experiment import PRESET
+    from app.probe.candidates import PRESET
 
     overrides = []
     for change in changes:

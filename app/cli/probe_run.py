@@ -6,8 +6,8 @@ from app.cli.options import add_corpora
 from app.cli.startup import load_keras
 from data.errors import UserError
 
-LINES = {"context": 1000, "stores": 400, "length": 0}
-SPLITS = {"context": "validation", "stores": "validation", "length": "test"}
+LINES = {"context": 1000, "stores": 400, "length": 0, "training": 0}
+SPLITS = {"context": "validation", "stores": "validation", "length": "test", "training": "test"}
 # Options of the recall probe that do not apply to a finished run, with their defaults.
 RECALL = {"minutes": 4.0, "seed": 1, "documents": 1000, "facts": 2, "keys": 8, "values": 8, "longest": 32, "context": 4}
 
@@ -19,13 +19,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--measure",
         choices=tuple(LINES),
-        help="context: BLEU by segments of context; stores: the gain from untrained stores; length: memory and speed "
-        "by position",
+        help="context: BLEU by segments of context; stores: the gain from untrained stores; length: seconds and "
+        "memory of translation by length of the document; training: the same of training",
     )
     group.add_argument("--corpus", nargs="+", default=[], metavar="NAME", help="corpora with documents")
     add_corpora(group)
     group.add_argument("--lines", type=int, metavar="N", help="for context (1000) and stores (400): validation lines")
-    group.add_argument("--tokens", type=int, default=100_000, metavar="N", help="for length: source tokens (100000)")
+    group.add_argument(
+        "--tokens",
+        nargs="+",
+        type=int,
+        default=[1024, 4096, 16384, 65536],
+        metavar="N",
+        help="for length and training: lengths of the document in source tokens (1024 4096 16384 65536)",
+    )
     group.add_argument(
         "--segments",
         nargs="+",
@@ -37,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Prints the measurement; memory and speed by position are also written to --output."""
+    """Prints the measurement; seconds and memory by length are also written to --output."""
     from app.runs.run import Run
 
     _check(args)
@@ -50,7 +57,8 @@ def run(args: argparse.Namespace) -> None:
     texts = {name: _pairs(corpora.open(name), args) for name in args.corpus}
     load_keras()
     for name, pairs in texts.items():
-        {"context": _context, "stores": _stores, "length": _length}[args.measure](run, name, pairs, args)
+        measures = {"context": _context, "stores": _stores, "length": _length, "training": _training}
+        measures[args.measure](run, name, pairs, args)
 
 
 def _check(args: argparse.Namespace) -> None:
@@ -59,11 +67,13 @@ def _check(args: argparse.Namespace) -> None:
         raise UserError(f"--{(given or ['set'])[0]}: belongs to the recall probe; leave it out with --run")
     if not args.measure or not args.corpus:
         raise UserError(f"--run {args.path}: add --measure {'|'.join(LINES)} and --corpus NAME")
-    for name, least in (("lines", 1), ("tokens", 1)):
-        if getattr(args, name) is not None and getattr(args, name) < least:
-            raise UserError(f"--{name} {getattr(args, name)}: must be at least {least}")
-    if min(args.segments) < 0:
-        raise UserError(f"--segments {min(args.segments)}: must be at least 0")
+    if args.lines is not None and args.lines < 1:
+        raise UserError(f"--lines {args.lines}: must be at least 1")
+    for name, least in (("tokens", 1), ("segments", 0)):
+        if (smallest := min(getattr(args, name))) < least:
+            raise UserError(f"--{name} {smallest}: must be at least {least}")
+    if args.measure in ("length", "training") and len(args.corpus) > 1:
+        raise UserError(f"--corpus {' '.join(args.corpus)}: --measure {args.measure} takes one corpus")
 
 
 def _pairs(corpus, args: argparse.Namespace) -> list:
@@ -101,14 +111,34 @@ def _stores(run, name: str, pairs: list, args: argparse.Namespace) -> None:
 
 
 def _length(run, name: str, pairs: list, args: argparse.Namespace) -> None:
-    from pathlib import Path
-
-    from app.probe.length import RESULTS, save, translate_long
+    from app.probe.length import translate_long
+    from app.probe.length_report import TRANSLATION, draw
 
     lines = [pair.source for pair in pairs if pair.source.strip()]
     found = translate_long(run, lines, args.tokens, lambda line: print(line, flush=True))
-    save(found, args.output)
+    draw(found["rows"], args.output)
     print(
         f"{name}: the last quarter ran at {found['speed_late_to_early']:.2f} times the speed of the second quarter and "
-        f"used {found['megabytes_grown']:+.0f} MB; results in {Path(args.output) / RESULTS}"
+        f"used {found['megabytes_grown']:+.0f} MB"
     )
+    _note(run, TRANSLATION, found, args)
+
+
+def _training(run, name: str, pairs: list, args: argparse.Namespace) -> None:
+    from app.probe.lane import train_long
+    from app.probe.length_report import TRAINING
+
+    _note(run, TRAINING, train_long(run, pairs, args.tokens, lambda line: print(line, flush=True)), args)
+
+
+def _note(run, what: str, found: dict, args: argparse.Namespace) -> None:
+    """Adds a measurement to --output, and prints all that are there."""
+    from pathlib import Path
+
+    from rich.console import Console
+
+    from app.probe.candidates import name_of
+    from app.probe.length_report import RESULTS, add, show
+
+    show(add(args.output, str(run.path), name_of(run.preset), what, found), Console(highlight=False))
+    print(f"results in {Path(args.output) / RESULTS}")

@@ -51,6 +51,7 @@ def run(args: argparse.Namespace) -> None:
     """Compares settings, and writes the best into the run."""
     from app.runs.lock import locked
     from app.runs.run import Run
+    from app.scoring.system import refuse_backward
     from app.scoring.testsets import load_documents, load_test_set
 
     if args.tries < 1:
@@ -59,6 +60,8 @@ def run(args: argparse.Namespace) -> None:
     run = with_chosen_memory(with_chosen_precision(Run.open(args.path), args), args)
     if not (args.corpus or run.preset.data.validation):
         raise UserError(f"{args.path}: data.validation of the preset is empty; name a corpus with --corpus")
+    if not args.memory:
+        refuse_backward(run)
     load = load_test_set if args.memory else load_documents
     test = load(args.corpus or run.preset.data.validation[0], args.split, run.preset.corpora(args.corpora))
     with locked(run.path):

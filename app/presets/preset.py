@@ -9,6 +9,7 @@ from dataclasses import Field, asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
+from app.presets.checks import check_together
 from app.presets.schema import (
     MEMORY,
     SECTIONS,
@@ -20,7 +21,6 @@ from app.presets.schema import (
     SearchPreset,
     TokenizerPreset,
     TrainingPreset,
-    check_together,
     keys,
     sections,
 )
@@ -30,7 +30,7 @@ from data.errors import UserError
 from data.files import read_toml
 from data.forms import TextForm
 from data.windows import ALONE, WindowOptions
-from models.memories import RETRIEVAL, settings_of
+from models.memories import RETRIEVAL, parts_of, settings_of
 from models.options import choices_of
 
 FOLDER = Path(__file__).parent
@@ -84,9 +84,16 @@ class Preset:
             return self.memories.get(kind) or settings_of(kind)()
         return getattr(self, name)
 
-    def memory_settings(self) -> dict[str, Any]:
-        """The memory settings for `models.document.DocumentTransformer`: `[memory]` and those of its kind."""
-        return {**asdict(self.memory), **asdict(self.section(MEMORY + self.memory.kind))}
+    def memory_settings(self, search: SearchPreset | None = None) -> dict[str, Any]:
+        """The memory settings for `models.document.DocumentTransformer`: `[memory]` and those of its kinds.
+
+        Args:
+            search: gives the sizes in translation; None for those of training.
+        """
+        own = [asdict(self.section(MEMORY + part)) for part in parts_of(self.memory.kind)]
+        general = {**asdict(self.memory), "mixed": self.training.memory_tokens == "mixed"}
+        sizes = search.memory_sizes if search else {}
+        return {**general, **{key: value for settings in own for key, value in settings.items()}, **sizes}
 
     @property
     def retrieval(self) -> Any:
@@ -131,7 +138,7 @@ class Preset:
         found = []
         for section in sections():
             kind = section.removeprefix(MEMORY) if section.startswith(MEMORY) else ""
-            if kind == RETRIEVAL or (kind and kind not in (self.memory.kind, other.memory.kind)):
+            if kind == RETRIEVAL or (kind and kind not in parts_of(self.memory.kind) + parts_of(other.memory.kind)):
                 continue
             mine, theirs = self.section(section), other.section(section)
             for key in keys(section):
@@ -155,6 +162,7 @@ class Preset:
             size=documents.size,
             tokens=documents.tokens,
             sliding=self.memory.kind == "concat",
+            order=documents.order,
             context_target=documents.context_target,
             context_segment_dropout=documents.context_segment_dropout,
             context_word_dropout=documents.context_word_dropout,
@@ -169,7 +177,7 @@ class Preset:
         lines = [f"name = {to_toml(self.name)}", f"description = {to_toml(self.description)}"]
         for section in sections():
             kind = section.removeprefix(MEMORY)
-            if section in SECTIONS or kind == self.memory.kind or kind in self.memories:
+            if section in SECTIONS or kind in parts_of(self.memory.kind) or kind in self.memories:
                 lines += ["", *section_toml(section, self.section(section))]
         return "\n".join(lines) + "\n"
 
@@ -285,8 +293,9 @@ def _read_override(text: str, kind: str) -> tuple[str, str, Any]:
 
 def _only_section_with(key: str, text: str, kind: str) -> str:
     found = [section for section in sections() if key in keys(section)]
-    near = [section for section in found if section in SECTIONS or section == MEMORY + kind]
-    if not near and MEMORY + kind in sections() and found:
+    chosen = {MEMORY + part for part in parts_of(kind)}
+    near = [section for section in found if section in SECTIONS or section in chosen]
+    if not near and chosen & set(sections()) and found:
         ways = " or ".join(f"{section}.{key}" for section in found)
         raise UserError(f'--set {text}: memory.kind = "{kind}" has no "{key}", only {ways} has')
     found = near or found
@@ -320,8 +329,9 @@ def _check_value(value: Any, known: Field, where: str) -> Any:
     """Returns the value of a key as its type, or raises an error that says what was expected."""
     value = _check_type(value, known.type, where)
     choices = choices_of(known)
-    if choices and value not in choices:
-        raise UserError(f'{where}: got "{value}"{_choose(value, choices)}')
+    for part in parts_of(value) if known.metadata["joined"] else [value]:
+        if choices and part not in choices:
+            raise UserError(f'{where}: got "{part}"{_choose(part, choices)}')
     wrong = _outside(value, known.metadata["limits"]) if known.type in (int, float) else ""
     if wrong:
         raise UserError(f"{where}: expected a number {wrong}, got {value}")
@@ -335,8 +345,11 @@ def _check_type(value: Any, kind: Any, where: str) -> Any:
         return value
     if kind in (bool, int, str) and type(value) is kind:
         return value
-    if kind == tuple[str, ...] and isinstance(value, list) and all(isinstance(item, str) for item in value):
-        return tuple(value)
+    if kind == tuple[str, ...]:
+        # One value may stand without brackets, and whole numbers without quotes: layers = "all", layers = [2, 4].
+        items = value if isinstance(value, list) else [value]
+        if all(type(item) in (str, int) for item in items):
+            return tuple(map(str, items))
     expected = {bool: "true or false", int: "a whole number", float: "a number", str: "a string in quotes"}
     raise UserError(f"{where}: expected {expected.get(kind, 'a list of strings')}, got {_shown(value)}")
 

@@ -1,21 +1,11 @@
 """Every key of a preset: its type, its default, its choices or range, and why to change it."""
 
-from collections.abc import Mapping
 from dataclasses import Field, dataclass, fields
-from typing import Any
 
-from data.corpora.corpora import parse_mixture
-from data.errors import UserError
 from data.forms import NUMBERS
 from data.spans import KINDS
-from models.memories import RETRIEVAL, WITHOUT_LAYER, kinds, settings_of
+from models.memories import WITHOUT_LAYER, kinds, settings_of
 from models.options import option
-
-# A corpus that is drawn a thousand times an epoch is a mistake, and one drawn a million times does not fit into memory.
-MOST_WEIGHT = 1000
-# 10**10 weights take 40 GB in float32; gradients and Adam's two moments add three times as much.
-MOST_WEIGHTS = 10**10
-
 
 HOLDOUT = ("remove", "warn")
 
@@ -86,6 +76,11 @@ class DocumentsPreset:
     tokens: int = option(
         128, "tokens, dynamic: maximum source tokens in a window; may exceed any seen in training", low=1, high=10**6
     )
+    order: str = option(
+        "forward",
+        "forward, or backward: from a document's last window to its first, which only whole documents allow",
+        choices=("forward", "backward"),
+    )
     lanes: int = option(
         16, "documents read in parallel; batch_tokens / lanes must hold several windows", low=1, high=10**5
     )
@@ -93,6 +88,9 @@ class DocumentsPreset:
     context_target: bool = option(True, "concat: include the translations of the context")
     context_discount: float = option(
         0.0, "concat: weight in the loss of the context's translations; 0 = not trained on", low=0.0, high=1.0
+    )
+    segment_shift: int = option(
+        0, "concat: positions left out at each segment's end, so that segments are told apart", low=0, high=10**6
     )
     context_segment_dropout: float = option(
         0.0, "fraction of context segments (concat) or remembered windows dropped", low=0.0, below=1.0
@@ -138,13 +136,24 @@ class MemoryPreset:
 
     kind: str = option(
         "none",
-        "kind of memory; [memory.KIND] has the settings of one kind",
+        "kind of memory, or two joined by +, as gru+recurrence; [memory.KIND] has the settings of one kind",
         choices=kinds,
+        joined=True,
     )
     sides: str = option(
         "both",
         "whose states are remembered: the encoder's only, or the decoder's as well",
         choices=("encoder", "both"),
+    )
+    layers: tuple[str, ...] = option(
+        ("auto",),
+        'where it is: "top", above the stacks; "all", one in each layer; the numbers of layers, from 1; or "auto", '
+        "all for kinds that hold a layer's positions, else top",
+    )
+    read: str = option(
+        "auto",
+        "how it is read: through a gate, or as keys of self-attention; auto: the latter where it holds positions",
+        choices=("auto", "gate", "attention"),
     )
     read_bias: float = option(-2.0, "bias of the reading gate: it starts nearly closed, like a model without memory")
 
@@ -181,8 +190,9 @@ class TrainingPreset:
     )
     memory_tokens: str = option(
         "own",
-        "target side of the memory in training: the model's own choices, as in translation, or the reference",
-        choices=("own", "reference"),
+        "target side of the memory in training: the model's own choices, as in translation, the reference, or windows "
+        "of either kind, sampled ones and reference with noise, where each token's probability is remembered as well",
+        choices=("own", "reference", "mixed"),
     )
     ranking: float = option(
         0.0, "weight of a loss where the reference is not likelier after its own document than after another", low=0.0
@@ -231,158 +241,22 @@ class SearchPreset:
     term_bonus: float = option(3.5, "what the search gives for each token of a glossary's term, in nats", above=0.0)
     refuse_loops: bool = option(True, "take the next output, or cut it, where it repeats what the source does not")
     batch_tokens: int = option(4096, "source tokens decoded at once, padding included", low=16, high=10**8)
+    memory_cache: int = option(
+        0, "recurrence, compressive: cache in translation and document scores; 0: that of training", low=0, high=65536
+    )
+    memory_compressed: int = option(
+        0, "compressive: compressed in translation and document scores; 0: that of training", low=0, high=65536
+    )
+
+    @property
+    def memory_sizes(self) -> dict[str, int]:
+        """The settings of the memory's kind that are others than in training."""
+        sizes = {"cache": self.memory_cache, "compressed": self.memory_compressed}
+        return {name: size for name, size in sizes.items() if size}
 
     def most_tokens(self, length: int) -> int:
         """The maximum output tokens, end token included, for a source of `length` tokens."""
         return int(self.max_ratio * length) + self.max_extra + 1
-
-
-def check_together(sections: Mapping[str, Any]) -> str | None:
-    """Looks for values that are valid alone but not together.
-
-    Args:
-        sections: a section's name to its dataclass, for all sections.
-
-    Returns:
-        None, or what is wrong and what to do, beginning with the key.
-    """
-    data, tokenizer, embeddings = sections["data"], sections["tokenizer"], sections["embeddings"]
-    model = sections["model"]
-    documents, memory, training = sections["documents"], sections["memory"], sections["training"]
-    return (
-        _check_data(data, training)
-        or _check_model(model, embeddings)
-        or _check_copies(data)
-        or _check_size(model, tokenizer)
-        or _check_documents(documents, memory)
-        or _check_positions(data, model, documents)
-        or _check_training(training)
-        or _check_ranking(training, memory)
-    )
-
-
-def _check_data(data: DataPreset, training: TrainingPreset) -> str | None:
-    if data.source == data.target:
-        return f'data.target: must differ from data.source, both are "{data.source}"'
-    try:
-        mixture = parse_mixture(data.corpora)
-    except UserError as error:
-        return f"data.{error}"
-    for name, weight in mixture:
-        if weight > MOST_WEIGHT:
-            return f"data.corpora: expected weights of at most {MOST_WEIGHT}, got {weight:g} for {name!r}"
-    if not data.validation and (training.patience or training.average_around == "best"):
-        return 'data.validation: needed by training.patience above 0 and by training.average_around = "best"'
-    return None
-
-
-def _check_copies(data: DataPreset) -> str | None:
-    unknown = [kind for kind in data.copy if kind not in KINDS]
-    if unknown:
-        return f"data.copy: expected some of {', '.join(KINDS)}, got {unknown[0]!r}"
-    return None
-
-
-def _check_model(model: ModelPreset, embeddings: EmbeddingsPreset) -> str | None:
-    if model.width % model.heads:
-        return f"model.width: must be a multiple of model.heads = {model.heads}, got {model.width}"
-    if model.positions == "rotary" and (model.width // model.heads) % 2:
-        odd = f"{model.width} / {model.heads}"
-        return f'model.heads: positions = "rotary" needs an even width / heads, and {odd} is odd'
-    if model.positions == "sinusoidal" and model.width % 2:
-        return f'model.width: positions = "sinusoidal" needs an even width, got {model.width}'
-    if embeddings.vectors and embeddings.side == "source" and model.tie == "all":
-        return 'embeddings.side: tie = "all" has one table for both sides: set side = "both", or model.tie = "target"'
-    return None
-
-
-def _check_size(model: ModelPreset, tokenizer: TokenizerPreset) -> str | None:
-    layer = 4 * model.width**2 + 2 * model.width * model.hidden
-    layers = model.encoder_layers * layer + model.decoder_layers * (layer + 4 * model.width**2)
-    positions = 2 * model.max_positions if model.positions == "learned" else 0
-    weights = layers + (tokenizer.vocabulary + positions) * model.width
-    if weights > MOST_WEIGHTS:
-        return (
-            f"model.width: a model of this shape has {weights / 1e9:,.0f} billion weights, too many for memory; "
-            f"the limit is {MOST_WEIGHTS / 1e9:.0f} billion: choose a smaller width, hidden or number of layers"
-        )
-    return None
-
-
-def _check_documents(documents: DocumentsPreset, memory: MemoryPreset) -> str | None:
-    if documents.windows == "off" and memory.kind not in ("none", RETRIEVAL):
-        return (
-            f'memory.kind: "{memory.kind}" needs documents in windows: set documents.windows to "segments", "tokens" '
-            'or "dynamic", or memory.kind to "none"'
-        )
-    if documents.windows == "off" and documents.source_dropout:
-        return (
-            "documents.source_dropout: hides words that context may tell, and segments alone have none: set "
-            'documents.windows to "segments", "tokens" or "dynamic", or documents.source_dropout to 0'
-        )
-    if memory.kind == "concat" and documents.windows == "segments" and documents.size < 2:
-        return (
-            'documents.size: memory.kind = "concat" counts the current segment as well, so at least 2 are needed '
-            f"for any context, got {documents.size}"
-        )
-    if documents.context_discount and (memory.kind != "concat" or not documents.context_target):
-        return (
-            "documents.context_discount: weights the translations of the context, which are there only with "
-            'memory.kind = "concat" and documents.context_target = true: set these, or documents.context_discount to 0'
-        )
-    if documents.context_discount and documents.context_word_dropout:
-        return (
-            "documents.context_discount: trains on the translations of the context, of which "
-            f"documents.context_word_dropout = {documents.context_word_dropout:g} hides words: set one of them to 0"
-        )
-    # With one window in a row, nothing written to the memory is read before the gradient ends.
-    if memory.has_state and documents.back_propagation < 2:
-        return (
-            f'documents.back_propagation: memory.kind = "{memory.kind}" learns what to remember from the windows that '
-            "follow, so at least 2 are needed, got 1"
-        )
-    return None
-
-
-def _check_positions(data: DataPreset, model: ModelPreset, documents: DocumentsPreset) -> str | None:
-    if model.positions != "learned":
-        return None
-    if documents.windows in ("tokens", "dynamic"):
-        return (
-            f'model.positions: "learned" has a limit, but documents.windows = "{documents.windows}" has none on the '
-            'target side: choose "sinusoidal" or "rotary", or windows = "segments"'
-        )
-    segments = documents.size if documents.windows == "segments" else 1
-    longest = segments * (data.max_length + 1)
-    # Batches are padded to a multiple of 8, and padding takes positions, too.
-    if model.max_positions < (needed := -(-longest // 8) * 8):
-        window = f"documents.size = {segments} times " if segments > 1 else ""
-        return (
-            f"model.max_positions: learned positions need {window}data.max_length + 1 = {longest} rounded up to "
-            f"{needed}, got {model.max_positions}"
-        )
-    return None
-
-
-def _check_training(training: TrainingPreset) -> str | None:
-    if training.schedule in ("linear", "cosine") and training.warmup >= training.updates:
-        return (
-            f'training.warmup: schedule = "{training.schedule}" needs fewer warm-up updates than training.updates = '
-            f"{training.updates}, got {training.warmup}"
-        )
-    if training.keep < training.average:
-        return f"training.keep: must be at least training.average = {training.average}, got {training.keep}"
-    return None
-
-
-def _check_ranking(training: TrainingPreset, memory: MemoryPreset) -> str | None:
-    if training.ranking and not memory.has_state:
-        with_state = ", ".join(kind for kind in kinds() if kind not in WITHOUT_LAYER)
-        return (
-            "training.ranking: exchanges the memories of documents, and memory.kind = "
-            f'"{memory.kind}" carries none: choose one of {with_state}, or set training.ranking to 0'
-        )
-    return None
 
 
 # The prefix of the sections with the settings of one kind of memory, such as "memory.gru".

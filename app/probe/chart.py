@@ -1,13 +1,15 @@
 """Plots recall against distance, on the terminal and as a figure."""
 
+from collections import Counter
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from app.figure import FAINT, svg
+from app.probe.candidates import Reach
 from app.probe.experiment import Experiment, Results
 from data.files import atomic_write
-from models.memories import settings_of, trained_kinds
+from models.memories import parts_of, settings_of, trained_kinds
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -16,10 +18,12 @@ _BLOCKS = " ▁▂▃▄▅▆▇█"
 # In the order of the kinds of memory, repeated if there are more.
 _COLOURS = ("#6b7785", "#e0762f", "#2868b0", "#8a5fb3", "#2f9b72", "#b8336a", "#8c6d1f", "#1b998b", "#c1292e")
 _MARKERS = ("x", "s", "o", "^", "D", "v", "P", "*")
+# Of the memories of one kind, combinations that begin with it included.
+_LINES = ("-", "--", ":", "-.")
 
 
 def show(results: Results, console: "Console") -> None:
-    """Prints a table with a small bar chart in each row."""
+    """Prints a table with a small bar chart in each row, and one of what each memory promises and takes."""
     from rich.table import Table
 
     experiment = results.experiment
@@ -28,12 +32,19 @@ def show(results: Results, console: "Console") -> None:
     table.add_column("", no_wrap=True)
     for distance in experiment.distances:
         table.add_column(f"{distance}", justify="right")
-    for kind, found in results.memories.items():
+    for name, found in results.memories.items():
         shares = [recall["recall"] for recall in found["recall"]]
         drawing = "".join(_BLOCKS[round(share * (len(_BLOCKS) - 1))] for share in shares)
-        table.add_row(kind, drawing, *(f"{100 * share:.1f}" for share in shares))
+        table.add_row(name, drawing, *(f"{100 * share:.1f}" for share in shares))
     console.print(table)
     console.print(f"chance: {100 / experiment.task.values:.1f}%; {experiment.documents:,} questions at each distance")
+    table = Table(title="how far the design reaches, and the memory state of a document", title_justify="left")
+    table.add_column("memory")
+    table.add_column("windows, directly to through all layers", justify="right")
+    table.add_column("bytes", justify="right")
+    for name, found in results.memories.items():
+        table.add_row(name, str(_promised(found) or "no limit"), f"{found['state_bytes']:,}")
+    console.print(table)
 
 
 def draw(results: Results, path: str | Path) -> bool:
@@ -51,15 +62,21 @@ def draw(results: Results, path: str | Path) -> bool:
 
 
 def _fill(axis: Any, results: Results) -> None:
-    experiment, order = results.experiment, trained_kinds()
-    for kind, found in results.memories.items():
+    experiment, order, drawn = results.experiment, trained_kinds(), Counter[str]()
+    for name, found in results.memories.items():
         recalls = found["recall"]
         distances = [recall["distance"] for recall in recalls]
         low, middle, high = ([100 * recall[name] for recall in recalls] for name in ("low", "recall", "high"))
-        place, label = order.index(kind), _label(kind, found["settings"])
+        kind = found["kind"]
+        first = parts_of(kind)[0]
+        place, line = order.index(first), _LINES[drawn[first] % len(_LINES)]
+        drawn[first] += 1
         colour, marker = _COLOURS[place % len(_COLOURS)], _MARKERS[place % len(_MARKERS)]
         axis.fill_between(distances, low, high, color=colour, alpha=0.2, linewidth=0)
-        axis.plot(distances, middle, color=colour, marker=marker, markersize=5, label=label)
+        style = {"color": colour, "marker": marker, "linestyle": line}
+        axis.plot(distances, middle, **style, markersize=5, label=_label(name, kind, found))
+        if (promised := _promised(found)) and distances[0] <= promised.direct <= distances[-1]:
+            axis.plot([promised.direct], [100], color=colour, marker=7, markersize=8, zorder=4)  # 7: a caret
     chance, last = 100 / experiment.task.values, max(experiment.distances)
     axis.axhline(chance, color=FAINT, linewidth=1, linestyle=":")
     axis.annotate("chance", (last, chance), (0, 9), textcoords="offset points", ha="right", color=FAINT)
@@ -82,8 +99,16 @@ def _mark_training(axis: Any, experiment: Experiment) -> None:
         axis.annotate("none farther\nin training", place, (4, 0), textcoords="offset points", color=FAINT)
 
 
-def _label(kind: str, settings: dict[str, Any]) -> str:
-    """The kind and its capacity, such as "gru: 64 slots"."""
-    counts = ["context"] if kind == "concat" else [key.name for key in fields(settings_of(kind)) if key.type is int]
-    held = ", ".join(f"{settings[name]} {name}" for name in counts)
-    return f"{kind}: {held}" if held else kind
+def _promised(found: dict[str, Any]) -> Reach | None:
+    return Reach(**found["promised"]) if found["promised"] else None
+
+
+def _label(name: str, kind: str, found: dict[str, Any]) -> str:
+    """The name, its capacity, what it promises and takes, such as "gru: 64 slots" and "32,768 bytes" below it."""
+    keys = [key for part in parts_of(kind) for key in fields(settings_of(part))]
+    counts = ["context"] if kind == "concat" else [key.name for key in keys if key.type is int]
+    held = ", ".join(f"{found['settings'][key]} {key}" for key in counts if f"{key}=" not in name)
+    promised = _promised(found)
+    about = [f"{promised} windows"] if promised and promised.most else []
+    about += [f"{found['state_bytes']:,} bytes"] if found["state_bytes"] else []
+    return (f"{name}: {held}" if held else name) + ("\n" + ", ".join(about) if about else "")

@@ -12,7 +12,7 @@ import numpy as np
 
 FIRST_WORD = 4  # after padding, unknown, begin and end
 LEAD = 3  # maximum filler segments before a test document's facts
-LONGEST_SEGMENT = 4  # words
+SHORTEST_FILLER, LONGEST_SEGMENT = 2, 4  # words
 
 
 class Segment(NamedTuple):
@@ -59,6 +59,11 @@ class Task:
         """Number of tokens of both languages, including special tokens."""
         return FIRST_WORD + 2 * self.words
 
+    @property
+    def window_tokens(self) -> float:
+        """Mean number of source tokens in a filler segment, with its end token."""
+        return (SHORTEST_FILLER + LONGEST_SEGMENT) / 2 + 1
+
     def fact(self, key: int, value: int) -> Segment:
         """States that a key has a value; keys and values are numbers from 0."""
         return self._segment([0, 2 + key, 2 + self.keys + value])
@@ -71,7 +76,7 @@ class Task:
 
     def filler(self, rng: np.random.Generator) -> Segment:
         """Two or more meaningless words."""
-        words = rng.integers(self.fillers, size=rng.integers(2, LONGEST_SEGMENT + 1))
+        words = rng.integers(self.fillers, size=rng.integers(SHORTEST_FILLER, LONGEST_SEGMENT + 1))
         return self._segment(2 + self.keys + self.values + words)
 
     def some_keys(self, rng: np.random.Generator) -> np.ndarray:

@@ -3,32 +3,29 @@
 import json
 import platform
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from app.presets.preset import Preset
+from app.probe.candidates import MODEL, Candidate, reach
 from app.probe.documents import Task
 from data.errors import UserError
 from data.files import atomic_write
-from models.memories import WITHOUT_LAYER, trained_kinds
+from models.memories import parts_of, trained_kinds
 
 if TYPE_CHECKING:
     from app.probe.learning import Progress
 
-DISTANCES = (1, 2, 4, 8, 16, 32, 64)
+DISTANCES = (1, 2, 4, 8, 16, 32, 64, 128)
 RESULTS, FIGURE = "probe.json", "recall.svg"
-# Changes from the defaults: with 64 vectors per window, `variable` would be slow and eight times as large as `gru`.
-PRESET = Preset("probe").with_overrides(["memory.variable.summaries=4"])
 
 
 @dataclass(frozen=True)
 class Experiment:
-    """What is compared, and how.
+    """How memories are compared.
 
     Attributes:
-        preset: settings of its memories; everything else in it, including `memory.kind`, is ignored.
         task: the content of documents.
         context: preceding segments in a window of `concat`.
         longest: segments in the longest training documents.
@@ -38,7 +35,6 @@ class Experiment:
         seed: seed for all randomness.
     """
 
-    preset: Preset = PRESET
     task: Task = Task()
     context: int = 4
     longest: int = 32
@@ -51,18 +47,12 @@ class Experiment:
         """Settings that must be equal for two memories to be comparable, as plain values."""
         task = {name: value for name, value in asdict(self.task).items() if name != "keys_in_use"}
         measured = {"distances": list(self.distances), "documents": self.documents, "seed": self.seed}
-        return {"task": task, "longest": self.longest, **measured}
+        return {"task": task, "model": MODEL, "longest": self.longest, **measured}
 
-    def memory(self, kind: str) -> dict[str, Any]:
-        """A memory's settings as `models.document.DocumentTransformer` takes them."""
-        return replace(self.preset, memory=replace(self.preset.memory, kind=kind)).memory_settings()
-
-    def settings(self, kind: str) -> dict[str, Any]:
+    def settings(self, candidate: Candidate) -> dict[str, Any]:
         """The other settings that the results of one memory depend on."""
-        own = {} if kind in WITHOUT_LAYER else self.memory(kind)
-        own.pop("kind", None)
-        more = {"context": self.context} if kind == "concat" else {}
-        return {**own, **more, "minutes": self.minutes}
+        more = {"context": self.context} if candidate.kind == "concat" else {}
+        return _as_read({**candidate.settings, **more, "minutes": self.minutes})
 
 
 class Results:
@@ -80,15 +70,15 @@ class Results:
         self.path, self.experiment = Path(folder) / RESULTS, experiment
         self.memories: dict[str, dict[str, Any]] = self._comparable()
 
-    def has(self, kind: str) -> bool:
+    def has(self, candidate: Candidate) -> bool:
         """Whether the file has results of this memory with these settings."""
-        return self.memories.get(kind, {}).get("settings") == self.experiment.settings(kind)
+        return self.memories.get(candidate.name, {}).get("settings") == self.experiment.settings(candidate)
 
-    def add(self, kind: str, found: dict[str, Any]) -> None:
+    def add(self, candidate: Candidate, found: dict[str, Any]) -> None:
         """Adds a memory's results and writes the file, keeping what another probe has added in the meantime."""
-        self.memories = self._comparable()
-        self.memories[kind] = {"settings": self.experiment.settings(kind), **found}
-        self.memories = {kind: self.memories[kind] for kind in trained_kinds() if kind in self.memories}
+        memories = self._comparable()
+        memories[candidate.name] = {"kind": candidate.kind, "settings": self.experiment.settings(candidate), **found}
+        self.memories = dict(sorted(memories.items(), key=lambda item: _order(item[1]["kind"])))
         packages = {name: version(name) for name in ("weitblick", "keras", "tensorflow")}
         text = {
             **self.experiment.shared(),
@@ -103,8 +93,7 @@ class Results:
     def _comparable(self) -> dict[str, dict[str, Any]]:
         """The results in the file, if their shared settings are the same."""
         found = self._read()
-        # A round trip through JSON, so that both sides have its types.
-        shared = json.loads(json.dumps(self.experiment.shared()))
+        shared = _as_read(self.experiment.shared())
         return found.get("memories", {}) if all(found.get(name) == value for name, value in shared.items()) else {}
 
     def _read(self) -> dict[str, Any]:
@@ -117,22 +106,33 @@ class Results:
         return found if isinstance(found, dict) else {}
 
 
-def examine(kind: str, experiment: Experiment, report: "Callable[[Progress], None]") -> dict[str, Any]:
+def _order(kind: str) -> list[int]:
+    """Kinds in the order of `trained_kinds`, each before its combinations."""
+    return [trained_kinds().index(part) for part in parts_of(kind)]
+
+
+def _as_read(values: dict[str, Any]) -> dict[str, Any]:
+    """Plain values with the types that they have once read from a file."""
+    return json.loads(json.dumps(values))
+
+
+def examine(candidate: Candidate, experiment: Experiment, report: "Callable[[Progress], None]") -> dict[str, Any]:
     """Trains one memory and measures its recall.
 
     Args:
-        kind: one of `models.memories.kinds()`.
+        candidate: the memory.
         experiment: all other settings.
         report: called with an `app.probe.learning.Progress` from time to time during training.
 
     Returns:
-        Plain values: how the training ended and, under `recall`, the right answers at each distance.
+        Plain values: how the training ended; under `promised`, the distances in windows of
+        `app.probe.candidates.Reach`, or None; `state_bytes`, of a document's memory state; and under `recall`, the
+        right answers at each distance.
     """
     from app.probe.learning import learn
 
-    memory = experiment.memory(kind)
-    task, seed = experiment.task, experiment.seed
-    learnt = learn(task, memory, experiment.context, experiment.longest, experiment.minutes, seed, report)
+    task, seed, context = experiment.task, experiment.seed, experiment.context
+    learnt = learn(task, candidate.memory, context, experiment.longest, experiment.minutes, seed, report)
     # Different questions from those of the checks during training.
     recalls = [
         learnt.examiner.recall(task, distance, experiment.documents, seed + 500).as_dict()
@@ -140,4 +140,6 @@ def examine(kind: str, experiment: Experiment, report: "Callable[[Progress], Non
     ]
     progress = asdict(learnt.progress)
     trained = {name: progress[name] for name in ("update", "keys", "length")}
-    return {"weights": learnt.weights, "seconds": round(progress["seconds"], 1), **trained, "recall": recalls}
+    promised = reach(candidate, task, context)
+    sizes = {"promised": promised and promised._asdict(), "state_bytes": learnt.state_bytes, "weights": learnt.weights}
+    return {**sizes, "seconds": round(progress["seconds"], 1), **trained, "recall": recalls}

@@ -4,20 +4,17 @@ import itertools
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
 
 import keras
 import numpy as np
 
 from app.probe.batches import Shape, stream
+from app.probe.candidates import MODEL
 from app.probe.documents import Task, training_document
 from app.probe.recall import Examiner
+from app.probe.sizes import state_bytes
 from app.training.optimizer import FusedAdam
 
-# Two layers, because concat must first join each value to its key, then look it up by the key asked for; rotary,
-# because its windows are long and "the previous word" works the same at every position.
-MODEL: dict[str, Any] = {"encoder_layers": 2, "decoder_layers": 1, "width": 64, "hidden": 128, "heads": 4}
-MODEL |= {"dropout": 0.0, "norm": "pre", "positions": "rotary"}
 LANES, WINDOWS = 64, 16
 FIRST_LENGTH = 4
 CHECK_EVERY, CHECKED = 50, 256  # updates, documents
@@ -85,11 +82,12 @@ def lessons(task: Task, longest: int) -> list[Lesson]:
 
 @dataclass(frozen=True)
 class Learnt:
-    """A trained model with its examiner, and how the training ended."""
+    """A trained model with its examiner, how the training ended, and the bytes of a document's memory state."""
 
     examiner: Examiner
     progress: Progress
     weights: int
+    state_bytes: int
 
 
 def learn(task: Task, memory: dict, context: int, longest: int, minutes: float, seed: int, report: Callable) -> Learnt:
@@ -110,7 +108,10 @@ def learn(task: Task, memory: dict, context: int, longest: int, minutes: float, 
     shape = Shape(LANES, max(1, WINDOWS // size), size)
     model = _compiled_model(task, memory)
     training = _Training(model, Examiner(model.transformer, shape), lessons(task, longest), seed)
-    return Learnt(training.examiner, training.run(minutes * 60, report), model.transformer.count_params())
+    progress = training.run(minutes * 60, report)
+    return Learnt(
+        training.examiner, progress, model.transformer.count_params(), state_bytes(model.transformer.initial_memory(1))
+    )
 
 
 class _Training:

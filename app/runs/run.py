@@ -12,11 +12,12 @@ from typing import Any
 import numpy as np
 
 from app.presets.preset import Preset, load_preset
+from app.presets.schema import SearchPreset
 from app.runs.checkpoints import CHECKSUM, WEIGHTS, Checkpoints
 from app.runs.weights import build_with, load_arrays, save_arrays
 from data.errors import UserError
 from data.files import atomic_write, checksum, checksum_of, read_json, write_json
-from data.tokenizer import Tokenizer
+from data.tokenizer import BOS, EOS, Tokenizer
 
 FORMAT = 3
 PRESET, SUMMARY, TOKENIZER, AVERAGED = "preset.toml", "run.json", "tokenizer.model", "averaged.npz"
@@ -155,13 +156,14 @@ class Run:
         source_vectors: int | None = None,
         target_vectors: int | None = None,
         decoding: bool = False,
+        search: SearchPreset | None = None,
     ) -> Any:
         """A Transformer with the preset's shape and fresh weights; a `DocumentTransformer` if it has windows.
 
         Args:
             vocabulary_size: number of tokens.
             source_vectors, target_vectors: widths of pre-trained vectors.
-            decoding: see `load_model`.
+            decoding, search: see `load_model`.
         """
         from app.runs.precision import decoding_policy, keras_policy
         from models.document import DocumentTransformer
@@ -171,7 +173,8 @@ class Run:
         if self.preset.documents.windows == "off":
             kind = Transformer
         else:
-            kind = functools.partial(DocumentTransformer, memory=self.preset.memory_settings())
+            own = {"segment_shift": self.preset.documents.segment_shift, "begin_id": BOS, "end_id": EOS}
+            kind = functools.partial(DocumentTransformer, memory=self.preset.memory_settings(search), **own)
         model = kind(
             vocabulary_size,
             **asdict(self.preset.model),
@@ -252,19 +255,20 @@ class Run:
             raise UserError(f"{path}: the file is damaged; {again}")
         return path, found
 
-    def load_model(self, which: str = "auto", decoding: bool = False) -> Any:
+    def load_model(self, which: str = "auto", decoding: bool = False, search: SearchPreset | None = None) -> Any:
         """The trained Transformer.
 
         Args:
             which: see `weights`.
             decoding: stores the weights in the format of fast matrix products, which is faster than converting them
                 at each step. With the preset's `training.precision = "float32"` they stay as they are.
+            search: gives the sizes of the memory, on which no weights depend; None for those of training.
         """
         name, weights = self.weights(which)
         widths = [weights.get(f"{side}_embedding/table", np.zeros((0, 0))).shape[1] for side in ("source", "target")]
         given = self.preset.embeddings.vectors
         size = self.tokenizer().vocabulary_size
-        build = functools.partial(self.new_model, size, *(widths if given else ()), decoding=decoding)
+        build = functools.partial(self.new_model, size, *(widths if given else ()), decoding=decoding, search=search)
         return build_with(build, weights, f"{self.path} ({name})")
 
 

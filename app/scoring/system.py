@@ -24,6 +24,7 @@ from app.translation.translator import Translator
 from data.errors import UserError
 from data.files import checksum, checksum_of
 from data.terms import Glossary, open_glossary
+from data.windows import BACKWARD
 
 PACKAGES = ("sacrebleu", "sentencepiece", "snowballstemmer")
 # The settings decided by the machine that can change a translation.
@@ -49,7 +50,7 @@ class System:
         search: search settings; by default those of the run's preset.
         engine: the engine that computes the model.
         memory: a translation memory to read, see `app.translation.memory.open_memory`.
-        corrected: whether documents are post-edited: after each segment its reference is its correction.
+        corrected: whether documents are post-edited, see `document_lines`; not for a run that reads them backward.
         load: called before the engine is first imported.
         report: called with each note and warning; by default they go to standard error.
     """
@@ -66,6 +67,8 @@ class System:
         corrected: bool = False,
         glossary: Path | str | None = None,
     ):
+        if corrected:
+            refuse_backward(run)
         self.run, self.checkpoint, self.engine = run, checkpoint, engine
         self.memory, self.corrected = memory and Path(memory), corrected
         self.glossary_file = glossary and Path(glossary)
@@ -276,6 +279,19 @@ class System:
             },
             "date": datetime.now(UTC).isoformat(timespec="seconds"),
         }
+
+
+def refuse_backward(run: Run) -> None:
+    """Refuses to post-edit the documents of a run that reads them backward.
+
+    Raises:
+        UserError: it does.
+    """
+    if run.preset.documents.order == BACKWARD:
+        raise UserError(
+            f'{run.path}: documents.order = "backward" translates documents from their end, but people correct them '
+            "from the beginning: score it without corrections"
+        )
 
 
 def document_lines(test: TestSet, lines: Sequence[str], corrections: Sequence[str]) -> Iterator[DocumentLine]:

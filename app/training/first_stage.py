@@ -31,6 +31,7 @@ FITTING = {
     "model": ("max_positions",),
     "memory": ("kind", "sides"),
     "embeddings": ("vectors", "side"),
+    "training": ("memory_tokens",),
 }
 
 

@@ -25,7 +25,7 @@ def teacher_forcing(transformer: Any, preset: Preset, lanes: int | None = None) 
     smoothing, documents = preset.training.label_smoothing, preset.documents
     if documents.windows == "off":
         return TeacherForcing(transformer, smoothing)
-    own_choices = preset.training.memory_tokens == "own"
+    own_choices = preset.training.memory_tokens != "reference"
     ranking, margin = preset.training.ranking, preset.training.ranking_margin
     extra = {"ranking": ranking, "margin": margin, "context_discount": documents.context_discount}
     return DocumentTeacherForcing(transformer, smoothing, lanes or documents.lanes, own_choices, **extra)

@@ -13,7 +13,7 @@ class Given(NamedTuple):
 
     Fields:
         source, target: token ids without end tokens.
-        scored: whether to score it; False for context, which never follows a scored segment.
+        scored: whether to score it; False for context, which never stands behind a scored segment.
     """
 
     source: Sequence[int]
@@ -24,10 +24,10 @@ class Given(NamedTuple):
 def score_documents(
     decoder: Decoder, options: WindowOptions, documents: Sequence[Sequence[Given]]
 ) -> list[list[TokenScore]]:
-    """Scores the segments marked as scored, each given what precedes it in its document and nothing that follows.
+    """Scores the segments marked as scored, each given what is read before it in its document and nothing after it.
 
     A segment is scored in a window that ends with it. Its context is the segments before it in its own window, sources
-    and given translations, and the memory of earlier windows. Where windows have several segments, translation sees
+    and given translations, and the memory of windows read before. Where windows have several segments, translation sees
     more, namely the later sources of the window. The memory after a window is that of the whole window, as in
     translation.
 
@@ -37,7 +37,7 @@ def score_documents(
         documents: the segments of each.
 
     Returns:
-        For each document, the scores of its scored segments.
+        For each document, the scores of its scored segments, in its order.
     """
     if decoder.first_memory is None:
         return _regrouped(
@@ -45,10 +45,23 @@ def score_documents(
         )
     windows = [_windows(document, options) for document in documents]
     if decoder.remembers:
-        return decoder.score_windows(windows)
-    needed = [[window for window in own if window.scored < len(window.targets)] for own in windows]
-    found = _regrouped(lambda flat: decoder.score_windows([[window] for window in flat]), needed)
-    return [[score for scores in own for score in scores] for own in found]
+        found = decoder.score_windows(windows)
+    else:
+        needed = [[window for window in own if window.scored < len(window.targets)] for own in windows]
+        scores = _regrouped(lambda flat: decoder.score_windows([[window] for window in flat]), needed)
+        found = [[score for group in own for score in group] for own in scores]
+    return [_in_order(own, document, options) for own, document in zip(found, documents, strict=True)]
+
+
+def _in_order(scores: list[TokenScore], document: Sequence[Given], options: WindowOptions) -> list[TokenScore]:
+    """The scores of a document's windows in the order of its segments."""
+    read = (place for _, current, end in _cut(document, options) for place in range(current, end))
+    places = [place for place in read if document[place].scored]
+    return [score for _, score in sorted(zip(places, scores, strict=True))]
+
+
+def _cut(document: Sequence[Given], options: WindowOptions) -> list[list[int]]:
+    return cut([len(given.source) for given in document], options).tolist()
 
 
 def _regrouped(function, groups: list[list]) -> list[list]:
@@ -64,12 +77,12 @@ def _score_alone(decoder: Decoder, given: list[Given]) -> list[TokenScore]:
 def _windows(document: Sequence[Given], options: WindowOptions) -> list[PackedWindow]:
     """The windows to score a document in; shortened ones do not update the memory."""
     windows = []
-    for first, current, end in cut([len(given.source) for given in document], options).tolist():
+    for number, (first, current, end) in enumerate(_cut(document, options)):
         begin = current if options.sliding and not options.context_target else first
         scored = next((place for place in range(current, end) if document[place].scored), end)
         sources, targets = [given.source for given in document[first:end]], [g.target for g in document[begin:end]]
         for last in range(scored + 1, end):
             shorter = sources[: last - first], targets[: last - begin]
-            windows.append(PackedWindow(*shorter, last - 1 - begin, reset=current == 0, remembered=False))
-        windows.append(PackedWindow(sources, targets, len(targets) - (scored < end), reset=current == 0))
+            windows.append(PackedWindow(*shorter, last - 1 - begin, reset=number == 0, remembered=False))
+        windows.append(PackedWindow(sources, targets, len(targets) - (scored < end), reset=number == 0))
     return windows

@@ -10,6 +10,7 @@ from app.translation.text import EncodedLine
 from app.translation.windows import Document, Line, Place, Segment, Window, WindowDecoder, segments_of
 from data.errors import UserError
 from data.files import checksum_of, read_json, write_json
+from data.windows import BACKWARD
 
 if TYPE_CHECKING:
     from app.translation.translator import Translator
@@ -42,6 +43,9 @@ class Session:
     Args:
         translator: a `Translator` whose engine is Keras.
 
+    Raises:
+        UserError: the translator reads documents backward, for which they must be whole.
+
     Example:
         >>> session = Translator.of_run(Run.open("runs/starter")).session()
         >>> session.push(["Open the folder.", "Close the folder."])
@@ -51,6 +55,11 @@ class Session:
     """
 
     def __init__(self, translator: "Translator"):
+        if translator.windows.order == BACKWARD:
+            raise UserError(
+                'documents.order: "backward" translates a document from its end, and a session begins before that is '
+                "known; translate the whole document with `weitblick translate --document`"
+            )
         self.translator = translator
         self._decoder = WindowDecoder(translator)
         self._document = Document(1, translator.decoder.first_memory, growing=True)

@@ -40,7 +40,8 @@ class Translator:
     `translate_documents`, `translate_lines` and `score` read documents window by window, and a model with a memory
     carries it from each window to the next; the segments of a window are decoded one by one, each after the outputs
     before it. Documents are decoded side by side. Only the memory of a document, its last window and a bounded
-    number of lines ahead are kept, so its length affects neither memory use nor speed.
+    number of lines ahead are kept, so its length affects neither memory use nor speed; one that is read backward is
+    kept until its end is known.
 
     Args:
         decoder: the model with its search.
@@ -138,7 +139,7 @@ class Translator:
             translator = cls(engine.open(run, checkpoint, search, sampling), tokenizer, windows, **rest)
         else:
             retrieval = preset.retrieval, read_gate(run)
-            model = run.load_model(checkpoint, decoding=True)
+            model = run.load_model(checkpoint, decoding=True, search=search)
             translator = cls.of_model(model, tokenizer, search, windows, sampling, retrieval, **rest)
         if glossary:
             translator.use_glossary(glossary)
@@ -264,10 +265,8 @@ class Translator:
         return iter(Flow(self, lines, watch, whole))
 
     def session(self, state: Path | str | None = None) -> "Session":
-        """One document being translated and corrected; see `app.translation.session.Session`.
-
-        Args:
-            state: a file that `Session.save` wrote, to go on from.
+        """One document being translated and corrected, see `app.translation.session.Session`; `state` is a file that
+        `Session.save` wrote, to go on from.
         """
         from app.translation.session import Session
 

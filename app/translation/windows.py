@@ -8,7 +8,7 @@ from app.translation.decoder import Decoded, Request
 from app.translation.inspection import inspect_window
 from app.translation.text import Correction, Part
 from data.documents import PackedWindow
-from data.windows import WindowOptions, next_window
+from data.windows import BACKWARD, WindowOptions, cut, next_window
 
 if TYPE_CHECKING:
     from app.translation.translator import Translator
@@ -89,6 +89,8 @@ class Place(NamedTuple):
 class Document:
     """A document that is being read; past segments are kept only as long as a window may need them.
 
+    Read backward, it has a window once all of it is there.
+
     Args:
         number: document number in the input, from 1.
         memory: the memory at a document's start.
@@ -102,6 +104,8 @@ class Document:
         self.ended, self.busy, self.ordered = growing, False, False
         self._segments: list[Segment] = []
         self._position = self._windows = 0
+        # Read backward: the windows that have not been read, in the order of the document.
+        self._ahead: list[list[int]] | None = None
 
     @property
     def place(self) -> "Place":
@@ -127,6 +131,8 @@ class Document:
 
     def next_window(self, options: WindowOptions) -> "Window | None":
         """The next window, if all of it has been read."""
+        if options.order == BACKWARD:
+            return self._window_before(options)
         if self._position == len(self._segments):
             return None
         lengths = [len(segment.ids) for segment in self._segments]
@@ -143,13 +149,24 @@ class Document:
         self._windows += 1
         return window
 
+    def _window_before(self, options):
+        if not self.ended or not self._segments:
+            return None
+        if self._ahead is None:
+            self._ahead = cut([len(segment.ids) for segment in self._segments], options).tolist()[::-1]
+        first, current, _ = self._ahead.pop()
+        window = Window(self, self._windows, self._segments[first:], current - first)
+        del self._segments[first:]
+        self._windows += 1
+        return window
+
 
 class Window:
     """A window whose segments are decoded one after another.
 
     Args:
         document: its document.
-        number: index of the window in its document, from 0.
+        number: how many windows of its document were read before it.
         segments: all segments that the model sees.
         current: number of them that are context, translated already.
     """

@@ -9,7 +9,7 @@ Importing this package does not import Keras, which takes seconds: to read a pre
 
 import ast
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,10 @@ RETRIEVAL = "retrieval"
 # "concat" remembers by its windows alone, which repeat the segments before the current one.
 WITHOUT_LAYER = ("none", "concat", RETRIEVAL)
 # Settings that all memories have; see `models.document.DocumentTransformer`.
-GENERAL = ("kind", "sides", "read_bias")
+GENERAL = ("kind", "sides", "layers", "read", "read_bias", "mixed")
+
+AUTO, TOP, ALL = "auto", "top", "all"
+GATE, ATTENTION = "gate", "attention"
 
 _settings: dict[str, type] = {}
 _layers: dict[str, type] = {}
@@ -73,6 +76,89 @@ def settings_of(kind: str) -> type:
     if kind not in kinds():
         raise ValueError(f"memory kind must be one of {', '.join(kinds())}, got {kind!r}")
     return _settings.get(kind, NoSettings)
+
+
+def parts_of(kind: str) -> tuple[str, ...]:
+    """The kinds that a combination such as "gru+recurrence" joins; of a kind alone that kind."""
+    return tuple(part.strip() for part in kind.split("+"))
+
+
+def check_parts(kind: str) -> None:
+    """Checks a kind or a combination, which is of one memory of a few vectors and one that holds positions of layers.
+
+    Raises:
+        ValueError: there is no such kind, or they do not go together. Says why.
+    """
+    parts = parts_of(kind)
+    for part in parts:
+        settings_of(part)
+    for part in parts if len(parts) > 1 else ():
+        if part == RETRIEVAL:
+            raise ValueError('"retrieval" needs no combination: trusted pairs are read beside every kind')
+        if part in WITHOUT_LAYER:
+            raise ValueError(f'"{part}" cannot be combined: it carries nothing from window to window')
+    held = [part for part in parts if in_layers(part)]
+    if len(held) > 1:
+        raise ValueError(f'"{held[0]}" and "{held[1]}" would hold the same positions twice: choose one of them')
+    if len(parts) > 1 and len(parts) - len(held) != 1:
+        raise ValueError(
+            f'"{kind}": join one memory of a few vectors and one that holds positions, as "gru+recurrence"'
+        )
+
+
+def setting_names(kind: str) -> tuple[str, ...]:
+    """The names of a kind's settings."""
+    return tuple(key.name for key in fields(settings_of(kind)))
+
+
+def in_layers(kind: str) -> bool:
+    """Whether a kind holds positions of layers, for their self-attention: its settings say `IN_LAYERS = True`."""
+    return getattr(settings_of(kind), "IN_LAYERS", False)
+
+
+def places_of(kind: str, layers: Sequence[str], read: str) -> dict[str, tuple[Any, str]]:
+    """Where each of the `parts_of` a kind is and how it is read; the rest as for `place_of`."""
+    check_parts(kind)
+    parts = parts_of(kind)
+    if len(parts) > 1 and read == ATTENTION:
+        raise ValueError(
+            f'memory.read: in "{kind}" only what holds positions is read by self-attention, as the distances of the '
+            'others from those would mean nothing: choose "auto"'
+        )
+    return {part: place_of(part, layers, read) for part in parts}
+
+
+def place_of(kind: str, layers: Sequence[str], read: str) -> tuple[Any, str]:
+    """Where a memory is and how it is read.
+
+    Args:
+        kind: one of `kinds()` that has a layer.
+        layers, read: as in a preset's `[memory]`.
+
+    Returns:
+        `TOP`, `ALL` or a list of layers' numbers; and `GATE` or `ATTENTION`.
+
+    Raises:
+        ValueError: there is no such place, or the kind cannot be there or be read so. Begins with the key.
+    """
+    entries = [str(entry) for entry in layers]
+    places: Any = entries[0] if len(entries) == 1 else None
+    if places not in (AUTO, TOP, ALL):
+        if not entries or not all(entry.isdecimal() and int(entry) > 0 for entry in entries):
+            raise ValueError(f"memory.layers: expected auto, top, all or numbers of layers from 1, got {layers!r}")
+        places = sorted({int(entry) for entry in entries})
+    places = places if places != AUTO else (ALL if in_layers(kind) else TOP)
+    if read == AUTO:
+        read = ATTENTION if in_layers(kind) else GATE
+    if in_layers(kind) and places == TOP:
+        raise ValueError(f'memory.layers: "{kind}" holds what layers were given: choose "all" or numbers of layers')
+    if in_layers(kind) and read == GATE:
+        raise ValueError(f'memory.read: "{kind}" is read by self-attention: choose "attention"')
+    if places == TOP and read == ATTENTION:
+        raise ValueError(
+            'memory.read: above a stack there is no self-attention: choose "gate", or memory.layers = "all"'
+        )
+    return places, read
 
 
 def new_memory(kind: str, width: int, dtype: Any = None, name: str | None = None, **settings: Any) -> Any:

@@ -1,38 +1,60 @@
 """What every memory is: a pure function of the windows and of a state."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 from keras import ops
 
 from models import Tensor
+from models.attention import SelfAttention
+from models.past import Own, Past
+from models.pieces import Pieces
 
 State = dict[str, Tensor]
 
 
-class Memory(keras.layers.Layer):
-    """Keeps a state over the windows of a document: `(windows, state) -> (what each may read, state)`.
+class Row(NamedTuple):
+    """Which positions of a row (B, S) belong to which of its W windows, each of which stands in one piece.
 
-    There are no hidden variables that survive a call: the state is an argument and a result. Several windows of a row
-    are written one after another, all dense work that does not depend on the state being done once for all of them.
-    A subclass defines in `prepare` what it needs of the positions, in `write` what one window changes, and in `view`
-    what can be read.
+    windows: integer (B, S): 1 to W, or 0 for padding.
+    resets: integer or boolean (B, W): true where a window is the first of its document.
+    remembered: integer or boolean (B, S): which positions may be written.
+    """
+
+    windows: Tensor
+    resets: Tensor
+    remembered: Tensor
+
+
+class Memory(keras.layers.Layer):
+    """Keeps a state over the windows of a document: `(positions, row, state) -> (past, state, losses)`.
+
+    There are no hidden variables that survive a call: the state is an argument and a result. A memory above a stack is
+    given the stack's results, one inside a layer what the layer's self-attention is given.
+
+    A subclass that keeps a fixed number of vectors defines in `prepare` what it needs of the positions, in `write` what
+    one window changes, and in `view` what can be read. Several windows of a row are written one after another, all
+    dense work that does not depend on the state being done once for all of them.
 
     Args:
         width: model width D.
 
     Call arguments:
-        x: states (B, S, D) of the positions of W windows.
-        windows: integer tensor (B, S): 1 to W, or 0 for padding.
-        resets: integer or boolean tensor (B, W): true where a window is the first of its document.
+        x: (B, S, D) of the positions of W windows.
+        row: see `Row`.
         state: from `initial_state` or the call before.
-        remembered: integer or boolean tensor (B, S): which positions may be written; None for all real ones.
+        attention: inside a layer its self-attention, for losses.
 
     Returns:
-        What each window may read, which is what was written before it: values (B, W, M, D), and a boolean tensor
-        (B, W, M) that marks those that hold anything; and the state after the last window. A window of which
-        nothing is remembered changes nothing.
+        A `Past` with what each window may read, which is what was written before it; the state after the last window;
+        and a dictionary of extra losses by name, scalars, each a mean. A window of which nothing is remembered changes
+        nothing.
     """
+
+    # Whether its entries stand at positions, which then are counted on from window to window.
+    relative = False
+    # The names of its extra losses.
+    loss_names: tuple[str, ...] = ()
 
     def __init__(self, width: int, **kwargs: Any) -> None:
         # The state stays float32 in every precision: bfloat16 would lose what is added in small parts.
@@ -47,17 +69,17 @@ class Memory(keras.layers.Layer):
         """
         raise NotImplementedError
 
-    def prepare(self, x: Tensor) -> Any:
-        """What `write` needs of the positions (B, S, D), computed for all windows at once."""
+    def prepare(self, x: Tensor) -> Tensor:
+        """What `write` needs of each position, computed for all windows at once: (B, S, D) -> (B, S, C)."""
         raise NotImplementedError
 
-    def write(self, prepared: Any, here: Tensor, state: State) -> tuple[State, tuple[Tensor, Tensor]]:
+    def write(self, prepared: Tensor, here: Tensor, state: State) -> tuple[State, tuple[Tensor, Tensor]]:
         """The state after one window, and what was done: the share of each vector written anew (B, M), and how much
-        each of them attended to each position (B, M, S).
+        each of them attended to each position (B, M, N).
 
         Args:
-            prepared: from `prepare`.
-            here: boolean (B, S), the positions of the window that are remembered; perhaps none.
+            prepared: (B, N, C) from `prepare`, of the window's positions and perhaps others.
+            here: boolean (B, N), the positions of the window that are remembered; perhaps none.
             state: the state before it.
         """
         raise NotImplementedError
@@ -66,25 +88,39 @@ class Memory(keras.layers.Layer):
         """What can be read of states with any axes before their own: values (..., M, D) and boolean (..., M)."""
         raise NotImplementedError
 
-    def call(
-        self, x: Tensor, windows: Tensor, resets: Tensor, state: State, remembered: Tensor | None = None
-    ) -> tuple[tuple[Tensor, Tensor], State]:
-        states, state = self.states_before(x, windows, resets, state, remembered)
-        return tuple(ops.swapaxes(part, 0, 1) for part in self.view(states)), state
+    def past(self, state: State) -> Past:
+        """What the next window may read: a `Past` whose mask is (B, 1, P)."""
+        values, filled = self.view(state)
+        return Past(values, filled[:, None])
 
-    def states_before(
-        self, x: Tensor, windows: Tensor, resets: Tensor, state: State, remembered: Tensor | None = None
-    ) -> tuple[State, State]:
+    def call(
+        self, x: Tensor, row: Row, state: State, attention: SelfAttention | None = None
+    ) -> tuple[Past, State, dict[str, Tensor]]:
+        states, state = self.states_before(x, row, state)
+        own = Own(*self.view(states), pieces_of(row))
+        values, filled = (ops.swapaxes(part, 0, 1) for part in own[:2])
+        batch, count = ops.shape(filled)[:2]
+        member = ops.equal(row.windows[..., None], ops.arange(1, count + 1, dtype=row.windows.dtype))
+        mask = ops.logical_and(member[..., None], filled[:, None])
+        values = ops.reshape(values, (batch, -1, self.width))
+        mask = ops.reshape(mask, (*ops.shape(row.windows), -1))
+        return Past(values, mask, own=own), state, {}
+
+    def states_before(self, x: Tensor, row: Row, state: State) -> tuple[State, State]:
         """The states before each of the windows, on a new first axis, and the one after the last; see the call."""
-        prepared, beginning = self.prepare(x), self.initial_state(ops.shape(x)[0])
+        beginning, pieces = self.initial_state(ops.shape(x)[0]), pieces_of(row)
+        parts = pieces.apart(self.prepare(x))
 
         def advance(state, given):
-            state = where(given[:, -1], beginning, state)
-            return self.write(prepared, given[:, :-1], state)[0], state
+            part, here, begins = ops.split(given, [given.shape[-1] - 2, given.shape[-1] - 1], axis=-1)
+            state = where(begins[:, 0, 0] > 0, beginning, state)
+            return self.write(part, here[..., 0] > 0, state)[0], state
 
+        remembered = pieces.apart(ops.cast(row.remembered, parts.dtype)[..., None])
+        here = ops.where(pieces.real[..., None], remembered, ops.zeros_like(remembered))
+        begins = ops.cast(ops.swapaxes(row.resets, 0, 1), parts.dtype)[..., None, None]
         # One tensor, because Keras' scan on TensorFlow takes several only if their length is known.
-        begins = ops.cast(ops.swapaxes(resets, 0, 1), "bool")[..., None]
-        given = ops.concatenate([positions_of(windows, resets, remembered), begins], axis=-1)
+        given = ops.concatenate([parts, here, ops.broadcast_to(begins, ops.shape(here))], axis=-1)
         state, states = ops.scan(advance, state, given)
         return states, state
 
@@ -92,12 +128,105 @@ class Memory(keras.layers.Layer):
         return {**super().get_config(), "width": self.width}
 
 
-def positions_of(windows: Tensor, resets: Tensor, remembered: Tensor | None = None) -> Tensor:
-    """Boolean (W, B, S): which positions of (B, S) belong to each window and are remembered; see `Memory`."""
-    if remembered is not None:
-        windows = ops.where(ops.cast(remembered, "bool"), windows, 0)
-    numbers = ops.arange(1, ops.shape(resets)[1] + 1, dtype=windows.dtype)
+def positions_of(row: Row) -> Tensor:
+    """Boolean (W, B, S): which positions of (B, S) belong to each window and are remembered."""
+    windows = ops.where(ops.cast(row.remembered, "bool"), row.windows, 0)
+    numbers = ops.arange(1, ops.shape(row.resets)[1] + 1, dtype=windows.dtype)
     return ops.equal(windows[None], numbers[:, None, None])
+
+
+def pieces_of(row: Row) -> Pieces:
+    """Where each window of a row stands."""
+    count, length = ops.shape(row.resets)[1], ops.shape(row.windows)[1]
+    member = ops.equal(ops.cast(row.windows, "int32")[..., None], ops.arange(1, count + 1, dtype="int32"))
+    sizes = ops.sum(ops.cast(member, "int32"), axis=1)
+    places = ops.arange(length, dtype="int32")
+    starts = ops.min(ops.where(member, places[:, None], length), axis=1)
+    return Pieces.of(row.windows, starts, sizes)
+
+
+class Windows(NamedTuple):
+    """Where the windows of a row stand, for memories whose entries have positions.
+
+    Positions are counted on from window to window, except that a window of which nothing is remembered takes no place.
+
+    positions: (B, S) int32, of each token, from 0.
+    starts: (B, S) int32, the first position of its window.
+    documents: (B, S) int32, its document: 0 for the one that the row goes on with, then 1, 2 and so on.
+    begins: (B, S) int32, the first position of its document, 0 for document 0.
+    counts: (B, S) bool, whether it takes a place.
+    end, last, last_begins: (B,) int32, the positions taken, the last document and the first position of that.
+    """
+
+    positions: Tensor
+    starts: Tensor
+    documents: Tensor
+    begins: Tensor
+    counts: Tensor
+    end: Tensor
+    last: Tensor
+    last_begins: Tensor
+
+
+def windows_of(row: Row) -> Windows:
+    """The `Windows` of a row; (B, S, W) numbers are made on the way, as a row has few windows."""
+    windows, count = ops.cast(row.windows, "int32"), ops.shape(row.resets)[1]
+    real = ops.cast(ops.not_equal(windows, 0), "int32")
+    places = ops.cumsum(real, axis=1) - real
+    member = ops.equal(windows[..., None], ops.arange(1, count + 1, dtype="int32"))
+    sizes = ops.sum(ops.cast(member, "int32"), axis=1)
+    remembered = ops.logical_and(member, ops.cast(row.remembered, "bool")[..., None])
+    counts = ops.any(remembered, axis=1)
+    taken = ops.where(counts, sizes, 0)
+    starts = ops.cumsum(taken, axis=1) - taken
+    resets = ops.cast(ops.cast(row.resets, "bool"), "int32")
+    documents = ops.cumsum(resets, axis=1)
+    # The start of the last reset so far: starts never fall.
+    begins = ops.max(ops.where(_so_far(resets), (starts * resets)[:, None], 0), axis=-1)
+    first = ops.min(ops.where(member, places[..., None], ops.shape(windows)[1]), axis=1)
+
+    def of_tokens(of_windows):
+        return ops.sum(ops.where(member, of_windows[:, None], 0), axis=-1)
+
+    return Windows(
+        positions=places + of_tokens(starts - first),
+        starts=of_tokens(starts),
+        documents=of_tokens(documents),
+        begins=of_tokens(begins),
+        counts=ops.any(ops.logical_and(member, counts[:, None]), axis=-1),
+        end=ops.sum(taken, axis=1),
+        last=documents[:, -1],
+        last_begins=begins[:, -1],
+    )
+
+
+def _so_far(resets):
+    """(1, W, W) bool: the windows up to each one."""
+    numbers = ops.arange(ops.shape(resets)[1], dtype="int32")
+    return (numbers[:, None] >= numbers)[None]
+
+
+def last_of(leaves: list[Tensor], kept: Tensor, count: int) -> tuple[list[Tensor], Tensor]:
+    """The last entries of some sequences that are kept, in order, at the end of `count` places.
+
+    Args:
+        leaves: tensors (B, N, ...), N at least `count`.
+        kept: boolean (B, N).
+        count: P.
+
+    Returns:
+        Tensors (B, P, ...); and boolean (B, P), which of them are kept ones.
+    """
+    size = ops.shape(kept)[1]
+    order = ops.arange(size, dtype="int32")
+    chosen = ops.cast(ops.argsort(ops.where(kept, size + order, order), axis=1), "int32")[:, size - count :]
+
+    def take(leaf):
+        return ops.take_along_axis(
+            leaf, ops.reshape(chosen, (*ops.shape(chosen), *(1 for _ in leaf.shape[2:]))), axis=1
+        )
+
+    return [take(leaf) for leaf in leaves], take(kept)
 
 
 def where(rows: Tensor, first: State, second: State) -> State:

@@ -27,19 +27,54 @@ class Cell(keras.layers.Layer):
         The new state (..., D), float32, and the share z (..., D) of the old one in it.
     """
 
+    # The gates' names, with whether a gate keeps the old state (1), lets the new one in (-1), or neither.
+    gate_names: dict[str, int] = {}
+
     def __init__(self, width: int, keep_bias: float = -1.0, **kwargs: Any) -> None:
         super().__init__(**{"autocast": False, **kwargs})
         self.width, self.keep_bias = width, keep_bias
+        self.gates = [self._gate(name, sign * keep_bias) for name, sign in self.gate_names.items()]
+        self.candidate = straight_dense(width, 1, self.dtype_policy, "candidate", scale=0.5)
 
-    def _gate(self, name, bias=0.0):
+    def _gate(self, name, bias):
         bias = keras.initializers.Constant(bias)
         return keras.layers.Dense(self.width, bias_initializer=bias, dtype=self.dtype_policy, name=name)
 
-    def _candidate(self):
-        return straight_dense(self.width, 1, self.dtype_policy, "candidate", scale=0.5)
+    def build(self, *_: Any) -> None:
+        for dense in (*self.gates, self.candidate):
+            dense.build((None, 2 * self.width))
 
-    def _apply(self, dense, *parts):
-        return ops.cast(dense(ops.concatenate([ops.cast(part, self.compute_dtype) for part in parts], -1)), "float32")
+    def call(self, h: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+        return self.step(h, self.inputs(x))
+
+    def inputs(self, x: Tensor) -> Tensor:
+        """What gates and candidate get of inputs, (..., D) -> (..., G * D), all at once; a mean of it is that of the
+        mean of some inputs."""
+        dense = (*self.gates, self.candidate)
+        kernel = ops.concatenate([self._kernels(each)[1] for each in dense], axis=1)
+        bias = ops.concatenate([ops.cast(each.bias, self.compute_dtype) for each in dense])
+        return ops.matmul(ops.cast(x, self.compute_dtype), kernel) + bias
+
+    def step(self, h: Tensor, given: Tensor) -> tuple[Tensor, Tensor]:
+        """The new state and the share of the old one in it, as the call gives them, from what `inputs` gave."""
+        *gates, candidate = ops.split(ops.cast(given, "float32"), len(self.gates) + 1, axis=-1)
+        kernel = ops.concatenate([self._kernels(each)[0] for each in self.gates], axis=1)
+        of_h = ops.split(self._product(h, kernel), len(gates), axis=-1)
+        return self.mixed(h, *(ops.sigmoid(a + b) for a, b in zip(gates, of_h, strict=True)), candidate)
+
+    def mixed(self, h: Tensor, *parts: Tensor) -> tuple[Tensor, Tensor]:
+        """The same from the open gates and from what the candidate gets of the input."""
+        raise NotImplementedError
+
+    def _candidate(self, h, of_input):
+        return ops.tanh(of_input + self._product(h, self._kernels(self.candidate)[0]))
+
+    def _product(self, h, kernel):
+        return ops.cast(ops.matmul(ops.cast(h, self.compute_dtype), kernel), "float32")
+
+    def _kernels(self, dense):
+        """What is applied to h and to x, each (D, D)."""
+        return ops.split(ops.cast(dense.kernel, self.compute_dtype), 2, axis=0)
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "width": self.width, "keep_bias": self.keep_bias}
@@ -57,18 +92,21 @@ class GRUCell(Cell):
         Cho et al. 2014, "Learning Phrase Representations using RNN Encoder-Decoder", section 2.3, equations 5 to 8.
     """
 
-    def __init__(self, width: int, keep_bias: float = -1.0, **kwargs: Any) -> None:
-        super().__init__(width, keep_bias, **kwargs)
-        self.reset, self.update = self._gate("reset"), self._gate("update", keep_bias)
-        self.candidate = self._candidate()
+    gate_names = {"reset": 0, "update": 1}
 
-    def build(self, *_: Any) -> None:
-        for dense in (self.reset, self.update, self.candidate):
-            dense.build((None, 2 * self.width))
+    @property
+    def reset(self) -> keras.layers.Dense:
+        """The gate that says how much of h the candidate sees."""
+        return self.gates[0]
 
-    def call(self, h: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
-        r, z = (ops.sigmoid(self._apply(dense, h, x)) for dense in (self.reset, self.update))
-        return z * h + (1 - z) * ops.tanh(self._apply(self.candidate, r * h, x)), z
+    @property
+    def update(self) -> keras.layers.Dense:
+        """The gate z."""
+        return self.gates[1]
+
+    def mixed(self, h: Tensor, *parts: Tensor) -> tuple[Tensor, Tensor]:
+        r, z, of_input = parts
+        return z * h + (1 - z) * self._candidate(r * h, of_input), z
 
 
 @keras.saving.register_keras_serializable(package="weitblick")
@@ -83,17 +121,16 @@ class MinimalCell(Cell):
         Zhou et al. 2016, "Minimal Gated Unit for Recurrent Neural Networks", equations 9 to 11.
     """
 
-    def __init__(self, width: int, keep_bias: float = -1.0, **kwargs: Any) -> None:
-        super().__init__(width, keep_bias, **kwargs)
-        self.forget, self.candidate = self._gate("forget", -keep_bias), self._candidate()
+    gate_names = {"forget": -1}
 
-    def build(self, *_: Any) -> None:
-        for dense in (self.forget, self.candidate):
-            dense.build((None, 2 * self.width))
+    @property
+    def forget(self) -> keras.layers.Dense:
+        """The gate f."""
+        return self.gates[0]
 
-    def call(self, h: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
-        f = ops.sigmoid(self._apply(self.forget, h, x))
-        return (1 - f) * h + f * ops.tanh(self._apply(self.candidate, f * h, x)), 1 - f
+    def mixed(self, h: Tensor, *parts: Tensor) -> tuple[Tensor, Tensor]:
+        f, of_input = parts
+        return (1 - f) * h + f * self._candidate(f * h, of_input), 1 - f
 
 
 CELLS = {"gru": GRUCell, "minimal": MinimalCell}

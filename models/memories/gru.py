@@ -69,14 +69,17 @@ class GRUMemory(Memory):
         return {"slots": ops.zeros((batch, self.slots, self.width), "float32")}
 
     def prepare(self, x: Tensor) -> Tensor:
-        return ops.split(self.key_value(ops.cast(x, self.compute_dtype)), 2, axis=-1)
+        keys, values = ops.split(self.key_value(ops.cast(x, self.compute_dtype)), 2, axis=-1)
+        # What the cell makes of values is linear, and a window has fewer positions than there are slots.
+        return ops.concatenate([keys, self.cell.inputs(values)], axis=-1)
 
     def write(self, prepared: Tensor, here: Tensor, state: State) -> tuple[State, tuple[Tensor, Tensor]]:
         slots = state["slots"]
-        belongs = self._belonging(prepared[0], here, slots)
+        keys, inputs = ops.split(prepared, [self.width], axis=-1)
+        belongs = self._belonging(keys, here, slots)
         mass = ops.sum(belongs, axis=-1, keepdims=True)
-        found = ops.matmul(ops.cast(belongs / ops.maximum(mass, 1e-6), self.compute_dtype), prepared[1])
-        new, kept = self.cell(slots, found)
+        found = ops.matmul(ops.cast(belongs / ops.maximum(mass, 1e-6), self.compute_dtype), inputs)
+        new, kept = self.cell.step(slots, found)
         share = ops.minimum(mass, 1.0)
         written = ops.mean((1 - kept) * share, axis=-1)
         return {"slots": slots + share * (new - slots)}, (written, belongs)

@@ -69,12 +69,13 @@ class SummaryMemory(Memory):
         }
 
     def prepare(self, x: Tensor) -> Tensor:
-        return self.attention.keys_values(ops.cast(x, self.compute_dtype))
+        return self.attention.key_value(ops.cast(x, self.compute_dtype))
 
     def write(self, prepared: Tensor, here: Tensor, state: State) -> tuple[State, tuple[Tensor, Tensor]]:
         batch = ops.shape(here)[0]
         queries = ops.repeat(ops.cast(self.queries, self.compute_dtype)[None], batch, axis=0)
-        found, weights = self.attention(queries, prepared, attention_mask=here[:, None], return_weights=True)
+        keys_values = ops.split(prepared[:, None], 2, axis=-1)
+        found, weights = self.attention(queries, keys_values, attention_mask=here[:, None], return_weights=True)
         found = ops.cast(found, "float32")[:, None]
         new = {
             "filled": ops.concatenate([state["filled"][:, 1:], ops.ones((batch, 1), "bool")], axis=1),

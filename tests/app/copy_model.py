@@ -73,7 +73,7 @@ def run_of(tokenizer, folder, preset, model):
         preset=preset,
         path=folder,
         tokenizer=lambda: tokenizer,
-        load_model=lambda which, decoding=False: model,
+        load_model=lambda which, decoding=False, search=None: model,
         weights_file=lambda which: ("update 7", folder / "weights.npz", "checksum 7"),
         summary=lambda: {},
     )

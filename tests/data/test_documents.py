@@ -16,7 +16,7 @@ from data.batching import as_dataset
 from data.documents import INPUTS, DocumentBatches, PackedWindow, pack
 from data.pairs import Pair
 from data.shards import SampledShards, encode_pairs
-from data.windows import DROPOUTS, WINDOWS, WindowOptions, cut
+from data.windows import BACKWARD, DROPOUTS, WINDOWS, WindowOptions, cut
 from tests.data.fake_tokenizer import LetterTokenizer
 
 REPOSITORY = Path(__file__).parents[2]
@@ -102,10 +102,11 @@ def expected_windows(documents, options):
     """For each document its windows as `unpack` gives them, by the plain definition."""
     for document in documents:
         windows = []
-        for first, current, end in cut([len(source) for source, _ in document], options).tolist():
+        found = cut([len(source) for source, _ in document], options).tolist()
+        for number, (first, current, end) in enumerate(found):
             shown = first if options.context_target else current
             sources, targets = [source for source, _ in document[first:end]], [target for _, target in document[shown:]]
-            windows.append((sources, targets[: end - shown], current - shown, int(current == 0)))
+            windows.append((sources, targets[: end - shown], current - shown, int(number == 0)))
         yield windows
 
 
@@ -118,12 +119,13 @@ def same(left, right):
 
 segments = st.lists(st.tuples(st.integers(-1, 3), st.integers(0, 12), st.integers(0, 12)), min_size=1, max_size=30)
 corpora = segments.map(Corpus)
+READING = st.sampled_from([{"sliding": True}, {}, {"order": BACKWARD}])
 options = st.builds(
-    WindowOptions,
+    lambda reading, **limits: WindowOptions(**reading, **limits),
+    READING,
     windows=st.sampled_from(WINDOWS),
     size=st.integers(1, 4),
     tokens=st.integers(1, 60),
-    sliding=st.booleans(),
     context_target=st.booleans(),
 )
 sizes = st.tuples(st.integers(1, 5), st.integers(1, 300), st.integers(1, 5))  # lanes, tokens, back-propagation
@@ -172,6 +174,11 @@ def test_batches_written_by_hand(tmp_path):
     assert first["target"].tolist() == [[2, 5, 5, 2, 7, 0]] and labels.tolist() == [[5, 5, 3, 7, 3, 0]]
     assert second["source"].tolist() == [[8, 3]] and second["resets"].tolist() == [[0]]
     assert second["target"].tolist() == [[2, 9]] and rest.tolist() == [[9, 3]]
+    backward = WindowOptions("segments", size=2, order="backward")
+    (first, labels), (second, rest) = DocumentBatches(shards, 1, 6, 8, backward, seed=0).epoch(0)
+    assert first["source"].tolist() == [[8, 3]] and first["resets"].tolist() == [[1]] and labels.tolist() == [[9, 3]]
+    assert second["source"].tolist() == [[4, 3, 6, 3]] and second["resets"].tolist() == [[0]]
+    assert rest.tolist() == [[5, 5, 3, 7, 3, 0]]
     batches = DocumentBatches(shards, 1, 10, 8, WindowOptions("segments", size=2, sliding=True), seed=0)
     (first, labels), (second, rest) = batches.epoch(0)
     assert first["source"].tolist() == [[4, 3, 4, 3, 6, 3]] and first["resets"].tolist() == [[1, 0]]
@@ -222,10 +229,10 @@ def test_rows_keep_to_their_limits_and_are_as_full_as_they_allow(corpus, options
                 assert max(np.add(first, filled)) > room, "the next window would have fitted"
 
 
-@given(corpora, sizes, st.integers(0, 99), st.integers(0, 30), st.sampled_from([[1.0], [0.5], [2.5]]), st.booleans())
-def test_a_stream_resumed_anywhere_is_the_uninterrupted_one(corpus, sizes, seed, update, weights, sliding):
+@given(corpora, sizes, st.integers(0, 99), st.integers(0, 30), st.sampled_from([[1.0], [0.5], [2.5]]), READING)
+def test_a_stream_resumed_anywhere_is_the_uninterrupted_one(corpus, sizes, seed, update, weights, reading):
     rates = dict.fromkeys(DROPOUTS, 0.3)
-    thinned = WindowOptions("tokens", tokens=20, sliding=sliding, **rates)
+    thinned = WindowOptions("tokens", tokens=20, **reading, **rates)
 
     def make(counts=None):
         return DocumentBatches([corpus], *sizes, thinned, seed, weights, counts=counts)

@@ -1,11 +1,12 @@
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data.windows import WINDOWS, WindowOptions, cut, cut_documents, next_window
+from data.windows import BACKWARD, WINDOWS, WindowOptions, cut, cut_documents, next_window
 
 lengths = st.lists(st.integers(0, 40), max_size=40)
 options = st.builds(
@@ -28,6 +29,8 @@ options = st.builds(
         (WindowOptions("tokens", tokens=14, sliding=True), [[0, 0, 1], [0, 1, 2], [2, 2, 3], [3, 3, 4], [3, 4, 5]]),
         (WindowOptions("dynamic", tokens=14, sliding=True), [[0, 0, 1], [0, 1, 2], [2, 2, 3], [3, 3, 4], [3, 4, 5]]),
         (WindowOptions("tokens", tokens=100), [[0, 0, 5]]),
+        (WindowOptions("segments", size=2, order="backward"), [[4, 4, 5], [2, 2, 4], [0, 0, 2]]),
+        (WindowOptions("tokens", tokens=10, order="backward"), [[3, 3, 5], [2, 2, 3], [0, 0, 2]]),
     ],
 )
 def test_windows_written_by_hand(options, expected):
@@ -47,6 +50,9 @@ def test_every_document_of_a_corpus_grows_anew():
     assert windows.tolist() == [[0, 0, 4], [4, 4, 12], [12, 12, 14], [14, 14, 15], [15, 15, 19], [19, 19, 20]]
     sliding = cut_documents([7] * 5, np.array([0, 3, 5]), WindowOptions("segments", size=4, sliding=True))
     assert sliding.tolist() == [[0, 0, 1], [0, 1, 2], [0, 2, 3], [3, 3, 4], [3, 4, 5]]
+    backward = WindowOptions("dynamic", tokens=64, order="backward")
+    windows = cut_documents([7] * 20, np.array([0, 14, 15, 15, 20]), backward)
+    assert windows.tolist() == [[12, 12, 14], [4, 4, 12], [0, 0, 4], [14, 14, 15], [19, 19, 20], [15, 15, 19]]
 
 
 @given(lengths, options)
@@ -82,6 +88,17 @@ def test_every_segment_is_scored_once_within_the_limits(lengths, options):
 
 @given(st.lists(lengths, min_size=1, max_size=6), options)
 def test_documents_are_cut_as_if_each_stood_alone(documents, options):
+    assert_apart(documents, options)
+    if not options.sliding:
+        assert_apart(documents, replace(options, order=BACKWARD))
+
+
+@given(lengths, options.filter(lambda options: not options.sliding))
+def test_backward_are_the_same_windows_from_the_last_to_the_first(lengths, options):
+    assert cut(lengths, replace(options, order=BACKWARD)).tolist() == cut(lengths, options).tolist()[::-1]
+
+
+def assert_apart(documents, options):
     bounds = np.cumsum([0, *map(len, documents)])
     alone = [cut(own, options) + begin for own, begin in zip(documents, bounds[:-1], strict=True)]
     together = cut_documents(list(itertools.chain.from_iterable(documents)), bounds, options)
@@ -101,6 +118,8 @@ def test_a_stream_may_forget_what_no_window_can_reach(lengths, options):
         ({"windows": "off"}, "windows"),
         ({"size": 0}, "size"),
         ({"tokens": 0}, "tokens"),
+        ({"order": "sideways"}, "forward, backward"),
+        ({"order": "backward", "sliding": True}, "overlap"),
         ({"context_segment_dropout": 1.0}, "context_segment_dropout"),
         ({"context_word_dropout": -0.1}, "context_word_dropout"),
         ({"source_dropout": 1.0}, "source_dropout"),

@@ -30,6 +30,7 @@ KINDS = {
 MEMORIES = {
     "gru": {"kind": "gru", "slots": 2, "sides": "both", "read_bias": 0.0},
     "variable": {"kind": "variable", "summaries": 2, "segments": 2, "read_bias": 0.0},
+    "mixed": {"kind": "gru", "slots": 2, "sides": "both", "read_bias": 0.0, "mixed": True},
 }
 LANES = [
     [PackedWindow([[5, 6], [7]], [[8], [9, 10]], 0, True), PackedWindow([[11]], [[12, 13]], 0, False)],

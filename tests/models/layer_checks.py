@@ -208,7 +208,7 @@ def check_finite(subject, dtype, output_dtype=None):
 
 
 def check_trains(subject, steps=15):
-    """Every weight has a gradient, and following it brings the outputs nearer to what was asked for."""
+    """Every weight has a gradient, extra losses included, which brings the outputs nearer to what was asked."""
     layer = subject.make(dropout=0.1)
     x = subject.draw(9, batch=4)
     real = np.ones(x.shape[:2], bool)
@@ -220,6 +220,7 @@ def check_trains(subject, steps=15):
     def step():
         with tf.GradientTape() as tape:
             loss = ops.mean(ops.square(subject.call(layer, x, real, True) - wanted))
+            loss += sum(layer.losses)
         gradients = tape.gradient(loss, [variable.value for variable in layer.trainable_variables])
         optimizer.apply(gradients, layer.trainable_variables)
         without = zip(gradients, layer.trainable_variables, strict=True)

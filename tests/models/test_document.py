@@ -1,5 +1,7 @@
 """The document Transformer: packed windows equal windows one by one, and nothing crosses where it must not."""
 
+import re
+
 import keras
 import numpy as np
 import pytest
@@ -19,12 +21,30 @@ MEMORIES = {
     "gru-both": {"kind": "gru", "slots": 2, "sides": "both"},
     "fixed": {"kind": "fixed", "segments": 2},
     "variable-both": {"kind": "variable", "summaries": 2, "segments": 2, "sides": "both"},
+    "gru-all": {"kind": "gru", "slots": 2, "layers": ["all"]},
+    "gru-second": {"kind": "gru", "slots": 2, "layers": ["2"], "sides": "encoder"},
+    "gru-attention": {"kind": "gru", "slots": 2, "layers": ["all"], "read": "attention"},
+    "recurrence": {"kind": "recurrence", "cache": 5},
+    "compressive": {"kind": "compressive", "cache": 4, "compressed": 3, "rate": 2},
+    "compressive-queries": {"kind": "compressive", "cache": 2, "compressed": 4, "rate": 3, "compression": "queries"},
+    "gru+recurrence": {"kind": "gru+recurrence", "slots": 2, "cache": 5},
+    "both-in-layers": {"kind": "variable+compressive", "cache": 3, "rate": 2, "layers": ["2"]},
 }
+RELATIVE = tuple(kind for kind, settings in MEMORIES.items() if {"cache"} & set(settings))
+# Each memory with positions that it may have.
+CASES = [
+    *((kind, "rotary" if kind in RELATIVE else "sinusoidal") for kind in MEMORIES),
+    ("gru-both", "rotary"),
+    ("gru", "learned"),
+    ("gru-attention", "rotary"),
+]
 
 
 def model_of(kind, positions="sinusoidal", dropout=0.0, read_bias=1.0, layers=1, dtype=None):
     keras.utils.set_random_seed(3)
     memory = {**MEMORIES[kind], "read_bias": read_bias}
+    layers = max(layers, 2) if memory.get("layers") or kind in RELATIVE else layers
+    positions = "rotary" if kind in RELATIVE else positions
     sizes = {"encoder_layers": layers, "decoder_layers": layers, "width": 16, "hidden": 24, "heads": 2}
     options = {"norm": "pre", "positions": positions, "dropout": dropout, "dtype": dtype, "name": "transformer"}
     model = DocumentTransformer(VOCABULARY, memory=memory, **sizes, **options)
@@ -47,9 +67,7 @@ def window_rows(states, inputs, row, window):
     return numbers(states)[row][inputs["target_windows"][row] == window + 1]
 
 
-@pytest.mark.parametrize(
-    "kind,positions", [*((kind, "sinusoidal") for kind in MEMORIES), ("gru-both", "rotary"), ("gru", "learned")]
-)
+@pytest.mark.parametrize("kind,positions", CASES)
 def test_packed_windows_equal_windows_one_by_one(kind, positions):
     model, lanes = model_of(kind, positions), documents()
     packed, _ = pack(lanes, multiple=4)
@@ -67,7 +85,8 @@ def test_packed_windows_equal_windows_one_by_one(kind, positions):
 
 def test_without_a_memory_it_is_a_transformer_with_the_same_weights():
     model = model_of("none")
-    settings = {key: value for key, value in model.settings.items() if key != "memory"}
+    own = ("memory", "segment_shift", "begin_id", "end_id")
+    settings = {key: value for key, value in model.settings.items() if key not in own}
     plain = Transformer(**settings, name="transformer")
     plain.build()
     assert [v.path for v in plain.weights] == [v.path for v in model.weights]
@@ -91,7 +110,7 @@ def test_a_closed_gate_leaves_the_sentence_level_model_as_it_was():
     equal(numbers(states), numbers(plain.document_states(inputs, {})[0]))
 
 
-@pytest.mark.parametrize("kind", ["gru-both", "variable-both"])
+@pytest.mark.parametrize("kind", ["gru-both", "variable-both", "gru-all", "gru-attention", "recurrence"])
 def test_a_document_does_not_depend_on_the_one_before_it_in_its_lane(kind):
     model = model_of(kind)
     one, other, third = documents(1, count=3)
@@ -112,7 +131,7 @@ def other_tokens(tokens):
 
 
 @pytest.mark.parametrize("dropout,training", [(0.0, False), (0.3, True)])
-@pytest.mark.parametrize("kind", ["gru-both", "variable-both"])
+@pytest.mark.parametrize("kind", ["gru-both", "variable-both", "gru-all", "gru-attention", "recurrence"])
 def test_no_window_sees_a_later_window_and_no_position_a_later_target(kind, dropout, training):
     model = model_of(kind, dropout=dropout)
     (lane,) = documents(2, count=1, windows=3)
@@ -178,9 +197,7 @@ def test_a_segment_ends_in_memory_as_it_does_in_the_labels(monkeypatch):
     assert following[1][2] == 3 and following[1] != following[0]
 
 
-@pytest.mark.parametrize(
-    "kind,positions", [*((kind, "sinusoidal") for kind in MEMORIES), ("gru-both", "rotary"), ("gru", "learned")]
-)
+@pytest.mark.parametrize("kind,positions", CASES)
 def test_steps_after_a_prefix_and_with_a_memory_equal_all_at_once(kind, positions):
     model = model_of(kind, positions)
     first, second = documents(4, count=2)
@@ -223,7 +240,10 @@ def batches(lanes=2):
     return [pack([own[:3] for own in windows], 4), pack([own[3:] for own in windows], 4)]
 
 
-@pytest.mark.parametrize("kind,own_choices", [("gru-both", False), ("gru-both", True), ("fixed", False)])
+@pytest.mark.parametrize(
+    "kind,own_choices",
+    [("gru-both", False), ("gru-both", True), ("fixed", False), ("gru-all", False), ("recurrence", False)],
+)
 def test_training_carries_the_memory_from_batch_to_batch(kind, own_choices):
     model = model_of(kind)
     training = DocumentTeacherForcing(model, 0.1, lanes=2, own_choices=own_choices)
@@ -259,7 +279,30 @@ def test_fit_trains_every_weight_of_the_memory_and_lowers_the_loss():
 
 
 def test_bad_settings_are_refused():
-    with pytest.raises(ValueError, match="memory kind must be one of none, concat, retrieval, gru"):
+    with pytest.raises(
+        ValueError,
+        match="memory kind must be one of none, concat, retrieval, compressive, gru, recurrence, .*, got .tape.",
+    ):
         DocumentTransformer(30, width=16, hidden=16, heads=2, memory={"kind": "tape"})
     with pytest.raises(ValueError, match="memory sides must be one of encoder, both"):
         DocumentTransformer(30, width=16, hidden=16, heads=2, memory={"kind": "gru", "sides": "decoder"})
+    with pytest.raises(ValueError, match="'gru\\+recurrence' has no setting 'summaries'"):
+        DocumentTransformer(30, width=16, hidden=16, heads=2, memory={"kind": "gru+recurrence", "summaries": 2})
+    with pytest.raises(ValueError, match="only what holds positions is read by self-attention"):
+        both = {"kind": "gru+recurrence", "layers": ["all"], "read": "attention"}
+        DocumentTransformer(30, width=16, hidden=16, heads=2, memory=both)
+
+
+@pytest.mark.parametrize(
+    ("kind", "reason"),
+    [
+        ("gru+tape", "memory kind must be one of"),
+        ("gru+concat", '"concat" cannot be combined'),
+        ("recurrence+compressive", '"recurrence" and "compressive" would hold the same positions twice'),
+        ("gru+fixed", "join one memory of a few vectors and one that holds positions"),
+        ("gru+fixed+recurrence", "join one memory of a few vectors"),
+    ],
+)
+def test_memories_that_do_not_go_together_are_refused(kind, reason):
+    with pytest.raises(ValueError, match=re.escape(reason)):
+        DocumentTransformer(30, width=16, hidden=16, heads=2, memory={"kind": kind})

@@ -1,5 +1,6 @@
 """Memories: the shared layer test with a window for each position, the cells' formulas, and what is kept and when."""
 
+import functools
 import subprocess
 import sys
 from dataclasses import fields, make_dataclass
@@ -10,12 +11,15 @@ import numpy as np
 import pytest
 from keras import ops
 
+from models.attention import SelfAttention
 from models.memories import kinds, memory, new_memory, settings_of
-from models.memories.base import Memory
+from models.memories.base import Memory, Row, windows_of
 from models.memories.cells import CELLS, GRUCell, MinimalCell
 from models.memories.gru import GRUMemory, GRUSettings
+from models.memories.inside import LayerMemory
 from models.memories.reading import GatedRead
 from models.memories.summaries import SummaryMemory
+from models.past import Past
 from tests.models.layer_checks import (
     FLOATS,
     MIXED,
@@ -37,7 +41,12 @@ KINDS = {
     "minimal": {"kind": "gru", "slots": 2, "cell": "minimal"},
     "fixed": {"kind": "fixed", "segments": 2},
     "variable": {"kind": "variable", "summaries": 2, "segments": 3},
+    "recurrence": {"kind": "recurrence", "cache": 2},
+    "compressive": {"kind": "compressive", "cache": 1, "compressed": 2, "rate": 2},
+    "compressive-queries": {"kind": "compressive", "cache": 2, "compressed": 1, "rate": 3, "compression": "queries"},
+    "compressive-attention": {"kind": "compressive", "cache": 1, "compressed": 2, "rate": 2, "rebuilt": "attention"},
 }
+IN_LAYERS = ("recurrence", "compressive")
 
 
 @keras.saving.register_keras_serializable(package="tests")
@@ -47,27 +56,37 @@ class Remembering(keras.layers.Layer):
     def __init__(self, memory, dropout=0.0, **kwargs):
         super().__init__(**kwargs)
         self.settings = {"memory": memory, "dropout": dropout}
-        self.memory = new_memory(memory["kind"], WIDTH, **_rest(memory), dtype=self.dtype_policy, name="memory")
-        self.read = GatedRead(WIDTH, dropout, bias=1.0, dtype=self.dtype_policy, name="read")
+        self.in_layers = memory["kind"] in IN_LAYERS
+        options = {"read": "attention"} if self.in_layers else {"dropout": dropout, "bias": 1.0}
+        self.inside = LayerMemory(WIDTH, **memory, **options, dtype=self.dtype_policy, name="inside")
+        if self.in_layers:
+            self.attention = SelfAttention(WIDTH, 2, dropout, rotary=True, dtype=self.dtype_policy, name="attention")
+
+    @property
+    def memory(self):
+        return self.inside.memory
 
     def build(self, *_):
-        self.memory.build((None, None, WIDTH))
-        self.read.build((None, None, WIDTH))
+        self.inside.build((None, None, WIDTH))
+        if self.in_layers:
+            self.attention.build((None, None, WIDTH))
 
     def call(self, x, real, training=None):
         batch, length = ops.shape(x)[:2]
         numbers = ops.arange(1, length + 1, dtype="int32")
         windows = ops.where(real, numbers, 0)
         resets = ops.repeat(ops.equal(numbers, 3)[None], batch, axis=0)
-        seen, _ = self.memory(x, windows, resets, self.memory.initial_state(batch))
-        return self.read(x, windows, *seen, training=training)
+        row = Row(windows, resets, real)
+        attention = self.attention if self.in_layers else None
+        reading, _ = self.inside(x, row, self.memory.initial_state(batch), attention=attention, training=training)
+        if not self.in_layers:
+            return reading.plus(x)
+        own = ops.logical_and(ops.equal(windows[:, None], windows[..., None]), real[:, None])
+        options = {"attention_mask": own, "positions": windows_of(row).positions, "past": reading.past}
+        return x + self.attention(x, **options, training=training)
 
     def get_config(self):
         return {**super().get_config(), **self.settings}
-
-
-def _rest(memory):
-    return {key: value for key, value in memory.items() if key != "kind"}
 
 
 def subject_of(name):
@@ -158,17 +177,18 @@ def inputs(length=4, seed=0):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_is_not_remembered_changes_nothing(kind):
-    memory = Remembering(KINDS[kind]).memory
-    memory.build()
-    start, resets = memory.initial_state(2), np.array([[0], [0]])
+    layer = Remembering(KINDS[kind])
+    layer.build()
+    memory = functools.partial(layer.memory, attention=getattr(layer, "attention", None))
+    start, resets = layer.memory.initial_state(2), np.array([[0], [0]])
     windows, remembered = np.array([[1, 1, 1, 0], [0, 0, 0, 0]]), np.array([[0, 0, 0, 0], [1, 1, 1, 1]])
-    _, state = memory(inputs(), windows, resets, start, remembered)
+    _, state, _ = memory(inputs(), Row(windows, resets, remembered), start)
     for name in start:
         np.testing.assert_array_equal(ops.convert_to_numpy(state[name]), ops.convert_to_numpy(start[name]))
     words = np.array([[1, 0, 1, 1], [0, 1, 0, 0]])
-    _, some = memory(inputs(), np.ones_like(words), resets, start, words)
+    _, some, _ = memory(inputs(), Row(np.ones_like(words), resets, words), start)
     changed = np.where(words[..., None], inputs(), 9.0)
-    _, same = memory(changed.astype("float32"), np.ones_like(words), resets, start, words)
+    _, same, _ = memory(changed.astype("float32"), Row(np.ones_like(words), resets, words), start)
     for name in start:
         np.testing.assert_array_equal(ops.convert_to_numpy(some[name]), ops.convert_to_numpy(same[name]))
 
@@ -177,10 +197,13 @@ def test_summaries_are_a_queue_with_the_newest_at_its_end():
     memory = SummaryMemory(WIDTH, summaries=1, segments=2)
     memory.build()
     windows, resets = np.array([[1, 2, 3, 0], [1, 0, 0, 0]]), np.zeros((2, 3), "int32")
-    (values, filled), state = memory(inputs(), windows, resets, memory.initial_state(2))
-    assert ops.convert_to_numpy(filled).tolist() == [
-        [[False, False], [False, True], [True, True]],
-        [[False, False], [False, True], [False, True]],
+    past, state, _ = memory(inputs(), Row(windows, resets, windows > 0), memory.initial_state(2))
+    values = ops.reshape(past.values, (2, 3, 2, WIDTH))
+    # The first position of each window; each may read two of six.
+    assert ops.convert_to_numpy(past.mask)[0, :3].tolist() == [
+        [False] * 6,
+        [False, False, False, True, False, False],
+        [False] * 4 + [True, True],
     ]
     ages = numbers(memory.ages)[:, 0]
     pushed = numbers(values) - ages
@@ -196,7 +219,7 @@ def test_a_slot_adds_up_small_changes_in_low_precision():
     before = numbers(state["slots"])
     windows, resets = np.ones((2, 1), "int32"), np.zeros((2, 1), "int32")
     for _ in range(100):
-        _, state = memory(x, windows, resets, state)
+        _, state, _ = memory(x, Row(windows, resets, windows), state)
     assert state["slots"].dtype == "float32"
     assert np.abs(numbers(state["slots"]) - before).mean() > 0.02
 
@@ -204,18 +227,21 @@ def test_a_slot_adds_up_small_changes_in_low_precision():
 def test_nothing_is_read_where_nothing_was_written():
     read = GatedRead(WIDTH, bias=5.0)
     read.build()
-    x, windows = inputs(), np.ones((2, 4), "int32")
-    values, filled = inputs(3, seed=1)[:, None], np.array([[[True, False, True]], [[False, False, False]]])
-    output, gates, weights = read(x, windows, values, filled, return_weights=True)
-    equal(numbers(output)[1], x[1])
-    assert np.abs(numbers(output)[0] - x[0]).max() > 0.01
+    past = Past(inputs(3, seed=1), np.array([[[True, False, True]], [[False, False, False]]]))
+    added, gates, weights = read(inputs(), past, return_weights=True)
+    assert np.all(numbers(added)[1] == 0)
+    assert np.abs(numbers(added)[0]).max() > 0.01
     assert np.all(numbers(weights)[0][..., 1] == 0) and np.all(numbers(gates)[1] == 0)
 
 
 def test_unknown_kinds_and_settings_are_refused():
-    with pytest.raises(ValueError, match="one of none, concat, retrieval, gru, fixed, variable, got 'lstm'"):
+    with pytest.raises(
+        ValueError, match="one of none, concat, retrieval, compressive, gru, recurrence, fixed, variable, got 'lstm'"
+    ):
         new_memory("lstm", WIDTH)
-    with pytest.raises(ValueError, match="'concat' has no layer; choose from gru, fixed, variable"):
+    with pytest.raises(
+        ValueError, match="'concat' has no layer; choose from compressive, gru, recurrence, fixed, variable"
+    ):
         new_memory("concat", WIDTH)
     with pytest.raises(ValueError, match="'gru' has no setting 'segments'; it has slots, cell, keep_bias"):
         new_memory("gru", WIDTH, segments=2)
@@ -224,7 +250,7 @@ def test_unknown_kinds_and_settings_are_refused():
 
 
 def test_settings_read_from_the_text_of_a_file_are_those_of_the_file():
-    assert kinds()[:6] == ("none", "concat", "retrieval", "gru", "fixed", "variable")
+    assert kinds()[:8] == (*("none", "concat", "retrieval", "compressive", "gru", "recurrence", "fixed", "variable"),)
     read, declared = fields(settings_of("gru")), fields(GRUSettings)
     assert [(key.name, key.type, key.default, key.metadata) for key in read] == [
         (key.name, key.type, key.default, key.metadata) for key in declared

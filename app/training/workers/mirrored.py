@@ -112,7 +112,8 @@ class MirroredCluster(Cluster):
     def gather(self, variables: Iterable[Any]) -> list:
         def rows(device, variable: Any):
             """The rows of one device at their positions in the whole batch, (B, ...)."""
-            value = tf.expand_dims(variable.value, 1)
+            # In one type, as all are summed together, and one that holds each of them exactly.
+            value = tf.expand_dims(tf.cast(variable.value, tf.float64), 1)
             place = tf.reshape(tf.range(self.devices) == device, (1, -1, *[1] * (len(variable.shape) - 1)))
             spread = tf.where(place, value, tf.zeros_like(value))
             return tf.reshape(spread, (-1, *variable.shape[1:]))
@@ -121,7 +122,9 @@ class MirroredCluster(Cluster):
         def whole():
             return self._sum(lambda device: [rows(device, variable) for variable in variables])
 
-        return [array.numpy() for array in whole()] if variables else []
+        if not variables:
+            return []
+        return [array.numpy().astype(variable.dtype) for array, variable in zip(whole(), variables, strict=True)]
 
     def scatter(self, variables: Iterable[Any], arrays: Iterable[Any]) -> None:
         def rows(device):
@@ -175,9 +178,9 @@ def _make_step(strategy, model):
         context = tf.distribute.get_replica_context()
         with tf.GradientTape() as tape:
             states = model(inputs, training=True)
-            found = model.token_losses(labels, states, tokens)
             # Extra losses are averaged over devices, as over batches.
-            found["loss"] += model.extra_loss() / context.num_replicas_in_sync
+            share = 1 / context.num_replicas_in_sync
+            found = model.with_extra_losses(model.token_losses(labels, states, tokens), share)
         gradients = [tf.convert_to_tensor(gradient) for gradient in tape.gradient(found["loss"], weights)]
         numbers = tf.concat([tf.cast(list(found.values()), tf.float64), status / own], 0)
         numbers = context.all_reduce("SUM", numbers)

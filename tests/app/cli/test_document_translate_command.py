@@ -137,12 +137,67 @@ def test_windows_can_be_others_than_in_the_training(documents, plain, file, caps
     joined, _ = translate(capsys, documents, file, "--document", "--set", "documents.size=2", "max_extra=2")
     assert same == alone
     assert len(joined) == 4 and joined != alone
+    backward = ["--document", "--set", "documents.order=backward"]
+    turned, _ = translate(capsys, documents, file, *backward)
+    # A document of one segment is read the same way.
+    assert len(turned) == 4 and turned[2:] == alone[2:]
+    assert "documents.order" in translate(capsys, documents, "--interactive", *backward[1:], code=2)
     search_only = translate(capsys, documents, file, "--set", "documents.size=2", code=2)
     assert "only keys of the section [search] and memory.retrieval.* can be changed" in search_only
     memory = translate(capsys, documents, file, "--document", "--set", "memory.gru.slots=2", code=2)
     assert "[search] and documents.windows, documents.size" in memory
     unknowing = translate(capsys, plain, file, "--document", "--set", "documents.size=2", code=2)
     assert "not trained on documents" in unknowing
+
+
+LAYERS = ("documents.windows=segments", "training.memory_tokens=reference", "model.positions=rotary")
+COMPRESSIVE = (*LAYERS, "memory.kind=compressive", "memory.compressive.rate=2")
+
+
+@pytest.mark.parametrize(
+    ("memory", "short", "long"),
+    [
+        ((*LAYERS, "memory.kind=recurrence"), ["cache=2"], ["cache=9"]),
+        (COMPRESSIVE, ["cache=3", "compressed=1"], ["cache=4", "compressed=4"]),
+    ],
+)
+def test_a_memory_may_be_longer_than_in_the_training(tmp_path, capsys, memory, short, long):
+    """The same translations and scores as by a model that was made with the longer one."""
+    file = tmp_path / "in.txt"
+    file.write_text("the red dog sees\na cat\nthe old house\na tree near a big house\nthe cat\n", encoding="utf-8")
+    runs = [tmp_path / name for name in ("short", "long", "preset")]
+    in_search = [f"memory_{size}" for size in long]
+    for folder, sizes in zip(runs, (short, long, [*short, *in_search]), strict=True):
+        folder.mkdir()
+        make_run(folder, *memory, *sizes)
+
+    def scores(folder, *changes):
+        changes = ["--set", *changes] if changes else []
+        return translate(capsys, folder / "run", file, "--document", "--score-references", file, *changes)[0]
+
+    in_training, expected = scores(runs[0]), scores(runs[1])
+    assert expected[1:] != in_training[1:] and expected[0] == in_training[0]
+    assert scores(runs[0], *in_search) == scores(runs[2]) == expected
+    assert scores(runs[2], "memory_cache=0", "memory_compressed=0") == in_training
+    text, _ = translate(capsys, runs[0] / "run", file, "--document", "--set", *in_search)
+    assert text == translate(capsys, runs[1] / "run", file, "--document")[0]
+    # What is trained is as long as in the section [memory].
+    shapes = [
+        [leaf.shape for leaf in keras.tree.flatten(Run.open(folder / "run").new_model(300).initial_memory(1))]
+        for folder in runs
+    ]
+    assert shapes[2] == shapes[0] != shapes[1]
+
+
+def test_a_memory_inside_layers_cannot_be_shown(tmp_path, file, capsys):
+    run = make_run(tmp_path, *LAYERS, "memory.kind=recurrence")
+    refused = translate(capsys, run, file, "--document", "--show-memory", tmp_path / "x", code=2)
+    assert 'memory.kind = "recurrence" is inside layers' in refused and not (tmp_path / "x").exists()
+
+
+def test_a_size_that_the_memory_does_not_have_is_refused(documents, file, capsys):
+    refused = translate(capsys, documents, file, "--document", "--set", "memory_cache=9", code=2)
+    assert 'search.memory_cache: memory.kind = "gru" has no cache' in refused
 
 
 def test_a_document_run_without_boundaries_says_that_each_line_stands_alone(documents, file, capsys):

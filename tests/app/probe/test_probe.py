@@ -6,10 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from app.presets.preset import Preset
 from app.probe.batches import Shape, last_segments, stream, windows_of
+from app.probe.candidates import PRESET, Reach, candidate, name_of, reach
 from app.probe.chart import draw, show
 from app.probe.documents import LEAD, Task, asking_documents, training_document
-from app.probe.experiment import PRESET, Experiment, Results
+from app.probe.experiment import Experiment, Results
 from app.probe.learning import lessons
 from app.probe.recall import wilson
 from data.errors import UserError
@@ -18,7 +20,7 @@ TASK = Task(keys=4, values=3, facts=2, fillers=5)
 KEYS, VALUES = range(6, 10), range(10, 13)  # source tokens; fact is 4 and ask is 5
 TO_TARGET = TASK.words
 
-SLOTS_16 = PRESET.with_overrides(["memory.gru.slots=16"])
+NONE, GRU, ALL = candidate("none"), candidate("gru slots=16"), candidate("gru layers=all")
 
 
 def stated(segments):
@@ -138,28 +140,31 @@ def test_lessons_begin_with_few_keys_and_short_documents():
 
 @pytest.fixture
 def experiment():
-    return Experiment(SLOTS_16, TASK, distances=(1, 4), documents=50)
+    return Experiment(TASK, distances=(1, 4), documents=50)
 
 
-def outcome(*rights):
+def outcome(*rights, promised=None):
     recalls = [
         {"distance": d, "right": r, "asked": 50, "recall": r / 50, "low": max(0, r / 50 - 0.1), "high": r / 50}
         for d, r in zip((1, 4), rights, strict=True)
     ]
-    return {"weights": 9, "update": 100, "recall": recalls}
+    return {"weights": 9, "update": 100, "promised": promised, "state_bytes": 1024, "recall": recalls}
 
 
 def test_results_are_kept_while_their_terms_are_the_same(tmp_path, experiment):
     beside = Results(tmp_path, experiment)  # a second probe at the same time
-    Results(tmp_path, experiment).add("none", outcome(17, 16))
-    beside.add("gru", outcome(50, 49))
+    Results(tmp_path, experiment).add(ALL, outcome(20, 20))
+    Results(tmp_path, experiment).add(NONE, outcome(17, 16))
+    beside.add(GRU, outcome(50, 49))
     again = Results(tmp_path, experiment)
-    assert list(again.memories) == ["none", "gru"] and again.has("gru") and not again.has("fixed")
-    slots = Experiment(PRESET.with_overrides(["memory.gru.slots=4"]), TASK, distances=(1, 4), documents=50)
-    assert Results(tmp_path, slots).has("none") and not Results(tmp_path, slots).has("gru")
-    assert not Results(tmp_path, Experiment(SLOTS_16, TASK, distances=(1, 4), documents=51)).memories
+    assert list(again.memories) == ["none", "gru layers=all", "gru slots=16"]
+    assert again.has(GRU) and again.has(ALL) and again.has(NONE) and not again.has(candidate("gru"))
+    # The same name, but another setting by --set.
+    assert not again.has(candidate("gru layers=all", PRESET.with_overrides(["memory.gru.slots=4"])))
+    assert not Results(tmp_path, Experiment(TASK, distances=(1, 4), documents=51)).memories
     written = json.loads((tmp_path / "probe.json").read_text(encoding="utf-8"))
-    assert written["chance"] == pytest.approx(1 / 3) and written["memories"]["gru"]["recall"][1]["right"] == 49
+    assert written["chance"] == pytest.approx(1 / 3)
+    assert written["memories"]["gru slots=16"]["recall"][1]["right"] == 49
     (tmp_path / "probe.json").write_text("recall: 1", encoding="utf-8")
     with pytest.raises(UserError, match="probe.json: is not a results file"):
         Results(tmp_path, experiment)
@@ -169,13 +174,77 @@ def test_charts(tmp_path, experiment, capsys):
     from rich.console import Console
 
     results = Results(tmp_path, experiment)
-    results.add("none", outcome(17, 16))
-    results.add("gru", outcome(50, 49))
+    results.add(NONE, outcome(17, 16, promised={"direct": 0, "most": 0}))
+    results.add(GRU, outcome(50, 49))
+    results.add(candidate("recurrence cache=8"), outcome(50, 20, promised={"direct": 2.0, "most": 4.0}))
     show(results, Console(width=100))
     printed = capsys.readouterr().out
     assert "gru" in printed and "██" in printed and "98.0" in printed and "chance: 33.3%" in printed
+    rows = [[cell.strip() for cell in row.split("│")[1:-1]] for row in printed.splitlines()]
+    assert ["gru slots=16", "no limit", "1,024"] in rows and ["recurrence cache=8", "2 to 4", "1,024"] in rows
+    assert ["none", "0", "1,024"] in rows
     assert draw(results, tmp_path / "recall.svg")
     first = (tmp_path / "recall.svg").read_bytes()
-    assert b"<svg" in first and b"gru: 16 slots" in first and b"chance" in first
+    assert b"<svg" in first and b"gru slots=16" in first and b"chance" in first
+    assert b"2 to 4 windows, 1,024 bytes" in first
     draw(results, tmp_path / "recall.svg")
     assert (tmp_path / "recall.svg").read_bytes() == first
+
+
+@pytest.mark.parametrize(
+    ("text", "direct", "most"),
+    [
+        ("none", 0, 0),
+        ("concat", 3, 3),
+        ("fixed", 8, 8),
+        ("fixed layers=all segments=5", 5, 10),  # the encoder has 2 layers
+        ("recurrence", 64 / 4, 2 * 64 / 4),  # windows of 4 tokens on average
+        ("recurrence cache=10 layers=2 sides=encoder", 2.5, 2.5),
+        ("compressive rate=2", (32 + 2 * 32) / 4, 2 * (32 + 2 * 32) / 4),
+        ("fixed+recurrence cache=12", 8, 8),  # the former above the stacks, the latter 3 to 6
+        ("compressive rate=8", (32 + 8 * 32) / 4, 2 * (32 + 8 * 32) / 4),
+    ],
+)
+def test_how_far_a_memory_should_reach(text, direct, most):
+    assert reach(candidate(text), Task(), context=3) == Reach(direct, most)
+
+
+@pytest.mark.parametrize(
+    "name", ["none", "gru layers=all read=attention", "fixed layers=1,2", "gru+compressive rate=2 slots=8"]
+)
+def test_a_run_is_named_like_a_candidate(name):
+    kind, *changes = name.split()
+    base = ["documents.windows=segments", "training.memory_tokens=reference", "model.positions=rotary"]
+    assert name_of(Preset("run").with_overrides([*base, f"memory.kind={kind}", *changes])) == name
+
+
+def test_slots_set_no_limit():
+    for text in ("gru", "gru layers=all", "gru+recurrence"):
+        assert reach(candidate(text), Task(), 3) is None
+
+
+def test_windows_are_as_long_as_the_promise_assumes():
+    rng = np.random.default_rng(1)
+    sizes = [len(Task().filler(rng).source) + 1 for _ in range(2000)]
+    assert np.mean(sizes) == pytest.approx(Task().window_tokens, abs=0.1)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("lstm", '--memory "lstm": expected one of none, concat, .*gru'),
+        ("gru rate=2", '--memory "gru rate=2": expected KEY=VALUE with one of slots, cell, .*layers, .*got "rate=2"'),
+        ("gru kind=fixed", 'got "kind=fixed"'),
+        ("gru slots", 'got "slots"'),
+        ("gru slots=0", '--memory "gru slots=0": memory.gru.slots: expected a number of at least 1'),
+        ("none slots=1", '--memory "none slots=1": expected no settings of this kind, got "slots=1"'),
+        ("gru layers=3", '--memory "gru layers=3": memory.layers: none of 3 is a layer of the encoder'),
+        ("gru+lstm", '--memory "gru\\+lstm": expected one of none'),
+        ("gru+fixed", '--memory "gru\\+fixed": .*join one memory of a few vectors and one that holds positions'),
+        ("gru+recurrence rate=2", 'with one of slots, .*cache, .*got "rate=2"'),
+        ("recurrence layers=top", '"recurrence layers=top": memory.layers: "recurrence" holds what layers were given'),
+    ],
+)
+def test_candidates_that_make_no_sense(text, message):
+    with pytest.raises(UserError, match=message):
+        candidate(text)

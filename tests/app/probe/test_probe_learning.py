@@ -92,10 +92,53 @@ def test_the_command_keeps_results_and_trains_only_what_is_missing(tiny, monkeyp
     assert list(both) == ["none", "gru"] and both["none"] == written["memories"]["none"]
     assert both["gru"]["settings"]["slots"] == 2
     assert both["gru"]["recall"][0]["asked"] == 4
+    assert both["gru"]["state_bytes"] == 2 * 2 * 8 * 4  # sides, slots, width, float32
+    assert both["none"]["state_bytes"] == 0 and both["none"]["promised"] == {"direct": 0, "most": 0}
     assert (tmp_path / "recall.svg").stat().st_size > 1000
     printed = capsys.readouterr()
     assert "gru" in printed.out and "recall.svg" in printed.out
     assert printed.err == ""
+
+
+def test_memories_of_one_kind_are_compared_by_name(tiny, tmp_path, capsys):
+    options = ["--minutes", "0.0001", "--distances", "1", "--documents", "4", "--output", str(tmp_path)]
+    names = ["gru", "gru layers=all", "gru layers=all read=attention", "compressive rate=2", "compressive rate=4"]
+    assert (
+        cli.main(
+            [
+                "probe",
+                "--memory",
+                *names,
+                "gru  layers=all",
+                "recurrence",
+                "gru+recurrence cache=4",
+                "--set",
+                "slots=3",
+                *options,
+            ]
+        )
+        == 0
+    )
+    found = json.loads((tmp_path / "probe.json").read_text(encoding="utf-8"))["memories"]
+    assert list(found) == [
+        "compressive rate=2",
+        "compressive rate=4",
+        *names[:3],
+        "gru+recurrence cache=4",
+        "recurrence",
+    ]
+    assert found["compressive rate=2"]["promised"] == {"direct": 24.0, "most": 48.0}
+    slots, cached = 3 * 8 * 4, 8 * 4 + 1  # a layer's slots; a cached position, and whether it is filled
+    expected = {
+        "gru": 2 * slots,  # one on each side
+        "gru layers=all": 2 * slots,  # one layer on each side
+        "recurrence": 2 * 64 * cached,
+        "gru+recurrence cache=4": 2 * slots + 2 * 4 * cached,
+        "compressive rate=2": 2 * (33 * cached + 32 * 8 * 4 + 4),  # and the length
+        "compressive rate=4": 2 * (35 * cached + 32 * 8 * 4 + 4),
+    }
+    assert {name: found[name]["state_bytes"] for name in expected} == expected
+    assert "compressive rate=2" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -106,6 +149,8 @@ def test_the_command_keeps_results_and_trains_only_what_is_missing(tiny, monkeyp
         (["--minutes", "0"], "--minutes 0: must be above 0"),
         (["--longest", "3"], "--longest 3: must be at least 4"),
         (["--set", "slots=none"], "memory.gru.slots: expected a whole number"),
+        (["--memory", "gru", "lstm"], '--memory "lstm": expected one of none, concat'),
+        (["--memory", "recurrence", "--set", "layers=top"], '"recurrence" holds what layers were given'),
         (["--set", "kind=gru"], "--set kind=gru: use --memory gru"),
         (["--set", "model.width=8"], "only keys of the sections [memory] and [memory.KIND] can be changed"),
     ],

@@ -7,10 +7,14 @@ import pytest
 
 from app.cli.main import main
 from app.probe.context import pieces
+from app.probe.lane import one_document, one_lane
 from app.probe.length import compare, long_document
+from app.probe.sizes import Meter
 from app.probe.stores import CompetingSlots, Everything, Mean
 from app.runs.run import Run
 from app.training.preparation import prepare
+from data.pairs import Pair
+from data.shards import encode_pairs
 from tests.app.toy_training import toy_preset, write_corpus
 
 DOCUMENTS = ["windows=segments", "memory.kind=gru", "slots=2", "lanes=3", "training.batch_tokens=96"]
@@ -45,11 +49,32 @@ def test_context(folder, capsys):
 
 
 def test_length(folder, tmp_path, capsys):
-    assert probe(folder, "documents", "length", "--tokens", "200", "--output", str(tmp_path)) == 0
-    found = json.loads((tmp_path / "length.json").read_text())
-    assert len(found["rows"]) >= 10 and found["memory"] == "gru"
+    assert probe(folder, "documents", "length", "--tokens", "200", "50", "--output", str(tmp_path)) == 0
+    (run,) = json.loads((tmp_path / "length.json").read_text())["runs"].values()
+    found = run["translation"]
+    assert len(found["rows"]) >= 10 and run["memory"] == "gru slots=2"
+    assert [row["tokens"] for row in found["lengths"]] == [50, 200]
     assert (tmp_path / "length.svg").stat().st_size > 1000
-    assert "the last quarter ran at" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "the last quarter ran at" in printed and "gru slots=2" in printed
+
+
+def contents(folder):
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_training_beside_translation(folder, tmp_path, capsys):
+    before = contents(folder / "documents")
+    assert probe(folder, "documents", "training", "--tokens", "60", "240", "--output", str(tmp_path)) == 0
+    assert probe(folder, "documents", "length", "--tokens", "60", "--output", str(tmp_path)) == 0
+    (run,) = json.loads((tmp_path / "length.json").read_text())["runs"].values()
+    for what, lengths in (("training", [60, 240]), ("translation", [60])):
+        assert [row["tokens"] for row in run[what]["lengths"]] == lengths
+        assert all(row["position"] >= row["tokens"] and row["seconds_per_1000"] > 0 for row in run[what]["lengths"])
+        assert run[what]["state_bytes"] == 2 * 2 * 16 * 4  # sides, slots, width, float32
+    printed = capsys.readouterr().out
+    assert "240 tokens" in printed and "training" in printed and "translation" in printed
+    assert len(before) > 3 and contents(folder / "documents") == before
 
 
 def test_stores(folder, capsys):
@@ -65,7 +90,9 @@ def test_stores(folder, capsys):
         ("sentences", "context", [], "needs a run trained on documents"),
         ("documents", "context", ["--facts", "3"], "--facts: belongs to the recall probe"),
         ("documents", "context", ["--segments", "-1"], "--segments -1: must be at least 0"),
-        ("documents", "length", ["--tokens", "0"], "--tokens 0: must be at least 1"),
+        ("documents", "length", ["--tokens", "9", "0"], "--tokens 0: must be at least 1"),
+        ("sentences", "training", [], "needs a run trained on documents"),
+        ("documents", "training", ["--corpus", "a", "b"], "--measure training takes one corpus"),
     ],
 )
 def test_errors(folder, capsys, run, measure, options, expected):
@@ -75,7 +102,7 @@ def test_errors(folder, capsys, run, measure, options, expected):
 
 def test_a_measure_and_a_corpus_are_needed(folder, capsys):
     assert main(["probe", "--run", str(folder / "documents")]) == 2
-    assert "add --measure context|stores|length and --corpus NAME" in capsys.readouterr().err
+    assert "add --measure context|stores|length|training and --corpus NAME" in capsys.readouterr().err
 
 
 def test_documents_are_cut_and_repeated():
@@ -90,6 +117,37 @@ def test_documents_are_cut_and_repeated():
     assert sum(size for _, size in document) >= 12 and {text for text, _ in document} == {"a b", "c"}
     rows = [{"output": float(n), "megabytes": 100.0 + n} for n in range(8)]
     assert compare(rows) == {"speed_late_to_early": 6.5 / 2.5, "megabytes_grown": 4.0}
+
+
+@pytest.mark.parametrize("changes", [["memory.kind=gru"], ["memory.kind=concat", "size=3"], ["windows=tokens"]])
+def test_one_lane_counts_each_token_once(folder, tmp_path, changes):
+    run = Run.open(folder / "documents")
+    preset = one_lane(run.preset.with_overrides(["memory.kind=none", "documents.windows=segments", *changes]))
+    pairs = [Pair(f"{'red ' * (number % 5)}dog", "hund", "one") for number in range(30)]
+    shards = encode_pairs(pairs, run.tokenizer(), tmp_path, "one")
+    batches = list(one_document(preset, shards))
+    positions = [position for _, position in batches]
+    assert positions == sorted(set(positions)) and len(batches) > 1
+    assert positions[-1] == int(shards.source_lengths.sum()) + 30  # with end tokens
+    assert all(labels.shape[0] == 1 for (_, labels), _ in batches)
+    assert [int(inputs["resets"].sum()) for (inputs, _), _ in batches] == [1] + [0] * (len(batches) - 1)
+
+
+def test_the_peak_is_of_what_came_in_between():
+    before = np.ones(100 * 2**17)  # 100 MB, which are given back before the meter begins
+    del before
+    meter = Meter([10, 1000, 20])
+    meter(15)
+    held = np.ones(60 * 2**17)
+    del held
+    meter(25)
+    meter(900)
+    assert [(row["tokens"], row["position"]) for row in meter.rows] == [(10, 15), (20, 25)] and not meter.finished
+    first, second = (row["peak_megabytes"] for row in meter.rows)
+    assert 50 < second - first < 90  # a peak that is over still counts
+    assert meter.rows[1]["megabytes_per_1000"] * 25 / 1000 == pytest.approx(second - first, abs=15)
+    meter(5000)
+    assert meter.finished and meter.rows[-1]["tokens"] == 1000
 
 
 def test_stores_give_back_what_was_written():

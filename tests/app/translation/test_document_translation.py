@@ -32,11 +32,21 @@ from tests.app.word_tokenizer import WordTokenizer, words
 
 VOCABULARY = 40
 SEARCH = {"max_ratio": 1.0, "max_extra": 3, "length_penalty": 0.0, "refuse_loops": False}
+GRU = {"kind": "gru", "slots": 3, "sides": "both", "read_bias": 1.0}
+COMPRESSIVE = {"kind": "compressive", "cache": 9, "compressed": 5, "rate": 2}
+IN_WINDOWS = WindowOptions("tokens", tokens=18)
 KINDS = {
-    "gru": ({"kind": "gru", "slots": 3, "sides": "both", "read_bias": 1.0}, WindowOptions("tokens", tokens=18)),
+    "gru": (GRU, IN_WINDOWS),
     "concat": ({"kind": "concat"}, WindowOptions("segments", size=3, sliding=True)),
+    "gru in layers": ({**GRU, "layers": ("all",), "read": "attention"}, IN_WINDOWS),
+    "recurrence": ({"kind": "recurrence", "cache": 16}, IN_WINDOWS),
+    "compressive": (COMPRESSIVE, IN_WINDOWS),
+    "gru+recurrence": ({**GRU, "kind": "gru+recurrence", "cache": 16}, IN_WINDOWS),
 }
-BEAMS = {"gru": 1, "concat": 2}
+BEAMS = {"gru": 1, "concat": 2, "gru in layers": 2, "recurrence": 1, "compressive": 2, "gru+recurrence": 1}
+# Of the weights: with these, every kind's translations depend on what it remembers.
+SEEDS = {"recurrence": 9, "compressive": 9, "gru+recurrence": 8}
+WITH_STATE = [kind for kind in KINDS if kind != "concat"]
 random = np.random.default_rng(4)
 DOCUMENTS = [[words(random.integers(4, VOCABULARY, random.integers(1, 9))) for _ in range(n)] for n in (5, 1, 7, 2, 4)]
 BLANKS = [["", DOCUMENTS[0][0], "  ", *DOCUMENTS[0][1:], ""], [], [""], DOCUMENTS[1]]
@@ -46,9 +56,10 @@ BLANKS = [["", DOCUMENTS[0][0], "  ", *DOCUMENTS[0][1:], ""], [], [""], DOCUMENT
 def model(kind):
     keras.utils.set_random_seed(3)
     shape = {"encoder_layers": 1, "decoder_layers": 1, "width": 16, "hidden": 16, "heads": 2}
-    model = DocumentTransformer(VOCABULARY, memory=KINDS[kind][0], **shape)
+    positions = "rotary" if kind in SEEDS else "sinusoidal"
+    model = DocumentTransformer(VOCABULARY, memory=KINDS[kind][0], positions=positions, **shape)
     model.build()
-    draw = np.random.default_rng(8)
+    draw = np.random.default_rng(SEEDS.get(kind, 8))
     for variable in model.trainable_variables:
         variable.assign_add(0.5 * draw.standard_normal(variable.shape).astype("float32"))
     return model
@@ -78,7 +89,7 @@ def test_a_document_is_remembered_but_never_the_one_before(kind):
     assert together[1:3] == [translated([document], kind)[0] for document in DOCUMENTS[1:3]]
     alone = [document[0] for document in translated([[segment] for segment in DOCUMENTS[2]], kind)]
     assert sum(one != other for one, other in zip(alone[1:], together[2][1:], strict=True)) > 2
-    assert alone[0] == together[2][0] or kind == "gru"
+    assert alone[0] == together[2][0] or KINDS[kind][1] == IN_WINDOWS
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -89,9 +100,10 @@ def test_batches_and_neighbours_change_no_token(kind):
     assert translated(DOCUMENTS, kind, batch_tokens=16) == expected
 
 
-def test_greedy_search_is_what_the_whole_model_says_token_by_token():
+@pytest.mark.parametrize("kind", [kind for kind, beam in BEAMS.items() if beam == 1])
+def test_greedy_search_is_what_the_whole_model_says_token_by_token(kind):
     """The same by another way: without caches, without batches, and with all logits made anew for each token."""
-    transformer = model("gru")
+    transformer = model(kind)
     windows = [["w5 w6 w7 w8", "w7 w9 w20 w21 w22 w5 w6 w33 w34 w35"], ["w8 w9", "w15"]]
     outputs, memory = [], transformer.initial_memory(1)
     for number, segments in enumerate(windows):
@@ -108,7 +120,7 @@ def test_greedy_search_is_what_the_whole_model_says_token_by_token():
             done.append(output[:-1])
         # The last of these looks was at the whole window.
         memory, outputs = after, [*outputs, *done]
-    assert translated([list(itertools.chain(*windows))]) == [[words(output) for output in outputs]]
+    assert translated([list(itertools.chain(*windows))], kind) == [[words(output) for output in outputs]]
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -143,6 +155,10 @@ PAIRS = [tuple(words(random.integers(4, VOCABULARY, size)) for size in (5, 4)) f
         ("gru", WindowOptions("segments", size=2)),
         ("concat", WindowOptions("segments", size=2)),
         ("concat", KINDS["concat"][1]),
+        ("gru in layers", WindowOptions("segments", size=2)),
+        ("recurrence", IN_WINDOWS),
+        ("compressive", IN_WINDOWS),
+        ("gru+recurrence", IN_WINDOWS),
     ],
 )
 def test_no_score_depends_on_what_comes_later(kind, options):
@@ -162,10 +178,11 @@ def test_no_score_depends_on_what_comes_later(kind, options):
         )
 
 
+@pytest.mark.parametrize("kind", WITH_STATE)
 @pytest.mark.parametrize("size", [1, 2])
-def test_forced_scores_are_those_of_windows_that_end_with_their_segment(size):
+def test_forced_scores_are_those_of_windows_that_end_with_their_segment(size, kind):
     """The same by another way: segment by segment, with whole windows alone remembered."""
-    transformer, scoring = model("gru"), translator()
+    transformer, scoring = model(kind), translator(kind)
     scoring.windows = WindowOptions("segments", size=size)
     sources, targets = (WordTokenizer().encode(side) for side in zip(*PAIRS[:5], strict=True))
     memory, expected = transformer.initial_memory(1), []
@@ -247,7 +264,7 @@ def test_a_finished_segment_comes_out_before_more_is_written():
     assert list(output) == []
 
 
-@pytest.mark.parametrize(("kind", "waits"), [("gru", 1), ("concat", 0)])
+@pytest.mark.parametrize(("kind", "waits"), [("gru", 1), ("concat", 0), ("recurrence", 1)])
 def test_only_a_window_is_waited_for(kind, waits):
     document, read = ["w5 w6 w7 w8 w9 w10"] * 30, []
 
@@ -344,11 +361,12 @@ def test_a_model_without_documents_takes_each_segment_alone():
     assert scores[0][1] == pytest.approx(alone.score([pairs[0][1:2]])[0][0], abs=1e-4)
 
 
-def test_how_the_memory_was_used_is_told_segment_by_segment():
+@pytest.mark.parametrize("kind", ["gru", "gru+recurrence"])
+def test_how_the_memory_was_used_is_told_segment_by_segment(kind):
     looks = []
     lines = [DocumentLine(n, text) for n, document in enumerate(DOCUMENTS) for text in document]
-    found = [h.text for h in translator().translate_lines(lines, looks.append)]
-    assert found == list(itertools.chain(*translated(DOCUMENTS)))
+    found = [h.text for h in translator(kind).translate_lines(lines, looks.append)]
+    assert found == list(itertools.chain(*translated(DOCUMENTS, kind)))
     assert [look["line"] for look in looks] == list(range(1, 20))
     assert [look["document"] for look in looks] == [n + 1 for n, document in enumerate(DOCUMENTS) for _ in document]
     for look, segment in zip(looks, itertools.chain(*DOCUMENTS), strict=True):

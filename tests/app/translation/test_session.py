@@ -26,6 +26,7 @@ from tests.app.word_tokenizer import WordTokenizer, words
 
 VOCABULARY = 40
 GRU = {"kind": "gru", "slots": 3, "sides": "both", "read_bias": 1.0}
+COMPRESSIVE = {"kind": "compressive", "cache": 4, "compressed": 3, "rate": 2}
 # The memory of each kind of model, its windows, and whether corrections are retrieved.
 KINDS = {
     "retrieval": (None, ALONE, 0.95),
@@ -34,6 +35,10 @@ KINDS = {
     "gru in windows": (GRU, WindowOptions("tokens", tokens=12), 0.0),
     "gru and retrieval": (GRU, WindowOptions("segments", size=1), 0.95),
     "concat": ({"kind": "concat"}, WindowOptions("segments", size=3, sliding=True), 0.0),
+    "gru in layers": ({**GRU, "layers": ("all",), "read": "attention"}, WindowOptions("segments", size=1), 0.0),
+    "recurrence": ({"kind": "recurrence", "cache": 9}, WindowOptions("segments", size=1), 0.0),
+    "compressive": (COMPRESSIVE, WindowOptions("tokens", tokens=12), 0.0),
+    "gru+recurrence": ({**GRU, "kind": "gru+recurrence", "cache": 9}, WindowOptions("segments", size=1), 0.0),
 }
 draw = np.random.default_rng(6)
 SEGMENTS = [words(draw.integers(4, VOCABULARY, draw.integers(1, 6))) for _ in range(7)]
@@ -45,9 +50,11 @@ def translator(kind) -> Translator:
     keras.utils.set_random_seed(3)
     memory, windows, weight = KINDS[kind]
     shape = {"encoder_layers": 1, "decoder_layers": 1, "width": 16, "hidden": 16, "heads": 2}
+    shape |= {"positions": "rotary"} if kind in ("recurrence", "compressive", "gru+recurrence") else {}
     model = DocumentTransformer(VOCABULARY, memory=memory, **shape) if memory else Transformer(VOCABULARY, **shape)
     model.build()
-    values = np.random.default_rng(8)
+    # With these weights every kind's translations depend on what it remembers.
+    values = np.random.default_rng(9 if kind == "compressive" else 8)
     for variable in model.trainable_variables:
         variable.assign_add(0.5 * values.standard_normal(variable.shape).astype("float32"))
     search = SearchPreset(beam=1, max_ratio=1.0, max_extra=3, length_penalty=0.0, refuse_loops=False)
@@ -113,7 +120,7 @@ ACTIONS = st.lists(
 
 
 # A window that ends with what has been pushed depends on how that was cut, so kinds with windows of one segment.
-@pytest.mark.parametrize("kind", ["gru and retrieval", "own output", "concat"])
+@pytest.mark.parametrize("kind", ["gru and retrieval", "own output", "concat", "recurrence"])
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(actions=ACTIONS)
 def test_whatever_was_done_the_session_is_that_of_its_text_and_corrections(kind, actions):
@@ -134,8 +141,9 @@ def test_whatever_was_done_the_session_is_that_of_its_text_and_corrections(kind,
     assert_same(session, fresh)
 
 
-def test_a_memory_state_holds_the_correction_and_nothing_of_the_models_own():
-    own = translator("gru")
+@pytest.mark.parametrize("kind", ["gru", "gru in layers", "recurrence", "compressive"])
+def test_a_memory_state_holds_the_correction_and_nothing_of_the_models_own(kind):
+    own = translator(kind)
     session = own.session()
     session.push(SEGMENTS[:1])
     session.correct(1, RIGHT[0])

@@ -1,0 +1,102 @@
+"""Passages of documents whose translations gain most from their context: text that makes context worth reading."""
+
+import itertools
+from collections.abc import Callable, Iterable, Sequence
+from operator import attrgetter
+from pathlib import Path
+from typing import NamedTuple
+
+from app.scoring.forced import score_in_blocks
+from app.translation.translator import Translator
+from data.files import atomic_write, new_folder, write_json
+from data.pairs import Pair
+
+
+class Passage(NamedTuple):
+    """Consecutive segments of a document.
+
+    pairs: the segments.
+    gain: what their context in the passage adds to the log-probability of their translations, in nats.
+    tokens: of the translations, end tokens included.
+    """
+
+    pairs: list[Pair]
+    gain: float
+    tokens: int
+
+
+def cut_passages(pairs: Iterable[Pair], most: int) -> list[list[Pair]]:
+    """Cuts documents into passages of about equal lengths.
+
+    Args:
+        pairs: the segments of a corpus.
+        most: segments of a passage.
+
+    Returns:
+        The passages, each as a document of its own. Segments without any context are not in them.
+    """
+    found = []
+    for doc, group in itertools.groupby(pairs, key=attrgetter("doc")):
+        own = list(group)
+        parts = -(-len(own) // most)
+        bounds = itertools.pairwise(len(own) * part // parts for part in range(parts + 1))
+        for number, (begin, end) in enumerate(bounds, start=1):
+            name = doc if parts == 1 else f"{doc}#{number}"
+            found.append([pair._replace(doc=name) for pair in own[begin:end]])
+    return [own for own in found if own[0].doc and len(own) > 1]
+
+
+def gains(
+    translator: Translator, passages: Sequence[Sequence[Pair]], progress: Callable[[float], None] | None = None
+) -> list[Passage]:
+    """How much each passage gains from its context, by a model that reads context; see `app.scoring.cxmi`.
+
+    Args:
+        translator: the model's translator.
+        passages: from `cut_passages`.
+        progress: called with the share done.
+    """
+    pairs = [[pair[:2] for pair in own] for own in passages]
+    halves = [progress and (lambda share, half=half: progress((half + share) / 2)) for half in range(2)]
+    right = score_in_blocks(translator, pairs, "all", halves[0])
+    alone = iter(score_in_blocks(translator, [[pair] for own in pairs for pair in own], "all", halves[1]))
+    found = []
+    for own, scores in zip(passages, right, strict=True):
+        without = [next(alone)[0] for _ in own]
+        gain = sum(score.log_probability for score in scores) - sum(score.log_probability for score in without)
+        found.append(Passage(list(own), gain, sum(score.tokens for score in without)))
+    return found
+
+
+def richest(passages: Sequence[Passage], share: float) -> list[Passage]:
+    """Those that gain most for each token, in their order, until they have this share of all segments.
+
+    One that gains nothing is never among them, and the first always is if it gains anything.
+    """
+    order = sorted(range(len(passages)), key=lambda number: -cxmi(passages[number : number + 1]))
+    room, chosen = share * sum(len(passage.pairs) for passage in passages), []
+    for number in order:
+        if passages[number].gain <= 0 or room <= 0:
+            break
+        chosen.append(number)
+        room -= len(passages[number].pairs)
+    return [passages[number] for number in sorted(chosen)]
+
+
+def cxmi(passages: Sequence[Passage]) -> float:
+    """The gain in nats for each target token."""
+    return sum(passage.gain for passage in passages) / max(sum(passage.tokens for passage in passages), 1)
+
+
+def write_passages(folder: Path | str, passages: Sequence[Passage], source: str, target: str, made: dict) -> None:
+    """Writes a corpus folder with a training split, see `data.corpora.folder`; `made` goes into its `made.json`.
+
+    Raises:
+        UserError: there is something in the folder already.
+    """
+    with new_folder(folder) as place:
+        columns = {source: "source", target: "target", "doc": "doc"}
+        for name, field in columns.items():
+            with atomic_write(place / f"{name}.train.txt", "w") as file:
+                file.writelines(f"{getattr(pair, field)}\n" for passage in passages for pair in passage.pairs)
+        write_json(place / "made.json", made)

