@@ -161,13 +161,25 @@ class SelfAttention(Attention):
         return_weights: bool = False,
         training: bool | None = None,
     ) -> Any:
-        queries, keys, values = self.queries_keys_values(x, positions)
+        own = self.queries_keys_values(x, positions)
+        output, weights = self.attend_after(past, *own, attention_mask, training)
+        return (output, weights) if return_weights else output
+
+    def attend_after(
+        self,
+        past: Past | None,
+        queries: Tensor,
+        keys: Tensor,
+        values: Tensor,
+        attention_mask: Tensor | None = None,
+        training: bool | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """As `attend`, of a sequence's own `queries_keys_values`, with a past before it."""
         if past is not None:
             before = self.past_keys_values(past)
             keys, values = (ops.concatenate(both, axis=2) for both in zip(before, (keys, values), strict=True))
             attention_mask = mask_with(past, attention_mask)
-        output, weights = self.attend(queries, keys, values, attention_mask, training)
-        return (output, weights) if return_weights else output
+        return self.attend(queries, keys, values, attention_mask, training)
 
     def past_keys_values(self, past: Past) -> KeysValues:
         """Keys and values of a past, each (B, H, P, D/H), by the projections of the sequence's own."""

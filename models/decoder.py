@@ -8,7 +8,7 @@ from keras import ops
 
 from models import KeysValues, Tensor
 from models.attention import CrossAttention
-from models.masks import MASKED
+from models.masks import score_ceilings
 from models.past import NOTHING, Read, Reading, nothing
 from models.stack import Stack, TransformerLayer
 
@@ -102,11 +102,10 @@ class DecoderLayer(TransformerLayer):
         cache = []
 
         def attend(x):
-            _, *keys_values = self.attention.queries_keys_values(x, positions)
+            queries, *keys_values = self.attention.queries_keys_values(x, positions)
             cache.extend(ops.expand_dims(part, 3) for part in keys_values)
             found = read(x)
-            own = {"attention_mask": attention_mask, "positions": positions, "past": found.past}
-            return found.plus(self.attention(x, **own))
+            return found.plus(self.attention.attend_after(found.past, queries, *keys_values, attention_mask)[0])
 
         x = self.attention_residual(x, function=attend)
         x = self.source_attention_residual(x, function=lambda x: self.source_attention(x, attended, source_mask))
@@ -258,7 +257,7 @@ class Decoder(Stack):
         heads, (batch, _, length, beam, _) = self.settings["heads"], ops.shape(caches[0][0])
         entries = ops.reshape(entries, (-1, 1, beam, length, 1))
         own = ops.equal(entries, ops.arange(beam, dtype="int32"))
-        ceilings = ops.reshape(ops.where(own, float("inf"), MASKED), (-1, 1, beam, length * beam))
+        ceilings = ops.reshape(score_ceilings(own), (-1, 1, beam, length * beam))
         place = positions if place is None else place
         places = ops.reshape(ops.arange(batch * heads, dtype="int32"), (-1, heads)) * length + place
         places = ops.reshape(places, (-1, 1))

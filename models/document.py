@@ -9,7 +9,7 @@ from models import Nested, Tensor
 from models.masks import look_ahead_mask, padding_mask
 from models.memories import ALL, AUTO, TOP, WITHOUT_LAYER, check_parts, new_memory, parts_of, places_of, setting_names
 from models.memories.base import Row, positions_of, windows_of
-from models.memories.inside import StackMemory
+from models.memories.inside import StackMemory, summed
 from models.memories.reading import GatedRead
 from models.memories.tokens import StoredTokens
 from models.past import Read, nothing
@@ -157,11 +157,7 @@ class DocumentTransformer(Transformer):
     @property
     def extra_losses(self) -> dict[str, Tensor]:
         """What the memories added to the loss in the last call in training, by name; summed over layers."""
-        found: dict[str, Tensor] = {}
-        for stack in self._stacks.values():
-            for name, loss in stack.found_losses.items():
-                found[name] = found[name] + loss if name in found else loss
-        return found
+        return summed([stack.found_losses for stack in self._stacks.values()])
 
     @property
     def _stacks(self):
@@ -173,10 +169,9 @@ class DocumentTransformer(Transformer):
         self._make_weights()
         sides = {"source": self.source_memory, "target": self.target_memory}
         found = {side: memory.initial_state(batch) for side, memory in sides.items() if memory is not None}
+        found |= {_inside(side): stack.initial_state(batch) for side, stack in self._stacks.items()}
         # By name, because some backends sort the keys when they flatten a dictionary.
-        return dict(
-            sorted((found | {_inside(s): stack.initial_state(batch) for s, stack in self._stacks.items()}).items())
-        )
+        return dict(sorted(found.items()))
 
     def document_states(
         self, inputs: dict[str, Tensor], memory: Nested, training: bool | None = None, own_choices: bool = False

@@ -8,6 +8,11 @@ from models import Tensor
 MASKED = -1e9
 
 
+def score_ceilings(mask: Tensor) -> Tensor:
+    """The most that scores may be, float32 in the shape of a mask: infinite where it is true, else `MASKED`."""
+    return ops.where(mask, float("inf"), MASKED)
+
+
 def padding_mask(tokens: Tensor, pad_id: int = 0) -> Tensor:
     """Which positions hold a token rather than padding.
 

@@ -10,7 +10,7 @@ from models.decoder import Decoder
 from models.dropout import ByteDropout
 from models.embedding import TokenEmbedding
 from models.encoder import Encoder
-from models.masks import MASKED, look_ahead_mask, padding_mask
+from models.masks import look_ahead_mask, padding_mask, score_ceilings
 from models.past import Read, nothing
 from models.positions import PositionEmbedding
 
@@ -223,7 +223,7 @@ class Transformer(keras.Model):
     def _state_before(self, source, encodings, max_length):
         """The state before the first step, from the source (B, S) and its encodings (B, S, D)."""
         batch, sources = ops.shape(source)[0], self.decoder.source_keys_values(encodings)
-        ceilings = ops.where(padding_mask(source, self.pad_id)[:, None], float("inf"), MASKED)
+        ceilings = score_ceilings(padding_mask(source, self.pad_id)[:, None])
         return {
             "shared": {"sources": sources, "ceilings": ceilings},
             "written": self.decoder.empty_caches(batch, max_length),

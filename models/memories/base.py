@@ -99,10 +99,8 @@ class Memory(keras.layers.Layer):
         states, state = self.states_before(x, row, state)
         own = Own(*self.view(states), pieces_of(row))
         values, filled = (ops.swapaxes(part, 0, 1) for part in own[:2])
-        batch, count = ops.shape(filled)[:2]
-        member = ops.equal(row.windows[..., None], ops.arange(1, count + 1, dtype=row.windows.dtype))
-        mask = ops.logical_and(member[..., None], filled[:, None])
-        values = ops.reshape(values, (batch, -1, self.width))
+        mask = ops.logical_and(_members(row)[..., None], filled[:, None])
+        values = ops.reshape(values, (ops.shape(values)[0], -1, self.width))
         mask = ops.reshape(mask, (*ops.shape(row.windows), -1))
         return Past(values, mask, own=own), state, {}
 
@@ -130,19 +128,26 @@ class Memory(keras.layers.Layer):
 
 def positions_of(row: Row) -> Tensor:
     """Boolean (W, B, S): which positions of (B, S) belong to each window and are remembered."""
-    windows = ops.where(ops.cast(row.remembered, "bool"), row.windows, 0)
-    numbers = ops.arange(1, ops.shape(row.resets)[1] + 1, dtype=windows.dtype)
-    return ops.equal(windows[None], numbers[:, None, None])
+    remembered = ops.cast(row.remembered, "bool")[..., None]
+    return ops.transpose(ops.logical_and(_members(row), remembered), (2, 0, 1))
+
+
+def _members(row):
+    """Boolean (B, S, W): which window each position belongs to."""
+    numbers = ops.arange(1, ops.shape(row.resets)[1] + 1, dtype=row.windows.dtype)
+    return ops.equal(row.windows[..., None], numbers)
+
+
+def _extents(member):
+    """(B, W) int32 each: the first place of each window, that behind the row for an empty one, and its size."""
+    length = ops.shape(member)[1]
+    places = ops.arange(length, dtype="int32")[:, None]
+    return ops.min(ops.where(member, places, length), axis=1), ops.sum(ops.cast(member, "int32"), axis=1)
 
 
 def pieces_of(row: Row) -> Pieces:
     """Where each window of a row stands."""
-    count, length = ops.shape(row.resets)[1], ops.shape(row.windows)[1]
-    member = ops.equal(ops.cast(row.windows, "int32")[..., None], ops.arange(1, count + 1, dtype="int32"))
-    sizes = ops.sum(ops.cast(member, "int32"), axis=1)
-    places = ops.arange(length, dtype="int32")
-    starts = ops.min(ops.where(member, places[:, None], length), axis=1)
-    return Pieces.of(row.windows, starts, sizes)
+    return Pieces.of(row.windows, *_extents(_members(row)))
 
 
 class Windows(NamedTuple):
@@ -170,11 +175,8 @@ class Windows(NamedTuple):
 
 def windows_of(row: Row) -> Windows:
     """The `Windows` of a row; (B, S, W) numbers are made on the way, as a row has few windows."""
-    windows, count = ops.cast(row.windows, "int32"), ops.shape(row.resets)[1]
-    real = ops.cast(ops.not_equal(windows, 0), "int32")
-    places = ops.cumsum(real, axis=1) - real
-    member = ops.equal(windows[..., None], ops.arange(1, count + 1, dtype="int32"))
-    sizes = ops.sum(ops.cast(member, "int32"), axis=1)
+    member = _members(row)
+    first, sizes = _extents(member)
     remembered = ops.logical_and(member, ops.cast(row.remembered, "bool")[..., None])
     counts = ops.any(remembered, axis=1)
     taken = ops.where(counts, sizes, 0)
@@ -183,13 +185,12 @@ def windows_of(row: Row) -> Windows:
     documents = ops.cumsum(resets, axis=1)
     # The start of the last reset so far: starts never fall.
     begins = ops.max(ops.where(_so_far(resets), (starts * resets)[:, None], 0), axis=-1)
-    first = ops.min(ops.where(member, places[..., None], ops.shape(windows)[1]), axis=1)
 
     def of_tokens(of_windows):
         return ops.sum(ops.where(member, of_windows[:, None], 0), axis=-1)
 
     return Windows(
-        positions=places + of_tokens(starts - first),
+        positions=ops.arange(ops.shape(member)[1], dtype="int32") + of_tokens(starts - first),
         starts=of_tokens(starts),
         documents=of_tokens(documents),
         begins=of_tokens(begins),

@@ -3,11 +3,10 @@
 from typing import Any
 
 import keras
-from keras import ops
 
 from models import Nested, Tensor
 from models.attention import SelfAttention
-from models.masks import MASKED
+from models.masks import score_ceilings
 from models.memories import GATE, new_memory
 from models.memories.base import Row, State
 from models.memories.reading import GatedRead
@@ -79,8 +78,7 @@ class LayerMemory(keras.layers.Layer):
         """What `step` needs of what one window may read: a `Past` whose mask is (B, 1, P)."""
         if self.gated:
             return self.gated.prepared(past)
-        ceilings = ops.where(past.mask[:, None], float("inf"), MASKED)
-        return {"keys_values": attention.past_keys_values(past), "ceilings": ceilings}
+        return {"keys_values": attention.past_keys_values(past), "ceilings": score_ceilings(past.mask[:, None])}
 
     def step(self, x: Tensor, shared: Any, beam: int) -> Reading:
         """What one position of each of K hypotheses reads.
@@ -148,15 +146,11 @@ class StackMemory(keras.layers.Layer):
     @property
     def found_losses(self) -> dict[str, Tensor]:
         """The extra losses of the last call in training by name, each summed over layers."""
-        found: dict[str, Tensor] = {}
-        for layer in self.memories:
-            for name, loss in layer.found_losses.items():
-                found[name] = found[name] + loss if name in found else loss
-        return found
+        return summed([layer.found_losses for layer in self.memories])
 
     def initial_state(self, batch: int | Tensor) -> Nested:
         """The state at a document's start."""
-        return self._each(lambda number, kind: self.at[number][kind].memory.initial_state(batch))
+        return self._each(lambda layer, number, kind: layer.memory.initial_state(batch))
 
     def read_row(self, row: Row, state: Nested, stack: list, training: bool | None = None) -> tuple[Read, Nested]:
         """What the layers `stack` read in a row's windows, and a dictionary with the state after it once they have."""
@@ -174,7 +168,7 @@ class StackMemory(keras.layers.Layer):
 
     def read_window(self, state: Nested) -> Read:
         """What the layers read in one window of each row."""
-        pasts = self._each(lambda number, kind: self.at[number][kind].memory.past(state[_name(number)][kind]))
+        pasts = self._each(lambda layer, number, kind: layer.memory.past(state[_name(number)][kind]))
 
         def look(number, x):
             layers = self.at[number].items()
@@ -185,8 +179,7 @@ class StackMemory(keras.layers.Layer):
     def prepared(self, state: Nested, stack: list) -> Nested:
         """What `step_read` needs of the state before a window, for the layers `stack`."""
 
-        def of(number, kind):
-            layer = self.at[number][kind]
+        def of(layer, number, kind):
             return layer.prepared(layer.memory.past(state[_name(number)][kind]), stack[number].attention)
 
         return self._each(of)
@@ -204,7 +197,14 @@ class StackMemory(keras.layers.Layer):
         return lambda number: (lambda x: look(number, x)) if number in self.at else nothing(number)
 
     def _each(self, make):
-        return {_name(n): {kind: make(n, kind) for kind in layers} for n, layers in self.at.items()}
+        at = self.at.items()
+        return {_name(n): {kind: make(layer, n, kind) for kind, layer in layers.items()} for n, layers in at}
+
+
+def summed(losses: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+    """The sums by name of some losses by name."""
+    names = sorted({name for each in losses for name in each})
+    return {name: sum(each[name] for each in losses if name in each) for name in names}
 
 
 def _name(number):

@@ -7,7 +7,7 @@ from keras import ops
 
 from models import Tensor
 from models.dropout import ByteDropout
-from models.masks import MASKED
+from models.masks import score_ceilings
 from models.memories.attention import MemoryAttention
 from models.past import Past
 
@@ -69,11 +69,8 @@ class GatedRead(keras.layers.Layer):
 
     def prepared(self, past: Past) -> dict[str, Any]:
         """What `step` needs of what one window may read: a `Past` whose mask is (B, 1, P)."""
-        ceilings = ops.where(past.mask[:, None], float("inf"), MASKED)
-        return {
-            "keys_values": self.attention.keys_values(ops.cast(past.values, self.compute_dtype)),
-            "ceilings": ceilings,
-        }
+        keys_values = self.attention.keys_values(ops.cast(past.values, self.compute_dtype))
+        return {"keys_values": keys_values, "ceilings": score_ceilings(past.mask[:, None])}
 
     def step(self, x: Tensor, shared: dict[str, Any], beam: int) -> Tensor:
         """What is to be added to one position of each hypothesis of a search: (B * K, D) -> (B * K, D).
