@@ -136,18 +136,25 @@ class SelfAttention(Attention):
         Vaswani et al. 2017, section 3.2.
     """
 
+    # How many projections are made.
+    parts = 3
+
     def __init__(self, width: int, heads: int, dropout: float = 0.0, rotary: bool = False, **kwargs: Any) -> None:
         super().__init__(width, heads, dropout, **kwargs)
         self.rotary = rotary
-        self.query_key_value = self._dense(3, "query_key_value")
+        self.query_key_value = self._dense(self.parts, "query_key_value")
 
     def build(self, input_shape: Any, *_: Any) -> None:
         for layer in (self.query_key_value, self.output_dense):
             layer.build((None, None, self.width))
 
     def queries_keys_values(self, x: Tensor, positions: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
-        """The three projections of a sequence (B, T, D), each (B, H, T, D/H)."""
-        queries, keys, values = self._split(self.query_key_value(x), 3)
+        """Queries, keys and values of a sequence (B, T, D), each (B, H, T, D/H)."""
+        return self._turned(self._split(self.query_key_value(x), self.parts), positions)
+
+    def _turned(self, parts, positions):
+        """Queries, keys and values from the projections."""
+        queries, keys, values = parts
         if self.rotary:
             queries, keys = rotate(queries, positions), rotate(keys, positions)
         return queries, keys, values
@@ -233,12 +240,15 @@ class SelfAttention(Attention):
         Returns:
             Output (B * K, D) and the cache with the new keys and values.
         """
-        queries, keys, values = self._split_rows(self.query_key_value(x), 3, cache[0].shape[3])
-        if self.rotary:
-            queries, keys = rotate(queries, positions), rotate(keys, positions)
-        cache = _write(cache[0], keys, places), _write(cache[1], values, places)
+        parts = self._split_rows(self.query_key_value(x), self.parts, cache[0].shape[3])
+        queries, new, values = self._turned(parts, positions)
+        cache = _write(cache[0], new, places), _write(cache[1], values, places)
         keys, values = (ops.reshape(entries, self._flat_shape(entries)) for entries in cache)
-        return self.attend_rows(queries, keys, values, ceilings, past), cache
+        return self.attend_rows(queries, keys, values, self._visible(ceilings, new, keys), past), cache
+
+    def _visible(self, ceilings, new, keys):
+        """The ceilings of a step by what the new keys (B, H, K, D/H) see of all (B, H, T * K, D/H)."""
+        return ceilings
 
     def _flat_shape(self, entries):
         """(B, H, T * K, D/H), with a -1 for what the graph does not know."""

@@ -10,7 +10,7 @@ from models import KeysValues, Tensor
 from models.attention import CrossAttention
 from models.masks import score_ceilings
 from models.past import NOTHING, Read, Reading, nothing
-from models.stack import Stack, TransformerLayer
+from models.stack import Stack, Sublayer, TransformerLayer
 
 
 @keras.saving.register_keras_serializable(package="weitblick")
@@ -22,7 +22,7 @@ class DecoderLayer(TransformerLayer):
 
     Call arguments:
         x: tensor (B, T, D).
-        attended: keys and values of the encodings, from `source_keys_values`.
+        encodings: (B, S, D).
         attention_mask: boolean, broadcastable to (B, T, T).
         source_mask: boolean, broadcastable to (B, T, S). None lets everything attend.
         positions: integer tensor (B, T) or (1, T).
@@ -33,6 +33,8 @@ class DecoderLayer(TransformerLayer):
         Output (B, T, D), the input of the feed-forward network (B, T, D), and the attention weights on the target
         (B, H, T, T) and on the source (B, H, T, S).
     """
+
+    causal = True
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -52,14 +54,30 @@ class DecoderLayer(TransformerLayer):
     def call(
         self,
         x: Tensor,
-        attended: KeysValues,
+        encodings: Tensor,
         attention_mask: Tensor | None = None,
         source_mask: Tensor | None = None,
         positions: Tensor | None = None,
         read: Callable[[Tensor], Reading] = NOTHING,
         training: bool | None = None,
     ) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor]]:
-        seen = {}
+        seen: dict[str, Tensor] = {}
+        for part in self.sublayers(encodings, attention_mask, source_mask, positions, read, seen, training):
+            x = part.residual(x, function=part.function, training=training)
+        return x, seen["inner"], (seen["target"], seen["source"])
+
+    def sublayers(
+        self,
+        encodings: Tensor,
+        attention_mask: Tensor | None = None,
+        source_mask: Tensor | None = None,
+        positions: Tensor | None = None,
+        read: Callable[[Tensor], Reading] = NOTHING,
+        seen: dict[str, Tensor] | None = None,
+        training: bool | None = None,
+    ) -> list[Sublayer]:
+        """The parts of a call with these arguments, which put into `seen` what a call returns beside its output."""
+        seen = {} if seen is None else seen
 
         def attend(x):
             found = read(x)
@@ -68,26 +86,19 @@ class DecoderLayer(TransformerLayer):
             return found.plus(output)
 
         def attend_source(x):
-            output, seen["source"] = self.source_attention(
-                x, attended, attention_mask=source_mask, return_weights=True, training=training
-            )
+            own = {"attention_mask": source_mask, "return_weights": True, "training": training}
+            output, seen["source"] = self.source_attention(x, self.source_keys_values(encodings), **own)
             return output
 
-        x = self.attention_residual(x, function=attend, training=training)
-        x = self.source_attention_residual(x, function=attend_source, training=training)
-        x, inner = self._feed_forward(x, training)
-        return x, inner, (seen["target"], seen["source"])
-
-    def _feed_forward(self, x, training=None):
-        """The output of the layer's last part, and the input of the feed-forward network in it."""
-        seen = []
-
         def feed_forward(x):
-            seen.append(x)
+            seen["inner"] = x
             return self.feed_forward(x, training=training)
 
-        x = self.feed_forward_residual(x, function=feed_forward, training=training)
-        return x, seen[0]
+        return [
+            Sublayer(self.attention_residual, self.attention, attend),
+            Sublayer(self.source_attention_residual, self.source_attention, attend_source),
+            Sublayer(self.feed_forward_residual, self.feed_forward, feed_forward),
+        ]
 
     def prefill(
         self,
@@ -127,7 +138,7 @@ class DecoderLayer(TransformerLayer):
 
         Args: see `SelfAttention.step` and `CrossAttention.step`; what is read has a `PastStep`.
         """
-        written = []
+        written, seen = [], []
 
         def attend(x):
             found = read(x)
@@ -138,9 +149,13 @@ class DecoderLayer(TransformerLayer):
         def attend_source(x):
             return self.source_attention.step(x, attended, source_ceilings, cache[0].shape[3])
 
+        def feed_forward(x):
+            seen.append(x)
+            return self.feed_forward(x)
+
         x = self.attention_residual(x, function=attend)
         x = self.source_attention_residual(x, function=attend_source)
-        return *self._feed_forward(x), written[0]
+        return self.feed_forward_residual(x, function=feed_forward), seen[0], written[0]
 
 
 @keras.saving.register_keras_serializable(package="weitblick")
@@ -153,7 +168,7 @@ class Decoder(Stack):
 
     Call arguments:
         x: embedded target (B, T, D).
-        sources: list of L pairs of keys and values, from `source_keys_values(encodings)`.
+        encodings: (B, S, D).
         attention_mask: boolean, broadcastable to (B, T, T); usually look-ahead and padding together.
         source_mask: boolean, broadcastable to (B, T, S); usually `padding_mask(source)`.
         positions: integer tensor (B, T) or (1, T).
@@ -162,7 +177,8 @@ class Decoder(Stack):
 
     Returns:
         States (B, T, D); the input of the last layer's feed-forward network (B, T, D); and two lists of attention
-        weights per layer: on the target (B, H, T, T) and on the source (B, H, T, S).
+        weights per layer: on the target (B, H, T, T) and on the source (B, H, T, S). A stack that forgets its
+        activations gives nothing but the states in training.
 
     References:
         Vaswani et al. 2017, section 3.1.
@@ -193,7 +209,7 @@ class Decoder(Stack):
 
         Args: see the call. A position that is padding leaves something, too; `step` writes over it.
         """
-        caches = []
+        caches, x = [], self.begun(x)
         for number, (layer, source) in enumerate(zip(self.stack, sources, strict=True)):
             x, cache = layer.prefill(x, source, attention_mask, source_mask, positions, read(number))
             caches.append(cache)
@@ -202,26 +218,21 @@ class Decoder(Stack):
     def call(
         self,
         x: Tensor,
-        sources: list[KeysValues],
+        encodings: Tensor,
         attention_mask: Tensor | None = None,
         source_mask: Tensor | None = None,
         positions: Tensor | None = None,
         read: Read = nothing,
         training: bool | None = None,
-    ) -> tuple[Tensor, Tensor, tuple[list[Tensor], list[Tensor]]]:
-        inner, weights = x, []
-        for number, (layer, source) in enumerate(zip(self.stack, sources, strict=True)):
-            x, inner, attention = layer(
-                x,
-                source,
-                attention_mask=attention_mask,
-                source_mask=source_mask,
-                positions=positions,
-                read=read(number),
-                training=training,
-            )
+    ) -> tuple[Tensor, Tensor | None, tuple[list[Tensor], list[Tensor]]]:
+        own = {"attention_mask": attention_mask, "source_mask": source_mask, "positions": positions}
+        if training and self.forgets:
+            return self.recomputed(x, (encodings,), **own, training=True), None, ([], [])
+        inner, weights, x = x, [], self.begun(x)
+        for number, layer in enumerate(self.stack):
+            x, inner, attention = layer(x, encodings, **own, read=read(number), training=training)
             weights.append(attention)
-        x = self.norm(x) if self.norm else x
+        x = self.ended(x)
         on_target, on_source = map(list, zip(*weights, strict=True))
         return x, inner, (on_target, on_source)
 
@@ -261,8 +272,8 @@ class Decoder(Stack):
         place = positions if place is None else place
         places = ops.reshape(ops.arange(batch * heads, dtype="int32"), (-1, heads)) * length + place
         places = ops.reshape(places, (-1, 1))
-        inner, written = x, []
+        inner, written, x = x, [], self.begun(x)
         for number, (layer, source, cache) in enumerate(zip(self.stack, sources, caches, strict=True)):
             x, inner, cache = layer.step(x, source, cache, places, ceilings, source_ceilings, positions, read(number))
             written.append(cache)
-        return (self.norm(x) if self.norm else x), inner, written
+        return self.ended(x), inner, written

@@ -6,14 +6,26 @@ import keras
 from keras import ops
 
 from models import Nested, Tensor
-from models.masks import look_ahead_mask, padding_mask
-from models.memories import ALL, AUTO, TOP, WITHOUT_LAYER, check_parts, new_memory, parts_of, places_of, setting_names
+from models.masks import group_mask, look_ahead_mask, padding_mask
+from models.memories import (
+    ALL,
+    ATTENTION,
+    AUTO,
+    TOP,
+    WITHOUT_LAYER,
+    check_parts,
+    new_memory,
+    parts_of,
+    places_of,
+    setting_names,
+)
 from models.memories.base import Row, positions_of, windows_of
 from models.memories.inside import StackMemory, summed
 from models.memories.reading import GatedRead
 from models.memories.tokens import StoredTokens
 from models.past import Read, nothing
 from models.positions import shift_segments
+from models.stack import LSH, PLAIN
 from models.transformer import Transformer
 
 SIDES = ("encoder", "both")
@@ -100,6 +112,14 @@ class DocumentTransformer(Transformer):
             self._make_stacks(inside, memory, own)
 
     def _make_stacks(self, inside, memory, own):
+        for part, (_, read) in inside.items():
+            if self.settings["stack"] != PLAIN:
+                raise ValueError(
+                    f'memory {part!r} inside layers needs stack "plain": a stack that is {self.settings["stack"]} '
+                    "keeps no inputs of its layers"
+                )
+            if read == ATTENTION and self.settings["attention"] == LSH:
+                raise ValueError(f'memory {part!r} is read by self-attention, which then has to be "full", not "lsh"')
         width, rate = self.settings["width"], self.settings["dropout"]
         settings = {
             part: {"read": read, "dropout": rate, "bias": memory["read_bias"], **own[part]}
@@ -246,6 +266,7 @@ class DocumentTransformer(Transformer):
         """The encodings of one window of each row, with what its memory holds."""
         mask, positions = padding_mask(source, self.pad_id), self._shifted("source", source, self._positions(source))
         mask = ops.broadcast_to(mask, (*ops.shape(source), ops.shape(source)[1]))
+        mask = self._visible(mask, ops.not_equal(source, self.pad_id))
         encodings = self._read_source(source, mask, positions, read=self._read_after("source", memory))
         if self.source_memory is None:
             return encodings
@@ -318,14 +339,16 @@ class DocumentTransformer(Transformer):
 
     def _encode_windows(self, inputs, memory, training=None):
         windows, after = inputs["source_windows"], dict(memory)
-        mask, read = _same_window(windows, windows), self._read_row("source", inputs, after, training)
+        mask = self._visible(group_mask(windows, windows), windows)
+        read = self._read_row("source", inputs, after, training)
         positions = self._row_positions("source", inputs)
         return self._read_source(inputs["source"], mask, positions, training, read=read), after
 
     def _write_windows(self, inputs, encodings, memory, training=None):
         target, windows, after = inputs["target"], inputs["target_windows"], dict(memory)
-        mask = ops.logical_and(_same_window(windows, windows), look_ahead_mask(ops.shape(target)[1]))
-        source_mask = _same_window(windows, inputs["source_windows"])
+        mask = ops.logical_and(group_mask(windows, windows), look_ahead_mask(ops.shape(target)[1]))
+        mask = self._visible(mask, windows)
+        source_mask = group_mask(windows, inputs["source_windows"])
         positions, read = self._row_positions("target", inputs), self._read_row("target", inputs, after, training)
         return self._read_target(target, encodings, mask, source_mask, positions, training, read)[0], after
 
@@ -381,7 +404,7 @@ class DocumentTransformer(Transformer):
     def _after_prefix(self, state, source, prefix, read):
         length = ops.shape(prefix)[1]
         real = ops.not_equal(prefix, self.pad_id)
-        mask = ops.logical_and(real[:, None], look_ahead_mask(length))
+        mask = self._visible(ops.logical_and(real[:, None], look_ahead_mask(length)), real)
         positions = self._shifted("target", prefix, self._positions(prefix))
         x = self.target_positions(self.target_embedding(prefix), positions)
         sources = state["shared"]["sources"]
@@ -412,8 +435,3 @@ def _longer(before, after):
 def _moved(tokens):
     """Each row (B, T) one place to the left, with a 0 at its end."""
     return ops.pad(tokens[:, 1:], ((0, 0), (0, 1)))
-
-
-def _same_window(rows, columns):
-    """Boolean (B, T, S): which columns (B, S) belong to the same window as each row (B, T); none to padding."""
-    return ops.logical_and(ops.equal(rows[:, :, None], columns[:, None]), ops.not_equal(columns, 0)[:, None])

@@ -7,7 +7,7 @@ import keras
 
 from models import Tensor
 from models.past import NOTHING, Read, Reading, nothing
-from models.stack import Stack, TransformerLayer
+from models.stack import Stack, Sublayer, TransformerLayer
 
 
 @keras.saving.register_keras_serializable(package="weitblick")
@@ -38,18 +38,36 @@ class EncoderLayer(TransformerLayer):
         return_weights: bool = False,
         training: bool | None = None,
     ) -> Any:
-        weights = []
+        weights: list[Tensor] = []
+        for part in self.sublayers(attention_mask, positions, read, weights, training):
+            x = part.residual(x, function=part.function, training=training)
+        return (x, weights[0]) if return_weights else x
+
+    def sublayers(
+        self,
+        attention_mask: Tensor | None = None,
+        positions: Tensor | None = None,
+        read: Callable[[Tensor], Reading] = NOTHING,
+        weights: list[Tensor] | None = None,
+        training: bool | None = None,
+    ) -> list[Sublayer]:
+        """The parts of a call with these arguments; attention weights are appended to `weights`."""
 
         def attend(x):
             found = read(x)
             own = {"attention_mask": attention_mask, "positions": positions, "past": found.past}
             output, attention = self.attention(x, **own, return_weights=True, training=training)
-            weights.append(attention)
+            if weights is not None:
+                weights.append(attention)
             return found.plus(output)
 
-        x = self.attention_residual(x, function=attend, training=training)
-        x = self.feed_forward_residual(x, function=lambda x: self.feed_forward(x, training=training), training=training)
-        return (x, weights[0]) if return_weights else x
+        def feed_forward(x):
+            return self.feed_forward(x, training=training)
+
+        return [
+            Sublayer(self.attention_residual, self.attention, attend),
+            Sublayer(self.feed_forward_residual, self.feed_forward, feed_forward),
+        ]
 
 
 @keras.saving.register_keras_serializable(package="weitblick")
@@ -69,7 +87,8 @@ class Encoder(Stack):
         training: whether dropout is on.
 
     Returns:
-        Encodings (B, S, D), or those and the list of weights.
+        Encodings (B, S, D), or those and the list of weights. A stack that forgets its activations has no weights in
+        training.
 
     References:
         Vaswani et al. 2017, section 3.1.
@@ -86,10 +105,13 @@ class Encoder(Stack):
         return_weights: bool = False,
         training: bool | None = None,
     ) -> Any:
-        weights = []
+        if training and self.forgets:
+            found = self.recomputed(x, (), attention_mask=attention_mask, positions=positions, training=True)
+            return (found, []) if return_weights else found
+        weights, x = [], self.begun(x)
         for number, layer in enumerate(self.stack):
             own = {"attention_mask": attention_mask, "positions": positions, "read": read(number)}
             x, attention = layer(x, **own, return_weights=True, training=training)
             weights.append(attention)
-        x = self.norm(x) if self.norm else x
+        x = self.ended(x)
         return (x, weights) if return_weights else x

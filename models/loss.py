@@ -58,7 +58,7 @@ def negative_log_likelihoods(states: Tensor, table: Tensor, labels: Tensor) -> T
     def total(block):
         return ops.logsumexp(ops.cast(ops.matmul(block, ops.transpose(vectors)), "float32"), axis=-1)
 
-    totals = ops.concatenate([total(block) for block in portions(states)])[: ops.shape(states)[0]]
+    totals = ops.concatenate([total(block) for block in portions(states, BLOCKS)])[: ops.shape(states)[0]]
     own = ops.cast(states, "float32") * ops.cast(ops.take(vectors, labels, axis=0), "float32")
     return totals - ops.sum(own, axis=-1)
 
@@ -85,7 +85,9 @@ def _with_gradients(states, table, labels, weights, reported, smoothing):
     vectors, mean = ops.cast(table, dtype), ops.mean(ops.cast(table, "float32"), axis=0)
     own = ops.cast(ops.take(vectors, labels, axis=0), "float32")
     weighted = ops.cast(states, "float32") * ops.expand_dims(weights, -1)
-    blocks = [_block(*parts, vectors) for parts in zip(*map(portions, (states, weighted)), strict=True)]
+    blocks = [
+        _block(*parts, vectors) for parts in zip(*(portions(each, BLOCKS) for each in (states, weighted)), strict=True)
+    ]
     total, through_softmax, table_gradient = zip(*blocks, strict=True)
     total = ops.concatenate(total)[:count]
     chosen = ops.sum(ops.cast(states, "float32") * own, axis=-1)
@@ -114,12 +116,12 @@ def _block(states, weighted, vectors):
     return ops.squeeze(highest + ops.log(total), -1), in_states, ops.cast(in_table, "float32")
 
 
-def portions(rows: Tensor) -> list[Tensor]:
-    """(N, D) -> `BLOCKS` tensors (n, D), the last rows of zeros."""
-    count, width = ops.shape(rows)
-    size = (count + BLOCKS - 1) // BLOCKS
-    padded = ops.pad(rows, ((0, size * BLOCKS - count), (0, 0)))
-    return ops.unstack(ops.reshape(padded, (BLOCKS, size, width)), BLOCKS)
+def portions(rows: Tensor, count: int) -> list[Tensor]:
+    """(N, D) -> `count` tensors (n, D), the last rows of zeros."""
+    total, width = ops.shape(rows)
+    size = (total + count - 1) // count
+    padded = ops.pad(rows, ((0, size * count - total), (0, 0)))
+    return ops.unstack(ops.reshape(padded, (count, size, width)), count)
 
 
 def _sums_by_label(rows, labels, size):

@@ -13,6 +13,12 @@ def score_ceilings(mask: Tensor) -> Tensor:
     return ops.where(mask, float("inf"), MASKED)
 
 
+def group_mask(rows: Tensor, columns: Tensor) -> Tensor:
+    """Boolean (B, T, S): which columns (B, S) are of the same group, a number from 1, as each row (B, T); 0 is padding,
+    to which nothing attends."""
+    return ops.logical_and(ops.equal(rows[:, :, None], columns[:, None]), ops.not_equal(columns, 0)[:, None])
+
+
 def padding_mask(tokens: Tensor, pad_id: int = 0) -> Tensor:
     """Which positions hold a token rather than padding.
 

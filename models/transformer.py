@@ -13,6 +13,7 @@ from models.encoder import Encoder
 from models.masks import look_ahead_mask, padding_mask, score_ceilings
 from models.past import Read, nothing
 from models.positions import PositionEmbedding
+from models.stack import LSH
 
 TIES = ("all", "target", "none")
 
@@ -29,6 +30,10 @@ class Transformer(keras.Model):
             on the attention weights and inside the feed-forward networks.
         activation: activation of the feed-forward networks.
         norm: "post" (the paper) or "pre".
+        stack: how layers are joined, "plain", "reversible" or "bdia", see `models.stack.Stack`.
+        attention: "full" or "lsh", see `models.lsh.LSHAttention`, whose settings are lsh_chunk, lsh_rounds and
+            lsh_buckets.
+        feed_forward_chunks: portions in which feed-forward networks are computed, see `FeedForward`.
         positions: "sinusoidal", "learned" or "rotary"; max_positions limits the learned ones.
         tie: which tables are one: "all" (source, target, output), "target" (target and output) or "none".
         source_vectors, target_vectors: width of the stored vectors of each side where it is not D, for pre-trained
@@ -65,6 +70,12 @@ class Transformer(keras.Model):
         activation_dropout: float = 0.0,
         activation: str = "relu",
         norm: str = "post",
+        stack: str = "plain",
+        attention: str = "full",
+        lsh_chunk: int = 64,
+        lsh_rounds: int = 2,
+        lsh_buckets: int = 64,
+        feed_forward_chunks: int = 1,
         positions: str = "sinusoidal",
         max_positions: int = 1024,
         tie: str = "all",
@@ -86,6 +97,12 @@ class Transformer(keras.Model):
             "activation_dropout": activation_dropout,
             "activation": activation,
             "norm": norm,
+            "stack": stack,
+            "attention": attention,
+            "lsh_chunk": lsh_chunk,
+            "lsh_rounds": lsh_rounds,
+            "lsh_buckets": lsh_buckets,
+            "feed_forward_chunks": feed_forward_chunks,
         }
         self.settings: dict[str, Any] = {
             "vocabulary_size": vocabulary_size,
@@ -143,8 +160,12 @@ class Transformer(keras.Model):
 
     def encode(self, source: Tensor, training: bool | None = None, return_weights: bool = False) -> Any:
         """Encodings (B, S, D) of source tokens (B, S); with return_weights also L attention weights (B, H, S, S)."""
-        mask, positions = padding_mask(source, self.pad_id), self._positions(source)
-        return self._read_source(source, mask, positions, training, return_weights)
+        mask = self._visible(padding_mask(source, self.pad_id), ops.not_equal(source, self.pad_id))
+        return self._read_source(source, mask, self._positions(source), training, return_weights)
+
+    def _visible(self, mask, groups):
+        """A stack's `attention_mask`: a boolean one, or for LSH attention the numbers of groups (B, T)."""
+        return mask if self.settings["attention"] != LSH else ops.cast(groups, "int32")
 
     def _read_source(self, source, mask, positions, training=None, return_weights=False, read=nothing):
         self._make_weights()
@@ -191,6 +212,7 @@ class Transformer(keras.Model):
 
     def _decode(self, target, encodings, source, training=None):
         mask = ops.logical_and(padding_mask(target, self.pad_id), look_ahead_mask(ops.shape(target)[1]))
+        mask = self._visible(mask, ops.not_equal(target, self.pad_id))
         source_mask, positions = padding_mask(source, self.pad_id), self._positions(target)
         read = self._read_first("target", ops.shape(target)[0])
         return self._read_target(target, encodings, mask, source_mask, positions, training, read)
@@ -203,7 +225,7 @@ class Transformer(keras.Model):
         self._make_weights()
         x = self.dropout(self.target_positions(self.target_embedding(target), positions), training=training)
         own = {"attention_mask": mask, "source_mask": source_mask, "positions": positions, "read": read}
-        return self.decoder(x, self.decoder.source_keys_values(encodings), **own, training=training)
+        return self.decoder(x, encodings, **own, training=training)
 
     def initial_state(self, source: Tensor, max_length: int) -> Nested:
         """What `step` needs to begin: the encoded source and empty caches.

@@ -7,7 +7,7 @@ from keras import ops
 
 from models import Tensor
 from models.embedding import TokenEmbedding
-from models.loss import portions
+from models.loss import BLOCKS, portions
 from models.search.sampling import invert
 
 # Share of the windows whose tokens are drawn from the model, and of the tokens that are replaced in the others; both
@@ -110,7 +110,8 @@ def with_probabilities(
     # As columns, for `portions`.
     columns = [ops.cast(each, "int32")[:, None] for each in (tokens, *(drawn or ())[:1])]
     columns += [each[:, None] for each in (drawn or ())[1:]]
-    found = [_one_portion(vectors, *parts) for parts in zip(*map(portions, (states, *columns)), strict=True)]
+    blocks = (portions(each, BLOCKS) for each in (states, *columns))
+    found = [_one_portion(vectors, *parts) for parts in zip(*blocks, strict=True)]
     chosen, shares = (ops.concatenate(each)[:rows, 0] for each in zip(*found, strict=True))
     return ops.cast(chosen, tokens.dtype), shares
 

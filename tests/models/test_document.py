@@ -281,7 +281,7 @@ def test_fit_trains_every_weight_of_the_memory_and_lowers_the_loss():
 def test_bad_settings_are_refused():
     with pytest.raises(
         ValueError,
-        match="memory kind must be one of none, concat, retrieval, compressive, gru, recurrence, .*, got .tape.",
+        match="memory kind must be one of none, concat, retrieval, compressive, gru, prism, recurrence, .*, got .tape.",
     ):
         DocumentTransformer(30, width=16, hidden=16, heads=2, memory={"kind": "tape"})
     with pytest.raises(ValueError, match="memory sides must be one of encoder, both"):

@@ -59,7 +59,7 @@ def test_a_stacks_output_is_normalised(norm):
     encoder, decoder = (kind(LAYERS, WIDTH, HIDDEN, HEADS, norm=norm) for kind in (Encoder, Decoder))
     decoder.build((None, None, WIDTH))
     x = draw(2, 5, WIDTH) * 7
-    for output in (encoder(x), decoder(x, decoder.source_keys_values(x))[0]):
+    for output in (encoder(x), decoder(x, x)[0]):
         np.testing.assert_allclose(array(output).mean(-1), 0, atol=1e-4)
         np.testing.assert_allclose(array(output).std(-1), 1, atol=1e-2)
 
@@ -89,7 +89,7 @@ def run(decoder, x, encodings, positions):
     length = x.shape[1]
     return decoder(
         x,
-        decoder.source_keys_values(encodings),
+        encodings,
         attention_mask=look_ahead_mask(length)[None],
         source_mask=SOURCE_MASK,
         positions=positions,

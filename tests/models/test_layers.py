@@ -8,6 +8,7 @@ from models.decoder import Decoder, DecoderLayer
 from models.dropout import ByteDropout
 from models.embedding import TokenEmbedding
 from models.encoder import Encoder, EncoderLayer
+from models.lsh import LSHAttention
 from models.masks import look_ahead_mask
 from models.positions import PositionEmbedding
 from models.sublayers import FeedForward, Residual
@@ -63,6 +64,13 @@ def made(kind, *arguments, rate="dropout", **settings):
     return make
 
 
+def without_dropout(kind, *arguments, **settings):
+    def make(dropout=0.0, dtype="float32"):
+        return made(kind, *arguments, rate="name", **settings)(None, dtype)
+
+    return make
+
+
 def attention_subjects():
     def full(layer, x, real, training):
         return layer(x, attention_mask=real[:, None, :], positions=positions(x), training=training)
@@ -74,12 +82,24 @@ def attention_subjects():
         queries, _ = states_of(TARGET, x)
         return layer(queries, layer.keys_values(x), attention_mask=real[:, None, :], training=training)
 
+    def by_groups(layer, x, real, training):
+        # Position 1 attends to position 0 alone, so that its own input would not matter.
+        return x + layer(x, attention_mask=ops.cast(real, "int32"), positions=positions(x), training=training)
+
+    lsh = {"chunk": 2, "buckets": 4, "rotary": True}
     plain = made(SelfAttention, WIDTH, HEADS)
     rotary = made(SelfAttention, WIDTH, HEADS, rotary=True)
     return [
         Subject("attention", plain, full),
         Subject("attention-look-ahead", plain, no_future, causal=True),
         Subject("attention-rotary", rotary, no_future, causal=True),
+        Subject("attention-lsh", without_dropout(LSHAttention, WIDTH, HEADS, **lsh), by_groups),
+        Subject(
+            "attention-lsh-causal",
+            without_dropout(LSHAttention, WIDTH, HEADS, causal=True, **lsh),
+            by_groups,
+            causal=True,
+        ),
         Subject("attention-source", made(CrossAttention, WIDTH, HEADS), on_source, aligned=False),
     ]
 
@@ -92,6 +112,8 @@ def encoder_subjects():
     return [
         Subject("encoder-layer", made(EncoderLayer, *sizes), call),
         Subject("encoder-pre", made(Encoder, 2, *sizes, norm="pre"), call),
+        Subject("encoder-reversible", made(Encoder, 2, *sizes, norm="pre", stack="reversible"), call),
+        Subject("encoder-bdia", made(Encoder, 2, *sizes, norm="pre", stack="bdia"), call),
     ]
 
 
@@ -99,7 +121,7 @@ def decoder_subjects():
     def run(layer, x, real, training, encodings, source_real):
         output = layer(
             x,
-            layer.source_keys_values(encodings),
+            encodings,
             attention_mask=causal(x, real),
             source_mask=source_real[:, None, :],
             positions=positions(x),
@@ -117,6 +139,7 @@ def decoder_subjects():
     return [
         Subject("decoder-layer", made(DecoderLayer, *sizes), by_target, causal=True),
         Subject("decoder-pre-rotary", made(Decoder, 2, *sizes, norm="pre", rotary=True), by_target, causal=True),
+        Subject("decoder-bdia", made(Decoder, 2, *sizes, norm="pre", stack="bdia"), by_target, causal=True),
         Subject("decoder-pre-source", made(Decoder, 2, *sizes, norm="pre"), by_source, aligned=False),
     ]
 
@@ -135,12 +158,6 @@ def small_subjects():
 
     def look_up(layer, x, real, training):
         return layer(x)
-
-    def without_dropout(kind, *arguments, **settings):
-        def make(dropout=0.0, dtype="float32"):
-            return made(kind, *arguments, rate="name", **settings)(None, dtype)
-
-        return make
 
     def embedding(**settings):
         return without_dropout(TokenEmbedding, VOCABULARY, WIDTH, **settings)
@@ -169,10 +186,13 @@ def transformer_subjects():
         return made(Transformer, VOCABULARY, layers, layers, WIDTH, HIDDEN, HEADS, **settings)
 
     variant = {"norm": "pre", "positions": "rotary", "tie": "none", "activation": "gelu"}
+    reformer = {"norm": "pre", "stack": "reversible", "attention": "lsh", "positions": "rotary"}
+    reformer |= {"lsh_chunk": 2, "lsh_buckets": 4, "feed_forward_chunks": 2}
     source = {"aligned": False, "tokens": True}
     return [
         Subject("transformer", make(layers=2), by_target, causal=True, tokens=True),
         Subject("transformer-variant", make(**variant), by_target, causal=True, tokens=True),
+        Subject("transformer-reformer", make(**reformer), by_target, causal=True, tokens=True),
         Subject("transformer-learned", make(positions="learned", norm="pre"), by_target, causal=True, tokens=True),
         Subject("transformer-source", make(layers=2), by_source, **source),
     ]
@@ -187,10 +207,11 @@ def named(*names):
 
 
 # Where a layer made of others stands for its parts, to save time.
-COMPOSED = named("encoder-pre", "decoder-pre-rotary", "transformer")
+COMPOSED = named("encoder-pre", "decoder-pre-rotary", "transformer", "encoder-bdia", "transformer-reformer")
 TRAINED = named(
     *("feed-forward", "positions-learned", "embedding-projected", "attention-rotary", "attention-source"),
     *("encoder-layer", "encoder-pre", "decoder-layer", "transformer-variant"),
+    *("attention-lsh", "encoder-reversible", "decoder-bdia", "transformer-reformer"),
 )
 TRACED = [*small_subjects(), *attention_subjects(), *COMPOSED, *named("transformer-variant", "transformer-source")]
 

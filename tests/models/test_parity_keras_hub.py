@@ -66,7 +66,7 @@ def test_decoder_layer(norm, activation):
     real, source_real = (np.arange(length) < np.array([[length], [2]]) for length in (5, 4))
     ours, *_ = layer(
         x,
-        layer.source_keys_values(encodings),
+        encodings,
         attention_mask=real[:, None] & array(look_ahead_mask(5)),
         source_mask=source_real[:, None],
     )

@@ -149,10 +149,11 @@ def test_an_extra_loss_is_added_and_has_a_gradient(accumulate, eagerly):
     assert float(weight) == pytest.approx(3 - 0.1 * 6, rel=1e-6)
 
 
-def test_accumulated_batches_have_the_gradient_of_their_tokens_together():
+@pytest.mark.parametrize("stack", ["plain", "reversible"])
+def test_accumulated_batches_have_the_gradient_of_their_tokens_together(stack):
     """Of batches with 1 and 6 target tokens the mean of means would be far from the mean over 7 tokens."""
     few = np.array([[9, 0, 0, 0], [0, 0, 0, 0]])
-    joined, accumulated = make(), make()
+    joined, accumulated = make(norm="pre", stack=stack), make(norm="pre", stack=stack)
     joined.compile(optimizer=keras.optimizers.SGD(1.0), jit_compile=False)
     both = {name: np.concatenate([tokens, tokens]) for name, tokens in INPUTS.items()}
     joined.train_on_batch(both, np.concatenate([few, LABELS]))

@@ -45,7 +45,7 @@ def test_logits_are_made_of_the_parts(settings):
     mask = ops.logical_and(padding_mask(TARGET), look_ahead_mask(5))
     states, _, weights = model.decoder(
         model.target_positions(model.target_embedding(TARGET), positions),
-        model.decoder.source_keys_values(encodings),
+        encodings,
         attention_mask=mask,
         source_mask=padding_mask(SOURCE),
         positions=positions,

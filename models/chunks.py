@@ -1,0 +1,64 @@
+"""A function of single positions, computed one portion of them after another."""
+
+from collections.abc import Callable
+
+from keras import ops
+
+from models import Tensor
+from models.gradients import called_with, later, pullback
+from models.loss import portions
+
+
+def in_chunks(
+    function: Callable[[Tensor], Tensor], count: int, x: Tensor, variables: list, seeds: list[tuple]
+) -> Tensor:
+    """What a function gives for each position; of all positions nothing but inputs and results is kept.
+
+    The backward pass computes each portion a second time.
+
+    Args:
+        function: (N, D) -> (N, C), each row by itself.
+        count: number of portions.
+        x: (..., D).
+        variables: the trainable variables that the function uses.
+        seeds: its random states, each with the value for the first portion, see `models.gradients.next_seeds`.
+
+    Returns:
+        (..., C).
+
+    References:
+        Kitaev et al. 2020, "Reformer: The Efficient Transformer", section 3, "Chunking".
+    """
+
+    def part_of(number):
+        # No portion draws what another draws.
+        fixed = [(variable, value + ops.cast([0, number], value.dtype)) for variable, value in seeds]
+        return lambda part, *values: called_with(function, variables, values, fixed)(part)
+
+    @ops.custom_gradient
+    def run(*arguments):
+        # Or TensorFlow's tape would keep what is computed here.
+        rows, *values = map(ops.stop_gradient, arguments)
+        parts, found = portions(rows, count), []
+        for number, part in enumerate(parts):
+            part = later(part, found[-1]) if found else part
+            found.append(part_of(number)(part, *values))
+
+        def gradient(*given, upstream=None):
+            # PyTorch gives the arguments once more and the upstream gradient by name; the others it alone.
+            upstream = given[0] if upstream is None else upstream
+            in_parts, sums = [], [ops.zeros_like(value, dtype="float32") for value in values]
+            for number, pieces in enumerate(zip(parts, portions(upstream, count), strict=True)):
+                part, above = (later(each, in_parts[-1]) for each in pieces) if in_parts else pieces
+                _, pull = pullback(part_of(number), part, *values)
+                in_part, *in_values = pull(above)
+                in_parts.append(in_part)
+                sums = [total + ops.cast(new, "float32") for total, new in zip(sums, in_values, strict=True)]
+            sums = [ops.cast(total, value.dtype) for total, value in zip(sums, values, strict=True)]
+            return ops.concatenate(in_parts)[: ops.shape(rows)[0]], *sums
+
+        return ops.concatenate(found)[: ops.shape(rows)[0]], gradient
+
+    rows = ops.reshape(x, (-1, x.shape[-1]))
+    found = run(rows, *(ops.cast(each, each.dtype) for each in variables))
+    return ops.reshape(found, (*ops.shape(x)[:-1], found.shape[-1]))

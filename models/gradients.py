@@ -1,0 +1,113 @@
+"""What functions need whose gradients are written by hand, some of which `keras.ops` cannot say."""
+
+from collections.abc import Callable, Sequence
+
+import keras
+from keras import ops
+
+from models import Tensor
+
+# Of a random state for each use of `next_seeds`, so that no draw is used twice.
+DRAWS = 256
+
+
+def pullback(
+    function: Callable[..., Tensor], *arguments: Tensor
+) -> tuple[Tensor, Callable[[Tensor], Sequence[Tensor]]]:
+    """A function's result, and the way from the result's gradient to the arguments' gradients.
+
+    Args:
+        function: of the arguments, a tensor.
+        *arguments: float tensors.
+
+    Returns:
+        The result; and a function of its gradient, to be called once, that gives one gradient for each argument, zeros
+        where the result does not depend on it. What that needs is kept until then.
+    """
+    return _PULLBACKS[keras.backend.backend()](function, arguments)
+
+
+def called_with(
+    function: Callable[..., Tensor], variables: list, values: Sequence[Tensor], fixed: list[tuple]
+) -> Callable[..., Tensor]:
+    """The function, with `values` for the values of some variables, and for others those in the pairs `fixed`.
+
+    A variable that it changes is as before afterwards.
+    """
+
+    def call(*arguments):
+        with keras.StatelessScope(state_mapping=[*zip(variables, values, strict=True), *fixed]):
+            return function(*arguments)
+
+    return call
+
+
+def next_seeds(variables: list) -> list[tuple]:
+    """Takes the value of each random state among some variables, for a function that has to repeat its draws.
+
+    Returns:
+        Pairs of variable and value. There may be `DRAWS` draws from each.
+    """
+    taken = []
+    for variable in variables:
+        if "seed_generator" in variable.path:
+            value = variable.value * 1  # makes a copy
+            variable.assign(value + ops.cast([0, DRAWS], variable.dtype))
+            taken.append((variable, value))
+    return taken
+
+
+def later(values: Tensor, first: Tensor) -> Tensor:
+    """The same values, for computations that must not begin before `first` is known, so that they fill no memory."""
+    return _LATER[keras.backend.backend()](values, first)
+
+
+def _tensorflow_pullback(function, arguments):
+    import tensorflow as tf
+
+    with tf.GradientTape() as tape:
+        tape.watch(arguments)
+        result = function(*arguments)
+
+    def pull(gradient):
+        found = tape.gradient(result, arguments, gradient, unconnected_gradients="zero")
+        return [tf.convert_to_tensor(each) for each in found]
+
+    return result, pull
+
+
+def _jax_pullback(function, arguments):
+    import jax
+
+    return jax.vjp(function, *arguments)
+
+
+def _torch_pullback(function, arguments):
+    import torch
+
+    arguments = [each.detach().requires_grad_() for each in arguments]
+    with torch.enable_grad():
+        result = function(*arguments)
+
+    def pull(gradient):
+        found = torch.autograd.grad(result, arguments, gradient, allow_unused=True)
+        return [torch.zeros_like(to) if each is None else each for each, to in zip(found, arguments, strict=True)]
+
+    return result.detach(), pull
+
+
+def _tensorflow_later(values, first):
+    import tensorflow as tf
+
+    with tf.control_dependencies([first]):
+        return tf.identity(values)
+
+
+def _jax_later(values, first):
+    import jax
+
+    return jax.lax.optimization_barrier((values, first))[0]
+
+
+_PULLBACKS = {"tensorflow": _tensorflow_pullback, "jax": _jax_pullback, "torch": _torch_pullback}
+_LATER = {"tensorflow": _tensorflow_later, "jax": _jax_later, "torch": lambda values, first: values}
