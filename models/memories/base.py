@@ -238,3 +238,10 @@ def where(rows: Tensor, first: State, second: State) -> State:
         return ops.where(chosen, first, second)
 
     return {name: choose(leaf, second[name]) for name, leaf in first.items()}
+
+
+def row_mean(errors: Tensor, counted: Tensor) -> Tensor:
+    """The mean over the rows of errors (B, N) of the mean of those that are counted, boolean (B, N), in each, however
+    rows are shared out among devices."""
+    counted = ops.cast(counted, "float32")
+    return ops.mean(ops.sum(errors * counted, axis=1) / ops.maximum(ops.sum(counted, axis=1), 1.0))

@@ -10,7 +10,7 @@ from models import Tensor
 from models.attention import SelfAttention
 from models.memories import memory
 from models.memories.attention import straight_dense
-from models.memories.base import Memory, Row, State, last_of, windows_of
+from models.memories.base import Memory, Row, State, last_of, row_mean, windows_of
 from models.memories.recurrence import before, cached, joined
 from models.options import option
 from models.past import Past
@@ -195,12 +195,12 @@ class CompressiveMemory(Memory):
         errors = ops.mean(
             ops.square(found - attention.look(x, ops.reshape(raw, (ops.shape(x)[0], -1, self.width)), mask)), axis=-1
         )
-        return _row_mean(errors, ops.any(mask, axis=-1))
+        return row_mean(errors, ops.any(mask, axis=-1))
 
     def _state_loss(self, raw, blocks):
         made = self.rebuilding(self.compress(raw))
         errors = ops.square(ops.cast(ops.reshape(made, ops.shape(raw)), "float32") - raw)
-        return _row_mean(ops.mean(errors, axis=(2, 3)), blocks.documents >= 0)
+        return row_mean(ops.mean(errors, axis=(2, 3)), blocks.documents >= 0)
 
     def _left(self, length):
         """How many blocks have left the cache once a document has so many positions."""
@@ -242,9 +242,3 @@ class CompressiveMemory(Memory):
     def get_config(self) -> dict[str, Any]:
         own = {"cache": self.cache, "compressed": self.compressed, "rate": self.rate, "compression": self.kind}
         return {**super().get_config(), **own, "rebuild": self.rebuild, "rebuilt": self.rebuilt}
-
-
-def _row_mean(errors, counted):
-    """The mean over the rows of a batch of the mean in each, however rows are shared out among devices."""
-    counted = ops.cast(counted, "float32")
-    return ops.mean(ops.sum(errors * counted, axis=1) / ops.maximum(ops.sum(counted, axis=1), 1.0))

@@ -41,6 +41,7 @@ KINDS = {
     "minimal": {"kind": "gru", "slots": 2, "cell": "minimal"},
     "fixed": {"kind": "fixed", "segments": 2},
     "variable": {"kind": "variable", "summaries": 2, "segments": 3},
+    "prism": {"kind": "prism", "places": 3, "share": 0.5, "couplings": 2},
     "recurrence": {"kind": "recurrence", "cache": 2},
     "compressive": {"kind": "compressive", "cache": 1, "compressed": 2, "rate": 2},
     "compressive-queries": {"kind": "compressive", "cache": 2, "compressed": 1, "rate": 3, "compression": "queries"},
@@ -236,11 +237,12 @@ def test_nothing_is_read_where_nothing_was_written():
 
 def test_unknown_kinds_and_settings_are_refused():
     with pytest.raises(
-        ValueError, match="one of none, concat, retrieval, compressive, gru, recurrence, fixed, variable, got 'lstm'"
+        ValueError,
+        match="one of none, concat, retrieval, compressive, gru, prism, recurrence, fixed, variable, got 'lstm'",
     ):
         new_memory("lstm", WIDTH)
     with pytest.raises(
-        ValueError, match="'concat' has no layer; choose from compressive, gru, recurrence, fixed, variable"
+        ValueError, match="'concat' has no layer; choose from compressive, gru, prism, recurrence, fixed, variable"
     ):
         new_memory("concat", WIDTH)
     with pytest.raises(ValueError, match="'gru' has no setting 'segments'; it has slots, cell, keep_bias"):
@@ -250,7 +252,7 @@ def test_unknown_kinds_and_settings_are_refused():
 
 
 def test_settings_read_from_the_text_of_a_file_are_those_of_the_file():
-    assert kinds()[:8] == (*("none", "concat", "retrieval", "compressive", "gru", "recurrence", "fixed", "variable"),)
+    assert kinds()[:8] == ("none", "concat", "retrieval", "compressive", "gru", "prism", "recurrence", "fixed")
     read, declared = fields(settings_of("gru")), fields(GRUSettings)
     assert [(key.name, key.type, key.default, key.metadata) for key in read] == [
         (key.name, key.type, key.default, key.metadata) for key in declared
