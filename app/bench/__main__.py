@@ -13,13 +13,13 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from app.bench import input, machine, report, search, startup, training
+from app.bench import input, machine, report, search, stacks, startup, training
 from app.bench.contestant import PEERS, Contestant, ContestantFailed, peers_installed
 from app.bench.shapes import SHAPES, quick
 from app.training.signals import sigterm_raises
 from data.errors import UserError
 
-PARTS = ("training", "search", "startup", "input")
+PARTS = ("training", "search", "startup", "input", "stacks")
 QUICK_LINES, QUICK_PAIRS = 60, 60_000
 EXAMPLES = """
   make bench                                              everything, half an hour on two cores
@@ -88,8 +88,10 @@ def _run(args, console) -> None:
     if args.quick:
         shapes, args.repeat = [quick(shape) for shape in shapes], 1
         args.lines, args.pairs = args.lines or QUICK_LINES, min(args.pairs, QUICK_PAIRS)
-    needs_peers = {"search", "startup"} & set(parts) or any(training.MODULES[name][1] for name in contestants)
-    if parts and needs_peers and not peers_installed():
+    needs_peers = {"search", "startup"} & set(parts) or (
+        "training" in parts and any(training.MODULES[name][1] for name in contestants)
+    )
+    if needs_peers and not peers_installed():
         raise UserError(f"{PEERS}: the peers are not installed; start this as `make bench`, which installs them")
     results = _read(args.results)
     about = {"repeat": args.repeat, "corpus": args.corpus, "quick": args.quick}
@@ -100,12 +102,14 @@ def _run(args, console) -> None:
         "search": len(models) * search.units(args.repeat),
         "startup": startup.units(args.repeat),
         "input": input.units(),
+        "stacks": stacks.units(args.quick),
     }
     measures = {
         "training": lambda step: _training(args, shapes, contestants, folder, results, about, step),
         "search": lambda step: _search(args, models, folder, results, about, step),
         "startup": lambda step: _startup(args, folder, results, about, step),
         "input": lambda step: _input(args, folder, results, about, step),
+        "stacks": lambda step: _stacks(args, folder, results, about, step),
     }
     failed = []
     if parts:
@@ -182,6 +186,12 @@ def _startup(args, folder, results, about, step) -> None:
 
 def _input(args, folder, results, about, step) -> None:
     results["input"] = {**input.measure(args.corpus, args.pairs, folder / "input", step), **about}
+    report.write_json(args.results, results)
+
+
+def _stacks(args, folder, results, about, step) -> None:
+    found = stacks.measure(args.repeat, args.quick, folder / "stacks.log", step)
+    results["stacks"] = {**found, "about": about}
     report.write_json(args.results, results)
 
 

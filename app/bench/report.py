@@ -6,6 +6,7 @@ from pathlib import Path
 
 from rich.table import Table
 
+from app.bench import stacks
 from app.bench.search import told as told_search
 from app.bench.training import told
 from data.errors import UserError
@@ -59,6 +60,8 @@ def tables(results: dict) -> list[Rows]:
         found += [_startup(results["startup"]), _steps(results["startup"])]
     if "input" in results:
         found.append(_input(results["input"], results.get("training", {})))
+    if "stacks" in results:
+        found += _stacks(results["stacks"])
     return [table for table in found if table.rows]
 
 
@@ -180,6 +183,39 @@ def _input(result: dict, training: dict) -> Rows:
     return table
 
 
+def _stacks(result: dict) -> list[Rows]:
+    rows, about = result["depth"], result["about"]
+    shape = f"an encoder of width {result['width']}"
+    note = f"median of {result['repeat']} calls; memory above what there was before the first. {_when(about)}"
+    depths = list(dict.fromkeys(row["layers"] for row in rows))
+    tokens = f"{rows[0]['rows']} x {rows[0]['length']} tokens"
+    by_depth = Rows(
+        f"A training step by depth, {shape}, {tokens}",
+        ("", "", *(f"{layers} layers" for layers in depths)),
+        f"Seconds and MB; {note}",
+    )
+    _fill(by_depth, rows, ("stack", "precision"), "layers", depths)
+    rows = result["length"]
+    lengths = list(dict.fromkeys(row["length"] for row in rows))
+    by_length = Rows(
+        f"A call by length of the input, {shape}, {rows[0]['layers']} layers, {rows[0]['precision']}",
+        ("", "", *(f"{length:,}" for length in lengths)),
+        f"Seconds and MB; {note}",
+    )
+    _fill(by_length, rows, ("attention", "what"), "length", lengths)
+    return [by_depth, by_length]
+
+
+def _fill(table: Rows, rows: list[dict], names: tuple[str, str], along: str, sizes: list[int]) -> None:
+    """A row for each pair of names, with the seconds and megabytes of each size."""
+    for pair in dict.fromkeys(tuple(row[name] for name in names) for row in rows):
+        own = {row[along]: row for row in rows if tuple(row[name] for name in names) == pair}
+        cells = [own.get(size, {}) for size in sizes]
+        table.add(
+            *pair, *(f"{row['seconds']:.2f} s, {row['megabytes']:,.0f}" if "seconds" in row else "-" for row in cells)
+        )
+
+
 def _when(about: dict) -> str:
     machine = about["machine"]
     return f"Measured {machine['date'].replace('+00:00', ' UTC')}, commit {machine['commit']}."
@@ -211,6 +247,8 @@ def write_page(path: Path | str, results: dict) -> None:
     _, end, after = rest.partition(END)
     if not begin or not end:
         raise UserError(f'{path}: expected the lines "{BEGIN}" and "{END}", between which the tables go')
+    if "stacks" in results:
+        stacks.draw(results["stacks"], Path(path).parent / "figures")
     parts = [machine_line(results["machine"]), *(table.markdown() for table in tables(results))]
     write_json(Path(path).with_suffix(".json"), results)
     with atomic_write(path, "w") as file:

@@ -1,0 +1,119 @@
+"""What a step costs by the depth of a stack and by the length of its input, each in a process of its own."""
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from app.bench.contestant import Contestant, ContestantFailed
+from app.figure import FAINT, svg
+from data.files import atomic_write
+
+DEPTHS = (2, 6, 12, 24)
+LENGTHS = (512, 1024, 2048, 4096, 8192, 16384, 32768, 65536)
+WIDTH = 256
+# By depth: every way to join layers, with as many tokens as a batch of training has.
+STACKS: dict[str, dict[str, Any]] = {name: {"stack": name} for name in ("plain", "reversible", "bdia")}
+ROWS, LENGTH = 16, 256
+PRECISIONS = ("float32", "bfloat16")
+# By length: both ways to attend, and LSH with all that spares memory.
+ATTENTIONS: dict[str, dict[str, Any]] = {
+    "full": {},
+    "lsh": {"attention": "lsh"},
+    "reformer": {"attention": "lsh", "stack": "reversible", "feed_forward_chunks": 8},
+}
+LAYERS = 2
+# Longer inputs are left out once a call takes so long.
+PATIENCE = 60.0
+
+
+def units(quick: bool) -> int:
+    """How many steps a measurement has."""
+    depths, lengths = _sizes(quick)
+    return len(depths) * len(STACKS) * len(PRECISIONS) + 2 * len(ATTENTIONS) * len(lengths)
+
+
+def measure(repeat: int, quick: bool, log: Path, step: Callable[[str], None]) -> dict[str, Any]:
+    """Seconds and memory of one call.
+
+    Args:
+        repeat: calls of which the median is taken.
+        quick: only the smallest sizes.
+        log: what the processes print.
+        step: called with a line before each measurement.
+
+    Returns:
+        Under "depth" and "length" lists of rows: what was measured, "seconds" and "megabytes", the most memory of a
+        call above what there was before; or "error".
+    """
+    depths, lengths = _sizes(quick)
+    about = {"width": WIDTH, "repeat": repeat}
+    log.parent.mkdir(parents=True, exist_ok=True)
+    by_depth = []
+    for precision in PRECISIONS:
+        for layers in depths:
+            for name, settings in STACKS.items():
+                step(f"{name}, {layers} layers, {precision}")
+                shape = {"layers": layers, "rows": ROWS, "length": LENGTH, "what": "training", "precision": precision}
+                by_depth.append({"stack": name, **shape, **_one({**about, **shape, "settings": settings}, log)})
+    by_length = []
+    for what in ("training", "scoring"):
+        for name, settings in ATTENTIONS.items():
+            slow = ""
+            for length in lengths:
+                step(f"{name} attention, {what}, {length:,} tokens")
+                shape = {"layers": LAYERS, "rows": 1, "length": length, "what": what, "precision": PRECISIONS[0]}
+                found = {"error": slow} if slow else _one({**about, **shape, "settings": settings}, log)
+                by_length.append({"attention": name, **shape, **found})
+                if found.get("error") or found["seconds"] > PATIENCE:
+                    slow = found.get("error") or f"left out, as {length:,} tokens took {found['seconds']:.0f} s"
+    return {"depth": by_depth, "length": by_length, **about}
+
+
+def _sizes(quick):
+    return (DEPTHS[:2], LENGTHS[:2]) if quick else (DEPTHS, LENGTHS)
+
+
+def _one(spec: dict[str, Any], log: Path) -> dict[str, Any]:
+    try:
+        with Contestant("stack", spec, log=log) as one:
+            found = one.answer()
+    except ContestantFailed as error:
+        return {"error": str(error)}
+    return {"seconds": found["seconds"], "megabytes": found["megabytes"]}
+
+
+def draw(result: dict[str, Any], folder: Path) -> bool:
+    """Writes stacks-depth.svg and stacks-length.svg, if Matplotlib is installed; returns whether it is."""
+    depth = [row for row in result["depth"] if row["precision"] == PRECISIONS[0]]
+    figures = {
+        "stacks-depth": lambda axis: _lines(axis, depth, "stack", "layers", "layers"),
+        "stacks-length": lambda axis: _lines(
+            axis, [row for row in result["length"] if row["what"] == "training"], "attention", "length", "tokens"
+        ),
+    }
+    for name, fill in figures.items():
+        content = svg(name, fill)
+        if content is None:
+            return False
+        with atomic_write(folder / f"{name}.svg") as file:
+            file.write(content)
+    return True
+
+
+def _lines(axis, rows: Iterable[dict[str, Any]], by: str, along: str, label: str) -> None:
+    """Memory against one size, a line for each name; both axes count in powers of 2."""
+    rows = [row for row in rows if "megabytes" in row]
+    styles = zip(("#6b7785", "#2868b0", "#e0762f"), ("x-", "o--", "s:"), strict=True)
+    for name, (colour, style) in zip(dict.fromkeys(row[by] for row in rows), styles, strict=False):
+        own = [row for row in rows if row[by] == name]
+        places, values = [row[along] for row in own], [row["megabytes"] for row in own]
+        axis.plot(places, values, style, color=colour, label=name)
+    axis.set_xscale("log", base=2)
+    axis.set_yscale("log", base=2)
+    axis.xaxis.set_major_formatter("{x:,.0f}")
+    axis.yaxis.set_major_formatter("{x:,.0f}")
+    axis.set_xlabel(label)
+    axis.set_ylabel("MB for a training step")
+    axis.grid(color=FAINT, alpha=0.2)
+    axis.spines[["top", "right"]].set_visible(False)
+    axis.legend(frameon=False)

@@ -1,0 +1,39 @@
+"""The costs of stacks are measured in processes of their own, and become tables and figures."""
+
+import json
+
+from app.bench import report, stacks
+from app.bench.__main__ import main
+
+
+def test_a_small_measurement_and_its_page(tmp_path, monkeypatch):
+    monkeypatch.setattr(stacks, "DEPTHS", (1,))
+    monkeypatch.setattr(stacks, "LENGTHS", (128,))
+    monkeypatch.setattr(stacks, "PRECISIONS", ("float32",))
+    monkeypatch.setattr(stacks, "STACKS", {"reversible": {"stack": "reversible"}})
+    monkeypatch.setattr(stacks, "ATTENTIONS", {"lsh": {"attention": "lsh"}})
+    (tmp_path / "figures").mkdir()
+    page = tmp_path / "page.md"
+    page.write_text(f"{report.BEGIN}\n{report.END}\n", encoding="utf-8")
+    options = ["--only", "stacks", "--repeat", "1", "--folder", str(tmp_path), "--write", str(page)]
+    assert main(options) == 0
+    found = json.loads((tmp_path / "results.json").read_text(encoding="utf-8"))["stacks"]
+    (depth,), lengths = found["depth"], found["length"]
+    assert depth["stack"] == "reversible" and depth["seconds"] > 0 and depth["megabytes"] > 1
+    assert [row["what"] for row in lengths] == ["training", "scoring"]
+    text = page.read_text(encoding="utf-8")
+    assert f"| reversible | float32 | {depth['seconds']:.2f} s, {depth['megabytes']:,.0f} |" in text
+    assert (tmp_path / "figures" / "stacks-depth.svg").read_text(encoding="utf-8").startswith("<?xml")
+
+
+def test_what_takes_too_long_is_left_out(tmp_path, monkeypatch):
+    def one(spec, log):
+        return {"seconds": spec["length"] / 10, "megabytes": 1.0}
+
+    monkeypatch.setattr(stacks, "_one", one)
+    steps = []
+    found = stacks.measure(1, False, tmp_path / "log", steps.append)
+    rows = [row for row in found["length"] if (row["attention"], row["what"]) == ("full", "training")]
+    assert [("error" in row) for row in rows] == [False, False, *[True] * 6]
+    assert rows[-1]["error"] == "left out, as 1,024 tokens took 102 s"
+    assert len(steps) == stacks.units(False)
