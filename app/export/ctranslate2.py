@@ -146,8 +146,14 @@ def specification(model: Any, max_positions: int = LEAST_POSITIONS) -> Any:
             f"a model of the kind {type(model).__name__} cannot be exported to CTranslate2, which computes only "
             "plain Transformers and has no place for a memory or other custom parts"
         )
-    specs = import_ctranslate2().specs
     settings = model.settings
+    if settings["stack"] == "reversible" or settings["attention"] != "full":
+        key = "attention" if settings["attention"] != "full" else "stack"
+        raise UserError(
+            f'model.{key}: "{settings[key]}" cannot be exported to CTranslate2, which computes only plain stacks with '
+            "full attention: translate with the engine keras, or export a SavedModel"
+        )
+    specs = import_ctranslate2().specs
     common = {
         "pre_norm": settings["norm"] == "pre",
         "activation": {"relu": specs.Activation.RELU, "gelu": specs.Activation.GELU}[settings["activation"]],

@@ -19,6 +19,7 @@ from data.spans import KINDS
 from data.windows import BACKWARD
 from models.memories import (
     ALL,
+    ATTENTION,
     RETRIEVAL,
     TOP,
     WITHOUT_LAYER,
@@ -92,6 +93,12 @@ def _check_model(model: ModelPreset, embeddings: EmbeddingsPreset) -> str | None
         return f'model.heads: positions = "rotary" needs an even width / heads, and {odd} is odd'
     if model.positions == "sinusoidal" and model.width % 2:
         return f'model.width: positions = "sinusoidal" needs an even width, got {model.width}'
+    if model.stack != "plain" and model.norm != "pre":
+        return f'model.norm: stack = "{model.stack}" needs "pre", got "{model.norm}"'
+    if model.attention == "lsh" and model.attention_dropout:
+        return f'model.attention_dropout: attention = "lsh" has none: set 0.0, got {model.attention_dropout}'
+    if model.lsh_buckets % 2:
+        return f"model.lsh_buckets: expected an even number, got {model.lsh_buckets}"
     if embeddings.vectors and embeddings.side == "source" and model.tie == "all":
         return 'embeddings.side: tie = "all" has one table for both sides: set side = "both", or model.tie = "target"'
     return None
@@ -175,6 +182,13 @@ def _check_memory(memory: MemoryPreset, model: ModelPreset, training: TrainingPr
     inside = [layers for layers, _ in places.values() if layers != TOP]
     if not inside:
         return None
+    if model.stack != "plain":
+        return (
+            f'model.stack: "{model.stack}" keeps no inputs of layers for a memory inside them: choose "plain", or a '
+            'memory.kind that can be above the stacks and memory.layers = "top"'
+        )
+    if model.attention != "full" and any(read == ATTENTION for _, read in places.values()):
+        return f'model.attention: memory.kind = "{memory.kind}" is read by self-attention, which then has to be "full"'
     layers = inside[0]
     if memory.sides == "encoder":
         del stacks["decoder"]

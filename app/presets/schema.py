@@ -119,6 +119,27 @@ class ModelPreset:
     norm: str = option(
         "pre", "normalise before each sublayer (more stable) or after it (the paper)", choices=("pre", "post")
     )
+    stack: str = option(
+        "plain",
+        "reversible and bdia forget the layers' activations in training; bdia is a plain stack in translation",
+        choices=("plain", "reversible", "bdia"),
+    )
+    attention: str = option(
+        "full",
+        "of a sequence on itself: full, or by locality-sensitive hashing for long windows",
+        choices=("full", "lsh"),
+    )
+    lsh_chunk: int = option(
+        64,
+        "lsh: how far a position sees among its neighbours and in its bucket; attention is full up to here",
+        low=1,
+        high=10**6,
+    )
+    lsh_rounds: int = option(2, "lsh: rounds of hashing; more come closer to full attention", low=0, high=64)
+    lsh_buckets: int = option(64, "lsh: buckets of a round; even", low=2, high=10**5)
+    feed_forward_chunks: int = option(
+        1, "portions in which feed-forward layers are computed: more take less memory", low=1, high=256
+    )
     positions: str = option(
         "sinusoidal", "the paper's, learned, or relative by rotation", choices=("sinusoidal", "learned", "rotary")
     )

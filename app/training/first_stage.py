@@ -22,10 +22,14 @@ SAME = {
         "heads",
         "activation",
         "norm",
+        "stack",
+        "attention",
         "positions",
         "tie",
     ),
 }
+# Two values of model.stack that differ in training alone.
+SAME_NETWORK = {"plain", "bdia"}
 # Keys that may differ, as long as every weight of the first stage fits.
 FITTING = {
     "model": ("max_positions",),
@@ -116,7 +120,7 @@ def _differences(first: Preset, preset: Preset, keys: dict) -> list[str]:
         theirs, mine = first.section(section), preset.section(section)
         for name in names:
             there, here = getattr(theirs, name), getattr(mine, name)
-            if there != here:
+            if there != here and {there, here} != SAME_NETWORK:
                 found.append(f"{section}.{name} = {_shown(there)} (here {_shown(here)})")
     return found
 

@@ -125,6 +125,7 @@ OPTIONS = [
     {"norm": "pre", "positions": "rotary", "tie": "target"},
     {"norm": "post", "tie": "none"},
     {"norm": "pre", "source_vectors": 12},
+    {"norm": "pre", "stack": "bdia"},
     {"norm": "pre", "tie": "none", "source_vectors": 10, "target_vectors": 12},
 ]
 
@@ -340,6 +341,9 @@ def test_what_cannot_be_exported_is_refused(run, tmp_path, capsys, monkeypatch):
         remembering = DocumentTransformer(TOKENS.vocabulary_size, **SHAPE, positions="rotary", memory=memory)
         with pytest.raises(UserError, match="DocumentTransformer .* no place for a memory"):
             save(remembering, TOKENS, tmp_path)
+    for key, value in {"stack": "reversible", "attention": "lsh"}.items():
+        with pytest.raises(UserError, match=f'model.{key}: "{value}" .* engine keras'):
+            save(new_model(norm="pre", **{key: value}), TOKENS, tmp_path)
     full = tmp_path / "full"
     full.mkdir()
     (full / "something").touch()

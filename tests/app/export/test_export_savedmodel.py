@@ -163,7 +163,10 @@ def test_bfloat16_weights_are_stored_as_such_and_answer_the_same(tmp_path, expor
     assert stored == {"bfloat16"}
 
 
-@pytest.mark.parametrize("settings", [{"positions": '"learned"', "max_positions": 48}, {"tie": '"none"'}])
+REFORMER = {"stack": '"reversible"', "attention": '"lsh"', "lsh_chunk": 3, "lsh_buckets": 4, "feed_forward_chunks": 2}
+
+
+@pytest.mark.parametrize("settings", [{"positions": '"learned"', "max_positions": 48}, {"tie": '"none"'}, REFORMER])
 def test_other_models_and_greedy_search(tmp_path, settings):
     run = make_run(tmp_path, **settings)
     lines = some_lines(20)

@@ -13,6 +13,11 @@ GRU = ["memory.kind=gru", "windows=tokens"]
     [
         (["heads=3"], ["model.width", "model.heads", "3"]),
         (["positions=rotary", "width=12", "heads=4"], ["model.heads", "rotary", "12 / 4"]),
+        (["stack=bdia", "norm=post"], ["model.norm", 'stack = "bdia" needs "pre"']),
+        (["lsh_buckets=7"], ["model.lsh_buckets", "even", "7"]),
+        (["attention=lsh", "attention_dropout=0.1"], ["model.attention_dropout", '"lsh"', "0.0", "0.1"]),
+        ([*IN_LAYERS, "stack=reversible"], ["model.stack", '"reversible" keeps no inputs', 'memory.layers = "top"']),
+        ([*IN_LAYERS, "memory.kind=recurrence", "attention=lsh"], ["model.attention", '"recurrence"', '"full"']),
         (["positions=learned", "max_positions=100"], ["model.max_positions", "101"]),
         (["positions=learned", "max_positions=103"], ["model.max_positions", "104"]),
         (["memory.kind=gru"], ["memory.kind", '"gru"', "documents.windows", '"dynamic"']),

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -19,6 +20,7 @@ from data.errors import UserError
 from data.spans import KINDS
 from models.memories import in_layers, kinds, settings_of
 from models.options import choices_of
+from models.stack import ATTENTIONS, STACKS
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 
@@ -27,6 +29,7 @@ PACKAGED = [
     "multi30k-base",
     "multi30k-tiny",
     "news-small",
+    "reformer-wmt14-base",
     "starter",
     "starter-documents",
     "wmt14-base",
@@ -92,6 +95,19 @@ def test_wmt14_presets_have_the_papers_values():
         assert (preset.search.beam, preset.search.length_penalty, preset.search.max_extra) == (4, 0.6, 50)
 
 
+def test_the_reformer_preset_has_the_published_values():
+    preset, base = load_preset("reformer-wmt14-base"), load_preset("wmt14-base")
+    assert (preset.model.stack, preset.model.attention, preset.model.norm) == ("reversible", "full", "pre")
+    assert dataclasses.replace(preset.model, stack="plain", norm="post") == base.model
+    assert (preset.tokenizer.vocabulary, preset.training.warmup) == (33_300, 8000)
+    assert preset.training.learning_rate == pytest.approx(0.088 * 8000**-0.5, rel=0.001)
+
+
+def test_choices_of_stacks_and_attentions_are_those_of_the_models():
+    assert choices_of(keys("model")["stack"]) == STACKS
+    assert choices_of(keys("model")["attention"]) == tuple(ATTENTIONS)
+
+
 def test_multi30k_tiny_has_the_published_shape():
     model = load_preset("multi30k-tiny").model
     assert (model.encoder_layers, model.decoder_layers, model.width, model.hidden, model.heads) == (4, 4, 128, 256, 4)
@@ -144,13 +160,13 @@ def test_a_path_as_text_needs_no_path_object(tmp_path):
         ("[documents]\nword_dropout = 0.1", ['"documents.word_dropout"', "called documents.context_word_dropout now"]),
         (
             '[memory]\nkind = "lstm"',
-            ["memory.kind", '"lstm"', "none, concat, retrieval, compressive, gru, recurrence, fixed, variable"],
+            ["memory.kind", '"lstm"', "none, concat, retrieval, compressive, gru, prism, recurrence, fixed, variable"],
         ),
         ("[memory]\nslots = 9", ['"memory.slots"', "use memory.gru.slots"]),
         ("[memory]\nsegments = 9", ["memory.fixed.segments or memory.variable.segments"]),
         (
             "[memory]\nside = 9",
-            ['"memory.side"', 'did you mean "sides"', "read_bias, retrieval, compressive, gru, recurrence"],
+            ['"memory.side"', 'did you mean "sides"', "read_bias, retrieval, compressive, gru, prism, recurrence"],
         ),
         ("[memory.gru]\nslots = 0", ["memory.gru.slots", "at least 1"]),
         ("[memory.gru]\nslot = 1", ['"memory.gru.slot"', 'did you mean "slots"', "cell, keep_bias"]),
@@ -363,7 +379,15 @@ def presets(draw):
     training, data = values["training"], values["data"]
     values["documents"] = dataclasses.replace(values["documents"], windows="segments", size=2, back_propagation=2)
     shape = {"heads": heads, "width": heads * 64, "hidden": 99, "encoder_layers": 2, "decoder_layers": 3}
-    values["model"] = dataclasses.replace(values["model"], **shape, max_positions=2 * 10**6 + 8)
+    values["model"] = model = dataclasses.replace(values["model"], **shape, max_positions=2 * 10**6 + 8)
+    fitting: dict[str, Any] = {"lsh_buckets": 2 * (model.lsh_buckets // 2)}
+    if model.norm == "post" or in_layers(values["memory"].kind):
+        fitting["stack"] = "plain"
+    if in_layers(values["memory"].kind):
+        fitting["attention"] = "full"
+    elif model.attention == "lsh":
+        fitting["attention_dropout"] = 0.0
+    values["model"] = dataclasses.replace(model, **fitting)
     updates = {"warmup": 1, "updates": max(training.updates, 2)}
     values["documents"] = dataclasses.replace(values["documents"], context_discount=0.0)
     memory = values["memory"]

@@ -15,7 +15,17 @@ from tests.app.worker import start_workers
 
 # Without dropout, whose random numbers belong to devices. Clipping, accumulation and epochs that differ depend on sums.
 COMMON = ["dropout=0", "clip_norm=0.5", "accumulate=2", "warmup=3", "checkpoint_every=4", "vocabulary=340"]
-PLAIN = [*COMMON, "updates=16", "sampling=0.1", "tie=target", "validate_every=16", "bleu_lines=2", "max_extra=1"]
+# Documents train a plain stack.
+PLAIN = [
+    *COMMON,
+    "stack=reversible",
+    "updates=16",
+    "sampling=0.1",
+    "tie=target",
+    "validate_every=16",
+    "bleu_lines=2",
+    "max_extra=1",
+]
 DOCUMENTS = [
     *COMMON,
     "updates=14",

@@ -16,12 +16,14 @@ from data.errors import UserError
 from tests.app.kill_training import Training, differences, read_log
 from tests.app.toy_training import train_here, write_corpus, write_preset
 
-# A recipe with everything in it that has a state: dropout, accumulation, epochs that differ, a best checkpoint.
+# A recipe with everything in it that has a state: dropout, random averages of layers, accumulation, epochs that differ,
+# a best checkpoint.
 CHANGES = [
     "updates=60",
     "accumulate=2",
     "sampling=0.1",
     "attention_dropout=0.1",
+    "stack=bdia",
     "validate_every=25",
     "checkpoint_every=10",
     "bleu_lines=4",
