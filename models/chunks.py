@@ -5,7 +5,7 @@ from collections.abc import Callable
 from keras import ops
 
 from models import Tensor
-from models.gradients import called_with, later, pullback
+from models.gradients import called_with, custom_gradient, later, pullback
 from models.loss import portions
 
 
@@ -35,18 +35,14 @@ def in_chunks(
         fixed = [(variable, value + ops.cast([0, number], value.dtype)) for variable, value in seeds]
         return lambda part, *values: called_with(function, variables, values, fixed)(part)
 
-    @ops.custom_gradient
-    def run(*arguments):
-        # Or TensorFlow's tape would keep what is computed here.
-        rows, *values = map(ops.stop_gradient, arguments)
+    @custom_gradient
+    def run(rows, *values):
         parts, found = portions(rows, count), []
         for number, part in enumerate(parts):
             part = later(part, found[-1]) if found else part
             found.append(part_of(number)(part, *values))
 
-        def gradient(*given, upstream=None):
-            # PyTorch gives the arguments once more and the upstream gradient by name; the others it alone.
-            upstream = given[0] if upstream is None else upstream
+        def gradient(upstream):
             in_parts, sums = [], [ops.zeros_like(value, dtype="float32") for value in values]
             for number, pieces in enumerate(zip(parts, portions(upstream, count), strict=True)):
                 part, above = (later(each, in_parts[-1]) for each in pieces) if in_parts else pieces

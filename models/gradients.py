@@ -11,6 +11,27 @@ from models import Tensor
 DRAWS = 256
 
 
+def custom_gradient(function: Callable[..., tuple[Tensor, Callable]]) -> Callable[..., Tensor]:
+    """`keras.ops.custom_gradient` with the same two faces on every backend.
+
+    Args:
+        function: of tensors; gives a tensor, and a function from the gradient of that to those of its arguments.
+    """
+
+    @ops.custom_gradient
+    def with_gradient(*arguments):
+        # Without this, TensorFlow's tape would keep what is computed here.
+        result, gradient = function(*map(ops.stop_gradient, arguments))
+
+        def of_upstream(*given, upstream=None):
+            # PyTorch gives the arguments once more and the upstream gradient by name; the others it alone.
+            return gradient(given[0] if upstream is None else upstream)
+
+        return result, of_upstream
+
+    return with_gradient
+
+
 def pullback(
     function: Callable[..., Tensor], *arguments: Tensor
 ) -> tuple[Tensor, Callable[[Tensor], Sequence[Tensor]]]:

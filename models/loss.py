@@ -3,6 +3,7 @@
 from keras import ops
 
 from models import Tensor
+from models.gradients import custom_gradient
 
 # Rows are taken in so many portions: the float32 numbers of one fit the processor's cache, and all of them together
 # would need rows x vocabulary x 4 bytes several times over.
@@ -64,13 +65,11 @@ def negative_log_likelihoods(states: Tensor, table: Tensor, labels: Tensor) -> T
 
 
 def _loss(smoothing):
-    @ops.custom_gradient
+    @custom_gradient
     def loss(states, table, labels, weights, reported):
         losses, states_gradient, table_gradient = _with_gradients(states, table, labels, weights, reported, smoothing)
 
-        def gradient(*given, upstream=None):
-            # PyTorch gives the arguments of `loss` once more and the upstream gradient by name; the others it alone.
-            upstream = given[0] if upstream is None else upstream
+        def gradient(upstream):
             in_states, in_table = states_gradient * upstream[0], table_gradient * upstream[0]
             return ops.cast(in_states, states.dtype), ops.cast(in_table, table.dtype), None, None, None
 

@@ -6,6 +6,7 @@ import keras
 from keras import ops
 
 from models import Tensor
+from models.gradients import custom_gradient
 
 EPSILON = 1e-5  # PyTorch's, as in the published systems; Keras' own is 100 times larger
 
@@ -42,7 +43,7 @@ class LayerNorm(keras.layers.Layer):
         return input_shape
 
 
-@ops.custom_gradient
+@custom_gradient
 def _normalise(x, gamma, beta):
     """(N, D), (D,), (D,) -> (N, D)."""
     wide = ops.cast(x, "float32")
@@ -50,9 +51,8 @@ def _normalise(x, gamma, beta):
     scale = ops.rsqrt(ops.mean(ops.square(centred), axis=-1, keepdims=True) + EPSILON)
     normal = centred * scale
 
-    def gradient(*given, upstream=None):
-        # PyTorch gives the arguments once more and the upstream gradient by name; the others it alone.
-        upstream = ops.cast(given[0] if upstream is None else upstream, "float32")
+    def gradient(upstream):
+        upstream = ops.cast(upstream, "float32")
         count, width = ops.shape(upstream)[0], upstream.shape[-1]
         along = upstream * normal
         # Sums over rows and over columns as matrix products, which are the fastest reductions on a processor.

@@ -7,7 +7,7 @@ import numpy as np
 from keras import ops
 
 from models import Tensor
-from models.gradients import called_with, later, pullback
+from models.gradients import called_with, custom_gradient, later, pullback
 
 # The distance of the numbers that states of `BDIA` may be.
 GRID = 2.0**-9
@@ -96,13 +96,12 @@ class BDIA:
         return on_grid((1 - self.gamma) * current + (1 + self.gamma) * on_grid(change))
 
 
-@ops.custom_gradient
+@custom_gradient
 def on_grid(x: Tensor) -> Tensor:
     """The nearest multiples of `GRID`, float32; the gradient passes as if they were x."""
 
-    def gradient(*given, upstream=None):
-        # PyTorch gives the argument once more and the upstream gradient by name; the others it alone.
-        return ops.cast(given[0] if upstream is None else upstream, x.dtype)
+    def gradient(upstream):
+        return ops.cast(upstream, x.dtype)
 
     return ops.round(ops.cast(x, "float32") / GRID) * GRID, gradient
 
@@ -149,10 +148,8 @@ def chain(steps: Sequence[Step], previous: Tensor, current: Tensor, *given: Tens
     # A cast, because TensorFlow's custom gradients are those of tensors alone, not of variables.
     values = [ops.cast(variable, variable.dtype) for step in steps for variable in step.variables]
 
-    @ops.custom_gradient
-    def run(*arguments):
-        # Or TensorFlow's tape would keep what is computed here.
-        pair, *arguments = map(ops.stop_gradient, arguments)
+    @custom_gradient
+    def run(pair, *arguments):
         given, values = _split(steps, arguments)
         states, kept = tuple(ops.unstack(pair, 2)), []
         for step, own in zip(steps, values, strict=True):
@@ -160,9 +157,8 @@ def chain(steps: Sequence[Step], previous: Tensor, current: Tensor, *given: Tens
             states = states[1], following
             kept.append(aside)
 
-        def gradient(*before, upstream=None):
-            # PyTorch gives the arguments once more and the upstream gradient by name; the others it alone.
-            return _backward(steps, states, kept, given, values, before[0] if upstream is None else upstream)
+        def gradient(upstream):
+            return _backward(steps, states, kept, given, values, upstream)
 
         return ops.stack(states), gradient
 
