@@ -31,6 +31,8 @@ from models.memories import (
     setting_names,
 )
 
+# The kind of memory whose invertible network halves the width.
+PRISM = "prism"
 # A corpus that is drawn a thousand times an epoch is a mistake, and one drawn a million times does not fit into memory.
 MOST_WEIGHT = 1000
 # 10**10 weights take 40 GB in float32; gradients and Adam's two moments add three times as much.
@@ -174,6 +176,8 @@ def _check_memory(memory: MemoryPreset, model: ModelPreset, training: TrainingPr
         )
     if not memory.has_state:
         return None
+    if PRISM in parts_of(memory.kind) and model.width % 2:
+        return f'model.width: memory.kind = "{memory.kind}" needs an even width, got {model.width}'
     stacks = {"encoder": model.encoder_layers, "decoder": model.decoder_layers}
     try:
         places = places_of(memory.kind, memory.layers, memory.read)

@@ -14,6 +14,10 @@ GRU = ["memory.kind=gru", "windows=tokens"]
         (["heads=3"], ["model.width", "model.heads", "3"]),
         (["positions=rotary", "width=12", "heads=4"], ["model.heads", "rotary", "12 / 4"]),
         (["stack=bdia", "norm=post"], ["model.norm", 'stack = "bdia" needs "pre"']),
+        (
+            ["memory.kind=prism", "windows=tokens", "width=9", "heads=3", "positions=learned"],
+            ["model.width", "even", "9"],
+        ),
         (["lsh_buckets=7"], ["model.lsh_buckets", "even", "7"]),
         (["attention=lsh", "attention_dropout=0.1"], ["model.attention_dropout", '"lsh"', "0.0", "0.1"]),
         ([*IN_LAYERS, "stack=reversible"], ["model.stack", '"reversible" keeps no inputs', 'memory.layers = "top"']),
