@@ -95,6 +95,7 @@ def draw(result: dict[str, Any], folder: Path) -> bool:
         content = svg(name, fill)
         if content is None:
             return False
+        folder.mkdir(parents=True, exist_ok=True)
         with atomic_write(folder / f"{name}.svg") as file:
             file.write(content)
     return True

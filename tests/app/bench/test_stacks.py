@@ -12,7 +12,6 @@ def test_a_small_measurement_and_its_page(tmp_path, monkeypatch):
     monkeypatch.setattr(stacks, "PRECISIONS", ("float32",))
     monkeypatch.setattr(stacks, "STACKS", {"reversible": {"stack": "reversible"}})
     monkeypatch.setattr(stacks, "ATTENTIONS", {"lsh": {"attention": "lsh"}})
-    (tmp_path / "figures").mkdir()
     page = tmp_path / "page.md"
     page.write_text(f"{report.BEGIN}\n{report.END}\n", encoding="utf-8")
     options = ["--only", "stacks", "--repeat", "1", "--folder", str(tmp_path), "--write", str(page)]
