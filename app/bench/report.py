@@ -203,7 +203,37 @@ def _stacks(result: dict) -> list[Rows]:
         f"Seconds and MB; {note}",
     )
     _fill(by_length, rows, ("attention", "what"), "length", lengths)
-    return [by_depth, by_length]
+    return [by_depth, by_length, _undone(result["undone"], about), _approached(result, about)]
+
+
+def _undone(rows: list[dict], about: dict) -> Rows:
+    depths = list(dict.fromkeys(row["layers"] for row in rows))
+    table = Rows(
+        "A stack's input, computed back from its output",
+        ("", "sublayers in", *(f"{layers} layers" for layers in depths)),
+        f"Relative error, random weights. {_when(about)}",
+    )
+    for pair in dict.fromkeys((row["stack"], row["precision"]) for row in rows):
+        table.add(
+            *pair,
+            *(
+                f"{row['error']:.1e}" if row["error"] else "0"
+                for row in rows
+                if (row["stack"], row["precision"]) == pair
+            ),
+        )
+    return table
+
+
+def _approached(result: dict, about: dict) -> Rows:
+    rows = result["approached"]
+    table = Rows(
+        f"LSH attention beside full attention, {result['tokens']:,} tokens",
+        ("rounds of hashing", *(str(row["rounds"]) for row in rows)),
+        f"Relative distance of the outputs; inputs around 64 centres, random weights. {_when(about)}",
+    )
+    table.add("distance", *(f"{row['error']:.4f}" for row in rows))
+    return table
 
 
 def _fill(table: Rows, rows: list[dict], names: tuple[str, str], along: str, sizes: list[int]) -> None:

@@ -1,5 +1,6 @@
-"""What a step costs by the depth of a stack and by the length of its input, each in a process of its own."""
+"""What stacks cost by depth and by length, each measured in a process of its own, and how exact they are."""
 
+import functools
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,8 @@ ATTENTIONS: dict[str, dict[str, Any]] = {
     "reformer": {"attention": "lsh", "stack": "reversible", "feed_forward_chunks": 8},
 }
 LAYERS = 2
+# LSH attention: rounds of hashing, and the length at which they are compared with full attention.
+ROUNDS, TOKENS = (0, 1, 2, 4, 8, 16), 2048
 # Longer inputs are left out once a call takes so long.
 PATIENCE = 60.0
 
@@ -29,7 +32,7 @@ PATIENCE = 60.0
 def units(quick: bool) -> int:
     """How many steps a measurement has."""
     depths, lengths = _sizes(quick)
-    return len(depths) * len(STACKS) * len(PRECISIONS) + 2 * len(ATTENTIONS) * len(lengths)
+    return len(depths) * len(STACKS) * len(PRECISIONS) + 2 * len(ATTENTIONS) * len(lengths) + 1
 
 
 def measure(repeat: int, quick: bool, log: Path, step: Callable[[str], None]) -> dict[str, Any]:
@@ -43,7 +46,8 @@ def measure(repeat: int, quick: bool, log: Path, step: Callable[[str], None]) ->
 
     Returns:
         Under "depth" and "length" lists of rows: what was measured, "seconds" and "megabytes", the most memory of a
-        call above what there was before; or "error".
+        call above what there was before; or "error". Under "undone" and "approached" those of
+        `app.bench.contestants.exactness`.
     """
     depths, lengths = _sizes(quick)
     about = {"width": WIDTH, "repeat": repeat}
@@ -66,7 +70,13 @@ def measure(repeat: int, quick: bool, log: Path, step: Callable[[str], None]) ->
                 by_length.append({"attention": name, **shape, **found})
                 if found.get("error") or found["seconds"] > PATIENCE:
                     slow = found.get("error") or f"left out, as {length:,} tokens took {found['seconds']:.0f} s"
-    return {"depth": by_depth, "length": by_length, **about}
+    step("how exact stacks are")
+    rounds, tokens = (ROUNDS[:2], 256) if quick else (ROUNDS, TOKENS)
+    spec = {"depths": depths, "rows": 4, "length": 64, "rounds": rounds, "tokens": tokens, **about}
+    with Contestant("exactness", spec, log=log) as one:
+        exact = one.answer()
+    exact = {name: exact[name] for name in ("undone", "approached")}
+    return {"depth": by_depth, "length": by_length, **exact, "tokens": tokens, **about}
 
 
 def _sizes(quick):
@@ -83,16 +93,24 @@ def _one(spec: dict[str, Any], log: Path) -> dict[str, Any]:
 
 
 def draw(result: dict[str, Any], folder: Path) -> bool:
-    """Writes stacks-depth.svg and stacks-length.svg, if Matplotlib is installed; returns whether it is."""
+    """Writes stacks-*.svg, if Matplotlib is installed; returns whether it is."""
     depth = [row for row in result["depth"] if row["precision"] == PRECISIONS[0]]
+    length = [row for row in result["length"] if row["what"] == "training"]
+    rounds = [{**row, "attention": "lsh"} for row in result["approached"]]
+    memory, time = ("megabytes", "MB for a training step"), ("seconds", "seconds for a training step")
     figures = {
-        "stacks-depth": lambda axis: _lines(axis, depth, "stack", "layers", "layers"),
-        "stacks-length": lambda axis: _lines(
-            axis, [row for row in result["length"] if row["what"] == "training"], "attention", "length", "tokens"
+        "stacks-depth": (depth, "stack", ("layers", "layers"), memory),
+        "stacks-length": (length, "attention", ("length", "tokens"), memory),
+        "stacks-seconds": (length, "attention", ("length", "tokens"), time),
+        "stacks-rounds": (
+            rounds,
+            "attention",
+            ("rounds", "rounds of hashing"),
+            ("error", "distance from full attention"),
         ),
     }
-    for name, fill in figures.items():
-        content = svg(name, fill)
+    for name, drawn in figures.items():
+        content = svg(name, functools.partial(_lines, *drawn))
         if content is None:
             return False
         folder.mkdir(parents=True, exist_ok=True)
@@ -101,20 +119,24 @@ def draw(result: dict[str, Any], folder: Path) -> bool:
     return True
 
 
-def _lines(axis, rows: Iterable[dict[str, Any]], by: str, along: str, label: str) -> None:
-    """Memory against one size, a line for each name; both axes count in powers of 2."""
-    rows = [row for row in rows if "megabytes" in row]
+def _lines(rows: Iterable[dict[str, Any]], by: str, x: tuple[str, str], y: tuple[str, str], axis: Any) -> None:
+    """One value against a size, a line for each name; `x` and `y` are keys and labels."""
+    rows = [row for row in rows if y[0] in row]
     styles = zip(("#6b7785", "#2868b0", "#e0762f"), ("x-", "o--", "s:"), strict=True)
     for name, (colour, style) in zip(dict.fromkeys(row[by] for row in rows), styles, strict=False):
         own = [row for row in rows if row[by] == name]
-        places, values = [row[along] for row in own], [row["megabytes"] for row in own]
-        axis.plot(places, values, style, color=colour, label=name)
-    axis.set_xscale("log", base=2)
-    axis.set_yscale("log", base=2)
+        axis.plot([row[x[0]] for row in own], [row[y[0]] for row in own], style, color=colour, label=name)
+    # Rounds begin at 0, which a logarithmic axis does not have.
+    axis.set_xscale("log" if all(row[x[0]] for row in rows) else "symlog", base=2)
+    values = [row[y[0]] for row in rows]
+    if max(values) > 20 * min(values):
+        axis.set_yscale("log")
+    else:
+        axis.set_ylim(0)
     axis.xaxis.set_major_formatter("{x:,.0f}")
-    axis.yaxis.set_major_formatter("{x:,.0f}")
-    axis.set_xlabel(label)
-    axis.set_ylabel("MB for a training step")
+    axis.yaxis.set_major_formatter("{x:,g}")
+    axis.set_xlabel(x[1])
+    axis.set_ylabel(y[1])
     axis.grid(color=FAINT, alpha=0.2)
     axis.spines[["top", "right"]].set_visible(False)
     axis.legend(frameon=False)

@@ -1,5 +1,6 @@
 """The costs of stacks are measured in processes of their own, and become tables and figures."""
 
+import contextlib
 import json
 
 from app.bench import report, stacks
@@ -9,6 +10,8 @@ from app.bench.__main__ import main
 def test_a_small_measurement_and_its_page(tmp_path, monkeypatch):
     monkeypatch.setattr(stacks, "DEPTHS", (1,))
     monkeypatch.setattr(stacks, "LENGTHS", (128,))
+    monkeypatch.setattr(stacks, "ROUNDS", (0, 8))
+    monkeypatch.setattr(stacks, "TOKENS", 256)
     monkeypatch.setattr(stacks, "PRECISIONS", ("float32",))
     monkeypatch.setattr(stacks, "STACKS", {"reversible": {"stack": "reversible"}})
     monkeypatch.setattr(stacks, "ATTENTIONS", {"lsh": {"attention": "lsh"}})
@@ -20,9 +23,19 @@ def test_a_small_measurement_and_its_page(tmp_path, monkeypatch):
     (depth,), lengths = found["depth"], found["length"]
     assert depth["stack"] == "reversible" and depth["seconds"] > 0 and depth["megabytes"] > 1
     assert [row["what"] for row in lengths] == ["training", "scoring"]
+    errors = {(row["stack"], row["precision"]): row["error"] for row in found["undone"]}
+    assert errors["bdia", "bfloat16"] == 0 < errors["reversible, streams in float32", "float32"] < 1e-5
+    assert errors["reversible, streams in bfloat16", "bfloat16"] > 1e-4
+    few, many = (row["error"] for row in found["approached"])
+    assert many < few
     text = page.read_text(encoding="utf-8")
     assert f"| reversible | float32 | {depth['seconds']:.2f} s, {depth['megabytes']:,.0f} |" in text
     assert (tmp_path / "figures" / "stacks-depth.svg").read_text(encoding="utf-8").startswith("<?xml")
+
+
+class Exact:
+    def answer(self):
+        return {"undone": [], "approached": []}
 
 
 def test_what_takes_too_long_is_left_out(tmp_path, monkeypatch):
@@ -30,6 +43,7 @@ def test_what_takes_too_long_is_left_out(tmp_path, monkeypatch):
         return {"seconds": spec["length"] / 10, "megabytes": 1.0}
 
     monkeypatch.setattr(stacks, "_one", one)
+    monkeypatch.setattr(stacks, "Contestant", lambda *_, **__: contextlib.nullcontext(Exact()))
     steps = []
     found = stacks.measure(1, False, tmp_path / "log", steps.append)
     rows = [row for row in found["length"] if (row["attention"], row["what"]) == ("full", "training")]
