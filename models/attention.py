@@ -5,9 +5,9 @@ from typing import Any
 import keras
 from keras import ops
 
-from models import KeysValues, Tensor
+from models import KeysValues, Nested, Tensor
 from models.dropout import ByteDropout
-from models.masks import MASKED
+from models.masks import MASKED, score_ceilings
 from models.past import Past, PastStep, mask_with
 from models.positions import rotate
 
@@ -320,6 +320,42 @@ class CrossAttention(Attention):
         """
         (queries,) = self._split_rows(self.query(x), 1, beam)
         return self.attend_rows(queries, *keys_values, ceilings)
+
+
+def with_room(state: Nested, steps: int) -> Nested:
+    """A decoding state whose caches have room for so many more steps.
+
+    Args:
+        state: among other things "written", L pairs of caches (B, H, T, K, D/H), and "entries" (B * K, T), see
+            `cache_places`.
+        steps: how many.
+    """
+
+    def zeros(cache):
+        batch, heads, _, beam, size = ops.shape(cache)
+        return ops.concatenate([cache, ops.zeros((batch, heads, steps, beam, size), cache.dtype)], axis=2)
+
+    unwritten = ops.full((ops.shape(state["entries"])[0], steps), -1, "int32")
+    caches = [tuple(zeros(cache) for cache in layer) for layer in state["written"]]
+    return {**state, "written": caches, "entries": ops.concatenate([state["entries"], unwritten], axis=1)}
+
+
+def cache_places(cache: Tensor, entries: Tensor, place: Tensor) -> tuple[Tensor, Tensor]:
+    """Where a step writes in a cache, and what it may read of it; see `SelfAttention.step`.
+
+    Args:
+        cache: (B, H, T, K, D/H).
+        entries: (B * K, T) int32: which of the K at each position a hypothesis attends to, -1 for none.
+        place: (B, 1) int32, the position at hand.
+
+    Returns:
+        Places (B * H, 1) and ceilings (B, 1, K, T * K).
+    """
+    batch, heads, length, beam, _ = ops.shape(cache)
+    own = ops.equal(ops.reshape(entries, (-1, 1, beam, length, 1)), ops.arange(beam, dtype="int32"))
+    ceilings = ops.reshape(score_ceilings(own), (-1, 1, beam, length * beam))
+    places = ops.reshape(ops.arange(batch * heads, dtype="int32"), (-1, heads)) * length + place
+    return ops.reshape(places, (-1, 1)), ceilings
 
 
 def _write(cache, entries, places):

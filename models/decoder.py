@@ -7,8 +7,7 @@ import keras
 from keras import ops
 
 from models import KeysValues, Tensor
-from models.attention import CrossAttention
-from models.masks import score_ceilings
+from models.attention import CrossAttention, cache_places
 from models.past import NOTHING, Read, Reading, nothing
 from models.stack import Stack, Sublayer, TransformerLayer
 
@@ -265,13 +264,7 @@ class Decoder(Stack):
         Returns:
             States (B * K, D), the input of the last layer's feed-forward network (B * K, D) and the list of caches.
         """
-        heads, (batch, _, length, beam, _) = self.settings["heads"], ops.shape(caches[0][0])
-        entries = ops.reshape(entries, (-1, 1, beam, length, 1))
-        own = ops.equal(entries, ops.arange(beam, dtype="int32"))
-        ceilings = ops.reshape(score_ceilings(own), (-1, 1, beam, length * beam))
-        place = positions if place is None else place
-        places = ops.reshape(ops.arange(batch * heads, dtype="int32"), (-1, heads)) * length + place
-        places = ops.reshape(places, (-1, 1))
+        places, ceilings = cache_places(caches[0][0], entries, positions if place is None else place)
         inner, written, x = x, [], self.begun(x)
         for number, (layer, source, cache) in enumerate(zip(self.stack, sources, caches, strict=True)):
             x, inner, cache = layer.step(x, source, cache, places, ceilings, source_ceilings, positions, read(number))

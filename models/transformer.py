@@ -6,6 +6,7 @@ import keras
 from keras import ops
 
 from models import Nested, Tensor
+from models.attention import with_room
 from models.decoder import Decoder
 from models.dropout import ByteDropout
 from models.embedding import TokenEmbedding
@@ -140,6 +141,16 @@ class Transformer(keras.Model):
         self.target_embedding = self.source_embedding if self.tie == "all" else table("target_embedding", vectors[1])
         self.output_embedding = self.target_embedding if self.tie != "none" else table("output_embedding")
 
+    @property
+    def input_embeddings(self) -> dict[str, TokenEmbedding]:
+        """The embeddings of what is read, by side."""
+        return {"source": self.source_embedding, "target": self.target_embedding}
+
+    @property
+    def layers_in_order(self) -> list:
+        """The layers of a forward pass, one after another; what a memory adds is not among them."""
+        return [self.source_embedding, *self.encoder.stack, self.target_embedding, *self.decoder.stack]
+
     def build(self, input_shape: Any = None) -> None:
         """Makes all weights at once; their shapes do not depend on the input's."""
         width = (None, None, self.settings["width"])
@@ -255,14 +266,7 @@ class Transformer(keras.Model):
 
     def lengthen_state(self, state: Nested, steps: int) -> Nested:
         """The state with room for so many more steps."""
-
-        def zeros(cache):
-            batch, heads, _, beam, size = ops.shape(cache)
-            return ops.concatenate([cache, ops.zeros((batch, heads, steps, beam, size), cache.dtype)], axis=2)
-
-        unwritten = ops.full((ops.shape(state["entries"])[0], steps), -1, "int32")
-        caches = [tuple(zeros(cache) for cache in layer) for layer in state["written"]]
-        return {**state, "written": caches, "entries": ops.concatenate([state["entries"], unwritten], axis=1)}
+        return with_room(state, steps)
 
     def step(self, tokens: Tensor, state: Nested) -> tuple[Tensor, Nested]:
         """One step of decoding with a cache, for one or more hypotheses of each source.

@@ -1,4 +1,4 @@
-"""Random sampling, with temperature, of all tokens, of the likeliest few (top-k) or of the likeliest part (top-p)."""
+"""Random sampling, with temperature, of all tokens, or of the likeliest (top-k, top-p, min-p)."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -22,6 +22,7 @@ def sample(
     top_k: int | None = None,
     top_p: float | None = None,
     samples: int = 1,
+    min_p: float = 0.0,
     *,
     bos: int,
     eos: int,
@@ -36,9 +37,9 @@ def sample(
 ) -> Hypotheses:
     """Draws sequences from the model, token by token.
 
-    Tokens that may not come are taken out first; then temperature, top-k and top-p apply, in this order. The token at
-    an input's limit is the end token. The same integer seed gives the same draws on the same backend for the same batch
-    size, `samples` and `max_length`.
+    Tokens that may not come are taken out first; then temperature, top-k, top-p and min-p apply, in this order. The
+    token at an input's limit is the end token. The same integer seed gives the same draws on the same backend for the
+    same batch size, `samples` and `max_length`.
 
     Args:
         step: callable, `(tokens (N,), state) -> (logits (N, V), state)`, logits of any float dtype.
@@ -51,6 +52,7 @@ def sample(
         top_k: optional int. Draws from this many of the likeliest tokens only.
         top_p: optional float in (0, 1]. Draws from the fewest likeliest tokens that have this probability together.
         samples: int. Number n of sequences for each input.
+        min_p: float in [0, 1). Draws from tokens with at least this share of the likeliest one's probability only.
         bos: int. Token that starts a sequence.
         eos: int. Token that ends one.
         pad: int. Token that fills up what follows.
@@ -70,8 +72,9 @@ def sample(
     References:
         - [Fan et al., 2018](https://arxiv.org/abs/1805.04833) (top-k)
         - [Holtzman et al., 2019](https://arxiv.org/abs/1904.09751) (top-p)
+        - [Nguyen et al., 2024](https://arxiv.org/abs/2407.01082) (min-p)
     """
-    _check(temperature, top_k, top_p, samples)
+    _check(temperature, top_k, top_p, samples, min_p)
     rules = make_rules(batch, max_length, bos, eos, pad, max_lengths, min_length, forbidden, copied, words)
     rules = rules._replace(limits=ops.repeat(rules.limits, samples, axis=0))
     rows = ops.shape(rules.limits)[0]
@@ -81,7 +84,7 @@ def sample(
 
     def choose(logits, rollout):
         allowed = restrict(logits, rollout.time, rules, rollout.owed, rollout.terms)
-        probabilities, ids = distribution(allowed, temperature, top_k, top_p)
+        probabilities, ids = distribution(allowed, temperature, top_k, top_p, min_p)
         index, found = invert(probabilities, ops.take(uniform, rollout.time, axis=0))
         token = index if ids is None else pick(ids, index[:, None])[:, 0]
         return ops.where(found, token, eos)
@@ -98,13 +101,13 @@ def sample(
 
 
 def distribution(
-    logits: Tensor, temperature: float, top_k: int | None, top_p: float | None
+    logits: Tensor, temperature: float, top_k: int | None, top_p: float | None, min_p: float = 0.0
 ) -> tuple[Tensor, Tensor | None]:
     """What to draw from.
 
     Args:
         logits: (N, V) float32, -inf for tokens that may not come.
-        temperature, top_k, top_p: as for `sample`.
+        temperature, top_k, top_p, min_p: as for `sample`.
 
     Returns:
         Tuple of: weights (N, C) float32, at least zero, whose sum is at most one; and the ids (N, C) int32 that they
@@ -121,6 +124,8 @@ def distribution(
         # The first is kept however small top_p is, and however `before` was rounded.
         kept = ops.logical_or(before < top_p, ops.arange(weights.shape[-1]) == 0)
         weights = ops.where(kept, weights, 0.0)
+    if min_p:
+        weights = ops.where(weights >= min_p * ops.max(weights, axis=-1, keepdims=True), weights, 0.0)
     return weights, ids
 
 
@@ -140,7 +145,7 @@ def invert(weights: Tensor, uniform: Tensor) -> Tensor:
     return ops.cast(ops.argmax(ops.cast(above, "int32"), axis=-1), "int32"), ops.any(above, axis=-1)
 
 
-def _check(temperature, top_k, top_p, samples):
+def _check(temperature, top_k, top_p, samples, min_p):
     """Raises a ValueError for an option out of range."""
     if not temperature > 0.0:
         raise ValueError(f"temperature must be above zero; `greedy` is zero. Received: temperature={temperature}.")
@@ -148,5 +153,7 @@ def _check(temperature, top_k, top_p, samples):
         raise ValueError(f"top_k must be at least 1. Received: top_k={top_k}.")
     if top_p is not None and not 0.0 < top_p <= 1.0:
         raise ValueError(f"top_p must be above 0 and at most 1. Received: top_p={top_p}.")
+    if not 0.0 <= min_p < 1.0:
+        raise ValueError(f"min_p must be at least 0 and below 1. Received: min_p={min_p}.")
     if samples < 1:
         raise ValueError(f"samples must be at least 1. Received: samples={samples}.")

@@ -16,6 +16,7 @@ from models.loss import smoothed_cross_entropy
 from models.search import beam_search, greedy
 from models.stack import Stack
 from models.teacher_forcing import DocumentTeacherForcing, TeacherForcing
+from models.text_generator import TextGenerator
 from models.transformer import Transformer
 from tests.models.copied_weights import array, randomise
 
@@ -106,6 +107,27 @@ def documents(memory):
     }
 
 
+def generator():
+    """A text generator: states, steps after a prefix, losses of three updates, and the state then carried."""
+    model = TextGenerator(VOCABULARY, 1, 12, 20, 3, dropout=0.0, tied=False)
+    model.build()
+    randomise(model)
+    inputs, labels = pack(LANES, multiple=1)
+    states, carried = model.document_states(inputs, model.initial_memory(2))
+    state = model.lengthen_state(model.initial_state(np.array([[2, 4, 5], [2, 6, 0]], "int32"), 0, carried), 2)
+    steps = []
+    for t in range(2):
+        logits, state = model.step(ops.convert_to_tensor(TARGET[:2, t]), state)
+        steps.append(array(logits))
+    trainer = DocumentTeacherForcing(model, smoothing=0.0, lanes=2)
+    trainer.build()
+    trainer.compile(optimizer=keras.optimizers.SGD(0.1))
+    losses = [trainer.fit(inputs, labels, batch_size=2, shuffle=False, verbose=0).history["loss"][0] for _ in range(3)]
+    real = array(states) * (inputs["target_windows"] > 0)[..., None]
+    after = np.concatenate([array(variable).ravel() for variable in trainer.carried])
+    return {"states": real, "steps": np.stack(steps), "loss": np.array(losses), "carried": after}
+
+
 def loss_gradients():
     """The loss of random rows, and the gradients of a weighted sum of it in states and table."""
     random = np.random.default_rng(0)
@@ -157,6 +179,7 @@ def main(path):
         results.update({f"{kind}/{name}": values for name, values in parts.items()})
     for kind, memory in MEMORIES.items():
         results.update({f"document-{kind}/{name}": values for name, values in documents(memory).items()})
+    results.update({f"generator/{name}": values for name, values in generator().items()})
     results["dropout"] = array(ByteDropout(0.3, seed=1)(np.ones((300, 301), "float32"), training=True))
     noisy = make(dropout=0.3, attention_dropout=0.3, activation_dropout=0.3)
     results["noisy"] = array(noisy({"source": SOURCE, "target": TARGET}, training=True))

@@ -64,6 +64,14 @@ class TestEqual:
 
 
 @pytest.mark.parametrize("backend", ["jax", "torch"])
+def test_the_text_generator(backend):
+    for name in ("states", "steps"):
+        equal(backend, f"generator/{name}")
+    for name in ("loss", "carried"):
+        equal(backend, f"generator/{name}", 1e-4)
+
+
+@pytest.mark.parametrize("backend", ["jax", "torch"])
 @pytest.mark.parametrize("kind", MEMORIES)
 def test_documents(backend, kind):
     for name in ("states", "steps"):

@@ -24,7 +24,7 @@ def assert_drawn_from(counts, probabilities):
     assert ((counts - expected) ** 2 / expected).sum() < freedom + 6 * np.sqrt(2 * freedom) + 6
 
 
-def allowed_probabilities(toy, number, tokens, temperature=1.0, top_k=None, top_p=None):
+def allowed_probabilities(toy, number, tokens, temperature=1.0, top_k=None, top_p=None, min_p=0.0):
     """The distribution (V,) to draw from after `tokens`, worked out in plain numpy."""
     logits = toy.logits(number, tokens).astype("float64")
     logits[[PAD, BOS]] = -np.inf
@@ -35,12 +35,20 @@ def allowed_probabilities(toy, number, tokens, temperature=1.0, top_k=None, top_
     if top_p:
         enough = int(np.argmax(np.cumsum(probabilities[order]) >= top_p - 1e-9)) + 1
         probabilities[order[enough:]] = 0.0
+    probabilities[probabilities < min_p * probabilities.max()] = 0.0
     return probabilities / probabilities.sum()
 
 
 @pytest.mark.parametrize(
     "options",
-    [{}, {"temperature": 0.5}, {"temperature": 2.0, "top_k": 4}, {"top_p": 0.8}, {"top_k": 5, "top_p": 0.7}],
+    [
+        {},
+        {"temperature": 0.5},
+        {"temperature": 2.0, "top_k": 4},
+        {"top_p": 0.8},
+        {"top_k": 5, "top_p": 0.7},
+        {"min_p": 0.3},
+    ],
     ids=str,
 )
 def test_first_and_second_tokens_follow_the_distribution(options):
@@ -59,10 +67,11 @@ def test_first_and_second_tokens_follow_the_distribution(options):
     temperature=st.sampled_from([0.3, 1.0, 5.0]),
     top_k=st.sampled_from([None, 1, 3, 100]),
     top_p=st.sampled_from([None, 1e-6, 0.3, 0.9, 1.0]),
+    min_p=st.sampled_from([0.0, 0.1, 0.9]),
 )
-def test_nothing_outside_top_k_and_top_p_is_ever_drawn(seed, temperature, top_k, top_p):
+def test_nothing_that_is_cut_off_is_ever_drawn(seed, temperature, top_k, top_p, min_p):
     toy = Toy(vocabulary=9, length=4, seed=seed, scale=1.0)
-    options = {"temperature": temperature, "top_k": top_k, "top_p": top_p}
+    options = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "min_p": min_p}
     found = draw(toy, [0, 1], seed, samples=50, **options)
     assert_well_formed(found, [4, 4])
     for number, rows in enumerate(ops.convert_to_numpy(found.tokens).tolist()):
@@ -87,7 +96,7 @@ def test_scores_are_the_model_s_own_whatever_was_drawn_from():
     np.testing.assert_allclose(ops.convert_to_numpy(found.scores).reshape(-1), again.scores, rtol=1e-5)
 
 
-@pytest.mark.parametrize("options", [{"temperature": 1e-5}, {"top_k": 1}, {"top_p": 1e-9}], ids=str)
+@pytest.mark.parametrize("options", [{"temperature": 1e-5}, {"top_k": 1}, {"top_p": 1e-9}, {"min_p": 0.999}], ids=str)
 def test_the_coldest_sample_is_greedy(options):
     toy = Toy(vocabulary=12, length=7, seed=5)
     found = draw(toy, range(8), 3, samples=2, **options)
@@ -148,6 +157,8 @@ def test_first_tokens_are_distributed_as_those_of_keras_hub():
         ({"top_k": 0}, "top_k"),
         ({"top_p": 0.0}, "top_p"),
         ({"top_p": 1.5}, "top_p"),
+        ({"min_p": 1.0}, "min_p"),
+        ({"min_p": -0.1}, "min_p"),
         ({"samples": 0}, "samples"),
     ],
 )

@@ -1,0 +1,307 @@
+"""A language model: word vectors, layers of self-attention, a recurrent layer and a softmax over the next token."""
+
+from typing import Any
+
+import keras
+from keras import ops
+
+from models import KeysValues, Nested, Tensor
+from models.attention import cache_places, with_room
+from models.dropout import ByteDropout
+from models.embedding import TokenEmbedding
+from models.encoder import Encoder, EncoderLayer
+from models.masks import group_mask, look_ahead_mask
+from models.normalisation import LayerNorm
+from models.positions import PositionEmbedding
+
+
+@keras.saving.register_keras_serializable(package="weitblick")
+class CausalLayer(EncoderLayer):
+    """An `EncoderLayer` whose positions attend to no later one, with a cache for one position after another."""
+
+    causal = True
+
+    def prefill(self, x: Tensor, attention_mask: Tensor, positions: Tensor) -> tuple[Tensor, KeysValues]:
+        """Like a call without dropout, with the cache it leaves: keys and values, each (B, H, T, 1, D/H)."""
+        cache: list[Tensor] = []
+
+        def attend(x):
+            queries, *keys_values = self.attention.queries_keys_values(x, positions)
+            cache.extend(ops.expand_dims(part, 3) for part in keys_values)
+            return self.attention.attend_after(None, queries, *keys_values, attention_mask)[0]
+
+        x = self.attention_residual(x, function=attend)
+        return self.feed_forward_residual(x, function=self.feed_forward), (cache[0], cache[1])
+
+    def step(
+        self, x: Tensor, cache: KeysValues, places: Tensor, ceilings: Tensor, positions: Tensor
+    ) -> tuple[Tensor, KeysValues]:
+        """One more position of each hypothesis of a search: (B * K, D) -> (B * K, D) and the cache.
+
+        Args: see `models.attention.SelfAttention.step`.
+        """
+        written = []
+
+        def attend(x):
+            output, cached = self.attention.step(x, cache, places, ceilings, positions)
+            written.append(cached)
+            return output
+
+        x = self.attention_residual(x, function=attend)
+        return self.feed_forward_residual(x, function=self.feed_forward), written[0]
+
+
+@keras.saving.register_keras_serializable(package="weitblick")
+class CausalStack(Encoder):
+    """L causal layers; arguments and call as for `Encoder`."""
+
+    layer_class = CausalLayer
+
+    def prefill(self, x: Tensor, attention_mask: Tensor, positions: Tensor) -> tuple[Tensor, list[KeysValues]]:
+        """The states (B, T, D) of a text that is known already, and the caches that it leaves."""
+        x, caches = self.begun(x), []
+        for layer in self.stack:
+            x, cache = layer.prefill(x, attention_mask, positions)
+            caches.append(cache)
+        return self.ended(x), caches
+
+    def step(
+        self, x: Tensor, caches: list[KeysValues], entries: Tensor, positions: Tensor
+    ) -> tuple[Tensor, list[KeysValues]]:
+        """One more position; arguments as for `models.decoder.Decoder.step`."""
+        places, ceilings = cache_places(caches[0][0], entries, positions)
+        x, written = self.begun(x), []
+        for layer, cache in zip(self.stack, caches, strict=True):
+            x, cache = layer.step(x, cache, places, ceilings, positions)
+            written.append(cache)
+        return self.ended(x), written
+
+
+@keras.saving.register_keras_serializable(package="weitblick")
+class TextGenerator(keras.Model):
+    """Scores the next token of a text, and carries what it has read from window to window.
+
+    Tokens are embedded and pass layers of self-attention, which see the window up to them; a long short-term memory
+    over all of the document's tokens is added to that. Its state is what is carried: the memory state of a document, as
+    a `models.document.DocumentTransformer` has one. The targets of a corpus are the text; sources are not looked at.
+
+    Args:
+        vocabulary_size: number of tokens V.
+        layers: of self-attention, L.
+        width, hidden, heads, dropout, attention_dropout, activation_dropout, activation, norm: see `TransformerLayer`.
+        positions, max_positions: see `models.transformer.Transformer`.
+        tied: whether the table of token vectors is also that of the output.
+        vectors, vectors_trainable: width of pre-trained token vectors if it is not D, and whether they change.
+        pad_id: the id of padding.
+
+    Call arguments:
+        inputs: as for `document_states`.
+        training: whether dropout is on.
+
+    Returns:
+        Logits (B, T, V), float32, each row being a document's beginning: row t scores the token after token t.
+
+    References:
+        Hochreiter and Schmidhuber 1997, "Long Short-Term Memory"; Vaswani et al. 2017 for the layers; Merity 2019,
+        "Single Headed Attention RNN", for attention and a recurrent layer together.
+    """
+
+    def __init__(
+        self,
+        vocabulary_size: int,
+        layers: int = 4,
+        width: int = 256,
+        hidden: int = 1024,
+        heads: int = 4,
+        dropout: float = 0.1,
+        attention_dropout: float = 0.0,
+        activation_dropout: float = 0.0,
+        activation: str = "relu",
+        norm: str = "pre",
+        positions: str = "rotary",
+        max_positions: int = 1024,
+        tied: bool = True,
+        vectors: int | None = None,
+        vectors_trainable: bool = True,
+        pad_id: int = 0,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        layer: dict[str, Any] = {
+            "width": width,
+            "hidden": hidden,
+            "heads": heads,
+            "dropout": dropout,
+            "attention_dropout": attention_dropout,
+            "activation_dropout": activation_dropout,
+            "activation": activation,
+            "norm": norm,
+        }
+        self.settings: dict[str, Any] = {
+            "vocabulary_size": vocabulary_size,
+            "layers": layers,
+            **layer,
+            "positions": positions,
+            "max_positions": max_positions,
+            "tied": tied,
+            "vectors": vectors,
+            "vectors_trainable": vectors_trainable,
+            "pad_id": pad_id,
+        }
+        self.pad_id = pad_id
+        options: dict[str, Any] = {"dtype": self.dtype_policy}
+        train = vectors_trainable or vectors is None
+        self.target_embedding = TokenEmbedding(
+            vocabulary_size, width, vectors, train, name="target_embedding", **options
+        )
+        self.output_embedding = (
+            self.target_embedding
+            if tied
+            else TokenEmbedding(vocabulary_size, width, name="output_embedding", **options)
+        )
+        self.positions = PositionEmbedding(positions, max_positions, name="positions", **options)
+        self.dropout = ByteDropout(dropout, name="embedding_dropout", **options)
+        self.stack = CausalStack(layers, **layer, rotary=positions == "rotary", name="stack", **options)
+        # Keras' orthogonal matrix cannot be made in bfloat16.
+        self.cell = keras.layers.LSTMCell(width, recurrent_initializer="glorot_uniform", name="cell", **options)
+        self.cell_dropout = ByteDropout(dropout, name="cell_dropout", **options)
+        self.norm = LayerNorm(name="norm", **options)
+
+    def build(self, input_shape: Any = None) -> None:
+        """Makes all weights at once; their shapes do not depend on the input's."""
+        width = (None, None, self.settings["width"])
+        for embedding in dict.fromkeys((self.target_embedding, self.output_embedding)):
+            embedding.build()
+            embedding.built = True
+        for layer in (self.positions, self.stack, self.norm):
+            layer.build(width)
+        self.cell.build((None, self.settings["width"]))
+        self.cell.built = self.built = True
+
+    @property
+    def input_embeddings(self) -> dict[str, TokenEmbedding]:
+        """The embedding of what is read, by side."""
+        return {"target": self.target_embedding}
+
+    @property
+    def layers_in_order(self) -> list:
+        """The layers of a forward pass, one after another."""
+        return [self.target_embedding, *self.stack.stack, self.norm]
+
+    @property
+    def loss_names(self) -> list[str]:
+        """The names of extra losses; there are none."""
+        return []
+
+    @property
+    def extra_losses(self) -> dict[str, Tensor]:
+        """Extra losses by name; there are none."""
+        return {}
+
+    def call(self, inputs: dict[str, Tensor], training: bool | None = None) -> Tensor:
+        memory = self.initial_memory(ops.shape(inputs["target"])[0])
+        return self.output_embedding.logits(self.document_states(inputs, memory, training)[0])
+
+    def initial_memory(self, batch: int | Tensor) -> Nested:
+        """The state of documents that begin: a dictionary of tensors with the batch as axis 0."""
+        zeros = ops.zeros((batch, self.settings["width"]), "float32")
+        return {"cell": zeros, "hidden": zeros}
+
+    def document_states(
+        self, inputs: dict[str, Tensor], memory: Nested, training: bool | None = None, own_choices: bool = False
+    ) -> tuple[Tensor, Nested]:
+        """The states of all windows of a batch, from which logits are made, and the memory after them.
+
+        Args:
+            inputs: "target" (B, T), "target_windows", "target_positions" and "resets", as for a `DocumentTransformer`.
+            memory: from `initial_memory` or the call before.
+            training: whether dropout is on.
+            own_choices: makes no difference, as a text has no other side.
+        """
+        windows, positions = inputs["target_windows"], inputs["target_positions"]
+        mask = ops.logical_and(group_mask(windows, windows), look_ahead_mask(ops.shape(windows)[1]))
+        x = self.dropout(self.positions(self.target_embedding(inputs["target"]), positions), training=training)
+        x = self.stack(x, attention_mask=mask, positions=positions, training=training)
+        number = ops.maximum(ops.cast(windows, "int32") - 1, 0)
+        resets = ops.take_along_axis(ops.cast(inputs["resets"], "int32"), number, axis=1)
+        real = ops.not_equal(windows, 0)
+        begins = ops.logical_and(real, ops.logical_and(resets > 0, ops.equal(positions, 0)))
+        found, memory = self._recurrent(x, real, begins, memory)
+        return self.norm(x + self.cell_dropout(found, training=training)), memory
+
+    def remember(self, inputs: dict[str, Tensor], memory: Nested) -> Nested:
+        """The memory after the windows in `inputs`; arguments as for `document_states`."""
+        return self.document_states(inputs, memory)[1]
+
+    def _recurrent(self, x, real, begins, memory):
+        """What the recurrent layer says at each position (B, T, D), and its state after the last real one."""
+
+        def advance(state, given):
+            x, real, begins = ops.split(given, [given.shape[-1] - 2, given.shape[-1] - 1], axis=-1)
+            before = [ops.where(begins > 0, ops.zeros_like(part), part) for part in state]
+            after = [ops.where(real > 0, new, old) for new, old in zip(self._cell(x, before), before, strict=True)]
+            # As both results, because Keras' scan on TensorFlow wants them of one structure.
+            return after, after
+
+        marks = [ops.cast(part, x.dtype)[..., None] for part in (real, begins)]
+        given = ops.swapaxes(ops.concatenate([x, *marks], axis=-1), 0, 1)
+        (hidden, cell), (found, _) = ops.scan(advance, [memory["hidden"], memory["cell"]], given)
+        return ops.cast(ops.swapaxes(found, 0, 1), x.dtype), {"cell": cell, "hidden": hidden}
+
+    def _cell(self, x, state):
+        """The state of the recurrent layer after x (B, D), of which the first part is what it says, (B, D) each.
+
+        It stays float32 in every precision.
+        """
+        _, after = self.cell(x, [ops.cast(part, x.dtype) for part in state])
+        return [ops.cast(part, "float32") for part in after]
+
+    def initial_state(self, prefix: Tensor, steps: int, memory: Nested | None = None) -> Nested:
+        """What `step` needs to go on after a beginning.
+
+        Args:
+            prefix: (B, P) tokens that the window begins with, without the last, which the first step is given; padded
+                at the end, P may be 0.
+            steps: how many steps there may be.
+            memory: the memory before the window; that of a document's start by default.
+
+        Returns:
+            A nested state, see `models.search.state`.
+        """
+        batch, length = ops.shape(prefix)
+        memory = self.initial_memory(batch) if memory is None else memory
+        real, positions = ops.not_equal(prefix, self.pad_id), ops.arange(length, dtype="int32")[None]
+        mask = ops.logical_and(real[:, None], look_ahead_mask(length))
+        x, caches = self.stack.prefill(self.positions(self.target_embedding(prefix), positions), mask, positions)
+        _, after = self._recurrent(x, real, ops.zeros_like(real), memory)
+        heads, size = self.settings["heads"], self.settings["width"] // self.settings["heads"]
+        zeros = ops.zeros((batch, heads, steps, 1, size), self.compute_dtype)
+        unwritten = ops.full((batch, steps), -1, "int32")
+        return {
+            **after,
+            "entries": ops.concatenate([ops.where(real, 0, -1), unwritten], axis=1),
+            "position": ops.sum(ops.cast(real, "int32"), axis=1),
+            "written": [tuple(ops.concatenate([part, zeros], axis=2) for part in layer) for layer in caches],
+        }
+
+    def lengthen_state(self, state: Nested, steps: int) -> Nested:
+        """The state with room for so many more steps."""
+        return with_room(state, steps)
+
+    def step(self, tokens: Tensor, state: Nested) -> tuple[Tensor, Nested]:
+        """Logits (N, V) of the token after `tokens` (N,), and the state after it."""
+        caches, position = state["written"], state["position"]
+        beam, length = caches[0][0].shape[3], ops.shape(caches[0][0])[2]
+        here = ops.equal(ops.arange(length, dtype="int32"), position[:, None])
+        own = ops.arange(ops.shape(tokens)[0], dtype="int32")[:, None] % beam
+        entries = ops.where(here, own, state["entries"])
+        positions = ops.reshape(position, (-1, beam))[:, :1]
+        x = self.positions(self.target_embedding(ops.reshape(tokens, (-1, beam))), positions)
+        x, caches = self.stack.step(ops.reshape(x, (-1, self.settings["width"])), caches, entries, positions)
+        hidden, cell = self._cell(x, [state["hidden"], state["cell"]])
+        logits = self.output_embedding.logits(self.norm(x + ops.cast(hidden, x.dtype)))
+        after = {"cell": cell, "hidden": hidden, "entries": entries, "position": position + 1, "written": caches}
+        return logits, after
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), **self.settings}
