@@ -93,12 +93,16 @@ class Batches:
 
     def _plan(self, epoch: int) -> tuple[list[Shards], Any]:
         if self._last is None or self._last[0] != epoch:
-            shards = _as_list(self._shards(epoch)) if callable(self._shards) else self._shards
+            shards = self.shards(epoch)
             weights = [1.0] * len(shards) if self._weights is None else self._weights
             plan = self._plan_epoch(shards, epoch, weights)
             self._last = epoch, shards, plan
             self.counts[self._counted(epoch)] = len(plan)
         return self._last[1:]
+
+    def shards(self, epoch: int) -> list[Shards]:
+        """The text of one epoch, one `Shards` a corpus."""
+        return _as_list(self._shards(epoch)) if callable(self._shards) else self._shards
 
     def _plan_epoch(self, shards: list[Shards], epoch: int, weights: Sequence[float]) -> Any:
         """What `epoch` reads batches by, with as many entries as there are batches."""

@@ -26,7 +26,7 @@ def run(args: argparse.Namespace) -> None:
     from app.runs.lock import locked
     from app.runs.run import Run
 
-    run = Run.open(args.path)
+    run = Run.open(args.path, kind=None)
     with locked(run.path):
         updates = average(run, args.last)
     if args.last and len(updates) < args.last:

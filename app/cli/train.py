@@ -11,6 +11,7 @@ import shlex
 
 from app.cli.options import add_corpora, add_set, program
 from app.cli.startup import load_keras
+from app.presets.schema import GENERATOR, TRANSLATOR
 
 HELP = "train a preset, or resume its training"
 EXAMPLES = """
@@ -23,8 +24,12 @@ AFTER_INTERRUPT = "run the same command again to resume from the last checkpoint
 NEXT_STEPS = """
 The run is in {path}. What to do next:
   {weitblick} evaluate {path}{corpora}
-  echo "Save the file." | {weitblick} translate {path}
+  {use}
   {tensorboard} --logdir {path}/tensorboard"""
+USES = {
+    TRANSLATOR: 'echo "Save the file." | {weitblick} translate {path}',
+    GENERATOR: '{weitblick} generate {path} "Speichern"',
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -57,7 +62,8 @@ def run(args: argparse.Namespace) -> None:
         return
     print(_best(run))
     programs = {name: program(name) for name in ("weitblick", "tensorboard")}
-    print(NEXT_STEPS.format(path=shlex.quote(str(path)), corpora=_corpora_options(args.corpora), **programs))
+    names = {"path": shlex.quote(str(path)), "corpora": _corpora_options(args.corpora), **programs}
+    print(NEXT_STEPS.format(use=USES[preset.model.kind].format(**names), **names))
 
 
 def _best(run) -> str:

@@ -147,7 +147,7 @@ class Plan:
         begun = Run(path, preset) if Run.exists(path) else None
         if begun and (begun.summary().get("finished") or begun.checkpoints.all()):
             Run.restore_preset(path, preset)
-            changed = Run.open(path).preset.differences(preset)
+            changed = Run.open(path, kind=None).preset.differences(preset)
             if changed:
                 raise UserError(
                     f"{path}: was trained with other settings than {self.path} has: {'; '.join(map(str, changed))}. "

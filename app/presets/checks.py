@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from app.presets.schema import (
+    GENERATOR,
     DataPreset,
     DocumentsPreset,
     EmbeddingsPreset,
@@ -54,6 +55,7 @@ def check_together(sections: Mapping[str, Any]) -> str | None:
     return (
         _check_data(data, training)
         or _check_model(model, embeddings)
+        or _check_kind(sections)
         or _check_copies(data)
         or _check_size(model, tokenizer)
         or _check_documents(documents, memory)
@@ -101,9 +103,46 @@ def _check_model(model: ModelPreset, embeddings: EmbeddingsPreset) -> str | None
         return f'model.attention_dropout: attention = "lsh" has none: set 0.0, got {model.attention_dropout}'
     if model.lsh_buckets % 2:
         return f"model.lsh_buckets: expected an even number, got {model.lsh_buckets}"
-    if embeddings.vectors and embeddings.side == "source" and model.tie == "all":
+    if embeddings.vectors and embeddings.side == "source" and model.tie == "all" and model.kind != GENERATOR:
         return 'embeddings.side: tie = "all" has one table for both sides: set side = "both", or model.tie = "target"'
     return None
+
+
+def _check_kind(sections: Mapping[str, Any]) -> str | None:
+    model, documents = sections["model"], sections["documents"]
+    if model.kind != GENERATOR:
+        for key in ("encoder_layers", "decoder_layers"):
+            if not getattr(model, key):
+                return f"model.{key}: a translator needs at least 1, got 0"
+        return None
+    if model.encoder_layers:
+        return f"model.encoder_layers: a generator has no encoder: set 0, got {model.encoder_layers}"
+    if documents.windows == "off":
+        return (
+            'documents.windows: a generator reads documents: set "tokens", "segments" or "dynamic", or model.kind to '
+            '"translator"'
+        )
+    # What a generator would silently do without.
+    needed = {
+        "model.stack": "plain",
+        "model.attention": "full",
+        "memory.kind": "none",
+        "documents.order": "forward",
+        "documents.source_dropout": 0.0,
+        "documents.context_word_dropout": 0.0,
+        "documents.context_segment_dropout": 0.0,
+        "training.monitor": "loss",
+        **({"embeddings.side": "both"} if sections["embeddings"].vectors else {}),
+    }
+    for key, value in needed.items():
+        section, name = key.split(".")
+        if (found := getattr(sections[section], name)) != value:
+            return f"{key}: a generator needs {_shown(value)}, got {_shown(found)}"
+    return None
+
+
+def _shown(value: Any) -> str:
+    return f'"{value}"' if isinstance(value, str) else f"{value:g}"
 
 
 def _check_size(model: ModelPreset, tokenizer: TokenizerPreset) -> str | None:

@@ -95,6 +95,10 @@ class Preset:
         sizes = search.memory_sizes if search else {}
         return {**general, **{key: value for settings in own for key, value in settings.items()}, **sizes}
 
+    def reads_documents(self, search: SearchPreset | None = None) -> bool:
+        """Whether the model reads documents: it was trained to, or a language model in its search does."""
+        return self.documents.windows != "off" or bool(search and search.language_model)
+
     @property
     def retrieval(self) -> Any:
         """How trusted translations are read; see `models.memories.retrieval.RetrievalSettings`."""

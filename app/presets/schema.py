@@ -8,6 +8,7 @@ from models.memories import WITHOUT_LAYER, kinds, settings_of
 from models.options import option
 
 HOLDOUT = ("remove", "warn")
+TRANSLATOR, GENERATOR = "translator", "generator"
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,7 @@ class DataPreset:
 class TokenizerPreset:
     """How text becomes subwords; one SentencePiece model for both languages."""
 
+    run: str = option("", 'a run whose tokenizer is taken, so that two models work together; "" = a new one')
     kind: str = option(
         "unigram",
         "SentencePiece algorithm; unigram works better with sampling, bpe is the paper's",
@@ -105,10 +107,20 @@ class DocumentsPreset:
 
 @dataclass(frozen=True)
 class ModelPreset:
-    """The shape of the Transformer."""
+    """The shape of the model."""
 
-    encoder_layers: int = option(6, "layers that read the source", low=1, high=1000)
-    decoder_layers: int = option(6, "layers that write the target; they set the decoding time", low=1, high=1000)
+    kind: str = option(
+        "translator",
+        "a Transformer that translates, or a generator: a language model of the target side without an encoder",
+        choices=(TRANSLATOR, GENERATOR),
+    )
+    encoder_layers: int = option(6, "layers that read the source; 0 in a generator", low=0, high=1000)
+    decoder_layers: int = option(
+        6,
+        "layers that write the target; they set the decoding time. In a generator 0 leaves the recurrent layer alone",
+        low=0,
+        high=1000,
+    )
     width: int = option(512, "width of embeddings and layers; a multiple of heads", low=1, high=10**5)
     hidden: int = option(2048, "width of the feed-forward layers; usually 2 to 4 times width", low=1, high=10**6)
     heads: int = option(8, "attention heads; each is width / heads wide", low=1, high=10**4)
@@ -242,7 +254,9 @@ class TrainingPreset:
     validate_every: int = option(2000, "updates between validations", low=1, high=10**9)
     checkpoint_every: int = option(1000, "updates between checkpoints", low=1, high=10**9)
     keep: int = option(10, "checkpoints kept besides the best one", low=1, high=10**6)
-    monitor: str = option("bleu", "metric for the best checkpoint and for patience", choices=("bleu", "loss"))
+    monitor: str = option(
+        "bleu", "metric for the best checkpoint and for patience; a generator has no BLEU", choices=("bleu", "loss")
+    )
     bleu_lines: int = option(500, "validation lines decoded for BLEU each time; 0 = all", low=0, high=10**9)
     patience: int = option(0, "stop after this many validations without improvement; 0 = never", low=0, high=10**6)
     average: int = option(5, "checkpoints averaged into the final weights; 1 = only one", low=1, high=10**6)
@@ -260,6 +274,8 @@ class SearchPreset:
     max_ratio: float = option(1.5, "output is at most max_ratio * source tokens + max_extra tokens long", above=0.0)
     max_extra: int = option(50, "see max_ratio", low=1, high=10**6)
     term_bonus: float = option(3.5, "what the search gives for each token of a glossary's term, in nats", above=0.0)
+    language_model: str = option("", 'a run of a generator that the search listens to as well; "" = none')
+    language_model_weight: float = option(0.1, "what its log-probabilities count beside the model's", low=0.0, high=10)
     refuse_loops: bool = option(True, "take the next output, or cut it, where it repeats what the source does not")
     batch_tokens: int = option(4096, "source tokens decoded at once, padding included", low=16, high=10**8)
     memory_cache: int = option(

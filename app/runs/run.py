@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from app.presets.preset import Preset, load_preset
-from app.presets.schema import SearchPreset
+from app.presets.schema import GENERATOR, TRANSLATOR, SearchPreset
 from app.runs.checkpoints import CHECKSUM, WEIGHTS, Checkpoints
 from app.runs.weights import build_with, load_arrays, save_arrays
 from data.errors import UserError
@@ -57,12 +57,16 @@ class Run:
         return (Path(path) / SUMMARY).exists()
 
     @classmethod
-    def open(cls, path: Path | str) -> "Run":
+    def open(cls, path: Path | str, kind: str | None = TRANSLATOR) -> "Run":
         """Opens a run.
 
+        Args:
+            path: its folder.
+            kind: which `model.kind` the caller can use; None for any.
+
         Raises:
-            UserError: there is no such folder, it is not a run or is incomplete, it has another format, or its
-                preset was changed.
+            UserError: there is no such folder, it is not a run or is incomplete, it has another format, its preset was
+                changed, or its model is of another kind.
         """
         path = Path(path)
         if not path.is_dir():
@@ -81,7 +85,12 @@ class Run:
             "restore the original, or repeat the command that started the training, which writes it again; to change "
             f"keys use `weitblick train PRESET --run {path} --set KEY=VALUE`, or --set of the translation command",
         )
-        return cls(path, load_preset(path / PRESET, former=True))
+        run = cls(path, load_preset(path / PRESET, former=True))
+        found = run.preset.model.kind
+        if kind not in (None, found):
+            use = "`weitblick generate` and `weitblick evaluate` use it" if found == GENERATOR else "choose another run"
+            raise UserError(f"{path}: a {kind} is needed here, and this run is a {found}; {use}")
+        return run
 
     @classmethod
     def restore_preset(cls, path: Path | str, preset: Preset) -> None:
@@ -158,7 +167,10 @@ class Run:
         decoding: bool = False,
         search: SearchPreset | None = None,
     ) -> Any:
-        """A Transformer with the preset's shape and fresh weights; a `DocumentTransformer` if it has windows.
+        """A model of the preset's shape with fresh weights.
+
+        It is a `TextGenerator` if the preset is of that kind, else a `Transformer`, or with windows a
+        `DocumentTransformer`.
 
         Args:
             vocabulary_size: number of tokens.
@@ -166,26 +178,41 @@ class Run:
             decoding, search: see `load_model`.
         """
         from app.runs.precision import decoding_policy, keras_policy
+
+        policy = decoding_policy if decoding else keras_policy
+        options = {
+            "vectors_trainable": self.preset.embeddings.trainable,
+            "dtype": policy(self.preset.training.precision),
+            "name": "transformer",
+        }
+        if self.preset.model.kind == GENERATOR:
+            model = self._generator(vocabulary_size, target_vectors, options)
+        else:
+            vectors = {"source_vectors": source_vectors, "target_vectors": target_vectors}
+            model = self._translator(vocabulary_size, search, {**vectors, **options})
+        model.build()
+        return model
+
+    def _translator(self, vocabulary_size, search, options):
         from models.document import DocumentTransformer
         from models.transformer import Transformer
 
-        policy = decoding_policy if decoding else keras_policy
-        if self.preset.documents.windows == "off":
-            kind = Transformer
-        else:
-            own = {"segment_shift": self.preset.documents.segment_shift, "begin_id": BOS, "end_id": EOS}
-            kind = functools.partial(DocumentTransformer, memory=self.preset.memory_settings(search), **own)
-        model = kind(
-            vocabulary_size,
-            **asdict(self.preset.model),
-            source_vectors=source_vectors,
-            target_vectors=target_vectors,
-            vectors_trainable=self.preset.embeddings.trainable,
-            dtype=policy(self.preset.training.precision),
-            name="transformer",
-        )
-        model.build()
-        return model
+        shape = asdict(self.preset.model)
+        del shape["kind"]
+        if not self.preset.reads_documents(search):
+            return Transformer(vocabulary_size, **shape, **options)
+        own = {"segment_shift": self.preset.documents.segment_shift, "begin_id": BOS, "end_id": EOS}
+        memory = self.preset.memory_settings(search)
+        return DocumentTransformer(vocabulary_size, **shape, memory=memory, **own, **options)
+
+    def _generator(self, vocabulary_size, vectors, options):
+        from models.text_generator import TextGenerator
+
+        model = self.preset.model
+        same = ("width", "hidden", "heads", "dropout", "attention_dropout", "activation_dropout", "activation", "norm")
+        shape = {name: getattr(model, name) for name in (*same, "positions", "max_positions")}
+        tied = model.tie != "none"
+        return TextGenerator(vocabulary_size, model.decoder_layers, **shape, tied=tied, vectors=vectors, **options)
 
     def weights(self, which: str = "auto") -> tuple[str, dict]:
         """The weights of one checkpoint: a name for reports, and name to array; see `weights_file`."""
@@ -269,7 +296,21 @@ class Run:
         given = self.preset.embeddings.vectors
         size = self.tokenizer().vocabulary_size
         build = functools.partial(self.new_model, size, *(widths if given else ()), decoding=decoding, search=search)
-        return build_with(build, weights, f"{self.path} ({name})")
+        model = build_with(build, weights, f"{self.path} ({name})")
+        return self._fused(model, search, decoding) if search and search.language_model else model
+
+    def _fused(self, model, search, decoding):
+        """The model together with the language model of the search."""
+        from models.fusion import FusedModel
+
+        other = Run.open(search.language_model, GENERATOR)
+        if other.tokenizer().fingerprint != self.tokenizer().fingerprint:
+            raise UserError(
+                f"search.language_model: {other.path} has another tokenizer than {self.path}; train it with "
+                f"tokenizer.run={self.path}"
+            )
+        model = FusedModel(model, other.load_model(decoding=decoding), search.language_model_weight)
+        return model
 
 
 def _versions() -> dict:

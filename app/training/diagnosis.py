@@ -1,6 +1,5 @@
 """Locates the source of a non-finite number."""
 
-import itertools
 from typing import TYPE_CHECKING, Any
 
 import keras
@@ -86,9 +85,7 @@ def first_not_finite(transformer: Any, inputs: dict) -> tuple[str | None, list[i
 
         layer.call = watched
 
-    embeddings = {transformer.source_embedding, transformer.target_embedding}
-    memory = getattr(transformer, "memory_layers", ())
-    for layer in itertools.chain(embeddings, transformer.encoder.stack, transformer.decoder.stack, memory):
+    for layer in dict.fromkeys([*transformer.layers_in_order, *getattr(transformer, "memory_layers", ())]):
         watch(layer)
     logits = transformer(inputs, training=False)
     if not found and (rows := _rows_not_finite(logits)):

@@ -52,7 +52,7 @@ def first_stage(run: Run) -> Run:
     if Path(path).resolve() == run.path.resolve():
         raise UserError(f"training.start: {path} is the run folder of this training; choose another with --run")
     try:
-        first = Run.open(path)
+        first = Run.open(path, run.preset.model.kind)
     except UserError as error:
         raise UserError(f"training.start: {error}") from error
     other = _differences(first.preset, run.preset, SAME)
@@ -68,6 +68,24 @@ def take_tokenizer(run: Run) -> None:
     first = first_stage(run)
     first.weights_file()  # fails here rather than after encoding all text
     run.save_tokenizer(first.tokenizer())
+
+
+def borrow_tokenizer(run: Run) -> None:
+    """Copies the tokenizer of the run that `tokenizer.run` names.
+
+    Raises:
+        UserError: it is not a run, or text is written for it in another way; each key is named with both values.
+    """
+    path = run.preset.tokenizer.run
+    try:
+        other = Run.open(path, kind=None)
+        tokenizer = other.tokenizer()
+    except UserError as error:
+        raise UserError(f"tokenizer.run: {error}") from error
+    same = {"data": ("lowercase", "copy", "numbers", "capitals"), "tokenizer": ("kind", "vocabulary")}
+    if differences := _differences(other.preset, run.preset, same):
+        raise UserError(f"tokenizer.run: {path} has {', '.join(differences)}: set these keys to the same values")
+    run.save_tokenizer(tokenizer)
 
 
 def take_weights(run: Run, transformer: Any, report: Callable[[str], None] | None = None) -> None:

@@ -9,7 +9,7 @@ import data.cleaning as cleaning
 from app.presets.preset import Preset
 from app.runs.run import REPORT, TOKENIZER, Run
 from app.terminal import PairsBar, progress_console
-from app.training.first_stage import take_tokenizer
+from app.training.first_stage import borrow_tokenizer, take_tokenizer
 from app.training.text import CleanCorpus, cleaning_options, digest, training_text
 from data.batching import Batches
 from data.documents import DocumentBatches
@@ -48,7 +48,8 @@ def prepare(
     """Cleans the text, trains the tokenizer and encodes, on all cores; reuses earlier work.
 
     Args:
-        run: the run; if it has no tokenizer yet, that of `training.start` is taken, or one is trained.
+        run: the run; if it has no tokenizer yet, that of `training.start` or `tokenizer.run` is taken, or one is
+            trained.
         folders: where to look for folder corpora.
         report: called with lines for the user; long steps show their progress on standard error.
         counts: `Batches.counts` from a checkpoint.
@@ -59,11 +60,14 @@ def prepare(
 
     Raises:
         UserError: an unknown corpus, a missing split, no text left, a vocabulary too large for the text, or a run in
-            `training.start` that does not fit.
+            `training.start` or `tokenizer.run` that does not fit.
     """
     preset, form = run.preset, run.preset.text_form()
-    if preset.training.start and not (run.path / TOKENIZER).exists():
-        take_tokenizer(run)
+    if not (run.path / TOKENIZER).exists():
+        if preset.training.start:
+            take_tokenizer(run)
+        elif preset.tokenizer.run:
+            borrow_tokenizer(run)
     console = progress_console()
     with Workers() as workers:
         corpora = training_text(preset, folders, report, console, workers)

@@ -198,14 +198,15 @@ class Supervisor(keras.callbacks.Callback):
             found = self.validation()
         update = self.journal.update
         best = self.journal.note_validation(*self.cluster.broadcast(self.validation.score(found)))
-        source, output, reference = found.pop("sample")
+        sample = found.pop("sample")
+        bleu = f", BLEU {found['bleu']:.2f}" if "bleu" in found else ""
         self.console.print(
-            f"update {update:,}: validation nll {found['nll']:.3f}, perplexity {found['perplexity']:.2f}, "
-            f"BLEU {found['bleu']:.2f}{' (best so far)' if best else ''}, {time.monotonic() - began:.0f} s"
+            f"update {update:,}: validation nll {found['nll']:.3f}, perplexity {found['perplexity']:.2f}"
+            f"{bleu}{' (best so far)' if best else ''}, {time.monotonic() - began:.0f} s"
         )
-        for label, text in (("source", source), ("reference", reference), ("output", output)):
+        for label, text in sample.items():
             self.console.print(f"  {label:9} {text}")
-        self.log.write(update=update, validation={**found, "sample": [source, reference, output]})
+        self.log.write(update=update, validation={**found, "sample": list(sample.values())})
         self.scalars.write(update, **{f"validation_{name}": value for name, value in found.items()})
         self.log_start += time.monotonic() - began
         return best

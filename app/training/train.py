@@ -103,7 +103,7 @@ def open_or_create(path: Path | str, preset: Preset) -> tuple[Run, list[Differen
     if not Run.exists(path):
         return Run.create(path, preset), []
     Run.restore_preset(path, preset)
-    run = Run.open(path)
+    run = Run.open(path, kind=None)
     changed = run.preset.differences(preset)
     free = FREE_KEYS if decays_to_zero(preset.training) else FREE_KEYS + ENDS
     fixed = [change for change in changed if change.key not in free and not change.key.startswith("search.")]
@@ -249,9 +249,9 @@ def _fresh(run: Run, tokenizer, precision: str, report):
     vectors *= run.preset.model.width**-0.5 / vectors.std()
     widths = vectors.shape[1], vectors.shape[1] if both else None
     transformer = run.with_precision(precision).new_model(size, *widths)
-    transformer.source_embedding.table.assign(vectors)
-    if both:
-        transformer.target_embedding.table.assign(vectors)
+    for side, embedding in transformer.input_embeddings.items():
+        if both or side == "source":
+            embedding.table.assign(vectors)
     return transformer
 
 

@@ -29,7 +29,7 @@ def open_shared(path: Path | str, preset: Preset, patience: float = PATIENCE) ->
     while not Run.exists(path) and time.monotonic() < until:
         time.sleep(0.2)
     try:
-        run = Run.open(path)
+        run = Run.open(path, kind=None)
     except UserError as error:
         raise UserError(f"{error}. Worker 0 has it: the folder must be on storage that all workers share") from error
     others = preset.differences(run.preset)

@@ -67,7 +67,7 @@ def test_every_command_is_in_the_help():
 
 def test_presets_lists_and_prints_and_changes(tmp_path):
     listed = weitblick("presets").stdout
-    assert "wmt14-big" in listed and len(listed.splitlines()) == 9
+    assert "wmt14-big" in listed and len(listed.splitlines()) == 10
     text = weitblick("presets", "starter").stdout
     assert text == load_preset("starter").to_toml()
     (tmp_path / "mine.toml").write_text(text, encoding="utf-8")

@@ -26,6 +26,7 @@ REPOSITORY = Path(__file__).resolve().parents[3]
 
 PACKAGED = [
     "documents-small",
+    "generator",
     "multi30k-base",
     "multi30k-tiny",
     "news-small",
@@ -122,7 +123,7 @@ def test_presets_of_documents_begin_from_the_shape_of_their_first_stage(name):
     assert (preset.model, preset.tokenizer) == (first.model, first.tokenizer)
 
 
-@pytest.mark.parametrize("name", sorted(set(PACKAGED) - set(DOCUMENTS)))
+@pytest.mark.parametrize("name", sorted(set(PACKAGED) - {*DOCUMENTS, "generator"}))
 def test_other_presets_see_each_segment_alone(name):
     preset = load_preset(name)
     assert (preset.documents, preset.memory_settings()) == (Preset("x").documents, Preset("x").memory_settings())
@@ -143,7 +144,7 @@ def test_a_path_as_text_needs_no_path_object(tmp_path):
     [
         ("[modle]\nwidth = 64", ['"modle"', 'did you mean "model"', "search"]),
         ("[model]\nwitdh = 64", ['"model.witdh"', 'did you mean "width"', "encoder_layers"]),
-        ("[model]\nqqq = 64", ['"model.qqq"', "choose from encoder_layers"]),
+        ("[model]\nqqq = 64", ['"model.qqq"', "choose from kind, encoder_layers"]),
         ("[model]\nwidth = 64.0", ["model.width", "a whole number", "64.0"]),
         ("[model]\nwidth = true", ["model.width", "a whole number", "true"]),
         ("[model]\nwidth = 0", ["model.width", "at least 1", "got 0"]),
@@ -306,7 +307,7 @@ def test_bare_words_are_strings(written_as, read):
     ("override", "expected"),
     [
         ("updates", ["KEY=VALUE"]),
-        ("kind=bpe", ["several sections", "tokenizer.kind or memory.kind"]),
+        ("kind=bpe", ["several sections", "tokenizer.kind or model.kind or memory.kind"]),
         ("max_ratio=2", ["several sections", "data.max_ratio", "search.max_ratio"]),
         ("updtes=2", ['did you mean "updates"']),
         ("memory.slots=2", ["memory.gru.slots"]),
@@ -378,6 +379,7 @@ def presets(draw):
     training, data = values["training"], values["data"]
     values["documents"] = dataclasses.replace(values["documents"], windows="segments", size=2, back_propagation=2)
     shape = {"heads": heads, "width": heads * 64, "hidden": 99, "encoder_layers": 2, "decoder_layers": 3}
+    shape["kind"] = "translator"
     values["model"] = model = dataclasses.replace(values["model"], **shape, max_positions=2 * 10**6 + 8)
     fitting: dict[str, Any] = {"lsh_buckets": 2 * (model.lsh_buckets // 2)}
     if model.norm == "post" or in_layers(values["memory"].kind):

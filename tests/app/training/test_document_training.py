@@ -263,16 +263,16 @@ def test_validation_reads_whole_documents_with_their_memory(tmp_path, first, ord
             variable.assign(variable + 5)
     validation = Validation(model, prepared, run.preset)
     english = (first / "toy" / "en.validation.txt").read_text().splitlines()
-    assert validation.sources in (english[0:4], english[4:8])
+    assert validation.output.sources in (english[0:4], english[4:8])
     found = [validation(), validation()]
     assert found[0]["nll"] == found[1]["nll"]  # nothing dropped, nothing left over from the first time
     assert found[0]["nll"] == pytest.approx(_nll(model, prepared, order), rel=1e-5)
     translator = Translator.of_model(
         model, prepared.tokenizer, replace(run.preset.search, beam=1), run.preset.window_options()
     )
-    (expected,) = translator.translate_documents([validation.sources])
-    assert found[0]["sample"][1] in expected
-    assert validation.translator.translate_all(validation.sources) == expected
+    (expected,) = translator.translate_documents([validation.output.sources])
+    assert found[0]["sample"]["output"] in expected
+    assert validation.output.translator.translate_all(validation.output.sources) == expected
     assert found[0]["nll"] != pytest.approx(_nll(model, prepared, order, forget=True), rel=1e-5)
 
 

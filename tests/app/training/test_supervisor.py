@@ -54,7 +54,12 @@ class ScriptedValidation:
 
     def __call__(self):
         score = self.scores[self.journal.update % len(self.scores)]
-        return {"nll": 1.0, "perplexity": 2.7, "bleu": score, "sample": ("s", "o", "r")}
+        return {
+            "nll": 1.0,
+            "perplexity": 2.7,
+            "bleu": score,
+            "sample": {"source": "s", "reference": "r", "output": "o"},
+        }
 
     def score(self, found):
         return found["bleu"]
