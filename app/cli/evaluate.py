@@ -2,7 +2,7 @@
 
 Reports BLEU, chrF2++ and TER with signatures and 95% bootstrap intervals, BLEU by source length, and the speed; writes
 them and the translations to results/ in the run folder. A model that was trained on documents translates documents.
-With --hypotheses the command scores a file instead, without a model.
+Of a generator it reports the perplexity. With --hypotheses the command scores a file instead, without a model.
 """
 
 import argparse
@@ -21,6 +21,7 @@ from app.cli.options import (
     with_chosen_precision,
 )
 from app.cli.scoring import check_sides, chosen_baseline, system_of
+from app.presets.schema import GENERATOR
 from app.translation.decoder import KERAS
 from data.errors import UserError
 
@@ -63,14 +64,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--tokenize", choices=("13a", "intl", "char", "none"), default="13a", help="for BLEU (13a)")
     parser.add_argument("--lowercase", action="store_true", help="ignore case (default: as in the run's preset)")
+    parser.add_argument(
+        "--ngram",
+        type=int,
+        default=0,
+        metavar="N",
+        help="of a generator: also the perplexity of a Kneser-Ney model of N-grams of its training text",
+    )
     parser.add_argument("--moses", action="store_true", help="also report BLEU on lower-cased Moses tokens")
 
 
 def run(args: argparse.Namespace) -> None:
     """Scores each test set and prints the tables."""
     _check(args)
+    from app.runs.run import Run
     from app.scoring.report import show_evaluation
 
+    if args.path and not args.hypotheses and (run := Run.open(args.path, kind=None)).preset.model.kind == GENERATOR:
+        return _score_generator(run, args)
+    if args.ngram:
+        raise UserError("--ngram is for generators, whose perplexity it stands beside: leave it out")
     evaluations = _score_file(args) if args.hypotheses else _score_run(args)
     for evaluation in evaluations:
         show_evaluation(evaluation)
@@ -92,6 +105,8 @@ def _check(args: argparse.Namespace) -> None:
     if args.memory and args.hypotheses:
         raise UserError("--hypotheses uses no model: leave out --memory")
     check_files(args)
+    if args.ngram < 0:
+        raise UserError(f"--ngram {args.ngram}: must be at least 1")
     if args.lines < 0:
         raise UserError(f"--lines {args.lines}: must be at least 1; leave it out for all lines")
 
@@ -135,6 +150,29 @@ def _score_run(args: argparse.Namespace):
     for name in names:
         test = _test_set(args, name, run.preset.corpora(args.corpora))
         yield evaluate(system, test, again=args.again, **chosen)
+
+
+def _score_generator(run, args: argparse.Namespace) -> None:
+    for option in ("baseline", "beam", "set", "memory", "glossary", "again", "moses", "lowercase"):
+        if getattr(args, option):
+            raise UserError(f"--{option} is for translations, and {args.path} is a generator: leave it out")
+    if chosen_engine(args) != KERAS:
+        raise UserError(f"--engine: a generator is computed by Keras alone, and {args.path} is one: leave it out")
+    from app.cli.startup import load_keras
+
+    load_keras()
+    from app.scoring.perplexity import of_ngrams, perplexity
+    from app.scoring.report import show_perplexity
+    from app.training.preparation import prepare
+
+    run = with_chosen_precision(run, args)
+    tests = [args.corpus] if args.corpus or args.reference else run.preset.data.test
+    ngrams = of_ngrams(run, prepare(run, args.corpora).batches.shards(0), args.ngram) if args.ngram else None
+    for name in tests:
+        test = _test_set(args, name, run.preset.corpora(args.corpora))
+        show_perplexity(perplexity(run, test, args.checkpoint))
+        if ngrams:
+            show_perplexity(ngrams(test))
 
 
 def _test_set(args: argparse.Namespace, name, corpora):

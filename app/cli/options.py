@@ -50,14 +50,19 @@ def add_actions(parser: argparse.ArgumentParser, what: str, helps: dict[str, str
     )
 
 
-def add_search(parser: argparse.ArgumentParser) -> None:
-    """Adds the options for the weights and the search."""
+def add_checkpoint(parser: argparse.ArgumentParser) -> None:
+    """Adds the option for the weights."""
     parser.add_argument(
         "--checkpoint",
         choices=("auto", "averaged", "best", "last"),
         default="auto",
         help="which weights; auto: the average, or the last weights if they are newer",
     )
+
+
+def add_search(parser: argparse.ArgumentParser) -> None:
+    """Adds the options for the weights and the search."""
+    add_checkpoint(parser)
     parser.add_argument("--beam", type=int, metavar="N", help="beam width; 1 is greedy (default: as in the preset)")
     add_set(parser, "other keys of the preset's section [search], such as length_penalty=1.0 or batch_tokens=1000")
 

@@ -9,6 +9,7 @@ from app.scoring.copies import Copied
 from app.scoring.evaluation import Evaluation
 from app.scoring.metrics import LengthScore
 from app.scoring.misplaced import WRONG
+from app.scoring.perplexity import Perplexity
 from app.scoring.terms import TermCount
 
 # Terms in the table; the record has them all.
@@ -29,6 +30,25 @@ def show_evaluation(evaluation: Evaluation, file: TextIO | None = None) -> None:
         console.print(table)
     for line in _remarks(evaluation):
         console.print(line, soft_wrap=True, markup=False)
+
+
+def show_perplexity(found: Perplexity, file: TextIO | None = None) -> None:
+    """Prints the perplexity of a text as a table; arguments as for `show_evaluation`."""
+    from rich.console import Console
+
+    rows = [
+        [
+            "perplexity of a word",
+            f"{found.per_word:.2f}",
+            f"{found.low:.2f} - {found.high:.2f}",
+            f"{found.words:,} words",
+        ],
+        ["perplexity of a token", f"{found.per_token:.2f}", "", f"{found.tokens:,} tokens"],
+        ["bits a byte", f"{found.bits_per_byte:.3f}", "", f"{found.bytes:,} bytes"],
+    ]
+    console = Console(file=file, highlight=False)
+    console.print(_table(found.title, ["measure", "value", "95% interval", "of"], rows))
+    console.print(f"Model: {found.weights}. Each line's end counts as a word, a token and a byte.", markup=False)
 
 
 def _tables(evaluation: Evaluation) -> list:
