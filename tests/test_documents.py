@@ -33,10 +33,11 @@ LOOKS_LIKE_COMMANDS = re.compile(r"^(\$ )?(make|weitblick|python3?|pip|export|gi
 TABLE_CELL = re.compile(r"^\|[^|]*\| `((?:make|weitblick) [^`]+)`")
 # Programs with a stand-in that notes the call and does nothing.
 STAND_INS = ("weitblick", "python", "python3", "pip", "tensorboard", "pre-commit", "git", "sbatch", "gcloud", "kubectl")
-SENTENCES, DOCUMENTS = "runs/starter", "runs/starter-documents"
+SENTENCES, DOCUMENTS, GENERATOR = "runs/starter", "runs/starter-documents", "runs/generator"
 # Other runs that pages name, by the toy run that takes their place.
 SENTENCE_RUNS = ("runs/news-small", "runs/none", "runs/mine", "runs/multi30k-tiny")
 RUNS = {**dict.fromkeys(SENTENCE_RUNS, SENTENCES), "runs/gru": DOCUMENTS, "runs/documents": DOCUMENTS}
+RUNS["runs/fused"] = GENERATOR
 # Corpora that are fetched, by the toy that takes their place; others that pages name are toys of the same name.
 CORPORA = {"software": "toys", "wmt14": "toys"}
 FOLDERS = ("toys", "europarl", "newstest", "libreoffice-help", "gnome-help", "debian-manuals", "manpages", "talks")
@@ -109,7 +110,12 @@ def checkout(tmp_path_factory):
         (place / "toy-starter-documents.toml").write_text(
             (place / "toy-starter.toml").read_text() + f'start = "{SENTENCES}"\n' + IN_DOCUMENTS
         )
-        for run in (SENTENCES, DOCUMENTS):
+        generator = (place / "toy-starter.toml").read_text().replace("[tokenizer]", f'[tokenizer]\nrun = "{SENTENCES}"')
+        generator = generator.replace("encoder_layers = 1", 'kind = "generator"\nencoder_layers = 0')
+        (place / "toy-generator.toml").write_text(
+            generator + 'monitor = "loss"\n[documents]\nwindows = "segments"\nlanes = 2\n'
+        )
+        for run in (SENTENCES, DOCUMENTS, GENERATOR):
             assert weitblick(["train", f"toy-{Path(run).name}.toml", "--run", run, "--corpora", "../corpora"]) == 0
         assert weitblick(["corpora", "load", *FOLDERS, "--corpora", "../corpora", "--warehouse", "corpora.duckdb"]) == 0
         for run, stands_for in RUNS.items():

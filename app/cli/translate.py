@@ -122,9 +122,9 @@ def run(args: argparse.Namespace) -> None:
         rows = _references(run, search, engine, open_lines(args.files[0]), args)
     else:
         rows = _translations(run, search, engine, open_lines(args.files[0]), args)
-    if not documents and run.preset.documents.windows != "off":
+    if not documents and run.preset.reads_documents(search):
         print(
-            f"note: {args.path} was trained on documents, but no option says where they begin: each line is translated "
+            f"note: {args.path} reads documents, but no option says where they begin: each line is translated "
             "by itself; add --document, --doc-column or --per-file",
             file=sys.stderr,
         )

@@ -105,7 +105,7 @@ def _places(memory) -> list:
 def _translator(run, search, args: argparse.Namespace):
     from app.translation.text import print_warning
 
-    if run.preset.documents.windows == "off" and not args.corrected:
+    if not run.preset.reads_documents(search) and not args.corrected:
         print_warning(f"{run.path} was not trained on documents: each segment is translated alone")
     return translator_of(run, search, args)
 

@@ -81,6 +81,11 @@ def export(
             f"{run.path}: the run was trained on documents, and a SavedModel translates each line "
             "independently; translate with `weitblick translate --document`, or export the run that it started from"
         )
+    if (search or run.preset.search).language_model:
+        raise UserError(
+            "search.language_model: a SavedModel holds one model; use `weitblick translate`, or leave it out "
+            'with search.language_model = ""'
+        )
     run = run if precision is None else run.with_precision(precision)
     with new_folder(directory) as folder:
         translator = Translator.of_run(run, checkpoint, search)

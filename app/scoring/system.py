@@ -11,7 +11,7 @@ from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
-from app.presets.schema import SearchPreset
+from app.presets.schema import GENERATOR, SearchPreset
 from app.runs.checkpoints import to_stderr
 from app.runs.gate import read_gate
 from app.runs.run import Run
@@ -115,8 +115,8 @@ class System:
 
     @property
     def by_documents(self) -> bool:
-        """Whether the model was trained to read documents."""
-        return self.run.preset.documents.windows != "off"
+        """Whether the model reads documents."""
+        return self.run.preset.reads_documents(self.search)
 
     @functools.cached_property
     def made_by(self) -> dict:
@@ -132,8 +132,16 @@ class System:
             "documents": asdict(self.run.preset.documents),
             "engine": self.engine.as_dict(),
             **self._reading,
+            **self._language_model,
             **({"glossary": _named(self.glossary_file)} if self.glossary_file else {}),
         }
+
+    @property
+    def _language_model(self) -> dict:
+        if not self.search.language_model:
+            return {}
+        name, _, checksum = Run.open(self.search.language_model, GENERATOR).weights_file()
+        return {"language_model": {"weights": name, "checksum": checksum}}
 
     @property
     def _reading(self) -> dict:

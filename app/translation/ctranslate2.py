@@ -55,6 +55,8 @@ class CTranslate2Decoder:
 
     def __init__(self, folder: Path, search: SearchPreset, sampling: Sampling | None = None):
         ctranslate2 = import_ctranslate2()
+        if search.language_model:
+            raise UserError("search.language_model: CTranslate2 computes one model; use the engine keras")
         self.search, self.sampling = search, sampling
         self.output_tokens = 0
         settings = _read_settings(Path(folder))

@@ -1,0 +1,180 @@
+"""A generator on the command line: trained, evaluated, and going on with texts."""
+
+import io
+import json
+import math
+
+import pytest
+
+from app.cli.main import main
+from app.runs.run import Run
+from app.translation.generation import Writer
+from tests.app.toy_training import toy_preset, weitblick, write_corpus
+
+GENERATOR = [
+    "model.kind=generator",
+    "encoder_layers=0",
+    "monitor=loss",
+    "windows=segments",
+    "documents.size=2",
+    "lanes=3",
+    "back_propagation=2",
+    "copy=[]",
+    "label_smoothing=0",
+    "vocabulary=340",
+    "model.positions=rotary",
+]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    from app.training.train import train
+
+    folder = tmp_path_factory.mktemp("generator")
+    write_corpus(folder / "toy", train=120, validation=12, document=4)
+    preset = toy_preset(folder, *GENERATOR, "test=./toy", "updates=20", corpus=folder / "toy")
+    train(preset, folder / "run")
+    return folder
+
+
+def call(capsys, *arguments, code=0, stdin=None, monkeypatch=None):
+    if stdin is not None:
+        monkeypatch.setattr("sys.stdin", io.StringIO(stdin))
+    assert main([str(argument) for argument in arguments]) == code
+    return capsys.readouterr()
+
+
+def test_validation_shows_loss_and_what_the_generator_writes(folder):
+    log = [json.loads(line) for line in (folder / "run" / "log.jsonl").read_text().splitlines()]
+    found = [entry["validation"] for entry in log if "validation" in entry]
+    assert "bleu" not in found[-1] and found[-1]["nll"] < math.log(340)
+    beginning, reference, output = found[-1]["sample"]
+    assert beginning and reference and output is not None
+
+
+def test_perplexity_is_that_of_the_next_tokens_one_after_another(folder, capsys):
+    out = call(capsys, "evaluate", folder / "run", "--corpus", folder / "toy", "--split", "validation").out
+    assert "perplexity of a word" in out
+    kept = json.loads((folder / "run" / "results" / "toy-validation.json").read_text())
+    lines = (folder / "toy" / "de.validation.txt").read_text().splitlines()
+    writer = Writer.of_run(Run.open(folder / "run", "generator"))
+    nats = 0.0
+    for first in range(0, 12, 4):
+        writer.begin()
+        for line in lines[first : first + 4]:
+            for token in [*writer.tokenizer.encode([line])[0], 3]:
+                nats -= writer.log_probabilities()[token]
+                writer._add(token)
+    assert kept["nats"] == pytest.approx(nats, rel=1e-4)
+    words = sum(len(line.split()) + 1 for line in lines)
+    size = len((folder / "toy" / "de.validation.txt").read_bytes())
+    assert kept["per_word"] == pytest.approx(math.exp(nats / words), rel=1e-3)
+    assert kept["bits_per_byte"] == pytest.approx(nats / math.log(2) / size, rel=1e-4)
+    out = call(
+        capsys, "evaluate", folder / "run", "--corpus", folder / "toy", "--split", "validation", "--ngram", 3
+    ).out
+    assert "3-grams of the training text" in out
+    assert kept["low"] < kept["per_word"] < kept["high"]
+
+
+def test_text_goes_on_from_an_argument_standard_input_and_a_state(folder, capsys, monkeypatch, tmp_path):
+    run, text = folder / "run", "der alte hund"
+    whole = call(capsys, "generate", run, text, "--length", 16).out
+    assert whole.startswith(text) and len(whole) > len(text) + 1
+    given = call(capsys, "generate", run, "--length", 16, stdin=text + "\n", monkeypatch=monkeypatch).out
+    assert given == whole
+    state = tmp_path / "state.json"
+    first = call(capsys, "generate", run, text, "--length", 7, "--state", state).out
+    second = call(capsys, "generate", run, "", "--length", 9, "--state", state).out
+    assert first[:-1] + second == whole
+
+
+def test_each_kind_of_run_is_refused_where_the_other_is_needed(folder, capsys):
+    from app.runs.run import Run
+
+    for command in (["translate", folder / "run"], ["export", folder / "run", "--to", "savedmodel", folder / "x"]):
+        error = call(capsys, *command, code=2).err
+        assert "a translator is needed here, and this run is a generator" in error
+    Run.create(folder / "translator", toy_preset(folder, corpus=folder / "toy"))
+    error = call(capsys, "generate", folder / "translator", "ein", code=2).err
+    assert "a generator is needed here, and this run is a translator" in error
+
+
+@pytest.mark.parametrize("options", [["--beam", 3], ["--baseline", "x.de"], ["--set", "length_penalty=1"], ["--again"]])
+def test_options_of_translations_are_refused(folder, capsys, options):
+    assert f"{options[0]} is for translations" in call(capsys, "evaluate", folder / "run", *options, code=2).err
+
+
+@pytest.mark.parametrize(
+    "changes,message",
+    [
+        (["encoder_layers=1"], "model.encoder_layers: a generator has no encoder: set 0"),
+        (["windows=off", "lanes=16"], "documents.windows: a generator reads documents"),
+        (["stack=bdia"], 'model.stack: a generator needs "plain"'),
+        (["memory.kind=gru"], 'memory.kind: a generator needs "none"'),
+        (["monitor=bleu"], 'training.monitor: a generator needs "loss"'),
+        (["model.kind=translator"], "model.encoder_layers: a translator needs at least 1"),
+        (["vectors=glove.txt"], 'embeddings.side: a generator needs "both"'),
+    ],
+)
+def test_settings_that_a_generator_would_ignore_are_refused(tmp_path, changes, message):
+    from data.errors import UserError
+
+    with pytest.raises(UserError, match="^--set: ") as caught:
+        toy_preset(tmp_path, *GENERATOR, *changes)
+    assert message in str(caught.value)
+
+
+def test_a_tokenizer_can_be_that_of_another_run(folder, capsys):
+    from app.training.train import train
+    from data.errors import UserError
+
+    own = ["updates=2", "validation=[]", f"tokenizer.run={folder / 'run'}"]
+    preset = toy_preset(folder, *GENERATOR, *own, "decoder_layers=0", corpus=folder / "toy")
+    found = train(preset, folder / "second")
+    assert found.tokenizer().fingerprint == Run.open(folder / "run", None).tokenizer().fingerprint
+    preset = toy_preset(folder, *GENERATOR, *own, "lowercase=true", corpus=folder / "toy")
+    with pytest.raises(UserError, match="tokenizer.run: .*data.lowercase = false"):
+        train(preset, folder / "third")
+
+
+def test_the_command_is_a_process(folder):
+    done = weitblick("generate", folder / "run", "der hund", "--length", 5, "--beam", 2)
+    assert done.stdout.startswith("der hund") and not done.stderr
+
+
+@pytest.fixture(scope="module")
+def translator(folder):
+    """A sentence-level run with the generator's tokenizer."""
+    from app.training.train import train
+
+    own = ["updates=20", "validation=[]", "test=./toy", "copy=[]", "vocabulary=340", f"tokenizer.run={folder / 'run'}"]
+    train(toy_preset(folder, *own, corpus=folder / "toy"), folder / "translating")
+    return folder / "translating"
+
+
+def test_a_language_model_joins_the_search(folder, translator, capsys, tmp_path):
+    source = tmp_path / "in.txt"
+    source.write_text("the red dog sees a cat\nthe old house\n\nthe tree\n", encoding="utf-8")
+
+    def translated(*changes, options=("--document",)):
+        sets = ["--set", *changes] if changes else []
+        return call(capsys, "translate", translator, source, *options, *sets)
+
+    alone = translated().out
+    assert translated(f"language_model={folder / 'run'}", "language_model_weight=0").out == alone
+    fused = translated(f"language_model={folder / 'run'}", "language_model_weight=5")
+    assert fused.out != alone and "each segment is translated alone" not in fused.err
+    error = call(capsys, "translate", translator, source, "--set", f"language_model={translator}", code=2).err
+    assert "a generator is needed here" in error
+
+
+def test_scores_with_a_language_model_are_kept_apart(folder, translator, capsys):
+    corpus = ["--corpus", folder / "toy", "--split", "validation"]
+    call(capsys, "evaluate-documents", translator, *corpus, "--samples", 0)
+    record = json.loads((translator / "results" / "toy-validation.json").read_text())
+    sets = ["--set", f"language_model={folder / 'run'}", "language_model_weight=1"]
+    call(capsys, "evaluate-documents", translator, *corpus, "--samples", 0, *sets)
+    other = json.loads((translator / "results" / "toy-validation.json").read_text())
+    assert other["search"]["language_model_weight"] == 1 and other["language_model"]["checksum"]
+    assert "language_model" not in record
