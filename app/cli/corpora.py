@@ -20,6 +20,7 @@ EXAMPLES = """
   weitblick corpora passages runs/gru mdn mdn-context      text where context matters
   weitblick corpora load software notes.tmx --warehouse corpora.duckdb
   weitblick corpora clean --into cleaned --near 0.8 --warehouse corpora.duckdb
+  weitblick corpora translate cleaned --run runs/starter --into translated --warehouse corpora.duckdb
   weitblick corpora sql "SELECT corpus, COUNT(*) AS n FROM cleaned GROUP BY corpus" --warehouse corpora.duckdb
 """
 AFTER_INTERRUPT = "fetched files and fully loaded corpora are kept"

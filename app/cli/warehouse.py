@@ -5,7 +5,15 @@ import contextlib
 import re
 import sys
 
-from app.cli.options import RUN_HELP, add_corpora, add_filters, add_naming, chosen_filters
+from app.cli.options import (
+    RUN_HELP,
+    add_corpora,
+    add_filters,
+    add_naming,
+    add_search,
+    chosen_filters,
+    chosen_search,
+)
 from data.errors import UserError
 
 EPILOG = (
@@ -121,12 +129,16 @@ def sql(args: argparse.Namespace) -> None:
     from data.warehouse.sql import user_query
 
     query = user_query(args.query)
+    if args.view and args.run_folder:
+        raise UserError("--view stores a query without the model that --run names; use `corpora translate`")
     if args.view:
         with _opened(args) as warehouse:
             warehouse.make_view(args.view, query)
         print(f'created view {args.view}; to train on it, set corpora = ["warehouse:{args.view}"] in a preset')
         return
     with _opened(args, read_only=True) as warehouse:
+        if args.run_folder:
+            warehouse.add_function("translate", _sql_function(args))
         names, rows, more = _first_rows(warehouse.rows(query), args.rows)
     if sys.stdout.isatty():
         table = Table(*names)
@@ -167,6 +179,52 @@ def export(args: argparse.Namespace) -> None:
         with PairsBar(progress_console(), "exporting") as bar:
             rows = export_rows(warehouse.rows(query), args.path, bar)
     print(f"{args.path}: {rows:,} rows")
+
+
+def translate(args: argparse.Namespace) -> None:
+    """Translates the text of a table, a view or a SELECT into a table that a training can read.
+
+    It reads the column of the run's source language, such as `en`, and writes that of the target language, the search's
+    score, and the columns `corpus`, `split`, `doc` and `position` where there are any. A run that reads documents
+    translates the rows of a document in its context. After an interruption the same command goes on. With a run from
+    German to English this is back-translation.
+    """
+    from app.cli.startup import load_keras
+    from app.runs.run import Run
+    from app.terminal import PairsBar, progress_console
+
+    if args.part < 1:
+        raise UserError(f"--part {args.part}: expected at least 1 row")
+    run = Run.open(args.run_folder)
+    search, data = chosen_search(run.preset, args), run.preset.data
+    with _opened(args) as warehouse:
+        load_keras()
+        from app.translation.tables import TableTranslator
+        from app.translation.translator import Translator
+        from data.files import checksum_of
+
+        _, _, weights = run.weights_file(args.checkpoint)
+        made_by = checksum_of([weights, repr(search), repr(run.preset.documents)])
+        translator = Translator.of_run(run, args.checkpoint, search)
+        tables = TableTranslator(warehouse, translator, data.source, data.target, made_by, args.part)
+        with PairsBar(progress_console(), "translating") as bar:
+            found = tables.translate(args.what, args.into, bar)
+    there = f" ({found.kept:,} were there)" if found.kept else ""
+    print(
+        f'{args.into}: {found.rows:,} rows translated{there}; to train on it, set corpora = ["warehouse:{args.into}"]'
+    )
+
+
+def _sql_function(args: argparse.Namespace):
+    from app.cli.startup import load_keras
+    from app.runs.run import Run
+
+    run = Run.open(args.run_folder)
+    load_keras()
+    from app.translation.tables import sql_function
+    from app.translation.translator import Translator
+
+    return sql_function(Translator.of_run(run))
 
 
 def _export_run(args: argparse.Namespace) -> None:
@@ -241,6 +299,15 @@ def _add_sql(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("query", metavar="SELECT", help="one SELECT in quotes")
     parser.add_argument("--rows", type=int, default=SHOWN_ROWS, metavar="N", help="maximum rows to show (100); 0 = all")
     parser.add_argument("--view", metavar="NAME", help="create a view of the query; show nothing")
+    parser.add_argument("--run", dest="run_folder", metavar="RUN", help="DuckDB: makes the function translate(text)")
+
+
+def _add_translate(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("what", metavar="WHAT", help="a table, a view, or a SELECT in quotes")
+    parser.add_argument("--run", dest="run_folder", required=True, metavar="RUN", help=RUN_HELP)
+    parser.add_argument("--into", required=True, metavar="TABLE", help="the table to make, or to go on with")
+    parser.add_argument("--part", type=int, default=2000, metavar="N", help="rows that are kept together (2000)")
+    add_search(parser)
 
 
 def _add_export(parser: argparse.ArgumentParser) -> None:
@@ -255,6 +322,7 @@ ACTIONS = {
     "profile": ("count pairs, words, lengths and duplicates", _add_profile, profile),
     "clean": ("make a table of the pairs to train on", _add_clean, clean),
     "sql": ("show the result of a SELECT", _add_sql, sql),
+    "translate": ("translate a table into another one, with a run", _add_translate, translate),
     "export": ("write pairs into files, or a run's results into tables", _add_export, export),
 }
 

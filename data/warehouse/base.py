@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from sqlglot import exp
 
+from data.errors import UserError
 from data.warehouse.schema import standard_schema
 from data.warehouse.sql import Value, table_name
 
@@ -132,6 +133,18 @@ class Warehouse(abc.ABC):
     @abc.abstractmethod
     def cost(self, query: exp.Expression | str, parameters: Parameters | None = None) -> int | None:
         """The bytes that a query would be billed for, without running it; None where queries cost nothing."""
+
+    def add_function(self, name: str, function: Callable[[list[str]], list[str]]) -> None:
+        """Makes a function of one text known to the queries that follow, until the warehouse is closed.
+
+        Args:
+            name: its name in SQL.
+            function: from texts to as many texts; where a text is NULL, so is the result.
+
+        Raises:
+            UserError: the database runs no functions of this process.
+        """
+        raise UserError(f"{self.address}: this database runs no functions of this program; use `corpora translate`")
 
     @abc.abstractmethod
     def close(self) -> None:

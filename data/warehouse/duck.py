@@ -2,7 +2,7 @@
 
 import contextlib
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import pyarrow
@@ -49,6 +49,7 @@ class DuckWarehouse(Warehouse):
         self.path = Path(path).expanduser()
         duckdb = _duckdb()
         self._errors = duckdb.Error
+        self._failures: list[BaseException] = []
         if not self.path.exists():
             self._check_place(create and not read_only)
         with self._explained():
@@ -107,6 +108,20 @@ class DuckWarehouse(Warehouse):
         with self._explained(), self._cursor() as cursor:
             names = [name for (name,) in cursor.execute(query).fetchall()]
         return [name for name in names if not name.startswith(SCRATCH)]
+
+    def add_function(self, name: str, function: Callable[[list[str]], list[str]]) -> None:
+        """See `Warehouse.add_function`."""
+
+        def of_column(column):
+            try:
+                return pyarrow.array(function(column.to_pylist()), pyarrow.string())
+            except BaseException as error:
+                # DuckDB would put it into a message of its own.
+                self._failures.append(error)
+                raise
+
+        with self._explained():
+            self._connection.create_function(name, of_column, ["VARCHAR"], "VARCHAR", type="arrow")
 
     def cost(self, query: exp.Expression | str, parameters: Parameters | None = None) -> None:
         """None: reading one's own file costs nothing."""
@@ -179,7 +194,8 @@ class DuckWarehouse(Warehouse):
         try:
             yield
         except self._errors as error:
-            raise self._explain(error) from error
+            failures, self._failures = self._failures, []
+            raise (failures[0] if failures else self._explain(error)) from error
 
     def _explain(self, error: Exception) -> Exception:
         text = str(error)

@@ -1,0 +1,164 @@
+"""Translates a column of a warehouse's table into another table, part by part, so that it can be resumed."""
+
+import itertools
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow
+
+from app.translation.lines import DocumentLine
+from app.translation.translator import Translator
+from data.errors import UserError
+from data.files import checksum_of
+from data.warehouse.base import Warehouse
+from data.warehouse.schema import arrow_schema
+from data.warehouse.sql import is_name, statement, table_name, user_query
+
+# Columns that are taken over where they exist.
+KEPT = {"corpus": "STRING", "split": "STRING", "doc": "STRING", "position": "INT64"}
+# A part's number, and a hash of what it was made of.
+PART, DIGEST = "part", "digest"
+
+
+@dataclass(frozen=True)
+class Translated:
+    """The rows that were translated, and those that were there already."""
+
+    rows: int
+    kept: int
+
+
+class TableTranslator:
+    """Makes a table of translations, with the columns of a corpus, so that a training can read it.
+
+    The table has the source and target languages as columns, `score` (the search's), and of `KEPT` what the query has.
+    It grows by whole parts. A part that was made of the same rows by the same model is left as it is.
+
+    Args:
+        warehouse: where both tables are.
+        translator: translates rows of a document in its context if it reads documents.
+        source, target: the languages, which are the names of the columns.
+        made_by: describes model and search; other translations are made anew.
+        size: rows of a part; a document stays whole if the translator reads documents.
+
+    Example:
+        >>> TableTranslator(warehouse, Translator.of_run(run), "en", "de", "starter").translate("pairs", "translated")
+    """
+
+    def __init__(
+        self, warehouse: Warehouse, translator: Translator, source: str, target: str, made_by: str, size: int = 2000
+    ):
+        self.warehouse, self.translator = warehouse, translator
+        self.source, self.target, self.made_by, self.size = source, target, made_by, size
+
+    def translate(self, what: str, into: str, progress: Callable[[int], None] | None = None) -> Translated:
+        """Translates all rows.
+
+        Args:
+            what: a table, a view or a SELECT, with the source language's column.
+            into: the table to make, or to go on with.
+            progress: called with the number of rows done.
+
+        Returns:
+            How many rows were translated and kept.
+
+        Raises:
+            UserError: the column is missing or no text, `into` holds something else, or is what is read.
+        """
+        query, columns = self._query(what)
+        known = self._parts_of(what, into, columns)
+        rows = kept = number = 0
+        for part in self._parts(query, [*columns, self.source]):
+            digest = checksum_of([self.made_by, part])
+            if known.get(number) == digest:
+                kept += len(part)
+            else:
+                self._write(part, into, columns, number, digest)
+                rows += len(part)
+            number += 1
+            if progress:
+                progress(rows + kept)
+        if any(later >= number for later in known):
+            self.warehouse.run(statement(f"DELETE FROM made WHERE {PART} >= @part", made=into), {"part": number})
+        return Translated(rows, kept)
+
+    def _query(self, what: str) -> tuple[Any, dict[str, str]]:
+        """The query of the rows, and the columns of the new table that they have, with their types."""
+        there = self.warehouse.columns(what) if is_name(what) else self.warehouse.schema(user_query(what))
+        if there.get(self.source) != "STRING":
+            found = f"is {there[self.source]}" if self.source in there else f"is missing; there is {', '.join(there)}"
+            raise UserError(f"{self.warehouse.address}, {what}: column {self.source!r} is to be text, and {found}")
+        columns = {name: kind for name, kind in KEPT.items() if there.get(name) == kind}
+        names = ", ".join([*columns, self.source])
+        if not is_name(what):
+            return user_query(what), columns
+        order = [name for name in ("corpus", "split", "position") if name in columns]
+        text = f"SELECT {names} FROM source {'ORDER BY ' if order else ''}{', '.join(order)}"
+        return statement(text, source=what), columns
+
+    def _parts_of(self, what: str, into: str, columns: dict[str, str]) -> dict[int, str]:
+        """The parts that are there, with their hashes."""
+        table_name(into)
+        if into == what:
+            raise UserError(f"--into {into}: is the table that is read; choose another name")
+        if into not in self.warehouse.tables():
+            return {}
+        there, wanted = self.warehouse.columns(into), self._columns(columns)
+        if there != wanted:
+            raise UserError(
+                f"{self.warehouse.address}: table {into!r} was not made of such rows by this command: it has "
+                f"the columns {', '.join(there)}, not {', '.join(wanted)}; choose another name"
+            )
+        text = f"SELECT {PART}, MIN({DIGEST}) AS digest FROM made GROUP BY {PART} HAVING MIN({DIGEST}) = MAX({DIGEST})"
+        return {row[PART]: row["digest"] for row in self.warehouse.records(statement(text, made=into))}
+
+    def _columns(self, columns: dict[str, str]) -> dict[str, str]:
+        text = {self.source: "STRING", self.target: "STRING"}
+        return {**columns, **text, "score": "FLOAT64", PART: "INT64", DIGEST: "STRING"}
+
+    def _parts(self, query, names: Sequence[str]) -> Iterator[list[dict]]:
+        batches = (batch.select(list(names)) for batch in self.warehouse.rows(query))
+        rows = (row for batch in batches for row in batch.to_pylist())
+        if self.translator.independent or "doc" not in names:
+            while part := list(itertools.islice(rows, self.size)):
+                yield part
+            return
+        part: list[dict] = []
+        for _, document in itertools.groupby(enumerate(rows), lambda item: item[1]["doc"] or item[0]):
+            part += [row for _, row in document]
+            if len(part) >= self.size:
+                yield part
+                part = []
+        if part:
+            yield part
+
+    def _write(self, part: list[dict], into: str, columns: dict[str, str], number: int, digest: str) -> None:
+        texts = [row[self.source] or "" for row in part]
+        found = list(self.translator.translate_lines(self._lines(part, texts)))
+        rows = [
+            {**{name: row[name] for name in columns}, self.source: row[self.source], self.target: each.text}
+            | {"score": each.score, PART: number, DIGEST: digest}
+            for row, each in zip(part, found, strict=True)
+        ]
+        schema = arrow_schema(self._columns(columns))
+        batch = pyarrow.RecordBatch.from_pylist(rows, schema=schema)
+        self.warehouse.append(into, pyarrow.RecordBatchReader.from_batches(schema, [batch]), {PART: number})
+
+    def _lines(self, part: Sequence[dict], texts: Sequence[str]) -> Iterator[DocumentLine]:
+        """The rows as lines; rows without a document stand alone."""
+        names = [row.get("doc") or place for place, row in enumerate(part)]
+        numbers = {name: number for number, name in enumerate(dict.fromkeys(names))}
+        return (DocumentLine(numbers[name], text) for name, text in zip(names, texts, strict=True))
+
+
+def sql_function(translator: Translator) -> Callable[[Sequence[str]], list[str]]:
+    """A function that translates texts, each alone, for a warehouse's SQL; it may be called by several threads."""
+    lock = threading.Lock()
+
+    def translate(texts: Sequence[str]) -> list[str]:
+        with lock:
+            return translator.translate_all(list(texts))
+
+    return translate

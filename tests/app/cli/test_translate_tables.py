@@ -1,0 +1,131 @@
+"""Tables of a warehouse are translated into others: by parts, in documents, resumed, and in SQL."""
+
+import pytest
+
+from app.runs.run import Run
+from app.translation import tables
+from app.translation.translator import Translator
+from data.corpora.corpora import Corpora
+from data.warehouse.opening import open_warehouse
+from tests.app.cli.test_document_translate_command import DOCUMENTS, make_run
+from tests.app.cli.test_warehouse_cli import run as corpora_command
+
+pytest.importorskip("duckdb")
+EN = ["the red dog sees", "a cat", "the old house", "the dog finds a cat", "a big tree"]
+DOC = ["a", "a", "b", "b", "b"]
+
+
+@pytest.fixture(scope="module")
+def sentences(tmp_path_factory):
+    return make_run(tmp_path_factory.mktemp("sentences"))
+
+
+@pytest.fixture(scope="module")
+def documents(tmp_path_factory):
+    return make_run(tmp_path_factory.mktemp("documents"), *DOCUMENTS)
+
+
+@pytest.fixture
+def warehouse(tmp_path, monkeypatch, capsys):
+    """A warehouse with the table `pairs`; its address is in the environment."""
+    address = str(tmp_path / "w.duckdb")
+    monkeypatch.setenv("WEITBLICK_WAREHOUSE", address)
+    folder = tmp_path / "corpora" / "talks"
+    folder.mkdir(parents=True)
+    for name, lines in {"en": EN, "de": [f"mensch {n}" for n in range(len(EN))], "doc": DOC}.items():
+        (folder / f"{name}.train.txt").write_text("".join(f"{line}\n" for line in lines))
+    corpora_command(capsys, "load", "talks", "--corpora", tmp_path / "corpora", "--no-languages")
+    return address
+
+
+def rows(address, table="made"):
+    with open_warehouse(address, read_only=True) as opened:
+        return opened.records(f"SELECT * FROM {table} ORDER BY position")
+
+
+def translated(path):
+    return [found[0].text for found in Translator.of_run(Run.open(path)).nbest(EN, 1)]
+
+
+def test_a_table_of_translations_is_a_corpus(sentences, warehouse, capsys):
+    out = corpora_command(capsys, "translate", "pairs", "--run", sentences, "--into", "made", "--part", 2)
+    assert out.startswith("made: 5 rows translated; ")
+    found = rows(warehouse)
+    assert [row["de"] for row in found] == translated(sentences)
+    assert [(row["en"], row["doc"], row["corpus"]) for row in found] == [(e, d, "talks") for e, d in zip(EN, DOC, strict=True)]
+    assert [row["part"] for row in found] == [0, 0, 1, 1, 2] and all(row["score"] < 0 for row in found)
+    pairs = list(Corpora(warehouse=warehouse).open("warehouse:made").pairs("train"))
+    assert [pair.target for pair in pairs] == translated(sentences)
+
+
+def test_rows_of_a_document_are_translated_in_its_context(documents, warehouse, capsys):
+    corpora_command(capsys, "translate", "pairs", "--run", documents, "--into", "made", "--part", 1)
+    found = rows(warehouse)
+    translator = Translator.of_run(Run.open(documents))
+    expected = [line for part in translator.translate_documents([EN[:2], EN[2:]]) for line in part]
+    assert [row["de"] for row in found] == expected != translated(documents)
+    assert [row["part"] for row in found] == [0, 0, 1, 1, 1]
+
+
+def test_what_is_there_is_kept_and_what_changed_is_made_anew(sentences, warehouse, capsys, monkeypatch):
+    command = ("translate", "pairs", "--run", sentences, "--into", "made", "--part", 2)
+    done, translate_lines = [], Translator.translate_lines
+
+    def stopped(self, lines, **rest):
+        if len(done) == 2:
+            raise KeyboardInterrupt
+        done.append(1)
+        return translate_lines(self, lines, **rest)
+
+    monkeypatch.setattr(Translator, "translate_lines", stopped)
+    corpora_command(capsys, *command, code=130)
+    assert len(rows(warehouse)) == 4
+    monkeypatch.undo()
+    monkeypatch.setenv("WEITBLICK_WAREHOUSE", warehouse)
+    assert "1 rows translated (4 were there)" in corpora_command(capsys, *command)
+    assert "0 rows translated (5 were there)" in corpora_command(capsys, *command)
+    assert "5 rows translated;" in corpora_command(capsys, *command, "--beam", 2)
+    query = "SELECT en, doc, position FROM pairs WHERE position < 3 ORDER BY position"
+    with open_warehouse(warehouse) as opened:
+        opened.run("DROP TABLE made")
+    assert "3 rows translated" in corpora_command(capsys, "translate", query, *command[2:])
+    assert "3 rows translated" in corpora_command(capsys, "translate", query, *command[2:], "--part", 1)
+    assert [row["part"] for row in rows(warehouse)] == [0, 1, 2]
+    assert "2 rows translated" in corpora_command(
+        capsys, "translate", query.replace("< 3", "IN (0, 2)"), *command[2:], "--part", 2
+    )
+    assert [row["en"] for row in rows(warehouse)] == [EN[0], EN[2]]
+
+
+@pytest.mark.parametrize(
+    "arguments,message",
+    [
+        (("nowhere", "--into", "made"), "has no table or view 'nowhere'"),
+        (("SELECT de FROM pairs", "--into", "made"), "column 'en' is to be text, and is missing"),
+        (("pairs", "--into", "pairs"), "is the table that is read"),
+        (("pairs", "--into", "loads"), "was not made of such rows"),
+        (("pairs", "--into", "made", "--part", "0"), "--part 0: expected at least 1"),
+    ],
+)
+def test_what_cannot_be_translated_is_refused(sentences, warehouse, capsys, arguments, message):
+    what, *options = arguments
+    assert message in corpora_command(capsys, "translate", what, "--run", sentences, *options, code=2)
+
+
+def test_sql_has_a_function_that_translates(sentences, warehouse, capsys):
+    query = "SELECT en, translate(en) AS de, translate(NULL) AS nothing FROM pairs ORDER BY position"
+    found = corpora_command(capsys, "sql", query, "--run", sentences).splitlines()[1:]
+    assert [line.split("\t")[1] for line in found] == translated(sentences)
+    assert all(line.endswith("\t") for line in found)
+    assert "--view stores" in corpora_command(capsys, "sql", query, "--run", sentences, "--view", "v", code=2)
+
+
+def test_an_error_of_the_function_comes_out_as_it_is(warehouse):
+    def broken(texts):
+        raise tables.UserError("no more today")
+
+    with open_warehouse(warehouse, read_only=True) as opened:
+        opened.add_function("broken", broken)
+        with pytest.raises(tables.UserError, match="^no more today$"):
+            opened.records("SELECT broken(en) AS x FROM pairs")
+        assert len(opened.records("SELECT en FROM pairs")) == 5
