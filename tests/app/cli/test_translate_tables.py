@@ -52,7 +52,9 @@ def test_a_table_of_translations_is_a_corpus(sentences, warehouse, capsys):
     assert out.startswith("made: 5 rows translated; ")
     found = rows(warehouse)
     assert [row["de"] for row in found] == translated(sentences)
-    assert [(row["en"], row["doc"], row["corpus"]) for row in found] == [(e, d, "talks") for e, d in zip(EN, DOC, strict=True)]
+    assert [(row["en"], row["doc"], row["corpus"]) for row in found] == [
+        (e, d, "talks") for e, d in zip(EN, DOC, strict=True)
+    ]
     assert [row["part"] for row in found] == [0, 0, 1, 1, 2] and all(row["score"] < 0 for row in found)
     pairs = list(Corpora(warehouse=warehouse).open("warehouse:made").pairs("train"))
     assert [pair.target for pair in pairs] == translated(sentences)
