@@ -122,8 +122,8 @@ class TableTranslator:
         batches = (batch.select(list(names)) for batch in self.warehouse.rows(query))
         rows = (row for batch in batches for row in batch.to_pylist())
         if self.translator.independent or "doc" not in names:
-            while part := list(itertools.islice(rows, self.size)):
-                yield part
+            while some := list(itertools.islice(rows, self.size)):
+                yield some
             return
         part: list[dict] = []
         for _, document in itertools.groupby(enumerate(rows), lambda item: item[1]["doc"] or item[0]):
