@@ -19,7 +19,7 @@ QUANTIZATION_OPTION = $(if $(QUANTIZATION),--quantization "$(QUANTIZATION)")
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help train eval-bleu eval-doc translate export presets notebook test test-backends bench lint
+.PHONY: help train eval-bleu eval-doc translate export plot presets notebook test test-backends bench lint
 
 help: ## this list
 	@echo "Weitblick: English-to-German translation with Transformers"; echo
@@ -35,7 +35,7 @@ help: ## this list
 	@echo "  ENGINE=ctranslate2             for translate: starts faster; installed on first use"
 	@echo "  TO=ctranslate2 DIR=model       for export: or TO=savedmodel; DIR is RUN-TO unless given"
 	@echo "  QUANTIZATION=int8              for both: smaller and faster in CTranslate2"
-	@echo "  ARGS=\"-k preset\"               for test: more options of pytest; for eval-doc, bench, notebook: see ARGS=--help"
+	@echo "  ARGS=\"-k preset\"               for test: more options of pytest; for eval-doc, plot, bench, notebook: see ARGS=--help"
 	@echo; echo "All commands and options: $(VENV)/bin/weitblick --help"
 
 train: $(VENV)/installed ## train PRESET into RUN, and score it unless SET is given; goes on where it was stopped
@@ -57,6 +57,9 @@ translate: $(VENV)/installed$(if $(filter ctranslate2,$(ENGINE)),-ctranslate2) #
 
 export: $(VENV)/installed$(if $(filter ctranslate2,$(TO)),-ctranslate2) ## write RUN into DIR for another program to translate with
 	@$(PYTHON_HERE) -m app export "$(RUN)" --to "$(TO)" "$(DIR)" $(QUANTIZATION_OPTION)
+
+plot: $(VENV)/installed-plots ## draw RUN into RUN/plots: learning curves, attention, memory, scores
+	@$(PYTHON_HERE) -m app plot "$(RUN)" $(ARGS)
 
 presets: $(VENV)/installed ## list the presets
 	@$(PYTHON_HERE) -m app presets

@@ -217,6 +217,19 @@ class Transformer(keras.Model):
         states, inner, _ = self._decode(inputs["target"], encodings, inputs["source"])
         return ops.cast(_key(states, inner, kind), "float32")
 
+    def source_attention(self, inputs: dict[str, Tensor]) -> Tensor:
+        """What part of its attention each decoder position gives to each source token; for plots.
+
+        Args:
+            inputs: as for a call.
+
+        Returns:
+            Float32 (B, L, H, T, S): row t is what the token after target token t was chosen from.
+        """
+        encodings = self._encode_alone(inputs["source"])
+        _, _, (_, weights) = self._decode(inputs["target"], encodings, inputs["source"])
+        return ops.cast(ops.stack(weights, axis=1), "float32")
+
     def _encode_alone(self, source):
         """The encodings of a source that nothing came before."""
         return self.encode(source)

@@ -4,38 +4,27 @@ import textwrap
 
 import matplotlib.pyplot as plt
 import numpy as np
-from matplotlib.colors import LinearSegmentedColormap, ListedColormap
+from matplotlib.colors import ListedColormap
 from matplotlib.ticker import MaxNLocator
 
-INK, FAINT, LINE = "#1f2d3d", "#6b7785", "#d5dbe1"
-COLOURS = ["#2868b0", "#e0762f", "#2f9b72", "#8a5fb3", "#c43d5c", "#b08a1e"]
-WEIGHTS = LinearSegmentedColormap.from_list("weights", ["#ffffff", "#bcd4ec", "#2868b0", "#0d2f57"])
-SIGNED = LinearSegmentedColormap.from_list("signed", ["#b5501a", "#f3c9a8", "#ffffff", "#aecbe8", "#1c5293"])
-ALLOWED = ListedColormap(["#e9edf1", "#2868b0"])
-_GROUPS = ["#f3f5f7", "#f6d9c4", "#cfe0f1", "#cdeadd", "#e2d5ef"]
+from app.figure import (
+    AROUND_ZERO,
+    COLOURS,
+    FAINT,
+    INK,
+    LIGHT_TO_DARK,
+    LINE,
+    STYLE,
+    beside,
+    colours,
+    curve,
+    every,
+    hatched,
+)
 
-_STYLE = {
-    "figure.dpi": 96,
-    "figure.constrained_layout.use": True,
-    "font.size": 10,
-    "text.color": INK,
-    "axes.edgecolor": LINE,
-    "axes.labelcolor": INK,
-    "axes.titlesize": 10.5,
-    "axes.titlelocation": "left",
-    "axes.titlepad": 8,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.prop_cycle": plt.cycler(color=COLOURS),
-    "axes.axisbelow": True,
-    "grid.color": "#e9edf1",
-    "grid.linewidth": 0.8,
-    "xtick.color": FAINT,
-    "ytick.color": FAINT,
-    "lines.linewidth": 2.0,
-    "lines.solid_capstyle": "round",
-    "legend.frameon": False,
-}
+WEIGHTS, SIGNED = colours(LIGHT_TO_DARK), colours(AROUND_ZERO)
+ALLOWED = ListedColormap(["#e9edf1", COLOURS[0]])
+_GROUPS = ["#f3f5f7", "#f6dcae", "#cfe3f1", "#bfe3d6", "#edd3e2"]
 
 
 def masks(panels, rows=None, columns=None, xlabel="may look at ...", ylabel="position"):
@@ -46,7 +35,7 @@ def masks(panels, rows=None, columns=None, xlabel="may look at ...", ylabel="pos
         rows, columns: labels of the cells; numbers by default.
         xlabel, ylabel: of every panel, and of the first.
     """
-    with plt.rc_context(_STYLE):
+    with plt.rc_context(STYLE):
         matrices = [np.asarray(matrix) for matrix in panels.values()]
         figure, axes = _panels(len(panels), 0.34, matrices)
         for axis, title, matrix in zip(axes, panels, matrices, strict=True):
@@ -71,7 +60,7 @@ def heatmaps(panels, rows=None, columns=None, xlabel="", ylabel="", signed=False
         share: whether the largest number of all panels sets the colours, or each panel has its own.
         bar: what the colour stands for, written at a scale beside the last panel; "" for no scale.
     """
-    with plt.rc_context(_STYLE):
+    with plt.rc_context(STYLE):
         matrices = [np.asarray(matrix, dtype="float32") for matrix in panels.values()]
         figure, axes = _panels(len(panels), cell, matrices)
         common = max(float(np.abs(matrix).max()) for matrix in matrices)
@@ -114,12 +103,16 @@ def lines(
         styles: name to a matplotlib line style such as "--" or "o".
         bands: name to low and high y values, between which the curve's colour is laid lightly.
     """
-    with plt.rc_context(_STYLE):
+    with plt.rc_context(STYLE):
         figure, axis = plt.subplots(figsize=(7.6, 3.3))
         axis.grid(True)
-        for name, values in curves.items():
+        for number, (name, values) in enumerate(curves.items()):
             x, y = values if isinstance(values, tuple) else (np.arange(1, len(values) + 1), values)
-            (line,) = axis.plot(x, y, (styles or {}).get(name, "-"), label=name, markersize=5)
+            look = {**curve(number), "markevery": every(len(x))}
+            if name in (styles or {}):
+                (line,) = axis.plot(x, y, styles[name], color=look["color"], label=name)
+            else:
+                (line,) = axis.plot(x, y, **look, label=name)
             if name in (bands or {}):
                 axis.fill_between(x, *bands[name], color=line.get_color(), alpha=0.15, linewidth=0)
         axis.set(xlabel=xlabel, ylabel=ylabel)
@@ -142,7 +135,7 @@ def lines(
                 fontsize=9,
             )
         if len(curves) > 1:
-            axis.legend(loc="center left", bbox_to_anchor=(1.01, 0.5))
+            beside(axis)
         plt.show()
 
 
@@ -157,7 +150,7 @@ def bars(groups, labels, ylabel="", title="", errors=None, form="{:.1f}", top=No
         form: how a number is written; "" for no numbers.
         top: highest y shown.
     """
-    with plt.rc_context(_STYLE):
+    with plt.rc_context(STYLE):
         figure, axis = plt.subplots(figsize=(7.6, 3.3))
         axis.grid(True, axis="y")
         width = 0.8 / len(groups) if len(groups) > 1 else 0.5
@@ -168,6 +161,7 @@ def bars(groups, labels, ylabel="", title="", errors=None, form="{:.1f}", top=No
                 x,
                 values,
                 width * 0.9,
+                **hatched(number),
                 label=name,
                 yerr=spread,
                 error_kw={"ecolor": INK, "elinewidth": 1.2, "capsize": 4},
@@ -180,13 +174,13 @@ def bars(groups, labels, ylabel="", title="", errors=None, form="{:.1f}", top=No
         axis.set_title(title)
         axis.set_ylim(min(0, 1.12 * axis.dataLim.ymin), top or 1.12 * axis.dataLim.ymax or 1)
         if len(groups) > 1:
-            axis.legend(loc="center left", bbox_to_anchor=(1.01, 0.5))
+            beside(axis)
         plt.show()
 
 
 def density(x, y, xlabel="", ylabel="", title="", limit=None):
     """Where many points lie, with the diagonal on which both numbers are equal."""
-    with plt.rc_context(_STYLE):
+    with plt.rc_context(STYLE):
         figure, axis = plt.subplots(figsize=(5.2, 4.2))
         limit = limit or max(max(x), max(y))
         axis.plot([0, limit], [0, limit], color=FAINT, linewidth=1, linestyle="--", zorder=3)
@@ -211,7 +205,7 @@ def tokens(panels, names=None, groups=None):
             By default padding, special tokens and others have one each.
     """
     names = {0: "·", 2: "bos", 3: "eos"} if names is None else names
-    with plt.rc_context(_STYLE):
+    with plt.rc_context(STYLE):
         matrices = [np.asarray(matrix) for matrix in panels.values()]
         figure, axes = _panels(len(panels), 0.27, matrices)
         for axis, title, matrix in zip(axes, panels, matrices, strict=True):
@@ -234,7 +228,7 @@ def pieces(sentences, title="", shades=None):
         shades: label to a number for each piece: the larger, the darker its tile. By default neighbours differ.
     """
     most = max(max(values) for values in shades.values()) if shades else 1
-    with plt.rc_context(_STYLE | {"figure.constrained_layout.use": False}):
+    with plt.rc_context(STYLE | {"figure.constrained_layout.use": False}):
         figure, axis = plt.subplots(figsize=(7.6, 0.52 * len(sentences) + 0.45))
         figure.subplots_adjust(left=0.1, right=0.99, bottom=0.02, top=0.8)
         axis.set_title(title)
@@ -267,7 +261,7 @@ def ranking(texts, values, xlabel="", title="", form="{:.2f}"):
         xlabel, title: texts.
         form: how a number is written.
     """
-    with plt.rc_context(_STYLE):
+    with plt.rc_context(STYLE):
         figure, axis = plt.subplots(figsize=(7.6, 0.42 * len(texts) + 0.9))
         places = np.arange(len(texts))
         axis.barh(places, values, height=0.6, color=[COLOURS[0]] + [COLOURS[0] + "80"] * (len(texts) - 1))

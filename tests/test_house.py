@@ -10,6 +10,7 @@ FLOORS = [
     {"app.__main__"},
     {"app.bench"},
     {"app.cli"},
+    {"app.plots"},
     {"app.comparison"},
     {"app.probe", "app.export", "app.training", "app.scoring"},
     {"app.translation"},

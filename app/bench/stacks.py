@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from app.bench.contestant import Contestant, ContestantFailed
-from app.figure import FAINT, svg
+from app.figure import curve, svg
 from data.files import atomic_write
 
 DEPTHS = (2, 6, 12, 24)
@@ -110,7 +110,7 @@ def draw(result: dict[str, Any], folder: Path) -> bool:
         ),
     }
     for name, drawn in figures.items():
-        content = svg(name, functools.partial(_lines, *drawn))
+        content = svg(name, functools.partial(_draw_lines, *drawn))
         if content is None:
             return False
         folder.mkdir(parents=True, exist_ok=True)
@@ -119,13 +119,12 @@ def draw(result: dict[str, Any], folder: Path) -> bool:
     return True
 
 
-def _lines(rows: Iterable[dict[str, Any]], by: str, x: tuple[str, str], y: tuple[str, str], axis: Any) -> None:
+def _draw_lines(rows: Iterable[dict[str, Any]], by: str, x: tuple[str, str], y: tuple[str, str], figure: Any) -> None:
     """One value against a size, a line for each name; `x` and `y` are keys and labels."""
-    rows = [row for row in rows if y[0] in row]
-    styles = zip(("#6b7785", "#2868b0", "#e0762f"), ("x-", "o--", "s:"), strict=True)
-    for name, (colour, style) in zip(dict.fromkeys(row[by] for row in rows), styles, strict=False):
+    axis, rows = figure.subplots(), [row for row in rows if y[0] in row]
+    for number, name in enumerate(dict.fromkeys(row[by] for row in rows)):
         own = [row for row in rows if row[by] == name]
-        axis.plot([row[x[0]] for row in own], [row[y[0]] for row in own], style, color=colour, label=name)
+        axis.plot([row[x[0]] for row in own], [row[y[0]] for row in own], **curve(number), label=name)
     # Rounds begin at 0, which a logarithmic axis does not have.
     axis.set_xscale("log" if all(row[x[0]] for row in rows) else "symlog", base=2)
     values = [row[y[0]] for row in rows]
@@ -137,6 +136,6 @@ def _lines(rows: Iterable[dict[str, Any]], by: str, x: tuple[str, str], y: tuple
     axis.yaxis.set_major_formatter("{x:,g}")
     axis.set_xlabel(x[1])
     axis.set_ylabel(y[1])
-    axis.grid(color=FAINT, alpha=0.2)
-    axis.spines[["top", "right"]].set_visible(False)
-    axis.legend(frameon=False)
+    axis.set_title(f"{y[1][0].upper()}{y[1][1:]}, by {x[1]}")
+    axis.grid(True)
+    axis.legend()

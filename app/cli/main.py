@@ -17,6 +17,7 @@ from app.cli import (
     evaluate_documents,
     export,
     generate,
+    plot,
     presets,
     probe,
     train,
@@ -38,6 +39,7 @@ COMMANDS = {
     "average": average,
     "compare": compare,
     "probe": probe,
+    "plot": plot,
     "presets": presets,
     "corpora": corpora,
 }

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from app.cli.memory import translator_of
 from app.presets.schema import SearchPreset
 from data.errors import UserError
-from models.memories import TOP, places_of
 
 if TYPE_CHECKING:
     from app.runs.run import Run
@@ -83,23 +82,14 @@ def rows(run: "Run", search: SearchPreset, args: argparse.Namespace) -> Iterator
         search: beam and limits.
         args: the command line.
     """
+    from app.translation.inspection import hidden
     from app.translation.lines import BLANK, COLUMN, FILE, DocumentLines
 
-    memory = run.preset.memory
-    if args.show_memory and not memory.has_state:
-        raise UserError(f'{run.path}: memory.kind = "{memory.kind}" has no memory to show; leave out --show-memory')
-    if args.show_memory and TOP not in _places(memory):
-        raise UserError(
-            f'{run.path}: memory.kind = "{memory.kind}" is inside layers, and only a memory above the stacks can be '
-            "shown; leave out --show-memory"
-        )
+    if args.show_memory and (why := hidden(run.preset.memory)):
+        raise UserError(f"{run.path}: {why}; leave out --show-memory")
     by_file = args.per_file or (args.corrected and not args.document)
     lines = DocumentLines(args.files, COLUMN if args.doc_column else FILE if by_file else BLANK)
     return _references(run, search, lines, args) if args.score_references else _translate(run, search, lines, args)
-
-
-def _places(memory) -> list:
-    return [place for place, _ in places_of(memory.kind, memory.layers, memory.read).values()]
 
 
 def _translator(run, search, args: argparse.Namespace):

@@ -5,7 +5,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from app.figure import FAINT, svg
+from app.figure import COLOURS, FAINT, LINES, MARKERS, beside, svg
 from app.probe.candidates import Reach
 from app.probe.experiment import Experiment, Results
 from data.files import atomic_write
@@ -15,11 +15,6 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 _BLOCKS = " ▁▂▃▄▅▆▇█"
-# In the order of the kinds of memory, repeated if there are more.
-_COLOURS = ("#6b7785", "#e0762f", "#2868b0", "#8a5fb3", "#2f9b72", "#b8336a", "#8c6d1f", "#1b998b", "#c1292e")
-_MARKERS = ("x", "s", "o", "^", "D", "v", "P", "*")
-# Of the memories of one kind, combinations that begin with it included.
-_LINES = ("-", "--", ":", "-.")
 
 
 def show(results: Results, console: "Console") -> None:
@@ -53,7 +48,7 @@ def draw(results: Results, path: str | Path) -> bool:
     Returns:
         Whether Matplotlib is installed.
     """
-    content = svg("recall", lambda axis: _fill(axis, results))
+    content = svg("recall", lambda figure: _fill(figure.subplots(), results))
     if content is None:
         return False
     with atomic_write(path) as file:
@@ -69,12 +64,13 @@ def _fill(axis: Any, results: Results) -> None:
         low, middle, high = ([100 * recall[name] for recall in recalls] for name in ("low", "recall", "high"))
         kind = found["kind"]
         first = parts_of(kind)[0]
-        place, line = order.index(first), _LINES[drawn[first] % len(_LINES)]
+        # A colour and marker for each kind of memory, a line for each memory of one kind, combinations included.
+        place, line = order.index(first), LINES[drawn[first] % len(LINES)]
         drawn[first] += 1
-        colour, marker = _COLOURS[place % len(_COLOURS)], _MARKERS[place % len(_MARKERS)]
+        colour, marker = COLOURS[place % len(COLOURS)], MARKERS[place % len(MARKERS)]
         axis.fill_between(distances, low, high, color=colour, alpha=0.2, linewidth=0)
         style = {"color": colour, "marker": marker, "linestyle": line}
-        axis.plot(distances, middle, **style, markersize=5, label=_label(name, kind, found))
+        axis.plot(distances, middle, **style, label=_label(name, kind, found))
         if (promised := _promised(found)) and distances[0] <= promised.direct <= distances[-1]:
             axis.plot([promised.direct], [100], color=colour, marker=7, markersize=8, zorder=4)  # 7: a caret
     chance, last = 100 / experiment.task.values, max(experiment.distances)
@@ -86,8 +82,8 @@ def _fill(axis: Any, results: Results) -> None:
     axis.set_ylim(0, 103)
     axis.set_xlabel("windows between the fact and the question")
     axis.set_ylabel("right answers, %")
-    axis.spines[["top", "right"]].set_visible(False)
-    axis.legend(frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    axis.set_title("How often a memory still knows a fact, by how long ago it stood there")
+    beside(axis)
 
 
 def _mark_training(axis: Any, experiment: Experiment) -> None:

@@ -1,9 +1,9 @@
 """What the measurements by length of a document came to: a file, tables and a figure."""
 
-import io
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from app.figure import COLOURS, svg
 from data.errors import UserError
 from data.files import atomic_write, read_json, write_json
 
@@ -12,7 +12,6 @@ if TYPE_CHECKING:
 
 RESULTS, FIGURE = "length.json", "length.svg"
 TRANSLATION, TRAINING = "translation", "training"
-_INK, _BLUE, _ORANGE = "#1f2d3d", "#2868b0", "#e0762f"
 
 
 def add(folder: str | Path, run: str, memory: str, what: str, found: dict[str, Any]) -> dict[str, Any]:
@@ -71,25 +70,22 @@ def show(runs: dict[str, Any], console: "Console") -> None:
 
 def draw(rows: list[dict[str, float]], folder: str | Path) -> bool:
     """Writes the figure of speed and memory by position, if Matplotlib is installed; returns whether it is."""
-    try:
-        from matplotlib import rc_context
-        from matplotlib.figure import Figure
-    except ImportError:
+    content = svg("long", lambda figure: _fill(figure, rows))
+    if content is None:
         return False
-    with rc_context({"svg.hashsalt": "long", "svg.fonttype": "none", "text.color": _INK, "font.size": 10}):
-        figure = Figure(figsize=(7, 4), layout="constrained")
-        upper, lower = figure.subplots(2, sharex=True)
-        places = [row["position"] for row in rows]
-        for axis, name, colour in ((upper, "output", _BLUE), (lower, "megabytes", _ORANGE)):
-            axis.plot(places, [row[name] for row in rows], color=colour, marker="o", markersize=3)
-            axis.set_ylim(0)
-            axis.spines[["top", "right"]].set_visible(False)
-        upper.set_ylabel("output tokens/s")
-        lower.set_ylabel("MB resident")
-        lower.set_xlabel("position in the document, source tokens")
-        lower.xaxis.set_major_formatter("{x:,.0f}")
-        content = io.BytesIO()
-        figure.savefig(content, format="svg", metadata={"Date": None})
     with atomic_write(Path(folder) / FIGURE) as file:
-        file.write(content.getvalue())
+        file.write(content)
     return True
+
+
+def _fill(figure: Any, rows: list[dict[str, float]]) -> None:
+    upper, lower = figure.subplots(2, sharex=True)
+    places = [row["position"] for row in rows]
+    for axis, name, colour in ((upper, "output", COLOURS[0]), (lower, "megabytes", COLOURS[3])):
+        axis.plot(places, [row[name] for row in rows], color=colour, marker="o", markersize=3)
+        axis.set_ylim(0)
+    upper.set_title("Speed and memory while a long document is translated")
+    upper.set_ylabel("output tokens/s")
+    lower.set_ylabel("MB resident")
+    lower.set_xlabel("position in the document, source tokens")
+    lower.xaxis.set_major_formatter("{x:,.0f}")

@@ -16,8 +16,8 @@ from app.scoring.metrics import (
     LengthScore,
     ScoreOptions,
     bleu,
-    bleu_by_corrected,
     bleu_by_length,
+    bleu_by_position,
     check_lengths,
     has_moses,
     score,
@@ -33,7 +33,16 @@ from data.terms import Glossary
 
 PRONOUNS = "contrapro"
 DOCUMENTS = "document_scores"
-_OPTIONAL = ("bleu_on_moses_tokens", "bleu_by_source_words", "copied", "lost", "terms_met", "terms_missed")
+_BY_POSITION = "bleu_by_position"
+_OPTIONAL = (
+    "bleu_on_moses_tokens",
+    "bleu_by_source_words",
+    _BY_POSITION,
+    "copied",
+    "lost",
+    "terms_met",
+    "terms_missed",
+)
 Baseline = System | Path | str
 
 
@@ -74,6 +83,7 @@ class Evaluation:
         hypotheses: the translations.
         tokenised: BLEU on Moses tokens, as in older papers.
         lengths: BLEU by the length of the source.
+        positions: BLEU by the number of segments before in the document, of documents read in order.
         terms: term consistency.
         aligner: what the aligner for `terms` was trained on, see `TermScorer.trained_on`.
         corrected: BLEU by the number of segments corrected before, of post-edited documents.
@@ -90,6 +100,7 @@ class Evaluation:
     hypotheses: list[str] = field(default_factory=list)
     tokenised: Measure | None = None
     lengths: list[LengthScore] = field(default_factory=list)
+    positions: list[LengthScore] = field(default_factory=list)
     terms: list[Measure] = field(default_factory=list)
     aligner: dict = field(default_factory=dict)
     corrected: list[LengthScore] = field(default_factory=list)
@@ -108,6 +119,7 @@ class Evaluation:
         optional = {
             "bleu_on_moses_tokens": self.tokenised and self.tokenised.as_dict(),
             "bleu_by_source_words": _dicts(self.lengths),
+            _BY_POSITION: _dicts(self.positions),
             "consistency": _dicts(self.terms),
             "aligner": self.aligner,
             "bleu_by_corrected": _dicts(self.corrected),
@@ -204,6 +216,7 @@ def evaluate_lines(
         hypotheses,
         bleu(hypotheses, references, tokens) if moses else None,
         bleu_by_length(test.sources, hypotheses, references, options) if test.sources else [],
+        bleu_by_position(test.cut(hypotheses), test.cut(references), options=options) if test.documents else [],
         copied=copied,
         lost=lost,
         met=met,
@@ -250,7 +263,7 @@ def evaluate_documents(
     evaluation = replace(evaluation, context=context, how=kept.record)
     if system.corrected and not options.shuffle:
         sides = (test.cut(kept.lines), test.cut(test.references), other and test.cut(other[1]))
-        evaluation = replace(evaluation, corrected=bleu_by_corrected(*sides, ScoreOptions(options.lowercase)))
+        evaluation = replace(evaluation, corrected=bleu_by_position(*sides, ScoreOptions(options.lowercase)))
     found = evaluation.as_dict()
     if not context and _has_context(before, options):
         found["cxmi"] = before["cxmi"]
@@ -286,12 +299,14 @@ def evaluate_translations(
     met, missed = count_terms(glossary, test.sources, hypotheses, test.references)
     name, other = baseline or ("", None)
     sides = test.cut(hypotheses), None if other is None else test.cut(other)
-    wrong = misplaced(sides[0], test.cut(test.references), sides[1], options.samples)
+    texts, lowered = (sides[0], test.cut(test.references)), ScoreOptions(options.lowercase)
+    wrong = misplaced(*texts, sides[1], options.samples)
     title = f"{test.origin}: {len(test.documents):,} documents, {test.segments:,} segments"
     return Evaluation(
         f"{title}, in shuffled order" if options.shuffle else title,
         [*score_documents(test, *sides, options.lowercase, options.samples), wrong],
         hypotheses,
+        positions=[] if options.shuffle else bleu_by_position(*texts, options=lowered),
         terms=terms.score(*sides, options.samples) if terms else [],
         aligner=terms.trained_on if terms else {},
         copied=copied,

@@ -13,7 +13,7 @@ Documents = Sequence[Sequence[str]]
 
 TOKENIZERS = ("13a", "intl", "char", "none", "moses")
 LENGTHS = (10, 20, 30, 40, 60)
-CORRECTED = (0, 3, 7, 15, 31)
+POSITIONS = (0, 3, 7, 15, 31)
 # sacreBLEU holds samples * lines * statistics (24 for chrF2++) of 4 bytes in memory: this keeps it below a gigabyte.
 _SAMPLED_LINES = 10_000_000
 
@@ -145,14 +145,14 @@ def bleu_by_length(
     return _bleu_by([len(source.split()) for source in sources], ends, hypotheses, references, options)
 
 
-def bleu_by_corrected(
+def bleu_by_position(
     hypotheses: Documents,
     references: Documents,
     baseline: Documents | None = None,
     options: ScoreOptions | None = None,
-    ends: Sequence[int] = CORRECTED,
+    ends: Sequence[int] = POSITIONS,
 ) -> list[LengthScore]:
-    """BLEU by the number of segments of the document that were corrected before.
+    """BLEU by the number of segments of the document that stand before, all corrected in post-editing.
 
     Args:
         hypotheses, references: the segments of each document.

@@ -167,5 +167,8 @@ class Decoder(Protocol):
     def read_index(self, search: Callable[..., Any] | None) -> None:
         """Reads the nearest entries of an index at each step as well; see `models.memories.lookup.Search`."""
 
+    def attend(self, source: Sequence[int], target: Sequence[int]) -> Any:
+        """How a given output attends to its source; only Keras can tell."""
+
     def inspect(self, window: Any, memory: dict) -> dict[str, Any]:
         """How the memory was used in a window."""

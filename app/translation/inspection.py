@@ -5,13 +5,25 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from app.presets.schema import MemoryPreset
 from app.translation.decoder import Decoder
 from data.tokenizer import BOS, EOS, Tokenizer
+from models.memories import TOP, places_of
 
 if TYPE_CHECKING:
     from app.translation.windows import Window
 
 _DIGITS = 4
+
+
+def hidden(memory: MemoryPreset) -> str:
+    """Why the use of a memory cannot be shown; "" if it can."""
+    if not memory.has_state:
+        return f'memory.kind = "{memory.kind}" has no memory to show'
+    places = places_of(memory.kind, memory.layers, memory.read).values()
+    if TOP not in [place for place, _ in places]:
+        return f'memory.kind = "{memory.kind}" is inside layers, and only a memory above the stacks can be shown'
+    return ""
 
 
 def inspect_window(window: "Window", decoder: Decoder, tokenizer: Tokenizer) -> Iterator[tuple]:

@@ -238,6 +238,12 @@ class KerasDecoder:
                 found[row] = memory
         return found
 
+    def attend(self, source: Sequence[int], target: Sequence[int]) -> np.ndarray:
+        """How a given output attends to its source: the model's `source_attention`, (L, H, T, S) with both ends."""
+        inputs = {"source": [[*source, EOS]], "target": [[BOS, *target]]}
+        tensors = {side: ops.convert_to_tensor(ids, "int32") for side, ids in inputs.items()}
+        return ops.convert_to_numpy(self.model.source_attention(tensors))[0]
+
     def inspect(self, window: PackedWindow, memory: dict) -> dict[str, np.ndarray]:
         """How the memory is used in a window: the model's `inspect_memory`, without the batch axis."""
         inputs, _ = self._pack([[window]])

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from app.scoring.metrics import bleu_by_corrected
+from app.scoring.metrics import bleu_by_position
 from app.scoring.misplaced import misplaced
 from app.scoring.tuning import Readings, apart, candidates, learn_gate
 from models.memories import settings_of
@@ -56,7 +56,7 @@ def test_what_is_taken_over_is_right_only_where_the_reference_has_it():
 def test_buckets_count_the_segments_corrected_before():
     references = [["der rote Hund bellt laut"] * 6, ["die alte Katze schläft fest"] * 2]
     right, wrong = references, [["falsch ist das hier alles"] * 6, references[1]]
-    found = bleu_by_corrected(right, references, wrong)
+    found = bleu_by_position(right, references, wrong)
     assert [(str(part), part.lines) for part in found] == [("0", 2), ("1-3", 4), ("4-7", 2)]
     assert all(part.bleu == pytest.approx(100) for part in found)
     assert found[2].baseline < 5 < found[0].baseline

@@ -1,0 +1,6 @@
+"""Figures of finished and running trainings, from what is kept in their run folders."""
+
+# The names of the figures of runs, some of which show a sentence or a document; and of those of a comparison.
+OF_SENTENCE, OF_DOCUMENT = ("attention", "alignment"), ("gates", "slots")
+OF_RUNS = ("learning", *OF_SENTENCE, *OF_DOCUMENT, "length", "position")
+OF_COMPARISON = ("scores", "costs")

@@ -1,0 +1,71 @@
+"""Learning curves: the loss of training and validation, and BLEU, against updates."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from app.figure import beside, curve
+
+# Points of a training curve, each the mean of as many entries of the log.
+_POINTS = 80
+
+Log = Sequence[Mapping[str, Any]]
+
+
+def has_curve(log: Log) -> bool:
+    """Whether there is anything to draw."""
+    return any("nll" in entry for entry in log)
+
+
+def draw_learning(figure: Any, logs: Mapping[str, Log]) -> None:
+    """Draws one curve of training and one of validation for each run; BLEU of validation below, if it was measured.
+
+    Args:
+        figure: an empty Matplotlib figure.
+        logs: the entries of the log of each run, by its name.
+    """
+    validations = {name: _validations(log) for name, log in logs.items()}
+    measured = {name: [each for each in found if "bleu" in each] for name, found in validations.items()}
+    panels = figure.subplots(2 if any(measured.values()) else 1, sharex=True, squeeze=False)[:, 0]
+    for number, (name, log) in enumerate(logs.items()):
+        look, prefix = curve(number), f"{name}: " if len(logs) > 1 else ""
+        updates, losses = _training(log)
+        thin = {"color": look["color"], "linestyle": look["linestyle"], "linewidth": 0.9, "alpha": 0.75}
+        panels[0].plot(updates, losses, **thin, label=f"{prefix}training,\nwith dropout")
+        for axis, key, found in zip(panels, ("nll", "bleu"), (validations[name], measured[name]), strict=False):
+            points = [each["update"] for each in found], [each[key] for each in found]
+            if found:
+                axis.plot(*points, **look, label=f"{prefix}validation")
+    panels[0].set_title(_title(validations))
+    panels[0].set_ylabel("loss, nats a token")
+    for axis in panels:
+        axis.grid(True)
+        if axis.get_legend_handles_labels()[0]:
+            beside(axis)
+    if len(panels) > 1:
+        panels[1].set_ylabel("BLEU of validation")
+        panels[1].set_ylim(bottom=0)
+    panels[-1].set_xlabel("updates")
+    panels[-1].xaxis.set_major_formatter("{x:,.0f}")
+
+
+def _validations(log: Log) -> list[dict[str, Any]]:
+    return [{"update": entry["update"], **entry["validation"]} for entry in log if "validation" in entry]
+
+
+def _training(log: Log) -> tuple[list[float], list[float]]:
+    """The means of updates and losses over equal numbers of entries."""
+    entries = [(entry["update"], entry["nll"]) for entry in log if "nll" in entry]
+    groups = np.array_split(np.array(entries, "float64").reshape(-1, 2), max(1, min(_POINTS, len(entries))))
+    means = np.array([group.mean(axis=0) for group in groups if len(group)]).reshape(-1, 2)
+    return means[:, 0].tolist(), means[:, 1].tolist()
+
+
+def _title(validations: Mapping[str, list[dict[str, Any]]]) -> str:
+    found = [(each["nll"], name, each["update"]) for name, own in validations.items() for each in own]
+    if not found:
+        return "Loss in training; no validation yet"
+    loss, name, update = min(found)
+    whose = f", with {name}" if len(validations) > 1 else ""
+    return f"Validation loss is lowest, {loss:.2f} nats a token, after {update:,} updates{whose}"

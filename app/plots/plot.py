@@ -1,0 +1,147 @@
+"""Chooses the figures of runs or of a comparison, draws them and writes them as SVG and PNG."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from app.figure import SIZE, render
+from app.plots.document import draw_gates, draw_slots, slots_size
+from app.plots.learning import draw_learning
+from app.plots.material import Material, NoData, is_comparison, read_comparison
+from app.plots.scores import LENGTH, POSITION, draw_scores
+from app.plots.sentence import alignment_size, attention_size, draw_alignment, draw_attention
+from app.plots.systems import costs_size, draw_costs, draw_systems, scored_texts, scores_size
+from data.errors import UserError
+from data.files import atomic_write
+
+FOLDER = "plots"
+
+
+class Drawing(NamedTuple):
+    """A figure: its name, what draws it, and its size in inches."""
+
+    name: str
+    fill: Callable[[Any], None]
+    size: tuple[float, float] = SIZE
+
+
+class Plotted(NamedTuple):
+    """The names of the figures that were written, and why others were not: reason to names."""
+
+    written: list[str]
+    left_out: dict[str, list[str]]
+
+
+Known = Mapping[str, Callable[[Any], list[Drawing]]]
+
+
+def draw_runs(material: Material, figures: Sequence[str], folder: Path) -> Plotted:
+    """Writes figures of runs.
+
+    Args:
+        material: the runs.
+        figures: names of `app.plots.OF_RUNS`; empty for all that there is data for.
+        folder: where they go.
+
+    Raises:
+        UserError: there is no data for a figure that was named, or a file is damaged.
+    """
+    return _write(_RUNS, material, figures, folder)
+
+
+def draw_comparison(path: Path, figures: Sequence[str], folder: Path) -> Plotted:
+    """The same for the folder of a comparison, with names of `app.plots.OF_COMPARISON`."""
+    if not is_comparison(path):
+        raise UserError(f"{path}: not the folder of a comparison")
+    return _write(_COMPARISON, read_comparison(path), figures, folder)
+
+
+def _write(known: Known, source: Any, figures: Sequence[str], folder: Path) -> Plotted:
+    done = Plotted([], {})
+    for name in figures or known:
+        try:
+            drawings = known[name](source)
+        except NoData as error:
+            if figures:
+                raise UserError(f"{name}: {error}") from None
+            done.left_out.setdefault(str(error), []).append(name)
+            continue
+        for drawing in drawings:
+            _save(drawing, folder)
+            done.written.append(drawing.name)
+    return done
+
+
+def _save(drawing: Drawing, folder: Path) -> None:
+    files = render(drawing.name, drawing.fill, drawing.size)
+    if files is None:
+        raise UserError("figures need Matplotlib: pip install matplotlib")
+    for kind, content in files.items():
+        with atomic_write(folder / f"{drawing.name}.{kind}") as file:
+            file.write(content)
+
+
+def _learning(material: Material) -> list[Drawing]:
+    logs = material.logs
+    return [Drawing("learning", lambda figure: draw_learning(figure, logs), (7.6, 5.0))]
+
+
+def _attention(material: Material) -> list[Drawing]:
+    found = material.attention
+    return [Drawing("attention", lambda figure: draw_attention(figure, found), attention_size(found))]
+
+
+def _alignment(material: Material) -> list[Drawing]:
+    found = material.attention
+    return [Drawing("alignment", lambda figure: draw_alignment(figure, found), alignment_size(found))]
+
+
+def _gates(material: Material) -> list[Drawing]:
+    records = material.records
+    return [Drawing("gates", lambda figure: draw_gates(figure, records))]
+
+
+def _slots(material: Material) -> list[Drawing]:
+    records = material.records
+    return [Drawing("slots", lambda figure: draw_slots(figure, records), slots_size(records))]
+
+
+def _bleu(material: Material, what: str) -> list[Drawing]:
+    return [
+        Drawing(f"{what}-{test}", lambda figure, test=test, runs=runs: draw_scores(figure, what, test, runs))
+        for test, runs in material.scores(what).items()
+    ]
+
+
+def _scores(found: Any) -> list[Drawing]:
+    runs, baseline = found["runs"], found["baseline"]
+    tests = scored_texts(runs)
+    if not tests:
+        raise NoData("no run is scored yet")
+    return [
+        Drawing(
+            f"scores-{test}",
+            lambda figure, test=test: draw_systems(figure, runs, test, baseline),
+            scores_size(runs, test),
+        )
+        for test in tests
+    ]
+
+
+def _costs(found: Any) -> list[Drawing]:
+    runs = {name: run for name, run in found["runs"].items() if run["updates"]}
+    if not runs:
+        raise NoData("no training has begun yet")
+    return [Drawing("costs", lambda figure: draw_costs(figure, runs), costs_size(runs))]
+
+
+_RUNS: Known = {
+    "learning": _learning,
+    "attention": _attention,
+    "alignment": _alignment,
+    "gates": _gates,
+    "slots": _slots,
+    LENGTH: lambda material: _bleu(material, LENGTH),
+    POSITION: lambda material: _bleu(material, POSITION),
+}
+_COMPARISON: Known = {"scores": _scores, "costs": _costs}
