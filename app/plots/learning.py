@@ -41,11 +41,11 @@ def draw_learning(figure: Any, logs: Mapping[str, Log]) -> None:
     panels[0].set_ylabel("loss, nats a token")
     for axis in panels:
         axis.grid(True)
-        if axis.get_legend_handles_labels()[0]:
-            beside(axis)
+        axis.margins(y=0.08)
+    beside(panels[0])
     if len(panels) > 1:
         panels[1].set_ylabel("BLEU of validation")
-        panels[1].set_ylim(bottom=0)
+        panels[1].set_ylim(0, 1.08 * panels[1].dataLim.ymax or 1)
     panels[-1].set_xlabel("updates")
     panels[-1].xaxis.set_major_formatter("{x:,.0f}")
 

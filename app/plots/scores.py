@@ -54,8 +54,7 @@ def draw_scores(figure: Any, what: str, test: str, runs: Mapping[str, Sequence[L
     axis.set_xticks(range(len(labels)), [f"{label}\n{_count(counts[label])}" for label in labels])
     axis.set_xlabel(f"{_LABELS[what][0]}; below, how many segments (hollow: fewer than {_FEW})")
     axis.set_ylabel("BLEU")
-    axis.set_ylim(bottom=0)
-    axis.margins(y=0.12)
+    axis.set_ylim(0, 1.1 * axis.dataLim.ymax or 1)
     axis.set_title(_title(what, test, runs))
     axis.grid(True, axis="y")
     if len(runs) > 1:
@@ -64,8 +63,8 @@ def draw_scores(figure: Any, what: str, test: str, runs: Mapping[str, Sequence[L
 
 def _write_numbers(axis: Any, places: Sequence[int], scores: Sequence[LengthScore]) -> None:
     for place, score in zip(places, scores, strict=True):
-        label = {"textcoords": "offset points", "ha": "center", "fontsize": 9, "color": FAINT}
-        axis.annotate(f"{score.bleu:.1f}", (place, score.bleu), (0, 7), **label)
+        label = {"textcoords": "offset points", "ha": "left", "fontsize": 9, "color": FAINT}
+        axis.annotate(f"{score.bleu:.1f}", (place, score.bleu), (5, 5), **label)
 
 
 def _count(found: Sequence[int]) -> str:

@@ -51,11 +51,11 @@ def draw_alignment(figure: Any, found: Attention) -> None:
         axis.add_patch(_frame(column, row))
     for (row, column), share in np.ndenumerate(weights):
         if weights.size <= _WRITTEN and round(100 * share) >= 5:
-            colour = "white" if share > 0.5 * weights.max() else "black"
+            colour = "white" if share > 0.65 * weights.max() else "black"
             axis.text(column, row, f"{100 * share:.0f}", ha="center", va="center", fontsize=8, color=colour)
     axis.set_xlabel("source")
     axis.set_ylabel("translation")
-    figure.suptitle("Soft alignment: where the attention of each word of the translation lies, %", **_TITLE)
+    figure.suptitle("Soft alignment: where each word's attention lies, %", **_TITLE)
     if weights.size > _WRITTEN:
         _scale(figure, image, [axis], "share of the attention")
 
