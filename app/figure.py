@@ -5,6 +5,7 @@ figure can be read in print without colour and with any kind of colour vision.
 """
 
 import io
+import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -26,6 +27,8 @@ STYLE: dict[str, Any] = {
     "savefig.dpi": 200,
     "font.size": 10,
     "text.color": INK,
+    # A dollar sign is one: labels are often text that was translated.
+    "text.parse_math": False,
     "axes.edgecolor": FAINT,
     "axes.labelcolor": INK,
     "axes.titlesize": 10.5,
@@ -97,7 +100,9 @@ def render(
     except ImportError:
         return None
     found = {}
-    with rc_context({**STYLE, "svg.hashsalt": name}):
+    with rc_context({**STYLE, "svg.hashsalt": name}), warnings.catch_warnings():
+        # A letter that the font has not is a box in a PNG, and itself in an SVG.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")
         figure = Figure(figsize=size)
         fill(figure)
         for kind in kinds:

@@ -35,6 +35,7 @@ def draw_gates(figure: Any, records: Records) -> None:
     axis.set_xlabel("segment of the document (band: nine tenths of the pieces)")
     axis.set_ylabel("reading gate, 0 closed to 1 open")
     axis.set_ylim(bottom=0)
+    axis.set_xlim(0.5, len(places) + 0.5)
     axis.xaxis.get_major_locator().set_params(integer=True)
     axis.grid(True)
     axis.legend()
@@ -48,14 +49,16 @@ def slots_size(records: Records) -> tuple[float, float]:
 def draw_slots(figure: Any, records: Records) -> None:
     """Draws what share of each slot every window wrote anew, and what share of the reading attention each slot got."""
     writes = np.array([record["writes"] for record in _windows(records)])
-    maps = {f"Slots are written anew: by {100 * writes.mean():.0f}% on average in a window": (writes, "window")}
+    maps = {
+        f"A window writes {100 * writes.mean():.1f}% of the slots anew, on average": (writes, "window", "written anew")
+    }
     for side, stack in SIDES.items():
         read = np.array([record[f"{side}_slots"] for record in records])
         most = int(read.mean(axis=0).argmax())
-        title = f"The {stack} reads slot {most} most: {100 * read.mean(axis=0)[most]:.0f}% of its attention"
-        maps[title] = (read, "segment")
+        share = f"{100 * read.mean(axis=0)[most]:.1f}%, where an even share is {100 / read.shape[1]:.1f}%"
+        maps[f"The {stack} reads slot {most} most: {share}"] = (read, "segment", "of the attention")
     axes = figure.subplots(len(maps), 1)
-    for axis, (title, (values, what)) in zip(axes, maps.items(), strict=True):
+    for axis, (title, (values, what, share)) in zip(axes, maps.items(), strict=True):
         extent = (0.5, len(values) + 0.5, values.shape[1] - 0.5, -0.5)
         image = axis.imshow(values.T, cmap=colours(LIGHT_TO_DARK), vmin=0, aspect="auto", extent=extent)
         axis.set_title(title)
@@ -66,7 +69,7 @@ def draw_slots(figure: Any, records: Records) -> None:
         axis.spines[:].set_visible(True)
         scale = figure.colorbar(image, ax=axis, pad=0.015, aspect=12)
         scale.outline.set_edgecolor(LINE)
-        scale.set_label("share")
+        scale.set_label(f"share {share}")
 
 
 def _windows(records: Records) -> list[Mapping[str, Any]]:

@@ -1,5 +1,6 @@
 """What a model looked at in a sentence while it wrote the translation, and the alignment that follows; for plots."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from app.translation.translator import Translator
 
 END = "(end)"
+_BYTES = re.compile("(<0x[0-9A-F]{2}>)+")
 
 
 @dataclass(frozen=True)
@@ -64,18 +66,27 @@ def attend(translator: "Translator", sentence: str, translation: str | None = No
     Raises:
         UserError: there is nothing to translate, or it is longer than the model takes.
     """
-    encoder, tokenizer = translator.encoder, translator.tokenizer
-    if not encoder.lines([sentence])[0].parts:
+    encoder, tokenizer, most = translator.encoder, translator.tokenizer, translator.decoder.max_positions
+    form = translator.form.source(normalise(sentence))
+    (alone,) = tokenizer.encode([form.text])
+    if not alone:
         raise UserError(f'"{sentence}": there is nothing to translate in this sentence; give another')
+    if len(alone) > translator.max_length:
+        raise UserError(
+            f"the sentence has {len(alone):,} tokens, and the model takes {translator.max_length:,}; give a shorter one"
+        )
     text = next(translator.translate([sentence])) if translation is None else translation
     (source,), (target,) = encoder.pairs([sentence], [text])
-    longest, most = translator.max_length, translator.decoder.max_positions
-    if len(source) > longest or (most and max(len(source), len(target)) >= most):
-        raise UserError(f"the sentence has {len(source):,} tokens, and the model takes {longest:,}; give a shorter one")
     if not target:
-        raise UserError(f'"{sentence}": its translation is empty; give another sentence')
-    spans = _spans(translator, sentence, source)
-    sides = (tuple(spans.get(id, tokenizer.piece(id)) for id in ids) for ids in (source, target))
+        raise UserError(f'"{sentence}": its translation is empty; give another')
+    if most and max(len(source), len(target)) >= most:
+        raise UserError(
+            f"the translation has {len(target):,} tokens, and the model takes {most - 1:,}; give a shorter one"
+        )
+    # The numbered pieces stand for these where all spans of the sentence have one.
+    spans = dict(zip(translator.span_ids, form.spans, strict=False)) if alone == source else {}
+    texts = {id: span.text for id, span in spans.items()}
+    sides = (tuple(texts.get(id, tokenizer.piece(id)) for id in ids) for ids in (source, target))
     return Attention(*((*pieces, END) for pieces in sides), translator.decoder.attend(source, target), text)
 
 
@@ -90,12 +101,10 @@ def words_of(pieces: Sequence[str]) -> dict[int, list[int]]:
 
 
 def _texts(pieces: Sequence[str], words: dict[int, list[int]]) -> list[str]:
-    return ["".join(pieces[place] for place in group).replace(SPACE, "") or SPACE for group in words.values()]
+    joined = ("".join(pieces[place] for place in group).replace(SPACE, "") for group in words.values())
+    return [_BYTES.sub(_from_bytes, text) or SPACE for text in joined]
 
 
-def _spans(translator: "Translator", sentence: str, ids: Sequence[int]) -> dict[int, str]:
-    """The texts of the numbered pieces, where all spans of a sentence have one."""
-    source = translator.form.source(normalise(sentence))
-    if translator.tokenizer.encode([source.text])[0] != list(ids):
-        return {}
-    return dict(zip(translator.span_ids, (span.text for span in source.spans), strict=False))
+def _from_bytes(match: re.Match) -> str:
+    """The letters of pieces that are single bytes."""
+    return bytes.fromhex(match[0].replace("<0x", "").replace(">", "")).decode("utf-8", "replace")

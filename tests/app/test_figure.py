@@ -66,6 +66,12 @@ def test_equal_figures_are_equal_files():
     assert first["png"].startswith(b"\x89PNG") and b"matplotlib" not in first["png"].lower()
 
 
+def test_labels_are_shown_as_they_are_written():
+    label = r"{name} costs $5 or $10^\x"
+    found = render("some", lambda figure: figure.suptitle(label), kinds=("svg",))
+    assert b"costs $5 or $10^\\x" in found["svg"]
+
+
 def test_the_style_ends_with_the_figure():
     import matplotlib
 

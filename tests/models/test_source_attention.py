@@ -7,7 +7,7 @@ from models.transformer import Transformer
 from tests.models.test_document import MEMORIES, model_of
 from tests.models.test_transformer import SOURCE, TARGET, array, make
 
-SETTINGS = [{}, {"stack": "reversible"}, {"stack": "bdia"}, {"positions": "rotary", "norm": "pre"}]
+SETTINGS = [{}, {"stack": "reversible", "norm": "pre"}, {"stack": "bdia", "norm": "pre"}, {"positions": "rotary"}]
 INPUTS = {"source": SOURCE, "target": TARGET}
 
 

@@ -129,6 +129,12 @@ def test_the_pieces_of_a_word_share_its_alignment():
     np.testing.assert_allclose(weights, [[0.5, 0.5, 0.0]])
 
 
+def test_letters_in_bytes_are_letters_in_a_word():
+    pieces = ("▁<0xC3>", "<0xA4>", "<0xE2>", "(end)")
+    source, _, _ = Attention(pieces, ("▁x", "(end)"), np.ones((1, 1, 2, 4)) / 4, "x").alignment()
+    assert source == ["ä\ufffd", "(end)"]
+
+
 def test_attention_is_drawn_for_each_layer():
     figure = drawn(draw_attention, ATTENTION)
     first, second, _ = figure.axes
@@ -170,8 +176,8 @@ def test_slots_are_drawn_by_window_and_by_segment():
     np.testing.assert_allclose(written.images[0].get_array(), [[0.5, 0.1], [0.0, 0.2]])
     np.testing.assert_allclose(source.images[0].get_array(), [[0.9, 0.7, 0.5], [0.1, 0.3, 0.5]])
     np.testing.assert_allclose(target.images[0].get_array(), [[0.1, 0.3, 0.5], [0.9, 0.7, 0.5]])
-    assert "The encoder reads slot 0 most: 70% of its attention" in texts(figure)
-    assert "The decoder reads slot 1 most: 70% of its attention" in texts(figure)
+    assert "The encoder reads slot 0 most: 70.0%, where an even share is 50.0%" in texts(figure)
+    assert "The decoder reads slot 1 most: 70.0%, where an even share is 50.0%" in texts(figure)
 
 
 def system(name, value, p=None, **costs):
