@@ -52,7 +52,7 @@ def draw_scores(figure: Any, what: str, test: str, runs: Mapping[str, Sequence[L
             _write_numbers(axis, places, scores)
     counts = {label: sorted({lines for _, other, lines in every if other == label}) for label in labels}
     axis.set_xticks(range(len(labels)), [f"{label}\n{_count(counts[label])}" for label in labels])
-    axis.set_xlabel(f"{_LABELS[what][0]}; below, how many segments (hollow: fewer than {_FEW})")
+    axis.set_xlabel(f"{_LABELS[what][0]}\n(below each: number of segments; hollow: fewer than {_FEW})")
     axis.set_ylabel("BLEU")
     axis.set_ylim(0, 1.1 * axis.dataLim.ymax or 1)
     axis.set_title(_title(what, test, runs))

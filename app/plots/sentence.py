@@ -73,7 +73,9 @@ def _map(axis: Any, weights: np.ndarray, columns: Sequence[str], rows: Sequence[
 def _frame(column: int, row: int) -> Any:
     from matplotlib.patches import Rectangle
 
-    return Rectangle((column - 0.5, row - 0.5), 1, 1, fill=False, edgecolor="black", linewidth=1.4, clip_on=False)
+    return Rectangle(
+        (column - 0.5, row - 0.5), 1, 1, fill=False, edgecolor="black", linewidth=1.4, clip_on=False, zorder=3
+    )
 
 
 def _scale(figure: Any, image: Any, axes: Sequence[Any], label: str) -> None:

@@ -29,7 +29,7 @@ def scored_texts(runs: Runs) -> list[str]:
 def scores_size(runs: Runs, test: str) -> tuple[float, float]:
     """Width and height of the figure of `draw_systems`, in inches."""
     panels = len(_measures(runs, test))
-    return 1.6 + 2.2 * max(2, panels), 1.5 + 0.2 * len(runs) + 0.15 * len(_systems(runs))
+    return 1.6 + 2.2 * max(2, panels), 1.6 + 0.17 * len(runs) + 0.12 * len(_systems(runs))
 
 
 def draw_systems(figure: Any, runs: Runs, test: str, baseline: str) -> None:
@@ -54,12 +54,12 @@ def draw_systems(figure: Any, runs: Runs, test: str, baseline: str) -> None:
             axis.axvline(middle, color=FAINT, linestyle=":", linewidth=1)
         axis.set_title(measure, fontsize=9.5)
         axis.grid(True, axis="x")
+        axis.tick_params(axis="y", length=0, labelcolor="black")
         axis.xaxis.get_major_locator().set_params(nbins=4)
     axes[0].set_yticks(range(len(systems)), systems)
-    axes[0].tick_params(axis="y", length=0, labelcolor="black")
     axes[0].set_ylim(len(systems) - 0.5, -0.5)
     figure.suptitle(_title(runs, test, measures[0]), fontsize=10.5, x=0.01, ha="left")
-    about = f"; filled: differs from {baseline} with p < {_P}; dotted: mean of {baseline}" if baseline else ""
+    about = f"\nfilled: differs from {baseline} with p < {_P}; dotted: mean of {baseline}" if baseline else ""
     figure.supxlabel(f"score of each seed, with its 95% interval{about}", fontsize=9)
 
 
@@ -81,9 +81,9 @@ def draw_costs(figure: Any, runs: Runs) -> None:
         axis.set_title(name, fontsize=9.5)
         axis.margins(x=0.3)
         axis.set_xticks([])
+        axis.tick_params(axis="y", length=0, labelcolor="black")
         axis.spines["bottom"].set_visible(False)
     axes[0].set_yticks(range(len(systems)), systems)
-    axes[0].tick_params(axis="y", length=0, labelcolor="black")
     axes[0].set_ylim(len(systems) - 0.5, -0.5)
     figure.suptitle("What each system costs: mean over its seeds", fontsize=10.5, x=0.01, ha="left")
 
@@ -133,4 +133,4 @@ def _title(runs: Runs, test: str, measure: str) -> str:
     }
     best: Sequence[str] = sorted(means, key=means.__getitem__, reverse=True)[:2]
     after = f", then {best[1]}, {means[best[1]]:.2f}" if len(best) > 1 else ""
-    return f"{test}: {best[0]} has the highest {measure}, {means[best[0]]:.2f}{after}"
+    return f"{test}: {measure} is highest with {best[0]}, {means[best[0]]:.2f}{after}"

@@ -1,15 +1,14 @@
 """Plots recall against distance, on the terminal and as a figure."""
 
-from collections import Counter
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from app.figure import COLOURS, FAINT, LINES, MARKERS, beside, svg
+from app.figure import FAINT, beside, curve, svg
 from app.probe.candidates import Reach
 from app.probe.experiment import Experiment, Results
 from data.files import atomic_write
-from models.memories import parts_of, settings_of, trained_kinds
+from models.memories import parts_of, settings_of
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -57,20 +56,15 @@ def draw(results: Results, path: str | Path) -> bool:
 
 
 def _fill(axis: Any, results: Results) -> None:
-    experiment, order, drawn = results.experiment, trained_kinds(), Counter[str]()
-    for name, found in results.memories.items():
+    experiment = results.experiment
+    for number, (name, found) in enumerate(results.memories.items()):
         recalls = found["recall"]
         distances = [recall["distance"] for recall in recalls]
         low, middle, high = ([100 * recall[name] for recall in recalls] for name in ("low", "recall", "high"))
-        kind = found["kind"]
-        first = parts_of(kind)[0]
-        # A colour and marker for each kind of memory, a line for each memory of one kind, combinations included.
-        place, line = order.index(first), LINES[drawn[first] % len(LINES)]
-        drawn[first] += 1
-        colour, marker = COLOURS[place % len(COLOURS)], MARKERS[place % len(MARKERS)]
+        look = curve(number)
+        colour = look["color"]
         axis.fill_between(distances, low, high, color=colour, alpha=0.2, linewidth=0)
-        style = {"color": colour, "marker": marker, "linestyle": line}
-        axis.plot(distances, middle, **style, label=_label(name, kind, found))
+        axis.plot(distances, middle, **look, label=_label(name, found["kind"], found))
         if (promised := _promised(found)) and distances[0] <= promised.direct <= distances[-1]:
             axis.plot([promised.direct], [100], color=colour, marker=7, markersize=8, zorder=4)  # 7: a caret
     chance, last = 100 / experiment.task.values, max(experiment.distances)
@@ -92,7 +86,7 @@ def _mark_training(axis: Any, experiment: Experiment) -> None:
     if farthest < max(experiment.distances):
         axis.axvline(farthest, color=FAINT, linewidth=1, linestyle=":")
         place = (farthest, 50)
-        axis.annotate("none farther\nin training", place, (4, 0), textcoords="offset points", color=FAINT)
+        axis.annotate("none farther\nin training", place, (-4, 0), textcoords="offset points", ha="right", color=FAINT)
 
 
 def _promised(found: dict[str, Any]) -> Reach | None:

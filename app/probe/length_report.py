@@ -83,7 +83,7 @@ def _fill(figure: Any, rows: list[dict[str, float]]) -> None:
     places = [row["position"] for row in rows]
     for axis, name, colour in ((upper, "output", COLOURS[0]), (lower, "megabytes", COLOURS[3])):
         axis.plot(places, [row[name] for row in rows], color=colour, marker="o", markersize=3)
-        axis.set_ylim(0)
+        axis.set_ylim(0, 1.1 * axis.dataLim.ymax)
     upper.set_title("Speed and memory while a long document is translated")
     upper.set_ylabel("output tokens/s")
     lower.set_ylabel("MB resident")

@@ -207,7 +207,7 @@ def test_systems_are_drawn_with_intervals_and_what_is_certain_is_filled():
         list(line.get_xdata()) for line in axis.lines if line.get_marker() == "None" and line.get_linestyle() == "-"
     ]
     assert sorted(bars) == [[19.0, 21.0], [20.0, 22.0], [21.0, 23.0]]
-    assert "toys-test: gru has the highest s-BLEU, 21.50, then none, 20.00" in texts(figure)
+    assert "toys-test: s-BLEU is highest with gru, 21.50, then none, 20.00" in texts(figure)
 
 
 def test_costs_are_means_over_seeds():

@@ -111,7 +111,7 @@ def test_a_comparison_is_drawn_from_its_report(tmp_path, capsys):
         f"{plan.folder / 'plots'}: scores-toys-test, costs, each as .svg and .png",
     ]
     found = (plan.folder / "plots" / "scores-toys-test.svg").read_text(encoding="utf-8")
-    assert "toys-test: gru has the highest s-BLEU, 21.50, then none, 20.00" in found
+    assert "toys-test: s-BLEU is highest with gru, 21.50, then none, 20.00" in found
     assert "leave out the other folders" in plot(capsys, plan.folder, plan.contestants[0].path, code=2)
     assert "the figures of a comparison are scores, costs" in plot(capsys, plan.folder, "--only", "gates", code=2)
 
