@@ -1,6 +1,7 @@
 """Chooses the figures of runs or of a comparison, draws them and writes them as SVG and PNG."""
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -82,33 +83,31 @@ def _save(drawing: Drawing, folder: Path) -> None:
 
 
 def _learning(material: Material) -> list[Drawing]:
-    logs = material.logs
-    return [Drawing("learning", lambda figure: draw_learning(figure, logs), (7.6, 5.0))]
+    return [Drawing("learning", partial(draw_learning, logs=material.logs), (7.6, 5.0))]
 
 
 def _attention(material: Material) -> list[Drawing]:
     found = material.attention
-    return [Drawing("attention", lambda figure: draw_attention(figure, found), attention_size(found))]
+    return [Drawing("attention", partial(draw_attention, found=found), attention_size(found))]
 
 
 def _alignment(material: Material) -> list[Drawing]:
     found = material.attention
-    return [Drawing("alignment", lambda figure: draw_alignment(figure, found), alignment_size(found))]
+    return [Drawing("alignment", partial(draw_alignment, found=found), alignment_size(found))]
 
 
 def _gates(material: Material) -> list[Drawing]:
-    records = material.records
-    return [Drawing("gates", lambda figure: draw_gates(figure, records))]
+    return [Drawing("gates", partial(draw_gates, records=material.records))]
 
 
 def _slots(material: Material) -> list[Drawing]:
     records = material.records
-    return [Drawing("slots", lambda figure: draw_slots(figure, records), slots_size(records))]
+    return [Drawing("slots", partial(draw_slots, records=records), slots_size(records))]
 
 
 def _bleu(material: Material, what: str) -> list[Drawing]:
     return [
-        Drawing(f"{what}-{test}", lambda figure, test=test, runs=runs: draw_scores(figure, what, test, runs))
+        Drawing(f"{what}-{test}", partial(draw_scores, what=what, test=test, runs=runs))
         for test, runs in material.scores(what).items()
     ]
 
@@ -121,7 +120,7 @@ def _scores(found: Any) -> list[Drawing]:
     return [
         Drawing(
             f"scores-{test}",
-            lambda figure, test=test: draw_systems(figure, runs, test, baseline),
+            partial(draw_systems, runs=runs, test=test, baseline=baseline),
             scores_size(runs, test),
         )
         for test in tests
@@ -132,7 +131,7 @@ def _costs(found: Any) -> list[Drawing]:
     runs = {name: run for name, run in found["runs"].items() if run["updates"]}
     if not runs:
         raise NoData("no training has begun yet")
-    return [Drawing("costs", lambda figure: draw_costs(figure, runs), costs_size(runs))]
+    return [Drawing("costs", partial(draw_costs, runs=runs), costs_size(runs))]
 
 
 _RUNS: Known = {

@@ -47,7 +47,7 @@ def draw(results: Results, path: str | Path) -> bool:
     Returns:
         Whether Matplotlib is installed.
     """
-    content = svg("recall", lambda figure: _fill(figure.subplots(), results))
+    content = svg("recall", lambda figure: _fill(figure.subplots(), results), (8.5, 4.0))
     if content is None:
         return False
     with atomic_write(path) as file:

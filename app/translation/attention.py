@@ -85,9 +85,11 @@ def attend(translator: "Translator", sentence: str, translation: str | None = No
         )
     # The numbered pieces stand for these where all spans of the sentence have one.
     spans = dict(zip(translator.span_ids, form.spans, strict=False)) if alone == source else {}
-    texts = {id: span.text for id, span in spans.items()}
-    sides = (tuple(texts.get(id, tokenizer.piece(id)) for id in ids) for ids in (source, target))
-    return Attention(*((*pieces, END) for pieces in sides), translator.decoder.attend(source, target), text)
+
+    def pieces(ids: Sequence[int]) -> tuple[str, ...]:
+        return (*(spans[id].text if id in spans else tokenizer.piece(id) for id in ids), END)
+
+    return Attention(pieces(source), pieces(target), translator.decoder.attend(source, target), text)
 
 
 def words_of(pieces: Sequence[str]) -> dict[int, list[int]]:

@@ -1,6 +1,8 @@
 """The style of all figures: what print in grey and eyes of all kinds need to tell curves apart."""
 
 import itertools
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -78,3 +80,9 @@ def test_the_style_ends_with_the_figure():
     before = dict(matplotlib.rcParams)
     render("some", lambda figure: figure.subplots(), kinds=("svg",))
     assert dict(matplotlib.rcParams) == before
+
+
+def test_no_other_module_has_colours_of_its_own():
+    app = Path(__file__).resolve().parents[2] / "app"
+    found = [path.name for path in app.rglob("*.py") if re.search('"#[0-9a-f]{6}"', path.read_text(encoding="utf-8"))]
+    assert found == ["figure.py"]
