@@ -18,15 +18,14 @@ _FEW = 50
 
 
 def buckets(record: Mapping[str, Any], what: str) -> list[LengthScore]:
-    """The scores in a record of a run's results; [] if it has none, or no two to compare.
+    """The scores in a record of a run's results; [] if it has none.
 
     Args:
         record: see `app.scoring.results.Results`.
         what: `LENGTH` or `POSITION`.
     """
     key = _SECTIONS[what]
-    found = [LengthScore(**row) for row in record.get(key) or record.get(DOCUMENTS, {}).get(key, ())]
-    return found if len(found) > 1 else []
+    return [LengthScore(**row) for row in record.get(key) or record.get(DOCUMENTS, {}).get(key, ())]
 
 
 def draw_scores(figure: Any, what: str, test: str, runs: Mapping[str, Sequence[LengthScore]]) -> None:

@@ -83,7 +83,6 @@ def test_buckets_are_found_wherever_they_stand_in_a_record():
     assert buckets({"bleu_by_source_words": rows}, LENGTH)[1] == LengthScore(4, None, 10, 30.0)
     assert len(buckets({"document_scores": {"bleu_by_position": rows}}, POSITION)) == 2
     assert buckets({"bleu_by_source_words": rows}, POSITION) == []
-    assert buckets({"bleu_by_position": rows[:1]}, POSITION) == []
 
 
 def test_scores_of_few_segments_are_hollow_and_not_in_the_title():
