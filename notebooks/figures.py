@@ -55,7 +55,8 @@ def heatmaps(panels, rows=None, columns=None, xlabel="", ylabel="", signed=False
         panels: title to matrix (rows, columns).
         rows, columns: labels of the cells; numbers by default.
         xlabel, ylabel: of every panel, and of the first.
-        signed: numbers around zero, in two colours, instead of numbers from zero up.
+        signed: numbers around zero, in two colours, instead of numbers from zero up; in small matrices those clearly
+            below zero have a dash.
         cell: size of a cell in inches; by default panels share the width of the page.
         share: whether the largest number of all panels sets the colours, or each panel has its own.
         bar: what the colour stands for, written at a scale beside the last panel; "" for no scale.
@@ -74,6 +75,10 @@ def heatmaps(panels, rows=None, columns=None, xlabel="", ylabel="", signed=False
                 aspect="equal" if cell else "auto",
                 interpolation="nearest",
             )
+            if signed and matrix.size <= 800:
+                axis.autoscale(False)
+                below = np.argwhere(matrix < -0.1 * most)
+                axis.plot(below[:, 1], below[:, 0], linestyle="", marker="_", color=INK, markersize=4)
             axis.set_title(title)
             axis.set_xlabel(xlabel)
             _ticks(axis, rows, columns, matrix.shape)

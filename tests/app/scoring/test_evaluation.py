@@ -5,7 +5,14 @@ import pytest
 
 from app.presets.preset import Preset
 from app.presets.schema import SearchPreset
-from app.scoring.evaluation import decode_bleu, evaluate, evaluate_lines, read_baseline
+from app.scoring.evaluation import (
+    DocumentOptions,
+    decode_bleu,
+    evaluate,
+    evaluate_lines,
+    evaluate_translations,
+    read_baseline,
+)
 from app.scoring.metrics import ScoreOptions, bleu
 from app.scoring.report import show_evaluation
 from app.scoring.system import System
@@ -222,3 +229,20 @@ def test_validation_decodes_and_scores(tokenizer):
     assert examples[0].reference == TEXT[1].lower()
     lower, _ = decode_bleu(translator, TEXT, [line.lower() for line in TEXT], lowercase=True)
     assert lower == pytest.approx(100)
+
+
+def test_bleu_by_position_counts_the_segments_before_in_each_document():
+    right = "one two three four five six"
+    test = TestSet.of_documents("little", [[right] * 5, [right] * 2], [[right] * 5, [right] * 2], "here")
+    # The first segments of both documents are wrong.
+    found = ["nothing of this is right at", *[right] * 4, "nothing of this is right at", right]
+    for positions in (
+        evaluate_lines(found, test, QUICK).positions,
+        evaluate_translations(found, test, DocumentOptions(samples=0)).positions,
+    ):
+        assert [(str(score), score.lines) for score in positions] == [("0", 2), ("1-3", 4), ("4-7", 1)]
+        assert positions[0].bleu < 10 and [score.bleu for score in positions[1:]] == pytest.approx([100, 100])
+    assert evaluate_lines(found, test, QUICK).as_dict()["bleu_by_position"][1]["low"] == 1
+    assert not evaluate_translations(found, test, DocumentOptions(samples=0, shuffle=True)).positions
+    alone = TestSet("little", test.sources, test.references, "here")
+    assert "bleu_by_position" not in evaluate_lines(found, alone, QUICK).as_dict()
