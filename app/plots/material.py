@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from app.comparison.report import RESULTS
+from app.presets.schema import GENERATOR
 from app.runs.journal import LOG, read_log
 from app.runs.run import Run
 from app.scoring.metrics import LengthScore
@@ -57,7 +58,9 @@ class Material:
         found = [Path(path) for path in paths]
         names = [path.resolve().name for path in found]
         whole = len(set(names)) < len(names)
-        self.runs = {str(path) if whole else name: Run.open(path) for path, name in zip(found, names, strict=True)}
+        self.runs = {
+            str(path) if whole else name: Run.open(path, kind=None) for path, name in zip(found, names, strict=True)
+        }
 
     @functools.cached_property
     def logs(self) -> dict[str, list[dict]]:
@@ -73,9 +76,9 @@ class Material:
     @functools.cached_property
     def attention(self) -> "Attention":
         """What the model attends to in the sentence."""
-        sentence = self.chosen.sentence
+        sentence, run = self.chosen.sentence, self._one
         if sentence is None:
-            log = read_log(self._one.path / LOG)
+            log = read_log(run.path / LOG)
             samples = [entry["validation"]["sample"] for entry in log if entry.get("validation", {}).get("sample")]
             if not samples:
                 raise NoData("no sample in the log: name a sentence with --sentence TEXT")
@@ -120,14 +123,21 @@ class Material:
                     found.setdefault(test, {})[name] = scores
         if not found:
             command = "evaluate-documents" if what == POSITION else "evaluate"
-            raise NoData(f'no such results: "weitblick {command} {next(iter(self.runs.values())).path}" writes them')
+            raise NoData(f'no such results: "weitblick {command} {self._translators[0].path}" writes them')
         return found
 
     @property
     def _one(self) -> Run:
         if len(self.runs) > 1:
             raise NoData("drawn for one run at a time")
-        return next(iter(self.runs.values()))
+        return self._translators[0]
+
+    @property
+    def _translators(self) -> list[Run]:
+        found = [run for run in self.runs.values() if run.preset.model.kind != GENERATOR]
+        if not found:
+            raise NoData("a generator does not translate")
+        return found
 
     @functools.cached_property
     def _translator(self) -> "Translator":

@@ -6,11 +6,13 @@ import pytest
 
 from app.cli import main as cli
 from app.comparison.report import write_report
+from app.runs.run import Run
 from app.scoring.results import Results
 from app.scoring.testsets import load_documents
 from data.corpora.corpora import Corpora
 from tests.app.cli.test_document_translate_command import DOCUMENTS, TEXT, make_run
 from tests.app.comparison.made_up import made_up_plan, score, train
+from tests.app.toy_training import toy_preset
 
 pytest.importorskip("matplotlib")
 
@@ -152,3 +154,11 @@ def test_a_damaged_result_is_an_error_and_not_left_out(plain, tmp_path, capsys):
     path.write_text(before.replace("20.0", "40.0"))
     assert "the file was edited or damaged" in plot(capsys, plain, "-o", tmp_path, code=2)
     path.write_text(before)
+
+
+def test_a_generator_has_learning_curves_alone(tmp_path, capsys):
+    changes = ("model.kind=generator", "encoder_layers=0", "training.monitor=loss", "windows=segments")
+    path = with_log(Run.create(tmp_path / "run", toy_preset(tmp_path, *changes)).path)
+    written, left_out = plot(capsys, path)
+    assert written.startswith(f"{path / 'plots'}: learning, each")
+    assert left_out == "left out: attention, alignment, gates, slots, length, position (a generator does not translate)"
