@@ -19,7 +19,7 @@ QUANTIZATION_OPTION = $(if $(QUANTIZATION),--quantization "$(QUANTIZATION)")
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help train eval-bleu eval-doc translate export plot presets notebook test test-backends bench lint
+.PHONY: help train eval-bleu eval-doc translate export plot presets notebook notebooks test test-backends bench lint
 
 help: ## this list
 	@echo "Weitblick: English-to-German translation with Transformers"; echo
@@ -64,8 +64,11 @@ plot: $(VENV)/installed-plots ## draw RUN into RUN/plots: learning curves, atten
 presets: $(VENV)/installed ## list the presets
 	@$(PYTHON_HERE) -m app presets
 
-notebook: $(VENV)/installed-notebooks ## execute the notebooks and write their outputs: up to 10 minutes
+notebook: $(VENV)/installed-notebooks $(VENV)/installed-glove ## execute the notebooks and write their outputs: up to 20 minutes
 	@$(PYTHON_HERE) notebooks/execute.py $(ARGS)
+
+notebooks: $(VENV)/installed-lab ## open the notebooks in JupyterLab
+	@$(PYTHON_HERE) -m jupyterlab notebooks $(ARGS)
 
 test: $(VENV)/installed-test .venv-bigquery/installed .venv-beam/installed ## run the tests on all cores
 	$(PYTHON_HERE) -m pytest -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder --durations 15 --durations-min 4 \

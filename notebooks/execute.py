@@ -44,6 +44,7 @@ def execute(source: Path, environment: dict | None = None) -> nbformat.NotebookN
     # The packages are found even where they are not installed.
     places = [str(FOLDER.parent), environment.get("PYTHONPATH", "")]
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, places))
+    environment["WEITBLICK_STILL"] = "1"  # pictures in the place of sliders, which show nothing without a kernel
     with tempfile.TemporaryDirectory() as sockets:
         # By TCP, which is the default, others on this machine might listen; the kernel would warn of it.
         private = {"transport": "ipc", "ip": f"{sockets}/kernel"} if os.name == "posix" else {}

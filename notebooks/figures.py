@@ -1,7 +1,9 @@
 """The pictures of the notebooks: a few kinds of plot in one style, so that a cell needs one line for its figure."""
 
+import os
 import textwrap
 
+import ipywidgets
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.colors import ListedColormap
@@ -280,6 +282,43 @@ def ranking(texts, values, xlabel="", title="", form="{:.2f}"):
         axis.set_xlabel(xlabel)
         axis.set_title(title)
         plt.show()
+
+
+def neighbours(panels, xlabel="", limit=1.0):
+    """Short lists side by side, each text with a bar as long as its number, from 0 to `limit`.
+
+    Args:
+        panels: title to pairs of a text and a number.
+        xlabel: of every panel.
+        limit: the largest number that a bar can show.
+    """
+    with plt.rc_context(_STYLE):
+        count = max(map(len, panels.values()))
+        figure, axes = _as_row(*plt.subplots(1, len(panels), figsize=(7.6, 0.3 * count + 0.9)))
+        for axis, (title, found) in zip(axes, panels.items(), strict=True):
+            places, values = np.arange(len(found)), [value for _, value in found]
+            axis.barh(places, values, height=0.7, color=COLOURS[0] + "66")
+            axis.set_yticks(places, [text for text, _ in found])
+            axis.tick_params(axis="y", length=0, labelcolor=INK)
+            axis.set(xlim=(0, limit), xlabel=xlabel)
+            axis.invert_yaxis()
+            axis.set_title(title)
+        plt.show()
+
+
+def slider(draw, **positions):
+    """A cell's output with sliders, drawn anew whenever one is moved.
+
+    Where the notebook is executed for its file, with nobody to move a slider, the first positions are drawn.
+
+    Args:
+        draw: prints and draws; called with the value of each slider.
+        positions: name to slider, a widget of ipywidgets.
+    """
+    if os.environ.get("WEITBLICK_STILL") == "1":
+        draw(**{name: position.value for name, position in positions.items()})
+        return None
+    return ipywidgets.interactive(draw, **positions)
 
 
 def _panels(count, cell, matrices):

@@ -1,8 +1,11 @@
-"""Made-up corpora of household orders, for the notebooks' quick mode: no network, learnt in seconds."""
+"""Made-up corpora of household orders and their word vectors, for the quick mode: no network, learnt in seconds."""
 
 import itertools
 import random
+import re
 from pathlib import Path
+
+import numpy as np
 
 # English, German in the nominative and accusative, and with "in".
 _THINGS = [
@@ -81,6 +84,70 @@ def write_documents(folder, validation: int = 8, test: int = 8) -> str:
         lines = [(*pair, f"{split} {number}") for number, document in enumerate(found) for pair in document]
         _write(folder, split, **dict(zip(("en", "de", "doc"), zip(*lines, strict=True), strict=True)))
     return str(folder)
+
+
+def write_crawl(folder, pairs, each: int = 50, seed: int = 1) -> str:
+    """Writes a folder corpus as one gets it from the web: good pairs, and pairs with one kind of fault each.
+
+    Args:
+        folder: where to; made if it is not there.
+        pairs: pairs to draw from, all different; the longer ones are taken.
+        each: pairs for each fault; there are eight times as many good ones.
+        seed: of the draw.
+
+    Returns:
+        The folder's path. The documents are called after what was done to their pairs: "good", "empty", "long",
+        "ratio", "untranslated", "duplicate", "language" and "near".
+    """
+    longest = sorted(dict.fromkeys(tuple(pair[:2]) for pair in pairs), key=lambda pair: len(pair[0].split()))
+    longest = [pair for pair in longest if len(pair[0].split()) <= 30][-15 * each :]
+    random.Random(seed).shuffle(longest)
+    good, rest = longest[: 8 * each], iter(longest[8 * each :])
+    faults = {
+        "empty": lambda en, de: (en, ""),
+        "long": lambda en, de: (" ".join([en] * 60), " ".join([de] * 60)),
+        "ratio": lambda en, de: (en, " ".join([de] * 6)),
+        "untranslated": lambda en, de: (en, en),
+        "language": lambda en, de: (de, en),
+    }
+    found = [(*pair, "good") for pair in good]
+    for name, spoil in faults.items():
+        found += [(*spoil(*next(rest)), name) for _ in range(each)]
+    found += [(*pair, "duplicate") for pair in good[:each]]
+    found += [(f"{en} {n}", f"{de} {n}", "near") for n, (en, de) in enumerate(good[each : 2 * each])]
+    _write(folder, "train", **dict(zip(("en", "de", "doc"), zip(*found, strict=True), strict=True)))
+    return str(folder)
+
+
+def write_vectors(path, lines, width: int = 24, window: int = 3) -> str:
+    """Writes word vectors, counted from some text, as a file in GloVe's format: a stand-in for the real ones.
+
+    They are the first singular vectors of the positive mutual information of words that stand near each other.
+
+    Args:
+        path: of the file.
+        lines: the text.
+        width: of the vectors.
+        window: how many words apart two words may be.
+
+    Returns:
+        The path.
+    """
+    texts = [re.findall(r"\w+|[^\w\s]", line.lower()) for line in lines]
+    words = sorted({word for text in texts for word in text})
+    number, counts = {word: row for row, word in enumerate(words)}, np.ones((len(words), len(words)))
+    for text in texts:
+        for place, word in enumerate(text):
+            for other in text[max(place - window, 0) : place]:
+                counts[number[word], number[other]] += 1
+                counts[number[other], number[word]] += 1
+    expected = np.outer(counts.sum(1), counts.sum(0)) / counts.sum()
+    left, strengths, _ = np.linalg.svd(np.maximum(np.log(counts / expected), 0))
+    vectors = left[:, :width] * strengths[:width] ** 0.5
+    rows = (" ".join(f"{value:.5f}" for value in vector) for vector in vectors)
+    text = "".join(f"{word} {row}\n" for word, row in zip(words, rows, strict=True))
+    Path(path).write_text(text, encoding="utf-8")
+    return str(path)
 
 
 def _split(items: list, validation: int, test: int) -> dict[str, list]:
