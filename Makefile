@@ -68,7 +68,7 @@ notebook: $(VENV)/installed-notebooks $(VENV)/installed-glove ## execute the not
 	@$(PYTHON_HERE) notebooks/execute.py $(ARGS)
 
 notebooks: $(VENV)/installed-lab ## open the notebooks in JupyterLab
-	@$(PYTHON_HERE) -m jupyterlab notebooks $(ARGS)
+	@$(VENV)/bin/jupyter-lab notebooks $(ARGS)
 
 test: $(VENV)/installed-test .venv-bigquery/installed .venv-beam/installed ## run the tests on all cores
 	$(PYTHON_HERE) -m pytest -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder --durations 15 --durations-min 4 \

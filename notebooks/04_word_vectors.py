@@ -159,8 +159,9 @@ figures.slider(towards, share=FloatSlider(0.3, min=0, max=1, step=0.1))
 #
 # The model does not read words but pieces. A piece that is a whole word (`_window`) takes the vector of that word, or
 # of the same word in lower case; so does a punctuation mark. A piece from inside a word has none: `ing` means something
-# else in every word that has it. Dark tiles have a vector. Move the slider: with few pieces most words fall apart, and
-# what falls apart loses its vector.
+# else in every word that has it. (What only looks like a word, as `_off` at the start of "official", is taken for one.)
+# Dark tiles have a vector. Move the slider: with few pieces most words fall apart, and what falls apart loses its
+# vector.
 
 # %%
 sizes = (310, 330, 350, 370) if QUICK else (500, 1000, 2000, 4000, 8000)
@@ -190,8 +191,8 @@ figures.slider(cut, pieces=SelectionSlider(options=sizes, value=sizes[-2]))
 # %% [markdown]
 # ## A larger vocabulary has more whole words
 #
-# `load_vectors` counts it: of the *pieces*, four in ten have a vector at best, because a large vocabulary also has more
-# rare parts of words. But what is read in training are *tokens*, and there the whole words count each time. With 8,000
+# `load_vectors` counts it: of the *pieces*, never half have a vector, because a large vocabulary also has more rare
+# parts of words. But what is read in training are *tokens*, and there the whole words count each time. With 8,000
 # pieces about seven in ten tokens have a vector. The log of a training gives the first figure.
 
 # %%

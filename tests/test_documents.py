@@ -32,7 +32,8 @@ NO_COMMANDS = {"", "text", "mermaid", "toml", "json", "yaml", "dockerfile"}
 LOOKS_LIKE_COMMANDS = re.compile(r"^(\$ )?(make|weitblick|python3?|pip|export|git|\S*\.venv\S*/bin/\S+) ", re.MULTILINE)
 TABLE_CELL = re.compile(r"^\|[^|]*\| `((?:make|weitblick) [^`]+)`")
 # Programs with a stand-in that notes the call and does nothing.
-STAND_INS = ("weitblick", "python", "python3", "pip", "tensorboard", "pre-commit", "git", "sbatch", "gcloud", "kubectl")
+STAND_INS = ("weitblick", "python", "python3", "pip", "tensorboard", "jupyter-lab", "pre-commit", "git", "sbatch")
+STAND_INS += ("gcloud", "kubectl")
 SENTENCES, DOCUMENTS, GENERATOR = "runs/starter", "runs/starter-documents", "runs/generator"
 # Other runs that pages name, by the toy run that takes their place.
 SENTENCE_RUNS = ("runs/news-small", "runs/none", "runs/mine", "runs/multi30k-tiny")
@@ -134,7 +135,7 @@ def _write_stand_ins(place: Path) -> None:
     make = "-o .venv/installed" + "".join(
         f" -o {folder}/installed{extra}"
         for folder in (".venv", ".venv-bigquery", ".venv-beam", ".venv-peers")
-        for extra in ("", "-test", "-ctranslate2", "-plots", "-notebooks", "-backends", "-lint")
+        for extra in ("", "-test", "-ctranslate2", "-plots", "-notebooks", "-glove", "-lab", "-backends", "-lint")
     )
     for folder in ("bin", ".venv/bin", ".venv-beam/bin", ".venv-bigquery/bin"):
         (place.parent / "bin" if folder == "bin" else place / folder).mkdir(parents=True)
@@ -146,7 +147,7 @@ def _write_stand_ins(place: Path) -> None:
     (place.parent / "bin" / "make").chmod(0o755)
     for folder in (".venv", ".venv-bigquery", ".venv-beam", ".venv-peers"):
         (place / folder).mkdir(exist_ok=True)
-        for extra in ("", "-test", "-ctranslate2", "-plots", "-notebooks", "-backends"):
+        for extra in ("", "-test", "-ctranslate2", "-plots", "-notebooks", "-glove", "-lab", "-backends"):
             (place / folder / f"installed{extra}").touch()
 
 
@@ -210,6 +211,8 @@ def _check(place, program, arguments, text, patch):
         options.read(REPOSITORY / "setup.cfg", encoding="utf-8")
         for extra in re.findall(r"\[(\w+)\]", " ".join(arguments)):
             assert extra in options["options.extras_require"], f"{place}: there is no extra {extra}"
+    elif program == "jupyter-lab":
+        assert Path(arguments[0]).is_dir(), f"{place}: there is no folder {arguments[0]}"
     elif program == "sbatch":
         assert Path(arguments[0]).exists(), f"{place}: there is no {arguments[0]}"
         _check(place, "weitblick", ["train", arguments[1], "--run", *arguments[2:]], text, patch)

@@ -13,6 +13,7 @@ import pytest
 REPOSITORY = Path(__file__).resolve().parents[2]
 FOLDER = REPOSITORY / "notebooks"
 FIRST, SECOND = FOLDER / "01_transformer_from_masks_to_bleu.py", FOLDER / "02_memory.py"
+VECTORS, CORPORA = FOLDER / "04_word_vectors.py", FOLDER / "05_corpora.py"
 SOURCES = sorted(FOLDER.glob("[0-9]*.py"))
 EXECUTE = FOLDER / "execute.py"
 
@@ -90,7 +91,56 @@ def test_committed_outputs_hold_what_the_second_notebook_claims():
     assert float(re.search(r"^gru +right less wrong +\S+ \[([+-][\d.]+)", text, re.MULTILINE)[1]) > 0
 
 
-@pytest.mark.parametrize(("source", "pictures"), [(FIRST, 25), (SECOND, 20)], ids=["first", "second"])
+def test_committed_outputs_hold_what_the_notebook_of_word_vectors_claims():
+    text = printed(VECTORS.with_suffix(".ipynb"))
+    inside, between = map(float, re.search(r"within groups ([\d.]+), between groups ([\d.]+)", text).groups())
+    assert inside > between + 0.4
+    shares = [float(share) for share in re.findall(r"they make up ([\d.]+)% of the tokens", text)]
+    assert len(shares) == 5
+    assert shares == sorted(shares)
+    assert shares[-1] > 65
+    covered = dict(re.findall(r"(English|German): (\d+)% of the tokens", text))
+    assert int(covered["English"]) > int(covered["German"]) + 15
+    ends = [float(loss) for loss in re.findall(r"^(?:random|glove) +[\d.]+ -> ([\d.]+) nats", text, re.MULTILINE)]
+    assert abs(ends[0] - ends[1]) < 0.1
+    assert max(ends) < 5.5
+
+
+def test_committed_outputs_hold_what_the_notebook_of_corpora_claims():
+    text = printed(CORPORA.with_suffix(".ipynb"))
+    kinds = ("good", "long", "ratio", "untranslated", "duplicate", "language", "near")
+    found = {kind: re.search(rf"^{kind} +((?: *\d+%){{6}})", text, re.MULTILINE)[1] for kind in kinds}
+    shares = {kind: [int(share) for share in re.findall(r"\d+", row)] for kind, row in found.items()}
+    assert max(shares.pop("good")) <= 2
+    assert all(row[place] > 95 for place, row in enumerate(shares.values()))
+    near = [int(count.replace(",", "")) for count in re.findall(r"^near = [\d.]+: +([\d,]+)", text, re.MULTILINE)]
+    assert len(near) == 6
+    assert near == sorted(near)
+    sides = re.search(r"(\d+) pairs passed in Python, (\d+) in SQL", text)
+    assert sides[1] == sides[2]
+
+
+@pytest.mark.parametrize("source", [VECTORS, CORPORA], ids=lambda path: path.stem)
+def test_each_section_needs_no_other_one(source):
+    """Ruff finds no name in a section that neither it nor the cells above the first section define."""
+    sections = [""]
+    for kind, text in cells(source):
+        if kind == "markdown" and re.search(r"^# \S", text, re.MULTILINE) and sections[0]:
+            sections.append("")
+        elif kind == "code":
+            sections[-1] += text + "\n"
+    assert len(sections) > 4
+    for section in sections[1:]:
+        command = [sys.executable, "-m", "ruff", "check", "--isolated", "--select", "F821", "-"]
+        done = subprocess.run(command, input=sections[0] + section, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize(
+    ("source", "pictures"),
+    [(FIRST, 25), (SECOND, 20), (VECTORS, 10), (CORPORA, 14)],
+    ids=["first", "second", "vectors", "corpora"],
+)
 def test_notebook_runs_in_quick_mode_without_network(source, pictures, tmp_path):
     nowhere = dict.fromkeys(("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"), "http://127.0.0.1:9")
     quick = {"WEITBLICK_QUICK": "1", "WEITBLICK_CACHE": str(tmp_path / "cache"), **nowhere}
@@ -110,6 +160,121 @@ def test_cell_that_fails_is_an_error_and_leaves_nothing(tmp_path):
     assert done.returncode == 1
     assert "AssertionError: the claim" in done.stderr
     assert not source.with_suffix(".ipynb").exists()
+
+
+def test_slider_draws_anew_where_it_is_moved(monkeypatch):
+    import ipywidgets
+
+    monkeypatch.syspath_prepend(str(FOLDER))
+    import figures
+
+    drawn, position = [], ipywidgets.IntSlider(3, min=0, max=9)
+    monkeypatch.setenv("WEITBLICK_STILL", "1")
+    assert figures.slider(drawn.append, object=position) is None
+    assert drawn == [3]
+    monkeypatch.delenv("WEITBLICK_STILL")
+    assert position in figures.slider(drawn.append, object=position).children
+    position.value = 7
+    assert drawn == [3, 3, 7]
+
+
+@pytest.fixture
+def curves(tmp_path, monkeypatch):
+    """Learning curves of the made-up corpus, whose processes are noted in `ran` and do nothing but succeed."""
+    monkeypatch.syspath_prepend(str(FOLDER))
+    import learning_curves
+    import made_up
+
+    made_up.write_corpus(tmp_path / "orders")
+    places = ["--corpora", str(tmp_path), "--runs", str(tmp_path / "runs")]
+    arguments = ["--corpus", "orders", *places, "--percent", "30", "10", "--seeds", "1", "2"]
+    made = learning_curves.Curves(learning_curves._parser().parse_args(arguments))
+    made.ran, made.fails_at = [], None
+
+    def process(command, log, seconds=None):
+        step = (command[3], Path(command[6] if command[3] == "train" else command[4]).name)
+        if step == made.fails_at:
+            return 1
+        made.ran.append(step)
+        return 0
+
+    monkeypatch.setattr(learning_curves, "run_process", process)
+    monkeypatch.setattr(made, "_is_trained", lambda job: ("train", job.name) in made.ran)
+    monkeypatch.setattr(made, "_record", lambda job: {"scores": []} if ("evaluate", job.name) in made.ran else {})
+    return made
+
+
+def test_learning_curves_go_on_where_they_stopped(curves):
+    from data.errors import UserError
+
+    curves.fails_at = ("evaluate", "glove-10-1")
+    with pytest.raises(UserError, match="score glove-10-1 ended with code 1"):
+        curves.run()
+    assert curves.ran == [("train", "random-10-1"), ("evaluate", "random-10-1"), ("train", "glove-10-1")]
+    curves.fails_at = None
+    assert curves.run()
+    jobs = [f"{start}-{percent}-{seed}" for seed in (1, 2) for percent in (10, 30) for start in ("random", "glove")]
+    assert curves.ran == [(step, job) for job in jobs for step in ("train", "evaluate")]
+
+
+def test_parts_of_the_learning_curves_lie_in_each_other_and_differ_by_seed(curves):
+    import numpy as np
+
+    from data.corpora.corpora import Corpora
+    from data.vectors import load_vectors
+
+    assert curves.run()
+    parts = Corpora([curves.folder / "corpora"])
+    pairs = {(p, s): list(parts.open(f"orders-{p}-{s}").pairs("train")) for p in (10, 30) for s in (1, 2)}
+    assert [len(part) for part in pairs.values()] == [24, 24, 72, 72]
+    whole = list(curves.corpus.pairs("train"))
+    for seed in (1, 2):
+        assert set(pairs[10, seed]) < set(pairs[30, seed]) < set(whole)
+    assert set(pairs[10, 1]) != set(pairs[10, 2])
+    first, second = (curves.folder / f"random-50d-{seed}.txt" for seed in (1, 2))
+    matrix, coverage = load_vectors(first, ["\u2581lamp", "\u2581kitchen", "."])
+    assert coverage.found == 3
+    assert matrix.shape == (3, 50)
+    assert not np.isin(matrix, load_vectors(second, ["\u2581lamp", "\u2581kitchen", "."])[0]).any()
+
+
+def test_made_up_crawl_has_the_faults_that_its_documents_name(tmp_path, monkeypatch):
+    from data.corpora.corpora import Corpora
+
+    monkeypatch.syspath_prepend(str(FOLDER))
+    import made_up
+
+    pairs = made_up.sentences()
+    corpus = Corpora().open(made_up.write_crawl(tmp_path / "crawl", pairs, each=10))
+    documents = {}
+    for source, target, doc in corpus.pairs("train"):
+        documents.setdefault(doc, []).append((source, target))
+    sizes = {doc: len(found) for doc, found in documents.items()}
+    good = set(documents["good"])
+    assert sizes.pop("good") == len(good) == 80
+    assert set(sizes.values()) == {10}
+    assert good <= set(pairs)
+    assert good >= set(documents["duplicate"])
+    assert all(not target for _, target in documents["empty"])
+    assert all(source == target for source, target in documents["untranslated"])
+    assert set(documents["language"]) <= {(target, source) for source, target in pairs}
+    assert all(len(target) > 4 * len(source) for source, target in documents["ratio"])
+    assert all(len(source.split()) > 200 for source, _ in documents["long"])
+    assert {tuple(side.rsplit(" ", 1)[0] for side in pair) for pair in documents["near"]} <= good
+
+
+def test_made_up_vectors_know_which_words_are_used_alike(tmp_path, monkeypatch):
+    import numpy as np
+
+    from data.vector_files import read_vectors
+
+    monkeypatch.syspath_prepend(str(FOLDER))
+    import made_up
+
+    path = made_up.write_vectors(tmp_path / "vectors.txt", [source for source, _ in made_up.sentences()])
+    vectors = dict(read_vectors(path, {"lamp", "radio", "kitchen"}))
+    lamp, radio, kitchen = (vectors[word] / np.linalg.norm(vectors[word]) for word in ("lamp", "radio", "kitchen"))
+    assert lamp @ radio > lamp @ kitchen + 0.2
 
 
 def test_made_up_corpus_is_right_and_its_splits_share_nothing(tmp_path, monkeypatch):
