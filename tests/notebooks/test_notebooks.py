@@ -169,11 +169,15 @@ def test_slider_draws_anew_where_it_is_moved(monkeypatch):
     import figures
 
     drawn, position = [], ipywidgets.IntSlider(3, min=0, max=9)
+
+    def draw(number):
+        drawn.append(number)
+
     monkeypatch.setenv("WEITBLICK_STILL", "1")
-    assert figures.slider(drawn.append, object=position) is None
+    assert figures.slider(draw, number=position) is None
     assert drawn == [3]
     monkeypatch.delenv("WEITBLICK_STILL")
-    assert position in figures.slider(drawn.append, object=position).children
+    assert position in figures.slider(draw, number=position).children
     position.value = 7
     assert drawn == [3, 3, 7]
 
