@@ -292,7 +292,7 @@ def neighbours(panels, xlabel="", limit=1.0):
         xlabel: of every panel.
         limit: the largest number that a bar can show.
     """
-    with plt.rc_context(_STYLE):
+    with plt.rc_context(STYLE):
         count = max(map(len, panels.values()))
         figure, axes = _as_row(*plt.subplots(1, len(panels), figsize=(7.6, 0.3 * count + 0.9)))
         for axis, (title, found) in zip(axes, panels.items(), strict=True):
