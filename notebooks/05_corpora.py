@@ -470,8 +470,8 @@ for row in rows(SEVERAL, corpus=REAL):
     print(f"{row['n']} translations of {row['en'][:60]!r}: {row['one'][:40]!r}, {row['other'][:40]!r} ...")
 
 # %% [markdown]
-# **2.** Ask for both, at several limits. By words far more pairs would go, most of them good: German joins words, and
-# "time zone" and *Zeitzone* already have a ratio of 2.
+# **2.** Ask for both, at several limits. At 2 and 3 half as many more would go by words, good ones among them: German
+# joins words, and "time zone" and *Zeitzone* already have a ratio of 2.
 
 # %%
 BOTH = """
