@@ -7,7 +7,7 @@ import ipywidgets
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.colors import ListedColormap
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import MaxNLocator, NullFormatter
 
 from app.figure import (
     AROUND_ZERO,
@@ -124,10 +124,12 @@ def lines(
                 axis.fill_between(x, *bands[name], color=line.get_color(), alpha=0.15, linewidth=0)
         axis.set(xlabel=xlabel, ylabel=ylabel)
         axis.set_title(title)
-        if logx:
-            axis.set_xscale("log")
-        if logy:
-            axis.set_yscale("log")
+        for side, is_log in (("x", logx), ("y", logy)):
+            if is_log:
+                axis.set(**{f"{side}scale": "log"})
+                # Powers of ten are written with signs for formulas, which the common style leaves alone.
+                getattr(axis, f"{side}axis").set_major_formatter("{x:,g}")
+                getattr(axis, f"{side}axis").set_minor_formatter(NullFormatter())
         if bottom is not None:
             axis.set_ylim(bottom=bottom)
         for name, x in (marks or {}).items():
