@@ -2,12 +2,14 @@
 
 Each system and seed gets a run folder, runs/PLAN/SYSTEM-SEED, beside REPORT.md and results.json, which are written
 after each step. What is done is not done again, and what was interrupted, however it was, goes on with the next call.
-docs/compare.md explains plans and the report.
+"mechanisms" and "mechanisms-quick" are plans that come with Weitblick and compare all its memories and stacks; both
+take every kind of memory in, one that you have added as well. docs/compare.md explains plans and the report.
 """
 
 import argparse
 from typing import TYPE_CHECKING
 
+from app.cli.options import add_corpora
 from data.errors import UserError
 
 if TYPE_CHECKING:
@@ -18,13 +20,15 @@ EXAMPLES = """
   weitblick compare memories.toml
   weitblick compare memories.toml --status                 what is done
   weitblick compare memories.toml --only none gru --until 90
+  weitblick compare mechanisms-quick                       does everything run here? minutes
+  weitblick compare mechanisms --write docs/comparison.md  all memories and stacks: hours
 """
 AFTER_INTERRUPT = "what is done is kept; run the same command again to go on"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the command's arguments."""
-    parser.add_argument("plan", metavar="PLAN", help="a TOML file with systems, seeds and test sets")
+    parser.add_argument("plan", metavar="PLAN", help="a TOML file with systems, seeds and test sets, or mechanisms")
     parser.add_argument("--runs", metavar="DIR", help="the folder of all runs and the report; runs/PLAN by default")
     parser.add_argument("--status", action="store_true", help="only show what is done")
     parser.add_argument("--only", nargs="+", default=[], metavar="SYSTEM", help="only these systems")
@@ -35,24 +39,42 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="MINUTES",
         help="start nothing after so many minutes; a training that is running then writes a checkpoint and stops",
     )
+    add_corpora(parser)
+    parser.add_argument("--contrapro", action="store_true", help="score pronouns as well, whatever the plan says")
+    parser.add_argument("--items", type=int, default=0, metavar="N", help="for --contrapro: N items, spread evenly")
+    parser.add_argument(
+        "--write",
+        metavar="PAGE",
+        help="write all that is known into this Markdown page, with JSON and charts beside it",
+    )
 
 
 def run(args: argparse.Namespace) -> None:
     """Does what is missing, and shows what is done."""
-    from app.comparison.plan import read_plan
+    from app.comparison.plan import find_plan, read_plan
 
     if args.until < 0:
         raise UserError(f"--until {args.until:g}: must be above 0; leave it out for no limit")
-    plan = read_plan(args.plan, args.runs)
+    if args.items < 0 or (args.items and not args.contrapro):
+        raise UserError(f"--items {args.items}: is a number above 0 for --contrapro; leave it out for all items")
+    if args.write and not args.write.endswith(".md"):
+        raise UserError(f"--write {args.write}: is a Markdown page; expected a name that ends in .md")
+    items = args.items if args.contrapro else None
+    plan = read_plan(find_plan(args.plan), args.runs, args.corpora, items)
     chosen = plan.chosen(args.only)
     if args.status:
         _show(plan, chosen)
+        _write(plan, args.write)
         return
     from app.comparison.queue import Queue
     from app.terminal import progress_console
 
     plan.check()
-    left = Queue(plan, args.only, args.until, progress_console().print).run()
+    try:
+        left = Queue(plan, args.only, args.until, progress_console().print).run()
+    finally:
+        # What is known stands on the page, too, where a step has failed or the queue was stopped.
+        _write(plan, args.write)
     _show(plan, chosen)
     if left:
         print(f"The time is over, with {len(left)} of the steps left; the same command goes on with them.")
@@ -69,3 +91,12 @@ def _show(plan: "Plan", contestants: list) -> None:
         print(f"failed: {step}: {why}")
     if (plan.folder / REPORT).exists():
         print(f"The report is {plan.folder / REPORT}")
+
+
+def _write(plan: "Plan", page: str | None) -> None:
+    """The page, if one was asked for."""
+    if page:
+        from app.comparison.page import write_page
+
+        write_page(plan, page)
+        print(f"All figures are in {page}")

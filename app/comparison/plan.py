@@ -1,71 +1,43 @@
 """Plans of comparisons: TOML files with systems, seeds and test sets."""
 
 from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from app.comparison.made_up import FOLDER as TEXTS
+from app.comparison.made_up import write_documents
+from app.comparison.sections import Costs, Recall, Scoring, Stacks, check_section, checked, scoring, section
 from app.presets.preset import NAME, Preset, list_presets, load_preset
 from app.runs.run import Run
 from app.scoring.contrapro import find_items, fingerprint, read_items
 from app.scoring.evaluation import PRONOUNS
 from app.scoring.testsets import load_documents
-from app.training.first_stage import first_stage
+from app.training.first_stage import SAME, differences, first_stage
 from data.corpora.corpora import parse_mixture
 from data.errors import UserError
 from data.files import read_toml
+from models.memories import in_layers, parts_of, trained_kinds
 
-SPLITS = ("train", "validation", "test")
+PLANS = Path(__file__).parent / "plans"
 _PLAN = {
     "name": str,
     "preset": str,
     "set": list[str],
     "seeds": list[int],
     "corpora": list[str],
+    "made_up": int,
+    "stage": str,
+    "kinds": bool,
+    "stages": dict,
     "score": dict,
+    "recall": dict,
+    "costs": dict,
+    "stacks": dict,
     "systems": dict,
 }
-_SYSTEM = {"set": list[str], "seeds": list[int]}
-_SCORE = {
-    "corpora": list[str],
-    "split": str,
-    "baseline": str,
-    "contrapro": bool,
-    "items": int,
-    "control": bool,
-    "samples": int,
-}
-_TYPES: dict[Any, str] = {
-    str: "a string in quotes",
-    int: "a whole number of at least 0",
-    bool: "true or false",
-    dict: "a section",
-    list[str]: "a list of strings",
-    list[int]: "a list of whole numbers of at least 0",
-}
-
-
-@dataclass(frozen=True)
-class Scoring:
-    """What is scored, and how.
-
-    Args:
-        corpora: names of corpora with documents.
-        split: the split of them.
-        baseline: the system that the others are compared with; "" for none.
-        contrapro: whether to score pronouns.
-        items: how many items of ContraPro; 0 for all.
-        control: whether to translate the documents in shuffled order as well.
-        samples: bootstrap samples.
-    """
-
-    corpora: tuple[str, ...]
-    split: str = "test"
-    baseline: str = ""
-    contrapro: bool = False
-    items: int = 0
-    control: bool = False
-    samples: int = 1000
+_SYSTEM = {"set": list[str], "seeds": list[int], "stage": str, "use": str}
+_STAGE = {"preset": str, "set": list[str], "run": str}
 
 
 @dataclass(frozen=True)
@@ -95,6 +67,9 @@ class Plan:
         score: what is scored.
         contestants: all trainings, in the order in which they are done: seed by seed, the baseline first.
         texts: what is scored: the name of the results of each test set, and the fingerprint of its text.
+        stages: trainings that others start from.
+        recall, costs, stacks: what else is measured; None for nothing.
+        uses: what each system is for, in words.
     """
 
     path: Path
@@ -104,6 +79,11 @@ class Plan:
     score: Scoring
     contestants: tuple[Contestant, ...]
     texts: dict[str, str] = field(default_factory=dict)
+    stages: tuple[Contestant, ...] = ()
+    recall: Recall | None = None
+    costs: Costs | None = None
+    stacks: Stacks | None = None
+    uses: dict[str, str] = field(default_factory=dict)
 
     @property
     def tests(self) -> list[str]:
@@ -122,6 +102,14 @@ class Plan:
         same = (each for each in self.contestants if each.seed == contestant.seed)
         return next((each for each in same if each.system == self.score.baseline), None)
 
+    def stage_of(self, contestant: Contestant) -> Contestant | None:
+        """The training of this plan that a contestant starts from, if there is one."""
+        return next((each for each in self.stages if str(each.path) == contestant.preset.training.start), None)
+
+    def first_of(self, system: str) -> Contestant:
+        """The contestant of a system that stands for it where one seed says enough."""
+        return next(each for each in self.contestants if each.system == system)
+
     def chosen(self, systems: Collection[str]) -> list[Contestant]:
         """The contestants of some systems; all if none is named.
 
@@ -139,8 +127,10 @@ class Plan:
         Raises:
             UserError: a corpus or a run to start from is missing, or a training was begun with other settings.
         """
-        for contestant in self.contestants:
+        for contestant in (*self.stages, *self.contestants):
             self._check_run(contestant)
+        if self.costs:
+            self.contestants[0].preset.corpora(self.folders).open(self.costs.corpus)
 
     def _check_run(self, contestant: Contestant) -> None:
         path, preset = contestant.path, contestant.preset
@@ -157,49 +147,65 @@ class Plan:
         corpora = preset.corpora(self.folders)
         for name in [*(name for name, _ in parse_mixture(preset.data.corpora)), *preset.data.validation]:
             corpora.open(name)
-        if preset.training.start:
+        stage = self.stage_of(contestant)
+        if stage and (other := differences(stage.preset, preset, SAME)):
+            where = f"{self.path}: systems.{contestant.system}"
+            raise UserError(f"{where}: its stage has {', '.join(other)}: set these keys to the same values")
+        if preset.training.start and not stage:
             first_stage(Run(path, preset))
 
 
-def read_plan(path: Path | str, folder: Path | str | None = None) -> Plan:
+def find_plan(text: str) -> Path:
+    """The file of a plan: one of those that come with Weitblick, by name, or a path."""
+    built_in = PLANS / f"{text}.toml"
+    return built_in if NAME.fullmatch(text) and built_in.exists() else Path(text)
+
+
+def read_plan(
+    path: Path | str, folder: Path | str | None = None, folders: Iterable[str] = (), items: int | None = None
+) -> Plan:
     """Reads a plan and resolves the preset of each contestant.
 
     Args:
         path: the TOML file. A preset that is a file is looked for beside it.
         folder: where the runs are; runs/NAME by default.
+        folders: more folders that hold corpora.
+        items: score so many items of ContraPro, 0 for all; None for what the plan says.
 
     Raises:
         UserError: the file cannot be read, an unknown key, system or preset, a bad value, or no text to score on.
     """
     path = Path(path)
-    content = _checked(read_toml(path, "plan"), _PLAN, path)
+    content = checked(read_toml(path, "plan"), _PLAN, path)
     for key in ("preset", "score", "systems"):
         if not content.get(key):
             raise UserError(f'{path}: "{key}" is missing; docs/compare.md has an example')
     name = content.get("name", path.stem)
     _check_name(name, f"{path}: name")
     folder = Path(folder) if folder else Path("runs") / name
-    score = _scoring(content["score"], content["systems"], path)
-    contestants = tuple(_contestants(content, score.baseline, folder, path))
-    folders = tuple(content.get("corpora", ()))
-    texts = dict(_texts(score, contestants[0].preset, folders))
-    return Plan(path, name, folder, folders, score, contestants, texts)
-
-
-def _checked(table: dict[str, Any], known: dict[str, Any], path: Path, section: str = "") -> dict[str, Any]:
-    """A table, all of whose keys are known and have the right type; `section` stands before keys in messages."""
-    for key, value in table.items():
-        if key not in known:
-            raise UserError(f'{path}: unknown key "{section}{key}"; choose from {", ".join(known)}')
-        if not _is(value, known[key]):
-            raise UserError(f"{path}: {section}{key}: expected {_TYPES[known[key]]}, got {value!r}")
-    return table
-
-
-def _is(value: Any, kind: Any) -> bool:
-    if kind in (list[str], list[int]):
-        return isinstance(value, list) and all(_is(each, kind.__args__[0]) for each in value)
-    return type(value) is kind and (kind is not int or value >= 0)
+    folders = (*content.get("corpora", ()), *folders)
+    if content.get("made_up"):
+        write_documents(folder / TEXTS, content["made_up"])
+        folders = (*folders, str(folder / TEXTS))
+    score = scoring(content["score"], content["systems"], path)
+    if items is not None:
+        score = replace(score, contrapro=True, items=items)
+    stages = dict(_stages(content, folder, path))
+    contestants = tuple(_contestants(content, stages, score.baseline, folder, path))
+    return Plan(
+        path,
+        name,
+        folder,
+        folders,
+        score,
+        contestants,
+        dict(_texts(score, contestants[0].preset, folders)),
+        tuple(stages.values()),
+        section(content, "recall", Recall, path),
+        section(content, "costs", Costs, path),
+        section(content, "stacks", Stacks, path),
+        {each: table["use"] for each, table in content["systems"].items() if table.get("use")},
+    )
 
 
 def _check_name(name: str, where: str) -> None:
@@ -210,39 +216,56 @@ def _check_name(name: str, where: str) -> None:
         )
 
 
-def _scoring(table: dict[str, Any], systems: dict[str, Any], path: Path) -> Scoring:
-    where = f"{path}: score."
-    found = _checked(table, _SCORE, path, "score.")
-    if not found.get("corpora"):
-        raise UserError(f"{where}corpora: expected a list of corpora with documents, such as europarl")
-    if found.get("split", "test") not in SPLITS:
-        raise UserError(f'{where}split: got "{found["split"]}", choose from {", ".join(SPLITS)}')
-    baseline = found.get("baseline", "")
-    if baseline and baseline not in systems:
-        raise UserError(f'{where}baseline: there is no system "{baseline}"; choose from {", ".join(systems)}')
-    if found.get("items") and not found.get("contrapro"):
-        raise UserError(f"{where}items: is for ContraPro: add contrapro = true, or leave it out")
-    return Scoring(**{**found, "corpora": tuple(dict.fromkeys(found["corpora"]))})
+def _stages(content: dict[str, Any], folder: Path, path: Path) -> Iterator[tuple[str, Contestant]]:
+    """The trainings that systems may start from, by name."""
+    for name, table in content.get("stages", {}).items():
+        where = f"{path}: stages.{name}"
+        _check_name(name, where)
+        check_section(table, f"stages.{name}", _STAGE, path)
+        if not table.get("preset"):
+            raise UserError(f"{where}.preset: expected the name of a preset, such as starter")
+        preset = _resolved(_preset(table["preset"], path), table.get("set", ()), 1, where)
+        run = Path(table["run"]) if table.get("run") else folder / f"stage-{name}"
+        yield name, Contestant(f"stage {name}", 1, run, preset)
 
 
-def _contestants(content: dict[str, Any], baseline: str, folder: Path, path: Path) -> Iterator[Contestant]:
+def _contestants(
+    content: dict[str, Any], stages: dict[str, Contestant], baseline: str, folder: Path, path: Path
+) -> Iterator[Contestant]:
     """All contestants, seed by seed: each system has a result early, and the baseline before all others."""
     preset = _preset(content["preset"], path)
-    seeds: dict[str, list[int]] = {}
-    for name, table in content["systems"].items():
+    systems, seeds = content["systems"], {}
+    for name, table in systems.items():
         where = f"{path}: systems.{name}"
         _check_name(name, where)
-        if not isinstance(table, dict):
-            raise UserError(f"{where}: expected a section, written [systems.{name}]")
-        _checked(table, _SYSTEM, path, f"systems.{name}.")
+        check_section(table, f"systems.{name}", _SYSTEM, path)
         seeds[name] = _seeds(table.get("seeds", content.get("seeds", [1])), where)
+    changes = {name: [*content.get("set", ()), *table.get("set", ())] for name, table in systems.items()}
+    for name, table in systems.items():
+        if stage := table.get("stage", content.get("stage", "")):
+            if stage not in stages:
+                raise UserError(f'{path}: systems.{name}: there is no stage "{stage}"; choose from {", ".join(stages)}')
+            changes[name].append(f"training.start={stages[stage].path}")
+    if content.get("kinds"):
+        named = [_resolved(preset, each, 1, f"{path}: systems.{name}").memory.kind for name, each in changes.items()]
+        for kind, more in _other_kinds(named):
+            start = [f"training.start={stages[content['stage']].path}"] if content.get("stage") in stages else []
+            changes[kind], seeds[kind] = [*content.get("set", ()), *more, *start], content.get("seeds", [1])
     names = sorted(seeds, key=lambda name: name != baseline)
     for seed in dict.fromkeys(seed for name in names for seed in seeds[name]):
         for name in names:
             if seed in seeds[name]:
-                changes = [*content.get("set", ()), *content["systems"][name].get("set", ())]
-                resolved = _resolved(preset, changes, seed, f"{path}: systems.{name}")
+                resolved = _resolved(preset, changes[name], seed, f"{path}: systems.{name}")
                 yield Contestant(name, seed, folder / f"{name}-{seed}", resolved)
+
+
+def _other_kinds(named: Collection[str]) -> Iterator[tuple[str, list[str]]]:
+    """The kinds of memory that no system has, each with the changes that choose it: a reader's own is among them."""
+    known = {part for kind in named for part in parts_of(kind)}
+    for kind in trained_kinds():
+        if kind not in known:
+            tokens = ["training.memory_tokens=reference"] if in_layers(kind) else []
+            yield kind, [f"memory.kind={kind}", *tokens]
 
 
 def _seeds(seeds: list[int], where: str) -> list[int]:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import IO, NamedTuple
 
 import app
+from app.comparison.measures import TRAINING, TRANSLATION, Measurements
 from app.comparison.plan import Contestant, Plan
 from app.comparison.records import read_records, read_training
 from app.comparison.report import read_failures, write_report
@@ -21,17 +22,28 @@ from app.terminal import clock
 from data.errors import UserError
 from data.files import atomic_write
 
-TRAIN, SCORE, CONTROL = "train", "score", "control"
-DOING = {TRAIN: "training {}", SCORE: "scoring {}", CONTROL: "scoring {} on shuffled documents"}
+TRAIN, SCORE, CONTROL, RECALL, STACKS = "train", "score", "control", "recall", "stacks"
+DOING = {
+    TRAIN: "training {}",
+    SCORE: "scoring {}",
+    CONTROL: "scoring {} on shuffled documents",
+    RECALL: "measuring the recall of {}",
+    TRANSLATION: "measuring the translation of long documents by {}",
+    TRAINING: "measuring the training on long documents of {}",
+    STACKS: "measuring stacks by length",
+}
+# What needs the weights of a finished training.
+NEED_WEIGHTS = (SCORE, CONTROL, TRANSLATION, TRAINING)
 PROGRAM = (sys.executable, "-m", "app")
+BENCH = (sys.executable, "-m", "app.bench")
 PRESETS, LOGS = "presets", "logs"
-# A training whose queue was killed ends after its update; its run stays locked until then.
+# A training that is asked to stop ends after its update; its run stays locked until then.
 PATIENCE = 120.0
 _PR_SET_PDEATHSIG = 1
 
 
 class Step(NamedTuple):
-    """One thing to do: to train a contestant, to score it, or to score it on shuffled documents."""
+    """One thing to do with a contestant: a key of `DOING`. Stacks are measured once, whatever the contestant."""
 
     what: str
     contestant: Contestant
@@ -48,7 +60,8 @@ class Queue:
         systems: only these systems; all if none is named.
         minutes: how long to go on; 0 for no limit. A training that is running then is stopped with a checkpoint.
         report: called with each line for the user.
-        program: the command line that trains and scores.
+        program: the command line that trains, scores and probes.
+        bench: the program that measures stacks.
     """
 
     def __init__(
@@ -58,8 +71,9 @@ class Queue:
         minutes: float = 0.0,
         report: Callable[[str], None] = print,
         program: Sequence[str] = PROGRAM,
+        bench: Sequence[str] = BENCH,
     ):
-        self.plan, self.report, self.program = plan, report, tuple(program)
+        self.plan, self.report, self.program, self.bench = plan, report, tuple(program), tuple(bench)
         self._contestants = plan.chosen(systems)
         self._began = time.monotonic()
         self._seconds = minutes * 60
@@ -93,9 +107,14 @@ class Queue:
         return list(self._steps(self._contestants))
 
     def _steps(self, contestants: Iterable[Contestant]) -> Iterator[Step]:
-        found = read_records(self.plan)
+        found, begun = read_records(self.plan), set()
         for contestant in contestants:
             records = found[contestant.name]
+            stage = self.plan.stage_of(contestant)
+            if stage and stage.path not in begun and not records.training.finished:
+                begun.add(stage.path)
+                if not read_training(stage).finished:
+                    yield Step(TRAIN, stage)
             baseline, trained = records.baseline, records.training.finished
             # What is to be compared with a baseline that this call scores is scored again then.
             again = baseline and baseline.contestant in self._contestants and not baseline.is_scored()
@@ -105,13 +124,26 @@ class Queue:
                 yield Step(SCORE, contestant)
             if self.plan.score.control and not (trained and records.is_controlled()):
                 yield Step(CONTROL, contestant)
+            if contestant == self.plan.first_of(contestant.system):
+                yield from self._measurements(contestant)
+        if self.plan.stacks and self.plan.contestants[0] in contestants and not Measurements(self.plan).stacks():
+            yield Step(STACKS, self.plan.contestants[0])
+
+    def _measurements(self, contestant: Contestant) -> Iterator[Step]:
+        """What is to be measured of a system, once."""
+        found = Measurements(self.plan)
+        if self.plan.recall and found.candidate(contestant.system) and not found.recall(contestant.system):
+            yield Step(RECALL, contestant)
+        for what in (TRANSLATION, TRAINING) if self.plan.costs else ():
+            if not found.costs(contestant.system, what):
+                yield Step(what, contestant)
 
     def _work(self) -> list[Step]:
         steps = self.missing()
         for number, step in enumerate(steps):
             if self._is_over():
                 return steps[number:]
-            if step.what != TRAIN and not read_training(step.contestant).finished:
+            if not self._is_possible(step):
                 continue
             self.report(f"[{number + 1}/{len(steps)}] {step}; {self._times(steps[number:])}; log: {self._log(step)}")
             began = time.monotonic()
@@ -123,11 +155,18 @@ class Queue:
                 return steps[number:]
             if why:
                 self._failed[str(step)] = why
-            elif step.what != TRAIN:
+            elif step.what in (SCORE, CONTROL):
                 self._scorings.append(time.monotonic() - began)
             self.report(f"{step}: {why or 'done'}, after {clock(time.monotonic() - began)}")
             self._write()
         return []
+
+    def _is_possible(self, step: Step) -> bool:
+        """Whether the training that a step needs has ended; if not, it has failed and is named by itself."""
+        if step.what in NEED_WEIGHTS:
+            return read_training(step.contestant).finished
+        stage = self.plan.stage_of(step.contestant) if step.what == TRAIN else None
+        return not stage or read_training(stage).finished or read_training(step.contestant).begun
 
     def _write(self) -> None:
         write_report(self.plan, {**self._failed_before, **self._failed})
@@ -138,18 +177,20 @@ class Queue:
     def _times(self, steps: list[Step]) -> str:
         """The time used, and an estimate of what the steps will take."""
         trainings = [training_left(self.plan, step.contestant) for step in steps if step.what == TRAIN]
-        scorings, unknown = len(steps) - len(trainings), trainings.count(None)
+        scorings, unknown = sum(step.what in (SCORE, CONTROL) for step in steps), trainings.count(None)
+        others = len(steps) - len(trainings) - scorings
         seconds = sum(filter(None, trainings))
         more = [f"{unknown} training{'s' * (unknown > 1)}"] if unknown else []
         if self._scorings:
             seconds += scorings * statistics.mean(self._scorings)
         elif scorings:
             more.append(f"{scorings} scoring{'s' * (scorings > 1)}")
+        more += [f"{others} measurement{'s' * (others > 1)}"] if others else []
         left = " and ".join([*([f"about {clock(seconds)}"] if seconds else []), *more])
         return f"{clock(time.monotonic() - self._began)} used, left: {left}"
 
     def _log(self, step: Step) -> Path:
-        return self.plan.folder / LOGS / f"{step.contestant.name}.log"
+        return self.plan.folder / LOGS / f"{STACKS if step.what == STACKS else step.contestant.name}.log"
 
     def _do(self, step: Step) -> str:
         """Does a step; returns why it failed, or ""."""
@@ -161,15 +202,23 @@ class Queue:
                 self._prepare(step.contestant)
             limited = self._seconds and step.what == TRAIN
             limit = self._began + self._seconds - time.monotonic() if limited else None
-            code = run_process([*self.program, *self._arguments(step)], file, limit)
+            program = self.bench if step.what == STACKS else self.program
+            code = run_process([*program, *self._arguments(step)], file, limit)
         if not code:
             return "" if self._is_done(step) else "it has not written what it should have"
         return _last_line(log, start) if code > 0 else f"ended by signal {-code}, which may be too little memory"
 
     def _is_done(self, step: Step) -> bool:
-        records = read_records(self.plan)[step.contestant.name]
+        found, system = Measurements(self.plan), step.contestant.system
         if step.what == TRAIN:
-            return records.training.finished
+            return read_training(step.contestant).finished
+        if step.what == RECALL:
+            return found.recall(system) is not None
+        if step.what == STACKS:
+            return bool(found.stacks())
+        if step.what in (TRANSLATION, TRAINING):
+            return bool(found.costs(system, step.what))
+        records = read_records(self.plan)[step.contestant.name]
         return records.is_scored() if step.what == SCORE else records.is_controlled()
 
     def _prepare(self, contestant: Contestant) -> None:
@@ -193,6 +242,13 @@ class Queue:
         """What follows the program's name."""
         contestant, score = step.contestant, self.plan.score
         folders = ["--corpora", *self.plan.folders] if self.plan.folders else []
+        found = Measurements(self.plan)
+        if step.what == RECALL:
+            return found.recall_arguments(contestant.system)
+        if step.what == STACKS:
+            return found.stacks_arguments()
+        if step.what in (TRANSLATION, TRAINING):
+            return found.costs_arguments(contestant.system, step.what)
         if step.what == TRAIN:
             return ["train", str(self._preset(contestant)), "--run", str(contestant.path), *folders]
         texts = ["--corpus", *score.corpora, "--split", score.split, "--samples", str(score.samples), *folders]
@@ -259,11 +315,11 @@ def run_process(command: Sequence[str], log: IO[bytes], seconds: float | None = 
 
 
 def _stop(process: subprocess.Popen) -> None:
-    """Ends a process: in order, or at once if the user asks a second time."""
+    """Ends a process: in order, or at once if it takes too long or the user asks a second time."""
     try:
         process.terminate()
-        process.wait()
-    except KeyboardInterrupt:
+        process.wait(PATIENCE)
+    except (KeyboardInterrupt, subprocess.TimeoutExpired):
         process.kill()
         process.wait()
 

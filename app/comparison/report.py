@@ -35,7 +35,7 @@ def write_report(plan: Plan, failed: dict[str, str]) -> None:
         failed: the steps that failed, and why.
     """
     records = read_records(plan)
-    write_json(plan.folder / RESULTS, _results(plan, records, failed))
+    write_json(plan.folder / RESULTS, figures(plan, records, failed))
     with atomic_write(plan.folder / REPORT, "w") as file:
         file.write("\n".join(_markdown(plan, records, failed)) + "\n")
 
@@ -74,8 +74,14 @@ def status_table(plan: Plan, contestants: Iterable[Contestant]) -> "Table":
     return table
 
 
-def _results(plan: Plan, records: dict[str, Records], failed: dict[str, str]) -> dict:
-    """The content of results.json."""
+def figures(plan: Plan, records: dict[str, Records], failed: dict[str, str]) -> dict:
+    """The content of results.json.
+
+    Args:
+        plan: the plan.
+        records: the results of all contestants.
+        failed: the steps that failed, and why.
+    """
     runs = {}
     for name, found in records.items():
         training = found.training
@@ -113,13 +119,24 @@ def _markdown(plan: Plan, records: dict[str, Records], failed: dict[str, str]) -
         ]
     if failed:
         lines += ["", *(f"- failed: {step}: {why}" for step, why in failed.items())]
+    return [*lines, *score_sections(plan, records)]
+
+
+def score_sections(plan: Plan, records: dict[str, Records]) -> list[str]:
+    """The lines of all tables of scores, and of what the trainings have cost.
+
+    Args:
+        plan: the plan.
+        records: the results of all contestants.
+    """
+    lines: list[str] = []
     for name in plan.tests:
         lines += ["", f"## {name}", "", *_test_set(plan, records, name, MAIN)]
         if plan.score.control:
             lines += _control(records, name)
     if plan.score.contrapro:
         lines += ["", f"## {PRONOUNS}", "", *_test_set(plan, records, PRONOUNS)]
-    lines += ["", "## Costs", "", *_table(["system", *_COSTS], _costs(plan, records)), ""]
+    lines += ["", "## Costs", "", *markdown_table(["system", *_COSTS], _costs(plan, records)), ""]
     return [*lines, *_decided(records)]
 
 
@@ -137,9 +154,9 @@ def _test_set(plan: Plan, records: dict[str, Records], name: str, chosen: Sequen
     if not columns:
         return ["No scores yet."]
     heads = [_TITLES.get(column, column) for column in columns]
-    lines = _table(["system", *heads], _means(plan, scores, columns))
+    lines = markdown_table(["system", *heads], _means(plan, scores, columns))
     if compared := _differences(scores, columns):
-        lines += ["", f"Less `{plan.score.baseline}`:", "", *_table(["run", *heads], compared)]
+        lines += ["", f"Less `{plan.score.baseline}`:", "", *markdown_table(["run", *heads], compared)]
     measures = [found[key].measure for found in scores.values() for key in columns if key in found]
     signatures = dict.fromkeys(f"- {each.name}|{each.signature}" for each in measures if each.signature)
     return [*lines, "", *signatures] if signatures else lines
@@ -148,7 +165,11 @@ def _test_set(plan: Plan, records: dict[str, Records], name: str, chosen: Sequen
 def _control(records: dict[str, Records], name: str) -> list[str]:
     """What scores lose with the context of shuffled documents."""
     fallen = _differences({run: found.control(name) for run, found in records.items()}, SHUFFLED)
-    return ["", "Shuffled documents less those in order:", "", *_table(["run", *SHUFFLED], fallen)] if fallen else []
+    return (
+        ["", "Shuffled documents less those in order:", "", *markdown_table(["run", *SHUFFLED], fallen)]
+        if fallen
+        else []
+    )
 
 
 def _names(scores: Found) -> list[str]:
@@ -170,7 +191,7 @@ def _means(plan: Plan, scores: Found, columns: Sequence[str]) -> Rows:
 def _score_cell(measures: Sequence[Measure]) -> str:
     """A score over seeds; one that is not defined on a text is left out."""
     values = [each.value for each in measures if not math.isnan(each.value)]
-    return _spread(values, max(measures[0].digits, DIGITS)) if values else ""
+    return spread(values, max(measures[0].digits, DIGITS)) if values else ""
 
 
 def _differences(scores: Found, columns: Sequence[str]) -> Rows:
@@ -206,7 +227,7 @@ def _costs(plan: Plan, records: dict[str, Records]) -> Rows:
         runs = [one for one in records.values() if one.contestant.system == system and one.training.finished]
         figures = {name: [cost(run) for run in runs] for name, cost in _COSTS.items()}
         cells = [
-            _spread([each for each in found if each is not None], 1 if name == "minutes" else 0)
+            spread([each for each in found if each is not None], 1 if name == "minutes" else 0)
             for name, found in figures.items()
         ]
         if runs:
@@ -223,15 +244,25 @@ def _decided(records: dict[str, Records]) -> list[str]:
     return [f"- translated in {way}: {', '.join(name for name in found if way in found[name])}" for way in ways]
 
 
-def _spread(values: Sequence[float], digits: int) -> str:
-    """The mean and, of several values, the lowest and the highest."""
+def spread(values: Sequence[float], digits: int) -> str:
+    """The mean and, of several values, the lowest and the highest.
+
+    Args:
+        values: the values; "" for none.
+        digits: after the point.
+    """
     if not values:
         return ""
     mean, low, high = (f"{each:,.{digits}f}" for each in (statistics.mean(values), min(values), max(values)))
     return mean if low == high else f"{mean} ({low} to {high})"
 
 
-def _table(columns: Sequence[str], rows: Rows) -> list[str]:
-    """A table in Markdown, the first column to the left."""
+def markdown_table(columns: Sequence[str], rows: Rows) -> list[str]:
+    """The lines of a table in Markdown, the first column to the left.
+
+    Args:
+        columns: their heads.
+        rows: their cells.
+    """
     ruler = ["---", *("---:" for _ in columns[1:])]
     return [f"| {' | '.join(row)} |" for row in (columns, ruler, *rows)]

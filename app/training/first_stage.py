@@ -55,7 +55,7 @@ def first_stage(run: Run) -> Run:
         first = Run.open(path, run.preset.model.kind)
     except UserError as error:
         raise UserError(f"training.start: {error}") from error
-    other = _differences(first.preset, run.preset, SAME)
+    other = differences(first.preset, run.preset, SAME)
     if other:
         raise UserError(
             f"training.start: {path} has {', '.join(other)}: set these keys to the same values, or choose another run"
@@ -105,7 +105,7 @@ def take_weights(run: Run, transformer: Any, report: Callable[[str], None] | Non
     for name, value in values.items():
         wrong = _misfit(name, value, mine)
         if wrong:
-            other = _differences(first.preset, run.preset, _fitting(run.preset))
+            other = differences(first.preset, run.preset, _fitting(run.preset))
             cause = f"; differences: {', '.join(other)}" if other else ""
             raise UserError(f"training.start: {first.path} has {wrong}{cause}. Change that, or choose another run")
     for name, value in values.items():
@@ -131,8 +131,14 @@ def _fitting(preset: Preset) -> dict[str, tuple[str, ...]]:
     return {**FITTING, memory: tuple(keys(memory))} if memory in sections() else FITTING
 
 
-def _differences(first: Preset, preset: Preset, keys: dict) -> list[str]:
-    """The keys that differ, with both values."""
+def differences(first: Preset, preset: Preset, keys: dict) -> list[str]:
+    """The keys that differ, with both values.
+
+    Args:
+        first: the preset of the first stage.
+        preset: that of the training that starts from it.
+        keys: the sections with the keys to compare, such as `SAME`.
+    """
     found = []
     for section, names in keys.items():
         theirs, mine = first.section(section), preset.section(section)

@@ -1,0 +1,86 @@
+"""The charts of a comparison: recall by distance, seconds and memory by length."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from app.comparison.measures import TRAINING, TRANSLATION, Measurements
+from app.comparison.plan import Plan
+from app.figure import FAINT, svg
+from data.files import atomic_write
+
+# Of Okabe and Ito, which the colour-blind can tell apart; markers and lines tell the rest.
+_COLOURS = ("#000000", "#e69f00", "#56b4e9", "#009e73", "#0072b2", "#d55e00", "#cc79a7")
+_MARKERS = ("x", "s", "o", "^", "D", "v", "P", "*", "<", ">", "p")
+_LINES = ("-", "--", ":", "-.")
+_UNITS = {"seconds": "seconds_per_1000", "megabytes": "peak_megabytes"}
+_LABELS = {"seconds": "seconds for 1,000 source tokens", "megabytes": "most MB resident"}
+Points = Mapping[str, Mapping[int, float]]
+
+
+def draw(plan: Plan, found: Measurements, folder: Path, stem: str) -> set[str]:
+    """Writes charts of all that is known, as STEM-NAME.svg, if Matplotlib is installed.
+
+    Args:
+        plan: the plan.
+        found: what was measured.
+        folder: where they go; made if missing.
+        stem: what their names begin with.
+
+    Returns:
+        The names of what was drawn: "recall", and for each way and unit such as "translation-seconds".
+    """
+    recalled = {system: one for system in plan.systems if (one := found.recall(system))}
+    shares = {
+        system: {distance: 100 * share for distance, (share, *_) in one.shares.items()}
+        for system, one in recalled.items()
+    }
+    charts: dict[str, tuple[Points, str, str]] = {
+        "recall": (shares, "windows between the fact and the question", "right answers, %")
+    }
+    for what in (TRANSLATION, TRAINING):
+        rows = {system: found.costs(system, what) for system in plan.systems}
+        for unit, key in _UNITS.items():
+            points = {system: {length: row[key] for length, row in own.items()} for system, own in rows.items()}
+            charts[f"{what}-{unit}"] = (points, f"source tokens of the document, {what}", _LABELS[unit])
+    drawn = set()
+    for name, (points, along, up) in charts.items():
+        points = {system: own for system, own in points.items() if own}
+        if points and _write(folder / f"{stem}-{name}.svg", _lines(plan, points, along, up)):
+            drawn.add(name)
+    return drawn
+
+
+def _write(path: Path, fill: Callable[[Any], None]) -> bool:
+    content = svg(path.stem, fill)
+    if content is None:
+        return False
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_write(path) as file:
+        file.write(content)
+    return True
+
+
+def _lines(plan: Plan, points: Points, along: str, up: str) -> Callable[[Any], None]:
+    """Draws a line for each system, which looks the same in every chart of the plan."""
+
+    def fill(axis: Any) -> None:
+        for number, system in enumerate(plan.systems):
+            if own := points.get(system):
+                look = {
+                    "color": _COLOURS[number % len(_COLOURS)],
+                    "marker": _MARKERS[number % len(_MARKERS)],
+                    "linestyle": _LINES[number % len(_LINES)],
+                }
+                axis.plot(list(own), list(own.values()), label=system, markersize=5, linewidth=1.3, **look)
+        places = sorted({place for own in points.values() for place in own})
+        axis.set_xscale("log", base=2)
+        axis.set_xticks(places, [f"{place:,}" for place in places], fontsize=8)
+        axis.set_ylim(0)
+        axis.set_xlabel(along)
+        axis.set_ylabel(up)
+        axis.grid(color=FAINT, alpha=0.2)
+        axis.spines[["top", "right"]].set_visible(False)
+        axis.legend(frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
+
+    return fill

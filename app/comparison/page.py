@@ -1,0 +1,163 @@
+"""The page of a comparison: all that is known of its mechanisms, for people, for programs, and as charts beside it."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from app.comparison.charts import draw
+from app.comparison.measures import TRAINING, TRANSLATION, Measurements
+from app.comparison.plan import PLANS, Plan
+from app.comparison.records import Records, read_records
+from app.comparison.report import figures, markdown_table, read_failures, score_sections
+from app.probe.candidates import Reach
+from data.files import atomic_write, write_json
+
+FIGURES = "figures"
+_WHAT = {TRANSLATION: "Translation", TRAINING: "Training"}
+
+
+def write_page(plan: Plan, path: Path | str) -> None:
+    """Writes the page, a JSON file of the same name, and charts into `figures` beside it; each whole or not at all.
+
+    Only what is known is on it.
+
+    Args:
+        plan: the plan.
+        path: of the page, which ends in .md.
+    """
+    path, records, found = Path(path), read_records(plan), Measurements(plan)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_json(path.with_suffix(".json"), _content(plan, records, found))
+    names = draw(plan, found, path.parent / FIGURES, path.stem)
+    drawn = {name: f"{FIGURES}/{path.stem}-{name}.svg" for name in names}
+    lines = [
+        *_head(plan, records),
+        *score_sections(plan, records),
+        *_recall(plan, found, drawn),
+        *_costs(plan, found, drawn),
+        *_stacks(found),
+        *_uses(plan, records),
+    ]
+    with atomic_write(path, "w") as file:
+        file.write("\n".join(lines).rstrip() + "\n")
+
+
+def _content(plan: Plan, records: dict[str, Records], found: Measurements) -> dict[str, Any]:
+    """All figures: those of results.json, and what was measured of each system."""
+    measured: dict[str, dict[str, Any]] = {}
+    for system in plan.systems:
+        recalled = found.recall(system)
+        measured[system] = {
+            "recall": recalled.found if recalled else None,
+            "state_bytes": found.state_bytes(system),
+            **{what: list(found.costs(system, what).values()) for what in _WHAT},
+        }
+    return {**figures(plan, records, read_failures(plan)), "measured": measured, "stacks": found.stacks()}
+
+
+def _head(plan: Plan, records: dict[str, Records]) -> Iterator[str]:
+    states = [one.state for one in records.values()]
+    yield from ("# A comparison of mechanisms", "")
+    yield from ("Written by `weitblick compare`, which [compare.md](compare.md) explains; it is written anew by", "")
+    name = plan.path.stem if plan.path.parent == PLANS else str(plan.path)
+    yield from ("```sh", f"weitblick compare {name} --write docs/comparison.md", "```", "")
+    yield f"All systems have the same size, text and budget. {states.count('scored')} of {len(states)} runs are scored"
+    yield f"({', '.join(plan.systems)})."
+    if len(states) > len(plan.systems):
+        yield "A figure is the mean over the seeds of a system, with the lowest and the highest in brackets."
+    if plan.score.baseline:
+        yield f"Differences are from `{plan.score.baseline}` with the same seed, with p by paired bootstrap."
+
+
+def _recall(plan: Plan, found: Measurements, drawn: dict[str, str]) -> Iterator[str]:
+    """How far each memory reaches; one that was not probed has no row."""
+    known = {system: recalled for system in plan.systems if (recalled := found.recall(system))}
+    if not known:
+        return
+    distances = sorted({distance for recalled in known.values() for distance in recalled.shares})
+    rows = []
+    for system, recalled in known.items():
+        shares, promised = recalled.shares, recalled.found["promised"]
+        reach = str(Reach(**promised)) if promised else "no limit"
+        cells = [f"{100 * shares[each][0]:.1f}" if each in shares else "" for each in distances]
+        rows.append([system, *cells, reach, f"{recalled.found['state_bytes']:,}", f"{recalled.found['seconds']:.0f}"])
+    yield from ("", "## Recall by distance", "")
+    chance = 100 / found.experiment.task.values
+    yield "Right answers in %, by windows between a fact and the question about it, in small models of their own"
+    yield "that were trained on made-up documents for it; how far the design reaches, in windows; the bytes of state;"
+    yield f"and the seconds of its training. Chance is {chance:.1f}%."
+    yield ""
+    yield from markdown_table(["system", *map(str, distances), "reach", "bytes", "seconds"], rows)
+    yield from _figure(drawn, "recall", "Recall by distance")
+    others = {system: one.file for system, one in known.items() if plan.folder not in one.file.parents}
+    if others:
+        files = sorted({str(file) for file in others.values()})
+        yield from ("", f"From {', '.join(f'`{file}`' for file in files)}: {', '.join(others)}.")
+
+
+def _costs(plan: Plan, found: Measurements, drawn: dict[str, str]) -> Iterator[str]:
+    """Seconds and memory by length of a document."""
+    rows, lengths = [], sorted(plan.costs.tokens) if plan.costs else []
+    for what, word in _WHAT.items():
+        for system in plan.systems:
+            if costs := found.costs(system, what):
+                state = found.state_bytes(system)
+                cells = [
+                    f"{costs[length]['seconds_per_1000']:.2f}, {costs[length]['peak_megabytes']:,.0f}"
+                    for length in lengths
+                ]
+                rows.append([system, word.lower(), f"{state:,}", *cells])
+    if not rows:
+        return
+    yield from ("", "## Costs by length of the document", "")
+    yield "Seconds for 1,000 source tokens of one document that is read from its beginning, and the most MB that were"
+    yield "resident until then, by its length in source tokens; greedy translation, and training with one lane. Each is"
+    yield "a process of its own. The state is what is carried from window to window, in bytes; what retrieval stores"
+    yield "is not in it."
+    yield ""
+    yield from markdown_table(["system", "", "state", *(f"{length:,}" for length in lengths)], rows)
+    for what, word in _WHAT.items():
+        for unit in ("seconds", "megabytes"):
+            yield from _figure(drawn, f"{what}-{unit}", f"{word}: {unit} by length")
+
+
+def _stacks(found: Measurements) -> Iterator[str]:
+    """Seconds and memory by length of one input, which stacks and ways to attend change."""
+    rows = found.stacks().get("length", [])
+    if not rows:
+        return
+    lengths = list(dict.fromkeys(row["length"] for row in rows))
+    cells = []
+    for what in dict.fromkeys(row["what"] for row in rows):
+        for name in dict.fromkeys(row["attention"] for row in rows):
+            own = {row["length"]: row for row in rows if (row["what"], row["attention"]) == (what, name)}
+            cells.append([name, what, *(_stack_cell(own.get(length, {})) for length in lengths)])
+    yield from ("", "## Costs by length of one input", "")
+    yield f"Seconds for 1,000 tokens, and MB above what there was before, of {rows[0]['layers']} encoder layers that"
+    yield "read one input of so many tokens at once; [stacks.md](stacks.md) explains them."
+    yield ""
+    yield from markdown_table(["attention", "", *(f"{length:,}" for length in lengths)], cells)
+
+
+def _stack_cell(row: dict[str, Any]) -> str:
+    if "seconds" not in row:
+        return "-" if row else ""
+    return f"{1000 * row['seconds'] / row['length'] / row['rows']:.3f}, {row['megabytes']:,.0f}"
+
+
+def _uses(plan: Plan, records: dict[str, Records]) -> Iterator[str]:
+    """What each system is for, in the plan's words; only of those all of whose runs are scored."""
+    scored = {
+        system
+        for system in plan.systems
+        if all(one.state == "scored" for one in records.values() if one.contestant.system == system)
+    }
+    known = {system: text for system, text in plan.uses.items() if system in scored}
+    if known:
+        yield from ("", "## When to use which", "")
+        yield from (f"- **`{system}`**: {text}" for system, text in known.items())
+
+
+def _figure(drawn: dict[str, str], name: str, title: str) -> Iterator[str]:
+    if name in drawn:
+        yield from ("", f"![{title}]({drawn[name]})")
