@@ -19,7 +19,7 @@ QUANTIZATION_OPTION = $(if $(QUANTIZATION),--quantization "$(QUANTIZATION)")
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help train eval-bleu eval-doc translate export plot presets notebook notebooks test test-backends bench lint
+.PHONY: help train eval-bleu eval-doc translate export plot presets notebook notebooks test test-backends bench lint compare
 
 help: ## this list
 	@echo "Weitblick: English-to-German translation with Transformers"; echo
@@ -30,12 +30,13 @@ help: ## this list
 	@echo "  SET=\"updates=500 norm=post\"    preset keys to change; spaces in quotes or brackets are kept"
 	@echo "  CORPORA=../corpora             where corpus folders are found"
 	@echo "  CORPUS=newstest BASELINE=FILE  for eval-bleu, eval-doc: what to score, what to compare with"
-	@echo "  ITEMS=1000                     for eval-doc: items of ContraPro to score as well, or all"
+	@echo "  ITEMS=1000                     for eval-doc, compare: items of ContraPro to score as well, or all"
+	@echo "  QUICK=1                        for compare: minutes on made-up text; shows only that everything runs"
 	@echo "  FILE=in.txt OUTPUT=out.txt     for translate; the terminal unless given"
 	@echo "  ENGINE=ctranslate2             for translate: starts faster; installed on first use"
 	@echo "  TO=ctranslate2 DIR=model       for export: or TO=savedmodel; DIR is RUN-TO unless given"
 	@echo "  QUANTIZATION=int8              for both: smaller and faster in CTranslate2"
-	@echo "  ARGS=\"-k preset\"               for test: more options of pytest; for eval-doc, plot, bench, notebook: see ARGS=--help"
+	@echo "  ARGS=\"-k preset\"               for test: more options of pytest; for eval-doc, compare, plot, bench, notebook: see ARGS=--help"
 	@echo; echo "All commands and options: $(VENV)/bin/weitblick --help"
 
 train: $(VENV)/installed ## train PRESET into RUN, and score it unless SET is given; goes on where it was stopped
@@ -60,6 +61,10 @@ export: $(VENV)/installed$(if $(filter ctranslate2,$(TO)),-ctranslate2) ## write
 
 plot: $(VENV)/installed-plots ## draw RUN into RUN/plots: learning curves, attention, memory, scores
 	@$(PYTHON_HERE) -m app plot "$(RUN)" $(ARGS)
+
+compare: $(VENV)/installed-plots ## train, score and measure all memories and stacks: hours, or minutes with QUICK=1
+	@$(PYTHON_HERE) -m app compare $(if $(QUICK),mechanisms-quick --write runs/mechanisms-quick/comparison.md,mechanisms \
+	    --write docs/comparison.md $(CORPORA_OPTION) $(ITEMS_OPTION)) $(ARGS)
 
 presets: $(VENV)/installed ## list the presets
 	@$(PYTHON_HERE) -m app presets

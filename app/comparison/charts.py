@@ -41,12 +41,12 @@ def draw(plan: Plan, found: Measurements, folder: Path, stem: str) -> set[str]:
     for what in (TRANSLATION, TRAINING):
         rows = {system: found.costs(system, what) for system in plan.systems}
         for unit, key in _UNITS.items():
-            points = {system: {length: row[key] for length, row in own.items()} for system, own in rows.items()}
-            charts[f"{what}-{unit}"] = (points, f"source tokens of the document, {what}", _LABELS[unit])
+            figures = {system: {length: row[key] for length, row in own.items()} for system, own in rows.items()}
+            charts[f"{what}-{unit}"] = (figures, f"source tokens of the document, {what}", _LABELS[unit])
     drawn = set()
     for name, (points, along, up) in charts.items():
-        points = {system: own for system, own in points.items() if own}
-        if points and _write(folder / f"{stem}-{name}.svg", _lines(plan, points, along, up)):
+        known = {system: own for system, own in points.items() if own}
+        if known and _write(folder / f"{stem}-{name}.svg", _lines(plan, known, along, up)):
             drawn.add(name)
     return drawn
 

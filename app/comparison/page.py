@@ -31,7 +31,7 @@ def write_page(plan: Plan, path: Path | str) -> None:
     names = draw(plan, found, path.parent / FIGURES, path.stem)
     drawn = {name: f"{FIGURES}/{path.stem}-{name}.svg" for name in names}
     lines = [
-        *_head(plan, records),
+        *_head(plan, records, path),
         *score_sections(plan, records),
         *_recall(plan, found, drawn),
         *_costs(plan, found, drawn),
@@ -55,12 +55,14 @@ def _content(plan: Plan, records: dict[str, Records], found: Measurements) -> di
     return {**figures(plan, records, read_failures(plan)), "measured": measured, "stacks": found.stacks()}
 
 
-def _head(plan: Plan, records: dict[str, Records]) -> Iterator[str]:
+def _head(plan: Plan, records: dict[str, Records], path: Path) -> Iterator[str]:
     states = [one.state for one in records.values()]
     yield from ("# A comparison of mechanisms", "")
     yield from ("Written by `weitblick compare`, which [compare.md](compare.md) explains; it is written anew by", "")
     name = plan.path.stem if plan.path.parent == PLANS else str(plan.path)
-    yield from ("```sh", f"weitblick compare {name} --write docs/comparison.md", "```", "")
+    items = f" --items {plan.score.items}" if plan.score.items else ""
+    pronouns = f" --contrapro{items}" if plan.score.contrapro else ""
+    yield from ("```sh", f"weitblick compare {name}{pronouns} --write {path}", "```", "")
     yield f"All systems have the same size, text and budget. {states.count('scored')} of {len(states)} runs are scored"
     yield f"({', '.join(plan.systems)})."
     if len(states) > len(plan.systems):

@@ -10,7 +10,7 @@ import pytest
 
 from app.cli import main as cli
 from tests.app.comparison.made_up import write_plan
-from tests.app.toy_training import command, environment, weitblick
+from tests.app.toy_training import REPOSITORY, command, environment, weitblick
 
 PLAN = """
 preset = "toy.toml"
@@ -124,3 +124,62 @@ def test_bad_plans_and_options_are_one_line(plan, tmp_path, capsys):
     shutil.copy(plan, tmp_path / "plan.toml")
     assert "toy.toml: the preset cannot be read" in weitblick("compare", tmp_path / "plan.toml", code=2).stderr
     assert list(tmp_path.iterdir()) == [tmp_path / "plan.toml"]
+
+
+OWN = """
+preset = "toy.toml"
+set = [
+    "data.corpora=['made-up']", "data.validation=['made-up']", "data.holdout=warn",
+    "updates=20", "checkpoint_every=10", "validate_every=20", "bleu_lines=4", "windows=segments", "lanes=2",
+    "model.positions=rotary", "search.beam=1",
+]
+made_up = 20
+kinds = true
+[score]
+corpora = ["made-up"]
+samples = 50
+[recall]
+minutes = 0.01
+distances = [1, 3]
+documents = 20
+[costs]
+corpus = "made-up"
+tokens = [64, 128]
+[systems.none]
+set = ["memory.kind=none"]
+[systems.concat]
+set = ["memory.kind=concat", "documents.size=2"]
+"""
+
+
+def copy_with(folder, kind):
+    """A copy of the program in a folder to which a reader has added the memory of docs/memory.md as one file."""
+    memories = folder / "models" / "memories"
+    memories.mkdir(parents=True)
+    for place, inside in ((folder, REPOSITORY), (memories.parent, REPOSITORY / "models")):
+        for path in inside.iterdir():
+            if path.name in ("app", "data") or (place != folder and path.name not in ("memories", "__pycache__")):
+                (place / path.name).symlink_to(path)
+    for path in (REPOSITORY / "models" / "memories").glob("*.py"):
+        shutil.copy(path, memories)
+    page = (REPOSITORY / "docs" / "memory.md").read_text(encoding="utf-8")
+    block = next(text.partition("```")[0] for text in page.split("```python\n")[1:] if f'@memory("{kind}"' in text)
+    (memories / f"{kind}.py").write_text(f'"""A memory."""\n\n{block}', encoding="utf-8")
+
+
+def test_a_memory_that_a_reader_has_written_as_one_file_is_compared_with_the_others(tmp_path, monkeypatch):
+    copy_with(tmp_path / "copy", "last")
+    monkeypatch.chdir(tmp_path / "copy")
+    path, page = write_plan(tmp_path, OWN), tmp_path / "page.md"
+    done = weitblick(
+        *("compare", path, "--runs", tmp_path / "runs", "--only", "last", "--write", page),
+        **{"PYTHONPATH": str(tmp_path / "copy"), "WEITBLICK_CACHE": str(tmp_path / "cache")},
+    )
+    assert "last-1" in done.stdout and f"All figures are in {page}" in done.stdout
+    lines = page.read_text(encoding="utf-8").splitlines()
+    assert "gru, " in " ".join(lines) and sum(line.startswith("| last |") for line in lines) == 5
+    measured = json.loads(page.with_suffix(".json").read_text(encoding="utf-8"))["measured"]["last"]
+    # The mean of a window of 16 numbers, on both sides, is all that this memory carries.
+    assert measured["state_bytes"] == 2 * 16 * 4
+    assert [row["tokens"] for row in measured["translation"]] == [64, 128] and measured["recall"]["kind"] == "last"
+    assert all(row["peak_megabytes"] > 100 for row in measured["training"])

@@ -4,6 +4,7 @@ As a program it stands in for the command line: it "trains" and "scores" in no t
 
     python -m tests.app.comparison.made_up train PRESET --run DIR
     python -m tests.app.comparison.made_up evaluate-documents DIR --baseline DIR ...
+    python -m tests.app.comparison.made_up probe --memory KIND | --run DIR ...
 
 A file `FOLDER/hold` beside the runs lets a training wait until SIGTERM, a file `FOLDER/fail` lets those fail whose run
 it names. Each call is noted in `FOLDER/calls`.
@@ -20,6 +21,10 @@ import numpy as np
 
 from app.comparison.plan import Plan, read_plan
 from app.presets.preset import load_preset
+from app.probe.candidates import candidate
+from app.probe.experiment import Experiment
+from app.probe.experiment import Results as Recall
+from app.probe.length_report import TRAINING, TRANSLATION, add
 from app.runs.run import Run
 from app.scoring.bootstrap import Comparison, Measure
 from app.scoring.consistency import ALL
@@ -129,9 +134,41 @@ def _evaluate(path: Path, options: list[str]) -> None:
     score(run, test, values, baseline, others=others, p=0.25, suffix=suffix, samples=samples)
 
 
+def recalled(place: Path, name: str, share: float, **terms) -> None:
+    """The record of a memory's recall, the same at all distances, as `probe` writes it."""
+    rows = [{"distance": each, "recall": share, "low": share - 0.1, "high": share + 0.1} for each in terms["distances"]]
+    found = {"promised": None, "state_bytes": 4096, "weights": 9, "seconds": 7.0, "recall": rows}
+    Recall(place, Experiment(**terms)).add(candidate(name), found)
+
+
+def _probe(options: list[str]) -> None:
+    """`probe`, which is called with all its options."""
+    given = {name: options[options.index(name) + 1] for name in options if name.startswith("--")}
+    output = Path(given["--output"])
+    place = output.parent if "--memory" in given else output.parents[1]
+    what = [given[name] for name in ("--memory", "--measure") if name in given]
+    with (place / "calls").open("a", encoding="utf-8") as file:
+        file.write(" ".join(["probe", *what, *([Path(given["--run"]).name] if "--run" in given else [])]) + "\n")
+    numbers = {name: [int(each) for each in options[options.index(name) + 1 :] if each.isdecimal()] for name in given}
+    if "--memory" in given:
+        distances = tuple(numbers["--distances"])
+        minutes, documents = float(given["--minutes"]), int(given["--documents"])
+        recalled(output, given["--memory"], 0.5, distances=distances, minutes=minutes, documents=documents)
+        return
+    rows = [
+        {"tokens": each, "position": each, "seconds_per_1000": 2.5, "peak_megabytes": 900.0, "megabytes_per_1000": 1.0}
+        for each in numbers["--tokens"]
+    ]
+    what = {"length": TRANSLATION, "training": TRAINING}[given["--measure"]]
+    add(output, given["--run"], "made up", what, {"state_bytes": 2048, "lengths": rows})
+
+
 def main() -> None:
     """Does what the queue asks the command line for."""
     command, first, *options = sys.argv[1:]
+    if command == "probe":
+        _probe(sys.argv[2:])
+        return
     path = Path(options[options.index("--run") + 1]) if command == "train" else Path(first)
     note = [command, path.name, *(option for option in options if option in ("--baseline", "--shuffle-documents"))]
     with (path.parent / "calls").open("a", encoding="utf-8") as file:

@@ -1,0 +1,273 @@
+"""Stages, recall, costs and the page of a comparison; a stand-in for the command line does the work."""
+
+import json
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from app.comparison.made_up import write_documents
+from app.comparison.measures import TRAINING, TRANSLATION, Measurements
+from app.comparison.page import write_page
+from app.comparison.plan import find_plan, read_plan
+from app.comparison.queue import Queue
+from data.corpora.corpora import Corpora
+from data.errors import UserError
+from data.files import write_json
+from models.memories import trained_kinds
+from tests.app.comparison.made_up import PROGRAM, made_up_plan, recalled, write_plan
+
+PLAN = """
+preset = "toy.toml"
+set = ["updates=20", "windows=segments", "training.memory_tokens=reference"]
+corpora = ["{place}/corpora"]
+stage = "first"
+[stages.first]
+preset = "toy.toml"
+[score]
+corpora = ["toys"]
+baseline = "none"
+[recall]
+minutes = 0.5
+distances = [4, 1]
+documents = 10
+records = ["{place}/other/probe.json"]
+[costs]
+corpus = "toys"
+tokens = [512, 1024]
+[systems.none]
+set = ["memory.kind=none"]
+seeds = [1, 2]
+[systems.gru]
+set = ["memory.kind=gru"]
+use = "Where *names* come back."
+[systems.retrieval]
+set = ["memory.kind=retrieval", "memory.retrieval.own=0.5"]
+"""
+STACKS = {
+    "length": [
+        {
+            "attention": "lsh",
+            "layers": 2,
+            "rows": 1,
+            "length": 512,
+            "what": "training",
+            "seconds": 0.5,
+            "megabytes": 70,
+        },
+        {"attention": "lsh", "layers": 2, "rows": 1, "length": 1024, "what": "training", "error": "killed"},
+    ]
+}
+
+
+def do(plan, *systems, **options):
+    """Does what is missing; returns the calls that this made."""
+    Queue(plan, systems, report=lambda _: None, program=PROGRAM, **options).run()
+    path = plan.folder / "calls"
+    found = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    path.unlink(missing_ok=True)
+    return found
+
+
+def test_a_stage_is_trained_before_what_starts_from_it_and_each_system_is_measured_once(tmp_path):
+    plan = made_up_plan(tmp_path, PLAN)
+    assert do(plan, "none") == [
+        "train stage-first",
+        "train none-1",
+        "evaluate-documents none-1",
+        "probe none",
+        "probe length none-1",
+        "probe training none-1",
+        "train none-2",
+        "evaluate-documents none-2",
+    ]
+    # What reads stored translations is like none in the probe, and is not trained there.
+    assert do(plan) == [
+        "train gru-1",
+        "evaluate-documents gru-1 --baseline",
+        "probe gru",
+        "probe length gru-1",
+        "probe training gru-1",
+        "train retrieval-1",
+        "evaluate-documents retrieval-1 --baseline",
+        "probe length retrieval-1",
+        "probe training retrieval-1",
+    ]
+    assert do(plan) == []
+    (plan.folder / "gru-1/costs/length.json").unlink()
+    assert do(plan) == ["probe length gru-1", "probe training gru-1"]
+    longer = made_up_plan(tmp_path, PLAN.replace("[512, 1024]", "[512, 1024, 2048]"))
+    assert do(longer, "gru") == ["probe length gru-1", "probe training gru-1"]
+    assert list(Measurements(longer).costs("gru", TRAINING)) == [512, 1024, 2048]
+
+
+def test_a_stage_that_fails_leaves_out_what_starts_from_it(tmp_path):
+    plan = made_up_plan(tmp_path, PLAN)
+    plan.folder.mkdir()
+    (plan.folder / "fail").write_text("stage-first")
+    with pytest.raises(UserError, match="failed.*: training stage-first: error: the loss is not a number$"):
+        do(plan, "gru")
+    # The probe needs no run.
+    assert (plan.folder / "calls").read_text().splitlines() == ["train stage-first", "probe gru"]
+
+
+def test_a_run_made_elsewhere_is_a_stage(tmp_path):
+    do(made_up_plan(tmp_path, PLAN), "gru")
+    (tmp_path / "runs/stage-first").rename(tmp_path / "base")
+    other = PLAN.replace(
+        '[stages.first]\npreset = "toy.toml"', '[stages.first]\npreset = "toy.toml"\nrun = "{place}/base"'
+    )
+    plan = read_plan(write_plan(tmp_path, other), tmp_path / "elsewhere")
+    plan.check()
+    assert do(plan, "gru")[0] == "train gru-1"
+
+
+def test_recall_that_was_measured_elsewhere_counts_where_it_was_measured_on_the_same_terms(tmp_path):
+    plan = made_up_plan(tmp_path, PLAN)
+    # Longer trained, at other distances, with more questions: it stands in the record.
+    recalled(tmp_path / "other", "gru", 0.75, distances=(1, 16), minutes=9.0, documents=1000)
+    recalled(tmp_path / "other", "none", 0.125, distances=(1, 16), minutes=9.0, documents=1000)
+    found = Measurements(plan).recall("gru")
+    assert found.file == tmp_path / "other/probe.json" and found.shares == {
+        1: (0.75, 0.65, 0.85),
+        16: (0.75, 0.65, 0.85),
+    }
+    assert not any("probe gru" in call for call in do(plan))
+    # Another memory, or another task, is another measurement.
+    small = made_up_plan(tmp_path, PLAN.replace('"memory.kind=gru"', '"memory.kind=gru", "memory.gru.slots=3"'))
+    assert Measurements(small).candidate("gru").name == "gru slots=3" and Measurements(small).recall("gru") is None
+    record = json.loads((tmp_path / "other/probe.json").read_text())
+    record["task"]["keys"] = 4
+    write_json(tmp_path / "other/probe.json", record)
+    assert Measurements(plan).recall("gru") is None and Measurements(plan).recall("none") is None
+
+
+def test_stacks_are_measured_once_unless_a_benchmark_has_them(tmp_path):
+    text = PLAN + '[stacks]\nrecords = ["{place}/benchmarks.json"]\n'
+    plan = made_up_plan(tmp_path, text)
+    asked = f"import json, sys; json.dump(sys.argv[1:], open({str(tmp_path / 'asked.json')!r}, 'w'))"
+    bench = [sys.executable, "-c", asked]
+    # It wrote nothing.
+    with pytest.raises(UserError, match="measuring stacks by length: it has not written"):
+        do(plan, "none", bench=bench)
+    folder = plan.folder / "bench"
+    assert json.loads((tmp_path / "asked.json").read_text()) == ["--only", "stacks", "--folder", str(folder)]
+    folder.mkdir()
+    write_json(folder / "results.json", {"stacks": STACKS})
+    assert Measurements(plan).stacks() == STACKS and do(plan, "none", bench=bench)[-1:] == ["evaluate-documents none-2"]
+    (folder / "results.json").unlink()
+    write_json(tmp_path / "benchmarks.json", {"stacks": STACKS})
+    assert do(plan, "none", bench=bench) == []
+
+
+def test_the_page_has_what_is_known_and_nothing_else(tmp_path):
+    plan, page = (
+        made_up_plan(tmp_path, PLAN + '[stacks]\nrecords = ["{place}/benchmarks.json"]\n'),
+        tmp_path / "a/page.md",
+    )
+    write_page(plan, page)
+    text = page.read_text(encoding="utf-8")
+    assert "0 of 4 runs" in text and "Recall" not in text and "by length" not in text and "When to use" not in text
+    assert "Stacks" not in text and "![" not in text
+    write_json(tmp_path / "benchmarks.json", {"stacks": STACKS})
+    do(plan)
+    write_page(plan, page)
+    lines = page.read_text(encoding="utf-8").splitlines()
+    assert "4 of 4 runs are scored" in " ".join(lines)
+    assert "| none | 1.50 (1.00 to 2.00) | 0.00 | 0.00 | 0.00 | 0.0000 |" in lines
+    assert lines[lines.index("## Recall by distance") + 6 :][:3] == [
+        "| system | 1 | 4 | reach | bytes | seconds |",
+        "| --- | ---: | ---: | ---: | ---: | ---: |",
+        "| none | 50.0 | 50.0 | no limit | 4,096 | 7 |",
+    ]
+    assert "| gru | training | 2,048 | 2.50, 900 | 2.50, 900 |" in lines
+    assert "| lsh | training | 0.977, 70 | - |" in lines
+    assert lines[-1] == "- **`gru`**: Where *names* come back."
+    content = json.loads(page.with_suffix(".json").read_text())
+    assert content["measured"]["gru"]["translation"][1]["tokens"] == 1024
+    assert content["measured"]["retrieval"]["recall"] is None and content["runs"]["none-2"]["state"] == "scored"
+    pytest.importorskip("matplotlib")
+    named = {line.partition("](")[2].rstrip(")") for line in lines if line.startswith("![")}
+    assert named == {str(path.relative_to(page.parent)) for path in (page.parent / "figures").iterdir()}
+    charts = {name: (page.parent / name).read_text(encoding="utf-8") for name in named}
+    assert len(charts) == 5 and all("gru</text>" in chart or "gru<" in chart for chart in charts.values())
+    assert (
+        "retrieval<" not in charts["figures/page-recall.svg"]
+        and TRANSLATION in charts["figures/page-translation-seconds.svg"]
+    )
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "said"),
+    [
+        ('stage = "first"', 'stage = "frist"', 'systems.none: there is no stage "frist"; choose from first'),
+        ('[stages.first]\npreset = "toy.toml"', "[stages.first]", "stages.first.preset: expected the name of a preset"),
+        (
+            "[stages.first]",
+            "[stages.first]\nseeds = [1]",
+            'unknown key "stages.first.seeds"; choose from preset, set, run',
+        ),
+        ("minutes = 0.5", "minutes = 0", "recall.minutes: expected a number above 0, got 0"),
+        ("distances = [4, 1]", "distances = [0]", "recall.distances: expected numbers of at least 1, got [0]"),
+        ("tokens = [512, 1024]", "tokens = []", "costs.tokens: expected numbers of at least 1, got []"),
+        ('corpus = "toys"', "", "costs.corpus: expected the name of a corpus"),
+        ("[costs]", "[costs]\nmost = 3", 'unknown key "costs.most"; choose from corpus, tokens'),
+    ],
+)
+def test_a_bad_section_is_refused_with_its_key(tmp_path, before, after, said):
+    assert before in PLAN
+    with pytest.raises(UserError) as error:
+        made_up_plan(tmp_path, PLAN.replace(before, after, 1))
+    assert said in str(error.value) and "\n" not in str(error.value)
+
+
+def test_what_would_fail_later_is_refused_before_anything_starts(tmp_path):
+    with pytest.raises(UserError, match=r"systems\.none: its stage has model\.width = 32 \(here 16\): set these keys"):
+        made_up_plan(tmp_path, PLAN.replace("[stages.first]", '[stages.first]\nset = ["width=32"]')).check()
+    with pytest.raises(UserError, match="no corpus 'nothing'"):
+        made_up_plan(tmp_path, PLAN.replace('corpus = "toys"', 'corpus = "nothing"')).check()
+
+
+def test_the_plans_that_come_with_weitblick_have_all_memories_and_stacks(tmp_path):
+    """The full one is read with made-up text in the place of what is fetched."""
+    quick, full = (find_plan(name) for name in ("mechanisms-quick", "mechanisms"))
+    tables = [tomllib.loads(path.read_text(encoding="utf-8")) for path in (quick, full)]
+    assert list(tables[0]["systems"]) == list(tables[1]["systems"])
+    text = full.read_text(encoding="utf-8").replace('"software"', '"made-up"')
+    text = text.replace(
+        'set = [\n    "model.pos', 'made_up = 20\nset = [\n    "data.corpora=[\'made-up\']",\n    "model.pos', 1
+    )
+    (tmp_path / "full.toml").write_text(text)
+    for path in (quick, tmp_path / "full.toml"):
+        plan = read_plan(path, tmp_path / path.stem)
+        presets = {each.system: each.preset for each in plan.contestants}
+        assert {preset.memory.kind for preset in presets.values()} >= {*trained_kinds(), "retrieval"}
+        assert {preset.model.stack for preset in presets.values()} == {"plain", "reversible", "bdia"}
+        assert {preset.model.attention for preset in presets.values()} == {"full", "lsh"}
+        sizes = {(each.model.width, each.model.encoder_layers, each.model.decoder_layers) for each in presets.values()}
+        budgets = {
+            (each.training.updates, each.training.minutes, each.training.batch_tokens) for each in presets.values()
+        }
+        assert len(sizes) == len(budgets) == 1
+        stacks = {name: presets[name].training.start for name in ("none", "bdia")}
+        assert len(set(stacks.values())) == 1 and Path(stacks["none"]).name == "stage-plain"
+        if path == quick:
+            plan.check()
+
+
+def test_a_made_up_document_answers_what_it_asks(tmp_path):
+    place = write_documents(tmp_path / "one", 30)
+    corpus = Corpora([tmp_path / "one"]).open("made-up")
+    pairs = list(corpus.pairs("train"))
+    assert len({pair.doc for pair in pairs}) == 30
+    ask = max({pair.source.split()[0] for pair in pairs if len(pair.target.split()) == 1}, key=len)
+    for place_in_text, pair in enumerate(pairs):
+        words = pair.source.split()
+        if words[0] == ask and len(words) == 2 and len(pair.target.split()) == 1:
+            facts = [
+                other for other in pairs[:place_in_text] if other.doc == pair.doc and words[1] in other.source.split()
+            ]
+            assert any(pair.target == fact.target.split()[-1] for fact in facts)
+    again = write_documents(tmp_path / "two", 30)
+    assert all(path.read_bytes() == (again / path.name).read_bytes() for path in place.iterdir())
