@@ -117,6 +117,9 @@ def test_bad_plans_and_options_are_one_line(plan, tmp_path, capsys):
     for options, said in {
         ("--only", "grue"): 'there is no system "grue"; choose from none, gru',
         ("--until", "-1"): "--until -1: must be above 0",
+        ("--items", "5"): "--items 5: is a number above 0 for --contrapro",
+        ("--contrapro", "--corpora", str(tmp_path)): "there is no contrapro/items.jsonl; looked in",
+        ("--write", "page.html"): "--write page.html: is a Markdown page; expected a name that ends in .md",
     }.items():
         assert cli.main(["compare", str(plan), *options]) == cli.ERROR
         error = capsys.readouterr().err
