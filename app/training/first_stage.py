@@ -83,8 +83,8 @@ def borrow_tokenizer(run: Run) -> None:
     except UserError as error:
         raise UserError(f"tokenizer.run: {error}") from error
     same = {"data": ("lowercase", "copy", "numbers", "capitals"), "tokenizer": ("kind", "vocabulary")}
-    if differences := _differences(other.preset, run.preset, same):
-        raise UserError(f"tokenizer.run: {path} has {', '.join(differences)}: set these keys to the same values")
+    if different := differences(other.preset, run.preset, same):
+        raise UserError(f"tokenizer.run: {path} has {', '.join(different)}: set these keys to the same values")
     run.save_tokenizer(tokenizer)
 
 
