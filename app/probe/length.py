@@ -74,11 +74,11 @@ def in_new_orders(sizes: Sequence[int], tokens: int) -> Iterator[int]:
 
 
 def compare(rows: list[dict[str, float]]) -> dict[str, float]:
-    """Compares the last quarter of the document with the second one, in output tokens, or source tokens if some part
-    has no output."""
-    name = "output" if all(row["output"] for row in rows) else "source"
+    """Compares the last quarter of the document with the second one: output tokens, or source tokens if a model that has
+    learnt nothing writes none."""
     quarter = max(len(rows) // 4, 1)
     early, late = rows[quarter : 2 * quarter] or rows, rows[-quarter:]
+    name = "output" if np.median([row["output"] for row in early]) else "source"
     speed = [float(np.median([row[name] for row in part])) for part in (early, late)]
     grown = max(row["megabytes"] for row in late) - max(row["megabytes"] for row in early)
     return {"speed_late_to_early": speed[1] / speed[0], "megabytes_grown": grown}

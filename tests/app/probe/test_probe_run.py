@@ -117,6 +117,9 @@ def test_documents_are_cut_and_repeated():
     assert sum(size for _, size in document) >= 12 and {text for text, _ in document} == {"a b", "c"}
     rows = [{"output": float(n), "megabytes": 100.0 + n} for n in range(8)]
     assert compare(rows) == {"speed_late_to_early": 6.5 / 2.5, "megabytes_grown": 4.0}
+    # A model that writes nothing is compared by what it reads.
+    silent = [{**row, "output": 0.0, "source": 2 * row["output"]} for row in rows]
+    assert compare(silent)["speed_late_to_early"] == 6.5 / 2.5
 
 
 @pytest.mark.parametrize("changes", [["memory.kind=gru"], ["memory.kind=concat", "size=3"], ["windows=tokens"]])
