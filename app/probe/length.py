@@ -74,8 +74,8 @@ def in_new_orders(sizes: Sequence[int], tokens: int) -> Iterator[int]:
 
 
 def compare(rows: list[dict[str, float]]) -> dict[str, float]:
-    """Compares the last quarter of the document with the second one: output tokens, or source tokens if a model that has
-    learnt nothing writes none."""
+    """Compares the last quarter of the document with the second one: output tokens, or source tokens if a model that
+    has learnt nothing writes none."""
     quarter = max(len(rows) // 4, 1)
     early, late = rows[quarter : 2 * quarter] or rows, rows[-quarter:]
     name = "output" if np.median([row["output"] for row in early]) else "source"
