@@ -6,13 +6,11 @@ from typing import Any
 
 from app.comparison.measures import TRAINING, TRANSLATION, Measurements
 from app.comparison.plan import Plan
-from app.figure import FAINT, svg
+from app.figure import SIZE, beside, curve, svg
 from data.files import atomic_write
 
-# Of Okabe and Ito, which the colour-blind can tell apart; markers and lines tell the rest.
-_COLOURS = ("#000000", "#e69f00", "#56b4e9", "#009e73", "#0072b2", "#d55e00", "#cc79a7")
-_MARKERS = ("x", "s", "o", "^", "D", "v", "P", "*", "<", ">", "p")
-_LINES = ("-", "--", ":", "-.")
+# Room for the names of all systems beside the diagram.
+WIDE = (8.5, SIZE[1])
 _UNITS = {"seconds": "seconds_per_1000", "megabytes": "peak_megabytes"}
 _LABELS = {"seconds": "seconds for 1,000 source tokens", "megabytes": "most MB resident"}
 Points = Mapping[str, Mapping[int, float]]
@@ -52,7 +50,7 @@ def draw(plan: Plan, found: Measurements, folder: Path, stem: str) -> set[str]:
 
 
 def _write(path: Path, fill: Callable[[Any], None]) -> bool:
-    content = svg(path.stem, fill)
+    content = svg(path.stem, fill, WIDE)
     if content is None:
         return False
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -64,23 +62,18 @@ def _write(path: Path, fill: Callable[[Any], None]) -> bool:
 def _lines(plan: Plan, points: Points, along: str, up: str) -> Callable[[Any], None]:
     """Draws a line for each system, which looks the same in every chart of the plan."""
 
-    def fill(axis: Any) -> None:
+    def fill(figure: Any) -> None:
+        axis = figure.subplots()
         for number, system in enumerate(plan.systems):
             if own := points.get(system):
-                look = {
-                    "color": _COLOURS[number % len(_COLOURS)],
-                    "marker": _MARKERS[number % len(_MARKERS)],
-                    "linestyle": _LINES[number % len(_LINES)],
-                }
-                axis.plot(list(own), list(own.values()), label=system, markersize=5, linewidth=1.3, **look)
+                axis.plot(list(own), list(own.values()), label=system, **curve(number))
         places = sorted({place for own in points.values() for place in own})
         axis.set_xscale("log", base=2)
         axis.set_xticks(places, [f"{place:,}" for place in places], fontsize=8)
         axis.set_ylim(0)
+        axis.set_title(f"{plan.name}: {up}")
         axis.set_xlabel(along)
         axis.set_ylabel(up)
-        axis.grid(color=FAINT, alpha=0.2)
-        axis.spines[["top", "right"]].set_visible(False)
-        axis.legend(frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
+        beside(axis)
 
     return fill

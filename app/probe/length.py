@@ -78,7 +78,7 @@ def compare(rows: list[dict[str, float]]) -> dict[str, float]:
     has learnt nothing writes none."""
     quarter = max(len(rows) // 4, 1)
     early, late = rows[quarter : 2 * quarter] or rows, rows[-quarter:]
-    name = "output" if np.median([row["output"] for row in early]) else "source"
+    name = "output" if float(np.median([row["output"] for row in early])) > 0 else "source"
     speed = [float(np.median([row[name] for row in part])) for part in (early, late)]
     grown = max(row["megabytes"] for row in late) - max(row["megabytes"] for row in early)
     return {"speed_late_to_early": speed[1] / speed[0], "megabytes_grown": grown}
