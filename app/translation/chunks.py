@@ -1,6 +1,5 @@
 """Beam search a few steps at a time: caches grow with the output, and finished sentences leave the batch."""
 
-import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -9,7 +8,7 @@ import numpy as np
 from keras import ops, tree
 
 from app.presets.schema import SearchPreset
-from app.translation.compiling import tensor_spec
+from app.translation.compiling import CompiledOnce, tensor_spec
 from app.translation.decoder import Sampling
 from app.translation.padding import least_rows
 from data.tokenizer import BOS, EOS, PAD, UNK
@@ -59,7 +58,7 @@ class ChunkedSearch:
         self.model, self._kinds = model, kinds or {}
         self.least = least_rows(model)
         self.search = beam_search_of(model, search, count, copied, words)
-        self._parts = functools.cache(self._compile)
+        self._parts = CompiledOnce(self._compile)
 
     def _compile(self, names: frozenset[str]) -> tuple[Callable, Callable, Callable]:
         """The compiled parts for inputs with these parts of the context."""

@@ -1,6 +1,7 @@
 """Functions of numpy arrays, compiled for the backend in use."""
 
 import functools
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
@@ -29,6 +30,26 @@ def compiled(function: Callable, model: Any, *arguments: tuple[str, int] | dict)
     make = {"tensorflow": _compiled_tensorflow, "jax": _compiled_jax}.get(backend, _not_compiled)
     run = make(function, model, arguments)
     return lambda *values: tree.map_structure(lambda x: np.asarray(ops.convert_to_numpy(x)), tuple(run(*values)))
+
+
+class CompiledOnce:
+    """Like `functools.cache`, but threads that ask at the same time wait for one result: compiling takes seconds.
+
+    Args:
+        make: gives the result for some arguments.
+    """
+
+    def __init__(self, make: Callable):
+        self._found, self._lock = functools.cache(make), threading.RLock()
+
+    def __call__(self, *arguments: Any) -> Any:
+        """The result, made at the first call."""
+        with self._lock:
+            return self._found(*arguments)
+
+    def cache_clear(self) -> None:
+        """Forgets all results."""
+        self._found.cache_clear()
 
 
 def _compiled_tensorflow(function, model, arguments):

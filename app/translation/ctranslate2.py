@@ -3,6 +3,7 @@
 import json
 import logging
 import math
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -40,7 +41,7 @@ class _Found(NamedTuple):
 class CTranslate2Decoder:
     """A model in CTranslate2 with a search around it; implements `app.translation.decoder.Decoder`.
 
-    It does not read documents: each segment is decoded alone.
+    It does not read documents: each segment is decoded alone. Several threads may decode at the same time.
 
     The search is that of `models.search`, with these differences. It ends after `beam * PATIENCE` finished outputs.
     Suppressed tokens are removed before the softmax, so scores are of a distribution without them. The same seed gives
@@ -59,6 +60,7 @@ class CTranslate2Decoder:
             raise UserError("search.language_model: CTranslate2 computes one model; use the engine keras")
         self.search, self.sampling = search, sampling
         self.output_tokens = 0
+        self._lock = threading.Lock()
         settings = _read_settings(Path(folder))
         self.max_positions: int | None = settings["max_positions"]
         self._most_tokens = min(search.batch_tokens, _FASTEST_BATCH[settings["quantization"].startswith("int")])
@@ -114,7 +116,8 @@ class CTranslate2Decoder:
         found |= dict(self._search(sources, [(rows, limit) for limit, rows in by_limit.items()], count))
         self._score_cut(sources, found)
         results = [self._best(found[row], count) for row in range(len(sources))]
-        self.output_tokens += sum(len(outputs[0].ids) + 1 for outputs in results if outputs)
+        with self._lock:
+            self.output_tokens += sum(len(outputs[0].ids) + 1 for outputs in results if outputs)
         return results
 
     def score(self, sources: Sequence[Sequence[int]], targets: Sequence[Sequence[int]]) -> list[TokenScore]:

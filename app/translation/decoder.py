@@ -116,11 +116,13 @@ class Decoder(Protocol):
     """
 
     max_positions: int | None
-    output_tokens: int
     first_memory: dict | None
     search: SearchPreset
     retrieval: "RetrievalSettings | None"
     words: "Words | None"
+
+    @property
+    def output_tokens(self) -> int: ...
 
     @property
     def most(self) -> int: ...

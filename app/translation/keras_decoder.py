@@ -1,6 +1,7 @@
 """Decodes and scores token ids with a Keras model: single lines, or segments with a prefix and a memory."""
 
 import functools
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol, runtime_checkable
 
@@ -13,7 +14,7 @@ from app.retrieval.entries import NOTHING, Entries, padded
 from app.runs.gate import GateWeights
 from app.translation.batch_plan import plan_apart, plan_batches
 from app.translation.chunks import ChunkedSearch, search_function
-from app.translation.compiling import compiled, side_by_side
+from app.translation.compiling import CompiledOnce, compiled, side_by_side
 from app.translation.decoder import Decoded, Forms, Request, Sampling, TokenScore
 from app.translation.keys import DocumentModel, KeyMaker, Observed, model_inputs
 from app.translation.padding import MULTIPLE, least_rows, pad_rows, round_length, round_rows
@@ -44,7 +45,7 @@ class KerasDecoder:
     """A Keras model with a search around it; implements `app.translation.decoder.Decoder`.
 
     A memory is passed as a nested dictionary of arrays for one document, without a batch axis. A model that is not a
-    `DocumentModel` has no memory, and takes only windows of one segment.
+    `DocumentModel` has no memory, and takes only windows of one segment. Several threads may decode at the same time.
 
     Args:
         model: has `initial_state(source (B, S), max_length)` and `step(tokens (B,), state)`, and is callable on
@@ -72,13 +73,14 @@ class KerasDecoder:
         self.search = search
         self.sampling = sampling
         self.output_tokens = 0
+        self._lock = threading.Lock()
         self._least = least_rows(model)
         self.memory: dict | None = None
         self._batches = 0
         learned = getattr(model, "positions_kind", None) == "learned"
         self.max_positions: int | None = model.max_positions // segments if learned else None
         self._index: Search | None = None
-        self._search = functools.cache(self._compile_search)
+        self._search = CompiledOnce(self._compile_search)
         self.read_by(*(retrieval or (settings_of("retrieval")(), None)))
         if isinstance(model, DocumentModel):
             self.memory = tree.map_structure(ops.convert_to_numpy, model.initial_memory(1))
@@ -179,7 +181,7 @@ class KerasDecoder:
         run = search_function(model, self.search, count, self.sampling, self.copied, self.words)
         kinds = [("int32", 2), ("int32", 1), ("bool", 2), ("int32", 0), ("uint32", 1)]
 
-        @functools.cache
+        @CompiledOnce
         def variant(names):
             return compiled(run, self.model, *kinds, {name: context[name] for name in names})
 
@@ -304,7 +306,8 @@ class KerasDecoder:
         for rows, found in zip(batches, side_by_side(search, inputs), strict=True):
             for row, decoded in zip(rows, outputs_of(refuse_broken(found), len(rows)), strict=True):
                 results[row] = decoded
-                self.output_tokens += len(decoded[0].ids) + 1 if decoded else 0
+            with self._lock:
+                self.output_tokens += sum(len(results[row][0].ids) + 1 for row in rows if results[row])
             if progress:
                 progress(rows)
         return results
@@ -326,8 +329,9 @@ class KerasDecoder:
         if keras.backend.backend() == "jax":
             usual = self._limit(source.shape[1])
             most = usual if most <= usual else round_length(most)
-        seed = np.array([self.sampling.seed % (1 << 32) if self.sampling else 0, self._batches], "uint32")
-        self._batches += 1
+        with self._lock:
+            seed = np.array([self.sampling.seed % (1 << 32) if self.sampling else 0, self._batches], "uint32")
+            self._batches += 1
         return source, limits, owed, most, seed, self._context(requests, size)
 
     def _context(self, requests, size):

@@ -3,6 +3,7 @@
 import itertools
 import re
 import sys
+import threading
 import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
@@ -68,7 +69,7 @@ class LineEncoder:
     ):
         self.tokenizer, self.form, self.max_length = tokenizer, form, max_length
         self._warn = warn or print_warning
-        self._warned = False
+        self._warned, self._lock = False, threading.Lock()
 
     def lines(self, lines: Sequence[str], number: int = 1) -> list[EncodedLine]:
         """The parts of each line.
@@ -136,8 +137,9 @@ class LineEncoder:
         return [len(ids) for ids in self.tokenizer.encode(texts)]
 
     def _warn_once(self, number: int, tokens: int, spans: int) -> None:
-        if not self._warned:
-            self._warned = True
+        with self._lock:
+            first, self._warned = not self._warned, True
+        if first:
             what, limit = (f"{tokens:,} tokens", self.max_length)
             if tokens <= self.max_length:
                 what, limit = f"{spans:,} spans to copy", PIECES
