@@ -11,6 +11,7 @@ FLOORS = [
     {"app.bench"},
     {"app.cli"},
     {"app.plots"},
+    {"app.serving"},
     {"app.comparison"},
     {"app.probe", "app.export", "app.training", "app.scoring"},
     {"app.translation"},

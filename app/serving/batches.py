@@ -1,0 +1,295 @@
+"""Dynamic batching: what several requests want decoded at the same time is decoded together."""
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from app.retrieval.entries import Entries
+from app.translation.decoder import Decoded, Decoder, Forms, Request, TokenScore
+from data.documents import PackedWindow
+from data.errors import UserError
+
+# Batches computed at the same time: while one waits for a small operation, the other uses the processor.
+WORKERS = 2
+# How long the first row of a batch waits for others, in seconds.
+WAIT = 0.004
+# Decoders pad lengths to a multiple of this.
+_MULTIPLE = 8
+
+
+class OverdueError(Exception):
+    """A request was not answered within its time."""
+
+
+class StoppedError(Exception):
+    """The server stops and takes nothing new."""
+
+
+class Kind(NamedTuple):
+    """What can be done with rows together: the decoder's method, and the number of outputs."""
+
+    method: str
+    outputs: int = 1
+
+
+class _Job:
+    """The rows of one call, the longest first; `found` gets a result for each."""
+
+    def __init__(self, kind: Kind, rows: Sequence[Any], lengths: Sequence[int]):
+        self.kind, self.rows, self.lengths = kind, rows, lengths
+        self.waiting = deque(sorted(range(len(rows)), key=lambda row: -lengths[row]))
+        self.found: list[Any] = [None] * len(rows)
+        self.missing = len(rows)
+        self.error: Exception | None = None
+        self.since, self.done = time.monotonic(), threading.Event()
+
+
+class Batches:
+    """Decodes for several threads at once with one decoder.
+
+    A row waits at most `wait` seconds for others to share its batch. Jobs take turns, row by row, so that a short
+    request need not wait for a long one. Only these worker threads use the model: TensorFlow keeps memory for each
+    thread that does, and never frees it.
+
+    Args:
+        decoder: the model with its search.
+        wait: seconds.
+        observe: called after each batch with its kind, its number of rows and its seconds.
+    """
+
+    def __init__(
+        self, decoder: Decoder, wait: float = WAIT, observe: Callable[[str, int, float], None] = lambda *_: None
+    ):
+        self.decoder, self.wait, self.observe = decoder, wait, observe
+        self.first_memory = decoder.first_memory
+        self._jobs: list[_Job] = []
+        self._changed = threading.Condition()
+        self._stopped = False
+        self._threads = [threading.Thread(target=self._work, name=f"batches-{n}", daemon=True) for n in range(WORKERS)]
+        for thread in self._threads:
+            thread.start()
+
+    @property
+    def waiting(self) -> int:
+        """The number of rows that no worker has taken yet."""
+        with self._changed:
+            return sum(len(job.waiting) for job in self._jobs)
+
+    def run(self, kind: Kind, rows: Sequence[Any], lengths: Sequence[int], until: float | None = None) -> list[Any]:
+        """The result for each row; waits for it.
+
+        Args:
+            kind: what to do.
+            rows: what to do it with.
+            lengths: the tokens of each.
+            until: when to give up, by `time.monotonic()`; None for never.
+
+        Raises:
+            OverdueError: the time is over.
+            StoppedError: `stop` was called before.
+        """
+        if not rows:
+            return []
+        job = _Job(kind, rows, lengths)
+        with self._changed:
+            if self._stopped:
+                raise StoppedError
+            self._jobs.append(job)
+            self._changed.notify_all()
+        if not job.done.wait(None if until is None else max(until - time.monotonic(), 0)):
+            with self._changed:
+                job.waiting.clear()
+                self._jobs = [other for other in self._jobs if other is not job]
+            raise OverdueError
+        if job.error:
+            raise job.error
+        return job.found
+
+    def stop(self) -> None:
+        """Finishes what it has, and takes nothing new."""
+        with self._changed:
+            self._stopped = True
+            self._changed.notify_all()
+        for thread in self._threads:
+            thread.join()
+
+    def _work(self) -> None:
+        while batch := self._next_batch():
+            began = time.monotonic()
+            try:
+                self._finish(batch, self._compute([job.rows[row] for job, row in batch], batch[0][0].kind))
+            except Exception as error:
+                self._blame(batch, error)
+            self.observe(batch[0][0].kind.method, len(batch), time.monotonic() - began)
+
+    def _next_batch(self) -> list[tuple[_Job, int]]:
+        """Waits for rows; none when the server stops."""
+        with self._changed:
+            while True:
+                if self._jobs:
+                    left = self._jobs[0].since + self.wait - time.monotonic()
+                    if left <= 0 or self._stopped or self._full():
+                        return self._take()
+                    self._changed.wait(left)
+                elif self._stopped:
+                    return []
+                else:
+                    self._changed.wait()
+
+    def _full(self) -> bool:
+        tokens = (job.lengths[row] for job in self._jobs if job.kind == self._jobs[0].kind for row in job.waiting)
+        return sum(tokens) >= self.decoder.search.batch_tokens
+
+    def _take(self) -> list[tuple[_Job, int]]:
+        """Takes a row of each job in turn until the batch is full; jobs with more go to the end of the queue."""
+        kind, budget = self._jobs[0].kind, self.decoder.search.batch_tokens
+        turns = deque(job for job in self._jobs if job.kind == kind)
+        batch: list[tuple[_Job, int]] = []
+        longest = 0
+        while turns:
+            job = turns.popleft()
+            longest = max(longest, -(-job.lengths[job.waiting[0]] // _MULTIPLE) * _MULTIPLE)
+            if batch and (len(batch) + 1) * longest > budget:
+                break
+            batch.append((job, job.waiting.popleft()))
+            if job.waiting:
+                turns.append(job)
+        taken = {id(job) for job, _ in batch}
+        rest = [job for job in self._jobs if job.waiting]
+        self._jobs = sorted(rest, key=lambda job: id(job) in taken)
+        return batch
+
+    def _compute(self, rows: list[Any], kind: Kind) -> list[Any]:
+        """One call of the decoder; rows of several arguments are tuples of them."""
+        if kind.method == "decode_segments":
+            return self.decoder.decode_segments(rows, kind.outputs)
+        if kind.method in ("inspect", "attend"):
+            return [getattr(self.decoder, kind.method)(*row) for row in rows]
+        if kind.method == "score_windows":
+            return self.decoder.score_windows(rows)
+        return getattr(self.decoder, kind.method)(*map(list, zip(*rows, strict=True)))
+
+    def _finish(self, batch: list[tuple[_Job, int]], found: list[Any]) -> None:
+        for (job, row), one in zip(batch, found, strict=True):
+            job.found[row] = one
+            self._count_off(job)
+
+    def _blame(self, batch: list[tuple[_Job, int]], error: Exception) -> None:
+        """After a batch has failed: computes each job's part alone, so that one does not take the others with it."""
+        jobs = {id(job): job for job, _ in batch}
+        for job in jobs.values():
+            own = [(other, row) for other, row in batch if other is job]
+            try:
+                if len(jobs) == 1:
+                    raise error
+                self._finish(own, self._compute([job.rows[row] for _, row in own], job.kind))
+            except Exception as reason:
+                job.error = reason
+                with self._changed:
+                    job.waiting.clear()
+                    self._jobs = [other for other in self._jobs if other is not job]
+                job.done.set()
+
+    def _count_off(self, job: _Job) -> None:
+        # Both workers may hold rows of a job.
+        with self._changed:
+            job.missing -= 1
+            if not job.missing:
+                job.done.set()
+
+
+class BatchedDecoder:
+    """A decoder for one request, whose work is done in batches with that of others.
+
+    It implements `app.translation.decoder.Decoder`, except that settings cannot be changed: all requests share them.
+
+    Args:
+        batches: does the work.
+        until: when to give up, by `time.monotonic()`; None for never.
+        memory: the memory at a document's start, if something was read before it.
+    """
+
+    def __init__(self, batches: Batches, until: float | None = None, memory: dict | None = None):
+        inner = batches.decoder
+        self._batches, self._until, self._continued = batches, until, memory is not None
+        self.first_memory = batches.first_memory if memory is None else memory
+        self.max_positions, self.search, self.words = inner.max_positions, inner.search, inner.words
+        self.retrieval, self.remembers, self.most = inner.retrieval, inner.remembers, inner.most
+
+    @property
+    def output_tokens(self) -> int:
+        """The tokens decoded so far for all requests."""
+        return self._batches.decoder.output_tokens
+
+    def decode(
+        self,
+        sources: Sequence[Sequence[int]],
+        count: int = 1,
+        progress: Callable[[list[int]], None] | None = None,
+        stored: Sequence[Callable[[], Entries] | None] = (),
+        terms: Sequence[Sequence[Forms]] = (),
+    ) -> list[list[Decoded]]:
+        """See `Decoder.decode`; `progress` is called once, at the end."""
+        parts = zip(sources, stored or [None] * len(sources), terms or [()] * len(sources), strict=True)
+        first = self.first_memory
+        found = self.decode_segments([Request([ids], [], 0, first, own, forms) for ids, own, forms in parts], count)
+        if progress:
+            progress(list(range(len(sources))))
+        return found
+
+    def decode_segments(self, requests: Sequence[Request], count: int = 1) -> list[list[Decoded]]:
+        """See `Decoder.decode_segments`."""
+        if count > self.most:
+            raise UserError(f"{count} translations of each line need search.beam = {count} or more")
+        lengths = [_length(request.sources) + _length(request.before) for request in requests]
+        return self._run(Kind("decode_segments", count), requests, lengths)
+
+    def score(self, sources: Sequence[Sequence[int]], targets: Sequence[Sequence[int]]) -> list[TokenScore]:
+        """See `Decoder.score`."""
+        return self._run_pairs("score", sources, targets)
+
+    def entries(self, sources: Sequence[Sequence[int]], targets: Sequence[Sequence[int]]) -> list[Entries]:
+        """See `Decoder.entries`."""
+        return self._run_pairs("entries", sources, targets)
+
+    def remember(self, windows: Sequence[PackedWindow], memories: Sequence[dict]) -> list[dict]:
+        """See `Decoder.remember`."""
+        if self._continued:
+            windows = [window._replace(reset=False) for window in windows]
+        lengths = [max(_length(window.sources), _length(window.targets)) for window in windows]
+        return self._run(Kind("remember"), list(zip(windows, memories, strict=True)), lengths)
+
+    def inspect(self, window: PackedWindow, memory: dict) -> dict[str, Any]:
+        """See `Decoder.inspect`."""
+        return self._run(Kind("inspect"), [(window, memory)], [_length(window.sources)])[0]
+
+    def attend(self, source: Sequence[int], target: Sequence[int]) -> Any:
+        """See `Decoder.attend`."""
+        return self._run(Kind("attend"), [(source, target)], [max(len(source), len(target)) + 1])[0]
+
+    def score_windows(self, documents: Sequence[Sequence[PackedWindow]]) -> list[list[TokenScore]]:
+        """See `Decoder.score_windows`."""
+        lengths = [sum(_length(window.sources) for window in windows) for windows in documents]
+        return self._run(Kind("score_windows"), documents, lengths)
+
+    def read_by(self, settings: Any, gate: Any = None) -> None:
+        """Refused."""
+        raise TypeError("all requests share the settings of retrieval")
+
+    def read_index(self, search: Callable[..., Any] | None) -> None:
+        """Refused."""
+        raise TypeError("all requests share the index")
+
+    def _run_pairs(self, method: str, sources, targets) -> list[Any]:
+        pairs = list(zip(sources, targets, strict=True))
+        return self._run(Kind(method), pairs, [max(map(len, pair)) + 1 for pair in pairs])
+
+    def _run(self, kind: Kind, rows: Sequence[Any], lengths: Sequence[int]) -> list[Any]:
+        return self._batches.run(kind, rows, lengths, self._until)
+
+
+def _length(segments: Sequence[Any]) -> int:
+    """The tokens of segments, segment breaks included."""
+    return sum(len(ids) + 1 for ids in segments)

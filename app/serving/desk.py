@@ -1,0 +1,135 @@
+"""What the APIs share: who may ask, how much, and where the work is done."""
+
+import asyncio
+import threading
+from collections import Counter
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from fastapi import Request
+
+from app.serving.batches import OverdueError, StoppedError
+from app.serving.documents import Documents
+from app.serving.fields import checked
+from app.serving.glossaries import Glossaries
+from app.serving.limits import Keys, Limits, Rates, RefusedError
+from app.serving.metrics import Metrics
+from app.serving.service import Service
+from data.terms import Glossary
+
+# How clients send a key in the header `Authorization`.
+_SCHEMES = ("deepl-auth-key", "bearer")
+
+
+class Desk:
+    """The server's state.
+
+    Args:
+        service: translates.
+        keys: that open the server.
+        metrics: of the server.
+    """
+
+    def __init__(self, service: Service, keys: Keys, metrics: Metrics):
+        self.service, self.keys, self.metrics = service, keys, metrics
+        self.limits: Limits = service.limits
+        self.rates = Rates(self.limits.rate)
+        self.documents = Documents(self.limits)
+        self.glossaries = Glossaries(self.limits, service.target)
+        self.characters: Counter[str] = Counter()
+        self._lock = threading.Lock()
+        self._pool = ThreadPoolExecutor(self.limits.at_once, thread_name_prefix="requests")
+        self._running = 0
+        batches = service.batches
+        metrics.watch(lambda: batches.decoder.output_tokens, lambda: batches.waiting, lambda: len(self.documents))
+
+    def admit(self, request: Request, key: str | None = None) -> str:
+        """Who sent a request: the owner of its key, the same for all where there are no keys.
+
+        Args:
+            request: the request.
+            key: as LibreTranslate's clients send it, in a field.
+
+        Raises:
+            RefusedError: the key is wrong, or the client sends too many requests.
+        """
+        scheme, _, value = request.headers.get("authorization", "").partition(" ")
+        given = value.strip() if scheme.lower() in _SCHEMES else key
+        owner = self.keys.owner(given) if self.keys else ""
+        client = owner or (request.client.host if request.client else "")
+        if wait := self.rates.take(client):
+            raise RefusedError(429, "too many requests; slow down", wait)
+        if owner is None:
+            raise RefusedError(403, "the key is missing or wrong")
+        return owner
+
+    def count(self, owner: str, texts: Sequence[str], most: int | None = None) -> int:
+        """Counts the characters of texts that are to be translated, after checking their limits."""
+        if len(texts) > (most or self.limits.texts):
+            raise RefusedError(413, f"more than {most or self.limits.texts} texts in a request")
+        characters = sum(len(checked("text", text)) for text in texts)
+        if characters > self.limits.characters:
+            raise RefusedError(413, f"more than {self.limits.characters} characters in a request")
+        with self._lock:
+            self.characters[owner] += characters
+        self.metrics.characters.inc(characters)
+        return characters
+
+    def check_context(self, context: str) -> str:
+        """A context that is not too long."""
+        if len(checked("context", context)) > self.limits.characters:
+            raise RefusedError(413, f"context: more than {self.limits.characters} characters")
+        return context
+
+    def glossary(self, key: str | None, owner: str) -> Glossary | None:
+        """A stored glossary for a translation; None for no key."""
+        return self.glossaries.get(key, owner).glossary if key else None
+
+    def check_glossaries(self) -> None:
+        """Refuses a glossary for an engine that takes none."""
+        if not self.service.takes_glossaries:
+            raise RefusedError(400, "the engine of this server takes no glossaries")
+
+    async def run(self, work: Callable[..., Any], *arguments: Any) -> Any:
+        """Does something in a thread, and waits for it as long as a request may take.
+
+        Raises:
+            RefusedError: it takes longer, or there is too much to do.
+        """
+        future = self.submit(work, *arguments)
+        try:
+            return await asyncio.wait_for(asyncio.shield(future), self.limits.seconds + 1)
+        except (OverdueError, TimeoutError):
+            raise overdue() from None
+        except StoppedError:
+            raise RefusedError(503, "the server is stopping", 10) from None
+
+    def submit(self, work: Callable[..., Any], *arguments: Any) -> asyncio.Future:
+        """Does something in a thread."""
+        if self._running >= 2 * self.limits.at_once:
+            raise RefusedError(429, "too many requests are waiting; try again later", 1)
+        self._running += 1
+        future = asyncio.get_running_loop().run_in_executor(self._pool, work, *arguments)
+        future.add_done_callback(self._finished)
+        return future
+
+    def stop(self) -> None:
+        """Finishes what is being done."""
+        self._pool.shutdown(wait=True, cancel_futures=True)
+        self.service.stop()
+
+    def _finished(self, future: asyncio.Future) -> None:
+        self._running -= 1
+        if not future.cancelled():
+            future.exception()  # nobody may be waiting for it any more
+
+
+def overdue() -> RefusedError:
+    """The refusal of what takes too long."""
+    return RefusedError(503, "the translation takes too long; send less, or try again later", 5)
+
+
+def same_language(given: str, own: str) -> bool:
+    """Whether a client's code for a language, such as EN-US, means this one."""
+    return given.lower().replace("_", "-").partition("-")[0] == own

@@ -1,0 +1,148 @@
+"""What stands before every request: its size and time, where it comes from, and what is written down about it."""
+
+import asyncio
+import logging
+import math
+import secrets
+import time
+from collections.abc import Collection
+from typing import Any
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import JSONResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.serving.limits import Limits, RefusedError
+from app.serving.logs import described, log
+from app.serving.metrics import Metrics
+
+# Nothing that the server sends may load or run anything, unless a page says what it needs.
+HEADERS = {
+    "content-security-policy": "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+    "cache-control": "no-store",
+}
+DEEPL = "/v2/"
+# A client that is still sending when the connection is closed does not see the answer, so that a body that is too large
+# is read and thrown away, up to so many times what is allowed.
+_MOST_DRAINED = 8
+
+
+class DisconnectedError(Exception):
+    """The client went away before its request was whole."""
+
+
+def refusal(path: str, error: RefusedError) -> Response:
+    """An error in the form that clients of the path's API expect."""
+    headers = {"retry-after": str(max(1, math.ceil(error.wait)))} if error.wait else None
+    return JSONResponse({"message" if path.startswith(DEEPL) else "error": error.message}, error.status, headers)
+
+
+class Guard:
+    """Wraps the application.
+
+    - A request is passed on when all of its body has been read, which is limited in size and time.
+    - Its `Host` must be one of `hosts`, so that a foreign page cannot reach a server on loopback by a name of its own;
+      an `Origin` must be the server itself. There are no CORS headers.
+    - Every answer has `HEADERS`. An error that nobody has handled is a 500 that says nothing.
+    - Each request is logged and counted, by the route that it took.
+
+    Args:
+        app: the application.
+        limits, metrics: of the server.
+        hosts: allowed names of the server; none for any.
+    """
+
+    def __init__(self, app: ASGIApp, limits: Limits, metrics: Metrics, hosts: Collection[str] = ()):
+        self.app, self.limits, self.metrics, self.hosts = app, limits, metrics, frozenset(hosts)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answers one request."""
+        if scope["type"] != "http":
+            if scope["type"] == "lifespan":
+                await self.app(scope, receive, send)
+            return
+        noted = _Noted(scope, self.metrics)
+
+        async def sending(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                noted.status = message["status"]
+                headers = MutableHeaders(scope=message)
+                for name, value in {**HEADERS, "x-request-id": noted.name}.items():
+                    headers.setdefault(name, value)
+            await send(message)
+
+        try:
+            self._check_origin(Headers(scope=scope))
+            body = await asyncio.wait_for(self._read(scope, receive), self.limits.read_seconds)
+            await self.app(scope, _replay(body, receive), sending)
+        except DisconnectedError:
+            noted.status = 400
+        except TimeoutError:
+            await refusal(scope["path"], RefusedError(408, "the request took too long"))(scope, receive, sending)
+        except RefusedError as error:
+            await refusal(scope["path"], error)(scope, receive, sending)
+        except Exception as error:
+            noted.error = described(error)
+            if not noted.status:
+                await refusal(scope["path"], RefusedError(500, "internal error"))(scope, receive, sending)
+        finally:
+            noted.write()
+
+    def _check_origin(self, headers: Headers) -> None:
+        host = headers.get("host", "")
+        name = host.rsplit(":", 1)[0] if not host.endswith("]") else host
+        if self.hosts and name not in self.hosts:
+            raise RefusedError(403, "the server is not known by this name")
+        origin = headers.get("origin")
+        if origin is not None and origin.partition("://")[2] != host:
+            raise RefusedError(403, "pages of other sites may not use this server")
+
+    async def _read(self, scope: Scope, receive: Receive) -> bytes:
+        length = int(Headers(scope=scope).get("content-length", "0")[:20])
+        body, size, more = bytearray(), 0, length <= _MOST_DRAINED * self.limits.body
+        while more:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                raise DisconnectedError
+            size += len(message.get("body", b""))
+            if size <= self.limits.body:
+                body += message.get("body", b"")
+            more = message.get("more_body", False) and size <= _MOST_DRAINED * self.limits.body
+        if max(size, length) > self.limits.body:
+            raise RefusedError(413, f"the request is larger than {self.limits.body} bytes")
+        return bytes(body)
+
+
+class _Noted:
+    """What is written down about a request."""
+
+    def __init__(self, scope: Scope, metrics: Metrics):
+        self.scope, self.metrics = scope, metrics
+        self.name, self.began = secrets.token_hex(8), time.monotonic()
+        self.status, self.error = 0, dict[str, Any]()
+
+    def write(self) -> None:
+        """Logs and counts the request."""
+        seconds = time.monotonic() - self.began
+        # The path itself could hold anything.
+        route = getattr(self.scope.get("route"), "path", "other")
+        status = self.status or 499
+        self.metrics.request(route, status, seconds)
+        level = logging.ERROR if self.error else logging.INFO
+        milliseconds = round(1000 * seconds, 1)
+        fields = {"id": self.name, "method": self.scope["method"], "route": route, "status": status}
+        log("request", level, **fields, milliseconds=milliseconds, **self.error)
+
+
+def _replay(body: bytes, receive: Receive) -> Receive:
+    """Gives a body that was read, and after it what the client does."""
+    waiting = [body]
+
+    async def replay() -> Message:
+        if waiting:
+            return {"type": "http.request", "body": waiting.pop(), "more_body": False}
+        return await receive()
+
+    return replay

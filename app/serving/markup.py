@@ -1,0 +1,188 @@
+"""Texts in HTML or XML: what is text in them, and what must come out unchanged."""
+
+import html
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+# Neither can cross another "<", so that reading takes time in proportion to the length.
+_TAG = re.compile(r"<(/?)([A-Za-z][\w:.-]*)([^<>]*)>|<[!?][^<>]*>")
+_PRIVATE = re.compile(r"""\btranslate\s*=\s*["']?no\b|\bclass\s*=\s*(["'])[^"']*\bnotranslate\b""", re.IGNORECASE)
+# HTML whose content is not prose, and tags within a sentence; any other tag ends one.
+_RAW = frozenset(("code", "kbd", "math", "pre", "samp", "script", "style", "svg", "template", "textarea"))
+_INLINE_NAMES = """
+a abbr acronym b bdi bdo big cite code data del dfn em font i img ins kbd label mark q s samp small span strike strong
+sub sup time tt u var wbr
+"""
+_VOID_NAMES = "area base br col embed hr img input link meta param source track wbr"
+_INLINE, _VOID = frozenset(_INLINE_NAMES.split()), frozenset(_VOID_NAMES.split())
+
+
+@dataclass(frozen=True)
+class Tags:
+    """Which tags do what.
+
+    Args:
+        kind: "html" or "xml".
+        ignored: what is in them is not translated.
+        splitting: end a sentence.
+        inline: do not.
+    """
+
+    kind: str
+    ignored: frozenset[str] = frozenset()
+    splitting: frozenset[str] = frozenset()
+    inline: frozenset[str] = frozenset()
+
+    def splits(self, name: str) -> bool:
+        """Whether a tag ends a sentence."""
+        if name in self.splitting or name in self.inline:
+            return name in self.splitting
+        return self.kind == "html" and name not in _INLINE
+
+    def leaves(self, name: str, attributes: str) -> bool:
+        """Whether what is in a tag is not translated."""
+        return name in self.ignored or (
+            self.kind == "html" and (name in _RAW or bool(attributes and _PRIVATE.search(attributes)))
+        )
+
+
+class _Token(NamedTuple):
+    """A piece of markup: `kind` is "text", "inline" for a tag within a sentence, or "other"."""
+
+    kind: str
+    raw: str
+
+
+@dataclass
+class Block:
+    """Text and the tags within it, up to the next tag that ends a sentence."""
+
+    tokens: list[_Token] = field(default_factory=list)
+
+    @property
+    def tags(self) -> list[str]:
+        """The tags in order."""
+        return [token.raw for token in self.tokens if token.kind == "inline"]
+
+    @property
+    def raw(self) -> str:
+        """The block as it was written."""
+        return "".join(token.raw for token in self.tokens)
+
+    @property
+    def empty(self) -> bool:
+        """Whether there is nothing to translate."""
+        return not any(token.raw.strip() for token in self.tokens if token.kind == "text")
+
+
+def read_markup(text: str, tags: Tags) -> list[str | Block]:
+    """The parts of a text: strings that stay, and blocks to translate."""
+    parts: list[str | Block] = []
+    block = Block()
+    for token in _tokens(text, tags):
+        if token.kind == "other":
+            parts += [block.raw if block.empty else block, token.raw]
+            block = Block()
+        else:
+            block.tokens.append(token)
+    return [*parts, block.raw if block.empty else block]
+
+
+def outline(text: str) -> frozenset[str]:
+    """The tags of an XML text that end a sentence: those that never stand beside words.
+
+    Example:
+        >>> sorted(outline("<doc><p>Go <b>on</b>.</p><p>Stop.</p></doc>"))
+        ['doc', 'p']
+    """
+    names, inline = set(), set()
+    before, name = "", None  # the text before a tag, and the name of the closing tag before that
+    place = 0
+    for match in _TAG.finditer(text):
+        before, place = text[place : match.start()], match.end()
+        if before.strip():
+            inline |= {one for one in (name, None if match[1] else match[2]) if one}
+        names |= {match[2]} - {None}
+        name = match[2] if match[1] or match[0].endswith("/>") else None
+    if text[place:].strip() and name:
+        inline.add(name)
+    return frozenset(names - inline)
+
+
+def written_like(translation: str, block: Block) -> str | None:
+    """A block's translation in which the model copied the tags, with all other signs escaped.
+
+    Returns:
+        None if the tags are not those of the block.
+    """
+    found = [match[0] for match in _TAG.finditer(translation)]
+    if sorted(found) != sorted(block.tags):
+        return None
+    texts = _TAG.sub("\0", translation).split("\0")
+    return "".join(escaped(text) + tag for text, tag in zip(texts, [*found, ""], strict=True))
+
+
+def escaped(text: str) -> str:
+    """Text as it is written in markup."""
+    return html.escape(html.unescape(text), quote=False)
+
+
+def texts_of(block: Block) -> list[str]:
+    """The texts between the tags of a block."""
+    return [html.unescape(token.raw) for token in block.tokens if token.kind == "text"]
+
+
+def put_back(block: Block, translations: Sequence[str]) -> str:
+    """A block with other texts between its tags."""
+    texts = iter(translations)
+    return "".join(
+        html.escape(next(texts), quote=False) if token.kind == "text" else token.raw for token in block.tokens
+    )
+
+
+def _tokens(text: str, tags: Tags) -> Iterator[_Token]:
+    place = begun = 0
+    unclosed: set[str] = set()  # what is searched for in vain is not searched for again
+    while (start := text.find("<", place)) >= 0:
+        kind, end = _piece(text, start, tags, unclosed)
+        if not end:
+            place = start + 1
+            continue
+        if begun < start:
+            yield _Token("text", text[begun:start])
+        yield _Token(kind, text[start:end])
+        place = begun = end
+    if begun < len(text):
+        yield _Token("text", text[begun:])
+
+
+def _piece(text: str, start: int, tags: Tags, unclosed: set[str]) -> tuple[str, int]:
+    """The kind and the end of the tag, comment or untranslated element that begins here; 0 where none does."""
+    for opening, closing in (("<!--", "-->"), ("<![CDATA[", "]]>")):
+        if text.startswith(opening, start) and closing not in unclosed:
+            end = text.find(closing, start)
+            if end >= 0:
+                return "other", end + len(closing)
+            unclosed.add(closing)
+    match = _TAG.match(text, start)
+    if not match:
+        return "", 0
+    name = (match[2] or "").lower() if tags.kind == "html" else match[2] or ""
+    kind = "other" if not name or tags.splits(name) else "inline"
+    closed = match[0].endswith("/>") or (tags.kind == "html" and name in _VOID)
+    if name and not match[1] and not closed and tags.leaves(name, match[3]):
+        return kind, _end_of(text, match.end(), name, tags.kind)
+    return kind, match.end()
+
+
+def _end_of(text: str, place: int, name: str, kind: str) -> int:
+    """Where an element ends whose opening tag ends here; at the end of the text if it is not closed."""
+    flags = re.IGNORECASE if kind == "html" else 0
+    depth = 1
+    for match in re.compile(rf"<(/?){re.escape(name)}(?=[\s/>])[^<>]*>", flags).finditer(text, place):
+        depth += -1 if match[1] else not match[0].endswith("/>")
+        if not depth:
+            return match.end()
+    return len(text)

@@ -1,0 +1,210 @@
+"""What the server does with texts, whatever the API: translates them in batches, with context and glossaries."""
+
+import copy
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from app.serving.batches import BatchedDecoder, Batches
+from app.serving.limits import Limits, RefusedError
+from app.serving.markup import Block, Tags, escaped, put_back, read_markup, texts_of, written_like
+from app.serving.sentences import Cut, cut_text
+from app.translation.lines import DocumentLine
+from app.translation.session import Session
+from app.translation.text import LineEncoder
+from app.translation.translator import Translator
+from data.documents import PackedWindow
+from data.language import LanguageJudge
+from data.terms import Glossary
+from data.windows import BACKWARD, FORWARD, cut
+
+LANGUAGES = {"en": "English", "de": "German"}
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """How texts are translated.
+
+    Args:
+        tags: for texts with markup; None for plain text.
+        sentences, lines: see `app.serving.sentences.cut_text`.
+        context: text before each of the texts, which is read into the model's memory and not translated.
+        glossary: its terms are translated as it says.
+        alternatives: more translations of each text, if it has no markup.
+    """
+
+    tags: Tags | None = None
+    sentences: bool = True
+    lines: bool = True
+    context: str = ""
+    glossary: Glossary | None = None
+    alternatives: int = 0
+
+
+class Translated(NamedTuple):
+    """A text's translation, and others of it, the likeliest first."""
+
+    text: str
+    alternatives: list[str]
+
+
+class Service:
+    """Translates for many users with one model.
+
+    Args:
+        translator: of the model; from now on only this service may use it.
+        source, target: its languages.
+        limits: of the server.
+        observe: see `Batches`.
+    """
+
+    def __init__(
+        self,
+        translator: Translator,
+        source: str = "en",
+        target: str = "de",
+        limits: Limits | None = None,
+        observe: Callable[[str, int, float], None] = lambda *_: None,
+    ):
+        self.source, self.target, self.limits = source, target, limits or Limits()
+        self.batches = Batches(translator.decoder, observe=observe)
+        self.takes_glossaries = translator.decoder.words is not None
+        self.most = translator.decoder.most
+        self._translator = copy.copy(translator)
+        # Long lines are nothing that the operator must know of.
+        self._translator.encoder = LineEncoder(
+            translator.tokenizer, translator.form, translator.max_length, warn=lambda _: None
+        )
+        self._reads = self.batches.first_memory is not None or translator.reads
+        self._judge = LanguageJudge(source, target)
+
+    @property
+    def opens_documents(self) -> bool:
+        """Whether a document can be translated before its end is known."""
+        return self._translator.windows.order != BACKWARD
+
+    def translator(self, until: float | None = None, glossary: Glossary | None = None, context: str = "") -> Translator:
+        """A translator for one request or document.
+
+        Args:
+            until: when to give up, by `time.monotonic()`; None for never.
+            glossary: its terms; those that the server was started with if there is none.
+            context: what its documents begin after.
+        """
+        own = copy.copy(self._translator)
+        own.decoder = BatchedDecoder(self.batches, until)
+        if glossary:
+            own.use_glossary(glossary)
+        if context and own.decoder.remembers:
+            own.decoder = BatchedDecoder(self.batches, until, _memory_after(own, cut_text(context).segments))
+        return own
+
+    def translate(self, texts: Sequence[str], wishes: Wishes) -> list[Translated]:
+        """Translates texts, each for itself; a model with a memory reads each of them as a document.
+
+        Raises:
+            OverdueError: it would take longer than `limits.seconds`.
+        """
+        translator = self.translator(time.monotonic() + self.limits.seconds, wishes.glossary, wishes.context)
+        best = self._translate(translator, texts, wishes)
+        if not wishes.alternatives or wishes.tags:
+            return [Translated(text, []) for text in best]
+        more = self._translate_ways(translator, texts, wishes)
+        return [
+            Translated(text, [other for other in dict.fromkeys(ways) if other != text][: wishes.alternatives])
+            for text, ways in zip(best, more, strict=True)
+        ]
+
+    def stream(self, text: str, wishes: Wishes) -> Iterator[tuple[str, str]]:
+        """Translates one plain text; yields each segment with its translation as soon as it is there."""
+        translator = self.translator(time.monotonic() + self.limits.seconds, wishes.glossary, wishes.context)
+        segments = cut_text(text, wishes.sentences, wishes.lines).segments
+        found = translator.translate_lines(DocumentLine(1, segment) for segment in segments)
+        yield from ((segment, hypothesis.text) for segment, hypothesis in zip(segments, found, strict=True))
+
+    def refuse_foreign(self, texts: Sequence[str]) -> None:
+        """For a request that does not say its language: refuses text that is clearly in another than the model's."""
+        if any(self._judge.is_foreign(text) for text in texts):
+            raise RefusedError(
+                400, f"the text is not in {LANGUAGES.get(self.source, self.source)}, the language that is translated"
+            )
+
+    def warm_up(self) -> None:
+        """Does everything once, so that the first user does not wait for the model to be compiled."""
+        self.translate(["One. Two."], Wishes(context="Before."))
+        if self.opens_documents:
+            session = Session(self.translator())
+            session.push(["One.", "Two."])
+            session.correct(1, "Eins.")
+
+    def stop(self) -> None:
+        """Finishes what is being translated, and takes nothing new."""
+        self.batches.stop()
+
+    def _translate(self, translator: Translator, texts: Sequence[str], wishes: Wishes) -> list[str]:
+        if wishes.tags:
+            return self._translate_markup(translator, [read_markup(text, wishes.tags) for text in texts], wishes)
+        cuts = [[cut_text(text, wishes.sentences, wishes.lines)] for text in texts]
+        return [text for (text,) in self._documents(translator, cuts)]
+
+    def _documents(self, translator: Translator, documents: Sequence[Sequence[Cut]]) -> list[list[str]]:
+        """The translation of each piece of each document."""
+        segments = [[segment for own in pieces for segment in own.segments] for pieces in documents]
+        if self._reads:
+            lines = [text for own in translator.translate_documents(segments) for text in own]
+        else:
+            lines = translator.translate_all([segment for own in segments for segment in own])
+        found = iter(lines)
+        return [[own.joined([next(found) for _ in own.segments]) for own in pieces] for pieces in documents]
+
+    def _translate_ways(self, translator: Translator, texts: Sequence[str], wishes: Wishes) -> list[list[str]]:
+        """Several translations of each text, whose segments are each translated alone."""
+        cuts = [cut_text(text, wishes.sentences, wishes.lines) for text in texts]
+        # Always as many as there are: each other number would be compiled anew.
+        found = iter(list(translator.nbest([segment for own in cuts for segment in own.segments], self.most)))
+        ways = []
+        for own in cuts:
+            groups = [next(found) for _ in own.segments]
+            few = min(map(len, groups), default=0)
+            ways.append([own.joined([group[rank].text for group in groups]) for rank in range(few)])
+        return ways
+
+    def _translate_markup(self, translator: Translator, texts: list[list[str | Block]], wishes: Wishes) -> list[str]:
+        """Translates what is text in markup; a model that copies tags sees those within a sentence."""
+        blocks = [[part for part in own if isinstance(part, Block)] for own in texts]
+        found: list[list[str | None]] = [[None] * len(own) for own in blocks]
+        if "tags" in translator.form.copy:
+            cuts = [[cut_text(_readable(block), wishes.sentences, wishes.lines) for block in own] for own in blocks]
+            lines = self._documents(translator, cuts)
+            found = [
+                [written_like(text, block) for text, block in zip(*pair, strict=True)]
+                for pair in zip(lines, blocks, strict=True)
+            ]
+        # All other blocks: the texts between the tags, one by one.
+        left = [[b for b, text in zip(*pair, strict=True) if text is None] for pair in zip(blocks, found, strict=True)]
+        cuts = [[cut_text(t, wishes.sentences, wishes.lines) for b in own for t in texts_of(b)] for own in left]
+        pieces = iter([text for own in self._documents(translator, cuts) for text in own])
+        wholes = iter([text for own in found for text in own])
+        return ["".join(p if isinstance(p, str) else _written(p, next(wholes), pieces) for p in own) for own in texts]
+
+
+def _readable(block: Block) -> str:
+    """A block with its tags; signs are written as they are read, but for those that could be taken for tags."""
+    return "".join(t.raw if t.kind == "inline" else escaped(t.raw).replace("&amp;", "&") for t in block.tokens)
+
+
+def _written(block: Block, text: str | None, rest: Iterator[str]) -> str:
+    return put_back(block, [next(rest) for _ in texts_of(block)]) if text is None else text
+
+
+def _memory_after(translator: Translator, segments: Sequence[str]) -> dict | None:
+    """The memory of a document after segments that are read and not translated."""
+    parts = [part.ids for line in translator.encoder.lines(segments) for part in line.parts]
+    memory, options = translator.decoder.first_memory, translator.windows
+    if memory is None or not parts or options.order != FORWARD:
+        return memory
+    for number, (_, current, end) in enumerate(cut([len(ids) for ids in parts], options).tolist()):
+        window = PackedWindow(parts[current:end], [], 0, reset=number == 0)
+        (memory,) = translator.decoder.remember([window], [memory])
+    return memory
