@@ -19,7 +19,7 @@ QUANTIZATION_OPTION = $(if $(QUANTIZATION),--quantization "$(QUANTIZATION)")
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help train eval-bleu eval-doc translate export plot presets notebook notebooks test test-backends bench lint compare
+.PHONY: help train eval-bleu eval-doc translate export plot presets notebook notebooks test test-backends bench lint compare serve
 
 help: ## this list
 	@echo "Weitblick: English-to-German translation with Transformers"; echo
@@ -33,10 +33,10 @@ help: ## this list
 	@echo "  ITEMS=1000                     for eval-doc, compare: items of ContraPro to score as well, or all"
 	@echo "  QUICK=1                        for compare: minutes on made-up text; shows only that everything runs"
 	@echo "  FILE=in.txt OUTPUT=out.txt     for translate; the terminal unless given"
-	@echo "  ENGINE=ctranslate2             for translate: starts faster; installed on first use"
+	@echo "  ENGINE=ctranslate2             for translate, serve: starts faster; installed on first use"
 	@echo "  TO=ctranslate2 DIR=model       for export: or TO=savedmodel; DIR is RUN-TO unless given"
 	@echo "  QUANTIZATION=int8              for both: smaller and faster in CTranslate2"
-	@echo "  ARGS=\"-k preset\"               for test: more options of pytest; for eval-doc, compare, plot, bench, notebook: see ARGS=--help"
+	@echo "  ARGS=\"-k preset\"               for test: pytest's; for eval-doc, compare, serve, plot, bench, notebook: see ARGS=--help"
 	@echo; echo "All commands and options: $(VENV)/bin/weitblick --help"
 
 train: $(VENV)/installed ## train PRESET into RUN, and score it unless SET is given; goes on where it was stopped
@@ -55,6 +55,9 @@ eval-doc: $(VENV)/installed ## score RUN on whole documents: BLEU, consistency, 
 translate: $(VENV)/installed$(if $(filter ctranslate2,$(ENGINE)),-ctranslate2) ## translate FILE with RUN, one line in = one line out
 	@$(PYTHON_HERE) -m app translate "$(RUN)" $(if $(FILE),"$(FILE)") $(if $(OUTPUT),--output "$(OUTPUT)") \
 	    $(if $(ENGINE),--engine "$(ENGINE)") $(QUANTIZATION_OPTION)
+
+serve: $(VENV)/installed-serve $(if $(filter ctranslate2,$(ENGINE)),$(VENV)/installed-ctranslate2) ## serve RUN over HTTP on this machine, until Ctrl-C
+	@$(PYTHON_HERE) -m app serve "$(RUN)" $(if $(ENGINE),--engine "$(ENGINE)") $(QUANTIZATION_OPTION) $(ARGS)
 
 export: $(VENV)/installed$(if $(filter ctranslate2,$(TO)),-ctranslate2) ## write RUN into DIR for another program to translate with
 	@$(PYTHON_HERE) -m app export "$(RUN)" --to "$(TO)" "$(DIR)" $(QUANTIZATION_OPTION)
@@ -75,7 +78,7 @@ notebook: $(VENV)/installed-notebooks $(VENV)/installed-glove ## execute the not
 notebooks: $(VENV)/installed-lab ## open the notebooks in JupyterLab
 	@$(VENV)/bin/jupyter-lab notebooks $(ARGS)
 
-test: $(VENV)/installed-test .venv-bigquery/installed .venv-beam/installed ## run the tests on all cores
+test: $(VENV)/installed-test .venv-bigquery/installed .venv-beam/installed .node/installed ## run the tests on all cores
 	$(PYTHON_HERE) -m pytest -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder --durations 15 --durations-min 4 \
 	    -m "not backends" $(ARGS)
 
@@ -125,6 +128,12 @@ $(VENV)/installed-%: $(VENV)/installed
 	@$(PYTHON_HERE) -m venv --clear .venv-$*
 	@.venv-$*/bin/python -m pip install --disable-pip-version-check -qq --requirement $< \
 	    && touch $@ || echo "warning: the packages of $< could not be installed" >&2
+
+# DeepL's client for Node, which the server is tested with; where there is no npm the tests say so.
+.node/installed: tests/app/serving/package.json
+	@mkdir -p .node && cp $< .node/package.json
+	@cd .node && npm install --silent --no-audit --no-fund >/dev/null 2>&1 && touch installed \
+	    || echo "warning: DeepL's client for Node could not be installed" >&2
 
 # JoeyNMT's declared requirements hold back other packages; what it imports is in peers.txt.
 $(PEERS)/installed: app/bench/peers.txt | $(VENV)/installed

@@ -45,6 +45,7 @@ FOLDERS = ("toys", "europarl", "newstest", "libreoffice-help", "gnome-help", "de
 ONLY_PARSED = {
     "compare": "trains for minutes; tests/app/cli/test_compare.py runs it",
     "plot runs/memories": "needs a comparison; tests/app/plots runs it",
+    "serve": "runs until it is stopped; tests/app/serving runs it",
     "probe": "trains for minutes; tests/app/probe runs it",
     "corpora prepare": "needs Apache Beam; tests/app/cli/test_beam_cli.py runs it",
     "corpora passages": "needs a run that gains from context; tests/app/cli/test_passages.py runs it",
@@ -135,7 +136,18 @@ def _write_stand_ins(place: Path) -> None:
     make = "-o .venv/installed" + "".join(
         f" -o {folder}/installed{extra}"
         for folder in (".venv", ".venv-bigquery", ".venv-beam", ".venv-peers")
-        for extra in ("", "-test", "-ctranslate2", "-plots", "-notebooks", "-glove", "-lab", "-backends", "-lint")
+        for extra in (
+            "",
+            "-test",
+            "-serve",
+            "-ctranslate2",
+            "-plots",
+            "-notebooks",
+            "-glove",
+            "-lab",
+            "-backends",
+            "-lint",
+        )
     )
     for folder in ("bin", ".venv/bin", ".venv-beam/bin", ".venv-bigquery/bin"):
         (place.parent / "bin" if folder == "bin" else place / folder).mkdir(parents=True)
@@ -147,7 +159,7 @@ def _write_stand_ins(place: Path) -> None:
     (place.parent / "bin" / "make").chmod(0o755)
     for folder in (".venv", ".venv-bigquery", ".venv-beam", ".venv-peers"):
         (place / folder).mkdir(exist_ok=True)
-        for extra in ("", "-test", "-ctranslate2", "-plots", "-notebooks", "-glove", "-lab", "-backends"):
+        for extra in ("", "-test", "-serve", "-ctranslate2", "-plots", "-notebooks", "-glove", "-lab", "-backends"):
             (place / folder / f"installed{extra}").touch()
 
 
