@@ -231,7 +231,10 @@ class WindowDecoder:
 
     def _request(self, window, options):
         text = window.segment.part.source.text
-        stored = self.translator.stored(text, window.document.store)
+        store = window.document.store
+        # A correction that was made while there were later ones already is not to be read with those.
+        store = store.before(window.segment.name) if window.document.growing else store
+        stored = self.translator.stored(text, store)
         return window.request(options)._replace(stored=stored, terms=self.translator.terms(text))
 
     def _search(self, requests: list[Request]) -> list[Decoded]:
