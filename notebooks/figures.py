@@ -107,7 +107,7 @@ def lines(
         logx, logy: logarithmic axes.
         marks: name to an x value at which a dotted line stands.
         bottom: lowest y shown.
-        styles: name to a matplotlib line style such as "--" or "o".
+        styles: name to a matplotlib line style such as "--" or "o", or with the number of a colour "C1--".
         bands: name to low and high y values, between which the curve's colour is laid lightly.
     """
     with plt.rc_context(STYLE):
@@ -117,7 +117,8 @@ def lines(
             x, y = values if isinstance(values, tuple) else (np.arange(1, len(values) + 1), values)
             look = {**curve(number), "markevery": every(len(x))}
             if name in (styles or {}):
-                (line,) = axis.plot(x, y, styles[name], color=look["color"], label=name)
+                own = {} if styles[name].startswith("C") else {"color": look["color"]}
+                (line,) = axis.plot(x, y, styles[name], **own, label=name)
             else:
                 (line,) = axis.plot(x, y, **look, label=name)
             if name in (bands or {}):

@@ -202,7 +202,7 @@ def test_a_size_that_the_memory_does_not_have_is_refused(documents, file, capsys
 
 def test_a_document_run_without_boundaries_says_that_each_line_stands_alone(documents, file, capsys):
     found, errors = translate(capsys, documents, file)
-    assert "trained on documents" in errors and "add --document" in errors and len(errors.splitlines()) == 1
+    assert "reads documents" in errors and "add --document" in errors and len(errors.splitlines()) == 1
     singles = "\n\n".join(TEXT.splitlines())
     (file.parent / "singles.txt").write_text(singles, encoding="utf-8")
     alone, errors = translate(capsys, documents, file.parent / "singles.txt", "--document")
