@@ -42,14 +42,6 @@ class SegmentStore:
         if self._segments.pop(name, None):
             self._words = None
 
-    def before(self, name: Any) -> "SegmentStore":
-        """The segments that come before one of that name, in their order."""
-        if all(own < name for own in self._segments):
-            return self
-        earlier = SegmentStore()
-        earlier._segments = {own: found for own, found in self._segments.items() if own < name}
-        return earlier
-
     def similar(self, source: str, count: int, most: int) -> list:
         """The names of segments whose entries the translation of a source may read.
 

@@ -231,10 +231,7 @@ class WindowDecoder:
 
     def _request(self, window, options):
         text = window.segment.part.source.text
-        store = window.document.store
-        # A correction that was made while there were later ones already is not to be read with those.
-        store = store.before(window.segment.name) if window.document.growing else store
-        stored = self.translator.stored(text, store)
+        stored = self.translator.stored(text, window.document.store)
         return window.request(options)._replace(stored=stored, terms=self.translator.terms(text))
 
     def _search(self, requests: list[Request]) -> list[Decoded]:

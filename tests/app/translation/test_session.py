@@ -141,17 +141,6 @@ def test_whatever_was_done_the_session_is_that_of_its_text_and_corrections(kind,
     assert_same(session, fresh)
 
 
-@pytest.mark.parametrize("kind", ["retrieval", "gru and retrieval"])
-@pytest.mark.parametrize("later", [3, 5, 6])
-def test_a_segment_does_not_read_the_corrections_of_later_ones(kind, later):
-    one, other = translator(kind).session(), translator(kind).session()
-    for session, order in ((one, (1, later)), (other, (later, 1))):
-        session.push(SEGMENTS)
-        for number in order:
-            session.correct(number, RIGHT[number - 1])
-    assert_same(one, other)
-
-
 @pytest.mark.parametrize("kind", ["gru", "gru in layers", "recurrence", "compressive"])
 def test_a_memory_state_holds_the_correction_and_nothing_of_the_models_own(kind):
     own = translator(kind)
