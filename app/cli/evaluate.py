@@ -77,14 +77,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Scores each test set and prints the tables."""
     _check(args)
-    from app.runs.run import Run
     from app.scoring.report import show_evaluation
 
-    if args.path and not args.hypotheses and (run := Run.open(args.path, kind=None)).preset.model.kind == GENERATOR:
+    run = None if args.hypotheses else _opened(args)
+    if run and run.preset.model.kind == GENERATOR:
         return _score_generator(run, args)
     if args.ngram:
         raise UserError("--ngram is for generators, whose perplexity it stands beside: leave it out")
-    evaluations = _score_file(args) if args.hypotheses else _score_run(args)
+    evaluations = _score_run(run, args) if run else _score_file(args)
     for evaluation in evaluations:
         show_evaluation(evaluation)
 
@@ -127,12 +127,17 @@ def _score_file(args: argparse.Namespace):
     yield evaluate_lines(hypotheses, test, options, args.moses, baseline, glossary=glossary)
 
 
-def _score_run(args: argparse.Namespace):
+def _opened(args: argparse.Namespace):
     from app.runs.run import Run
+
+    return Run.open(args.path, kind=None)
+
+
+def _score_run(run, args: argparse.Namespace):
     from app.scoring.evaluation import evaluate
     from app.scoring.metrics import ScoreOptions
 
-    run = with_chosen_memory(with_chosen_precision(Run.open(args.path), args), args)
+    run = with_chosen_memory(with_chosen_precision(run, args), args)
     data, engine = run.preset.data, chosen_engine(args)
     names = [args.corpus] if args.corpus or args.reference else data.test
     if not names:

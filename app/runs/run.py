@@ -309,8 +309,7 @@ class Run:
                 f"search.language_model: {other.path} has another tokenizer than {self.path}; train it with "
                 f"tokenizer.run={self.path}"
             )
-        model = FusedModel(model, other.load_model(decoding=decoding), search.language_model_weight)
-        return model
+        return FusedModel(model, other.load_model(decoding=decoding), search.language_model_weight)
 
 
 def _versions() -> dict:

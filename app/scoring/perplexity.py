@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from app.runs.run import Run
-from app.scoring.bootstrap import SAMPLES
+from app.scoring.bootstrap import by_document, measure
 from app.scoring.kneser_ney import KneserNey
 from app.scoring.results import Results
 from app.scoring.testsets import TestSet
@@ -29,7 +29,7 @@ class Perplexity:
         tokens: of the model, line ends included.
         words: separated by white space, line ends included. Models with other tokens compare by these, or by bytes.
         bytes: in UTF-8, line ends included.
-        low, high: the 95% bootstrap interval of `per_word`, over documents.
+        low, high: the 95% bootstrap interval of `per_word`, over documents; None with too few of them.
         weights: which weights, or what other model, were evaluated.
     """
 
@@ -38,8 +38,8 @@ class Perplexity:
     tokens: int
     words: int
     bytes: int
-    low: float
-    high: float
+    low: float | None
+    high: float | None
     weights: str
 
     @property
@@ -134,17 +134,8 @@ class _Text:
 
     def perplexity(self, nats: np.ndarray, weights: str) -> Perplexity:
         """The figures, given the negative log-likelihood of each document (N,)."""
-        starts = np.cumsum([0, *map(len, self.documents)])[:-1]
-        words = np.add.reduceat([len(line.split()) + 1 for line in self.lines], starts)
+        words = by_document([len(line.split()) + 1 for line in self.lines], list(map(len, self.documents)))
         tokens = sum(len(line) + 1 for document in self.documents for line in document)
         size = sum(len(line.encode()) + 1 for line in self.lines)
-        interval = _interval(nats, words)
-        return Perplexity(self.title, float(nats.sum()), tokens, int(words.sum()), size, *interval, weights)
-
-
-def _interval(nats: np.ndarray, words: np.ndarray) -> tuple[float, float]:
-    """The 95% interval of the perplexity of a word, by drawing documents anew."""
-    drawn = np.random.default_rng(1).integers(0, len(nats), (SAMPLES, len(nats)))
-    samples = np.exp(nats[drawn].sum(axis=1) / words[drawn].sum(axis=1))
-    low, high = np.quantile(samples, [0.025, 0.975])
-    return float(low), float(high)
+        found = measure("perplexity", np.stack([nats, words], axis=1), lambda sums: math.exp(sums[0] / sums[1]))
+        return Perplexity(self.title, float(nats.sum()), tokens, int(words.sum()), size, found.low, found.high, weights)

@@ -40,7 +40,7 @@ def show_perplexity(found: Perplexity, file: TextIO | None = None) -> None:
         [
             "perplexity of a word",
             f"{found.per_word:.2f}",
-            f"{found.low:.2f} - {found.high:.2f}",
+            "" if found.low is None else f"{found.low:.2f} - {found.high:.2f}",
             f"{found.words:,} words",
         ],
         ["perplexity of a token", f"{found.per_token:.2f}", "", f"{found.tokens:,} tokens"],

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from app.retrieval.entries import Entries
-from app.translation.decoder import Decoded, Decoder, Forms, Request, TokenScore
+from app.translation.decoder import Decoded, Decoder, Forms, Request, TokenScore, length_of, requests_of
 from data.documents import PackedWindow
 from data.errors import UserError
 
@@ -232,9 +232,7 @@ class BatchedDecoder:
         terms: Sequence[Sequence[Forms]] = (),
     ) -> list[list[Decoded]]:
         """See `Decoder.decode`; `progress` is called once, at the end."""
-        parts = zip(sources, stored or [None] * len(sources), terms or [()] * len(sources), strict=True)
-        first = self.first_memory
-        found = self.decode_segments([Request([ids], [], 0, first, own, forms) for ids, own, forms in parts], count)
+        found = self.decode_segments(requests_of(sources, self.first_memory, stored, terms), count)
         if progress:
             progress(list(range(len(sources))))
         return found
@@ -243,7 +241,7 @@ class BatchedDecoder:
         """See `Decoder.decode_segments`."""
         if count > self.most:
             raise UserError(f"{count} translations of each line need search.beam = {count} or more")
-        lengths = [_length(request.sources) + _length(request.before) for request in requests]
+        lengths = [length_of(request.sources) + length_of(request.before) for request in requests]
         return self._run(Kind("decode_segments", count), requests, lengths)
 
     def score(self, sources: Sequence[Sequence[int]], targets: Sequence[Sequence[int]]) -> list[TokenScore]:
@@ -258,12 +256,12 @@ class BatchedDecoder:
         """See `Decoder.remember`."""
         if self._continued:
             windows = [window._replace(reset=False) for window in windows]
-        lengths = [max(_length(window.sources), _length(window.targets)) for window in windows]
+        lengths = [max(length_of(window.sources), length_of(window.targets)) for window in windows]
         return self._run(Kind("remember"), list(zip(windows, memories, strict=True)), lengths)
 
     def inspect(self, window: PackedWindow, memory: dict) -> dict[str, Any]:
         """See `Decoder.inspect`."""
-        return self._run(Kind("inspect"), [(window, memory)], [_length(window.sources)])[0]
+        return self._run(Kind("inspect"), [(window, memory)], [length_of(window.sources)])[0]
 
     def attend(self, source: Sequence[int], target: Sequence[int]) -> Any:
         """See `Decoder.attend`."""
@@ -271,7 +269,7 @@ class BatchedDecoder:
 
     def score_windows(self, documents: Sequence[Sequence[PackedWindow]]) -> list[list[TokenScore]]:
         """See `Decoder.score_windows`."""
-        lengths = [sum(_length(window.sources) for window in windows) for windows in documents]
+        lengths = [sum(length_of(window.sources) for window in windows) for windows in documents]
         return self._run(Kind("score_windows"), documents, lengths)
 
     def read_by(self, settings: Any, gate: Any = None) -> None:
@@ -288,8 +286,3 @@ class BatchedDecoder:
 
     def _run(self, kind: Kind, rows: Sequence[Any], lengths: Sequence[int]) -> list[Any]:
         return self._batches.run(kind, rows, lengths, self._until)
-
-
-def _length(segments: Sequence[Any]) -> int:
-    """The tokens of segments, segment breaks included."""
-    return sum(len(ids) + 1 for ids in segments)

@@ -63,13 +63,15 @@ def tensor_spec(kind: Any) -> Any:
     """TensorFlow's description of an argument.
 
     Args:
-        kind: (dtype, number of axes), or an example array, whose axis 0 may differ in size; or a nested dictionary of
-            these.
+        kind: (dtype, number of axes), or an example array, whose axis 0 may differ in size; or dictionaries, lists and
+            tuples of these in one another.
     """
     import tensorflow as tf
 
     if isinstance(kind, dict):
         return {name: tensor_spec(part) for name, part in kind.items()}
+    if isinstance(kind, list | tuple) and not isinstance(kind[0], str):
+        return type(kind)(map(tensor_spec, kind))
     if isinstance(kind, tuple):
         return tf.TensorSpec([None] * kind[1], kind[0])
     return tf.TensorSpec([None, *kind.shape[1:]], kind.dtype)

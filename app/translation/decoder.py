@@ -99,6 +99,28 @@ class Request(NamedTuple):
     terms: Sequence[Forms] = ()
 
 
+def requests_of(
+    sources: Sequence[Sequence[int]],
+    memory: dict | None,
+    stored: "Sequence[Callable[[], Entries] | None]" = (),
+    terms: Sequence[Sequence[Forms]] = (),
+) -> list[Request]:
+    """Each source as a document of one segment.
+
+    Args:
+        sources: token ids without the end token.
+        memory: the memory at a document's start.
+        stored, terms: see `Request`; empty for none.
+    """
+    parts = zip(sources, stored or [None] * len(sources), terms or [()] * len(sources), strict=True)
+    return [Request([source], [], 0, memory, own, forms) for source, own, forms in parts]
+
+
+def length_of(segments: Sequence[Any]) -> int:
+    """The tokens of segments, segment breaks included."""
+    return sum(len(ids) + 1 for ids in segments)
+
+
 class Decoder(Protocol):
     """A model with a search around it.
 

@@ -12,9 +12,9 @@ from keras import ops, tree
 from app.runs.run import Run
 from app.translation.compiling import compiled
 from app.translation.padding import MULTIPLE
+from app.translation.saved import read_saved, write_saved
 from data.cleaning import normalise
 from data.errors import UserError
-from data.files import checksum_of, read_json, write_json
 from data.packing import INPUTS, PackedWindow, pack
 from data.tokenizer import BOS, EOS, PAD, UNK, Tokenizer
 from data.windows import WindowOptions, next_window
@@ -108,8 +108,8 @@ class Writer:
         self.longest, self.choice, self.lowercase = longest, choice or Choice(), lowercase
         self._never = [PAD, BOS, UNK, *tokenizer.span_ids]
         self.begin()
-        self._structure: Any = None
-        self._compiled_step = functools.cache(self._compile_step)
+        # The compiled step for each size of a window's cache.
+        self._steps: dict[int, Any] = {}
 
     @classmethod
     def of_run(cls, run: Run, choice: Choice | None = None, which: str = "auto") -> "Writer":
@@ -168,8 +168,7 @@ class Writer:
 
     def save(self, path: Path | str) -> None:
         """Keeps the document, so that `load` goes on with it."""
-        content = {"format": FORMAT, "vocabulary": self._vocabulary(), "written": self._written, "lines": self.lines}
-        write_json(path, {**content, "checksum": checksum_of(content)})
+        write_saved(path, self.tokenizer, FORMAT, {"written": self._written, "lines": self.lines})
 
     def load(self, path: Path | str) -> None:
         """Goes on with a document that `save` kept.
@@ -177,18 +176,8 @@ class Writer:
         Raises:
             UserError: it is damaged, no such file, or one of another vocabulary.
         """
-        content = read_json(path)
-        noted = content.pop("checksum", None)
-        if content.get("format") != FORMAT or "lines" not in content:
-            raise UserError(f"{path}: no document of this version; expected what `weitblick generate --state` writes")
-        if noted != checksum_of(content):
-            raise UserError(f"{path}: the file was edited or damaged (wrong checksum)")
-        if content["vocabulary"] != self._vocabulary():
-            raise UserError(f"{path}: the document is that of a model with another vocabulary; use that model")
+        content = read_saved(path, self.tokenizer, FORMAT, "document", "`weitblick generate --state`")
         self.begin(content["lines"], content["written"])
-
-    def _vocabulary(self) -> str:
-        return checksum_of(self.tokenizer.pieces())
 
     def _text(self) -> str:
         return self.tokenizer.decode([self.lines[-1]])[0]
@@ -273,11 +262,11 @@ class Writer:
 
     def _step(self, token: int, state: Any) -> tuple[np.ndarray, Any]:
         """Logits (V,) after one more token, and the state."""
-        leaves = tree.flatten(state)
-        self._structure = tree.map_structure(lambda leaf: 0, state)
-        step = self._compiled_step(tuple((leaf.shape, str(leaf.dtype)) for leaf in leaves))
-        logits, *leaves = step(np.array([token], "int32"), *leaves)
-        return logits[0], tree.pack_sequence_as(state, leaves)
+        room = state["entries"].shape[1]
+        if room not in self._steps:
+            self._steps[room] = compiled(self.model.step, self.model, ("int32", 1), state)
+        logits, state = self._steps[room](np.array([token], "int32"), state)
+        return logits[0], state
 
     def _window_tokens(self) -> tuple[np.ndarray, int]:
         """The inputs of the current window (1, P) without the last one, padded by at least `ROOM`, and the last one."""
@@ -306,13 +295,6 @@ class Writer:
             return (self.model.initial_state(prefix, 0, memory),)
 
         return compiled(run, self.model, ("int32", 2), self._memory)
-
-    def _compile_step(self, kinds):
-        def run(token, *leaves):
-            logits, state = self.model.step(token, tree.pack_sequence_as(self._structure, list(leaves)))
-            return (logits, *tree.flatten(state))
-
-        return compiled(run, self.model, ("int32", 1), *(np.zeros(*kind) for kind in kinds))
 
     @functools.cached_property
     def _remember(self):

@@ -15,7 +15,7 @@ from app.runs.gate import GateWeights
 from app.translation.batch_plan import plan_apart, plan_batches
 from app.translation.chunks import ChunkedSearch, search_function
 from app.translation.compiling import CompiledOnce, compiled, side_by_side
-from app.translation.decoder import Decoded, Forms, Request, Sampling, TokenScore
+from app.translation.decoder import Decoded, Forms, Request, Sampling, TokenScore, length_of, requests_of
 from app.translation.keys import DocumentModel, KeyMaker, Observed, model_inputs
 from app.translation.padding import MULTIPLE, least_rows, pad_rows, round_length, round_rows
 from data.documents import INPUTS, PackedWindow, pack
@@ -117,11 +117,7 @@ class KerasDecoder:
         """
         if self.sampling is None and count > self.search.beam:
             raise UserError(f"{count} translations of each line need search.beam = {count} or more")
-        first = self.first_memory
-        read = stored or [None] * len(sources)
-        parts = zip(sources, read, terms or [()] * len(sources), strict=True)
-        requests = [Request([source], [], 0, first, own, forms) for source, own, forms in parts]
-        return self._decode(requests, count, progress)
+        return self._decode(requests_of(sources, self.first_memory, stored, terms), count, progress)
 
     @property
     def most(self) -> int:
@@ -232,7 +228,7 @@ class KerasDecoder:
     def remember(self, windows: Sequence[PackedWindow], memories: Sequence[dict]) -> list[dict]:
         """The memory of each document after one more window of it."""
         found: list = [None] * len(windows)
-        lengths = [max(_length(window.sources), _length(window.targets)) for window in windows]
+        lengths = [max(length_of(window.sources), length_of(window.targets)) for window in windows]
         for rows in plan_batches(lengths, self.search.batch_tokens, round_length):
             inputs, _ = self._pack([[windows[row]] for row in rows])
             (after,) = self._remember(inputs, self._stack([memories[row] for row in rows]))
@@ -298,7 +294,7 @@ class KerasDecoder:
     ) -> list[list[Decoded]]:
         results: list[list[Decoded]] = [[] for _ in requests]
         search = self._search(count)
-        lengths = [_length(request.sources) + _length(request.before) for request in requests]
+        lengths = [length_of(request.sources) + length_of(request.before) for request in requests]
         # The search costs more where there are terms.
         with_terms = [bool(request.terms) for request in requests]
         batches = plan_apart(lengths, with_terms, self.search.batch_tokens, round_length)
@@ -356,7 +352,7 @@ class KerasDecoder:
         if keras.backend.backend() != "jax":
             return pack(rows, MULTIPLE)
         windows = max(1, *map(len, rows))
-        longest = max(_length(side) for row in rows for window in row for side in (window.sources, window.targets))
+        longest = max(length_of(side) for row in rows for window in row for side in (window.sources, window.targets))
         multiple = round_length(max(longest, _ROW_TOKENS if windows > 1 else 1))
         return pack(rows, multiple, 1 << (windows - 1).bit_length())
 
@@ -416,13 +412,8 @@ def _unstack(memory: dict, count: int) -> list[dict]:
     return [tree.map_structure(lambda leaf, row=row: leaf[row], memory) for row in range(count)]
 
 
-def _length(segments: Sequence[Sequence[int]]) -> int:
-    """The tokens of segments, segment breaks included."""
-    return sum(len(ids) + 1 for ids in segments)
-
-
 def _window_length(window: PackedWindow) -> int:
-    return max(_length(window.sources), _length(window.targets))
+    return max(length_of(window.sources), length_of(window.targets))
 
 
 def _rows(windows: Sequence[PackedWindow]) -> Iterator[list[PackedWindow]]:

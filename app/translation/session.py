@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from app.translation.lines import one_line
+from app.translation.saved import read_saved, write_saved
 from app.translation.text import EncodedLine
 from app.translation.windows import Document, Line, Place, Segment, Window, WindowDecoder, segments_of
 from data.errors import UserError
-from data.files import checksum_of, read_json, write_json
 from data.windows import BACKWARD
 
 if TYPE_CHECKING:
@@ -153,8 +153,7 @@ class Session:
             }
             for entry in self._entries
         ]
-        content = {"format": FORMAT, "vocabulary": self._vocabulary(), "lines": lines, "changes": self._changes}
-        write_json(path, {**content, "checksum": checksum_of(content)})
+        write_saved(path, self.translator.tokenizer, FORMAT, {"lines": lines, "changes": self._changes})
 
     @classmethod
     def load(cls, translator: "Translator", path: Path | str) -> "Session":
@@ -163,15 +162,8 @@ class Session:
         Raises:
             UserError: the file is damaged or no session, or is that of another model's vocabulary.
         """
-        content = read_json(path)
-        noted = content.pop("checksum", None)
-        if content.get("format") != FORMAT or "lines" not in content:
-            raise UserError(f"{path}: no session of this version; expected what a session's `save` writes")
-        if noted != checksum_of(content):
-            raise UserError(f"{path}: the file was edited or damaged (wrong checksum)")
+        content = read_saved(path, translator.tokenizer, FORMAT, "session", "a session's `save`")
         session = cls(translator)
-        if content["vocabulary"] != session._vocabulary():
-            raise UserError(f"{path}: the session is that of a model with another vocabulary; load it with that model")
         lines = content["lines"]
         session._append([line["source"] for line in lines], [line["correction"] for line in lines])
         for entry, line in zip(session._entries, lines, strict=True):
@@ -180,10 +172,6 @@ class Session:
         session._changes = [change if isinstance(change, int) else tuple(change) for change in content["changes"]]
         session._translate()
         return session
-
-    def _vocabulary(self) -> str:
-        tokenizer = self.translator.tokenizer
-        return checksum_of([tokenizer.piece(number) for number in range(tokenizer.vocabulary_size)])
 
     def _entry(self, number: int) -> _Entry:
         if not 1 <= number <= len(self._entries):

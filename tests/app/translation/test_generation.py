@@ -20,9 +20,6 @@ from tests.app.word_tokenizer import WordTokenizer, words
 class Tokenizer(WordTokenizer):
     span_ids = range(38, 40)
 
-    def pieces(self):
-        return [self.piece(number) for number in range(self.vocabulary_size)]
-
 
 @pytest.fixture(scope="module")
 def model():

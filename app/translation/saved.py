@@ -1,0 +1,47 @@
+"""Documents in the making, kept in a file with a checksum, for the model's vocabulary."""
+
+from pathlib import Path
+from typing import Any
+
+from data.errors import UserError
+from data.files import checksum_of, read_json, write_json
+from data.tokenizer import Tokenizer
+
+
+def write_saved(path: Path | str, tokenizer: Tokenizer, version: int, content: dict[str, Any]) -> None:
+    """Writes what `read_saved` reads.
+
+    Args:
+        path: the file.
+        tokenizer: the model's.
+        version: of the format.
+        content: JSON values, among them "lines".
+    """
+    content = {"format": version, "vocabulary": _vocabulary(tokenizer), **content}
+    write_json(path, {**content, "checksum": checksum_of(content)})
+
+
+def read_saved(path: Path | str, tokenizer: Tokenizer, version: int, what: str, maker: str) -> dict[str, Any]:
+    """Reads a document that was kept.
+
+    Args:
+        path, tokenizer, version: as for `write_saved`.
+        what: what messages call it, such as "session".
+        maker: what writes it, for messages.
+
+    Raises:
+        UserError: there is no such file, it is damaged, or it is of another version or vocabulary.
+    """
+    content = read_json(path)
+    noted = content.pop("checksum", None)
+    if content.get("format") != version or "lines" not in content:
+        raise UserError(f"{path}: no {what} of this version; expected what {maker} writes")
+    if noted != checksum_of(content):
+        raise UserError(f"{path}: the file was edited or damaged (wrong checksum)")
+    if content["vocabulary"] != _vocabulary(tokenizer):
+        raise UserError(f"{path}: the {what} is that of a model with another vocabulary; load it with that model")
+    return content
+
+
+def _vocabulary(tokenizer: Tokenizer) -> str:
+    return checksum_of([tokenizer.piece(number) for number in range(tokenizer.vocabulary_size)])
