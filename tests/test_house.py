@@ -1,7 +1,11 @@
 """What keeps the code a house: imports that point downwards, files of a readable length, hints on public functions."""
 
 import ast
+import configparser
+import re
+import sys
 from collections.abc import Iterator
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -106,3 +110,37 @@ def _public_functions(tree: ast.AST) -> Iterator[ast.FunctionDef]:
 
 def test_public_functions_are_hinted():
     assert not [one for package in ("app", "data", "models") for one in missing_hints(package)]
+
+
+def declared() -> set[str]:
+    """The packages that setup.cfg and the lists of separate environments name, in lower case with hyphens."""
+    settings = configparser.ConfigParser()
+    settings.read(REPOSITORY / "setup.cfg")
+    lists = [settings["options"]["install_requires"], *settings["options.extras_require"].values()]
+    lists += [path.read_text() for path in (*REPOSITORY.glob("tests/*.txt"), REPOSITORY / "app/bench/peers.txt")]
+    # JoeyNMT is installed by the Makefile, without what it declares.
+    return {
+        _normal(re.match(r"[\w.-]+", line)[0]) for one in lists for line in one.split("\n") if line[:1].isalnum()
+    } | {"joeynmt"}
+
+
+def _normal(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def test_every_imported_package_is_declared():
+    """What happens to be installed with another package is missing on the machine where that one is not."""
+    files = [
+        path for one in ("app", "data", "models", "notebooks", "tests") for path in (REPOSITORY / one).rglob("*.py")
+    ]
+    own = {path.stem for path in files} | {"app", "data", "models", "tests"}
+    providers, known, wrong = packages_distributions(), declared(), set()
+    for path in files:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            if isinstance(node, ast.ImportFrom) and not node.level:
+                names = [node.module]
+            for module in {name.partition(".")[0] for name in names} - own - sys.stdlib_module_names:
+                if known.isdisjoint(map(_normal, providers.get(module, [module]))):
+                    wrong.add(f"{path.relative_to(REPOSITORY)} imports {module}")
+    assert not wrong, "\n".join(sorted(wrong))
