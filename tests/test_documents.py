@@ -28,7 +28,7 @@ from tests.app.toy_training import PRESET, write_corpus
 REPOSITORY = Path(__file__).resolve().parents[1]
 PAGES = [*sorted(REPOSITORY.glob("*.md")), *sorted(REPOSITORY.glob("docs/*.md")), REPOSITORY / "notebooks/README.md"]
 # Languages of blocks that hold no commands; a block without a language is one, too, unless it looks like commands.
-NO_COMMANDS = {"", "text", "mermaid", "toml", "json", "yaml", "dockerfile"}
+NO_COMMANDS = {"", "text", "mermaid", "sql", "toml", "json", "yaml", "dockerfile"}
 LOOKS_LIKE_COMMANDS = re.compile(r"^(\$ )?(make|weitblick|python3?|pip|export|git|\S*\.venv\S*/bin/\S+) ", re.MULTILINE)
 TABLE_CELL = re.compile(r"^\|[^|]*\| `((?:make|weitblick) [^`]+)`")
 # Programs with a stand-in that notes the call and does nothing.

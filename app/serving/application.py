@@ -9,7 +9,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
 from app import __version__
-from app.serving import deepl, libretranslate, own
+from app.serving import bigquery, deepl, libretranslate, own
 from app.serving.desk import Desk
 from app.serving.guard import Guard, refusal
 from app.serving.limits import Keys, RefusedError
@@ -49,7 +49,7 @@ def application(service: Service, metrics: Metrics, keys: Keys | None = None, ho
         redirect_slashes=False,
         lifespan=lifespan,
     )
-    for api in (own, libretranslate, deepl):
+    for api in (own, libretranslate, deepl, bigquery):
         app.include_router(api.router(desk))
     _add_operation(app, desk)
     _explain_errors(app)

@@ -49,13 +49,13 @@ class Desk:
 
         Args:
             request: the request.
-            key: as LibreTranslate's clients send it, in a field.
+            key: from the body, where clients send it there; None to look for it in the header alone.
 
         Raises:
             RefusedError: the key is wrong, or the client sends too many requests.
         """
         scheme, _, value = request.headers.get("authorization", "").partition(" ")
-        given = value.strip() if scheme.lower() in _SCHEMES else key
+        given = key or (value.strip() if scheme.lower() in _SCHEMES else None)
         owner = self.keys.owner(given) if self.keys else ""
         client = owner or (request.client.host if request.client else "")
         if wait := self.rates.take(client):

@@ -23,7 +23,8 @@ HEADERS = {
     "referrer-policy": "no-referrer",
     "cache-control": "no-store",
 }
-DEEPL = "/v2/"
+# Under which name clients of a path look for the error; others find it under "error".
+_ERROR_NAMES = {"/v2/": "message", "/bigquery/": "errorMessage"}
 # A client that is still sending when the connection is closed does not see the answer, so that a body that is too large
 # is read and thrown away, up to so many times what is allowed.
 _MOST_DRAINED = 8
@@ -36,7 +37,8 @@ class DisconnectedError(Exception):
 def refusal(path: str, error: RefusedError) -> Response:
     """An error in the form that clients of the path's API expect."""
     headers = {"retry-after": str(max(1, math.ceil(error.wait)))} if error.wait else None
-    return JSONResponse({"message" if path.startswith(DEEPL) else "error": error.message}, error.status, headers)
+    name = next((name for prefix, name in _ERROR_NAMES.items() if path.startswith(prefix)), "error")
+    return JSONResponse({name: error.message}, error.status, headers)
 
 
 class Guard:

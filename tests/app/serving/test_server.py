@@ -219,6 +219,11 @@ def test_keys_rates_slow_clients_and_a_graceful_stop(run, tmp_path, alone):
         fields = {"q": "the dog", "source": "en", "target": "de"}
         assert ask("/translate", {}, **fields).status_code == 403
         assert ask("/translate", {}, **fields, api_key="0123456789abcdef").status_code == 200
+        # BigQuery's own header is for the service in front of this one.
+        rows, google = {"calls": [["the dog"]]}, {"authorization": "Bearer eyJhbGciOiJSUzI1NiJ9.e30.c2ln"}
+        assert set(ask("/bigquery/translate", google, **rows).json()) == {"errorMessage"}
+        rows["userDefinedContext"] = {"key": "0123456789abcdef"}
+        assert ask("/bigquery/translate", google, **rows).status_code == 200
         # Documents are those of their key.
         document = "/api/documents/" + ask("/api/documents", key, context="a cat").json()["id"]
         assert ask(document, other, "get").status_code == 404 and ask(document, key, "get").status_code == 200
