@@ -13,13 +13,13 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from app.bench import input, machine, report, search, stacks, startup, training
+from app.bench import input, machine, report, search, server, stacks, startup, training
 from app.bench.contestant import PEERS, Contestant, ContestantFailed, peers_installed
 from app.bench.shapes import SHAPES, quick
 from app.training.signals import sigterm_raises
 from data.errors import UserError
 
-PARTS = ("training", "search", "startup", "input", "stacks")
+PARTS = ("training", "search", "startup", "input", "stacks", "server")
 QUICK_LINES, QUICK_PAIRS = 60, 60_000
 EXAMPLES = """
   make bench                                              everything, half an hour on two cores
@@ -56,13 +56,17 @@ def _parser() -> argparse.ArgumentParser:
         "--models", default=",".join(search.SHAPES), help="for search: the run's own shape, and base (%(default)s)"
     )
     parser.add_argument(
-        "--run", default="runs/starter", help="a trained run for search and start-up; the base model is grown from it"
+        "--run",
+        default="runs/starter",
+        help="a trained run for search, start-up and server; the base model is grown from it",
     )
-    parser.add_argument("--test", default="wmt14", help="what search translates, newstest2014 (%(default)s)")
-    parser.add_argument("--source", metavar="FILE", help="for search: other text, with its --reference")
+    parser.add_argument("--test", default="wmt14", help="what search and server translate, newstest2014 (%(default)s)")
+    parser.add_argument("--source", metavar="FILE", help="for search and server: other text, with its --reference")
     parser.add_argument("--reference", metavar="FILE", help="see --source")
     parser.add_argument("--corpora", nargs="+", default=[], metavar="DIR", help="where corpus folders are looked for")
-    parser.add_argument("--lines", type=int, default=0, metavar="N", help="for search: only the first N lines")
+    parser.add_argument(
+        "--lines", type=int, default=0, metavar="N", help="for search and server: only the first N lines"
+    )
     parser.add_argument("--pairs", type=int, default=500_000, metavar="N", help="for input: pairs (%(default)s)")
     parser.add_argument("--repeat", type=int, default=3, metavar="N", help="turns of each contestant (%(default)s)")
     parser.add_argument(
@@ -103,6 +107,7 @@ def _run(args, console) -> None:
         "startup": startup.units(args.repeat),
         "input": input.units(),
         "stacks": stacks.units(args.quick),
+        "server": server.units(args.repeat),
     }
     measures = {
         "training": lambda step: _training(args, shapes, contestants, folder, results, about, step),
@@ -110,6 +115,7 @@ def _run(args, console) -> None:
         "startup": lambda step: _startup(args, folder, results, about, step),
         "input": lambda step: _input(args, folder, results, about, step),
         "stacks": lambda step: _stacks(args, folder, results, about, step),
+        "server": lambda step: _server(args, folder, results, about, step),
     }
     failed = []
     if parts:
@@ -162,7 +168,8 @@ def _training(args, shapes, contestants, folder, results, about, step) -> None:
         report.write_json(args.results, results)
 
 
-def _search(args, models, folder, results, about, step) -> None:
+def _test_set(args):
+    """What search and server translate."""
     from app.scoring.testsets import load_test_set, read_test_files
     from data.corpora.corpora import Corpora
 
@@ -172,7 +179,11 @@ def _search(args, models, folder, results, about, step) -> None:
         test = read_test_files(args.reference, args.source)
     else:
         test = load_test_set(args.test, corpora=Corpora(args.corpora))
-    test = test.head(args.lines)
+    return test.head(args.lines)
+
+
+def _search(args, models, folder, results, about, step) -> None:
+    test = _test_set(args)
     for name in models:
         found = search.measure(name, _trained(args), test, args.repeat, folder / f"search-{name}", step)
         results.setdefault("search", {})[name] = {**found, "about": {**about, **found["about"]}}
@@ -195,14 +206,21 @@ def _stacks(args, folder, results, about, step) -> None:
     report.write_json(args.results, results)
 
 
+def _server(args, folder, results, about, step) -> None:
+    test = _test_set(args)
+    found = server.measure(_trained(args), test.sources, args.repeat, args.quick, folder / "server", step)
+    results["server"] = {**found, "about": {**about, "set": test.origin}}
+    report.write_json(args.results, results)
+
+
 def _trained(args) -> Path:
-    """The run folder for search and start-up.
+    """The run folder for search, start-up and server.
 
     Raises:
         UserError: it is not there.
     """
     if not (Path(args.run) / "run.json").exists():
-        raise UserError(f"{args.run}: search and start-up need a trained run: `make train`, or --run RUN")
+        raise UserError(f"{args.run}: search, start-up and server need a trained run: `make train`, or --run RUN")
     return Path(args.run).resolve()
 
 

@@ -1,6 +1,7 @@
 """Tables of the results: for the terminal, and as Markdown between two markers of docs/benchmarks.md."""
 
 import json
+import statistics
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -62,6 +63,8 @@ def tables(results: dict) -> list[Rows]:
         found.append(_input(results["input"], results.get("training", {})))
     if "stacks" in results:
         found += _stacks(results["stacks"])
+    if "server" in results:
+        found += [_server(results["server"]), _users(results["server"])]
     return [table for table in found if table.rows]
 
 
@@ -233,6 +236,36 @@ def _approached(result: dict, about: dict) -> Rows:
         f"Relative distance of the outputs; inputs around 64 centres, random weights. {_when(about)}",
     )
     table.add("distance", *(f"{row['error']:.4f}" for row in rows))
+    return table
+
+
+def _server(result: dict) -> Rows:
+    about, rates = result["about"], {name: statistics.median(rates) for name, rates in result["rates"].items()}
+    table = Rows(
+        f"The server beside `translate`, beam {result['beam']}",
+        ("", "lines/s", "spread", "of `translate`"),
+        f"{result['sent']:,} lines of {about['set']}, the same for both, median of {about['repeat']} turn(s). The "
+        f"server gets requests of {result['together']} lines, {result['connections']} at the same time. {_when(about)}",
+    )
+    for name, values in result["rates"].items():
+        spread = f"{(max(values) - min(values)) / rates[name]:.0%}"
+        table.add(name, f"{rates[name]:,.1f}", spread, f"{rates[name] / rates['translate']:.0%}")
+    return table
+
+
+def _users(result: dict) -> Rows:
+    users, document, memory = result["users"], result["document"], result["memory"]
+    same = {True: "the same as alone", False: "another than alone", None: "failed"}[document["same"]]
+    table = Rows(
+        f"{result['users_at_once']} users for {result['seconds']:g} s beside a document of {document['lines']} lines",
+        ("requests", "per second", "p50", "p99", "errors", "the document", "its seconds, alone"),
+        "Each user sends one line and waits for its translation. The server's memory after so many more requests: "
+        + ", ".join(f"{int(number):,}: {held / 1e6:,.0f} MB" for number, held in memory.items() if held)
+        + f". {_when(result['about'])}",
+    )
+    seconds = "failed" if document["seconds"] is None else f"{document['seconds']:.0f}, {document['alone_seconds']:.0f}"
+    latency = [f"{1000 * users[key]:,.0f} ms" for key in ("median", "slow")]
+    table.add(f"{users['requests']:,}", f"{users['rate']:.1f}", *latency, users["errors"], same, seconds)
     return table
 
 

@@ -8,6 +8,8 @@ from app.bench.__main__ import _sweeps, main
 from app.bench.contestants.protocol import Clock, Enough, Trial
 from app.bench.shapes import SHAPES, matrix_flops, quick
 from data.errors import UserError
+from tests.app.export.test_export_ctranslate2 import new_run
+from tests.app.serving.conftest import DOCUMENTS
 from tests.app.toy_training import write_corpus
 
 
@@ -136,6 +138,35 @@ def test_tables_of_search_start_up_and_input():
     failed = {**result, "engines": {"ours": {"setting": {}, "rates": [], "error": "ended by signal 9"}}, "sweep": []}
     failed["engines"]["ctranslate2"] = peer
     assert "ended by signal 9" in report.tables({"search": {"own": failed}})[0].markdown()
+
+
+def test_a_quick_run_measures_the_server(tmp_path):
+    run = new_run(tmp_path / "run", *DOCUMENTS)
+    (tmp_path / "en").write_text("a dog\nthe cat sees a dog\n" * 10)
+    (tmp_path / "de").write_text("ein hund\ndie katze sieht einen hund\n" * 10)
+    options = ["--only", "server", "--quick", "--run", str(run.path), "--folder", str(tmp_path / "out")]
+    assert main([*options, "--source", str(tmp_path / "en"), "--reference", str(tmp_path / "de")]) == 0
+    found = json.loads((tmp_path / "out" / "results.json").read_text())["server"]
+    assert found["users"]["requests"] >= 50 and found["users"]["errors"] == 0
+    assert found["users"]["median"] <= found["users"]["slow"]
+    assert found["document"]["same"] is True and found["document"]["lines"] == 4
+    assert all(rate > 0 for rates in found["rates"].values() for rate in rates)
+    assert list(found["memory"]) == ["0", "20", "40", "60", "80", "100"] and min(found["memory"].values()) > 1e8
+
+
+def test_a_server_that_fails_is_said_in_the_tables():
+    machine = {"date": "2026-01-02", "commit": "abc"}
+    found = {
+        "rates": {"server": [9.0, 8.0, 10.0], "translate": [10.0, 10.0, 10.0]},
+        "users": {"requests": 100, "rate": 1.5, "errors": 2, "error": "503", "median": 0.5, "slow": 2.0},
+        "document": {"lines": 400, "alone_seconds": 9.0, "seconds": None, "same": None},
+        "memory": {"0": 10**9, "2000": None},
+        "about": {"machine": machine, "repeat": 3, "set": "newstest2014"},
+        **{"sent": 1000, "together": 25, "connections": 20, "beam": 4, "users_at_once": 50, "seconds": 60.0},
+    }
+    beside, users = (table.markdown() for table in report.tables({"server": found}))
+    assert "| server | 9.0 | 22% | 90% |" in beside and "| translate | 10.0 | 0% | 100% |" in beside
+    assert "| 100 | 1.5 | 500 ms | 2,000 ms | 2 | failed | failed |" in users and "0: 1,000 MB." in users
 
 
 def test_errors_say_what_to_do(tmp_path, capsys):
