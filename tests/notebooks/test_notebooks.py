@@ -14,6 +14,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 FOLDER = REPOSITORY / "notebooks"
 FIRST, SECOND = FOLDER / "01_transformer_from_masks_to_bleu.py", FOLDER / "02_memory.py"
 VECTORS, CORPORA = FOLDER / "04_word_vectors.py", FOLDER / "05_corpora.py"
+GENERATOR = FOLDER / "06_text_generator.py"
 SOURCES = sorted(FOLDER.glob("[0-9]*.py"))
 EXECUTE = FOLDER / "execute.py"
 
@@ -120,7 +121,19 @@ def test_committed_outputs_hold_what_the_notebook_of_corpora_claims():
     assert sides[1] == sides[2]
 
 
-@pytest.mark.parametrize("source", [VECTORS, CORPORA], ids=lambda path: path.stem)
+def test_committed_outputs_hold_what_the_notebook_of_the_generator_claims():
+    text = printed(GENERATOR.with_suffix(".ipynb"))
+    assert float(re.search(r"largest change before position \d+: (\S+)", text)[1]) < 1e-4
+    shares = [int(share) for share in re.findall(r"^(?:likeliest|drawn).* (\d+)%  ", text, re.MULTILINE)]
+    assert len(shares) == 5 and shares[0] > 50 and max(shares[2:]) < 10
+    state, without = map(float, re.search(r"([\d.]+) nats a token with the state, ([\d.]+) without", text).groups())
+    assert state < without
+    counted = [float(found) for found in re.findall(r"-grams: perplexity +([\d.]+)", text)]
+    network, both = map(float, re.search(r"network: perplexity +([\d.]+); both.*: ([\d.]+)", text).groups())
+    assert len(counted) == 5 and both < 0.9 * min(*counted, network) and network > min(counted)
+
+
+@pytest.mark.parametrize("source", [VECTORS, CORPORA, GENERATOR], ids=lambda path: path.stem)
 def test_each_section_needs_no_other_one(source):
     """Ruff finds no name in a section that neither it nor the cells above the first section define."""
     sections = [""]
@@ -138,8 +151,8 @@ def test_each_section_needs_no_other_one(source):
 
 @pytest.mark.parametrize(
     ("source", "pictures"),
-    [(FIRST, 25), (SECOND, 20), (VECTORS, 10), (CORPORA, 14)],
-    ids=["first", "second", "vectors", "corpora"],
+    [(FIRST, 25), (SECOND, 20), (VECTORS, 10), (CORPORA, 14), (GENERATOR, 9)],
+    ids=["first", "second", "vectors", "corpora", "generator"],
 )
 def test_notebook_runs_in_quick_mode_without_network(source, pictures, tmp_path):
     nowhere = dict.fromkeys(("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"), "http://127.0.0.1:9")
