@@ -51,18 +51,18 @@ def test_a_stream_sends_each_segment_as_an_event(server, alone):
     assert requests.post(server.url + "/api/translate/stream", json={"text": "a" * 60_000}).status_code == 413
 
 
+def translated(server, text):
+    answer = requests.post(server.url + "/api/translate", json={"text": text})
+    return answer.json()["translations"][0]["text"]
+
+
 def test_fifty_users_get_the_texts_that_each_would_get_alone(server, alone):
     texts = [" ".join(SEGMENTS[n % 3].split()[: 2 + n % 5]) for n in range(50)]
     long = "\n".join(SEGMENTS * 7)
     expected = [lines[0] for lines in alone.translate_documents([[text] for text in texts])]
-
-    def ask(text):
-        answer = requests.post(server.url + "/api/translate", json={"text": text})
-        return answer.json()["translations"][0]["text"]
-
     with ThreadPoolExecutor(51) as pool:
-        document = pool.submit(ask, long)
-        assert list(pool.map(ask, texts * 2)) == expected * 2
+        document = pool.submit(translated, server, long)
+        assert list(pool.map(lambda text: translated(server, text), texts * 2)) == expected * 2
         assert document.result().split("\n") == next(alone.translate_documents([SEGMENTS * 7]))
     metrics = dict(line.rsplit(" ", 1) for line in requests.get(server.url + "/metrics").text.split("\n") if line)
     rows, batches = (
@@ -157,6 +157,18 @@ def test_hostile_requests_are_refused(server, name):
     assert b"Traceback" not in answer and b"passwd" not in body and b"/app/" not in body and len(body) < 300
     assert b"access-control" not in head.lower()
     assert requests.get(server.url + "/health").status_code == 200
+
+
+def test_a_hundred_hostile_requests_at_once_do_no_harm(server, alone):
+    expected = alone.translate_all(["a dog sees the cat"])
+    requests_of = list(HOSTILE.values()) * 3
+    with ThreadPoolExecutor(21) as pool:
+        answers = pool.map(lambda one: raw(server, one[0]), requests_of)
+        texts = [pool.submit(translated, server, "a dog sees the cat") for _ in range(20)]
+        for answer, (_, status) in zip(answers, requests_of, strict=True):
+            assert answer.startswith(b"HTTP/1.1 %d" % status), answer[:300]
+        assert {one.result() for one in texts} == set(expected)
+    assert len(requests_of) > 100 and server.process.poll() is None
 
 
 def test_clients_that_stop_half_way_get_a_400_and_those_that_only_listen_their_answer(server):
