@@ -303,6 +303,29 @@ def write_json(path: Path | str, content: dict) -> None:
         file.write("\n")
 
 
+def write_between(path: Path | str, begin: str, end: str, text: str) -> None:
+    """Replaces what stands between two markers of a page.
+
+    Args:
+        path: of the page.
+        begin, end: the markers, each on a line of its own; they stay.
+        text: what shall stand between them, with an empty line before and after it.
+
+    Raises:
+        UserError: the page is not there, or has no markers.
+    """
+    try:
+        page = Path(path).read_text(encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}") from error
+    before, found, rest = page.partition(begin)
+    _, ended, after = rest.partition(end)
+    if not found or not ended:
+        raise UserError(f'{path}: expected the lines "{begin}" and "{end}", between which the tables go')
+    with atomic_write(path, "w") as file:
+        file.write(f"{before}{begin}\n\n{text}\n\n{end}{after}")
+
+
 def write_manifest(path: Path | str, content: dict) -> None:
     """Writes a JSON object with the checksums of all files in its folder, and its own; see `read_manifest`."""
     path = Path(path)

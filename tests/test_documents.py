@@ -45,6 +45,8 @@ FOLDERS = ("toys", "europarl", "newstest", "libreoffice-help", "gnome-help", "de
 ONLY_PARSED = {
     "compare": "trains for minutes; tests/app/cli/test_compare.py runs it",
     "plot runs/memories": "needs a comparison; tests/app/plots runs it",
+    "repeat docs/results.json": "trains for minutes; tests/app/comparison/test_scoreboard.py runs it",
+    "scoreboard": "writes into this page; tests/app/comparison/test_scoreboard.py runs it",
     "serve": "runs until it is stopped; tests/app/serving runs it",
     "probe": "trains for minutes; tests/app/probe runs it",
     "corpora prepare": "needs Apache Beam; tests/app/cli/test_beam_cli.py runs it",

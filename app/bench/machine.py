@@ -6,7 +6,7 @@ import subprocess
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 
-from app.bench.contestant import PEERS, REPOSITORY, peers_installed
+from app.bench.contestant import PEERS, peers_installed
 
 FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8")
 OURS = ("keras", "tensorflow", "keras-hub", "numpy", "sentencepiece", "sacrebleu")
@@ -15,11 +15,12 @@ OF_PEERS = ("torch", "transformers", "accelerate", "joeynmt", "ctranslate2", "se
 
 def describe() -> dict:
     """Processor, memory, software and the state of the repository."""
+    from app.runs.origin import commit
     from app.runs.precision import processor
 
     return {
         "date": datetime.now(UTC).isoformat(timespec="minutes"),
-        "commit": _commit(),
+        "commit": commit(),
         "processor": processor(),
         "flags": [flag for flag in FLAGS if flag in _cpu_flags()],
         "threads": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
@@ -28,17 +29,6 @@ def describe() -> dict:
         "versions": {name: _version(name) for name in OURS},
         "peer_versions": _peer_versions(),
     }
-
-
-def _commit() -> str:
-    """The commit, with a plus where files differ from it."""
-
-    def git(*arguments):
-        done = subprocess.run(["git", *arguments], cwd=REPOSITORY, capture_output=True, text=True)
-        return done.stdout.strip() if done.returncode == 0 else ""
-
-    changed = git("status", "--porcelain", "--untracked-files=no", "--", "app", "data", "models")
-    return git("rev-parse", "--short", "HEAD") + ("+" if changed else "")
 
 
 def _cpu_flags() -> set[str]:

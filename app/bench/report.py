@@ -10,8 +10,7 @@ from rich.table import Table
 from app.bench import stacks
 from app.bench.search import told as told_search
 from app.bench.training import told
-from data.errors import UserError
-from data.files import atomic_write
+from data.files import atomic_write, write_between
 
 COLUMNS = 140  # of tables that go to a file
 BEGIN, END = "<!-- begin: written by make bench -->", "<!-- end: written by make bench -->"
@@ -301,21 +300,11 @@ def write_page(path: Path | str, results: dict) -> None:
     Raises:
         UserError: the page is not there, or has no markers.
     """
-    try:
-        with open(path, encoding="utf-8") as file:
-            page = file.read()
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read: {error.strerror}") from error
-    before, begin, rest = page.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        raise UserError(f'{path}: expected the lines "{BEGIN}" and "{END}", between which the tables go')
+    parts = [machine_line(results["machine"]), *(table.markdown() for table in tables(results))]
+    write_between(path, BEGIN, END, "\n\n".join(parts))
+    write_json(Path(path).with_suffix(".json"), results)
     if "stacks" in results:
         stacks.draw(results["stacks"], Path(path).parent / "figures")
-    parts = [machine_line(results["machine"]), *(table.markdown() for table in tables(results))]
-    write_json(Path(path).with_suffix(".json"), results)
-    with atomic_write(path, "w") as file:
-        file.write(before + BEGIN + "\n\n" + "\n\n".join(parts) + "\n\n" + END + after)
 
 
 def write_json(path: Path, results: dict) -> None:

@@ -20,6 +20,8 @@ from app.cli import (
     plot,
     presets,
     probe,
+    repeat,
+    scoreboard,
     serve,
     train,
     translate,
@@ -40,6 +42,8 @@ COMMANDS = {
     "tune": tune,
     "average": average,
     "compare": compare,
+    "scoreboard": scoreboard,
+    "repeat": repeat,
     "probe": probe,
     "plot": plot,
     "presets": presets,
@@ -87,15 +91,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: what follows the program's name; `sys.argv[1:]` by default.
 
     Returns:
-        The exit code: 0; 2 for an error that was printed; 130 after Ctrl-C, or after a training run stopped on Ctrl-C
-        or SIGTERM and wrote a checkpoint; 143 after SIGTERM; 141 if the reader of the output closed the pipe.
+        The exit code: 0; 1 for a result that was not repeated; 2 for an error that was printed; 130 after Ctrl-C, or
+        after a training run stopped on Ctrl-C or SIGTERM and wrote a checkpoint; 143 after SIGTERM; 141 if the reader
+        of the output closed the pipe.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     _prepare_streams()
     args = build_parser().parse_args(arguments)
     try:
         with sigterm_raises():
-            args.run(args)
+            code = args.run(args)
             sys.stdout.flush()
     except UserError as error:
         return _fail(str(error))
@@ -112,7 +117,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if not (message := _explain_exhausted(error)):
             raise
         return _fail(message)
-    return 0
+    return code or 0
 
 
 def _prepare_streams() -> None:

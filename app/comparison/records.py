@@ -64,8 +64,8 @@ class Score:
         return {name: None if figure is None or math.isnan(figure) else figure for name, figure in figures.items()}
 
 
-def read_training(contestant: Contestant) -> Training:
-    """How far the training of a contestant is.
+def read_training(contestant: Contestant | Run) -> Training:
+    """How far the training of a contestant, or of any other run, is.
 
     Raises:
         UserError: a file of the run is damaged.

@@ -14,6 +14,7 @@ from typing import NamedTuple
 from app.presets.schema import GENERATOR, SearchPreset
 from app.runs.checkpoints import to_stderr
 from app.runs.gate import read_gate
+from app.runs.origin import commit
 from app.runs.run import Run
 from app.scoring.results import Results
 from app.scoring.testsets import TestSet, in_order, shuffled
@@ -277,9 +278,10 @@ class System:
             translator.translate_all([line])
 
     def _written(self) -> dict:
-        """The date, the machine and the package versions."""
+        """The date, the code, the machine and the package versions."""
         packages = ["keras", "tensorflow"] if self.engine == KERAS else [self.engine.name]
         return {
+            "commit": commit(),
             "machine": platform.platform(),
             "versions": {
                 "python": platform.python_version(),

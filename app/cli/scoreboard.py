@@ -1,0 +1,40 @@
+"""Shows the scores of runs with all that is needed to repeat them: preset and changes, seed, machine, time, commit.
+
+Each test set that a run's present weights were scored on is a row. With --write the rows go into a Markdown page,
+between its two markers, and into a JSON file beside it, which `weitblick repeat` reads; rows of other runs stay.
+"""
+
+import argparse
+import sys
+
+HELP = "a table of results that can be repeated"
+EXAMPLES = """
+  weitblick scoreboard runs/starter runs/news-small
+  weitblick scoreboard runs/starter --write docs/results.md
+"""
+AFTER_INTERRUPT = "the page is as it was"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the command's arguments."""
+    parser.add_argument("paths", nargs="+", metavar="RUN", help="run folders that were scored")
+    parser.add_argument("--write", metavar="PAGE", help="a Markdown page with the markers of a scoreboard")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Prints the rows, and writes them where asked."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from app.comparison.scoreboard import COLUMNS, cells, rows_of, write_board
+
+    rows = [row for path in args.paths for row in rows_of(path)]
+    shown = Table(*COLUMNS)
+    for row in rows:
+        shown.add_row(*cells(row))
+    Console(highlight=False, width=None if sys.stdout.isatty() else 160).print(shown)
+    for command in dict.fromkeys(row.command for row in rows):
+        print(command)
+    if args.write:
+        write_board(args.write, rows)
+        print(f"The rows are in {args.write}")
