@@ -100,7 +100,7 @@ def rows_of(path: Path | str) -> list[Row]:
         "updates": training.update,
         "minutes": round(training.seconds / 60, 1),
         "weights": count_values(run.weights_file()[1]),
-        "machine": "{precision}, {backend}, {cores} cores, {processor}".format_map(session),
+        "machine": "{precision}, {backend}, {processor}, cores: {cores}".format_map(session),
     }
     return [Row(**common, **own) for _, record in scored if (own := _scored(record))]
 
