@@ -77,5 +77,5 @@ def _scoring(row: Row, folder: Path) -> list[str]:
 
 def agrees(row: Row, other: Row) -> bool:
     """Whether the main score of a repetition lies within the 95% interval of the row's."""
-    measure = row.main
-    return measure.low is None or measure.low <= other.main.value <= measure.high
+    low, high = row.main.low, row.main.high
+    return low is None or high is None or low <= other.main.value <= high

@@ -91,7 +91,7 @@ def rows_of(path: Path | str) -> list[Row]:
         raise UserError(f"{path}: its weights were not scored; `weitblick evaluate {path}` does that")
     preset, changes = _told(run.preset)
     session = run.summary()["sessions"][0]
-    common = {
+    common: dict[str, Any] = {
         "run": run.path.resolve().name,
         "preset": preset,
         "changes": changes,
