@@ -10,6 +10,7 @@ from rich.table import Table
 from app.bench import stacks
 from app.bench.search import told as told_search
 from app.bench.training import told
+from data.errors import UserError
 from data.files import atomic_write, write_between
 
 COLUMNS = 140  # of tables that go to a file
@@ -298,8 +299,10 @@ def write_page(path: Path | str, results: dict) -> None:
     """Replaces what stands between the two markers of a page, and writes the figures beside it, as JSON.
 
     Raises:
-        UserError: the page is not there, or has no markers.
+        UserError: nothing was measured, or the page is not there or has no markers.
     """
+    if "machine" not in results:
+        raise UserError(f"{path}: stays as it is, as nothing has been measured yet; leave out --only '' to do so")
     parts = [machine_line(results["machine"]), *(table.markdown() for table in tables(results))]
     write_between(path, BEGIN, END, "\n\n".join(parts))
     write_json(Path(path).with_suffix(".json"), results)

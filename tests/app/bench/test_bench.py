@@ -3,7 +3,7 @@ import json
 
 import pytest
 
-from app.bench import report, search, training
+from app.bench import machine, report, search, training
 from app.bench.__main__ import _sweeps, main
 from app.bench.contestants.protocol import Clock, Enough, Trial
 from app.bench.shapes import SHAPES, matrix_flops, quick
@@ -155,13 +155,13 @@ def test_a_quick_run_measures_the_server(tmp_path):
 
 
 def test_a_server_that_fails_is_said_in_the_tables():
-    machine = {"date": "2026-01-02", "commit": "abc"}
+    made = {"date": "2026-01-02", "commit": "abc"}
     found = {
         "rates": {"server": [9.0, 8.0, 10.0], "translate": [10.0, 10.0, 10.0]},
         "users": {"requests": 100, "rate": 1.5, "errors": 2, "error": "503", "median": 0.5, "slow": 2.0},
         "document": {"lines": 400, "alone_seconds": 9.0, "seconds": None, "same": None},
         "memory": {"0": 10**9, "2000": None},
-        "about": {"machine": machine, "repeat": 3, "set": "newstest2014"},
+        "about": {"machine": made, "repeat": 3, "set": "newstest2014"},
         **{"sent": 1000, "together": 25, "connections": 20, "beam": 4, "users_at_once": 50, "seconds": 60.0},
     }
     beside, users = (table.markdown() for table in report.tables({"server": found}))
@@ -175,6 +175,6 @@ def test_errors_say_what_to_do(tmp_path, capsys):
     page = tmp_path / "page.md"
     page.write_text("no markers")
     with pytest.raises(UserError, match="expected the lines"):
-        report.write_page(page, {})
+        report.write_page(page, {"machine": machine.describe()})
     assert main(["--only", "", "--write", str(tmp_path / "none.md"), "--folder", str(tmp_path)]) == 2
-    assert "none.md" in capsys.readouterr().err
+    assert "none.md: stays as it is, as nothing has been measured" in capsys.readouterr().err
