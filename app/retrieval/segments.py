@@ -1,6 +1,6 @@
 """The trusted segments of the document at hand, kept in memory."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from app.retrieval.entries import Entries, concatenated
@@ -41,6 +41,12 @@ class SegmentStore:
         """Removes a segment, if it is there."""
         if self._segments.pop(name, None):
             self._words = None
+
+    def without(self, names: Collection[Any]) -> "SegmentStore":
+        """A store of all segments but these."""
+        rest = SegmentStore()
+        rest._segments = {name: found for name, found in self._segments.items() if name not in names}
+        return rest
 
     def similar(self, source: str, count: int, most: int) -> list:
         """The names of segments whose entries the translation of a source may read.

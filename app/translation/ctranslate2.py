@@ -86,6 +86,7 @@ class CTranslate2Decoder:
     remembers = False
     retrieval = None
     words = None
+    attends = False
 
     @property
     def most(self) -> int:

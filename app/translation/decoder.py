@@ -76,6 +76,13 @@ class TokenScore(NamedTuple):
     tokens: int
 
 
+def token_score(decoded: Decoded, search: SearchPreset) -> TokenScore:
+    """The log-probability that an output had in its search, without the length penalty."""
+    tokens = len(decoded.ids) + 1
+    penalty = ((5 + tokens) / 6) ** search.length_penalty if search.beam > 1 else 1.0
+    return TokenScore(decoded.score * penalty, tokens)
+
+
 Forms = Sequence[Sequence[int]]
 
 
@@ -134,6 +141,7 @@ class Decoder(Protocol):
         most: how many outputs of a source there are at most.
         retrieval: how stored entries are read; None for an engine that cannot read any.
         words: where words begin among the tokens; None for an engine that cannot see to terms.
+        attends: whether `attend` can be called.
         search: beam, length penalty and limits.
     """
 
@@ -142,6 +150,7 @@ class Decoder(Protocol):
     search: SearchPreset
     retrieval: "RetrievalSettings | None"
     words: "Words | None"
+    attends: bool
 
     @property
     def output_tokens(self) -> int: ...
@@ -192,7 +201,7 @@ class Decoder(Protocol):
         """Reads the nearest entries of an index at each step as well; see `models.memories.lookup.Search`."""
 
     def attend(self, source: Sequence[int], target: Sequence[int]) -> Any:
-        """How a given output attends to its source; only Keras can tell."""
+        """How a given output attends to its source."""
 
     def inspect(self, window: Any, memory: dict) -> dict[str, Any]:
         """How the memory was used in a window."""

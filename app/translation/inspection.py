@@ -39,9 +39,12 @@ def inspect_window(window: "Window", decoder: Decoder, tokenizer: Tokenizer) -> 
         "source" and "target", the pieces, breaks included; "source_gates" and "target_gates", how far the reading gate
         was open at each of them, 0 to 1, "source_gate" and "target_gate" their means; "source_slots" and
         "target_slots", the share of the reading attention that each slot got; "writes", the share of each slot that the
-        window wrote anew; and "attended", what part of its attention each slot gave to each source piece.
+        window wrote anew; and "attended", what part of its attention each slot gave to each source piece. Nothing for a
+        memory that cannot be shown, see `hidden`.
     """
     found = decoder.inspect(window.packed(), window.document.memory)
+    if not found:
+        return
     source = target = 0
     for segment in window.segments:
         here = slice(source, source + len(segment.ids) + 1), slice(target, target + len(segment.target) + 1)

@@ -41,6 +41,13 @@ class GrowingState(Protocol):
     def lengthen_state(self, state: dict, steps: int) -> dict: ...
 
 
+@runtime_checkable
+class Attending(Protocol):
+    """A model that can tell what it looked at; see `models.transformer.Transformer`."""
+
+    def source_attention(self, inputs: dict) -> Any: ...
+
+
 class KerasDecoder:
     """A Keras model with a search around it; implements `app.translation.decoder.Decoder`.
 
@@ -75,6 +82,7 @@ class KerasDecoder:
         self.output_tokens = 0
         self._lock = threading.Lock()
         self._least = least_rows(model)
+        self.attends = isinstance(model, Attending)
         self.memory: dict | None = None
         self._batches = 0
         learned = getattr(model, "positions_kind", None) == "learned"

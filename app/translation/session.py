@@ -1,21 +1,26 @@
 """One document being translated and corrected, segment by segment."""
 
-from collections.abc import Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from app.presets.schema import SearchPreset
+from app.translation.decoder import Decoded, TokenScore, token_score
+from app.translation.inspection import inspect_window
 from app.translation.lines import one_line
 from app.translation.saved import read_saved, write_saved
 from app.translation.text import EncodedLine
 from app.translation.windows import Document, Line, Place, Segment, Window, WindowDecoder, segments_of
 from data.errors import UserError
-from data.windows import BACKWARD
+from data.windows import BACKWARD, next_window
 
 if TYPE_CHECKING:
     from app.translation.translator import Translator
 
 FORMAT = 1
+# How many independent windows `stream` decodes together.
+_TOGETHER = 8
 
 
 @dataclass
@@ -105,6 +110,27 @@ class Session:
         self._translate()
         return self.translations[first:]
 
+    def stream(self, segments: Sequence[str]) -> Generator[tuple[int, str], None, None]:
+        """Like `push`, but yields each new segment's number and translation as soon as it is there.
+
+        If the iterator is closed before its end, segments that have not been translated are forgotten.
+        """
+        done = first = len(self._entries)
+        self._append(segments, [None] * len(segments))
+        try:
+            for _ in self._rounds(_TOGETHER):
+                while done < len(self._entries) and not self._entries[done].line.missing:
+                    done += 1
+                    yield done, self._entries[done - 1].translation
+            while done < len(self._entries):
+                done += 1
+                yield done, self._entries[done - 1].translation
+        finally:
+            if done < len(self._entries):
+                self._drop(done)
+            if done > first:
+                self._changes.append(done - first)
+
     def correct(self, number: int, text: str) -> dict[int, str]:
         """Sets the correction of a segment, and translates those after it anew that have none.
 
@@ -142,6 +168,48 @@ class Session:
         changed = self._set(number, correction)
         after = self._entry(number).translation
         return changed if before == after else {number: after, **changed}
+
+    def score(self, number: int) -> TokenScore | None:
+        """How likely the model's own translation of a segment was in its search.
+
+        None for a correction, for a segment in which there was nothing to translate, and for one from a file.
+
+        Raises:
+            UserError: there is no such segment.
+        """
+        entry = self._entry(number)
+        pairs = list(zip(entry.segments, entry.line.scores, strict=True))
+        found = [Decoded(segment.own, score) for segment, score in pairs if score is not None]
+        if entry.correction is not None or not pairs or len(found) < len(pairs):
+            return None
+        return _sum([token_score(decoded, self.translator.decoder.search) for decoded in found])
+
+    def alternatives(self, number: int) -> list[tuple[str, TokenScore]]:
+        """All translations of a segment that the search has, the best first, each with its score.
+
+        They are searched for as the model translated the segment, after what is remembered of those before it.
+
+        Raises:
+            UserError: there is no such segment.
+        """
+        entry = self._entry(number)
+        first = sum(len(own.segments) for own in self._entries[: number - 1])
+        groups = [self._decoder.ways(self._window(position)) for position in range(first, first + len(entry.segments))]
+        return [_joined(ways, self.translator.decoder.search) for ways in zip(*groups, strict=False)]
+
+    def memory_use(self) -> Iterator[tuple[int, dict]]:
+        """How the memory was used, see `app.translation.inspection.inspect_window`; nothing if it cannot be shown.
+
+        Yields:
+            The number of a segment with its figures; a line that was too long for the model has several.
+        """
+        decoder = self.translator.decoder
+        if decoder.first_memory is None:
+            return
+        for place in self._places:
+            window = self._window(place.position, whole=True)
+            for segment, record in inspect_window(window, decoder, self.translator.tokenizer):
+                yield segment.line.number, record
 
     def save(self, path: Path | str) -> None:
         """Writes the session to a JSON file, atomically."""
@@ -235,19 +303,39 @@ class Session:
                 self._document.store.discard(segment.name)
         self._document.go_back(place, segments)
 
+    def _window(self, position: int, whole: bool = False) -> Window:
+        """The window that a segment was decoded in, before it, or after all of it."""
+        segments, options = self._segments(), self.translator.windows
+        number = max(n for n, place in enumerate(self._places) if place.position <= position)
+        place, after = self._places[number], [*self._places[number + 1 :], self._document.place]
+        first, current, _ = next_window([len(own.ids) for own in segments], place.position, place.windows, options)
+        current = current if whole else position
+        # Its own translation and those of later segments were not there yet.
+        unread = [
+            own.name for n, own in enumerate(segments) if n == position or (n >= place.position and not own.correction)
+        ]
+        store = self._document.store.without(unread)
+        return place.window(segments[first : after[0].position], current - first, store)
+
     def _segments(self) -> list[Segment]:
         return [segment for entry in self._entries for segment in entry.segments]
 
     def _translate(self) -> None:
         """Decodes what is not known from the document's place on."""
-        while windows := self._next_windows():
+        for _ in self._rounds():
+            pass
+
+    def _rounds(self, most: int | None = None) -> Iterator[None]:
+        """Decodes window after window, and yields whenever some segments are done."""
+        while windows := self._next_windows(most):
             while windows:
                 windows = self._decoder.decode(windows)
+                yield
 
-    def _next_windows(self) -> list[Window]:
-        """The next window, or all of them where none depends on another."""
+    def _next_windows(self, most: int | None) -> list[Window]:
+        """The next window, or all of them, at most so many, where none depends on another."""
         windows: list[Window] = []
-        while self.translator.independent or not windows:
+        while not windows or (self.translator.independent and (most is None or len(windows) < most)):
             place = self._document.place
             window = self._document.next_window(self.translator.windows)
             if window is None:
@@ -255,3 +343,12 @@ class Session:
             self._places.append(place)
             windows.append(window)
         return windows
+
+
+def _joined(ways: Sequence[tuple[str, Decoded]], search: SearchPreset) -> tuple[str, TokenScore]:
+    """A translation of a line made of those of its parts."""
+    return " ".join(text for text, _ in ways if text), _sum([token_score(decoded, search) for _, decoded in ways])
+
+
+def _sum(scores: Sequence[TokenScore]) -> TokenScore:
+    return TokenScore(sum(score.log_probability for score in scores), sum(score.tokens for score in scores))

@@ -23,19 +23,24 @@ class Line:
         unchanged: the translation of such a line.
         known: its translation, if a person gave it.
 
-    `texts` holds the translations of its parts.
+    `texts` holds the translations of its parts, `scores` their search scores, None for one that was not decoded.
     """
 
     def __init__(self, number: int, parts: int, unchanged: str = "", known: str | None = None):
-        self.number, self.missing, self.score, self._unchanged = number, parts, 0.0, unchanged
+        self.number, self.missing, self._unchanged = number, parts, unchanged
         self.records: list[dict] = []
         self.known = known
         self.texts = [""] * parts
+        self.scores: list[float | None] = [None] * parts
 
     def set_part(self, place: int, text: str, score: float) -> None:
         """Stores the translation of one part."""
-        self.texts[place] = text
-        self.score += score
+        self.texts[place], self.scores[place] = text, score
+
+    @property
+    def score(self) -> float:
+        """The line's search score."""
+        return sum(score or 0.0 for score in self.scores)
 
     @property
     def text(self) -> str:
@@ -84,6 +89,18 @@ class Place(NamedTuple):
     position: int
     windows: int
     memory: dict | None
+
+    def window(self, segments: "list[Segment]", current: int, store: SegmentStore) -> "Window":
+        """The window as it was when its segments were decoded.
+
+        Args:
+            segments: all segments that the model sees.
+            current: number of them that count as translated already.
+            store: the trusted segments of the document.
+        """
+        document = Document(1, self.memory)
+        document.store = store
+        return Window(document, self.windows, segments, current)
 
 
 class Document:
@@ -217,7 +234,8 @@ class WindowDecoder:
         """Decodes one segment of each window, unless it is known; returns the windows that go on."""
         options = self.translator.windows
         waiting = [window for window in windows if not window.segment.known]
-        found = self._search([self._request(window, options) for window in waiting])
+        groups = self._search([self._request(window, options) for window in waiting])
+        found = [group[0] if group else Decoded([], 0.0) for group in groups]
         parts = [window.segment.part for window in waiting]
         texts = self.translator.encoder.texts(parts, [decoded.ids for decoded in found])
         for window, decoded, text in zip(waiting, found, texts, strict=True):
@@ -229,18 +247,25 @@ class WindowDecoder:
         self._close([window for window in windows if window.done])
         return [window for window in windows if not window.done]
 
+    def ways(self, window: Window) -> list[tuple[str, Decoded]]:
+        """All translations of a window's next segment that the search has, best first, with their texts."""
+        request = self._request(window, self.translator.windows)
+        (found,) = self._search([request], self.decoder.most)
+        parts = [window.segment.part] * len(found)
+        return list(zip(self.translator.encoder.texts(parts, [own.ids for own in found]), found, strict=True))
+
     def _request(self, window, options):
         text = window.segment.part.source.text
         stored = self.translator.stored(text, window.document.store)
         return window.request(options)._replace(stored=stored, terms=self.translator.terms(text))
 
-    def _search(self, requests: list[Request]) -> list[Decoded]:
+    def _search(self, requests: list[Request], count: int = 1) -> list[list[Decoded]]:
         def search(rows: list[int]) -> list[list[Decoded]]:
             return self.decoder.decode_segments([requests[row] for row in rows], self.decoder.most)
 
         sources = [request.sources[request.current] for request in requests]
-        found = self.translator.without_faults(self.decoder.decode_segments(requests), sources, 1, search)
-        return [group[0] if group else Decoded([], 0.0) for group in found]
+        found = self.decoder.decode_segments(requests, count)
+        return self.translator.without_faults(found, sources, count, search)
 
     def _close(self, windows: list[Window]) -> None:
         for window in windows if self.watch else ():

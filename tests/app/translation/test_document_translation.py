@@ -307,7 +307,7 @@ def test_nothing_of_the_past_is_kept_and_little_is_read_ahead():
         encoder = translator().encoder
         decoder = type("Decoder", (), {"first_memory": {}, "remembers": False, "most": 1})()
 
-    def search(requests):
+    def search(requests, count):
         kept.append([len(request.sources) for request in requests])
         return [[Decoded(request.sources[-1], 0.0)] for request in requests]
 

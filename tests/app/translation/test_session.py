@@ -96,6 +96,72 @@ def test_a_session_is_the_stream_whose_lines_are_corrected_one_by_one(kind):
     assert found != flow(kind, [None] * len(RIGHT))
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_stream_gives_each_translation_as_it_comes_and_can_be_left(kind):
+    whole, session = translator(kind).session(), translator(kind).session()
+    expected = whole.push(SEGMENTS[:2]) + whole.push(SEGMENTS[2:])
+    assert [text for _, text in session.stream(SEGMENTS[:2])] == expected[:2]
+    assert list(session.stream(SEGMENTS[2:])) == list(enumerate(expected, start=1))[2:]
+    assert session.translations == expected
+    session.undo()
+    stream = session.stream([*SEGMENTS[2:4], "", *SEGMENTS[4:]])
+    assert next(stream)[0] == 3 and next(stream)[0] == 4
+    stream.close()
+    assert session.sources == SEGMENTS[:4]
+    whole.undo()
+    assert session.translations == [*whole.translations, *whole.push(SEGMENTS[2:4])]
+    assert session.undo() == {} and session.sources == SEGMENTS[:2]
+
+
+def test_empty_lines_of_a_stream_come_through():
+    session = translator("gru").session()
+    assert [text for _, text in session.stream(["", SEGMENTS[0], "  "])][::2] == ["", ""]
+    assert list(session.stream([])) == [] and session.undo() == {} and session.sources == []
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_alternatives_begin_with_the_translation_and_its_score(kind):
+    session = translator(kind).session()
+    session.push(SEGMENTS)
+    for number in (1, 4, 7):
+        (text, score), *_ = session.alternatives(number)
+        assert text == session.translations[number - 1]
+        assert score == pytest.approx(session.score(number), abs=1e-3) and score.log_probability < 0 < score.tokens
+    with pytest.raises(UserError, match="no segment 8"):
+        session.alternatives(8)
+    session.correct(2, RIGHT[1])
+    assert session.score(2) is None
+    # What follows was searched for after the correction.
+    text, score = session.alternatives(3)[0]
+    assert text == session.translations[2] and score == pytest.approx(session.score(3), abs=1e-3)
+
+
+def test_a_score_is_the_log_probability_of_the_translation():
+    session = translator("retrieval").session()
+    session.push(SEGMENTS)
+    found = translator("retrieval").score_pairs(SEGMENTS, session.translations)
+    assert [session.score(n) for n in range(1, 8)] == [pytest.approx(score, abs=1e-3) for score in found]
+
+
+def test_a_session_tells_how_its_memory_was_used_as_a_stream_does():
+    session, records = translator("gru in windows").session(), []
+    session.push(SEGMENTS)
+    list(translator("gru in windows").translate_lines((DocumentLine(1, text) for text in SEGMENTS), records.append))
+    found = list(session.memory_use())
+    assert [number for number, _ in found] == list(range(1, 8))
+    for (_, mine), theirs in zip(found, records, strict=True):
+        tree.map_structure(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-3), mine["writes"], theirs["writes"])
+        assert mine["source"] == theirs["source"] and mine["target_gate"] == pytest.approx(
+            theirs["target_gate"], abs=1e-3
+        )
+    session.correct(1, RIGHT[0])
+    assert next(session.memory_use())[1]["target"] != found[0][1]["target"]
+    for kind in ("retrieval", "concat", "recurrence"):
+        session = translator(kind).session()
+        session.push(SEGMENTS[:2])
+        assert list(session.memory_use()) == []
+
+
 def memory_of(session):
     document = session._document
     store = {name: found[0]._asdict() for name, found in document.store._segments.items()}
