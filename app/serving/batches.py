@@ -217,6 +217,7 @@ class BatchedDecoder:
         self.first_memory = batches.first_memory if memory is None else memory
         self.max_positions, self.search, self.words = inner.max_positions, inner.search, inner.words
         self.retrieval, self.remembers, self.most = inner.retrieval, inner.remembers, inner.most
+        self.attends = inner.attends
 
     @property
     def output_tokens(self) -> int:

@@ -1,18 +1,23 @@
 """Documents that are open: translated segment by segment and corrected, each with a state of its own."""
 
+import contextlib
 import secrets
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from app.serving.limits import Limits, RefusedError
+from app.serving.sentences import Cut
+from app.translation.attention import attend
+from app.translation.decoder import TokenScore
 from app.translation.session import Session
 from data.errors import UserError
 
 T = TypeVar("T")
+# Sends an event with its content; tells whether the client is still there.
+Send = Callable[[str, dict[str, Any]], bool]
 # Requests about a document that are worked on or wait for it.
 _MOST_USERS = 4
 
@@ -82,7 +87,7 @@ class Documents:
             finally:
                 document.lock.release()
 
-    @contextmanager
+    @contextlib.contextmanager
     def _queued(self, document: OpenDocument) -> Iterator[None]:
         """Each that waits holds a thread, so that only a few may."""
         with self._lock:
@@ -95,7 +100,7 @@ class Documents:
             with self._lock:
                 document.users -= 1
 
-    @contextmanager
+    @contextlib.contextmanager
     def _in_use(self, document: OpenDocument) -> Iterator[None]:
         if document.broken:
             raise _missing()
@@ -130,10 +135,18 @@ class Documents:
 
 def push(document: OpenDocument, segments: list[str], most: int) -> dict[str, Any]:
     """Appends segments to a document of at most so many."""
-    first = len(document.session.sources) + 1
-    if first + len(segments) - 1 > most:
-        raise RefusedError(413, f"the document would have more than {most} segments; open another one")
-    return {"first": first, "translations": document.session.push(segments)}
+    return {"first": _first(document, segments, most), "translations": document.session.push(segments)}
+
+
+def push_text(document: OpenDocument, cut: Cut, most: int, send: Send) -> None:
+    """Like `push`, but sends an event for the text, each of its segments, and the end; stops if nobody listens."""
+    first = _first(document, cut.segments, most)
+    send("text", {"first": first, **cut._asdict()})
+    with contextlib.closing(document.session.stream(cut.segments)) as found:
+        for number, text in found:
+            if not send("segment", {"number": number, "translation": text, **_scored(document.session.score(number))}):
+                return
+    send("end", {"segments": len(document.session.sources)})
 
 
 def correct(document: OpenDocument, number: int, text: str) -> dict[str, Any]:
@@ -149,15 +162,63 @@ def undo(document: OpenDocument) -> dict[str, Any]:
 
 def shown(document: OpenDocument) -> dict[str, Any]:
     """All of a document."""
+    return {"id": document.name, "segments": _segments(document.session)}
+
+
+def explained(document: OpenDocument, number: int) -> dict[str, Any]:
+    """One segment with what its words attended to, if the engine can tell; "attention" is None where it cannot."""
     session = document.session
-    lines = zip(session.sources, session.translations, session.corrections, strict=True)
-    return {
-        "id": document.name,
-        "segments": [
-            {"number": number, "source": source, "translation": text, "corrected": correction is not None}
-            for number, (source, text, correction) in enumerate(lines, start=1)
-        ],
-    }
+    session.score(number)  # refuses a number that there is not
+    found = _segments(session)[number - 1] | {"attention": None}
+    if session.translator.decoder.attends:
+        # There may be nothing to translate, or more than the model takes at once.
+        with contextlib.suppress(UserError):
+            source, target, weights = attend(session.translator, found["source"], found["translation"]).alignment()
+            rows = [[round(float(weight), 3) for weight in row] for row in weights]
+            found["attention"] = {"source": source, "target": target, "weights": rows}
+    return found
+
+
+def alternatives(document: OpenDocument, number: int) -> dict[str, Any]:
+    """The translations of a segment that the search has, each text once, the best first."""
+    found: dict[str, TokenScore] = {}
+    for text, score in document.session.alternatives(number):
+        found.setdefault(text, score)
+    return {"alternatives": [{"text": text, **_scored(score)} for text, score in found.items()]}
+
+
+def memory_use(document: OpenDocument) -> dict[str, Any]:
+    """How the memory was used in each segment; None for a memory that cannot be shown."""
+    records: dict[int, dict] = {}
+    for number, record in document.session.memory_use():
+        records.setdefault(number, record)
+    names = ("window", "source_gate", "target_gate", "source_slots", "target_slots", "writes")
+    rows = [{"number": number, **{name: record[name] for name in names}} for number, record in records.items()]
+    return {"segments": rows or None}
+
+
+def _first(document: OpenDocument, segments: Sequence[str], most: int) -> int:
+    """The number of the first of new segments."""
+    first = len(document.session.sources) + 1
+    if first + len(segments) - 1 > most:
+        raise RefusedError(413, f"the document would have more than {most} segments; open another one")
+    return first
+
+
+def _segments(session: Session) -> list[dict[str, Any]]:
+    lines = enumerate(zip(session.sources, session.translations, session.corrections, strict=True), start=1)
+    return [
+        {"number": number, "source": source, "translation": text, "corrected": correction is not None}
+        | _scored(session.score(number))
+        for number, (source, text, correction) in lines
+    ]
+
+
+def _scored(score: TokenScore | None) -> dict[str, Any]:
+    """The mean log-probability of a token, and the number of tokens."""
+    if score is None:
+        return {"score": None, "tokens": None}
+    return {"score": round(score.log_probability / score.tokens, 4), "tokens": score.tokens}
 
 
 def _changes(changed: dict[int, str]) -> list[dict[str, Any]]:

@@ -1,21 +1,30 @@
 """The server's own API: texts, streams, and documents that are translated and corrected segment by segment."""
 
-import asyncio
-import json
-import threading
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 from fastapi import APIRouter, Request
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
 
-from app.serving.batches import OverdueError, StoppedError
-from app.serving.desk import Desk, overdue
-from app.serving.documents import OpenDocument, correct, push, shown, undo
+from app.serving.desk import Desk
+from app.serving.documents import (
+    OpenDocument,
+    Send,
+    alternatives,
+    correct,
+    explained,
+    memory_use,
+    push,
+    push_text,
+    shown,
+    undo,
+)
+from app.serving.events import stream
 from app.serving.limits import RefusedError
 from app.serving.markup import Tags
-from app.serving.service import Wishes
+from app.serving.sentences import cut_text
+from app.serving.service import Service, Wishes
 from app.translation.session import Session
 
 Action = Callable[[OpenDocument], Any]
@@ -50,6 +59,13 @@ class NewDocument(_Body):
 
     context: str = Field("", description="text before the document, which is read and not translated")
     glossary: str | None = Field(None, description="the id of a stored glossary")
+
+
+class Text(_Body):
+    """The next text of a document."""
+
+    text: str
+    sentences: bool = True
 
 
 class Segments(_Body):
@@ -110,7 +126,14 @@ class Undone(Changes):
     segments: int
 
 
-class Segment(BaseModel):
+class Score(BaseModel):
+    """The mean log-probability of a token; null for a correction, or where there was nothing to translate."""
+
+    score: float | None
+    tokens: int | None
+
+
+class Segment(Score):
     """A segment of a document."""
 
     number: int
@@ -119,11 +142,65 @@ class Segment(BaseModel):
     corrected: bool
 
 
+class WordAttention(BaseModel):
+    """What part of its attention each word of a translation gave to each word of the source and to its end."""
+
+    source: list[str]
+    target: list[str]
+    weights: list[list[float]]
+
+
+class ExplainedSegment(Segment):
+    """A segment with its attention; null if the engine cannot tell."""
+
+    attention: WordAttention | None
+
+
+class Alternative(Score):
+    """One of the translations of a segment that the search has."""
+
+    text: str
+
+
+class Alternatives(BaseModel):
+    """The translations of a segment that the search has, the best first."""
+
+    alternatives: list[Alternative]
+
+
+class SegmentMemory(BaseModel):
+    """How the memory was used in a segment, as `weitblick translate --show-memory` writes it."""
+
+    number: int
+    window: int
+    source_gate: float
+    target_gate: float
+    source_slots: list[float]
+    target_slots: list[float]
+    writes: list[float]
+
+
+class MemoryUse(BaseModel):
+    """How the memory was used; null if the model has none that can be shown."""
+
+    segments: list[SegmentMemory] | None
+
+
 class Document(BaseModel):
     """A document."""
 
     id: str
     segments: list[Segment]
+
+
+class About(BaseModel):
+    """What the server can do."""
+
+    source: str
+    target: str
+    documents: bool = Field(description="whether documents can be opened")
+    glossaries: bool
+    characters: int = Field(description="of text in a request")
 
 
 class Problem(BaseModel):
@@ -138,8 +215,18 @@ def router(desk: Desk) -> APIRouter:
         status: {"model": Problem} for status in (400, 403, 404, 408, 409, 413, 429, 500, 503)
     }
     routes = APIRouter(prefix="/api", tags=["Weitblick"], responses=problems)
+
+    @routes.get("", response_model=About)
+    async def about(request: Request) -> dict[str, Any]:
+        """What the server can do."""
+        desk.admit(request)
+        service = desk.service
+        found = {"source": service.source, "target": service.target, "documents": service.opens_documents}
+        return found | {"glossaries": service.takes_glossaries, "characters": desk.limits.characters}
+
     _add_texts(routes, desk)
     _add_documents(routes, desk)
+    _add_explanations(routes, desk)
     return routes
 
 
@@ -158,16 +245,13 @@ def _add_texts(routes: APIRouter, desk: Desk) -> None:
         return {"translations": [one._asdict() for one in await desk.run(desk.service.translate, texts, wishes)]}
 
     @routes.post("/translate/stream", response_class=StreamingResponse)
-    async def stream(request: Request, body: StreamedText) -> StreamingResponse:
-        """Translates a text; sends server-sent events: `segment` for each segment, and at the end `end` or `error`."""
+    async def translate_stream(request: Request, body: StreamedText) -> StreamingResponse:
+        """Translates a text; sends server-sent events: `text`, `segment` for each segment, and `end` or `error`."""
         owner = desk.admit(request)
         glossary, context = desk.glossary(body.glossary, owner), desk.check_context(body.context)
         wishes = Wishes(sentences=body.sentences, context=context, glossary=glossary)
         desk.count(owner, [body.text])
-        events = _events(desk, lambda: desk.service.stream(body.text, wishes))
-        # Begins before the answer does, so that a refusal still has its status.
-        await anext(events)
-        return StreamingResponse(events, media_type="text/event-stream")
+        return await stream(desk, lambda send: _stream_text(desk.service, body.text, wishes, send))
 
 
 def _add_documents(routes: APIRouter, desk: Desk) -> None:
@@ -188,7 +272,7 @@ def _add_documents(routes: APIRouter, desk: Desk) -> None:
     @routes.get("/documents/{name}", response_model=Document)
     async def show(request: Request, name: str) -> Any:
         """All segments of a document."""
-        return await _use(request, name, shown)
+        return await _use(desk, request, name, shown)
 
     @routes.delete("/documents/{name}", status_code=204)
     async def close(request: Request, name: str) -> None:
@@ -199,52 +283,63 @@ def _add_documents(routes: APIRouter, desk: Desk) -> None:
     async def add(request: Request, name: str, body: Segments) -> Any:
         """Translates the next segments of a document, with what the model remembers of it."""
         most = desk.limits.segments
-        return await _use(request, name, lambda document: push(document, body.segments, most), body.segments)
+        return await _use(desk, request, name, lambda document: push(document, body.segments, most), body.segments)
+
+    @routes.post("/documents/{name}/segments/stream", response_class=StreamingResponse)
+    async def add_text(request: Request, name: str, body: Text) -> StreamingResponse:
+        """Translates the next text of a document; sends server-sent events as `/translate/stream` does.
+
+        If the client goes away, the segments that were translated stay in the document.
+        """
+        owner = desk.admit(request)
+        desk.count(owner, [body.text])
+        cut, most = cut_text(body.text, body.sentences), desk.limits.segments
+
+        def work(send: Send) -> None:
+            desk.documents.use(name, owner, lambda document: push_text(document, cut, most, send))
+
+        return await stream(desk, work)
 
     @routes.put("/documents/{name}/segments/{number}", response_model=Changes)
     async def set_correction(request: Request, name: str, number: int, body: Correction) -> Any:
         """Sets the right translation of a segment; those after it are translated anew."""
-        return await _use(request, name, lambda document: correct(document, number, body.text), [body.text])
+        return await _use(desk, request, name, lambda document: correct(document, number, body.text), [body.text])
 
     @routes.post("/documents/{name}/undo", response_model=Undone)
     async def take_back(request: Request, name: str) -> Any:
         """Takes back the last correction, or the last segments."""
-        return await _use(request, name, undo)
-
-    async def _use(request: Request, name: str, action: Action, texts: Sequence[str] = ()) -> Any:
-        owner = desk.admit(request)
-        desk.count(owner, texts)
-        return await desk.run(desk.documents.use, name, owner, action)
+        return await _use(desk, request, name, undo)
 
 
-async def _events(desk: Desk, start: Callable[[], Iterator[tuple[str, str]]]) -> AsyncIterator[str]:
-    """The events of a stream, which is made in a thread; the first one, when it was admitted, is empty."""
-    loop, queue = asyncio.get_running_loop(), asyncio.Queue[tuple[str, dict[str, Any]]]()
-    gone = threading.Event()
+def _add_explanations(routes: APIRouter, desk: Desk) -> None:
+    @routes.get("/documents/{name}/segments/{number}", response_model=ExplainedSegment)
+    async def explain(request: Request, name: str, number: int) -> Any:
+        """One segment, with what its words attended to when it is read alone."""
+        return await _use(desk, request, name, lambda document: explained(document, number))
 
-    def send(name: str, content: dict[str, Any]) -> None:
-        loop.call_soon_threadsafe(queue.put_nowait, (name, content))
+    @routes.get("/documents/{name}/segments/{number}/alternatives", response_model=Alternatives)
+    async def list_alternatives(request: Request, name: str, number: int) -> Any:
+        """The translations of a segment that the search has, after what is remembered of those before it."""
+        return await _use(desk, request, name, lambda document: alternatives(document, number))
 
-    def work() -> None:
-        number = 0
-        try:
-            for number, (source, text) in enumerate(start(), start=1):
-                if gone.is_set():
-                    return
-                send("segment", {"number": number, "source": source, "translation": text})
-            send("end", {"segments": number})
-        except (OverdueError, StoppedError):
-            send("error", {"error": overdue().message})
-        except Exception:
-            send("error", {"error": "internal error"})
-            raise
+    @routes.get("/documents/{name}/memory", response_model=MemoryUse)
+    async def show_memory(request: Request, name: str) -> Any:
+        """How the memory was used in each segment."""
+        return await _use(desk, request, name, memory_use)
 
-    desk.submit(work)
-    try:
-        yield ""
-        name = ""
-        while name not in ("end", "error"):
-            name, content = await queue.get()
-            yield f"event: {name}\ndata: {json.dumps(content, ensure_ascii=False)}\n\n"
-    finally:
-        gone.set()
+
+async def _use(desk: Desk, request: Request, name: str, action: Action, texts: Sequence[str] = ()) -> Any:
+    """Does something with a document, which may have texts to translate."""
+    owner = desk.admit(request)
+    desk.count(owner, texts)
+    return await desk.run(desk.documents.use, name, owner, action)
+
+
+def _stream_text(service: Service, text: str, wishes: Wishes, send: Send) -> None:
+    """Sends the translation of a text, segment by segment."""
+    cut = cut_text(text, wishes.sentences, wishes.lines)
+    send("text", {"first": 1, **cut._asdict()})
+    for number, translation in enumerate(service.stream(cut.segments, wishes), start=1):
+        if not send("segment", {"number": number, "translation": translation}):
+            return
+    send("end", {"segments": len(cut.segments)})

@@ -116,12 +116,11 @@ class Service:
             for text, ways in zip(best, more, strict=True)
         ]
 
-    def stream(self, text: str, wishes: Wishes) -> Iterator[tuple[str, str]]:
-        """Translates one plain text; yields each segment with its translation as soon as it is there."""
+    def stream(self, segments: Sequence[str], wishes: Wishes) -> Iterator[str]:
+        """Translates the segments of one plain text; yields each translation as soon as it is there."""
         translator = self.translator(time.monotonic() + self.limits.seconds, wishes.glossary, wishes.context)
-        segments = cut_text(text, wishes.sentences, wishes.lines).segments
         found = translator.translate_lines(DocumentLine(1, segment) for segment in segments)
-        yield from ((segment, hypothesis.text) for segment, hypothesis in zip(segments, found, strict=True))
+        yield from (hypothesis.text for hypothesis in found)
 
     def refuse_foreign(self, texts: Sequence[str]) -> None:
         """For a request that does not say its language: refuses text that is clearly in another than the model's."""

@@ -89,6 +89,9 @@ class EchoSession:
         self.corrections += [None] * len(segments)
         return [segment.upper() for segment in segments]
 
+    def score(self, number):
+        return None
+
     def correct(self, number, text):
         raise UserError(f"there is no segment {number}")
 

@@ -44,8 +44,10 @@ def test_a_stream_sends_each_segment_as_an_event(server, alone):
     with requests.post(server.url + "/api/translate/stream", json={"text": text}, stream=True) as answer:
         assert answer.headers["content-type"].startswith("text/event-stream")
         events = [block.split("\n") for block in answer.text.strip().split("\n\n")]
-    assert [name for name, _ in events] == ["event: segment"] * 3 + ["event: end"]
-    found = [json.loads(data.removeprefix("data: ")) for _, data in events]
+    assert [name for name, _ in events] == ["event: text"] + ["event: segment"] * 3 + ["event: end"]
+    whole, *found = [json.loads(data.removeprefix("data: ")) for _, data in events]
+    sources = [f"{SEGMENTS[0]}.", f"{SEGMENTS[1]}.", SEGMENTS[2]]
+    assert whole == {"first": 1, "segments": sources, "gaps": ["", "\n", "\n", ""]}
     assert [one["translation"] for one in found[:3]] == next(alone.translate_documents([text.split("\n")]))
     assert [one["number"] for one in found[:3]] == [1, 2, 3] and found[3] == {"segments": 3}
     assert requests.post(server.url + "/api/translate/stream", json={"text": "a" * 60_000}).status_code == 413
