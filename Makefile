@@ -129,11 +129,11 @@ $(VENV)/installed-%: $(VENV)/installed
 	@.venv-$*/bin/python -m pip install --disable-pip-version-check -qq --requirement $< \
 	    && touch $@ || echo "warning: the packages of $< could not be installed" >&2
 
-# DeepL's client for Node, which the server is tested with; where there is no npm the tests say so.
+# DeepL's client for Node and axe-core, which the server and its page are tested with; where there is no npm the tests say so.
 .node/installed: tests/app/serving/package.json
 	@mkdir -p .node && cp $< .node/package.json
 	@cd .node && npm install --silent --no-audit --no-fund >/dev/null 2>&1 && touch installed \
-	    || echo "warning: DeepL's client for Node could not be installed" >&2
+	    || echo "warning: DeepL's client for Node and axe-core could not be installed" >&2
 
 # JoeyNMT's declared requirements hold back other packages; what it imports is in peers.txt.
 $(PEERS)/installed: app/bench/peers.txt | $(VENV)/installed

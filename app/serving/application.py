@@ -1,4 +1,4 @@
-"""The web application: all APIs side by side."""
+"""The web application: all APIs side by side, and the page."""
 
 from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
@@ -9,7 +9,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
 from app import __version__
-from app.serving import bigquery, deepl, libretranslate, own
+from app.serving import bigquery, deepl, libretranslate, own, page
 from app.serving.desk import Desk
 from app.serving.guard import Guard, refusal
 from app.serving.limits import Keys, RefusedError
@@ -51,6 +51,7 @@ def application(service: Service, metrics: Metrics, keys: Keys | None = None, ho
     )
     for api in (own, libretranslate, deepl, bigquery):
         app.include_router(api.router(desk))
+    app.include_router(page.router())
     _add_operation(app, desk)
     _explain_errors(app)
     return Guard(app, service.limits, metrics, hosts)

@@ -22,7 +22,9 @@ class _Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         if self.started and sockets:
-            log("ready", url=address_of(sockets[0]))
+            url = address_of(sockets[0])
+            log("ready", url=url)
+            print(f"The page is at {url}/ until Ctrl-C", flush=True)
 
 
 def is_loopback(host: str) -> bool:

@@ -17,11 +17,16 @@ class ServerProcess:
     Attributes:
         url: where it listens.
         log: the lines that it has logged.
+        said: what it told the person who started it.
     """
 
     def __init__(self, *arguments):
         self.process = subprocess.Popen(
-            command("serve", *arguments, "--port", 0), env=environment(), stderr=subprocess.PIPE, text=True
+            command("serve", *arguments, "--port", 0),
+            env=environment(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
         )
         self.log: list[str] = []
         for line in self.process.stderr:
@@ -31,6 +36,7 @@ class ServerProcess:
         assert self.log and '"ready"' in self.log[-1], "".join(self.log)
         self.url = json.loads(self.log[-1])["url"]
         self.port = int(self.url.rpartition(":")[2])
+        self.said = self.process.stdout.readline()
         self._reader = threading.Thread(target=lambda: self.log.extend(self.process.stderr))
         self._reader.start()
 

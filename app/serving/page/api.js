@@ -1,0 +1,94 @@
+// Requests to the server's own API.
+
+import { text } from "./language.js";
+
+const STORED = "weitblick-key";
+let askKey = async () => null;
+
+/** An answer that is an error, with its status; 0 if the server cannot be reached. */
+export class Problem extends Error {
+  constructor(status, message) {
+    super(message);
+    this.status = status;
+  }
+
+  /** What to tell a person. */
+  get words() {
+    const error = this.message;
+    if (this.status === 0) return text("offline");
+    if (this.status === 403) return text("keyMissing");
+    if (this.status === 404) return text("gone");
+    if (this.status === 413) return text("tooMuch", { error });
+    if (this.status === 429) return text("slowDown");
+    return text(this.status === 503 || this.status === 409 ? "late" : "failed", { error });
+  }
+}
+
+/** Says how a person is asked for the key: a function of whether the last one was wrong; it gives null for none. */
+export function useKeysOf(ask) {
+  askKey = ask;
+}
+
+/** Sends a request; the answer if it is one of success. `body` is an object for JSON, or a form. */
+export async function send(method, path, body, options = {}) {
+  for (;;) {
+    const answer = await attempt(method, path, body, options);
+    if (answer.ok) return answer;
+    if (answer.status === 403) {
+      const key = await askKey(sessionStorage.getItem(STORED) !== null);
+      if (key !== null) {
+        sessionStorage.setItem(STORED, key);
+        continue;
+      }
+    }
+    const problem = await answer.json().catch(() => ({}));
+    throw new Problem(answer.status, problem.error ?? problem.message ?? answer.statusText);
+  }
+}
+
+async function attempt(method, path, body, options) {
+  const headers = {};
+  const key = sessionStorage.getItem(STORED);
+  if (key !== null) headers.authorization = `Bearer ${key}`;
+  const form = body instanceof FormData;
+  if (body !== undefined && !form) headers["content-type"] = "application/json";
+  try {
+    return await fetch(path, { method, headers, body: form ? body : JSON.stringify(body), ...options });
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    throw new Problem(0, error.message);
+  }
+}
+
+/** The JSON of an answer. */
+export async function ask(method, path, body, options) {
+  const answer = await send(method, path, body, options);
+  return answer.status === 204 ? null : answer.json();
+}
+
+/** Gives back what the server holds for this page, even while the page is being closed. */
+export function forget(path) {
+  attempt("DELETE", path, undefined, { keepalive: true }).catch(() => {});
+}
+
+/** Yields the events of a stream, each with its `name` and `content`; throws on an event of the name "error". */
+export async function* events(path, body, signal) {
+  const answer = await send("POST", path, body, { signal });
+  const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
+  let held = "";
+  for (;;) {
+    const { value, done } = await reader.read().catch((error) => {
+      throw error.name === "AbortError" ? error : new Problem(0, error.message);
+    });
+    if (done) throw new Problem(0, "the stream has no end");
+    const blocks = (held + value).split("\n\n");
+    held = blocks.pop();
+    for (const block of blocks) {
+      const [, name, data] = block.match(/^event: (\w+)\ndata: (.*)$/s);
+      const content = JSON.parse(data);
+      if (name === "error") throw new Problem(503, content.error);
+      yield { name, content };
+      if (name === "end") return;
+    }
+  }
+}

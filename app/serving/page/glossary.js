@@ -1,0 +1,38 @@
+// The glossary box: its terms are stored at the server as long as the page is open.
+
+import { Problem, ask, forget } from "./api.js";
+import { byId } from "./dom.js";
+import { text } from "./language.js";
+
+let stored = { terms: "", id: null };
+
+/** Terms and their translations: a line each, with "=" or a tab between. */
+function read(written) {
+  const lines = written.split("\n").map((line, place) => [line.trim(), place + 1]);
+  return lines
+    .filter(([line]) => line)
+    .map(([line, place]) => {
+      const pair = line.split(/\s*(?:=|\t)\s*/);
+      if (pair.length !== 2 || !pair.every(Boolean)) throw new Problem(400, text("glossaryLine", { line: place }));
+      return pair.join("\t");
+    });
+}
+
+/** The id of the glossary in the box, null if it is empty. */
+export async function glossaryId(about) {
+  const terms = byId("terms").value.trim();
+  if (terms === stored.terms) return stored.id;
+  const entries = read(terms);
+  forgetGlossary();
+  if (entries.length) {
+    const body = { name: "page", source_lang: about.source, target_lang: about.target, entries_format: "tsv" };
+    const { glossary_id: id } = await ask("POST", "/v2/glossaries", { ...body, entries: entries.join("\n") });
+    stored = { terms, id };
+  }
+  return stored.id;
+}
+
+export function forgetGlossary() {
+  if (stored.id) forget(`/v2/glossaries/${stored.id}`);
+  stored = { terms: "", id: null };
+}

@@ -1,0 +1,243 @@
+// The page: translates a text as a document, shows it segment by segment, and carries corrections out.
+
+import { Problem, ask } from "./api.js";
+import { Document } from "./document.js";
+import { byId, save } from "./dom.js";
+import { takeFiles } from "./files.js";
+import { forgetGlossary, glossaryId } from "./glossary.js";
+import { say, text } from "./language.js";
+import { drawStrip } from "./memory.js";
+import { Row, moveByKeys } from "./segments.js";
+import { setUp, showHelp } from "./settings.js";
+
+// The strip costs a call of the model for each window, so that it is drawn unasked only for short texts.
+const SHORT = 40;
+let about = null;
+let current = null;
+let rows = [];
+let running = null;
+
+const tell = (name, values) => show("status", () => say(byId("status"), name, values));
+
+function show(id, fill) {
+  byId("problem").hidden = true;
+  byId("status").hidden = true;
+  fill();
+  byId(id).hidden = false;
+}
+
+/** Does something, and says what went wrong. */
+async function attempt(action) {
+  try {
+    return await action();
+  } catch (problem) {
+    if (!(problem instanceof Problem)) throw problem;
+    const words = problem.status === 400 ? problem.message : problem.words;
+    show("problem", () => (byId("problem").textContent = words));
+  }
+}
+
+async function learnAbout() {
+  about ??= await ask("GET", "/api");
+  showDirection();
+  byId("terms").disabled = !about.glossaries;
+  if (!about.glossaries) say(byId("glossary").querySelector("label"), "glossaryNone");
+  return about;
+}
+
+function showDirection() {
+  if (about) say(byId("direction"), "direction", { source: text(about.source), target: text(about.target) });
+}
+
+async function translate() {
+  if (running) return;
+  const written = byId("text").value;
+  if (!written.trim()) return tell("empty");
+  running = new AbortController();
+  enable(false);
+  for (const id of ["status", "problem", "result", "memory"]) byId(id).hidden = true;
+  showProgress();
+  await attempt(() => fill(written, running.signal));
+  running = null;
+  enable(true);
+  if (byId("progress").contains(document.activeElement)) byId("translate").focus();
+  byId("progress").hidden = true;
+}
+
+/** Switches the buttons on or off that have to wait for a translation; a disabled button would lose the focus. */
+function enable(on) {
+  for (const id of ["translate", "compare", "copy", "download"]) byId(id).ariaDisabled = String(!on);
+  byId("undo").ariaDisabled = String(!on || !current?.corrections);
+}
+
+async function fill(written, signal) {
+  current?.close();
+  current = null;
+  const own = await Document.open(await learnAbout(), await glossaryId(await learnAbout()));
+  current = own;
+  setComparing(false);
+  try {
+    await own.fill(written, signal, (number) => {
+      if (number) rows[number - 1].show();
+      else showRows();
+      showProgress();
+    });
+    rows.forEach((row) => row.show());
+    tell("translated", { count: own.done });
+  } catch (problem) {
+    const all = own.segments.length;
+    await own.cut();
+    showRows();
+    if (problem.name !== "AbortError") throw problem;
+    tell("cancelled", { done: own.done, all });
+  }
+  finish();
+}
+
+/** What waits until nothing is being translated. */
+function finish() {
+  byId("memory").hidden = !current.segments.length;
+  byId("memory").open = current.segments.length <= SHORT;
+  showStrip();
+}
+
+function showRows() {
+  const actions = { correct };
+  rows = current.segments.map((_, place) => new Row(place + 1, current, about, actions));
+  byId("segments").replaceChildren(...rows.map(({ element }) => element));
+  byId("result").hidden = !rows.length;
+  byId("attention").textContent = "";
+}
+
+function showProgress() {
+  const [bar, words] = [byId("bar"), byId("progress-text")];
+  const all = current?.segments.length ?? 0;
+  byId("progress").hidden = false;
+  if (running && all) {
+    bar.max = all;
+    bar.value = current.done;
+    say(words, "progress", { done: current.done, all });
+  } else {
+    bar.removeAttribute("value");
+    say(words, "starting");
+  }
+}
+
+async function correct(number, right) {
+  await change(() => current.correct(number, right), (numbers) => {
+    if (numbers.length) tell("changes", { count: numbers.length, numbers: numbers.join(", ") });
+    else tell("noChanges");
+  });
+}
+
+async function undo() {
+  if (byId("undo").ariaDisabled === "false") await change(() => current.undo(), () => tell("undone"));
+}
+
+async function change(action, after) {
+  byId("segments").ariaBusy = "true";
+  enable(false);
+  const numbers = await attempt(action);
+  byId("segments").ariaBusy = "false";
+  enable(true);
+  if (!numbers) return;
+  rows.forEach((row) => row.show());
+  after(numbers);
+  if (comparing()) await compare();
+  showStrip();
+}
+
+const comparing = () => byId("compare").getAttribute("aria-checked") === "true";
+const setComparing = (on) => byId("compare").setAttribute("aria-checked", String(on));
+
+async function compare() {
+  const found = comparing() ? await attempt(() => current.compare()) : undefined;
+  if (!comparing()) current.segments.forEach((segment) => delete segment.alone);
+  rows.forEach((row) => row.showNotes());
+  return found;
+}
+
+async function toggleCompare() {
+  if (!current || running) return;
+  setComparing(!comparing());
+  const found = await compare();
+  if (found) tell("differs", found);
+}
+
+async function showStrip() {
+  const own = current;
+  if (!byId("memory").open || byId("memory").hidden) return;
+  const records = await attempt(() => own.memory());
+  if (records !== undefined && own === current) drawStrip(records);
+}
+
+function download() {
+  if (current && !running) save(current.joined(), `translation.${about.target}.txt`);
+}
+
+async function copy() {
+  if (!current || running) return;
+  await navigator.clipboard.writeText(current.joined());
+  tell("copied");
+}
+
+function onKey(event) {
+  const writing = event.target.matches("textarea, input, select");
+  const control = event.ctrlKey || event.metaKey;
+  if (control && event.key === "Enter") translate();
+  else if (event.key === "Escape" && running) running.abort();
+  else if (control && event.key === "s" && current) download();
+  else if (control && event.key === "z" && !writing) undo();
+  else if (event.key === "?" && !writing) showHelp();
+  else if (event.key === "m" && !control && byId("result").contains(event.target) && !writing) toggleCompare();
+  else return;
+  event.preventDefault();
+}
+
+function takeDrops() {
+  const shade = (on) => document.body.classList.toggle("dropping", on);
+  const hasFiles = (event) => event.dataTransfer?.types.includes("Files");
+  document.addEventListener("dragover", (event) => {
+    if (!hasFiles(event)) return;
+    event.preventDefault();
+    shade(true);
+  });
+  document.addEventListener("dragleave", (event) => event.relatedTarget === null && shade(false));
+  document.addEventListener("drop", (event) => {
+    shade(false);
+    if (!hasFiles(event)) return;
+    event.preventDefault();
+    takeAll(event.dataTransfer.files);
+  });
+  byId("file").addEventListener("change", () => takeAll([...byId("file").files]));
+}
+
+async function takeAll(files) {
+  const chosen = [...files];
+  byId("file").value = "";
+  await attempt(async () => takeFiles(chosen, await learnAbout(), tell));
+}
+
+setUp(() => {
+  showDirection();
+  rows.forEach((row) => row.show());
+  if (current && !running) showStrip();
+});
+byId("input").addEventListener("submit", (event) => {
+  event.preventDefault();
+  translate();
+});
+byId("cancel").addEventListener("click", () => running?.abort());
+byId("undo").addEventListener("click", undo);
+byId("compare").addEventListener("click", toggleCompare);
+byId("download").addEventListener("click", download);
+byId("copy").addEventListener("click", copy);
+byId("memory").addEventListener("toggle", showStrip);
+document.addEventListener("keydown", onKey);
+window.addEventListener("pagehide", () => {
+  current?.close();
+  forgetGlossary();
+});
+moveByKeys(() => rows);
+takeDrops();
+attempt(learnAbout);
