@@ -53,10 +53,11 @@ class Encoder:
         return encoded
 
     def _ids(self, texts: list[str], number: int, side: int) -> list[list[int]]:
+        subwords = (self.tokenizer.source, self.tokenizer.target)[side]
         if not self.sampling:
-            return self.tokenizer.encode(texts)
+            return subwords.encode(texts)
         seed = int(np.random.SeedSequence([self.seed, number, side]).generate_state(1)[0])
-        return self.tokenizer.encode_sampled(texts, self.sampling, seed)
+        return subwords.encode_sampled(texts, self.sampling, seed)
 
 
 def encode_chunks(

@@ -1,4 +1,4 @@
-"""Subwords: one SentencePiece model for both languages, lossless for any Unicode text."""
+"""The tokenizer of a model: subwords of source and target, and how one SentencePiece model for both is trained."""
 
 import functools
 import hashlib
@@ -6,21 +6,16 @@ import io
 import random
 import re
 import tempfile
-import threading
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import sentencepiece
 
 from data.errors import UserError
 from data.files import atomic_write
-from data.spans import PIECES, piece
+from data.subwords import BOS, EOS, PAD, UNK, Subwords
 
-PAD, UNK, BOS, EOS = 0, 1, 2, 3
-SPECIALS = (PAD, UNK, BOS, EOS)
 KINDS = ("unigram", "bpe")
-SPACE = "\u2581"
 
 # SentencePiece writes a space as U+2581 inside its pieces and so cannot tell it from a real U+2581. Its own two rule
 # tables mend that: before segmentation U+2581 becomes a pair of noncharacters that no text contains, after joining the
@@ -45,49 +40,46 @@ _TRAINER_OPTIONS = {
     "num_threads": _TRAINER_THREADS,
     "minloglevel": 2,
 }
-_SURROGATES = re.compile("[\ud800-\udfff]")
-_seed_lock = threading.Lock()
 
 
 class Tokenizer:
-    """A SentencePiece model with the ids pad=0, unk=1, bos=2, eos=3, and bytes for characters it has not seen.
+    """Turns text into the ids of subwords and back, on each side by a SentencePiece model; both share one vocabulary.
 
+    The model that `train` makes is that of both sides. It knows bytes for characters that it has not seen, so that
     `decode(encode(texts)) == texts` for any text of Unicode scalar values: spaces, tabs, control characters, emoji and
     SentencePiece's own sign for a space, U+2581, included. Digits are always pieces of their own, which helps a
     translation model to copy numbers. The object can be pickled.
 
     Args:
-        proto: bytes, the serialised SentencePiece model.
+        source: bytes, the serialised SentencePiece model of the source.
+        target: that of the target, which has the same pieces in the same order and splits text into other ones of
+            them; None where it is the same.
+
+    Attributes:
+        source, target: `data.subwords.Subwords`, with which text of either side is encoded and decoded.
 
     Raises:
-        UserError: `proto` is not such a model, or one with other special ids.
+        UserError: what is given is not such a model, or the two have other pieces.
 
     Example:
 
         tokenizer = Tokenizer.train(lines, vocabulary_size=8000)
-        ids = tokenizer.encode(["A small house."])
-        tokenizer.decode(ids)  # ["A small house."]
-
-    References:
-        - Kudo and Richardson 2018, SentencePiece, https://arxiv.org/abs/1808.06226
+        ids = tokenizer.source.encode(["A small house."])
+        tokenizer.source.decode(ids)  # ["A small house."]
     """
 
-    def __init__(self, proto: bytes):
-        self.proto = bytes(proto)
-        self._processor = sentencepiece.SentencePieceProcessor()
-        try:
-            # An empty string would count as loaded.
-            loaded = bool(self.proto) and self._processor.LoadFromSerializedProto(self.proto)
-        except RuntimeError:
-            loaded = False
-        if not loaded:
-            raise UserError("the tokenizer is not a whole SentencePiece model")
-        ids = tuple(getattr(self._processor, name)() for name in ("pad_id", "unk_id", "bos_id", "eos_id"))
-        if ids != SPECIALS:
-            raise UserError(f"the tokenizer has (pad, unk, bos, eos) = {ids} where {SPECIALS} is expected")
+    def __init__(self, source: bytes, target: bytes | None = None):
+        self.source = Subwords(source)
+        self.target = self.source if target in (None, source) else Subwords(target)
+        if self.target is not self.source and self.source.pieces() != self.target.pieces():
+            raise UserError("the tokenizer's models of source and target have other pieces")
 
     def __reduce__(self):
-        return Tokenizer, (self.proto,)
+        return Tokenizer, self._protos
+
+    @property
+    def _protos(self):
+        return (self.source.proto,) if self.target is self.source else (self.source.proto, self.target.proto)
 
     @classmethod
     def train(
@@ -133,103 +125,67 @@ class Tokenizer:
 
     @classmethod
     def load(cls, path: Path | str) -> "Tokenizer":
-        """Reads a model that `save` wrote.
+        """Reads what `save` wrote.
 
         Raises:
-            UserError: the file is missing, damaged, or a SentencePiece model with other special ids.
+            UserError: a file is missing, damaged, or a SentencePiece model with other special ids.
         """
         try:
-            proto = Path(path).read_bytes()
+            protos = [
+                file.read_bytes() for file in (Path(path), target_file(path)) if file == Path(path) or file.exists()
+            ]
         except OSError as error:
             raise UserError(f"{path}: cannot read the tokenizer: {error.strerror}; check the folder") from error
         try:
-            return cls(proto)
+            return cls(*protos)
         except UserError as error:
             raise UserError(f"{path}: {error}; take it from a backup or train the run anew") from error
 
-    def save(self, path: Path | str) -> None:
-        """Writes the model to `path`, whole or not at all."""
-        with atomic_write(path, "wb") as file:
-            file.write(self.proto)
+    def save(self, path: Path | str) -> list[Path]:
+        """Writes the model to `path`, and that of the target, if it is another, to `target_file(path)`.
+
+        Returns:
+            The files, each written whole or not at all.
+        """
+        files = [target_file(path), Path(path)]
+        if self.target is self.source:
+            target_file(path).unlink(missing_ok=True)
+            files = [Path(path)]
+        # That of the source is last: where it exists, the tokenizer is whole.
+        for file, proto in zip(files, reversed(self._protos), strict=True):
+            with atomic_write(file, "wb") as opened:
+                opened.write(proto)
+        return files
 
     @property
     def vocabulary_size(self) -> int:
         """Number of pieces, specials included."""
-        return self._processor.get_piece_size()
+        return self.source.vocabulary_size
 
     @functools.cached_property
     def fingerprint(self) -> str:
-        """A hash of the model, for the keys of caches."""
-        return hashlib.sha256(self.proto).hexdigest()
+        """A hash of the models, for the keys of caches."""
+        if self.target is self.source:
+            return self.source.fingerprint
+        return hashlib.sha256(f"{self.source.fingerprint} {self.target.fingerprint}".encode()).hexdigest()
 
-    @functools.cached_property
+    @property
     def span_ids(self) -> range:
         """The ids of the numbered pieces of `data.spans`; none in a vocabulary without them."""
-        first = self._processor.piece_to_id(piece(1))
-        return range(0) if first == UNK else range(first, first + PIECES)
-
-    def encode(self, texts: list[str]) -> list[list[int]]:
-        """Turns texts into ids, without BOS and EOS, by the most probable segmentation."""
-        return self._processor.encode(_checked(texts), num_threads=1)
-
-    def encode_sampled(self, texts: list[str], alpha: float, seed: int) -> list[list[int]]:
-        """Turns texts into ids by randomly drawn segmentations: subword regularisation.
-
-        Same texts, alpha and seed: same ids, in any thread or process.
-
-        Args:
-            texts: segments.
-            alpha: for a unigram model the smoothing of the distribution that is drawn from (0.1 to 0.5 is usual; the
-                smaller, the more varied); for BPE the share of merges left out (0.1 is usual). 0 means no sampling.
-            seed: any integer.
-
-        Returns:
-            One list of ids per text; they decode to the same text.
-
-        References:
-            - Kudo 2018, Subword Regularization, https://arxiv.org/abs/1804.10959
-            - Provilkov et al. 2020, BPE-Dropout, https://arxiv.org/abs/1910.13267
-        """
-        if not 0 <= alpha <= 1:
-            raise ValueError(f"alpha = {alpha} is not between 0 and 1")
-        if alpha == 0:
-            return self.encode(texts)
-        texts = _checked(texts)
-        # The library's generator is made, from one global seed, in the thread that a call for a list starts; with one
-        # thread per call the draws depend on that seed alone. Its largest value would mean "take the clock".
-        with _seed_lock:
-            sentencepiece.set_random_generator_seed(seed % 0xFFFFFFFF)
-            return self._processor.encode(texts, num_threads=1, enable_sampling=True, alpha=alpha, nbest_size=-1)
-
-    def decode(self, ids: Iterable[Iterable[int]]) -> list[str]:
-        """Turns ids into texts; pad, unk, bos and eos are left out, bytes that are not UTF-8 become U+FFFD.
-
-        Raises:
-            IndexError: an id is outside the vocabulary.
-        """
-        rows = [[int(id) for id in row if int(id) not in SPECIALS] for row in ids]
-        return self._processor.decode(rows, num_threads=1) if rows else []
+        return self.source.span_ids
 
     def piece(self, id: int) -> str:
         """The piece of an id; it begins with "\u2581" where a word begins."""
-        return self._processor.id_to_piece(int(id))
+        return self.source.piece(id)
 
     def pieces(self) -> list[str]:
         """All pieces, in the order of their ids."""
-        return self._processor.id_to_piece(list(range(self.vocabulary_size)))
+        return self.source.pieces()
 
-    def graph_tokenizer(self) -> Any:
-        """The same model as an operation inside a TensorFlow graph.
 
-        Returns:
-            A `tensorflow_text.SentencepieceTokenizer`: `tokenize` maps strings `(B,)` to a ragged int32 tensor of the
-            ids that `encode` gives, `detokenize` maps ids to strings. Unlike `decode` it drops spaces at the very
-            beginning of a text; normalised text has none.
-        """
-        import tensorflow as tf
-        import tensorflow_text
-
-        return tensorflow_text.SentencepieceTokenizer(model=self.proto, out_type=tf.int32)
+def target_file(path: Path | str) -> Path:
+    """Where the model of the target is kept beside that of the source, if it is another."""
+    return Path(path).with_suffix(f".target{Path(path).suffix}")
 
 
 def _train(lines: list[str], size: int, kind: str, symbols: Sequence[str]) -> bytes:
@@ -275,13 +231,6 @@ def _handed_over(lines: list[str]) -> Iterator[str]:
 
 def _not_blank(lines: Iterable[str]) -> Iterator[str]:
     return (line for line in lines if line and not line.isspace())
-
-
-def _checked(texts: list[str]) -> list[str]:
-    if isinstance(texts, str):
-        raise TypeError("a list of texts is expected, not one text")
-    # Half of a surrogate pair is no character; it can only stem from a damaged file or command line.
-    return [text if text.isprintable() else _SURROGATES.sub("\ufffd", text) for text in texts]
 
 
 def _without_paths(proto: bytes) -> bytes:

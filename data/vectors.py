@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from data.errors import UserError
-from data.tokenizer import SPACE
+from data.subwords import SPACE
 from data.vector_files import read_vectors
 
 _NO_TEXT = re.compile(r"<(?:pad|unk|s|/s|0x[0-9A-F]{2})>")

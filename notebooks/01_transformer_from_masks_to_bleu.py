@@ -493,9 +493,9 @@ figures.density(*characters.values(), "characters, English", "characters, German
 VOCABULARY = 370 if QUICK else 2000
 tokenizer = Tokenizer.train((side for pair in train for side in pair[:2]), VOCABULARY)
 shown = test[1] if QUICK else test[0]
-cut = {"English": tokenizer.encode([shown.source])[0], "German": tokenizer.encode([shown.target])[0]}
+cut = {"English": tokenizer.source.encode([shown.source])[0], "German": tokenizer.target.encode([shown.target])[0]}
 strange = "Rindfleischetikettierung 🦊 \u2581"
-assert tokenizer.decode(tokenizer.encode([strange])) == [strange]
+assert tokenizer.target.decode(tokenizer.source.encode([strange])) == [strange]
 figures.pieces({name: [tokenizer.piece(id) for id in ids] for name, ids in cut.items()}, "A pair of the test split")
 
 # %% [markdown]
@@ -596,12 +596,12 @@ figures.lines(curves, "updates", "nats a token", "Learning to translate", bottom
 
 # %%
 sentence = "Where is the table in the kitchen?" if QUICK else "Do you want to set up the device?"
-ids = tokenizer.encode([sentence])[0]
+ids = tokenizer.source.encode([sentence])[0]
 source = np.array([[*ids, EOS]], "int32")
 found = greedy(model.step, model.initial_state(source, 30), 1, 30, bos=BOS, eos=EOS, forbidden=(UNK,))
 written = [int(id) for id in np.asarray(found.tokens)[0] if id != PAD]
 _, (_, source_weights) = model.decode(np.array([[BOS, *written[:-1]]], "int32"), model.encode(source), source)
-print(sentence, "->", tokenizer.decode([written])[0])
+print(sentence, "->", tokenizer.target.decode([written])[0])
 names = [[tokenizer.piece(id).replace("\u2581", "_") for id in side] for side in ([*ids, EOS], written)]
 panels = {f"decoder layer {n + 1}": np.mean(layer[0], axis=0) for n, layer in enumerate(source_weights)}
 figures.heatmaps(panels, rows=names[1], columns=names[0], cell=0.3, bar="mean weight of the heads")
@@ -620,7 +620,7 @@ figures.heatmaps(panels, rows=names[1], columns=names[0], cell=0.3, bar="mean we
 
 # %%
 doubtful = "Where is the lamp?" if QUICK else "The window is closed"
-source = np.array([[*tokenizer.encode([doubtful])[0], EOS]], "int32")
+source = np.array([[*tokenizer.source.encode([doubtful])[0], EOS]], "int32")
 logits, _ = model.step(np.array([BOS]), model.initial_state(source, 30))
 likeliest = np.argsort(-np.asarray(logits)[0])[:6]
 chances = {}
@@ -644,7 +644,7 @@ figures.bars(chances, labels, "probability", title, form="")
 
 # %%
 longer = "Where is the radio in the cellar?" if QUICK else "The selected device could not be found"
-source = np.array([[*tokenizer.encode([longer])[0], EOS]], "int32")
+source = np.array([[*tokenizer.source.encode([longer])[0], EOS]], "int32")
 common = {"max_length": 30, "bos": BOS, "eos": EOS, "forbidden": (UNK,)}
 first = greedy(model.step, model.initial_state(source, 30), 1, **common)
 beam = beam_search(model.step, model.initial_state(source, 30), 1, beam=5, length_penalty=0.0, nbest=5, **common)
@@ -652,12 +652,12 @@ fair = beam_search(model.step, model.initial_state(source, 30), 1, beam=5, lengt
 drawn = sample(model.step, model.initial_state(source, 30), 1, seed=1, top_p=0.8, samples=3, **common)
 print("source            ", longer)
 for name, tokens, scores in [("greedy", first.tokens, first.scores), ("sampled", drawn.tokens[0], drawn.scores[0])]:
-    for text, value in zip(tokenizer.decode(np.asarray(tokens).tolist()), np.asarray(scores), strict=True):
+    for text, value in zip(tokenizer.target.decode(np.asarray(tokens).tolist()), np.asarray(scores), strict=True):
         print(f"{name:10} {value:6.2f}  {text}")
-print(f"beam, with length penalty: {tokenizer.decode(np.asarray(fair.tokens)[0].tolist())[0]}")
+print(f"beam, with length penalty: {tokenizer.target.decode(np.asarray(fair.tokens)[0].tolist())[0]}")
 ranked = np.asarray(beam.scores)[0]
 assert (np.diff(ranked) <= 0).all()
-texts = tokenizer.decode(np.asarray(beam.tokens)[0].tolist())
+texts = tokenizer.target.decode(np.asarray(beam.tokens)[0].tolist())
 figures.ranking(texts, ranked, "log-probability", "The five best of a beam of five, without length penalty")
 
 # %% [markdown]

@@ -179,7 +179,7 @@ def has_vector(size):
 def cut(pieces):
     """Draws some sentences in pieces."""
     tokenizer, has = tokenizer_of(pieces), has_vector(pieces)
-    ids = dict(zip("1234", tokenizer.encode(shown), strict=True))
+    ids = dict(zip("1234", tokenizer.source.encode(shown), strict=True))
     tiles = {row: [tokenizer.piece(id) for id in own][:20] for row, own in ids.items()}
     shades = {row: [float(has[id]) for id in own][:20] for row, own in ids.items()}
     share = np.mean([has[id] for own in ids.values() for id in own])
@@ -199,7 +199,7 @@ figures.slider(cut, pieces=SelectionSlider(options=sizes, value=sizes[-2]))
 sizes, coverage = ((310, 330, 350, 370) if QUICK else (500, 1000, 2000, 4000, 8000)), {}
 for size in sizes:
     tokenizer = tokenizer_of(size)
-    ids = np.concatenate([np.array(own, int) for own in tokenizer.encode([pair.source for pair in train])])
+    ids = np.concatenate([np.array(own, int) for own in tokenizer.source.encode([pair.source for pair in train])])
     coverage[size] = load_vectors(VECTORS, tokenizer.pieces(), counts=np.bincount(ids, minlength=size))[1]
     print(coverage[size])
 shares = {"of the English tokens": [found.token_share for found in coverage.values()]}
@@ -222,7 +222,7 @@ size = 370 if QUICK else 8000
 tokenizer, covered = tokenizer_of(size), {}
 for side, language in enumerate(("English", "German")):
     texts = [pair[side] for pair in train]
-    ids = np.concatenate([np.array(own, int) for own in tokenizer.encode(texts)])
+    ids = np.concatenate([np.array(own, int) for own in tokenizer.source.encode(texts)])
     number = np.bincount(ids, minlength=size)
     covered[language] = load_vectors(VECTORS, tokenizer.pieces(), counts=number)[1].token_share
     print(f"{language}: {covered[language]:.0%} of the tokens have an English vector")

@@ -20,7 +20,7 @@ def filled_up(tokenizer: Tokenizer, size: int) -> Tokenizer:
         raise ValueError(f"the vocabulary has {tokenizer.vocabulary_size} pieces, more than {size}")
     if not missing:
         return tokenizer
-    model = sentencepiece_model_pb2.ModelProto.FromString(tokenizer.proto)
+    model = sentencepiece_model_pb2.ModelProto.FromString(tokenizer.source.proto)
     for number in range(missing):
         kind = sentencepiece_model_pb2.ModelProto.SentencePiece.UNUSED
         model.pieces.add(piece=f"<unused {number}>", score=0.0, type=kind)

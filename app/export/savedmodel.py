@@ -106,9 +106,10 @@ class TranslationModule(tf.Module):
 
     def __init__(self, translator: Translator):
         super().__init__(name="translation")
-        self.tokenizer = translator.tokenizer.graph_tokenizer()
+        self.source = translator.tokenizer.source.graph_tokenizer()
+        self.target = translator.tokenizer.target.graph_tokenizer()
         # Keras objects are kept out of the module's attributes: they would be saved, too, and could not be loaded.
-        graph = _Graph(self.tokenizer, translator)
+        graph = _Graph(self.source, self.target, translator)
         self.translate = tf.function(graph.translate, [tf.TensorSpec([None], tf.string, "text")], autograph=False)
         self.weights = self.translate.get_concrete_function().graph.variables
 
@@ -120,9 +121,10 @@ def _keras_decoder(translator: Translator) -> KerasDecoder:
 class _Graph:
     """The steps of `TranslationModule.translate`, from lines to parts, to batches, to tokens, and back."""
 
-    def __init__(self, tokenizer, translator: Translator):
+    def __init__(self, source, target, translator: Translator):
         decoder = _keras_decoder(translator)
-        self.tokenizer, self.model, self.search = tokenizer, decoder.model, decoder.search
+        self.source, self.target = source, target
+        self.model, self.search = decoder.model, decoder.search
         self.lowercase, self.max_length = translator.lowercase, translator.max_length
         self.max_positions = decoder.max_positions
         self.copied = decoder.copied
@@ -142,19 +144,19 @@ class _Graph:
 
     def _parts(self, lines):
         """Normalised lines (N,) to the tokens of their parts, ragged (P, S), and the line of each part (P,) int32."""
-        ids = self.tokenizer.tokenize(lines)
+        ids = self.source.tokenize(lines)
         sizes = self._sizes(ids)
         is_long = sizes > self.max_length
 
         def split():
             short, long = tf.where(~is_long)[:, 0], tf.where(is_long)[:, 0]
             parts, owners = graph_text.split_long(
-                tf.gather(lines, long), lambda texts: self._sizes(self.tokenizer.tokenize(texts)), self.max_length
+                tf.gather(lines, long), lambda texts: self._sizes(self.source.tokenize(texts)), self.max_length
             )
             owners = tf.concat([short, tf.gather(long, owners)], axis=0)
             order = tf.argsort(owners, stable=True)
             texts = tf.gather(tf.concat([tf.gather(lines, short), parts], axis=0), order)
-            ids = self.tokenizer.tokenize(texts)
+            ids = self.source.tokenize(texts)
             return ids.values, self._sizes(ids), tf.cast(tf.gather(owners, order), tf.int32)
 
         def keep():
@@ -246,7 +248,7 @@ class _Graph:
     def _texts(self, tokens):
         """Tokens (B, T) up to the end token to texts (B,)."""
         over = tf.cumsum(tf.cast((tokens == EOS) | (tokens == PAD), tf.int32), axis=1)
-        return graph_text.one_line(self.tokenizer.detokenize(tf.ragged.boolean_mask(tokens, over == 0)))
+        return graph_text.one_line(self.target.detokenize(tf.ragged.boolean_mask(tokens, over == 0)))
 
     def _limits(self, sizes):
         """The maximum output tokens (B,), end token included, for sources of these many tokens (B,)."""

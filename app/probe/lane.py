@@ -86,6 +86,6 @@ def one_document(preset: Preset, shards: Shards) -> Iterator[tuple[Batch, int]]:
 
 def _document(run: Run, pairs: Sequence[Pair], tokens: int, folder: str) -> Shards:
     tokenizer, preset = run.tokenizer(), run.preset
-    sizes = [len(ids) + 1 for ids in tokenizer.encode([pair.source for pair in pairs])]
+    sizes = [len(ids) + 1 for ids in tokenizer.source.encode([pair.source for pair in pairs])]
     drawn = (pairs[number]._replace(doc="long") for number in in_new_orders(sizes, tokens))
     return encode_pairs(drawn, tokenizer, folder, "long", max_length=preset.data.max_length, form=preset.text_form())

@@ -57,7 +57,7 @@ def translate_long(
 
 def long_document(lines: Sequence[str], tokenizer: Tokenizer, tokens: int) -> Iterator[tuple[str, int]]:
     """Yields segments with their numbers of tokens, until there are enough tokens."""
-    sizes = [len(ids) + 1 for ids in tokenizer.encode(list(lines))]
+    sizes = [len(ids) + 1 for ids in tokenizer.source.encode(list(lines))]
     for number in in_new_orders(sizes, tokens):
         yield lines[number], sizes[number]
 

@@ -111,7 +111,9 @@ def documents_of(
 ) -> Iterator[list[tuple[np.ndarray, np.ndarray]]]:
     """For each document, its segments as states (T, D) and reference tokens (T,)."""
     for _, own in groupby(pairs, key=lambda pair: pair.doc):
-        sources, targets = (tokenizer.encode(list(side)) for side in list(zip(*own, strict=True))[:2])
+        lines = list(own)
+        sources = tokenizer.source.encode([pair.source for pair in lines])
+        targets = tokenizer.target.encode([pair.target for pair in lines])
         found = []
         for source, target in zip(sources, targets, strict=True):
             inputs = {"source": np.array([[*source, EOS]]), "target": np.array([[BOS, *target]])}

@@ -17,11 +17,13 @@ from app.runs.checkpoints import CHECKSUM, WEIGHTS, Checkpoints
 from app.runs.weights import build_with, load_arrays, save_arrays
 from data.errors import UserError
 from data.files import atomic_write, checksum, checksum_of, read_json, write_json
-from data.tokenizer import BOS, EOS, Tokenizer
+from data.tokenizer import BOS, EOS, Tokenizer, target_file
 
 FORMAT = 3
 PRESET, SUMMARY, TOKENIZER, AVERAGED = "preset.toml", "run.json", "tokenizer.model", "averaged.npz"
 REPORT = "report.json"
+# The SentencePiece model of the target, where it is another than that of the source.
+TARGET_TOKENIZER = target_file(TOKENIZER).name
 WHICH = ("auto", "averaged", "best", "last")
 PACKAGES = ("keras", "tensorflow", "tensorflow-text", "sentencepiece", "sacrebleu", "numpy")
 
@@ -30,8 +32,9 @@ class Run:
     """One run folder; use `Run.open` or `Run.create`.
 
     It holds `preset.toml` (resolved), `run.json` (format, versions, what the machines determined, progress, and the
-    checksums of the other files), `tokenizer.model`, `report.json` (what was left out of the text), `checkpoints/`,
-    `averaged.npz`, `log.jsonl`, `tensorboard/` and `results/`.
+    checksums of the other files), `tokenizer.model` (with `tokenizer.target.model` if the target has a
+    SentencePiece model of its own), `report.json` (what was left out of the text), `checkpoints/`, `averaged.npz`,
+    `log.jsonl`, `tensorboard/` and `results/`.
     """
 
     def __init__(self, path: Path | str, preset: Preset):
@@ -106,7 +109,7 @@ class Run:
 
     def discard(self) -> None:
         """Removes what `create` and the preparation wrote, for a run that never reached its first checkpoint."""
-        for name in (SUMMARY, PRESET, TOKENIZER, REPORT):
+        for name in (SUMMARY, PRESET, TOKENIZER, TARGET_TOKENIZER, REPORT):
             (self.path / name).unlink(missing_ok=True)
 
     def update_preset(self, preset: Preset) -> None:
@@ -148,16 +151,17 @@ class Run:
         Raises:
             UserError: it is missing or damaged.
         """
-        path = self.path / TOKENIZER
-        if not path.exists():
-            raise UserError(f"{path}: the run is incomplete: start the same training again")
-        _check(self.path, TOKENIZER, "restore it from a copy of the run, or train again in another folder")
-        return Tokenizer.load(path)
+        noted = _checksums(self.path)
+        for name in (TOKENIZER, *([TARGET_TOKENIZER] if TARGET_TOKENIZER in noted else [])):
+            if not (self.path / name).exists():
+                raise UserError(f"{self.path / name}: the run is incomplete: start the same training again")
+            _check(self.path, name, "restore it from a copy of the run, or train again in another folder")
+        return Tokenizer.load(self.path / TOKENIZER)
 
     def save_tokenizer(self, tokenizer: Tokenizer) -> None:
         """Makes `tokenizer` the run's tokenizer."""
-        tokenizer.save(self.path / TOKENIZER)
-        self._note(TOKENIZER, [checksum(self.path / TOKENIZER)])
+        for file in tokenizer.save(self.path / TOKENIZER):
+            self._note(file.name, [checksum(file)])
 
     def new_model(
         self,

@@ -127,7 +127,7 @@ class _Text:
     @classmethod
     def of(cls, run: Run, test: TestSet) -> "_Text":
         lines = [normalise(line, run.preset.data.lowercase) for line in test.references]
-        ids = iter(run.tokenizer().encode(lines))
+        ids = iter(run.tokenizer().target.encode(lines))
         sizes = test.documents or (1,) * len(lines)
         title = f"{test.origin}: {len(sizes):,} documents, {len(lines):,} lines"
         return cls(title, lines, [[next(ids) for _ in range(size)] for size in sizes])

@@ -52,7 +52,9 @@ def explain(run: Run, prepared: Prepared, model: Any, fresh: Any, error: "NotFin
         return (
             f"{accident}. It also fails with other weights ({origin}): {where}, and {largest}. {TOO_FAR.capitalize()}"
         )
-    texts = [prepared.tokenizer.decode([tokens[rows[0]].tolist()])[0] for tokens in (inputs["source"], labels)]
+    tokenizer, row = prepared.tokenizer, rows[0]
+    sides = ((tokenizer.source, inputs["source"]), (tokenizer.target, labels))
+    texts = [side.decode([tokens[row].tolist()])[0] for side, tokens in sides]
     return (
         f"{accident}. It also fails with other weights ({origin}): {where}, for {len(rows)} of {len(labels)} pairs "
         f"of the batch, the first being {_short(texts[0])} = {_short(texts[1])}. Fix or leave out such pairs and "

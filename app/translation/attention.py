@@ -9,7 +9,7 @@ import numpy as np
 
 from data.cleaning import normalise
 from data.errors import UserError
-from data.tokenizer import SPACE
+from data.subwords import SPACE
 
 if TYPE_CHECKING:
     from app.translation.translator import Translator
@@ -68,7 +68,7 @@ def attend(translator: "Translator", sentence: str, translation: str | None = No
     """
     encoder, tokenizer, most = translator.encoder, translator.tokenizer, translator.decoder.max_positions
     form = translator.form.source(normalise(sentence))
-    (alone,) = tokenizer.encode([form.text])
+    (alone,) = tokenizer.source.encode([form.text])
     if not alone:
         raise UserError(f'"{sentence}": there is nothing to translate in this sentence; give another')
     if len(alone) > translator.max_length:

@@ -138,7 +138,7 @@ class Writer:
             UserError: a line is too long.
         """
         for number, line in enumerate(text.split("\n")):
-            (ids,) = self.tokenizer.encode([normalise(line, self.lowercase)])
+            (ids,) = self.tokenizer.target.encode([normalise(line, self.lowercase)])
             if number:
                 self.lines.append([])
             if len(self.lines[-1]) + len(ids) >= self.longest:
@@ -180,12 +180,12 @@ class Writer:
         self.begin(content["lines"], content["written"])
 
     def _text(self) -> str:
-        return self.tokenizer.decode([self.lines[-1]])[0]
+        return self.tokenizer.target.decode([self.lines[-1]])[0]
 
     def _text_after(self, before: str, chosen: Sequence[int]) -> str:
         """What the chosen tokens added to the text, of whose last line `before` was there."""
         ended = chosen[-1] == EOS
-        now = self.tokenizer.decode([self.lines[-2]])[0] if ended else self._text()
+        now = self.tokenizer.target.decode([self.lines[-2]])[0] if ended else self._text()
         return now[len(before) :] + ("\n" if ended else "")
 
     def _add(self, token: int) -> None:

@@ -108,5 +108,6 @@ def open_memory(run: "Run", translator: "Translator", path: Path | str) -> Trans
 def entries_of(translator: "Translator", pairs: Sequence[tuple[str, str]]) -> list[Entries]:
     """The entries of pairs whose spans are pieces; those longer than the model takes are cut."""
     most = translator.max_length
-    sides = ([ids[:most] for ids in translator.tokenizer.encode([pair[side] for pair in pairs])] for side in (0, 1))
-    return translator.decoder.entries(*sides)
+    sides = (translator.tokenizer.source, translator.tokenizer.target)
+    encoded = (side.encode(list(texts)) for side, texts in zip(sides, zip(*pairs, strict=True), strict=True))
+    return translator.decoder.entries(*([ids[:most] for ids in side] for side in encoded))

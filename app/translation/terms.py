@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from data.cleaning import normalise
+from data.subwords import BOS, EOS, SPACE, UNK
 from data.terms import Entry, Glossary
-from data.tokenizer import BOS, EOS, SPACE, UNK, Tokenizer
+from data.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
     from models.search import Words
@@ -37,9 +38,9 @@ class TermEncoder:
 
     def _encode(self, entry: Entry) -> Forms:
         texts = list(dict.fromkeys(normalise(form, self.lowercase) for form in entry.forms))
-        found = self.tokenizer.encode(texts)
+        found = self.tokenizer.target.encode(texts)
         # A word is often split in another way where no space is before it.
-        for text, ids in zip(texts, self.tokenizer.encode([_SIGN + text for text in texts]), strict=True):
+        for text, ids in zip(texts, self.tokenizer.target.encode([_SIGN + text for text in texts]), strict=True):
             pieces = list(map(self.tokenizer.piece, ids))
             place = next((n for n, piece in enumerate(pieces, start=1) if piece.endswith(_SIGN)), 0)
             if place and "".join(pieces[place:]).replace(SPACE, " ") == text:

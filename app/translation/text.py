@@ -80,7 +80,7 @@ class LineEncoder:
         """
         sources = [self.form.source(line, self._lengths) for line in lines]
         found = []
-        for source, ids in zip(sources, self.tokenizer.encode([source.text for source in sources]), strict=True):
+        for source, ids in zip(sources, self.tokenizer.source.encode([source.text for source in sources]), strict=True):
             parts = [Part(ids, source)] if ids else []
             if len(ids) > self.max_length or len(source.spans) > PIECES:
                 self._warn_once(number + len(found), len(ids), len(source.spans))
@@ -92,7 +92,7 @@ class LineEncoder:
         """The tokens of given pairs, whatever their number: those of the sources, and those of the targets."""
         sides = ([normalise(text, self.form.lowercase) for text in side] for side in (sources, targets))
         sources, targets = self.form.pairs(*sides)
-        return self.tokenizer.encode(sources), self.tokenizer.encode(targets)
+        return self.tokenizer.source.encode(sources), self.tokenizer.target.encode(targets)
 
     def corrections(self, line: str, parts: Sequence[Part], correction: str | None) -> list[Correction]:
         """The parts of a line with their share of a translation that was given for the whole, for memories.
@@ -112,17 +112,19 @@ class LineEncoder:
         ends = list(itertools.accumulate(len(part.ids) for part in parts))
         cuts = [len(words) * end // ends[-1] for end in (0, *ends)] if ends else []
         targets = [" ".join(words[start:end]) for start, end in itertools.pairwise(cuts)]
-        return [Correction(part.ids, ids) for part, ids in zip(parts, self.tokenizer.encode(targets), strict=True)]
+        return [
+            Correction(part.ids, ids) for part, ids in zip(parts, self.tokenizer.target.encode(targets), strict=True)
+        ]
 
     def texts(self, parts: Iterable[Part], ids: Iterable[Sequence[int]]) -> list[str]:
         """The text, always one line, of the tokens that translate each part."""
-        texts = self.tokenizer.decode(list(ids))
+        texts = self.tokenizer.target.decode(list(ids))
         return [one_line(part.source.translation(text)) for part, text in zip(parts, texts, strict=True)]
 
     def _split(self, source: Source) -> list[Part]:
         texts = split_long(source.text, self._count, self.max_length)
         marked = [renumbered(text, source.spans) for text in texts]
-        ids = self.tokenizer.encode([text for text, _ in marked])
+        ids = self.tokenizer.source.encode([text for text, _ in marked])
         return [Part(own, Source(*part, source.capitals)) for own, part in zip(ids, marked, strict=True)]
 
     def _count(self, texts: list[str]) -> list[int]:
@@ -134,7 +136,7 @@ class LineEncoder:
         ]
 
     def _lengths(self, texts: list[str]) -> list[int]:
-        return [len(ids) for ids in self.tokenizer.encode(texts)]
+        return [len(ids) for ids in self.tokenizer.source.encode(texts)]
 
     def _warn_once(self, number: int, tokens: int, spans: int) -> None:
         with self._lock:

@@ -54,12 +54,18 @@ class CountingTokenizer:
         self.tokenizer = tokenizer
         self.seen = []
 
+    @property
+    def source(self):
+        return self
+
+    target = source
+
     def encode(self, texts):
         self.seen += texts
-        return self.tokenizer.encode(texts)
+        return self.tokenizer.source.encode(texts)
 
     def decode(self, ids):
-        return self.tokenizer.decode(ids)
+        return self.tokenizer.target.decode(ids)
 
 
 def small_tokenizer() -> Tokenizer:

@@ -11,6 +11,12 @@ class WordTokenizer:
     vocabulary_size = 40
     ids = {f"w{number}": number for number in range(FIRST, 40)}
 
+    @property
+    def source(self):
+        return self
+
+    target = source
+
     def encode(self, texts):
         return [[self.ids.get(word, UNK) for word in text.split()] for text in texts]
 

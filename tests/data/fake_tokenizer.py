@@ -14,6 +14,12 @@ class LetterTokenizer:
     offset: int = 0
     fingerprint: str = "letters"
 
+    @property
+    def source(self):
+        return self
+
+    target = source
+
     def encode(self, texts):
         time.sleep(self.pause * len(texts))
         return [[4 + self.offset + ord(letter) - ord("a") for letter in text] for text in texts]

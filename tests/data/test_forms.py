@@ -38,9 +38,9 @@ def test_lower_case_comes_after_the_spans():
 
 def test_numbered_pieces_are_single_tokens_and_lossless(tokenizer):
     assert [tokenizer.piece(i) for i in tokenizer.span_ids] == SYMBOLS
-    (ids,) = tokenizer.encode(["the ⟦1⟧⟦32⟧dog ⟦33⟧"])
+    (ids,) = tokenizer.source.encode(["the ⟦1⟧⟦32⟧dog ⟦33⟧"])
     assert [i for i in ids if i in tokenizer.span_ids] == [tokenizer.span_ids[0], tokenizer.span_ids[31]]
-    assert tokenizer.decode([ids]) == ["the ⟦1⟧⟦32⟧dog ⟦33⟧"]
+    assert tokenizer.source.decode([ids]) == ["the ⟦1⟧⟦32⟧dog ⟦33⟧"]
     plain = Tokenizer.train(["the dog sees the cat"] * 4, 270)
     assert len(plain.span_ids) == 0
 

@@ -165,7 +165,7 @@ def test_the_number_of_workers_does_not_change_a_byte(tmp_path, monkeypatch, sam
     )
     assert content(alone) == content(together)
     assert alone.metadata == together.metadata
-    kept = [i for i in range(len(alone)) if tokenizer.decode([alone.source(i).tolist()])[0]]
+    kept = [i for i in range(len(alone)) if tokenizer.source.decode([alone.source(i).tolist()])[0]]
     assert kept and all(alone.source_lengths <= 9)
 
 

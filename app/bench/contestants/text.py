@@ -70,7 +70,7 @@ def _write_text(folder: Path, prepared, run) -> int:
 
 
 def _short(pair, tokenizer, most: int) -> bool:
-    return all(0 < len(ids) <= most for ids in tokenizer.encode(list(pair[:2])))
+    return all(0 < len(ids) <= most for ids in tokenizer.source.encode(list(pair[:2])))
 
 
 def _write_batches(folder: Path, batches, count: int) -> dict:

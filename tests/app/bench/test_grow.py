@@ -53,8 +53,10 @@ def test_a_filled_vocabulary_encodes_and_decodes_as_before(tokenizer):
     larger = filled_up(tokenizer, 350)
     texts = ["the red dog", "große katze", "xyz <unused 3>"]
     assert larger.vocabulary_size == 350
-    assert larger.encode(texts) == tokenizer.encode(texts)
-    assert larger.decode(tokenizer.encode(texts)) == tokenizer.decode(tokenizer.encode(texts))
+    assert larger.source.encode(texts) == tokenizer.source.encode(texts)
+    assert larger.source.decode(tokenizer.source.encode(texts)) == tokenizer.source.decode(
+        tokenizer.source.encode(texts)
+    )
     assert larger.pieces()[: tokenizer.vocabulary_size] == tokenizer.pieces()
     with pytest.raises(ValueError, match="more than"):
         filled_up(larger, 310)

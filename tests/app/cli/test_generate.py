@@ -62,7 +62,7 @@ def test_perplexity_is_that_of_the_next_tokens_one_after_another(folder, capsys)
     for first in range(0, 12, 2):
         writer.begin()
         for line in lines[first : first + 2]:
-            for token in [*writer.tokenizer.encode([line])[0], 3]:
+            for token in [*writer.tokenizer.target.encode([line])[0], 3]:
                 nats -= writer.log_probabilities()[token]
                 writer._add(token)
     assert kept["nats"] == pytest.approx(nats, rel=1e-4)

@@ -158,7 +158,7 @@ def test_every_flipped_bit_of_a_tokenizer_is_found(run):
     run.save_tokenizer(small_tokenizer())
     path = run.path / "tokenizer.model"
     whole = path.read_bytes()
-    assert run.tokenizer().proto == whole
+    assert run.tokenizer().source.proto == whole
     draw = random.Random(1)
     for _ in range(30):
         place = draw.randrange(len(whole))

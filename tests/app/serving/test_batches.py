@@ -151,7 +151,7 @@ def test_counters_count_what_many_threads_decode(monkeypatch):
     monkeypatch.setattr("app.translation.keras_decoder.outputs_of", slowly)
     tokenizer = small_tokenizer()
     decoder = Translator.of_model(CopyModel(tokenizer.vocabulary_size), tokenizer, SearchPreset(beam=1)).decoder
-    sources = tokenizer.encode(TEXT)
+    sources = tokenizer.source.encode(TEXT)
     with ThreadPoolExecutor(8) as pool:
         found = list(pool.map(lambda n: decoder.decode([sources[n % 4]])[0][0].ids, range(64)))
     assert found == sources * 16
@@ -235,13 +235,13 @@ def test_context_is_read_into_the_memory_and_not_translated():
     # Window by window: first those without translations, then each segment with its own.
     memory, lines, reset = alone.decoder.first_memory, [], True
     for segment in SEGMENTS[3:]:
-        window = PackedWindow(alone.tokenizer.encode([segment]), [], 0, reset)
+        window = PackedWindow(alone.tokenizer.source.encode([segment]), [], 0, reset)
         (memory,), reset = alone.decoder.remember([window], [memory]), False
     for segment in SEGMENTS[:3]:
-        sources = alone.tokenizer.encode([segment])
+        sources = alone.tokenizer.source.encode([segment])
         ((best, *_),) = alone.decoder.decode_segments([Request(sources, [], 0, memory)])
         (memory,) = alone.decoder.remember([PackedWindow(sources, [best.ids], 0, False)], [memory])
-        lines += alone.tokenizer.decode([best.ids])
+        lines += alone.tokenizer.target.decode([best.ids])
     assert after.split("\n") == pushed == lines != without.split("\n")
 
 

@@ -36,7 +36,7 @@ def test_text_goes_through_cleaning_tokenizer_and_batches(tmp_path, toy):
     prepared = prepare(run_of(tmp_path), report=lines.append)
     decoded = []
     for inputs, _ in prepared.batches.epoch(0):
-        decoded += prepared.tokenizer.decode(inputs["source"].tolist())
+        decoded += prepared.tokenizer.source.decode(inputs["source"].tolist())
     assert sorted(decoded) == sorted((toy / "en.train.txt").read_text().splitlines())
     assert len(prepared.validation) == len(prepared.validation_pairs) == 10
     assert "pairs kept" in lines[0]
@@ -87,7 +87,9 @@ def test_cleaning_follows_the_preset(tmp_path):
         ["duplicate", "-1", "20.00%"],
         ["pairs", "kept", "2", "40.00%"],
     ]
-    sources = [text for inputs, _ in prepared.batches.epoch(0) for text in prepared.tokenizer.decode(inputs["source"])]
+    sources = [
+        text for inputs, _ in prepared.batches.epoch(0) for text in prepared.tokenizer.source.decode(inputs["source"])
+    ]
     assert "a cat" in sources
 
 
@@ -99,7 +101,9 @@ def test_weights_say_how_often_a_corpus_is_drawn(tmp_path):
     prepared = prepare(run, report=silent)
     for epoch in (0, 1):
         drawn = [
-            text for inputs, _ in prepared.batches.epoch(epoch) for text in prepared.tokenizer.decode(inputs["source"])
+            text
+            for inputs, _ in prepared.batches.epoch(epoch)
+            for text in prepared.tokenizer.source.decode(inputs["source"])
         ]
         assert {name: drawn.count(text) for name, text in MIXTURE.items()} == {"long": 20, "short": 80}
 
@@ -107,7 +111,7 @@ def test_weights_say_how_often_a_corpus_is_drawn(tmp_path):
 def sources(prepared, epoch=0):
     """The source texts of an epoch, sorted."""
     batches = (inputs["source"].tolist() for inputs, _ in prepared.batches.epoch(epoch))
-    return sorted(text for batch in batches for text in prepared.tokenizer.decode(batch))
+    return sorted(text for batch in batches for text in prepared.tokenizer.source.decode(batch))
 
 
 def mixture(folder, *changes):
@@ -155,7 +159,7 @@ def test_corpora_without_common_pairs_share_their_caches_with_other_mixtures(tmp
     alone = prepare(run, report=silent)
     write_split(tmp_path / "other", "train", ["something else"], ["etwas anderes"])
     _, run = mixture(tmp_path, "deduplicate=true", f"corpora={tmp_path}/other,{tmp_path}/one")
-    (run.path / "tokenizer.model").write_bytes(alone.tokenizer.proto)
+    (run.path / "tokenizer.model").write_bytes(alone.tokenizer.source.proto)
     prepare(run, report=silent)
     assert len(list((tmp_path / "cache" / "shards").iterdir())) == 2
 
@@ -179,7 +183,7 @@ def test_sampling_splits_words_anew_in_each_epoch_and_the_same_for_each_start(tm
             batches = [inputs["source"] for inputs, _ in prepared.batches.epoch(epoch)]
             rows = {tuple(row[row > 0].tolist()) for batch in batches for row in batch}
             found.append(rows)
-            texts = [text for batch in batches for text in prepared.tokenizer.decode(batch.tolist())]
+            texts = [text for batch in batches for text in prepared.tokenizer.source.decode(batch.tolist())]
             assert sorted(texts) == sorted((toy / "en.train.txt").read_text().splitlines())
         return found
 

@@ -165,7 +165,7 @@ def test_word_vectors_of_another_width(tmp_path, trainable):
     tables = [run.checkpoints.at(update).weights()["source_embedding/table"] for update in (2, 4)]
     assert tables[0].shape == (400, 5)
     assert (tables[0] == tables[1]).all() != trainable
-    row = run.tokenizer().encode(["dog"])[0][0]
+    row = run.tokenizer().source.encode(["dog"])[0][0]
     cosine = tables[0][row] @ rows[list(WORDS).index("dog")] / np.linalg.norm(tables[0][row])
     assert cosine / np.linalg.norm(rows[list(WORDS).index("dog")]) > 0.9
     assert run.load_model().source_embedding.table.shape == (400, 5)

@@ -117,7 +117,7 @@ def test_long_lines_are_split_and_never_cut_with_one_warning():
 
 def test_long_lines_are_split_at_sentences():
     counting = CountingTokenizer(TOKENIZER)
-    limit = max(len(ids) for ids in TOKENIZER.encode(TEXT))
+    limit = max(len(ids) for ids in TOKENIZER.source.encode(TEXT))
     Translator.of_model(MODEL, counting, GREEDY, max_length=limit, warn=lambda _: None).translate_all([" ".join(TEXT)])
     assert counting.seen[-len(TEXT) :] == TEXT
 
@@ -131,10 +131,10 @@ def test_the_warning_goes_to_standard_error(capsys):
 
 
 def test_output_ends_at_the_limit_of_the_search():
-    ids = TOKENIZER.encode([TEXT[0]])[0]
+    ids = TOKENIZER.source.encode([TEXT[0]])[0]
     search = SearchPreset(beam=1, max_ratio=0.25, max_extra=3, batch_tokens=400)
     found = translator(search).translate_all([TEXT[0]])[0]
-    assert TOKENIZER.encode([found])[0] == ids[: int(0.25 * len(ids)) + 3]
+    assert TOKENIZER.source.encode([found])[0] == ids[: int(0.25 * len(ids)) + 3]
 
 
 def test_n_best_translations_come_in_falling_order():
@@ -163,7 +163,7 @@ def test_scores_are_what_the_model_says():
     found = translator().score_pairs(lines, lines)
     wrong = translator().score_pairs(lines, [TEXT[1], "", TEXT[0]])
     for line, score, other in zip(lines, found, wrong, strict=True):
-        tokens = len(TOKENIZER.encode([line])[0]) + 1
+        tokens = len(TOKENIZER.source.encode([line])[0]) + 1
         assert score.tokens == tokens
         assert score.log_probability == pytest.approx(tokens * np.log(0.9), rel=1e-4)
         assert other.log_probability <= score.log_probability
@@ -217,7 +217,7 @@ def test_tokens_are_counted_with_their_ends():
     counted = translator()
     before = counted.output_tokens
     counted.translate_all(["", *TEXT])
-    assert counted.output_tokens - before == sum(len(ids) + 1 for ids in TOKENIZER.encode(TEXT))
+    assert counted.output_tokens - before == sum(len(ids) + 1 for ids in TOKENIZER.source.encode(TEXT))
 
 
 @given(st.lists(st.integers(1, 50), max_size=40), st.integers(10, 200))
@@ -254,7 +254,7 @@ def test_a_line_is_translated_the_same_in_any_company(searching):
 
 
 def test_beam_scores_are_the_teacher_forced_ones(searching):
-    sources = TOKENIZER.encode(TEXT)
+    sources = TOKENIZER.source.encode(TEXT)
     for source, found in zip(sources, searching.decoder.decode(sources, 3), strict=True):
         forced = searching.decoder.score([source] * 3, [decoded.ids for decoded in found])
         assert [s.log_probability for s in forced] == pytest.approx([d.score for d in found], abs=1e-3)
