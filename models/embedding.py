@@ -21,6 +21,7 @@ class TokenEmbedding(keras.layers.Layer):
         vector_width: width of the stored vectors if it is not D (pre-trained word vectors); a learned projection
             without bias joins the two.
         table_trainable: whether the vectors change in training.
+        output_bias: whether each token's logit has a learned bias.
 
     Call arguments:
         tokens: integer tensor (...,).
@@ -38,12 +39,13 @@ class TokenEmbedding(keras.layers.Layer):
         width: int,
         vector_width: int | None = None,
         table_trainable: bool = True,
+        output_bias: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.vocabulary_size, self.width = vocabulary_size, width
         self.vector_width = vector_width or width
-        self.table_trainable = table_trainable
+        self.table_trainable, self.output_bias = table_trainable, output_bias
 
     def build(self, input_shape: Any = None) -> None:
         deviation = self.width**-0.5
@@ -59,6 +61,12 @@ class TokenEmbedding(keras.layers.Layer):
                 shape=(self.vector_width, self.width), initializer="glorot_uniform", name="projection"
             )
 
+        self.bias = None
+        if self.output_bias:
+            self.bias = self.add_weight(
+                shape=(self.vocabulary_size,), initializer="zeros", name="bias", dtype="float32", autocast=False
+            )
+
     def call(self, tokens: Tensor) -> Tensor:
         x = ops.take(self.table, tokens, axis=0)
         x = ops.cast(x, self.compute_dtype)
@@ -67,14 +75,28 @@ class TokenEmbedding(keras.layers.Layer):
         return x * self.width**0.5
 
     def output_states(self, states: Tensor) -> Tensor:
-        """States in the width of the vectors: (..., D) -> (..., vector width)."""
-        return states if self.projection is None else ops.matmul(states, ops.transpose(self.projection))
+        """States (..., D) of which the logits are the products with `output_vectors`: (..., E)."""
+        states = self._projected(states)
+        if self.bias is None:
+            return states
+        return ops.concatenate([states, ops.ones_like(states[..., :1])], axis=-1)
+
+    @property
+    def output_vectors(self) -> Tensor:
+        """(V, E): the table or, with a bias, the table and the bias as its last column."""
+        if self.bias is None:
+            return self.table
+        table = ops.convert_to_tensor(self.table)
+        return ops.concatenate([table, ops.cast(self.bias, table.dtype)[:, None]], axis=-1)
 
     def logits(self, states: Tensor) -> Tensor:
         """One score for each token: (..., D) -> float32 (..., V)."""
-        states = self.output_states(states)
-        scores = ops.matmul(states, ops.transpose(ops.cast(self.table, states.dtype)))
-        return ops.cast(scores, "float32")
+        states = self._projected(states)
+        scores = ops.cast(ops.matmul(states, ops.transpose(ops.cast(self.table, states.dtype))), "float32")
+        return scores if self.bias is None else scores + ops.convert_to_tensor(self.bias)
+
+    def _projected(self, states):
+        return states if self.projection is None else ops.matmul(states, ops.transpose(self.projection))
 
     def get_config(self) -> dict[str, Any]:
         return {
@@ -83,4 +105,5 @@ class TokenEmbedding(keras.layers.Layer):
             "width": self.width,
             "vector_width": self.vector_width,
             "table_trainable": self.table_trainable,
+            "output_bias": self.output_bias,
         }

@@ -20,7 +20,7 @@ class FeedForward(keras.layers.Layer):
     Args:
         width: model width D.
         hidden: width of the inner layer.
-        activation: name of a Keras activation, such as "relu" or "gelu".
+        activation: name of a Keras activation, such as "relu", "gelu" or "swish".
         dropout: dropout rate after the activation.
         chunks: portions of the positions computed one after another, which spares memory and takes a little longer.
 

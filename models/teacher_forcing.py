@@ -92,7 +92,9 @@ class TeacherForcing(keras.Model):
         # An empty batch has loss 0 and no gradient, not NaN.
         weights, reported = (ops.reshape(each, (-1,)) / ops.maximum(tokens, 1.0) for each in (weights, reported))
         labels = ops.reshape(labels, (-1,))
-        loss, likelihood = smoothed_cross_entropy(rows, embedding.table, labels, weights, self.smoothing, reported)
+        loss, likelihood = smoothed_cross_entropy(
+            rows, embedding.output_vectors, labels, weights, self.smoothing, reported
+        )
         return {"loss": loss, "nll": likelihood}
 
     def note(self, found: dict[str, Tensor], tokens: Tensor) -> None:
@@ -219,7 +221,7 @@ class DocumentTeacherForcing(TeacherForcing):
 
         def compare():
             right, wrong = (embedding.output_states(states[name]) for name in ("right", "wrong"))
-            return ranking_loss(right, wrong, embedding.table, labels, states["counted"], self.margin)
+            return ranking_loss(right, wrong, embedding.output_vectors, labels, states["counted"], self.margin)
 
         missing, compared = ops.cond(states["ranked"], compare, lambda: (zero, zero))
         ranking, compared = missing / ops.maximum(tokens, 1.0), compared / ops.maximum(tokens, 1.0)

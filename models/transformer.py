@@ -40,6 +40,7 @@ class Transformer(keras.Model):
         source_vectors, target_vectors: width of the stored vectors of each side where it is not D, for pre-trained
             ones; with tied tables the first counts.
         vectors_trainable: whether the tables for which a width was given change in training.
+        output_bias: whether each token's logit has a learned bias.
         pad_id: the id of padding.
 
     Call arguments:
@@ -83,6 +84,7 @@ class Transformer(keras.Model):
         source_vectors: int | None = None,
         target_vectors: int | None = None,
         vectors_trainable: bool = True,
+        output_bias: bool = False,
         pad_id: int = 0,
         **kwargs: Any,
     ) -> None:
@@ -116,6 +118,7 @@ class Transformer(keras.Model):
             "source_vectors": source_vectors,
             "target_vectors": target_vectors,
             "vectors_trainable": vectors_trainable,
+            "output_bias": output_bias,
             "pad_id": pad_id,
         }
         layer.update(rotary=positions == "rotary", dtype=self.dtype_policy)
@@ -133,13 +136,15 @@ class Transformer(keras.Model):
         self.decoder = Decoder(decoder_layers, **layer, name="decoder")
 
     def _make_embeddings(self, vocabulary_size, width, vectors, trainable):
-        def table(name, vector_width=None):
-            train = trainable or vector_width is None
-            return TokenEmbedding(vocabulary_size, width, vector_width, train, dtype=self.dtype_policy, name=name)
+        def table(name, vector_width=None, ties=()):
+            train, bias = trainable or vector_width is None, self.tie in ties and self.settings["output_bias"]
+            return TokenEmbedding(vocabulary_size, width, vector_width, train, bias, dtype=self.dtype_policy, name=name)
 
-        self.source_embedding = table("source_embedding", vectors[0])
-        self.target_embedding = self.source_embedding if self.tie == "all" else table("target_embedding", vectors[1])
-        self.output_embedding = self.target_embedding if self.tie != "none" else table("output_embedding")
+        # Each with the ties by which it is that of the output as well.
+        self.source_embedding = self.target_embedding = table("source_embedding", vectors[0], ("all",))
+        if self.tie != "all":
+            self.target_embedding = table("target_embedding", vectors[1], ("target",))
+        self.output_embedding = self.target_embedding if self.tie != "none" else table("output_embedding", None, TIES)
 
     @property
     def input_embeddings(self) -> dict[str, TokenEmbedding]:

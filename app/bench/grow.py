@@ -39,8 +39,8 @@ def grow(small: Run, path: Path | str, layers: int, vocabulary: int) -> Run:
         UserError: the small model is of another kind, or not smaller.
     """
     model = small.preset.model
-    if model.norm != "pre" or small.preset.embeddings.vectors:
-        raise UserError(f"{small.path}: only pre-norm models without word vectors can grow")
+    if model.norm != "pre" or model.output_bias or small.preset.embeddings.vectors:
+        raise UserError(f"{small.path}: only pre-norm models without word vectors and output bias can grow")
     if max(model.encoder_layers, model.decoder_layers) > layers or small.tokenizer().vocabulary_size > vocabulary:
         raise UserError(f"{small.path}: has more than {layers} layers or {vocabulary:,} pieces already")
     preset = small.preset.with_overrides(

@@ -22,7 +22,7 @@ from data.errors import UserError
 from data.files import atomic_write, new_folder, write_manifest
 from data.tokenizer import BOS, EOS, UNK, Tokenizer
 
-FORMAT = 3
+FORMAT = 4
 FOLDER = "exports"
 TOKENIZER, README, EXAMPLE, SPANS = "tokenizer.model", "README.txt", "translate.py", "spans.py"
 # Sinusoidal and rotary positions have no end; the folder holds at least so many.
@@ -41,7 +41,8 @@ The files:
 
   model.bin, config.json, shared_vocabulary.json   for ctranslate2.Translator; weights: {weights}, {quantization}
   spans.py                                         what must be copied: found, set aside and put back
-  tokenizer.model                                  for sentencepiece.SentencePieceProcessor
+  tokenizer.model                                  for sentencepiece.SentencePieceProcessor; if there is a
+                                                   tokenizer.target.model, that is for the translations
   weitblick.json                                   what else the translations depend on:
     source, target       the languages
     lowercase            {lowercase}: whether text is lower-cased
@@ -50,7 +51,7 @@ The files:
     max_length           tokens of the longest segment that the model has seen; split longer ones at sentence marks
     max_positions        tokens at which CTranslate2 stops with an error, on either side
     search.beam          beam_size
-    search.length_penalty, search.max_ratio, search.max_extra   see translate.py
+    search.length_penalty, search.length_offset, search.max_ratio, search.max_extra   see translate.py
 """
 
 
@@ -83,7 +84,7 @@ def export(
         settings = _settings(run.preset, model, search or run.preset.search)
         settings |= {"weights": name, "weights_checksum": checksum, "quantization": quantization}
         save(model, run.tokenizer(), folder, settings["max_positions"], quantization)
-        shutil.copyfile(run.path / TOKENIZER, folder / TOKENIZER)
+        run.tokenizer().save(folder / TOKENIZER)
         shutil.copyfile(Path(__file__).with_name("ctranslate2_example.py"), folder / EXAMPLE)
         shutil.copyfile(spans.__file__, folder / SPANS)
         with atomic_write(folder / README, "w") as file:
@@ -156,7 +157,7 @@ def specification(model: Any, max_positions: int = LEAST_POSITIONS) -> Any:
     specs = import_ctranslate2().specs
     common = {
         "pre_norm": settings["norm"] == "pre",
-        "activation": {"relu": specs.Activation.RELU, "gelu": specs.Activation.GELU}[settings["activation"]],
+        "activation": getattr(specs.Activation, settings["activation"].upper()),
     }
     if settings["positions"] == "rotary":
         common |= {"rotary_dim": 0, "rotary_interleave": True}
@@ -166,6 +167,8 @@ def specification(model: Any, max_positions: int = LEAST_POSITIONS) -> Any:
     encoder.embeddings[0].weight = _table(model.source_embedding)
     decoder.embeddings.weight = _table(model.target_embedding)
     decoder.projection.weight = _table(model.output_embedding)
+    if model.output_embedding.bias is not None:
+        decoder.projection.bias = _array(model.output_embedding.bias)
     if settings["positions"] != "rotary":
         encoder.position_encodings.encodings = _positions(model.source_positions, settings, max_positions)
         decoder.position_encodings.encodings = _positions(model.target_positions, settings, max_positions)

@@ -32,11 +32,12 @@ LINE_ENDS = re.compile("[\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029]+")
 
 
 def load(folder: str) -> tuple:
-    """Settings, tokenizer and translator of a folder."""
+    """Settings, tokenizers of source and target, and translator of a folder."""
     settings = json.loads((Path(folder) / "weitblick.json").read_text(encoding="utf-8"))
-    tokenizer = sentencepiece.SentencePieceProcessor(model_file=str(Path(folder) / "tokenizer.model"))
+    files = [Path(folder) / name for name in ("tokenizer.model", "tokenizer.target.model")]
+    tokenizers = [sentencepiece.SentencePieceProcessor(model_file=str(file)) for file in files if file.exists()]
     translator = ctranslate2.Translator(str(folder), inter_threads=os.cpu_count() or 1, intra_threads=1)
-    return settings, tokenizer, translator
+    return settings, tokenizers, translator
 
 
 def normalise(text: str, lowercase: bool = False) -> str:
@@ -49,20 +50,20 @@ def normalise(text: str, lowercase: bool = False) -> str:
 def translate(
     lines: list[str],
     settings: dict,
-    tokenizer: sentencepiece.SentencePieceProcessor,
+    tokenizers: list[sentencepiece.SentencePieceProcessor],
     translator: ctranslate2.Translator,
 ) -> list[str]:
     """One translation for each line."""
 
     def count(words):
-        return [len(pieces) for pieces in tokenizer.encode(words)]
+        return [len(pieces) for pieces in tokenizers[0].encode(words)]
 
     finder = spans.SpanFinder(settings["copy"], settings["numbers"])
     sources = [spans.read(normalise(line), finder, settings["capitals"], count) for line in lines]
     texts = [source.text for source in sources]
     if settings["lowercase"]:
         texts = [normalise(text, True) for text in texts]
-    tokens = tokenizer.encode(texts, out_type=str)
+    tokens = tokenizers[0].encode(texts, out_type=str)
     search = settings["search"]
     limit = int(search["max_ratio"] * max(map(len, tokens), default=0)) + search["max_extra"] + 1
     found = translator.translate_batch(
@@ -81,14 +82,13 @@ def translate(
     )
     triples = zip(sources, tokens, found, strict=True)
     return [
-        best(result, search["length_penalty"], tokenizer, source) if line else source.unchanged
-        for source, line, result in triples
+        best(result, search, tokenizers[-1], source) if line else source.unchanged for source, line, result in triples
     ]
 
 
 def best(
     result: ctranslate2.TranslationResult,
-    alpha: float,
+    search: dict,
     tokenizer: sentencepiece.SentencePieceProcessor,
     source: spans.Source,
 ) -> str:
@@ -96,11 +96,13 @@ def best(
 
     CTranslate2's own penalty divides by length ** alpha.
     """
+    alpha, offset = search["length_penalty"], search["length_offset"]
 
     def rank(found):
         length = len(found[0])
         text = tokenizer.decode(found[0])
-        return spans.is_whole(text, len(source.spans)), found[1] * length**alpha / ((length + 5) / 6) ** alpha
+        ratio = length * (1 + offset) / (length + offset)
+        return spans.is_whole(text, len(source.spans)), found[1] * ratio**alpha
 
     pieces, _ = max(zip(result.hypotheses, result.scores, strict=True), key=rank)
     return LINE_ENDS.sub(" ", source.translation(tokenizer.decode(pieces))).strip()

@@ -126,6 +126,7 @@ def _check_kind(sections: Mapping[str, Any]) -> str | None:
     needed = {
         "model.stack": "plain",
         "model.attention": "full",
+        "model.output_bias": False,
         "memory.kind": "none",
         "documents.order": "forward",
         "documents.source_dropout": 0.0,
@@ -142,6 +143,8 @@ def _check_kind(sections: Mapping[str, Any]) -> str | None:
 
 
 def _shown(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
     return f'"{value}"' if isinstance(value, str) else f"{value:g}"
 
 

@@ -127,7 +127,9 @@ class ModelPreset:
     dropout: float = option(0.1, "after each sublayer and on embeddings; more for small corpora", low=0.0, below=1.0)
     attention_dropout: float = option(0.0, "on attention weights", low=0.0, below=1.0)
     activation_dropout: float = option(0.0, "inside the feed-forward layers", low=0.0, below=1.0)
-    activation: str = option("relu", "inside the feed-forward layers; relu is the paper's", choices=("relu", "gelu"))
+    activation: str = option(
+        "relu", "inside the feed-forward layers; relu is the paper's, swish Marian's", choices=("relu", "gelu", "swish")
+    )
     norm: str = option(
         "pre", "normalise before each sublayer (more stable) or after it (the paper)", choices=("pre", "post")
     )
@@ -161,6 +163,7 @@ class ModelPreset:
         "share the output matrix with both embeddings, with the target's, or not at all",
         choices=("all", "target", "none"),
     )
+    output_bias: bool = option(False, "a learned bias of each piece's logit, as imported models have it")
 
 
 @dataclass(frozen=True)
@@ -271,6 +274,12 @@ class SearchPreset:
 
     beam: int = option(4, "number of hypotheses kept; 1 = greedy, fastest", low=1, high=64)
     length_penalty: float = option(0.6, "GNMT alpha: 0 prefers short output, 1 the best mean score", low=0.0)
+    length_offset: float = option(
+        5.0,
+        "what is added to the length in the length penalty: 5 is GNMT's, 0 that of Marian and CTranslate2",
+        low=0.0,
+        high=1000.0,
+    )
     max_ratio: float = option(1.5, "output is at most max_ratio * source tokens + max_extra tokens long", above=0.0)
     max_extra: int = option(50, "see max_ratio", low=1, high=10**6)
     term_bonus: float = option(3.5, "what the search gives for each token of a glossary's term, in nats", above=0.0)

@@ -26,6 +26,7 @@ SAME = {
         "attention",
         "positions",
         "tie",
+        "output_bias",
     ),
 }
 # Two values of model.stack that differ in training alone.

@@ -131,7 +131,8 @@ def beam_search_of(
     """The beam search of a preset; see `ChunkedSearch` for the arguments."""
     # Greedy search follows a single hypothesis, so a penalty could not change the result.
     penalty = search.length_penalty if search.beam > 1 else 0.0
-    return BeamSearch(model.step, search.beam, penalty, count, BOS, EOS, PAD, 2, (UNK,), copied=copied, words=words)
+    rest = {"copied": copied, "words": words, "length_offset": search.length_offset}
+    return BeamSearch(model.step, search.beam, penalty, count, BOS, EOS, PAD, 2, (UNK,), **rest)
 
 
 def _compiled_tensorflow(start, advance, advance_some, kinds):
@@ -226,6 +227,7 @@ def search_function(
             return tuple(sample(*arguments, max_length, _GivenSeed(seed), **draw, **common))
         if search.beam == 1:
             return tuple(greedy(*arguments, max_length, **common))
+        common["length_offset"] = search.length_offset
         return tuple(beam_search(*arguments, search.beam, max_length, search.length_penalty, count, **common))
 
     return run

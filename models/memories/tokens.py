@@ -68,8 +68,9 @@ class StoredTokens(keras.layers.Layer):
         if windows is not None:
             tokens, drawn = self._mixed(tokens, embedding.vocabulary_size, windows, kept, count)
             drawn = tuple(ops.reshape(each, (-1,)) for each in drawn)
-        rows = ops.reshape(embedding.output_states(states), (-1, embedding.vector_width))
-        tokens, shares = with_probabilities(rows, embedding.table, ops.reshape(tokens, (-1,)), drawn)
+        rows = embedding.output_states(states)
+        rows = ops.reshape(rows, (-1, rows.shape[-1]))
+        tokens, shares = with_probabilities(rows, embedding.output_vectors, ops.reshape(tokens, (-1,)), drawn)
         shares = ops.cast(ops.reshape(shares, (*shape, 1)), self.compute_dtype)
         return embedding(ops.reshape(tokens, shape)) + shares * self.trust
 

@@ -1,6 +1,7 @@
 """Beam search with the length penalty of GNMT, a separate set of finished hypotheses and an early finish."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 from keras import ops, tree
@@ -21,6 +22,9 @@ from models.search.state import (
     take_step,
 )
 from models.search.terms import Terms, TermState, Words, add_tokens, begin_terms, follow
+
+# In the length penalty of GNMT.
+OFFSET = 5.0
 
 
 class Beams(NamedTuple):
@@ -53,17 +57,18 @@ class Beams(NamedTuple):
     terms: TermState | tuple[()]
 
 
-def length_penalty(length: int | Tensor, alpha: float) -> Tensor:
-    """`((5 + length) / 6) ** alpha`, by which a sum of log-probabilities is divided.
+def length_penalty(length: int | Tensor, alpha: float, offset: float = OFFSET) -> Tensor:
+    """`((offset + length) / (offset + 1)) ** alpha`, by which a sum of log-probabilities is divided.
 
     Args:
         length: int tensor or number of tokens, the end token included.
         alpha: float. 0 for no penalty; the larger, the longer the preferred hypotheses.
+        offset: float, at least 0. With 0 and an alpha of 1 the score is the mean log-probability of a token.
 
     References:
         - [Wu et al., 2016](https://arxiv.org/abs/1609.08144), equation 14
     """
-    return ops.power((5.0 + ops.cast(length, "float32")) / 6.0, alpha)
+    return ops.power((offset + ops.cast(length, "float32")) / (offset + 1.0), alpha)
 
 
 def beam_search(
@@ -86,6 +91,7 @@ def beam_search(
     owed: Tensor | None = None,
     terms: Terms | None = None,
     words: Words | None = None,
+    length_offset: float = OFFSET,
 ) -> Hypotheses:
     """Finds likely sequences by keeping the K best beginnings at each step.
 
@@ -105,7 +111,7 @@ def beam_search(
         beam: int. K.
         max_length: int. T, the most tokens of a hypothesis, the end token included. In a TensorFlow graph also an int32
             scalar.
-        length_penalty: float. Alpha of `models.search.length_penalty`.
+        length_penalty: float. Alpha of `models.search.length_penalty`; `length_offset` is its offset.
         nbest: int. Number n of hypotheses to return for each input, at most K.
         bos: int. Token that starts a sequence.
         eos: int. Token that ends one.
@@ -129,7 +135,8 @@ def beam_search(
     References:
         - [Wu et al., 2016](https://arxiv.org/abs/1609.08144)
     """
-    search = BeamSearch(step, beam, length_penalty, nbest, bos, eos, pad, min_length, forbidden, exact, copied, words)
+    options = (min_length, forbidden, exact, copied, words, length_offset)
+    search = BeamSearch(step, beam, length_penalty, nbest, bos, eos, pad, *options)
     beams = search.start(state, batch, max_length, max_lengths, owed=owed, terms=terms)
     return refuse_nan(search.hypotheses(search.advance(beams)))
 
@@ -142,8 +149,8 @@ class BeamSearch:
     room for more tokens (`lengthen`).
 
     Args:
-        step, beam, length_penalty, nbest, bos, eos, pad, min_length, forbidden, exact, copied, words: see
-            `beam_search`.
+        step, beam, length_penalty, nbest, bos, eos, pad, min_length, forbidden, exact, copied, words, length_offset:
+            see `beam_search`.
     """
 
     def __init__(
@@ -160,10 +167,12 @@ class BeamSearch:
         exact: bool = False,
         copied: Sequence[int] = (),
         words: Words | None = None,
+        length_offset: float = OFFSET,
     ) -> None:
         if not 1 <= nbest <= beam:
             raise ValueError(f"nbest must be between 1 and the beam size. Received: nbest={nbest}, beam={beam}.")
-        self.step, self.beam, self.alpha, self.nbest, self.exact = step, beam, length_penalty, nbest, exact
+        self.step, self.beam, self.nbest, self.exact = step, beam, nbest, exact
+        self.penalty = _penalty(length_penalty, length_offset)
         forbidden = tuple(map(int, forbidden))
         self.ids: dict[str, Any] = {
             "bos": bos,
@@ -223,8 +232,8 @@ class BeamSearch:
         rules = Rules(**self.ids, limits=beams.limits)
         logits, state = take_step(self.step, beams.last, beams.state)
         ranking = rank(logits, beams.scores, beams.time, self.beam, rules, beams.owed, beams.terms)
-        following = _move(beams, ranking, state, _finish(beams, ranking, self.alpha, rules), rules)
-        return keep_shapes(_stop(following, self.alpha, rules, self.exact), beams)
+        following = _move(beams, ranking, state, _finish(beams, ranking, self.penalty, rules), rules)
+        return keep_shapes(_stop(following, self.penalty, rules, self.exact), beams)
 
     def hypotheses(self, beams: Beams) -> Hypotheses:
         """The `Hypotheses` of inputs that are done."""
@@ -239,6 +248,10 @@ class BeamSearch:
             return ops.pad(tokens, ((0, 0), (0, 0), (0, steps)), constant_values=self.ids["pad"])
 
         return beams._replace(tokens=longer(beams.tokens), finished=longer(beams.finished), state=state)
+
+
+def _penalty(alpha, offset):
+    return partial(length_penalty, alpha=alpha, offset=offset)
 
 
 def live_inputs(beams: Beams) -> Tensor:
@@ -264,7 +277,7 @@ def select_inputs(beams: Beams, inputs: Tensor) -> Beams:
 _BY_INPUT = ("tokens", "scores", "finished", "finished_scores", "broken", "limits", "owed")
 
 
-def _finish(beams, ranking, alpha, rules):
+def _finish(beams, ranking, penalty, rules):
     """Merges hypotheses that end, if among the K best, into the finished set. Returns its tokens and scores."""
     beam, nbest = beams.scores.shape[1], beams.finished_scores.shape[1]
     best, index = ops.top_k(ops.concatenate([ranking.end_order, ranking.order], axis=1), beam)
@@ -272,7 +285,7 @@ def _finish(beams, ranking, alpha, rules):
     if beams.terms:
         best = pick(ops.concatenate([ranking.ends, ranking.scores], axis=1), index)
     ends = index < beam
-    ended = ops.where(ends, best / length_penalty(beams.time + 1, alpha), NEVER)
+    ended = ops.where(ends, best / penalty(beams.time + 1), NEVER)
     ended_tokens = _append(beams, ops.where(ends, index, 0), rules.eos)
     # Finished ones come first, so that of two equal hypotheses the earlier stays. Of those that are -inf any may be
     # taken, and none may leave tokens behind.
@@ -311,20 +324,20 @@ def _append(beams, parents, tokens):
     return ops.where(here, tokens, pick(beams.tokens, parents))
 
 
-def _stop(beams, alpha, rules, exact):
+def _stop(beams, penalty, rules, exact):
     """Takes away the live hypotheses of inputs where they cannot, or will not, change the finished ones any more."""
-    hopeless = attainable(beams, alpha, rules, exact) <= beams.finished_scores[:, -1]
+    hopeless = attainable(beams, penalty, rules, exact) <= beams.finished_scores[:, -1]
     return beams._replace(scores=ops.where(hopeless[:, None], NEVER, beams.scores))
 
 
-def attainable(beams: Beams, alpha: float, rules: Rules, exact: bool) -> Tensor:
+def attainable(beams: Beams, penalty: Callable[[Tensor], Tensor], rules: Rules, exact: bool) -> Tensor:
     """(B,) float32: a bound of the penalised scores to which live hypotheses come if they end next.
 
     Log-probabilities only fall (rounded ones as well: a computed `log_total` is never below the largest logit) and the
     penalty is monotonic in the length. So the best that can happen at all, the exact bound, is that the best live
     hypothesis loses nothing more and ends at the length with the largest penalty: the next one or the limit.
     """
-    penalty = length_penalty(beams.time + 1, alpha)
+    divisor = penalty(beams.time + 1)
     if exact:
-        penalty = ops.maximum(penalty, length_penalty(rules.limits, alpha))
-    return ops.max(beams.scores, axis=1) / penalty
+        divisor = ops.maximum(divisor, penalty(rules.limits))
+    return ops.max(beams.scores, axis=1) / divisor

@@ -6,6 +6,7 @@ import tensorflow as tf
 from keras import ops
 
 from models.embedding import TokenEmbedding
+from models.loss import smoothed_cross_entropy
 
 VOCABULARY, WIDTH = 50, 16
 
@@ -50,6 +51,28 @@ def test_vectors_of_another_width_go_through_one_projection_both_ways():
     states = np.random.default_rng(1).normal(size=(3, WIDTH)).astype("float32")
     np.testing.assert_allclose(array(embedding.logits(states)), states @ projection.T @ table.T, rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(array(embedding.output_states(states)), states @ projection.T, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("vector_width", [None, 6])
+def test_a_bias_is_added_to_the_logits_and_learned_by_the_loss(vector_width):
+    embedding = make(vector_width=vector_width, output_bias=True)
+    without = make(vector_width=vector_width)
+    without.set_weights([weight for weight in embedding.get_weights() if weight.shape != (VOCABULARY,)])
+    bias = np.random.default_rng(2).normal(size=VOCABULARY).astype("float32")
+    embedding.bias.assign(bias)
+    states = np.random.default_rng(3).normal(size=(7, WIDTH)).astype("float32")
+    logits = array(embedding.logits(states))
+    np.testing.assert_allclose(logits, array(without.logits(states)) + bias, rtol=1e-4, atol=1e-5)
+    products = array(embedding.output_states(states)) @ array(embedding.output_vectors).T
+    np.testing.assert_allclose(products, logits, rtol=1e-4, atol=1e-5)
+    labels, weights = np.arange(7), np.ones(7, "float32")
+    with tf.GradientTape() as tape:
+        vectors = embedding.output_vectors
+        loss, _ = smoothed_cross_entropy(embedding.output_states(states), vectors, labels, weights, 0.1)
+    target = 0.9 * np.eye(VOCABULARY)[labels] + 0.1 / VOCABULARY
+    expected = array(ops.softmax(logits)) - target
+    gradient = tf.convert_to_tensor(tape.gradient(loss, embedding.bias.value)).numpy()
+    np.testing.assert_allclose(gradient, expected.sum(axis=0), rtol=1e-4, atol=1e-5)
 
 
 def test_a_frozen_table_leaves_the_projection_to_learn():

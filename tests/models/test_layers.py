@@ -193,6 +193,7 @@ def transformer_subjects():
         Subject("transformer", make(layers=2), by_target, causal=True, tokens=True),
         Subject("transformer-variant", make(**variant), by_target, causal=True, tokens=True),
         Subject("transformer-reformer", make(**reformer), by_target, causal=True, tokens=True),
+        Subject("transformer-bias", make(output_bias=True, activation="swish"), by_target, causal=True, tokens=True),
         Subject("transformer-learned", make(positions="learned", norm="pre"), by_target, causal=True, tokens=True),
         Subject("transformer-source", make(layers=2), by_source, **source),
     ]

@@ -154,16 +154,17 @@ def markov(first, second):
 
 
 @pytest.mark.parametrize(
-    ("alpha", "tokens", "expected"),
+    ("alpha", "offset", "tokens", "expected"),
     [
-        (0.0, [EOS, PAD], math.log(0.4)),  # against log 0.3 = -1.204
-        (1.0, [EOS, PAD], math.log(0.4)),  # lp(1) is (6/6); against -1.204 / (7/6) = -1.032
-        (3.0, [4, EOS], math.log(0.3) / (7 / 6) ** 3),  # -0.758 against -0.916
+        (0.0, 5.0, [EOS, PAD], math.log(0.4)),  # against log 0.3 = -1.204
+        (1.0, 5.0, [EOS, PAD], math.log(0.4)),  # lp(1) is (6/6); against -1.204 / (7/6) = -1.032
+        (3.0, 5.0, [4, EOS], math.log(0.3) / (7 / 6) ** 3),  # -0.758 against -0.916
+        (1.0, 0.0, [4, EOS], math.log(0.3) / 2),  # the mean: -0.602 against -0.916
     ],
 )
-def test_length_penalty_as_worked_out_by_hand(alpha, tokens, expected):
+def test_length_penalty_as_worked_out_by_hand(alpha, offset, tokens, expected):
     step = markov(first=[0, 0, 0, 0.4, 0.6], second=[0, 0, 0, 0.5, 0.5])
-    found = beam_search(step, ops.zeros((1,), "int32"), 1, 2, 2, alpha, **IDS)
+    found = beam_search(step, ops.zeros((1,), "int32"), 1, 2, 2, alpha, length_offset=offset, **IDS)
     assert ops.convert_to_numpy(found.tokens)[0, 0].tolist() == tokens
     np.testing.assert_allclose(found.scores, [[expected]], rtol=1e-5)
 
@@ -192,6 +193,7 @@ def test_search_goes_on_while_the_next_length_may_still_win():
 def test_length_penalty_is_equation_14_of_gnmt():
     np.testing.assert_allclose(length_penalty(np.array([1, 7, 25]), 0.5), [1.0, math.sqrt(2), math.sqrt(5)], rtol=1e-6)
     np.testing.assert_allclose(length_penalty(ops.array([3, 30]), 0.0), [1.0, 1.0])
+    np.testing.assert_allclose(length_penalty(ops.array([1, 4, 9]), 0.5, offset=0.0), [1.0, 2.0, 3.0], rtol=1e-6)
     assert penalty(7, 0.5) == math.sqrt(2)
 
 

@@ -20,6 +20,8 @@ KINDS = [
     {"norm": "pre", "positions": "rotary", "tie": "none"},
     {"positions": "learned", "max_positions": 12, "tie": "target", "activation": "gelu"},
     {"source_vectors": 5},
+    {"output_bias": True, "activation": "swish"},
+    {"output_bias": True, "tie": "none", "norm": "pre"},
 ]
 
 

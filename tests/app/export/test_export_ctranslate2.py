@@ -120,6 +120,7 @@ def teacher_forced(model, source, ids):
 OPTIONS = [
     {"norm": "pre"},
     {"norm": "post", "activation": "gelu"},
+    {"norm": "post", "activation": "swish", "output_bias": True},
     {"norm": "pre", "positions": "learned", "max_positions": 70},
     {"norm": "post", "positions": "rotary"},
     {"norm": "pre", "positions": "rotary", "tie": "target"},
@@ -136,7 +137,7 @@ def test_every_kind_of_model_computes_the_same(options, tmp_path):
     model = new_model(**options)
     save(model, TOKENS, tmp_path)
     translator = ctranslate2.Translator(str(tmp_path), compute_type="float32")
-    sources = TOKENS.encode(TEXT)
+    sources = TOKENS.source.encode(TEXT)
     pieces = [[TOKENS.piece(id) for id in source] for source in sources]
     options = {"beam_size": 1, "length_penalty": 0, "max_decoding_length": 20, "min_decoding_length": 0}
     found = translator.translate_batch(pieces, return_scores=True, return_end_token=True, **options)
@@ -153,10 +154,11 @@ def test_every_kind_of_model_computes_the_same(options, tmp_path):
         np.testing.assert_allclose(result.log_probs, expected, atol=1e-3)
 
 
-@pytest.mark.parametrize("beam, alpha", [(1, 0.6), (3, 0.6), (4, 0.0), (3, 1.4)])
-def test_the_search_finds_the_same_as_the_one_in_keras(run, ours, beam, alpha):
-    search = SearchPreset(beam=beam, length_penalty=alpha, max_ratio=1.0, max_extra=6, batch_tokens=120)
-    sources, count = TOKENS.encode([*TEXT, "A", "The disk is full. " * 2]), min(beam, 2)
+@pytest.mark.parametrize("beam, alpha, offset", [(1, 0.6, 5.0), (3, 0.6, 5.0), (4, 0.0, 5.0), (3, 1.4, 5.0), (3, 1, 0)])
+def test_the_search_finds_the_same_as_the_one_in_keras(run, ours, beam, alpha, offset):
+    limits = {"max_ratio": 1.0, "max_extra": 6, "batch_tokens": 120}
+    search = SearchPreset(beam=beam, length_penalty=alpha, length_offset=offset, **limits)
+    sources, count = TOKENS.source.encode([*TEXT, "A", "The disk is full. " * 2]), min(beam, 2)
     expected = KerasDecoder(ours.decoder.model, search).decode(sources, count)
     seen = []
     found = with_search(run, search).decode(sources, count, seen.extend)
@@ -189,7 +191,7 @@ def test_given_translations_are_scored_as_by_keras(ours, theirs):
 
 
 def test_a_line_is_translated_the_same_in_any_company(run):
-    sources = TOKENS.encode([*TEXT, "a", "b", TEXT[0] * 3])
+    sources = TOKENS.source.encode([*TEXT, "a", "b", TEXT[0] * 3])
     decoding = with_search(run, SEARCH)
     alone = [decoding.decode([source], 2)[0] for source in sources]
     for mine, yours in zip(alone, decoding.decode(sources, 2), strict=True):
@@ -200,7 +202,7 @@ def test_a_line_is_translated_the_same_in_any_company(run):
 
 
 def test_drawing_heeds_its_options(run):
-    sources = TOKENS.encode(TEXT)
+    sources = TOKENS.source.encode(TEXT)
 
     def draw(count=2, **options):
         return with_search(run, SEARCH, Sampling(**options)).decode(sources, count)
@@ -219,7 +221,7 @@ def test_drawing_heeds_its_options(run):
 def test_every_quantization_keeps_the_model(run, theirs, quantization, tmp_path):
     export(run, tmp_path / "out", quantization=quantization)
     decoding = CTranslate2Decoder(tmp_path / "out", SEARCH)
-    sources, targets = TOKENS.encode(TEXT), TOKENS.encode([*reversed(TEXT)])
+    sources, targets = TOKENS.source.encode(TEXT), TOKENS.source.encode([*reversed(TEXT)])
     exact, found = ([s.log_probability for s in d.score(sources, targets)] for d in (theirs.decoder, decoding))
     assert found == pytest.approx(exact, rel=0.03)
     if quantization != "float32":
@@ -258,7 +260,7 @@ def test_the_commands_need_keras_once_and_the_folder_never(ours, tmp_path):
     stranger = [sys.executable, f"{moved}/translate.py"]
     done = subprocess.run(stranger, input=text, capture_output=True, text=True, encoding="utf-8", cwd="/")
     # The example has one limit for all lines, so it goes on where the others are cut off.
-    sources = TOKENS.encode([line.lower() for line in TEXT])
+    sources = TOKENS.source.encode([line.lower() for line in TEXT])
     found = Translator.of_run(run).decoder.decode(sources)
     whole = [len(ones[0].ids) < len(source) + 6 for source, ones in zip(sources, found, strict=True)]
     pairs = list(zip(done.stdout.split("\n"), expected.split("\n"), strict=True))

@@ -138,7 +138,7 @@ def test_a_process_without_this_code_answers_the_same(run, exported, tmp_path):
 def test_it_says_what_it_is(exported):
     about = json.loads((exported / ABOUT).read_text(encoding="utf-8"))
     assert about["weights"] == "averaged"
-    others = {"length_penalty": 0.6, "term_bonus": 3.5, "memory_cache": 0, "memory_compressed": 0}
+    others = {"length_penalty": 0.6, "length_offset": 5.0, "term_bonus": 3.5, "memory_cache": 0, "memory_compressed": 0}
     others |= {"language_model": "", "language_model_weight": 0.1}
     assert about["search"] == SEARCH | others
     assert (about["source"], about["target"], about["precision"]) == ("en", "de", "float32")
@@ -246,9 +246,9 @@ def test_text_is_normalised_as_in_python(lowercase):
 def test_tokens_become_text_as_in_python():
     draw = random.Random(9)
     rows = [draw.choices(range(4, TOKENIZER_OF_ALL.vocabulary_size), k=draw.randint(0, 9)) for _ in range(2000)]
-    texts = TOKENIZER_OF_ALL.graph_tokenizer().detokenize(tf.ragged.constant(rows, tf.int32))
+    texts = TOKENIZER_OF_ALL.source.graph_tokenizer().detokenize(tf.ragged.constant(rows, tf.int32))
     found = [text.decode() for text in graph_text.one_line(texts).numpy()]
-    assert found == [one_line(text) for text in TOKENIZER_OF_ALL.decode(rows)]
+    assert found == [one_line(text) for text in TOKENIZER_OF_ALL.source.decode(rows)]
 
 
 @pytest.mark.parametrize("limit", [3, 8, 30])
@@ -257,14 +257,14 @@ def test_long_texts_are_split_as_in_python(limit):
     alphabet = 'aaabc   .,;!?\u2026"\u201d)\u3002\uff01\u0301\u0301🙂\u200d'
     texts = ["".join(draw.choices(alphabet, k=draw.randint(1, 150))) for _ in range(200)]
     texts = list(filter(None, map(normalise, texts)))
-    graph = TOKENIZER_OF_ALL.graph_tokenizer()
+    graph = TOKENIZER_OF_ALL.source.graph_tokenizer()
     parts, owners = graph_text.split_long(
         tf.constant(texts), lambda texts: tf.cast(graph.tokenize(texts).row_lengths(), tf.int32), limit
     )
     found = [[] for _ in texts]
     for part, owner in zip(parts.numpy(), owners.numpy(), strict=True):
         found[owner].append(part.decode())
-    count = lambda texts: [len(ids) for ids in TOKENIZER_OF_ALL.encode(texts)]  # noqa: E731
+    count = lambda texts: [len(ids) for ids in TOKENIZER_OF_ALL.source.encode(texts)]  # noqa: E731
     assert found == [split_long(text, count, limit) for text in texts]
 
 
