@@ -17,7 +17,7 @@ FLOORS = [
     {"app.plots"},
     {"app.serving"},
     {"app.comparison"},
-    {"app.probe", "app.export", "app.training", "app.scoring"},
+    {"app.probe", "app.export", "app.imports", "app.training", "app.scoring"},
     {"app.translation"},
     {"app.retrieval"},
     {"app.runs"},

@@ -96,7 +96,8 @@ def open_or_create(path: Path | str, preset: Preset) -> tuple[Run, list[Differen
     """The run in a folder, with `preset` as its preset, and the differences from before.
 
     Raises:
-        UserError: the folder holds a training with a checkpoint that differs in keys that must not change.
+        UserError: the folder holds an imported run, or a training with a checkpoint that differs in keys that must not
+            change.
     """
     for left_by_a_kill in Path(path).glob(".*.partial"):
         left_by_a_kill.unlink(missing_ok=True)
@@ -104,6 +105,11 @@ def open_or_create(path: Path | str, preset: Preset) -> tuple[Run, list[Differen
         return Run.create(path, preset), []
     Run.restore_preset(path, preset)
     run = Run.open(path, kind=None)
+    if run.summary().get("imported"):
+        raise UserError(
+            f"{path}: the run was imported, and is not trained itself: name another folder with --run, and this run "
+            f"with --set training.start={path}"
+        )
     changed = run.preset.differences(preset)
     free = FREE_KEYS if decays_to_zero(preset.training) else FREE_KEYS + ENDS
     fixed = [change for change in changed if change.key not in free and not change.key.startswith("search.")]
