@@ -33,16 +33,22 @@ LOOKS_LIKE_COMMANDS = re.compile(r"^(\$ )?(make|weitblick|python3?|pip|export|gi
 TABLE_CELL = re.compile(r"^\|[^|]*\| `((?:make|weitblick) [^`]+)`")
 # Programs with a stand-in that notes the call and does nothing.
 STAND_INS = ("weitblick", "python", "python3", "pip", "tensorboard", "jupyter-lab", "pre-commit", "git", "sbatch")
-STAND_INS += ("gcloud", "kubectl")
+STAND_INS += ("gcloud", "hf", "kubectl")
 SENTENCES, DOCUMENTS, GENERATOR = "runs/starter", "runs/starter-documents", "runs/generator"
 # Other runs that pages name, by the toy run that takes their place.
-SENTENCE_RUNS = ("runs/news-small", "runs/none", "runs/mine", "runs/multi30k-tiny")
-RUNS = {**dict.fromkeys(SENTENCE_RUNS, SENTENCES), "runs/gru": DOCUMENTS, "runs/documents": DOCUMENTS}
+SENTENCE_RUNS = ("runs/news-small", "runs/none", "runs/mine", "runs/multi30k-tiny", "runs/opus")
+RUNS = {
+    **dict.fromkeys(SENTENCE_RUNS, SENTENCES),
+    "runs/gru": DOCUMENTS,
+    "runs/documents": DOCUMENTS,
+    "runs/opus-gru": DOCUMENTS,
+}
 RUNS["runs/fused"] = GENERATOR
 # Corpora that are fetched, by the toy that takes their place; others that pages name are toys of the same name.
 CORPORA = {"software": "toys", "wmt14": "toys"}
 FOLDERS = ("toys", "europarl", "newstest", "libreoffice-help", "gnome-help", "debian-manuals", "manpages", "talks")
 ONLY_PARSED = {
+    "import": "needs a checkpoint; tests/app/imports runs it",
     "compare": "trains for minutes; tests/app/cli/test_compare.py runs it",
     "plot runs/memories": "needs a comparison; tests/app/plots runs it",
     "repeat docs/results.json": "trains for minutes; tests/app/comparison/test_scoreboard.py runs it",

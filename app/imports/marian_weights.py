@@ -18,6 +18,8 @@ TABLES = (
     "lm_head.weight",
 )
 BIAS = "final_logits_bias"
+# The attentions of the layers on each side, and what they attend to.
+SIDES = {"encoder": {"self_attn": "self"}, "decoder": {"self_attn": "self", "encoder_attn": "source"}}
 # How far below all others the logits of pieces are that the search must never take, in nats.
 _NEVER = 60.0
 
@@ -97,10 +99,7 @@ def convert(theirs: dict[str, np.ndarray], config: dict[str, Any], vocabulary: V
     """
     reader = _Reader(theirs, config, place)
     found = {f"source_embedding/{name}": array for name, array in reader.embeddings(vocabulary).items()}
-    for side, attentions in (
-        ("encoder", {"self_attn": "self"}),
-        ("decoder", {"self_attn": "self", "encoder_attn": "source"}),
-    ):
+    for side, attentions in SIDES.items():
         for number in range(config[f"{side}_layers"]):
             ours = f"{side}/layer_{number}"
             layer = reader.layer(f"model.{side}.layers.{number}", attentions)
@@ -123,9 +122,7 @@ class _Reader:
         table, *others = [self._take(name, size, self.width) for name in tables or TABLES[:1]]
         for name, other in zip(tables[1:], others, strict=True):
             if not np.array_equal(table, other):
-                raise UserError(
-                    f"{self.place}: {name} and {tables[0]} differ, and Weitblick reads only models with one table"
-                )
+                raise UserError(f"{self.place}: {name} and {tables[0]} differ; only models with one table are read")
         bias = self._take(BIAS, 1, size)[0] if BIAS in self.left else np.zeros(size, "float32")
         rows = np.array(vocabulary.rows)
         never = (rows < 0) | (np.arange(len(rows)) == BOS)
@@ -177,9 +174,7 @@ class _Reader:
             if name in self.left and not self._fixed(self.left.pop(name)):
                 raise UserError(f"{self.place}: {name} is not Marian's fixed positions, and Weitblick reads only those")
         if self.left:
-            raise UserError(
-                f"{self.place}: the model has weights that Marian has not: {', '.join(sorted(self.left)[:3])}"
-            )
+            raise UserError(f"{self.place}: Marian has no weights called {', '.join(sorted(self.left)[:3])}")
 
     def _fixed(self, table):
         """Whether positions are sines and cosines, as far as 16-bit numbers could hold them."""

@@ -1,6 +1,7 @@
 """An imported Marian checkpoint is a run like any other; PyTorch and `transformers` are not needed."""
 
 import json
+import subprocess
 import sys
 
 import numpy as np
@@ -10,7 +11,7 @@ from safetensors.numpy import load_file, save_file
 from app.cli.main import main
 from app.imports.marian import import_marian
 from app.runs.run import Run
-from app.training.train import train
+from app.training.train import open_or_create, train
 from app.translation.translator import Translator
 from data.errors import UserError
 from tests.app.imports.toy_marian import SIZE, write_checkpoint, write_json
@@ -50,7 +51,7 @@ def test_each_side_has_a_model_of_its_own_over_one_vocabulary(run):
     for side, other, own in zip(sides, reversed(sides), texts, strict=True):
         assert side.decode(side.encode(own)) == own
         assert side.encode(own) != other.encode(own)
-    # vocab.json has no piece for "house", which SepntencePiece would choose.
+    # vocab.json has no piece for "house", which SentencePiece would choose.
     (house,) = tokenizer.source.encode(["house"])
     assert len(house) > 1 and tokenizer.source.decode([house]) == ["house"] and 1 not in house
     assert Run.open(run.path).tokenizer().fingerprint == tokenizer.fingerprint
@@ -87,7 +88,6 @@ def test_it_translates_alike_here_and_exported(run, tmp_path):
 def test_the_example_of_an_export_writes_with_the_target_model(run, tmp_path):
     pytest.importorskip("ctranslate2")
     from app.export.ctranslate2 import export
-    from tests.app.toy_training import subprocess
 
     export(run, tmp_path / "ct2", search=run.preset.with_overrides(["search.beam=1"]).search)
     stranger = [sys.executable, str(tmp_path / "ct2" / "translate.py")]
@@ -104,7 +104,14 @@ def test_it_is_scored(run, place, capsys):
 
 def second_stage(place, name, *changes):
     corpora = [f"data.{key}={place / 'toy'}" for key in ("corpora", "validation", "test")]
-    own = ["language_filter=false", "deduplicate=false", "windows=segments", "lanes=4", "batch_tokens=256", "updates=2"]
+    own = [
+        "language_filter=false",
+        "deduplicate=false",
+        "windows=segments",
+        "lanes=4",
+        "training.batch_tokens=256",
+        "updates=2",
+    ]
     own += ["validate_every=2", "checkpoint_every=2", "bleu_lines=5", "average=1", "warmup=1", "schedule=constant"]
     start = f"training.start={place / 'run'}"
     preset = Run.open(place / "run").preset.with_overrides([start, *corpora, *own, *changes])
@@ -133,12 +140,14 @@ def test_a_memory_that_needs_rotary_positions_says_so(place, kind):
         second_stage(place, kind, "memory.kind=gru", "stack=reversible")
 
 
-def test_an_imported_run_is_not_trained_over(run, place, capsys):
-    preset = str(run.path / "preset.toml")
-    for changes in ([], ["--set", "updates=5"]):
-        assert main(["train", preset, "--run", str(run.path), "--corpora", str(place), *changes, "test=[]"][:5]) == 2
-        assert f"training.start={run.path}" in capsys.readouterr().err
-    assert run.weights()[0] == "averaged"
+def test_an_imported_run_is_not_trained_over(run, capsys):
+    command = ["train", str(run.path / "preset.toml"), "--run", str(run.path), "--set", "test=[]"]
+    for changes in ([], ["updates=5"]):
+        assert main([*command, *changes]) == 2
+        assert f"--set training.start={run.path}" in capsys.readouterr().err
+    with pytest.raises(UserError, match="the run was imported"):
+        open_or_create(run.path, run.preset)
+    assert Run.open(run.path).weights()[0] == "averaged"
 
 
 def test_the_command_says_what_it_made(tmp_path, capsys):
@@ -156,7 +165,7 @@ CONFIGS = {
     "model_type": ("bart", 'model_type: expected "marian", got "bart"'),
     "d_model": (None, "d_model: expected a number from 1, got nothing"),
     "decoder_ffn_dim": (40, "decoder_ffn_dim: expected 24 as in the encoder, got 40"),
-    "encoder_ffn_dim": (40, "decoder_ffn_dim: expected 40"),
+    "encoder_ffn_dim": (40, "decoder_ffn_dim: expected 40 as in the encoder, got 24"),
     "normalize_before": (True, "normalize_before: expected false, got true"),
     "share_encoder_decoder_embeddings": (False, "one vocabulary is read for source and target"),
     "scale_embedding": (False, "scale_embedding: expected true"),
