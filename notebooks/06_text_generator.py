@@ -129,7 +129,8 @@ def writer(text="", **choice):
 def documents_of(pairs):
     """The token ids of each line of each document."""
     return [
-        tokenizer.encode([pair.target for pair in own]) for _, own in itertools.groupby(pairs, lambda pair: pair.doc)
+        tokenizer.target.encode([pair.target for pair in own])
+        for _, own in itertools.groupby(pairs, lambda pair: pair.doc)
     ]
 
 
@@ -185,7 +186,7 @@ figures.neighbours(panels, "probability", limit=1.3 * most)
 # there on the answers change, through the attention's window and the recurrent state. Before it none does.
 
 # %%
-line = next(own for own in tokenizer.encode([pair.target for pair in test]) if len(own) >= (6 if QUICK else 14))
+line = next(own for own in tokenizer.target.encode([pair.target for pair in test]) if len(own) >= (6 if QUICK else 14))
 other = list(line)
 other[len(line) // 2] = line[0] if line[0] != line[len(line) // 2] else line[1]
 answers = []
@@ -255,7 +256,7 @@ figures.slider(warm, temperature=FloatSlider(0.7, min=0.1, max=2, step=0.1))
 # %%
 places = []
 for pair in test[: 6 if QUICK else 25]:
-    ids = tokenizer.encode([pair.target])[0]
+    ids = tokenizer.target.encode([pair.target])[0]
     inputs, _ = pack([[PackedWindow([[]], [ids], 0, reset=True)]])
     places.append(np.asarray(model({name: inputs[name] for name in INPUTS}))[0, : len(ids) + 1])
 places = np.concatenate(places)
@@ -287,7 +288,7 @@ at_once = writer(GIVEN, seed=3)
 text = at_once.write(30)
 step_by_step = writer(GIVEN, seed=3)
 assert "".join(step_by_step.write(1) for _ in range(30)) == text and step_by_step.lines == at_once.lines
-first = tokenizer.encode([GIVEN])[0]
+first = tokenizer.target.encode([GIVEN])[0]
 assert at_once.lines[0][: len(first)] == first
 shown = {f"line {n}": own[:18] for n, own in enumerate(at_once.lines[:4], start=1) if own}
 tiles = {label: [tokenizer.piece(id) for id in own] for label, own in shown.items()}
@@ -325,7 +326,7 @@ for name, way in WAYS.items():
     found = writer(BEGINNINGS[0], **way)
     found.write(TOKENS)
     share[name] = repeated(found.lines)
-    print(f"{name:24} {share[name]:4.0%}  {' / '.join(tokenizer.decode(found.lines[1:4]))[:80]}")
+    print(f"{name:24} {share[name]:4.0%}  {' / '.join(tokenizer.target.decode(found.lines[1:4]))[:80]}")
 assert share["likeliest"] > max(share["drawn"], share["likeliest, no repeat 4"])
 figures.bars(
     {"": list(share.values())}, [name.replace(", ", "\n") for name in share], "share", "Repeated", form="{:.2f}"
@@ -367,7 +368,7 @@ figures.bars({"": means}, names, "nats a token", "What the state spares", errors
 # alike, and the document so far. Neither knows what the other does: a mixture of both is better than either.
 
 # %%
-lines = tokenizer.encode([pair.target for pair in train])
+lines = tokenizer.target.encode([pair.target for pair in train])
 orders, counted = (1, 2, 3) if QUICK else (1, 2, 3, 4, 5), {}
 for order in orders:
     ngrams = KneserNey(lines, order, VOCABULARY, BOS, EOS, [PAD])
@@ -403,7 +404,7 @@ for beginning in BEGINNINGS:
         found = writer(beginning, **way)
         found.write(24)
         own = found.lines[0]
-        print(f"{name:16} {-nats([own]).sum():6.2f} nats in all: {tokenizer.decode([own])[0][:70]}")
+        print(f"{name:16} {-nats([own]).sum():6.2f} nats in all: {tokenizer.target.decode([own])[0][:70]}")
 
 # %% [markdown]
 # **2.** The weight is chosen by the same text that judges it, so that the figure is too good. One number chosen from
@@ -411,7 +412,7 @@ for beginning in BEGINNINGS:
 
 # %%
 own, order = documents_of(validation), (3 if QUICK else 5)
-ngrams = KneserNey(tokenizer.encode([pair.target for pair in train]), order, VOCABULARY, BOS, EOS, [PAD])
+ngrams = KneserNey(tokenizer.target.encode([pair.target for pair in train]), order, VOCABULARY, BOS, EOS, [PAD])
 counting = np.concatenate([np.exp(ngrams.log_probabilities(lines)) for lines in own])
 network = np.concatenate([np.exp(-nats(lines)) for lines in own])
 weights = np.linspace(0, 1, 21)
