@@ -19,7 +19,7 @@ from app.serving.metrics import Metrics
 from app.serving.service import Service
 from app.translation.decoder import Decoded, Request, requests_of
 from app.translation.translator import Translator
-from data.tokenizer import SPACE
+from data.subwords import SPACE
 from data.windows import FORWARD, WindowOptions
 
 # Each source with its translations: before "Kassette" was read, after it, and others that are less likely.
@@ -89,6 +89,12 @@ class PhraseTokenizer:
         self.words: list[str] = ["<pad>", "<unk>", "<s>", "</s>"]
         self.ids: dict[str, int] = {}
 
+    @property
+    def source(self):
+        return self
+
+    target = source
+
     def encode(self, texts):
         return [[self._id(word) for word in text.split()] for text in texts]
 
@@ -140,7 +146,7 @@ class PhraseDecoder:
     def remember(self, windows, memories):
         found = []
         for window, memory in zip(windows, memories, strict=True):
-            (text,) = self.tokenizer.decode([[i for ids in window.targets for i in ids]])
+            (text,) = self.tokenizer.target.decode([[i for ids in window.targets for i in ids]])
             found.append({"segments": memory["segments"] + 1, "term": memory["term"] | int("assette" in text)})
         return found
 
@@ -166,7 +172,7 @@ class PhraseDecoder:
         return found
 
     def _text(self, ids):
-        return self.tokenizer.decode([ids])[0]
+        return self.tokenizer.target.decode([ids])[0]
 
     def _ways(self, request: Request) -> list[Decoded]:
         source = self._text(request.sources[request.current])
@@ -174,7 +180,7 @@ class PhraseDecoder:
         ways = [other if request.memory["term"][0] or request.terms else known, *rest]
         if source.startswith("Close it") and not request.memory["segments"][0]:
             ways = ways[::-1]  # what "it" is stands in the sentence before
-        ids = self.tokenizer.encode(ways)
+        ids = self.tokenizer.target.encode(ways)
         sure = 0.08 + (sum(map(ord, source)) % 7) ** 2 / 30
         return [Decoded(own, -(sure + 0.35 * rank) * (len(own) + 1)) for rank, own in enumerate(ids)]
 
