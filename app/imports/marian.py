@@ -119,8 +119,9 @@ def _json(value) -> str:
 def _data(folder: Path, config: dict[str, Any], notes: list[str]) -> list[str]:
     """The preset's keys on text: no span is copied, because the vocabulary has no pieces for them."""
     found = read_json(folder / TOKENIZER) if (folder / TOKENIZER).exists() else {}
-    languages = [found.get("source_lang"), found.get("target_lang")]
-    if not all(isinstance(language, str) and language for language in languages):
+    named = [found.get(key) for key in ("source_lang", "target_lang")]
+    languages = [language for language in named if isinstance(language, str) and language]
+    if len(languages) < 2:
         languages = [DataPreset.source, DataPreset.target]
         notes.append(
             f"{folder / TOKENIZER} names no languages: {' and '.join(languages)} are assumed; --set data.source=... "

@@ -133,7 +133,7 @@ class _Reader:
 
     def layer(self, name: str, attentions: dict[str, str]) -> dict[str, np.ndarray]:
         """A layer's weights; `attentions` maps their name of each attention to what it attends to."""
-        found = {}
+        found: dict[str, np.ndarray] = {}
         for theirs, what in attentions.items():
             query, key, value = (self._dense(f"{name}.{theirs}.{each}_proj", self.width, into=True) for each in "qkv")
             ours = f"{what}_attention"
