@@ -66,7 +66,7 @@ def test_it_translates_alike_here_and_exported(run, tmp_path):
     import tensorflow as tf
     import tensorflow_text  # noqa: F401 (registers the tokenizer's operations)
 
-    expected = Translator.of_run(run).translate(LINES)
+    expected = list(Translator.of_run(run).translate(LINES))
     assert len(expected) == len(LINES) and all(expected[:2]) and expected[2] == ""
     assert main(["export", str(run.path), "--to", "savedmodel", str(tmp_path / "saved")]) == 0
     loaded = tf.saved_model.load(str(tmp_path / "saved"))
@@ -129,7 +129,8 @@ def test_a_second_stage_adds_a_memory(run, place, kind):
     moved = [name for name in before if not np.array_equal(before[name], after[name])]
     assert "source_embedding/bias" in moved and "decoder/layer_1/feed_forward/inner/kernel" in moved
     assert all(np.abs(after[name] - before[name]).max() < 0.01 for name in before)
-    assert len(Translator.of_run(found).translate_documents([LINES[:2]])[0]) == 2
+    (translated,) = Translator.of_run(found).translate_documents([LINES[:2]])
+    assert len(translated) == 2
 
 
 @pytest.mark.parametrize("kind", ["recurrence", "compressive"])
