@@ -26,7 +26,7 @@ def place(tmp_path_factory):
     place = tmp_path_factory.mktemp("marian")
     folder = write_checkpoint(place / "opus")
     write_corpus(place / "toy", document=5)
-    import_marian(folder, place / "run", ["training.precision=float32", "search.max_extra=5"])
+    import_marian(folder, place / "run", ["training.precision=float32", "search.max_extra=5", "refuse_loops=false"])
     return place
 
 
@@ -75,7 +75,7 @@ def test_it_translates_alike_here_and_exported(run, tmp_path):
     assert main(["export", str(run.path), "--to", "ctranslate2", str(tmp_path / "ct2")]) == 0
     folder, translator = tmp_path / "ct2", ctranslate2.Translator(str(tmp_path / "ct2"), compute_type="float32")
     assert (folder / "tokenizer.target.model").read_bytes() == (run.path / "tokenizer.target.model").read_bytes()
-    tokenizer, greedy = run.tokenizer(), ["search.beam=1", "search.refuse_loops=false"]
+    tokenizer, greedy = run.tokenizer(), ["search.beam=1"]
     alone = Translator.of_run(run, search=run.preset.with_overrides(greedy).search)
     (ids,) = tokenizer.source.encode(LINES[:1])
     result = translator.translate_batch(
