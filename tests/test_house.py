@@ -16,7 +16,7 @@ FLOORS = [
     {"app.cli"},
     {"app.plots"},
     {"app.serving"},
-    {"app.comparison"},
+    {"app.formats", "app.comparison"},
     {"app.probe", "app.export", "app.imports", "app.training", "app.scoring"},
     {"app.translation"},
     {"app.retrieval"},

@@ -5,11 +5,11 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import PlainTextResponse
 
+from app.formats.markup import Tags, outline
 from app.serving.desk import Desk, same_language
 from app.serving.fields import Fields, checked, read_fields
 from app.serving.glossaries import StoredGlossary, read_entries
 from app.serving.limits import RefusedError
-from app.serving.markup import Tags, outline
 from app.serving.service import LANGUAGES, Wishes
 
 # DeepL takes as many texts in a request.

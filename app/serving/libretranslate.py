@@ -4,11 +4,11 @@ from typing import Any
 
 from fastapi import APIRouter, Request
 
+from app.formats.markup import Tags
 from app.serving.desk import Desk, same_language
 from app.serving.detection import detect
 from app.serving.fields import Fields, read_fields
 from app.serving.limits import RefusedError
-from app.serving.markup import Tags
 from app.serving.service import LANGUAGES, Wishes
 
 HTML = Tags("html")

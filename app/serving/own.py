@@ -7,6 +7,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
 
+from app.formats.markup import Tags
 from app.serving.desk import Desk
 from app.serving.documents import (
     OpenDocument,
@@ -22,9 +23,8 @@ from app.serving.documents import (
 )
 from app.serving.events import stream
 from app.serving.limits import RefusedError
-from app.serving.markup import Tags
-from app.serving.sentences import cut_text
 from app.serving.service import Service, Wishes
+from app.translation.sentences import cut_text
 from app.translation.session import Session
 
 Action = Callable[[OpenDocument], Any]

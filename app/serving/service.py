@@ -6,11 +6,12 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from app.formats.markup import Block, Tags, read_markup, written
 from app.serving.batches import BatchedDecoder, Batches
 from app.serving.limits import Limits, RefusedError
-from app.serving.markup import Block, Tags, escaped, put_back, read_markup, texts_of, written_like
-from app.serving.sentences import Cut, cut_text
 from app.translation.lines import DocumentLine
+from app.translation.pieces import PieceTranslator
+from app.translation.sentences import cut_text
 from app.translation.session import Session
 from app.translation.text import LineEncoder
 from app.translation.translator import Translator
@@ -28,7 +29,7 @@ class Wishes:
 
     Args:
         tags: for texts with markup; None for plain text.
-        sentences, lines: see `app.serving.sentences.cut_text`.
+        sentences, lines: see `app.translation.sentences.cut_text`.
         context: text before each of the texts, which is read into the model's memory and not translated.
         glossary: its terms are translated as it says.
         alternatives: more translations of each text, if it has no markup.
@@ -76,7 +77,6 @@ class Service:
         self._translator.encoder = LineEncoder(
             translator.tokenizer, translator.form, translator.max_length, warn=lambda _: None
         )
-        self._reads = self.batches.first_memory is not None or translator.reads
         self._judge = LanguageJudge(source, target)
 
     @property
@@ -142,20 +142,14 @@ class Service:
         self.batches.stop()
 
     def _translate(self, translator: Translator, texts: Sequence[str], wishes: Wishes) -> list[str]:
-        if wishes.tags:
-            return self._translate_markup(translator, [read_markup(text, wishes.tags) for text in texts], wishes)
-        cuts = [[cut_text(text, wishes.sentences, wishes.lines)] for text in texts]
-        return [text for (text,) in self._documents(translator, cuts)]
-
-    def _documents(self, translator: Translator, documents: Sequence[Sequence[Cut]]) -> list[list[str]]:
-        """The translation of each piece of each document."""
-        segments = [[segment for own in pieces for segment in own.segments] for pieces in documents]
-        if self._reads:
-            lines = [text for own in translator.translate_documents(segments) for text in own]
-        else:
-            lines = translator.translate_all([segment for own in segments for segment in own])
-        found = iter(lines)
-        return [[own.joined([next(found) for _ in own.segments]) for own in pieces] for pieces in documents]
+        pieces = PieceTranslator(translator, wishes.sentences, wishes.lines)
+        if not wishes.tags:
+            cuts = [[cut_text(text, wishes.sentences, wishes.lines)] for text in texts]
+            return [text for (text,) in pieces.translate_cuts(cuts)]
+        read = [read_markup(text, wishes.tags) for text in texts]
+        blocks = [[part.piece for part in own if isinstance(part, Block)] for own in read]
+        found = iter([parts for own in pieces.translate(blocks) for parts in own])
+        return ["".join(part if isinstance(part, str) else written(next(found)) for part in own) for own in read]
 
     def _translate_ways(self, translator: Translator, texts: Sequence[str], wishes: Wishes) -> list[list[str]]:
         """Several translations of each text, whose segments are each translated alone."""
@@ -168,33 +162,6 @@ class Service:
             few = min(map(len, groups), default=0)
             ways.append([own.joined([group[rank].text for group in groups]) for rank in range(few)])
         return ways
-
-    def _translate_markup(self, translator: Translator, texts: list[list[str | Block]], wishes: Wishes) -> list[str]:
-        """Translates what is text in markup; a model that copies tags sees those within a sentence."""
-        blocks = [[part for part in own if isinstance(part, Block)] for own in texts]
-        found: list[list[str | None]] = [[None] * len(own) for own in blocks]
-        if "tags" in translator.form.copy:
-            cuts = [[cut_text(_readable(block), wishes.sentences, wishes.lines) for block in own] for own in blocks]
-            lines = self._documents(translator, cuts)
-            found = [
-                [written_like(text, block) for text, block in zip(*pair, strict=True)]
-                for pair in zip(lines, blocks, strict=True)
-            ]
-        # All other blocks: the texts between the tags, one by one.
-        left = [[b for b, text in zip(*pair, strict=True) if text is None] for pair in zip(blocks, found, strict=True)]
-        cuts = [[cut_text(t, wishes.sentences, wishes.lines) for b in own for t in texts_of(b)] for own in left]
-        pieces = iter([text for own in self._documents(translator, cuts) for text in own])
-        wholes = iter([text for own in found for text in own])
-        return ["".join(p if isinstance(p, str) else _written(p, next(wholes), pieces) for p in own) for own in texts]
-
-
-def _readable(block: Block) -> str:
-    """A block with its tags; signs are written as they are read, but for those that could be taken for tags."""
-    return "".join(t.raw if t.kind == "inline" else escaped(t.raw).replace("&amp;", "&") for t in block.tokens)
-
-
-def _written(block: Block, text: str | None, rest: Iterator[str]) -> str:
-    return put_back(block, [next(rest) for _ in texts_of(block)]) if text is None else text
 
 
 def _memory_after(translator: Translator, segments: Sequence[str]) -> dict | None:

@@ -1,10 +1,13 @@
 """Texts in HTML or XML: what is text in them, and what must come out unchanged."""
 
+import functools
 import html
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
+
+from app.translation.pieces import Part, Piece, Tag
 
 # Neither can cross another "<", so that reading takes time in proportion to the length.
 _TAG = re.compile(r"<(/?)([A-Za-z][\w:.-]*)([^<>]*)>|<[!?][^<>]*>")
@@ -62,11 +65,6 @@ class Block:
     tokens: list[_Token] = field(default_factory=list)
 
     @property
-    def tags(self) -> list[str]:
-        """The tags in order."""
-        return [token.raw for token in self.tokens if token.kind == "inline"]
-
-    @property
     def raw(self) -> str:
         """The block as it was written."""
         return "".join(token.raw for token in self.tokens)
@@ -75,6 +73,18 @@ class Block:
     def empty(self) -> bool:
         """Whether there is nothing to translate."""
         return not any(token.raw.strip() for token in self.tokens if token.kind == "text")
+
+    @functools.cached_property
+    def piece(self) -> Piece:
+        """The block to translate; what is one tag for the sentence is shown as one."""
+        return Piece(
+            tuple(
+                html.unescape(token.raw)
+                if token.kind == "text"
+                else Tag(token.raw if _TAG.fullmatch(token.raw) else f"<x{number}/>", token.raw)
+                for number, token in enumerate(self.tokens)
+            )
+        )
 
 
 def read_markup(text: str, tags: Tags) -> list[str | Block]:
@@ -111,35 +121,9 @@ def outline(text: str) -> frozenset[str]:
     return frozenset(names - inline)
 
 
-def written_like(translation: str, block: Block) -> str | None:
-    """A block's translation in which the model copied the tags, with all other signs escaped.
-
-    Returns:
-        None if the tags are not those of the block.
-    """
-    found = [match[0] for match in _TAG.finditer(translation)]
-    if sorted(found) != sorted(block.tags):
-        return None
-    texts = _TAG.sub("\0", translation).split("\0")
-    return "".join(escaped(text) + tag for text, tag in zip(texts, [*found, ""], strict=True))
-
-
-def escaped(text: str) -> str:
-    """Text as it is written in markup."""
-    return html.escape(html.unescape(text), quote=False)
-
-
-def texts_of(block: Block) -> list[str]:
-    """The texts between the tags of a block."""
-    return [html.unescape(token.raw) for token in block.tokens if token.kind == "text"]
-
-
-def put_back(block: Block, translations: Sequence[str]) -> str:
-    """A block with other texts between its tags."""
-    texts = iter(translations)
-    return "".join(
-        html.escape(next(texts), quote=False) if token.kind == "text" else token.raw for token in block.tokens
-    )
+def written(parts: Iterable[Part]) -> str:
+    """The translation of a block as it is written in markup."""
+    return "".join(part.content if isinstance(part, Tag) else html.escape(part, quote=False) for part in parts)
 
 
 def _tokens(text: str, tags: Tags) -> Iterator[_Token]:

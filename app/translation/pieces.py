@@ -1,0 +1,223 @@
+"""Pieces of text with tags in them: cut into segments, translated, and put together again with their tags."""
+
+import re
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from app.translation.lines import DocumentLine, one_line
+from app.translation.sentences import Cut, cut_text
+from app.translation.translator import Translator
+
+_TAG = re.compile(r"</?[A-Za-z][^<>]*>|<[!?][^<>]*>")
+# Lines that are translated together where somebody watches the progress, or may cancel.
+_CHUNK = 256
+
+
+class Tag(NamedTuple):
+    """What stands within a sentence and is kept.
+
+    Fields:
+        shown: as a model that copies tags reads it: "<b>", "</b>" or "<x3/>". What is shown otherwise is no tag for it.
+        content: what is put back for it.
+    """
+
+    shown: str
+    content: Any = None
+
+
+Part = str | Tag
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A stretch of text to translate, such as a paragraph.
+
+    Args:
+        parts: texts and tags in order.
+        known: its translation, if a person has given it already. Memories hold it, and it is not translated.
+    """
+
+    parts: tuple[Part, ...]
+    known: str | None = None
+
+    @property
+    def tags(self) -> list[Tag]:
+        """The tags in order."""
+        return [part for part in self.parts if isinstance(part, Tag)]
+
+    @property
+    def texts(self) -> list[str]:
+        """The texts between the tags."""
+        return [part for part in self.parts if isinstance(part, str)]
+
+    @property
+    def shown(self) -> str:
+        """As the model reads it: with its tags; other signs that could be taken for tags are escaped beside some."""
+        if not self.tags:
+            return "".join(self.texts)
+        return "".join(part.shown if isinstance(part, Tag) else _without_tags(part) for part in self.parts)
+
+
+class PieceTranslator:
+    """Translates pieces; a model that copies tags sees those within a sentence, else the texts between them alone.
+
+    A model that reads documents reads the pieces of each as a document.
+
+    Args:
+        translator: translates segments.
+        sentences, lines: where pieces are cut, see `cut_text`.
+        progress: called with the number of segments that are done and of all; may raise an exception to stop.
+    """
+
+    def __init__(
+        self,
+        translator: Translator,
+        sentences: bool = True,
+        lines: bool = True,
+        progress: Callable[[int, int], None] | None = None,
+    ):
+        self.translator, self.sentences, self.lines, self.progress = translator, sentences, lines, progress
+        self._whole = "tags" in translator.form.copy
+        self._done = self._all = 0
+
+    def translate(self, documents: Sequence[Sequence[Piece]]) -> list[list[tuple[Part, ...]]]:
+        """The translation of each piece of each document: texts, and each of its tags once."""
+        cuts = [[self._cuts(piece) for piece in own] for own in documents]
+        known = [
+            [piece.known for piece, parts in zip(*both, strict=True) for _ in parts] for both in _pairs(documents, cuts)
+        ]
+        flat = [[cut for parts in own for cut in parts] for own in cuts]
+        texts = iter([text for own in self.translate_cuts(flat, known) for text in own])
+        found = [
+            [self._joined(piece, [next(texts) for _ in parts]) for piece, parts in zip(*both, strict=True)]
+            for both in _pairs(documents, cuts)
+        ]
+        # Those whose tags the model has not kept: by the texts between them.
+        left = [[p for p, parts in zip(*both, strict=True) if parts is None] for both in _pairs(documents, found)]
+        again = [[self._cut(text) for piece in own for text in piece.texts] for own in left]
+        rest = iter([text for own in self.translate_cuts(again) for text in own] if any(again) else [])
+        return [
+            [_filled(piece, rest) if parts is None else parts for piece, parts in zip(*both, strict=True)]
+            for both in _pairs(documents, found)
+        ]
+
+    def translate_cuts(
+        self, documents: Sequence[Sequence[Cut]], known: Sequence[Sequence[str | None]] = ()
+    ) -> list[list[str]]:
+        """The translation of each text of each document.
+
+        Args:
+            documents: the texts, cut into segments.
+            known: translations that a person has given; such a text must be one segment.
+        """
+        known = known or [[None] * len(own) for own in documents]
+        lines = [
+            DocumentLine(number, segment, right)
+            for number, both in enumerate(_pairs(documents, known), start=1)
+            for cut, right in zip(*both, strict=True)
+            for segment in cut.segments
+        ]
+        found = self._lines(lines)
+        return [[cut.joined([next(found) for _ in cut.segments]) for cut in own] for own in documents]
+
+    def _lines(self, lines: list[DocumentLine]) -> Iterator[str]:
+        """The translation of each line."""
+        self._all += len(lines)
+        self._report(0)
+        if reads_documents(self.translator):
+            # A person's translations are read by all of a document, what stands before them too.
+            whole = any(line.correction is not None for line in lines)
+            for hypothesis in self.translator.translate_lines(iter(lines), whole=whole):
+                yield hypothesis.text
+                self._report(1)
+            return
+        fresh = [line.text for line in lines if line.correction is None]
+        size = _CHUNK if self.progress else max(len(fresh), 1)
+        chunks = (self._chunk(fresh[start : start + size]) for start in range(0, len(fresh), size))
+        translations = (text for chunk in chunks for text in chunk)
+        yield from (next(translations) if line.correction is None else line.correction for line in lines)
+
+    def _chunk(self, lines: list[str]) -> list[str]:
+        found = self.translator.translate_all(lines)
+        self._report(len(lines))
+        return found
+
+    def _report(self, count: int) -> None:
+        self._done += count
+        if self.progress:
+            self.progress(self._done, self._all)
+
+    def _cuts(self, piece: Piece) -> list[Cut]:
+        """What of a piece is translated: all of it at once, or the texts between its tags."""
+        if piece.known is not None:
+            return [Cut([one_line("".join(piece.texts))], ["", ""])]
+        return [self._cut(text) for text in ([piece.shown] if self._whole or not piece.tags else piece.texts)]
+
+    def _cut(self, text: str) -> Cut:
+        return cut_text(text, self.sentences, self.lines)
+
+    def _joined(self, piece: Piece, texts: Sequence[str]) -> tuple[Part, ...] | None:
+        """A piece's translation from that of its cuts; None where tags got lost."""
+        if piece.known is not None or not piece.tags:
+            return (texts[0],)
+        return with_tags(texts[0], piece) if self._whole else _filled(piece, iter(texts))
+
+
+def reads_documents(translator: Translator) -> bool:
+    """Whether a translator reads more of a document than the segment that it translates."""
+    return translator.decoder.first_memory is not None or translator.reads
+
+
+def with_tags(translation: str, piece: Piece) -> tuple[Part, ...] | None:
+    """The parts of a piece's translation in which the model copied the tags.
+
+    Returns:
+        None if the tags are not those of the piece, or elements overlap.
+    """
+    shown = _TAG.findall(translation)
+    if sorted(shown) != sorted(tag.shown for tag in piece.tags) or _overlap(shown) > _overlap(
+        [t.shown for t in piece.tags]
+    ):
+        return None
+    left: dict[str, deque[Tag]] = defaultdict(deque)
+    for tag in piece.tags:
+        left[tag.shown].append(tag)
+    texts = [_with_signs(text) for text in _TAG.split(translation)]
+    parts: list[Part] = [texts[0]]
+    for name, text in zip(shown, texts[1:], strict=True):
+        parts += [left[name].popleft(), text]
+    return tuple(part for part in parts if part)
+
+
+def _overlap(shown: Sequence[str]) -> int:
+    """How many closing tags do not close the element that was opened last."""
+    opened, wrong = list[str](), 0
+    for tag in shown:
+        name = re.split(r"[\s/>]", tag.lstrip("</"), maxsplit=1)[0]
+        if tag.startswith("</"):
+            if opened and opened[-1] == name:
+                opened.pop()
+            else:
+                wrong += 1
+        elif not tag.endswith("/>") and tag[1] not in "!?":
+            opened.append(name)
+    return wrong
+
+
+def _filled(piece: Piece, texts: Iterator[str]) -> tuple[Part, ...]:
+    """A piece with other texts between its tags."""
+    return tuple(part if isinstance(part, Tag) else next(texts) for part in piece.parts)
+
+
+def _without_tags(text: str) -> str:
+    return text.replace("<", "&lt;").replace(">", "&gt;")
+
+
+def _with_signs(text: str) -> str:
+    return text.replace("&lt;", "<").replace("&gt;", ">")
+
+
+def _pairs(one: Sequence[Any], other: Sequence[Any]) -> Iterator[tuple[Any, Any]]:
+    return zip(one, other, strict=True)
