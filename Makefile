@@ -32,7 +32,7 @@ help: ## this list
 	@echo "  CORPUS=newstest BASELINE=FILE  for eval-bleu, eval-doc: what to score, what to compare with"
 	@echo "  ITEMS=1000                     for eval-doc, compare: items of ContraPro to score as well, or all"
 	@echo "  QUICK=1                        for compare: minutes on made-up text; shows only that everything runs"
-	@echo "  FILE=in.txt OUTPUT=out.txt     for translate; the terminal unless given"
+	@echo "  FILE=in.txt OUTPUT=out.txt     for translate; the terminal unless given; or FILE=in.docx OUTPUT=out.docx"
 	@echo "  ENGINE=ctranslate2             for translate, serve: starts faster; installed on first use"
 	@echo "  TO=ctranslate2 DIR=model       for export: or TO=savedmodel; DIR is RUN-TO unless given"
 	@echo "  QUANTIZATION=int8              for both: smaller and faster in CTranslate2"
@@ -52,7 +52,8 @@ eval-doc: $(VENV)/installed ## score RUN on whole documents: BLEU, consistency, 
 	@$(PYTHON_HERE) -m app evaluate-documents "$(RUN)" $(if $(CORPUS),--corpus $(CORPUS)) $(CORPORA_OPTION) \
 	    $(if $(BASELINE),--baseline "$(BASELINE)") $(ITEMS_OPTION) $(ARGS)
 
-translate: $(VENV)/installed$(if $(filter ctranslate2,$(ENGINE)),-ctranslate2) ## translate FILE with RUN, one line in = one line out
+# Text needs no extra, other files do.
+translate: $(VENV)/installed$(if $(filter ctranslate2,$(ENGINE)),-ctranslate2) $(if $(filter-out .txt,$(suffix $(FILE))),$(VENV)/installed-files) ## translate FILE with RUN, one line in = one line out, or a file such as a .docx
 	@$(PYTHON_HERE) -m app translate "$(RUN)" $(if $(FILE),"$(FILE)") $(if $(OUTPUT),--output "$(OUTPUT)") \
 	    $(if $(ENGINE),--engine "$(ENGINE)") $(QUANTIZATION_OPTION)
 

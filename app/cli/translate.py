@@ -1,10 +1,13 @@
-"""Translates a text with one segment per line: each input line gives one output line, empty lines stay empty.
+"""Translates lines of text, or a file: each input line gives one output line, empty lines stay empty.
 
 Lines are translated as they come in, so the command works in a pipe. Lines that are too long for the model are split
 at sentence ends and translated in parts; nothing is cut off.
 
 Each line is translated by itself unless --document, --doc-column or --per-file says where documents begin. With one of
 them, a model that was trained on documents remembers earlier segments of the same document.
+
+A file of another format, such as .docx, .odt, .epub, .html, .md, .po, .xliff, .srt or .json, comes out in the same
+format, with its text translated as one document and all else as it was. docs/files.md lists the formats.
 """
 
 import argparse
@@ -12,7 +15,7 @@ import contextlib
 import itertools
 import sys
 
-from app.cli import interactive, translate_documents
+from app.cli import interactive, translate_documents, translate_files
 from app.cli.memory import (
     RETRIEVAL,
     add_glossary,
@@ -35,10 +38,11 @@ from app.cli.options import (
 )
 from data.errors import UserError
 
-HELP = "translate a text, line by line"
+HELP = "translate a text line by line, or a file such as a .docx"
 EXAMPLES = """
   weitblick translate runs/starter manual.en.txt --output manual.de.txt
   echo "Save the file." | weitblick translate runs/starter
+  weitblick translate runs/starter manual.docx --output manual.de.docx
   weitblick translate runs/starter in.txt --beam 8 --nbest 3              line number, score, translation
   weitblick translate runs/starter in.txt --sample --top-p 0.9 --seed 7
   weitblick translate runs/starter in.txt --score-references de.txt       how likely are given translations?
@@ -61,13 +65,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "files",
         nargs="*",
         metavar="FILE",
-        help='UTF-8 text; "-" or none: standard input. Several files need --document or --per-file',
+        help='UTF-8 text, or one file of another format; "-" or none: standard input. Several files need --document or '
+        "--per-file",
     )
     parser.add_argument("--output", metavar="FILE", help="where the translations go; standard output by default")
     add_search(parser)
     add_engine(parser)
     add_precision(parser)
     translate_documents.add_arguments(parser)
+    translate_files.add_arguments(parser)
     add_memory(parser)
     add_glossary(parser)
     parser.add_argument(
@@ -111,7 +117,14 @@ def run(args: argparse.Namespace) -> None:
         run = run.with_precision("float32")
     run = with_chosen_memory(run, args)
     documents, engine = translate_documents.wanted(args), chosen_engine(args)
-    search = chosen_search(run.preset, args, (*(WINDOWS if documents or args.interactive else ()), *RETRIEVAL))
+    file = translate_files.wanted(args, run.preset.data.source)
+    in_documents = documents or file or args.interactive
+    search = chosen_search(run.preset, args, (*(WINDOWS if in_documents else ()), *RETRIEVAL))
+    if file:
+        translate_files.check(args)
+        load_engine(engine, run, args.checkpoint)
+        translate_files.translate(with_chosen_windows(run, args), search, args)
+        return
     if args.interactive:
         load_engine(engine, run, args.checkpoint)
         interactive.talk(translator_of(with_chosen_windows(run, args), search, args), args.fuzzy)

@@ -96,7 +96,7 @@ class PieceTranslator:
         ]
         # Those whose tags the model has not kept: by the texts between them.
         left = [[p for p, parts in zip(*both, strict=True) if parts is None] for both in _pairs(documents, found)]
-        again = [[self._cut(text) for piece in own for text in piece.texts] for own in left]
+        again = [[self._between(text) for piece in own for text in piece.texts] for own in left]
         rest = iter([text for own in self.translate_cuts(again) for text in own] if any(again) else [])
         return [
             [_filled(piece, rest) if parts is None else parts for piece, parts in zip(*both, strict=True)]
@@ -153,7 +153,13 @@ class PieceTranslator:
         """What of a piece is translated: all of it at once, or the texts between its tags."""
         if piece.known is not None:
             return [Cut([one_line("".join(piece.texts))], ["", ""])]
-        return [self._cut(text) for text in ([piece.shown] if self._whole or not piece.tags else piece.texts)]
+        if self._whole or not piece.tags:
+            return [self._cut(piece.shown)]
+        return [self._between(text) for text in piece.texts]
+
+    def _between(self, text: str) -> Cut:
+        """The cut of a text between tags; punctuation is no segment."""
+        return self._cut(text) if any(character.isalnum() for character in text) else Cut([], [text])
 
     def _cut(self, text: str) -> Cut:
         return cut_text(text, self.sentences, self.lines)

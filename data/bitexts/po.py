@@ -32,8 +32,8 @@ class PoFile(Bitext):
             catalogue = parse_po(self._text())
         except ValueError as error:
             raise UserError(f"{self.path}: {error}; mend it there, `msgfmt --check` finds more") from None
-        source = _language(catalogue.metadata.get("X-Source-Language", "")) or "en"
-        target = _language(catalogue.metadata.get("Language", "")) or self._other(source)
+        source = header_language(catalogue.metadata.get("X-Source-Language", "")) or "en"
+        target = header_language(catalogue.metadata.get("Language", "")) or self._other(source)
         for number, message in enumerate(po_messages(catalogue), start=1):
             place = f"{self.path}, translated message {number:,}"
             yield Entry(place, {source: message.english, target: message.german})
@@ -42,22 +42,30 @@ class PoFile(Bitext):
         size = self.path.stat().st_size
         if size > _MOST_BYTES:
             raise UserError(f"{self.path}: {size:,} bytes; at most {_MOST_BYTES:,} are read of a catalogue: split it")
-        raw = self.path.read_bytes()
-        named = _CHARSET.search(raw)
-        charset = "utf-8-sig" if not named or named[1] in (b"CHARSET", b"UTF-8", b"utf-8") else named[1].decode()
-        try:
-            return _NO_LINE_END.sub(" ", raw.decode(charset))
-        except LookupError:
-            raise UserError(f"{self.path}: unknown charset {charset!r}; convert the file to UTF-8") from None
-        except UnicodeDecodeError as error:
-            line = raw.count(b"\n", 0, error.start) + 1
-            raise UserError(
-                f"{self.path}, line {line:,}: not valid {error.encoding} (byte 0x{raw[error.start]:02x}); convert the "
-                "file to UTF-8"
-            ) from None
+        return _NO_LINE_END.sub(" ", decode_po(self.path.read_bytes(), self.path)[0])
 
 
-def _language(header: str) -> str:
-    """The language that a header names by its code; some write "German" or "LANGUAGE"."""
+def decode_po(raw: bytes, name: object) -> tuple[str, str]:
+    """The text of a catalogue and its charset, which its header names.
+
+    Raises:
+        UserError: it is not in that charset, or nobody knows it; the message begins with `name`.
+    """
+    named = _CHARSET.search(raw)
+    charset = "utf-8-sig" if not named or named[1] in (b"CHARSET", b"UTF-8", b"utf-8") else named[1].decode()
+    try:
+        return raw.decode(charset), charset
+    except LookupError:
+        raise UserError(f"{name}: unknown charset {charset!r}; convert the file to UTF-8") from None
+    except UnicodeDecodeError as error:
+        line = raw.count(b"\n", 0, error.start) + 1
+        raise UserError(
+            f"{name}, line {line:,}: not valid {error.encoding} (byte 0x{raw[error.start]:02x}); convert the "
+            "file to UTF-8"
+        ) from None
+
+
+def header_language(header: str) -> str:
+    """The language that a header names by its code, "" for none; some write "German" or "LANGUAGE"."""
     language = primary(header)
     return language if len(language) <= 3 else ""

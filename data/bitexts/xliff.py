@@ -49,7 +49,7 @@ def _old_segments(unit: Element) -> Iterator[tuple[str, str]]:
     if unit.get("restype") == _HEADER:
         return
     target, cut = unit.find("target"), unit.find("seg-source")
-    if target is None or not _is_translated(unit, target):
+    if target is None or not is_translated(unit, target):
         yield segment_text(unit.find("source")), ""
         return
     sources, targets = _marked(cut), _marked(target)
@@ -59,7 +59,8 @@ def _old_segments(unit: Element) -> Iterator[tuple[str, str]]:
         yield segment_text(unit.find("source")), segment_text(target)
 
 
-def _is_translated(unit: Element, target: Element) -> bool:
+def is_translated(unit: Element, target: Element) -> bool:
+    """Whether the target of a `<trans-unit>` is finished."""
     if state := target.get("state", ""):
         return state != "new" and not state.startswith("needs-")
     return unit.get("approved") != "no" and not target.get("state-qualifier", "").startswith(_GUESSED)

@@ -63,6 +63,12 @@ def po_messages(catalogue: "polib.POFile") -> Iterator[Message]:
     return (message for entry in catalogue if not entry.obsolete and not entry.fuzzy for message in _messages(entry))
 
 
+def english_of(entry: "polib.POEntry") -> str:
+    """The English of a message: its `Default:` comment, where its id is no text, else its id."""
+    default = _DEFAULT.search(entry.comment or "")
+    return default[1].replace('\\"', '"') if default else entry.msgid
+
+
 def read_mo(content: bytes) -> list[Message]:
     """The messages of a compiled .mo catalogue, in its order (by id; it holds no places)."""
     import polib
@@ -191,8 +197,7 @@ def _messages(entry) -> Iterator[Message]:
         ids = (entry.msgid, entry.msgid_plural) if len(forms) > 1 else (entry.msgid_plural,)
         pairs = list(zip(ids, forms, strict=False))
     else:
-        default = _DEFAULT.search(entry.comment or "")
-        pairs = [(default[1].replace('\\"', '"') if default else entry.msgid, entry.msgstr)]
+        pairs = [(english_of(entry), entry.msgstr)]
     for english, german in pairs:
         if english.strip() and german.strip():
             yield Message(english, german, *place)

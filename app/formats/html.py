@@ -1,0 +1,50 @@
+"""Web pages. Tags with their attributes, comments, scripts, code and `translate="no"` are left alone."""
+
+import codecs
+import re
+from collections.abc import Iterator
+
+from app.formats.base import Encoding, Options, Slot, TextDocument, decoded
+from app.formats.markup import Block, Tags, read_markup, written
+from data.errors import UserError
+
+HTML = Tags("html")
+_CHARSET = re.compile(
+    rb"""<(?:meta\s[^>]{0,200}?charset|\?xml\s[^>]{0,200}?encoding)\s*=\s*["']?([\w.:-]+)""", re.IGNORECASE
+)
+# A page says near its beginning how it is encoded.
+_BEGINNING = 2048
+_LANGUAGE = re.compile(r"""(<html\b[^<>]*?\b(?:xml:)?lang\s*=\s*["']?)([A-Za-z]{2,3})\b""", re.IGNORECASE)
+
+
+def read(content: bytes, options: Options) -> TextDocument:
+    """Reads a web page."""
+    text, encoding = _decoded(content, options.name)
+    return TextDocument(list(layout(in_language(text, options))), encoding)
+
+
+def layout(text: str) -> Iterator[str | Slot]:
+    """The parts of a text in HTML."""
+    for part in read_markup(text, HTML):
+        yield Slot(part.piece, written) if isinstance(part, Block) else part
+
+
+def in_language(text: str, options: Options) -> str:
+    """A page that says, if it said that it is in the source language, that it is in the target language."""
+
+    def renamed(match: re.Match) -> str:
+        return match[1] + (options.target if match[2].lower() == options.source else match[2])
+
+    return _LANGUAGE.sub(renamed, _LANGUAGE.sub(renamed, text, count=1), count=1)
+
+
+def _decoded(content: bytes, name: str) -> tuple[str, Encoding]:
+    named = _CHARSET.search(content[:_BEGINNING])
+    if named and not content.startswith((codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        charset = named[1].decode("ascii")
+        try:
+            if codecs.lookup(charset).name not in ("utf-8", "utf-16"):
+                return content.decode(charset), Encoding(charset, errors="xmlcharrefreplace")
+        except (LookupError, UnicodeDecodeError):
+            raise UserError(f"{name}: cannot be read as {charset}, as it says of itself; convert it to UTF-8") from None
+    return decoded(content, name)

@@ -1,0 +1,126 @@
+"""Paragraphs of documents in XML: what is to be translated in them, and the breaks and marks that stay."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+from app.formats.base import has_words, trimmed
+from app.formats.safety import Archive, XmlFile
+from app.translation.pieces import Part, Piece, Tag
+
+if TYPE_CHECKING:
+    from lxml import etree
+
+
+class Break(NamedTuple):
+    """What ends a piece within a paragraph, such as a tab or a line break."""
+
+    content: Any
+
+
+class Mark(NamedTuple):
+    """What takes no room, such as a bookmark, and is kept before a piece in which it stands, or after it."""
+
+    content: Any
+    before: bool = True
+
+
+Token = Part | Break | Mark
+
+
+def layout_of(tokens: Iterable[Token]) -> Iterator[Token | Piece]:
+    """The tokens of a paragraph with pieces for what is to be translated."""
+    group: list[Part] = []
+    marks: list[Mark] = []
+    for token in [*tokens, None]:
+        if isinstance(token, Mark):
+            marks.append(token)
+        elif isinstance(token, Break) or token is None:
+            before, parts, after = trimmed(group)
+            yield from before
+            yield from (mark for mark in marks if mark.before)
+            yield from [Piece(parts)] if any(isinstance(p, str) and has_words(p) for p in parts) else parts
+            yield from (mark for mark in marks if not mark.before)
+            yield from after
+            if token:
+                yield token
+            group, marks = [], []
+        else:
+            group.append(token)
+
+
+class Paragraphs(Protocol):
+    """How paragraphs of a format are read and written."""
+
+    def read(self, paragraph: "etree._Element") -> list[Token]:
+        """What is in a paragraph."""
+        ...
+
+    def write(self, paragraph: "etree._Element", tokens: Sequence[Token]) -> None:
+        """Gives a paragraph other content."""
+        ...
+
+
+@dataclass(frozen=True)
+class _Paragraph:
+    """A paragraph with pieces, and how it is written."""
+
+    element: "etree._Element"
+    layout: list[Token | Piece]
+    way: Paragraphs
+
+
+class PackedDocument:
+    """A document that is a zip archive with files in XML, see `FileDocument`.
+
+    Args:
+        archive: the archive.
+    """
+
+    lines = False
+
+    def __init__(self, archive: Archive):
+        self._archive = archive
+        self._files: dict[str, XmlFile] = {}
+        self._paragraphs: list[_Paragraph] = []
+        self.pieces: list[Piece] = []
+
+    def add(self, part: str, file: XmlFile) -> None:
+        """Adds a file that is written anew."""
+        self._files[part] = file
+
+    def add_paragraphs(self, elements: Iterable["etree._Element"], way: Paragraphs) -> None:
+        """Adds paragraphs that are translated."""
+        for element in list(elements):
+            layout = list(layout_of(way.read(element)))
+            pieces = [token for token in layout if isinstance(token, Piece)]
+            if pieces:
+                self._paragraphs.append(_Paragraph(element, layout, way))
+                self.pieces += pieces
+
+    def write(self, translations: Sequence[Sequence[Part]]) -> bytes:
+        """See `FileDocument.write`."""
+        found = iter(translations)
+        for element, layout, way in ((own.element, own.layout, own.way) for own in self._paragraphs):
+            tokens: list[Token] = []
+            for token in layout:
+                tokens += next(found) if isinstance(token, Piece) else [token]
+            way.write(element, tokens)
+        return self._archive.written({part: file.written() for part, file in self._files.items()})
+
+
+class Numbers:
+    """Names for tags, each another."""
+
+    def __init__(self) -> None:
+        self._last = 0
+
+    def around(self, opening: Any, closing: Any = None) -> tuple[Tag, Tag]:
+        """A pair of tags."""
+        self._last += 1
+        return Tag(f"<g{self._last}>", opening), Tag(f"</g{self._last}>", closing)
+
+    def alone(self, content: Any) -> Tag:
+        """A tag without a partner."""
+        self._last += 1
+        return Tag(f"<x{self._last}/>", content)
