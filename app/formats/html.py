@@ -4,8 +4,9 @@ import codecs
 import re
 from collections.abc import Iterator
 
-from app.formats.base import Encoding, Options, Slot, TextDocument, decoded
-from app.formats.markup import Block, Tags, read_markup, written
+from app.formats.base import Encoding, Options, Slot, TextDocument, decoded, has_words, trimmed
+from app.formats.markup import Tags, read_markup, written
+from app.translation.pieces import Piece
 from data.errors import UserError
 
 HTML = Tags("html")
@@ -26,7 +27,14 @@ def read(content: bytes, options: Options) -> TextDocument:
 def layout(text: str) -> Iterator[str | Slot]:
     """The parts of a text in HTML."""
     for part in read_markup(text, HTML):
-        yield Slot(part.piece, written) if isinstance(part, Block) else part
+        if isinstance(part, str):
+            yield part
+            continue
+        before, parts, after = trimmed(part.piece.parts)
+        if any(isinstance(one, str) and has_words(one) for one in parts):
+            yield from (written(before), Slot(Piece(parts), written), written(after))
+        else:
+            yield part.raw
 
 
 def in_language(text: str, options: Options) -> str:

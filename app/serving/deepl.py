@@ -1,4 +1,4 @@
-"""DeepL's API, version 2, as https://developers.deepl.com/docs describes it; documents are not part of it here."""
+"""DeepL's API, version 2, as https://developers.deepl.com/docs describes it."""
 
 from typing import Any
 
@@ -6,7 +6,8 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import PlainTextResponse
 
 from app.formats.markup import Tags, outline
-from app.serving.desk import Desk, same_language
+from app.serving.deepl_documents import add_documents
+from app.serving.desk import Desk, check_language
 from app.serving.fields import Fields, checked, read_fields
 from app.serving.glossaries import StoredGlossary, read_entries
 from app.serving.limits import RefusedError
@@ -40,10 +41,10 @@ def router(desk: Desk) -> APIRouter:
         texts = fields.texts("text") if fields.given("text") else []
         if not texts:
             raise RefusedError(400, "Parameter 'text' not specified.")
-        _check_language("target_lang", fields.text("target_lang"), service.target)
+        check_language("target_lang", fields.text("target_lang"), service.target)
         wishes = _wishes(fields, owner, texts)
         if given := fields.given("source_lang"):
-            _check_language("source_lang", fields.text("source_lang"), service.source)
+            check_language("source_lang", fields.text("source_lang"), service.source)
         model = fields.choice("model_type", _MODELS, "").removeprefix("prefer_")
         desk.count(owner, texts, _MOST_TEXTS)
         if not given:
@@ -119,8 +120,8 @@ def router(desk: Desk) -> APIRouter:
         """Stores a glossary."""
         owner, fields = await _read(request)
         desk.check_glossaries()
-        _check_language("source_lang", fields.text("source_lang"), service.source)
-        _check_language("target_lang", fields.text("target_lang"), service.target)
+        check_language("source_lang", fields.text("source_lang"), service.source)
+        check_language("target_lang", fields.text("target_lang"), service.target)
         entries = read_entries(fields.text("entries"), fields.text("entries_format"))
         return _about(await desk.run(desk.glossaries.add, fields.text("name"), owner, entries))
 
@@ -160,12 +161,8 @@ def router(desk: Desk) -> APIRouter:
             "entry_count": len(stored.entries),
         }
 
+    add_documents(routes, desk)
     return routes
-
-
-def _check_language(name: str, given: str, own: str) -> None:
-    if not same_language(given, own):
-        raise RefusedError(400, f"Value for '{name}' not supported.")
 
 
 def _names(fields: Fields, name: str) -> frozenset[str]:

@@ -9,13 +9,17 @@ from typing import Any
 
 from fastapi import Request
 
+from app.formats.base import FileDocument, Options
+from app.formats.opening import open_document
 from app.serving.batches import OverdueError, StoppedError
 from app.serving.documents import Documents
 from app.serving.fields import checked
+from app.serving.files import Files, TranslatedFile, output_name
 from app.serving.glossaries import Glossaries
 from app.serving.limits import Keys, Limits, Rates, RefusedError
 from app.serving.metrics import Metrics
 from app.serving.service import Service
+from data.errors import UserError
 from data.terms import Glossary
 
 # How clients send a key in the header `Authorization`.
@@ -36,6 +40,7 @@ class Desk:
         self.limits: Limits = service.limits
         self.rates = Rates(self.limits.rate)
         self.documents = Documents(self.limits)
+        self.files = Files(self.limits)
         self.glossaries = Glossaries(self.limits, service.target)
         self.characters: Counter[str] = Counter()
         self._lock = threading.Lock()
@@ -71,10 +76,49 @@ class Desk:
         characters = sum(len(checked("text", text)) for text in texts)
         if characters > self.limits.characters:
             raise RefusedError(413, f"more than {self.limits.characters} characters in a request")
+        self._note(owner, characters)
+        return characters
+
+    def _note(self, owner: str, characters: int) -> None:
         with self._lock:
             self.characters[owner] += characters
         self.metrics.characters.inc(characters)
-        return characters
+
+    async def start_file(
+        self,
+        owner: str,
+        name: str,
+        content: bytes,
+        glossary: str | None,
+        columns: Sequence[str] = (),
+        own: bool = False,
+    ) -> TranslatedFile:
+        """Reads a file that was sent, and begins to translate it.
+
+        Args:
+            owner: who sent it.
+            name, content: of the file.
+            glossary: the key of a stored one.
+            columns: of a table.
+            own: whether a file that is clearly in another language is refused.
+        """
+        options = Options(name, self.service.source, self.service.target, tuple(columns))
+        terms = self.glossary(glossary, owner)
+        document = await self.run(_opened, content, options)
+        texts = [text for piece in document.pieces if piece.known is None for text in piece.texts]
+        characters = sum(map(len, texts))
+        if characters > self.limits.file_characters:
+            raise RefusedError(413, f"more than {self.limits.file_characters} characters of text in the file")
+        if own:
+            await self.run(self.service.refuse_foreign, [" ".join(texts)[: self.limits.characters]])
+        file = TranslatedFile(owner, output_name(name, self.service.target), characters)
+
+        def work(progress: Callable[[int, int], None]) -> bytes:
+            return self.service.translate_file(document, name, terms, progress)
+
+        self.files.start(file, work)
+        self._note(owner, characters)
+        return file
 
     def check_context(self, context: str) -> str:
         """A context that is not too long."""
@@ -116,6 +160,7 @@ class Desk:
 
     def stop(self) -> None:
         """Finishes what is being done."""
+        self.files.stop()
         self._pool.shutdown(wait=True, cancel_futures=True)
         self.service.stop()
 
@@ -125,9 +170,22 @@ class Desk:
             future.exception()  # nobody may be waiting for it any more
 
 
+def _opened(content: bytes, options: Options) -> FileDocument:
+    try:
+        return open_document(content, options)
+    except UserError as error:
+        raise RefusedError(400, str(error)) from None
+
+
 def overdue() -> RefusedError:
     """The refusal of what takes too long."""
     return RefusedError(503, "the translation takes too long; send less, or try again later", 5)
+
+
+def check_language(name: str, given: str, own: str) -> None:
+    """Refuses another language than the model's, in DeepL's words."""
+    if not same_language(given, own):
+        raise RefusedError(400, f"Value for '{name}' not supported.")
 
 
 def same_language(given: str, own: str) -> bool:

@@ -118,6 +118,29 @@ async def read_fields(request: Request) -> Fields:
     raise RefusedError(415, "expected a content type of application/json or application/x-www-form-urlencoded")
 
 
+async def read_upload(request: Request) -> tuple[Fields, str, bytes]:
+    """The fields of a form with a file, the name of the file, and what is in it.
+
+    Raises:
+        RefusedError: it is no such form, or the field `file` is not a file.
+    """
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != "multipart/form-data":
+        raise RefusedError(415, "expected a form (multipart/form-data) with a file")
+    try:
+        async with request.form(max_files=1, max_fields=_MOST_FIELDS) as form:
+            items = form.multi_items()
+            file = form.get("file")
+            content = await file.read() if isinstance(file, UploadFile) else b""
+    except (HTTPException, ValueError):
+        raise RefusedError(400, "the body is not a valid form with one file") from None
+    if not isinstance(file, UploadFile):
+        raise RefusedError(400, "file: this field is missing, or is not a file")
+    texts = [(name, value) for name, value in items if isinstance(value, str)]
+    values = _collected([*request.query_params.multi_items(), *texts])
+    return Fields(values), file.filename or "", content
+
+
 def _json_object(body: bytes) -> dict[str, Any]:
     try:
         values = json.loads(body)

@@ -25,6 +25,8 @@ HEADERS = {
 }
 # Under which name clients of a path look for the error; others find it under "error".
 _ERROR_NAMES = {"/v2/": "message", "/bigquery/": "errorMessage"}
+# Where files are sent to.
+UPLOADS = ("/api/files", "/translate_file", "/v2/document")
 # A client that is still sending when the connection is closed does not see the answer, so that a body that is too large
 # is read and thrown away, up to so many times what is allowed.
 _MOST_DRAINED = 8
@@ -77,7 +79,13 @@ class Guard:
 
         try:
             self._check_origin(Headers(scope=scope))
-            body = await asyncio.wait_for(self._read(scope, receive), self.limits.read_seconds)
+            upload = scope["method"] == "POST" and scope["path"] in UPLOADS
+            most, seconds = (
+                (self.limits.upload, self.limits.upload_seconds)
+                if upload
+                else (self.limits.body, self.limits.read_seconds)
+            )
+            body = await asyncio.wait_for(self._read(scope, receive, most), seconds)
             await self.app(scope, _replay(body, receive), sending)
         except DisconnectedError:
             noted.status = 400
@@ -101,19 +109,19 @@ class Guard:
         if origin is not None and origin.partition("://")[2] != host:
             raise RefusedError(403, "pages of other sites may not use this server")
 
-    async def _read(self, scope: Scope, receive: Receive) -> bytes:
+    async def _read(self, scope: Scope, receive: Receive, most: int) -> bytes:
         length = int(Headers(scope=scope).get("content-length", "0")[:20])
-        body, size, more = bytearray(), 0, length <= _MOST_DRAINED * self.limits.body
+        body, size, more = bytearray(), 0, length <= _MOST_DRAINED * most
         while more:
             message = await receive()
             if message["type"] == "http.disconnect":
                 raise DisconnectedError
             size += len(message.get("body", b""))
-            if size <= self.limits.body:
+            if size <= most:
                 body += message.get("body", b"")
-            more = message.get("more_body", False) and size <= _MOST_DRAINED * self.limits.body
-        if max(size, length) > self.limits.body:
-            raise RefusedError(413, f"the request is larger than {self.limits.body} bytes")
+            more = message.get("more_body", False) and size <= _MOST_DRAINED * most
+        if max(size, length) > most:
+            raise RefusedError(413, f"the request is larger than {most} bytes")
         return bytes(body)
 
 

@@ -1,13 +1,17 @@
-"""LibreTranslate's API, as https://docs.libretranslate.com describes it; files are not part of it here."""
+"""LibreTranslate's API, as https://docs.libretranslate.com describes it."""
 
+import asyncio
 from typing import Any
+from urllib.parse import quote
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Request, Response
 
 from app.formats.markup import Tags
-from app.serving.desk import Desk, same_language
+from app.formats.opening import ENDINGS
+from app.serving.desk import Desk, overdue, same_language
 from app.serving.detection import detect
-from app.serving.fields import Fields, read_fields
+from app.serving.fields import Fields, read_fields, read_upload
+from app.serving.files import attachment, input_name
 from app.serving.limits import RefusedError
 from app.serving.service import LANGUAGES, Wishes
 
@@ -59,6 +63,26 @@ def router(desk: Desk) -> APIRouter:
         sure = dict(detect(text, 100)).get(service.source, 0.0)
         return {"language": service.source, "confidence": round(100 * sure)}
 
+    @routes.post("/translate_file")
+    async def translate_file(request: Request) -> dict[str, str]:
+        """Translates a file, and says where its translation can be fetched."""
+        fields, name, content = await read_upload(request)
+        owner = desk.admit(request, fields.text("api_key", ""))
+        source = fields.text("source")
+        _check_languages(source, fields.text("target"))
+        columns = fields.texts("columns") if fields.given("columns") else []
+        file = await desk.start_file(owner, input_name(name), content, None, columns, own=source == "auto")
+        done, _ = await asyncio.wait([asyncio.wrap_future(file.future)], timeout=desk.limits.file_seconds)
+        if not done or file.content is None:
+            desk.files.delete(file)
+            raise RefusedError(400, file.error) if file.error else overdue()
+        return {"translatedFileUrl": f"{request.base_url}download_file/{file.key}.{quote(file.name)}"}
+
+    @routes.get("/download_file/{name}")
+    async def download_file(name: str) -> Response:
+        """A translated file; clients send no key here, but know a name that cannot be guessed."""
+        return attachment(desk.files.get(name.partition(".")[0], None))
+
     @routes.post("/detect")
     async def detect_language(request: Request) -> list[dict[str, Any]]:
         """The likeliest languages of a text."""
@@ -87,8 +111,8 @@ def router(desk: Desk) -> APIRouter:
             "keyRequired": bool(desk.keys),
             "charLimit": desk.limits.characters,
             "frontendTimeout": 500,
-            "filesTranslation": False,
-            "supportedFilesFormat": [],
+            "filesTranslation": True,
+            "supportedFilesFormat": list(ENDINGS),
             "suggestions": False,
             "language": {"source": source, "target": target},
         }

@@ -46,6 +46,12 @@ class Limits:
         glossaries: that are kept.
         terms: of a glossary.
         alternatives: of a text.
+        upload: bytes of a request with a file.
+        upload_seconds: in which such a request must have come in.
+        file_characters: of the text in a file.
+        files: that are kept, until they are not asked for in `idle_seconds`.
+        files_at_once: that are translated at the same time.
+        file_seconds: for a client that waits for a file.
     """
 
     body: int = 1 << 20
@@ -61,6 +67,12 @@ class Limits:
     glossaries: int = 100
     terms: int = 5000
     alternatives: int = 5
+    upload: int = 10 << 20
+    upload_seconds: float = 60.0
+    file_characters: int = 1_000_000
+    files: int = 20
+    files_at_once: int = 2
+    file_seconds: float = 600.0
 
 
 class Keys:

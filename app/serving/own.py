@@ -23,6 +23,7 @@ from app.serving.documents import (
 )
 from app.serving.events import stream
 from app.serving.limits import RefusedError
+from app.serving.own_files import add_files
 from app.serving.service import Service, Wishes
 from app.translation.sentences import cut_text
 from app.translation.session import Session
@@ -227,6 +228,7 @@ def router(desk: Desk) -> APIRouter:
     _add_texts(routes, desk)
     _add_documents(routes, desk)
     _add_explanations(routes, desk)
+    add_files(routes, desk)
     return routes
 
 

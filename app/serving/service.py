@@ -6,7 +6,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from app.formats.base import FileDocument
 from app.formats.markup import Block, Tags, read_markup, written
+from app.formats.translation import translate_document
 from app.serving.batches import BatchedDecoder, Batches
 from app.serving.limits import Limits, RefusedError
 from app.translation.lines import DocumentLine
@@ -121,6 +123,12 @@ class Service:
         translator = self.translator(time.monotonic() + self.limits.seconds, wishes.glossary, wishes.context)
         found = translator.translate_lines(DocumentLine(1, segment) for segment in segments)
         yield from (hypothesis.text for hypothesis in found)
+
+    def translate_file(
+        self, document: FileDocument, name: str, glossary: Glossary | None, progress: Callable[[int, int], None]
+    ) -> bytes:
+        """Translates a file, however long that takes; see `translate_document`."""
+        return translate_document(document, name, self.translator(None, glossary), progress)
 
     def refuse_foreign(self, texts: Sequence[str]) -> None:
         """For a request that does not say its language: refuses text that is clearly in another than the model's."""
