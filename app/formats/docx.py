@@ -29,19 +29,15 @@ _AROUND = frozenset(("hyperlink", "ins", "moveTo", "smartTag", "customXml", "fld
 _BREAKS = frozenset(("tab", "ptab", "br", "cr"))
 # What Word only notes for itself: where pages ended and what it thought of the spelling.
 _DROPPED = frozenset(("lastRenderedPageBreak", "proofErr", "softHyphen", "rPr", "pPr"))
-_MARK_ENDS = ("bookmarkEnd", "commentRangeEnd", "permEnd", "moveFromRangeEnd", "moveToRangeEnd", "commentReference")
-_MARKS = frozenset(
-    (
-        *_MARK_ENDS,
-        "bookmarkStart",
-        "commentRangeStart",
-        "permStart",
-        "moveFromRangeStart",
-        "moveToRangeStart",
-        "del",
-        "moveFrom",
-    )
-)
+_MARKS = frozenset(f"{name}Range{side}" for name in ("comment", "moveFrom", "moveTo") for side in ("Start", "End")) | {
+    "bookmarkStart",
+    "bookmarkEnd",
+    "permStart",
+    "permEnd",
+    "commentReference",
+    "del",
+    "moveFrom",
+}
 # Of a format: what says nothing about how the text looks.
 _INVISIBLE = ("lang", "noProof", "rsid")
 
@@ -209,7 +205,7 @@ class DocxParagraphs:
                 yield from self._inner(self._inside(child), numbers)
                 yield closing
             elif name in _MARKS:
-                yield Mark([child], before=name not in _MARK_ENDS)
+                yield Mark([child], before=name.endswith("Start"))
             elif name not in _DROPPED and not name.endswith("Pr"):
                 yield numbers.alone([child])
 

@@ -27,8 +27,8 @@ _MOST_LABEL = 1000
 _ESCAPED = re.compile(r"\\([!-/:-@\[-`{-~])")
 _ENTITY = re.compile(r"&(?:#\d{1,7}|#[xX][0-9A-Fa-f]{1,6}|[A-Za-z]\w{1,30});")
 # Signs that mean something within a text, and what begins a list, a heading, a quote or a line.
-_SPECIAL = re.compile(r"\\(?=[!-/:-@\[-`{-~])|[`\[|]|\*(?=\S)|(?<=\S)\*|~(?=~)|(?<!\w)_|_(?!\w)|<(?=[A-Za-z/!?])")
-_BLOCK = re.compile(r"^(?:(?:[-+]|#{1,6})(?=\s|$)|>|\d{1,9}(?=[.)](?:\s|$))|[=-]+\s*$)", re.MULTILINE)
+_SPECIAL = re.compile(r"\\(?=[!-/:-@\[-`{-~])|[`\[|]|\*(?!\s)|(?<!\s)\*|~(?=~)|(?<!\w)_|_(?!\w)|<(?=[A-Za-z/!?])")
+_BLOCK = re.compile(r"^(?:(?:[-+*]|#{1,6})(?=\s|$)|>|\d{1,9}(?=[.)](?:\s|$))|[=-]+\s*$)", re.MULTILINE)
 _SIMPLE_TAG = re.compile(r"</?[A-Za-z][A-Za-z0-9]*>")
 
 
@@ -71,17 +71,24 @@ class InlineParser:
         marks = self._marks(raw, 0, len(raw))
         # A sign that the text has without a backslash needs none in the translation either.
         bare = "".join(_ESCAPED.sub("", mark.raw) if mark.kind == "text" else "\0" for mark in marks)
-        plain = set(_SPECIAL.findall(bare))
+        plain = set(_SPECIAL.findall(bare)) - {sign for sign in _ESCAPED.findall(raw)}
         plain = plain - {"|"} if cell else plain | {"|"}
         before, parts, after = trimmed(_parts(marks))
         begins = _BLOCK.match(raw)
 
+        def joined(parts: Iterable[Part]) -> str:
+            text = ""
+            for part in parts:
+                if isinstance(part, Tag) and part.content == "[" and text.endswith("!"):
+                    text = text[:-1] + "\\!"  # else the link would be a picture
+                text += part.content if isinstance(part, Tag) else _escaped(part, plain)
+            return text
+
         def write(translation: Iterable[Part]) -> str:
-            text = "".join(p.content if isinstance(p, Tag) else _escaped(p, plain) for p in translation)
-            return text if begins else _BLOCK.sub(_harmless, text)
+            return joined(translation) if begins else _BLOCK.sub(_harmless, joined(translation))
 
         piece = Piece(parts) if any(isinstance(part, str) and has_words(part) for part in parts) else None
-        return Parsed(write(before), piece, write(after), write)
+        return Parsed(joined(before), piece, joined(after), write)
 
     def _marks(self, raw: str, place: int, end: int) -> list[_Mark]:
         marks: list[_Mark] = []

@@ -29,7 +29,6 @@ _MARKS = re.compile(
 # Text that is no longer, or not yet, part of the document, or is about it.
 _APART = frozenset((_TEXT + "tracked-changes", "{urn:oasis:names:tc:opendocument:xmlns:office:1.0}annotation"))
 _WHITE = re.compile("[ \t\r\n]+")
-_MOST_SPACES = 200
 _SPACES = re.compile(r"( {2,}|^ | $)")
 
 
@@ -103,7 +102,8 @@ class OdtParagraphs:
 
     def _child(self, child: "etree._Element", numbers: Numbers) -> Iterator[Token]:
         if child.tag == _TEXT + "s":
-            yield " " * min(int(child.get(_TEXT + "c", "1")), _MOST_SPACES)
+            # Several hold columns apart.
+            yield " " if child.get(_TEXT + "c", "1") == "1" else Break(child)
         elif child.tag in _BREAKS:
             yield Break(child)
         elif child.tag == _TEXT + "span" and child.get(_TEXT + "style-name") in self._plain:

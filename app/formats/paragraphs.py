@@ -34,7 +34,9 @@ def layout_of(tokens: Iterable[Token]) -> Iterator[Token | Piece]:
     marks: list[Mark] = []
     for token in [*tokens, None]:
         if isinstance(token, Mark):
-            marks.append(token)
+            # What comes before all text stays there.
+            text = any(isinstance(part, str) and part.strip() for part in group)
+            marks.append(token if text else token._replace(before=True))
         elif isinstance(token, Break) or token is None:
             before, parts, after = trimmed(group)
             yield from before
