@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from app.runs.run import Run
 
 # Options for lines of text.
-_FOR_LINES = ("nbest", "scores", "sample", "score_references", "offers", "show_memory")
+_FOR_LINES = ("scores", "sample", "score_references", "offers", "show_memory")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -59,9 +59,9 @@ def wanted(args: argparse.Namespace, language: str) -> bool:
 def check(args: argparse.Namespace) -> None:
     """Refuses options that have no effect on a file, and an output that is no such file."""
     path = args.files[0]
-    for name in _FOR_LINES:
-        if getattr(args, name) not in (None, False, 1):
-            raise UserError(f"{path}: --{name.replace('_', '-')} is for lines of text; leave it out")
+    given = [name for name in _FOR_LINES if getattr(args, name)] + ["nbest"] * (args.nbest > 1)
+    for name in given:
+        raise UserError(f"{path}: --{name.replace('_', '-')} is for lines of text; leave it out")
     ending = ending_of(path)
     if args.output in (None, "-"):
         raise UserError(f"{path}: where shall the translation go? Add --output {Path(path).stem}.de{ending}")

@@ -23,7 +23,7 @@ _MARK = re.compile(
 )
 _BRACKET = re.compile(r"\\.|`[^`]*`|[\[\]]", re.DOTALL)
 _TARGET = re.compile(r"\((?:[^()\\]|\\.|\((?:[^()\\]|\\.)*\))*\)|\[[^\[\]]*\]", re.DOTALL)
-_MOST_LABEL = 1000
+_NESTED = 10  # links and pictures
 _ESCAPED = re.compile(r"\\([!-/:-@\[-`{-~])")
 _ENTITY = re.compile(r"&(?:#\d{1,7}|#[xX][0-9A-Fa-f]{1,6}|[A-Za-z]\w{1,30});")
 # Signs that mean something within a text, and what begins a list, a heading, a quote or a line.
@@ -68,7 +68,7 @@ class InlineParser:
 
     def parse(self, raw: str, cell: bool = False) -> Parsed:
         """Reads a paragraph, as it is written but for the marks before its lines; `cell` is for one of a table."""
-        marks = self._marks(raw, 0, len(raw))
+        marks = self._marks(raw, 0, len(raw), _closings(raw))
         # A sign that the text has without a backslash needs none in the translation either.
         bare = "".join(_ESCAPED.sub("", mark.raw) if mark.kind == "text" else "\0" for mark in marks)
         plain = set(_SPECIAL.findall(bare)) - {sign for sign in _ESCAPED.findall(raw)}
@@ -90,43 +90,54 @@ class InlineParser:
         piece = Piece(parts) if any(isinstance(part, str) and has_words(part) for part in parts) else None
         return Parsed(joined(before), piece, joined(after), write)
 
-    def _marks(self, raw: str, place: int, end: int) -> list[_Mark]:
+    def _marks(self, raw: str, place: int, end: int, closings: Mapping[int, int], depth: int = 0) -> list[_Mark]:
         marks: list[_Mark] = []
         while match := _MARK.search(raw, place, end):
             marks.append(_Mark("text", raw[place : match.start()]))
             place, kind = match.end(), str(match.lastgroup)
             if kind == "emphasis":
                 marks.append(_emphasis(raw, match))
-            elif kind == "link" and (found := self._link(raw, place, end)):
+            elif kind == "link" and depth < _NESTED and (found := self._link(raw, place, end, closings)):
                 label_end, closing, stop = found
-                marks += [_Mark("open", match[0]), *self._marks(raw, place, label_end), _Mark("close", closing)]
+                marks += [
+                    _Mark("open", match[0]),
+                    *self._marks(raw, place, label_end, closings, depth + 1),
+                    _Mark("close", closing),
+                ]
                 place = stop
             else:
                 marks.append(_Mark("text" if kind in ("escape", "link") else "tag", match[0]))
         marks.append(_Mark("text", raw[place:end]))
         return _paired(marks)
 
-    def _link(self, raw: str, start: int, end: int) -> tuple[int, str, int] | None:
+    def _link(self, raw: str, start: int, end: int, closings: Mapping[int, int]) -> tuple[int, str, int] | None:
         """Of a link whose text starts here: where the text ends, what is behind it, and where that ends."""
-        depth = 1
-        for match in _BRACKET.finditer(raw, start, min(end, start + _MOST_LABEL)):
-            depth += {"[": 1, "]": -1}.get(match[0], 0)
-            if not depth:
-                break
-        else:
+        label_end = closings.get(start - 1, end)
+        if label_end >= end:
             return None
-        label, target = raw[start : match.start()], _TARGET.match(raw, match.end(), end)
+        label, target = raw[start:label_end], _TARGET.match(raw, label_end + 1, end)
         if target and target[0].startswith("("):
-            return match.start(), "]" + target[0], target.end()
+            return label_end, "]" + target[0], target.end()
         if target and target[0] != "[]":
-            return (match.start(), "]" + target[0], target.end()) if self._defined(target[0][1:-1]) else None
+            return (label_end, "]" + target[0], target.end()) if self._defined(target[0][1:-1]) else None
         # The text is the label as well, which must not be translated.
-        return (match.start(), f"][{label}]", target.end() if target else match.end()) if self._defined(label) else None
+        return (label_end, f"][{label}]", target.end() if target else label_end + 1) if self._defined(label) else None
 
     def _defined(self, label: str) -> bool:
         from markdown_it.common.utils import normalizeReference
 
         return normalizeReference(label) in self._references
+
+
+def _closings(raw: str) -> dict[int, int]:
+    """Where each bracket that is opened is closed."""
+    opened, found = list[int](), dict[int, int]()
+    for match in _BRACKET.finditer(raw):
+        if match[0] == "[":
+            opened.append(match.start())
+        elif match[0] == "]" and opened:
+            found[opened.pop()] = match.start()
+    return found
 
 
 def _emphasis(raw: str, match: re.Match) -> _Mark:

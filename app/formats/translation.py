@@ -1,11 +1,14 @@
 """The translation of a file that was read."""
 
+import re
 from collections.abc import Callable
 
 from app.formats.base import FileDocument
-from app.translation.pieces import PieceTranslator
+from app.translation.pieces import Part, PieceTranslator
 from app.translation.translator import Translator
 from data.errors import UserError
+
+_UNREADABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff\ufffe\uffff]")
 
 
 def translate_document(
@@ -28,4 +31,9 @@ def translate_document(
     if not document.pieces:
         raise UserError(f"{name}: there is no text to translate in it")
     (translations,) = PieceTranslator(translator, lines=document.lines, progress=progress).translate([document.pieces])
-    return document.write(translations)
+    return document.write([tuple(map(_readable, parts)) for parts in translations])
+
+
+def _readable(part: Part) -> Part:
+    """A part without signs that no XML may hold, in case a model puts them out."""
+    return _UNREADABLE.sub("", part) if isinstance(part, str) else part

@@ -130,8 +130,8 @@ class PieceTranslator:
             # A person's translations are read by all of a document, what stands before them too.
             whole = any(line.correction is not None for line in lines)
             for hypothesis in self.translator.translate_lines(iter(lines), whole=whole):
-                yield hypothesis.text
                 self._report(1)
+                yield hypothesis.text
             return
         fresh = [line.text for line in lines if line.correction is None]
         size = _CHUNK if self.progress else max(len(fresh), 1)
