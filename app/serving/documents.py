@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from app.serving.limits import Limits, RefusedError
-from app.serving.sentences import Cut
 from app.translation.attention import attend
 from app.translation.decoder import TokenScore
+from app.translation.sentences import Cut
 from app.translation.session import Session
 from data.errors import UserError
 
