@@ -91,8 +91,9 @@ _PARAGRAPHS = """
 """
 
 
-def docx() -> bytes:
-    """A Word document with a header, a footnote, a field, a link, a table, and text in several runs."""
+def docx(*lines: str) -> bytes:
+    """A Word document with a header, a footnote, a field, a link, a table, and text in several runs; or with lines."""
+    paragraphs = "".join(f"<w:p><w:r><w:t>{line}</w:t></w:r></w:p>" for line in lines) or _PARAGRAPHS.strip()
     parts = {"document": "document.main", "footnotes": "footnotes", "header1": "header"}
     types = "".join(
         f'<Override PartName="/word/{part}.xml" ContentType="{_KIND}.{kind}+xml"/>' for part, kind in parts.items()
@@ -123,7 +124,7 @@ def docx() -> bytes:
             f'Type="{_LINK}/officeDocument" Target="word/document.xml"/></Relationships>',
             "word/_rels/document.xml.rels": f'{_DECLARATION}<Relationships xmlns="{package}/relationships">{links}'
             "</Relationships>",
-            "word/document.xml": f"{_DECLARATION}<w:document {_W} {_R}><w:body>{_PARAGRAPHS.strip()}{section}</w:body>"
+            "word/document.xml": f"{_DECLARATION}<w:document {_W} {_R}><w:body>{paragraphs}{section}</w:body>"
             "</w:document>",
             "word/footnotes.xml": f"{_DECLARATION}<w:footnotes {_W}>{notes}</w:footnotes>",
             "word/header1.xml": f"{_DECLARATION}<w:hdr {_W}><w:p><w:r><w:t>At the top</w:t></w:r></w:p></w:hdr>",

@@ -2,6 +2,7 @@
 
 import pytest
 
+from tests.app.formats.samples import docx, unpacked
 from tests.app.serving.browser import (
     AFTER,
     KNOWN,
@@ -178,6 +179,23 @@ def test_a_file_is_cancelled_or_fails(visit, phrases):
     answer_files(page, [{"status": "failed", "done": 1, "error": "the file is damaged"}])
     page.set_input_files("#file", {"name": "manual.docx", "mimeType": "", "buffer": b"PK"})
     wait_for(page, "#files", "Failed: the file is damaged")
+
+
+def test_a_word_document_comes_back_translated(visit, phrases):
+    page = visit(phrases)
+    page.set_input_files("#file", {"name": "printer.docx", "mimeType": "", "buffer": docx(*SOURCES[:2])})
+    wait_for(page, "#files", "Done")
+    with page.expect_download() as waiting:
+        page.get_by_role("button", name="Download printer.docx").click()
+    assert waiting.value.suggested_filename == "printer.de.docx"
+    text = unpacked(waiting.value.path().read_bytes())["word/document.xml"].decode()
+    assert all(line in text for line in KNOWN[:2]) and SOURCES[0] not in text
+    phrases.decoder.hold(1)
+    page.set_input_files("#file", {"name": "long.docx", "mimeType": "", "buffer": docx(*SOURCES * 3)})
+    wait_for(page, "#files", " of 26 segments")
+    page.get_by_role("button", name="Cancel long.docx").click()
+    wait_for(page, "#files", "Cancelled")
+    phrases.decoder.go.set()
 
 
 DROP = """([names, content]) => {
