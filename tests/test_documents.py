@@ -23,6 +23,7 @@ import pytest
 from app.cli.main import build_parser
 from app.cli.main import main as weitblick
 from app.presets.preset import load_preset
+from tests.app.formats.samples import docx
 from tests.app.toy_training import PRESET, write_corpus
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -144,6 +145,7 @@ def _write_stand_ins(place: Path) -> None:
             "",
             "-test",
             "-serve",
+            "-files",
             "-ctranslate2",
             "-plots",
             "-notebooks",
@@ -176,6 +178,10 @@ def _write_texts(place: Path) -> None:
     shutil.copy(REPOSITORY / "app/presets/starter.toml", place / "mine.toml")
     for name in ("in.txt", "manual.txt", "text.txt", "capitals.en", "test.de"):
         (place / name).write_text("the dog sees the cat\n\nthe old house\n", encoding="utf-8")
+    for name in ("in.docx", "manual.docx"):
+        (place / name).write_bytes(docx())
+    (place / "table.csv").write_text("id,title,text\n1,the dog,a cat\n", encoding="utf-8")
+    (place / "messages.po").write_text('msgid "the dog"\nmsgstr ""\n', encoding="utf-8")
     (place / "half.de.txt").write_text("der hund sieht den kater\n\n\n", encoding="utf-8")
     (place / "terms.tsv").write_text("house\thaus\n", encoding="utf-8")
     unit = "<tu><tuv xml:lang='en'><seg>the dog</seg></tuv><tuv xml:lang='de'><seg>der hund</seg></tuv></tu>"
