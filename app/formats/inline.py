@@ -29,6 +29,7 @@ _ENTITY = re.compile(r"&(?:#\d{1,7}|#[xX][0-9A-Fa-f]{1,6}|[A-Za-z]\w{1,30});")
 # Signs that mean something within a text, and what begins a list, a heading, a quote or a line.
 _SPECIAL = re.compile(r"\\(?=[!-/:-@\[-`{-~])|[`\[|]|\*(?!\s)|(?<!\s)\*|~(?=~)|(?<!\w)_|_(?!\w)|<(?=[A-Za-z/!?])")
 _BLOCK = re.compile(r"^(?:(?:[-+*]|#{1,6})(?=\s|$)|>|\d{1,9}(?=[.)](?:\s|$))|[=-]+\s*$)", re.MULTILINE)
+_EMPHASIS = re.compile(r"\*+|_+|~~")
 _SIMPLE_TAG = re.compile(r"</?[A-Za-z][A-Za-z0-9]*>")
 
 
@@ -78,7 +79,7 @@ class InlineParser:
 
         def joined(parts: Iterable[Part]) -> str:
             text = ""
-            for part in parts:
+            for part in _tight(list(parts)):
                 if isinstance(part, Tag) and part.content == "[" and text.endswith("!"):
                     text = text[:-1] + "\\!"  # else the link would be a picture
                 text += part.content if isinstance(part, Tag) else _escaped(part, plain)
@@ -182,6 +183,22 @@ def _parts(marks: Iterable[_Mark]) -> list[Part]:
                 opened.append(number)
             parts.append(Tag(f"<g{opened[-1]}>" if kind == "open" else f"</g{opened.pop()}>", raw))
     return parts
+
+
+def _tight(parts: Sequence[Part]) -> list[Part]:
+    """The parts with white space outside of emphasis, which would be none otherwise."""
+    found = list(parts)
+    for place in range(len(found) - 1):
+        part, following = found[place : place + 2]
+        if isinstance(part, Tag) and isinstance(following, str) and _EMPHASIS.fullmatch(part.content):
+            bare = following.lstrip()
+            if not part.shown.startswith("</") and bare:
+                found[place : place + 2] = [part._replace(content=following[: -len(bare)] + part.content), bare]
+        elif isinstance(part, str) and isinstance(following, Tag) and _EMPHASIS.fullmatch(following.content):
+            bare = part.rstrip()
+            if following.shown.startswith("</") and bare:
+                found[place : place + 2] = [bare, following._replace(content=following.content + part[len(bare) :])]
+    return found
 
 
 def _escaped(text: str, plain: Iterable[str]) -> str:

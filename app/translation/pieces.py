@@ -1,7 +1,7 @@
 """Pieces of text with tags in them: cut into segments, translated, and put together again with their tags."""
 
 import re
-from collections import defaultdict, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -180,7 +180,7 @@ def with_tags(translation: str, piece: Piece) -> tuple[Part, ...] | None:
     """The parts of a piece's translation in which the model copied the tags.
 
     Returns:
-        None if the tags are not those of the piece, or elements overlap.
+        None if the tags are not those of the piece, elements overlap, or one has lost its text.
     """
     shown = _TAG.findall(translation)
     if sorted(shown) != sorted(tag.shown for tag in piece.tags) or _overlap(shown) > _overlap(
@@ -194,7 +194,22 @@ def with_tags(translation: str, piece: Piece) -> tuple[Part, ...] | None:
     parts: list[Part] = [texts[0]]
     for name, text in zip(shown, texts[1:], strict=True):
         parts += [left[name].popleft(), text]
-    return tuple(part for part in parts if part)
+    # A model that has put the tags down side by side has not said what they are around.
+    return None if _bare(parts) - _bare(piece.parts) else tuple(part for part in parts if part)
+
+
+def _bare(parts: Sequence[Part]) -> Counter[str]:
+    """The elements without text, by their opening tags."""
+    opened: list[str] = []
+    bare: Counter[str] = Counter()
+    for part in parts:
+        if isinstance(part, str):
+            opened = [""] * len(opened) if any(character.isalnum() for character in part) else opened
+        elif part.shown.startswith("</"):
+            bare += Counter([name] if opened and (name := opened.pop()) else [])
+        elif not part.shown.endswith("/>"):
+            opened.append(part.shown)
+    return bare
 
 
 def _overlap(shown: Sequence[str]) -> int:

@@ -63,6 +63,7 @@ def test_tags_that_the_model_copied_stay_and_other_signs_are_escaped():
     (block,) = (part for part in read_markup("a <b>c</b> &lt; d", HTML) if isinstance(part, Block))
     assert block.piece.shown == "a <b>c</b> &lt; d"
     assert written(with_tags("<b>C</b> A < D & E", block.piece)) == "<b>C</b> A &lt; D &amp; E"
+    assert with_tags("C<b></b> A D", block.piece) is None  # which word was bold?
     assert with_tags("C A D", block.piece) is None and with_tags("</b>C<b> A D", block.piece) is None
 
 

@@ -181,6 +181,12 @@ def test_a_translation_brings_no_markup_into_markdown(text):
     assert html.startswith("<p>") and html.count("<") == 2, found
 
 
+def test_emphasis_stays_emphasis_where_a_translation_moves_white_space():
+    document = open_document(b"some **bold** words", Options("a.md"))
+    opening, closing = document.pieces[0].tags
+    assert document.write([("x", opening, " y ", closing, "z")]) == b"x **y** z"
+
+
 def test_web_pages():
     page = (
         '<!DOCTYPE html>\n<html lang="en-US"><head><title>Hello</title><style>p {}</style></head><body class="en">'
