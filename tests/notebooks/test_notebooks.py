@@ -15,6 +15,7 @@ FOLDER = REPOSITORY / "notebooks"
 FIRST, SECOND = FOLDER / "01_transformer_from_masks_to_bleu.py", FOLDER / "02_memory.py"
 VECTORS, CORPORA = FOLDER / "04_word_vectors.py", FOLDER / "05_corpora.py"
 GENERATOR = FOLDER / "06_text_generator.py"
+LONG, CORRECTIONS = FOLDER / "03_long_context.py", FOLDER / "07_corrections.py"
 SOURCES = sorted(FOLDER.glob("[0-9]*.py"))
 EXECUTE = FOLDER / "execute.py"
 
@@ -133,7 +134,65 @@ def test_committed_outputs_hold_what_the_notebook_of_the_generator_claims():
     assert len(counted) == 5 and both < 0.9 * min(*counted, network) and network > min(counted)
 
 
-@pytest.mark.parametrize("source", [VECTORS, CORPORA, GENERATOR], ids=lambda path: path.stem)
+def test_committed_outputs_hold_what_the_notebook_of_long_contexts_claims():
+    text = printed(LONG.with_suffix(".ipynb"))
+    reach = re.findall(r"(\d) layers, cache of 8: the farthest token felt is (\d+) positions", text)
+    assert [layers for layers, _ in reach] == ["1", "2", "3"]
+    assert all(int(positions) >= 8 * int(layers) for layers, positions in reach)
+    alike, apart = (
+        [float(error) for error in re.findall(r": (\d\.\d+)", line)] for line in _lines_with("rate 2", text)
+    )
+    assert all(one < other for one, other in zip(alike, apart, strict=True))
+    assert float(re.search(r"and rest; largest error (\S+)", text)[1]) < 1e-4
+    right, wrong = map(float, re.search(r"right document ([\d.]+) BLEU, of a wrong one ([\d.]+)", text).groups())
+    assert right > 10 * wrong
+
+
+def test_committed_outputs_hold_what_the_notebook_of_corrections_claims():
+    text = printed(CORRECTIONS.with_suffix(".ipynb"))
+    assert "corrected: segment 1; changed with it: [3, 4, 6, 7]" in text
+    followed = dict(re.findall(r"^(none|gru) +([\d.]+)% follow the correction", text, re.MULTILINE))
+    assert float(followed["gru"]) > 95
+    assert float(followed["none"]) < 5
+    without, met = (re.search(rf"^{name} +(\d+) of (\d+) terms", text, re.MULTILINE).groups() for name in _GLOSSARY)
+    assert met[0] == met[1] == without[1]
+    assert int(without[0]) < 0.05 * int(without[1])
+    memories = dict(re.findall(r"^(of .* customer) +([\d.]+)% have the rarer name", text, re.MULTILINE))
+    assert float(memories["of this customer"]) > 90
+    assert float(memories["of another customer"]) < 10
+    needed = re.findall(r"^(nothing|retrieval|gru) +([\d.]+) corrections a manual", text, re.MULTILINE)
+    assert [name for name, _ in sorted(needed, key=lambda row: float(row[1]))] == ["gru", "retrieval", "nothing"]
+
+
+_GLOSSARY = ("without", "with the glossary")
+
+
+def _lines_with(start, text):
+    return [line for line in text.splitlines() if start in line]
+
+
+def test_made_up_manuals_keep_to_the_name_of_the_first_use(monkeypatch):
+    monkeypatch.syspath_prepend(str(FOLDER))
+    import made_up
+
+    manuals = made_up.manuals(400, seed=5)
+    first, changed = [], 0
+    for manual in manuals:
+        known = {}
+        for source, target in manual:
+            for thing, (_, rarer) in made_up.TERMS.items():
+                if f"the {thing}" in source:
+                    name = any(form in target for form in rarer)
+                    changed += known.setdefault(thing, name) != name
+        assert len(manual) == 8
+        first += known.values()
+    assert changed == 0
+    assert 0.15 < sum(first) / len(first) < 0.25
+    usual = [target for manual in made_up.manuals(20, seed=5, rarer=0.0) for _, target in manual]
+    assert not any(form in target for target in usual for _, rarer in made_up.TERMS.values() for form in rarer)
+
+
+@pytest.mark.parametrize("source", [LONG, VECTORS, CORPORA, GENERATOR, CORRECTIONS], ids=lambda path: path.stem)
 def test_each_section_needs_no_other_one(source):
     """Ruff finds no name in a section that neither it nor the cells above the first section define."""
     sections = [""]
@@ -151,8 +210,8 @@ def test_each_section_needs_no_other_one(source):
 
 @pytest.mark.parametrize(
     ("source", "pictures"),
-    [(FIRST, 25), (SECOND, 20), (VECTORS, 10), (CORPORA, 14), (GENERATOR, 9)],
-    ids=["first", "second", "vectors", "corpora", "generator"],
+    [(FIRST, 25), (SECOND, 20), (LONG, 15), (VECTORS, 10), (CORPORA, 14), (GENERATOR, 9), (CORRECTIONS, 16)],
+    ids=["first", "second", "long", "vectors", "corpora", "generator", "corrections"],
 )
 def test_notebook_runs_in_quick_mode_without_network(source, pictures, tmp_path):
     nowhere = dict.fromkeys(("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"), "http://127.0.0.1:9")

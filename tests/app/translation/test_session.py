@@ -164,7 +164,7 @@ def test_a_session_tells_how_its_memory_was_used_as_a_stream_does():
 
 def memory_of(session):
     document = session._document
-    store = {name: found[0]._asdict() for name, found in document.store._segments.items()}
+    store = {name: found[0]._asdict() for name, found in session.store._segments.items()}
     return document.memory or {}, store
 
 
@@ -308,5 +308,5 @@ def test_retrieval_off_stores_nothing():
     own.decoder.retrieval = replace(own.decoder.retrieval, weight=0.0)
     session = own.session()
     before = session.push(SEGMENTS)
-    assert session.correct(1, RIGHT[0]) == {} and len(session._document.store) == 0
+    assert session.correct(1, RIGHT[0]) == {} and len(session.store) == 0
     assert session.translations[1:] == before[1:]
