@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from app.cli import translate_documents
 from app.cli.memory import translator_of
 from app.cli.options import chosen_engine
-from app.formats.opening import ENDINGS, ending_of, unknown
 from app.presets.schema import SearchPreset
 from app.terminal import decoding_progress
 from data.errors import UserError
@@ -41,6 +40,8 @@ def wanted(args: argparse.Namespace, language: str) -> bool:
     Raises:
         UserError: nobody knows the format, or there are several such files.
     """
+    from app.formats.opening import ENDINGS, ending_of, unknown
+
     lines = ("", ".txt", "." + language)
     others = [path for path in args.files if ending_of(path) not in lines]
     if translate_documents.wanted(args) or not others:
@@ -58,6 +59,8 @@ def wanted(args: argparse.Namespace, language: str) -> bool:
 
 def check(args: argparse.Namespace) -> None:
     """Refuses options that have no effect on a file, and an output that is no such file."""
+    from app.formats.opening import ending_of
+
     path = args.files[0]
     given = [name for name in _FOR_LINES if getattr(args, name)] + ["nbest"] * (args.nbest > 1)
     for name in given:
