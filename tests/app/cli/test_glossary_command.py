@@ -55,5 +55,6 @@ def test_a_glossary_that_cannot_be_used_is_refused(place, capsys, tmp_path, opti
     files = {"terms": tmp_path / "terms.tsv", "bad": tmp_path / "bad.tsv"}
     files["terms"].write_text("horse\tPferd\n")
     files["bad"].write_text("horse\n")
+    (tmp_path / "in.txt").write_text("the horse\n")
     options = [str(option).format(**files) for option in options]
-    assert message in command(capsys, "translate", place / "run", tmp_path / "terms.tsv", *options, code=2)
+    assert message in command(capsys, "translate", place / "run", tmp_path / "in.txt", *options, code=2)
