@@ -37,12 +37,12 @@ STAND_INS = ("weitblick", "python", "python3", "pip", "tensorboard", "jupyter-la
 STAND_INS += ("gcloud", "hf", "kubectl")
 SENTENCES, DOCUMENTS, GENERATOR = "runs/starter", "runs/starter-documents", "runs/generator"
 # Other runs that pages name, by the toy run that takes their place.
-SENTENCE_RUNS = ("runs/news-small", "runs/none", "runs/mine", "runs/multi30k-tiny", "runs/opus")
+SENTENCE_RUNS = ("runs/news-small", "runs/none", "runs/mine", "runs/multi30k-tiny", "runs/bdia-1", "runs/opus")
 RUNS = {**dict.fromkeys(SENTENCE_RUNS, SENTENCES), "runs/gru": DOCUMENTS, "runs/documents": DOCUMENTS}
 RUNS["runs/opus-gru"] = DOCUMENTS
 RUNS["runs/fused"] = GENERATOR
 # Corpora that are fetched, by the toy that takes their place; others that pages name are toys of the same name.
-CORPORA = {"software": "toys", "wmt14": "toys"}
+CORPORA = {"software": "toys", "wmt14": "toys", "multi30k": "toys"}
 FOLDERS = ("toys", "europarl", "newstest", "libreoffice-help", "gnome-help", "debian-manuals", "manpages", "talks")
 ONLY_PARSED = {
     "import": "needs a checkpoint; tests/app/imports runs it",
