@@ -7,7 +7,6 @@ import json
 import statistics
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -23,7 +22,8 @@ USERS, SECONDS, DOCUMENT = 50, 60.0, 400
 REQUESTS, EVERY = 10_000, 2_000
 # The same lines for the server and `translate`: in requests of so many, so many at the same time.
 LINES, TOGETHER, CONNECTIONS = 1000, 25, 20
-START_SECONDS = 300
+# Seconds until the server must have started, or have answered.
+PATIENCE = 300
 
 
 def units(repeat: int) -> int:
@@ -67,10 +67,10 @@ def measure(run: Path, lines: Sequence[str], repeat: int, quick: bool, folder: P
 
 
 class _Server:
-    """A running `weitblick serve`; each thread has a connection of its own."""
+    """A running `weitblick serve`; each request has a connection of its own."""
 
     def __init__(self, port: int, process: int):
-        self._port, self.process, self._local = port, process, threading.local()
+        self._port, self.process = port, process
 
     def translate(self, texts: Sequence[str]) -> list[str]:
         """Translates texts, each for itself.
@@ -78,17 +78,16 @@ class _Server:
         Raises:
             ContestantFailed: the answer is an error.
         """
-        if not hasattr(self._local, "connection"):
-            self._local.connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=START_SECONDS)
-        connection: http.client.HTTPConnection = self._local.connection
+        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=PATIENCE)
         body = json.dumps({"text": list(texts), "sentences": False})
         try:
             connection.request("POST", "/api/translate", body, {"content-type": "application/json"})
             answer = connection.getresponse()
             content = json.loads(answer.read())
         except (OSError, http.client.HTTPException, ValueError) as error:
-            connection.close()
             raise ContestantFailed(f"the server did not answer: {error}") from error
+        finally:
+            connection.close()
         if answer.status != 200:
             raise ContestantFailed(f"the server answered with {answer.status}: {content.get('error')}")
         return [one["text"] for one in content["translations"]]
@@ -125,7 +124,7 @@ def _serving(run: Path, log: Path) -> Iterator[_Server]:
 
 
 def _port(process: subprocess.Popen, log: Path) -> int:
-    end = time.monotonic() + START_SECONDS
+    end = time.monotonic() + PATIENCE
     while time.monotonic() < end:
         lines = log.read_text(errors="replace").splitlines()
         for line in lines:
@@ -134,7 +133,7 @@ def _port(process: subprocess.Popen, log: Path) -> int:
         if process.poll() is not None:
             raise ContestantFailed(f"the server ended: {(lines or ['no message'])[-1][:200]}")
         time.sleep(0.1)
-    raise ContestantFailed(f"the server was not ready after {START_SECONDS} seconds; see {log}")
+    raise ContestantFailed(f"the server was not ready after {PATIENCE} seconds; see {log}")
 
 
 def _rates(
