@@ -5,13 +5,9 @@ import re
 import stat
 import zipfile
 import zlib
-from typing import TYPE_CHECKING
 
 from app.formats.base import MOST_BYTES
 from data.errors import UserError
-
-if TYPE_CHECKING:
-    pass
 
 _MOST_ENTRIES = 5000
 _MOST_UNPACKED = 256 << 20

@@ -7,6 +7,7 @@ from fastapi.responses import PlainTextResponse
 
 from app.formats.markup import Tags, outline
 from app.serving.deepl_documents import add_documents
+from app.serving.deepl_fields import check_languages, glossary_key, refuse_unsupported
 from app.serving.desk import Desk, check_language
 from app.serving.fields import Fields, checked, read_fields
 from app.serving.glossaries import StoredGlossary, read_entries
@@ -18,8 +19,6 @@ _MOST_TEXTS = 50
 # What DeepL says where there is no limit.
 _NO_LIMIT = 1_000_000_000_000
 _MODELS = ("", "latency_optimized", "quality_optimized", "prefer_quality_optimized")
-# "prefer" means where the language allows it, so that it may be read over; a plain wish that is not met is an error.
-_FORMALITY = ("default", "prefer_more", "prefer_less")
 _NOT_HERE = (
     "glossary_ids",
     "style_id",
@@ -32,19 +31,25 @@ _NOT_HERE = (
 def router(desk: Desk) -> APIRouter:
     """The routes of the API."""
     routes = APIRouter(prefix="/v2", tags=["DeepL"])
+    _add_translation(routes, desk)
+    _add_information(routes, desk)
+    _add_glossaries(routes, desk)
+    add_documents(routes, desk)
+    return routes
+
+
+def _add_translation(routes: APIRouter, desk: Desk) -> None:
     service = desk.service
 
     @routes.post("/translate")
     async def translate(request: Request) -> dict[str, Any]:
         """Translates each `text`; `context` is read before each of them and not translated."""
-        owner, fields = await _read(request)
+        owner, fields = await _read(desk, request)
         texts = fields.texts("text") if fields.given("text") else []
         if not texts:
             raise RefusedError(400, "Parameter 'text' not specified.")
-        check_language("target_lang", fields.text("target_lang"), service.target)
+        given = check_languages(fields, service)
         wishes = _wishes(fields, owner, texts)
-        if given := fields.given("source_lang"):
-            check_language("source_lang", fields.text("source_lang"), service.source)
         model = fields.choice("model_type", _MODELS, "").removeprefix("prefer_")
         desk.count(owner, texts, _MOST_TEXTS)
         if not given:
@@ -62,63 +67,52 @@ def router(desk: Desk) -> APIRouter:
         }
 
     def _wishes(fields: Fields, owner: str, texts: list[str]) -> Wishes:
-        for name in fields.given(*_NOT_HERE):
-            raise RefusedError(400, f"Parameter '{name}' is not supported by this server.")
-        if fields.text("formality", "default") not in _FORMALITY:
-            raise RefusedError(400, "'formality' is not supported for given 'target_lang'.")
+        refuse_unsupported(fields, *_NOT_HERE)
         # Formatting is always preserved.
         fields.flag("preserve_formatting", False)
         kind = fields.choice("tag_handling", ("", "xml", "html"), "")
         fields.choice("tag_handling_version", ("v1", "v2"), "v2")
         split = fields.choice("split_sentences", ("0", "1", "nonewlines"), "nonewlines" if kind == "html" else "1")
-        if fields.given("glossary_id") and not fields.given("source_lang"):
-            raise RefusedError(400, "Use of a glossary requires the 'source_lang' parameter to be specified.")
-        glossary = desk.glossary(fields.text("glossary_id", ""), owner)
+        glossary = desk.glossary(glossary_key(fields), owner)
         context = desk.check_context(fields.text("context", ""))
         return Wishes(_tags(kind, fields, texts), split != "0", split == "1", context, glossary)
 
-    def _tags(kind: str, fields: Fields, texts: list[str]) -> Tags | None:
-        if not kind:
-            return None
-        named = {name: _names(fields, f"{name}_tags") for name in ("ignore", "splitting", "non_splitting")}
-        found = frozenset[str]()
-        if fields.flag("outline_detection", True) and kind == "xml":
-            found = frozenset.union(*map(outline, texts))
-        inline = named["non_splitting"]
-        return Tags(kind, named["ignore"], named["splitting"] | (found - inline), inline)
 
-    async def _read(request: Request) -> tuple[str, Fields]:
-        owner = desk.admit(request)
-        return owner, await read_fields(request)
+def _add_information(routes: APIRouter, desk: Desk) -> None:
+    service = desk.service
 
     @routes.get("/usage")
     @routes.post("/usage")
     async def usage(request: Request) -> dict[str, int]:
         """How many characters were translated since the server started."""
-        owner, _ = await _read(request)
+        owner, _ = await _read(desk, request)
         return {"character_count": desk.characters[owner], "character_limit": _NO_LIMIT}
 
     @routes.get("/languages")
     @routes.post("/languages")
     async def languages(request: Request) -> list[dict[str, Any]]:
         """The languages of the model."""
-        _, fields = await _read(request)
+        _, fields = await _read(desk, request)
         kind = fields.choice("type", ("source", "target"), "source")
         code = service.source if kind == "source" else service.target
         found = {"language": code.upper(), "name": LANGUAGES.get(code, code)}
         return [found if kind == "source" else {**found, "supports_formality": False}]
 
+
+def _add_glossaries(routes: APIRouter, desk: Desk) -> None:
+    service = desk.service
+
     @routes.get("/glossary-language-pairs")
     async def pairs(request: Request) -> dict[str, Any]:
         """The languages of glossaries."""
-        await _read(request)
+        await _read(desk, request)
         pair = {"source_lang": service.source, "target_lang": service.target}
         return {"supported_languages": [pair] if service.takes_glossaries else []}
 
     @routes.post("/glossaries", status_code=201)
     async def create_glossary(request: Request) -> dict[str, Any]:
         """Stores a glossary."""
-        owner, fields = await _read(request)
+        owner, fields = await _read(desk, request)
         desk.check_glossaries()
         check_language("source_lang", fields.text("source_lang"), service.source)
         check_language("target_lang", fields.text("target_lang"), service.target)
@@ -128,26 +122,26 @@ def router(desk: Desk) -> APIRouter:
     @routes.get("/glossaries")
     async def all_glossaries(request: Request) -> dict[str, Any]:
         """The glossaries of a key."""
-        owner, _ = await _read(request)
+        owner, _ = await _read(desk, request)
         return {"glossaries": [_about(stored) for stored in desk.glossaries.all(owner)]}
 
     @routes.get("/glossaries/{key}")
     async def glossary(request: Request, key: str) -> dict[str, Any]:
         """What is known of a glossary."""
-        owner, _ = await _read(request)
+        owner, _ = await _read(desk, request)
         return _about(desk.glossaries.get(key, owner))
 
     @routes.get("/glossaries/{key}/entries")
     async def entries(request: Request, key: str) -> Response:
         """The terms of a glossary."""
-        owner, _ = await _read(request)
+        owner, _ = await _read(desk, request)
         lines = ("\t".join(pair) for pair in desk.glossaries.get(key, owner).entries)
         return PlainTextResponse("\n".join(lines), media_type="text/tab-separated-values")
 
     @routes.delete("/glossaries/{key}", status_code=204)
     async def delete_glossary(request: Request, key: str) -> None:
         """Forgets a glossary."""
-        owner, _ = await _read(request)
+        owner, _ = await _read(desk, request)
         desk.glossaries.delete(key, owner)
 
     def _about(stored: StoredGlossary) -> dict[str, Any]:
@@ -161,8 +155,21 @@ def router(desk: Desk) -> APIRouter:
             "entry_count": len(stored.entries),
         }
 
-    add_documents(routes, desk)
-    return routes
+
+async def _read(desk: Desk, request: Request) -> tuple[str, Fields]:
+    owner = desk.admit(request)
+    return owner, await read_fields(request)
+
+
+def _tags(kind: str, fields: Fields, texts: list[str]) -> Tags | None:
+    if not kind:
+        return None
+    named = {name: _names(fields, f"{name}_tags") for name in ("ignore", "splitting", "non_splitting")}
+    found = frozenset[str]()
+    if fields.flag("outline_detection", True) and kind == "xml":
+        found = frozenset.union(*map(outline, texts))
+    inline = named["non_splitting"]
+    return Tags(kind, named["ignore"], named["splitting"] | (found - inline), inline)
 
 
 def _names(fields: Fields, name: str) -> frozenset[str]:

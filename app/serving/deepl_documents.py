@@ -6,7 +6,8 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 
 from app.formats.opening import ending_of
-from app.serving.desk import Desk, check_language
+from app.serving.deepl_fields import check_languages, glossary_key, refuse_unsupported
+from app.serving.desk import Desk
 from app.serving.fields import read_fields, read_upload
 from app.serving.files import TranslatedFile, attachment, input_name
 from app.serving.limits import RefusedError
@@ -17,27 +18,18 @@ _NOT_HERE = ("glossary_ids", "style_id", "translation_memory_id", "translation_m
 
 def add_documents(routes: APIRouter, desk: Desk) -> None:
     """Adds the routes."""
-    service = desk.service
 
     @routes.post("/document")
     async def send(request: Request) -> dict[str, str]:
         """Begins to translate a document; its name says of which format it is."""
         owner = desk.admit(request)
         fields, name, content = await read_upload(request)
-        check_language("target_lang", fields.text("target_lang"), service.target)
-        if given := fields.given("source_lang"):
-            check_language("source_lang", fields.text("source_lang"), service.source)
-        for other in fields.given(*_NOT_HERE):
-            raise RefusedError(400, f"Parameter '{other}' is not supported by this server.")
-        if fields.text("formality", "default") not in ("default", "prefer_more", "prefer_less"):
-            raise RefusedError(400, "'formality' is not supported for given 'target_lang'.")
+        given = check_languages(fields, desk.service)
+        refuse_unsupported(fields, *_NOT_HERE)
         name = input_name(fields.text("filename", "") or name)
         if fields.text("output_format", ending_of(name)[1:]).lower() != ending_of(name)[1:]:
             raise RefusedError(400, "Parameter 'output_format' must be the format of the document.")
-        glossary = fields.text("glossary_id", "")
-        if glossary and not given:
-            raise RefusedError(400, "Use of a glossary requires the 'source_lang' parameter to be specified.")
-        file = await desk.start_file(owner, name, content, glossary, own=not given)
+        file = await desk.start_file(owner, name, content, glossary_key(fields), own=not given)
         return {"document_id": file.key, "document_key": file.secret}
 
     @routes.post("/document/{key}")

@@ -13,7 +13,7 @@ from app.serving.detection import detect
 from app.serving.fields import Fields, read_fields, read_upload
 from app.serving.files import attachment, input_name
 from app.serving.limits import RefusedError
-from app.serving.service import LANGUAGES, Wishes
+from app.serving.service import LANGUAGES, Service, Wishes
 
 HTML = Tags("html")
 
@@ -21,6 +21,13 @@ HTML = Tags("html")
 def router(desk: Desk) -> APIRouter:
     """The routes of the API."""
     routes = APIRouter(tags=["LibreTranslate"])
+    _add_translation(routes, desk)
+    _add_files(routes, desk)
+    _add_information(routes, desk)
+    return routes
+
+
+def _add_translation(routes: APIRouter, desk: Desk) -> None:
     service = desk.service
 
     @routes.post("/translate")
@@ -32,7 +39,7 @@ def router(desk: Desk) -> APIRouter:
         if not texts:
             raise RefusedError(400, "Invalid request: missing q parameter")
         source = fields.text("source")
-        _check_languages(source, fields.text("target"))
+        _check_languages(desk.service, source, fields.text("target"))
         form = fields.choice("format", ("text", "html"), "text")
         more = fields.number("alternatives", 0)
         if more > desk.limits.alternatives:
@@ -53,23 +60,20 @@ def router(desk: Desk) -> APIRouter:
             answer["alternatives"] = [one.alternatives for one in found]
         return answer
 
-    def _check_languages(source: str, target: str) -> None:
-        for given, own in ((source, service.source), (target, service.target)):
-            if not same_language(given, own) and not (given == "auto" and own == service.source):
-                raise RefusedError(400, f"this server translates from {service.source} to {service.target} only")
-
     def _detected(text: str) -> dict[str, Any]:
         """The language that a text was taken for, with how sure that is."""
         sure = dict(detect(text, 100)).get(service.source, 0.0)
         return {"language": service.source, "confidence": round(100 * sure)}
 
+
+def _add_files(routes: APIRouter, desk: Desk) -> None:
     @routes.post("/translate_file")
     async def translate_file(request: Request) -> dict[str, str]:
         """Translates a file, and says where its translation can be fetched."""
         fields, name, content = await read_upload(request)
         owner = desk.admit(request, fields.text("api_key", ""))
         source = fields.text("source")
-        _check_languages(source, fields.text("target"))
+        _check_languages(desk.service, source, fields.text("target"))
         columns = fields.texts("columns") if fields.given("columns") else []
         file = await desk.start_file(owner, input_name(name), content, None, columns, own=source == "auto")
         done, _ = await asyncio.wait([asyncio.wrap_future(file.future)], timeout=desk.limits.file_seconds)
@@ -82,6 +86,10 @@ def router(desk: Desk) -> APIRouter:
     async def download_file(name: str) -> Response:
         """A translated file; clients send no key here, but know a name that cannot be guessed."""
         return attachment(desk.files.get(name.partition(".")[0], None))
+
+
+def _add_information(routes: APIRouter, desk: Desk) -> None:
+    service = desk.service
 
     @routes.post("/detect")
     async def detect_language(request: Request) -> list[dict[str, Any]]:
@@ -121,4 +129,8 @@ def router(desk: Desk) -> APIRouter:
         fields: Fields = await read_fields(request)
         desk.admit(request, fields.text("api_key", ""))
 
-    return routes
+
+def _check_languages(service: Service, source: str, target: str) -> None:
+    for given, own in ((source, service.source), (target, service.target)):
+        if not same_language(given, own) and not (given == "auto" and own == service.source):
+            raise RefusedError(400, f"this server translates from {service.source} to {service.target} only")
