@@ -110,6 +110,10 @@ def test_documents_are_cut_and_repeated():
     assert pieces([[1, 2, 3]], 0) == [[1, 2, 3]]
 
     class Words:
+        @property
+        def source(self):
+            return self
+
         def encode(self, lines):
             return [line.split() for line in lines]
 
