@@ -7,7 +7,9 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from app.retrieval.entries import Entries
+from app.translation.batch_plan import plan_batches
 from app.translation.decoder import Decoded, Decoder, Forms, Request, TokenScore, length_of, requests_of
+from app.translation.padding import round_length
 from data.documents import PackedWindow
 from data.errors import UserError
 
@@ -15,8 +17,13 @@ from data.errors import UserError
 WORKERS = 2
 # How long the first row of a batch waits for others, in seconds.
 WAIT = 0.004
-# Decoders pad lengths to a multiple of this.
-_MULTIPLE = 8
+# Jobs of at most so many tokens need not wait for a plan.
+SHORT = 512
+# How many batches are planned at once: more have less padding, but what comes after a plan waits for the next. None is made
+# from less than this share of a batch while others are computed, as these bring more.
+PLANNED, ENOUGH = 4, 0.5
+# How full a planned batch may become when short jobs join it.
+ROOM = 1.25
 
 
 class OverdueError(Exception):
@@ -34,6 +41,9 @@ class Kind(NamedTuple):
     outputs: int = 1
 
 
+Batch = list[tuple["_Job", int]]
+
+
 class _Job:
     """The rows of one call, the longest first; `found` gets a result for each."""
 
@@ -41,7 +51,7 @@ class _Job:
         self.kind, self.rows, self.lengths = kind, rows, lengths
         self.waiting = deque(sorted(range(len(rows)), key=lambda row: -lengths[row]))
         self.found: list[Any] = [None] * len(rows)
-        self.missing = len(rows)
+        self.missing, self.short = len(rows), sum(lengths) <= SHORT
         self.error: Exception | None = None
         self.since, self.done = time.monotonic(), threading.Event()
 
@@ -49,9 +59,10 @@ class _Job:
 class Batches:
     """Decodes for several threads at once with one decoder.
 
-    A row waits at most `wait` seconds for others to share its batch. Jobs take turns, row by row, so that a short
-    request need not wait for a long one. Only these worker threads use the model: TensorFlow keeps memory for each
-    thread that does, and never frees it.
+    What long jobs bring is planned several batches at a time, of like length, and a row of each job in turn. Short ones,
+    which need not wait for that, share the batch after the one that is computed; the two sorts take turns. Nothing waits
+    more than `wait` seconds for others while there is nothing else to do. Only these worker threads use the model:
+    TensorFlow keeps memory for each thread that does, and never frees it.
 
     Args:
         decoder: the model with its search.
@@ -65,6 +76,8 @@ class Batches:
         self.decoder, self.wait, self.observe = decoder, wait, observe
         self.first_memory = decoder.first_memory
         self._jobs: list[_Job] = []
+        self._plan: deque[Batch] = deque()
+        self._computing, self._last_short = 0, False
         self._changed = threading.Condition()
         self._stopped = False
         self._threads = [threading.Thread(target=self._work, name=f"batches-{n}", daemon=True) for n in range(WORKERS)]
@@ -75,7 +88,7 @@ class Batches:
     def waiting(self) -> int:
         """The number of rows that no worker has taken yet."""
         with self._changed:
-            return sum(len(job.waiting) for job in self._jobs)
+            return sum(len(job.waiting) for job in self._jobs) + sum(map(len, self._plan))
 
     def run(self, kind: Kind, rows: Sequence[Any], lengths: Sequence[int], until: float | None = None) -> list[Any]:
         """The result for each row; waits for it.
@@ -99,9 +112,7 @@ class Batches:
             self._jobs.append(job)
             self._changed.notify_all()
         if not job.done.wait(None if until is None else max(until - time.monotonic(), 0)):
-            with self._changed:
-                job.waiting.clear()
-                self._jobs = [other for other in self._jobs if other is not job]
+            self._drop(job)
             raise OverdueError
         if job.error:
             raise job.error
@@ -122,44 +133,75 @@ class Batches:
                 self._finish(batch, self._compute([job.rows[row] for job, row in batch], batch[0][0].kind))
             except Exception as error:
                 self._blame(batch, error)
+            with self._changed:
+                self._computing -= 1
+                self._changed.notify_all()
             self.observe(batch[0][0].kind.method, len(batch), time.monotonic() - began)
 
-    def _next_batch(self) -> list[tuple[_Job, int]]:
+    def _next_batch(self) -> Batch:
         """Waits for rows; none when the server stops."""
         with self._changed:
-            while True:
-                if self._jobs:
-                    left = self._jobs[0].since + self.wait - time.monotonic()
-                    if left <= 0 or self._stopped or self._full():
-                        return self._take()
-                    self._changed.wait(left)
-                elif self._stopped:
+            while not (batch := self._take()):
+                if self._stopped and not self._jobs:
                     return []
-                else:
-                    self._changed.wait()
+                left = [job.since + self.wait - time.monotonic() for job in self._jobs]
+                self._changed.wait(min((seconds for seconds in left if seconds > 0), default=None))
+            self._computing += 1
+            self._last_short = batch[0][0].short
+            return batch
 
-    def _full(self) -> bool:
-        tokens = (job.lengths[row] for job in self._jobs if job.kind == self._jobs[0].kind for row in job.waiting)
-        return sum(tokens) >= self.decoder.search.batch_tokens
+    def _take(self) -> Batch:
+        """The next batch; none if nothing is ready yet."""
+        short, long = ([job for job in self._jobs if job.short == kind] for kind in (True, False))
+        if not self._plan and self._ready(long, ENOUGH, alone=True):
+            self._plan.extend(self._batches_of(long, PLANNED))
+        if self._plan:
+            joined = self._joined(self._plan[0], short)
+            if joined or self._last_short or not self._ready(short):
+                planned = self._plan.popleft()
+                return joined or planned
+        if self._ready(short):
+            batch, *rest = self._batches_of(short, 1)
+            self._plan.extendleft(reversed(rest))
+            return batch
+        return []
 
-    def _take(self) -> list[tuple[_Job, int]]:
-        """Takes a row of each job in turn until the batch is full; jobs with more go to the end of the queue."""
-        kind, budget = self._jobs[0].kind, self.decoder.search.batch_tokens
-        turns = deque(job for job in self._jobs if job.kind == kind)
-        batch: list[tuple[_Job, int]] = []
-        longest = 0
-        while turns:
+    def _joined(self, batch: Batch, jobs: list[_Job]) -> Batch:
+        """A planned batch and all that waits of these jobs; none if there is no room for it."""
+        joined = batch + [(job, row) for job in jobs for row in job.waiting]
+        longest = round_length(max(job.lengths[row] for job, row in joined))
+        fits = longest * len(joined) <= ROOM * self.decoder.search.batch_tokens
+        if any(job.kind != batch[0][0].kind for job in jobs) or not fits:
+            return []
+        self._jobs = [job for job in self._jobs if job not in jobs]
+        for job in jobs:
+            job.waiting.clear()
+        return joined
+
+    def _ready(self, jobs: list[_Job], enough: float = 1.0, alone: bool = False) -> bool:
+        """Whether the first of these has waited long enough, and if `alone` nothing is computed; or there are enough."""
+        if not jobs:
+            return False
+        over = self._stopped or time.monotonic() >= jobs[0].since + self.wait
+        tokens = sum(job.lengths[row] for job in jobs if job.kind == jobs[0].kind for row in job.waiting)
+        return (over and not (alone and self._computing)) or tokens >= enough * self.decoder.search.batch_tokens
+
+    def _batches_of(self, jobs: list[_Job], most: int) -> list[Batch]:
+        """Plans about so many batches: a row of each job in turn until there is enough."""
+        budget = self.decoder.search.batch_tokens
+        turns = deque(job for job in jobs if job.kind == jobs[0].kind)
+        rows: Batch = []
+        tokens = 0
+        while turns and tokens < most * budget:
             job = turns.popleft()
-            longest = max(longest, -(-job.lengths[job.waiting[0]] // _MULTIPLE) * _MULTIPLE)
-            if batch and (len(batch) + 1) * longest > budget:
-                break
-            batch.append((job, job.waiting.popleft()))
+            rows.append((job, job.waiting.popleft()))
+            tokens += job.lengths[rows[-1][1]]
             if job.waiting:
                 turns.append(job)
-        taken = {id(job) for job, _ in batch}
-        rest = [job for job in self._jobs if job.waiting]
-        self._jobs = sorted(rest, key=lambda job: id(job) in taken)
-        return batch
+        taken = {id(job) for job, _ in rows}
+        self._jobs = sorted((job for job in self._jobs if job.waiting), key=lambda job: id(job) in taken)
+        plan = plan_batches([job.lengths[row] for job, row in rows], budget, round_length)
+        return [[rows[place] for place in places] for places in plan]
 
     def _compute(self, rows: list[Any], kind: Kind) -> list[Any]:
         """One call of the decoder; rows of several arguments are tuples of them."""
@@ -187,10 +229,16 @@ class Batches:
                 self._finish(own, self._compute([job.rows[row] for _, row in own], job.kind))
             except Exception as reason:
                 job.error = reason
-                with self._changed:
-                    job.waiting.clear()
-                    self._jobs = [other for other in self._jobs if other is not job]
+                self._drop(job)
                 job.done.set()
+
+    def _drop(self, job: _Job) -> None:
+        """Forgets the rows of a job that nobody has taken."""
+        with self._changed:
+            job.waiting.clear()
+            self._jobs = [other for other in self._jobs if other is not job]
+            plan = ([(other, row) for other, row in batch if other is not job] for batch in self._plan)
+            self._plan = deque(batch for batch in plan if batch)
 
     def _count_off(self, job: _Job) -> None:
         # Both workers may hold rows of a job.

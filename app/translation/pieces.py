@@ -127,8 +127,9 @@ class PieceTranslator:
         self._all += len(lines)
         self._report(0)
         if reads_documents(self.translator):
-            # A person's translations are read by all of a document, what stands before them too.
-            whole = any(line.correction is not None for line in lines)
+            # A person's translations are read by all of a document, what stands before them too. And where nobody
+            # waits for the first lines, the batches of all are fuller.
+            whole = self.progress is None or any(line.correction is not None for line in lines)
             for hypothesis in self.translator.translate_lines(iter(lines), whole=whole):
                 self._report(1)
                 yield hypothesis.text
