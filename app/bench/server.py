@@ -20,8 +20,8 @@ BEAM = 4
 USERS, SECONDS, DOCUMENT = 50, 60.0, 400
 # Requests while the memory is watched, and after how many it is read.
 REQUESTS, EVERY = 10_000, 2_000
-# The same lines for the server and `translate`: at most so many, in requests of 50, the most that DeepL takes, so many of
-# them at the same time.
+# The same lines for the server and `translate`: at most so many, in requests of 50, the most that DeepL takes, so many
+# of them at the same time.
 LINES, TOGETHER, CONNECTIONS = 3000, 50, 20
 # Seconds until the server must have started, or have answered.
 PATIENCE = 300

@@ -19,10 +19,10 @@ WORKERS = 2
 WAIT = 0.004
 # Jobs of at most so many tokens need not wait for a plan.
 SHORT = 512
-# How many batches are planned at once: more have less padding, but what comes after a plan waits for the next. None is made
-# from less than this share of a batch while others are computed, as these bring more.
+# How many batches are planned at once: more have less padding, but what comes after a plan waits for the next. None is
+# made of less than this share of a batch while others are computed, as more comes when these are done.
 PLANNED, ENOUGH = 4, 0.5
-# How full a planned batch may become when short jobs join it.
+# How full a planned batch may become when short jobs join it; the decoder divides what is too much for one.
 ROOM = 1.25
 
 
@@ -59,10 +59,10 @@ class _Job:
 class Batches:
     """Decodes for several threads at once with one decoder.
 
-    What long jobs bring is planned several batches at a time, of like length, and a row of each job in turn. Short ones,
-    which need not wait for that, share the batch after the one that is computed; the two sorts take turns. Nothing waits
-    more than `wait` seconds for others while there is nothing else to do. Only these worker threads use the model:
-    TensorFlow keeps memory for each thread that does, and never frees it.
+    What long jobs bring is planned several batches at a time, of like length, with a row of each job in turn. Short
+    ones join the next of these batches; where they do not fit, the two sorts take turns. Nothing waits for others more
+    than `wait` seconds while there is nothing else to do. Only these worker threads use the model: TensorFlow keeps
+    memory for each thread that does, and never frees it.
 
     Args:
         decoder: the model with its search.
@@ -179,7 +179,7 @@ class Batches:
         return joined
 
     def _ready(self, jobs: list[_Job], enough: float = 1.0, alone: bool = False) -> bool:
-        """Whether the first of these has waited long enough, and if `alone` nothing is computed; or there are enough."""
+        """Whether these fill `enough` of a batch, or the first has waited, if `alone` while nothing is computed."""
         if not jobs:
             return False
         over = self._stopped or time.monotonic() >= jobs[0].since + self.wait

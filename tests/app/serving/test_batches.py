@@ -2,6 +2,7 @@
 
 import threading
 import time
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
@@ -89,6 +90,60 @@ def test_a_short_request_does_not_wait_for_a_long_one(batches):
         one.decoder.go.set()
         assert short.result() == [14] and long.result() == list(range(200, 600, 2))
     assert any(7 in batch for batch in one.decoder.batches[:4])
+
+
+@pytest.fixture
+def held(batches):
+    """Batches whose two workers are kept busy, so that what comes now is planned together; `go` lets them go on."""
+    one = batches(512, wait=0.0)
+    one.decoder.go.clear()
+    with ThreadPoolExecutor(8) as pool:
+        for number in (1, 2):
+            pool.submit(run, one, [number])
+            while len(one.decoder.entered) < number:
+                time.sleep(0.001)
+
+        def submit(rows, length):
+            before = one.waiting
+            future = pool.submit(one.run, DECODE, rows, [length] * len(rows))
+            while one.waiting < before + len(rows):
+                time.sleep(0.001)
+            return future
+
+        yield one, submit
+        one.decoder.go.set()
+
+
+def test_the_batches_of_several_requests_are_of_like_length(held):
+    one, submit = held
+    small, large = range(100, 140), range(200, 220)
+    futures = [submit(small, 16), submit(large, 64)]
+    one.decoder.go.set()
+    assert [future.result() for future in futures] == [[2 * row for row in rows] for rows in (small, large)]
+    found = [Counter(row // 100 for row in batch) for batch in one.decoder.batches]
+    assert sorted((batch[2], batch[1]) for batch in found) == [(0, 0), (0, 0), (0, 4), (0, 32), (4, 4), (8, 0), (8, 0)]
+
+
+@pytest.mark.parametrize(("length", "together"), [(16, [16, 36]), (32, [10, 16, 32])])
+def test_a_short_request_joins_a_planned_batch_if_there_is_room(held, length, together):
+    one, submit = held
+    rows = range(200, 204) if length == 16 else range(200, 210)
+    futures = [submit(range(100, 148), 16), submit(rows, length)]
+    one.decoder.go.set()
+    assert [len(future.result()) for future in futures] == [48, len(rows)]
+    assert sorted(len(batch) for batch in one.decoder.batches if len(batch) > 1) == together
+    assert any(row in batch for row in rows for batch in one.decoder.batches[:4])
+
+
+def test_the_lines_of_a_request_are_decoded_together():
+    tokenizer, seen = small_tokenizer(), []
+    sentences = Translator.of_model(CopyModel(tokenizer.vocabulary_size), tokenizer, SearchPreset(beam=1))
+    for one, texts in ((sentences, TEXT), (translator("gru and retrieval"), SEGMENTS)):
+        seen.clear()
+        service = Service(one, observe=lambda *what: seen.append(what[:2]))
+        service.translate([texts[n % 4] for n in range(25)], Wishes(sentences=False))
+        service.stop()
+        assert seen[0] == ("decode_segments", 25)
 
 
 def test_a_failure_hits_only_the_request_that_causes_it(batches):
