@@ -32,6 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--runs", metavar="DIR", help="the folder of all runs and the report; runs/PLAN by default")
     parser.add_argument("--status", action="store_true", help="only show what is done")
     parser.add_argument("--only", nargs="+", default=[], metavar="SYSTEM", help="only these systems")
+    parser.add_argument("--seeds", nargs="+", type=int, default=[], metavar="N", help="only these seeds")
     parser.add_argument(
         "--until",
         type=float,
@@ -61,7 +62,7 @@ def run(args: argparse.Namespace) -> None:
         raise UserError(f"--write {args.write}: is a Markdown page; expected a name that ends in .md")
     items = args.items if args.contrapro else None
     plan = read_plan(find_plan(args.plan), args.runs, args.corpora, items)
-    chosen = plan.chosen(args.only)
+    chosen = plan.chosen(args.only, args.seeds)
     if args.status:
         _show(plan, chosen)
         _write(plan, args.write)
@@ -71,7 +72,7 @@ def run(args: argparse.Namespace) -> None:
 
     plan.check()
     try:
-        left = Queue(plan, args.only, args.until, progress_console().print).run()
+        left = Queue(plan, args.only, args.until, progress_console().print, seeds=args.seeds).run()
     finally:
         # What is known stands on the page, too, where a step has failed or the queue was stopped.
         _write(plan, args.write)

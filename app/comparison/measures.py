@@ -9,14 +9,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from app.comparison.plan import Contestant, Plan
+from app.comparison.plan import Plan
+from app.comparison.recorded import read_content, recorded_costs
 from app.probe.candidates import Candidate, candidate, name_of
 from app.probe.experiment import RESULTS as PROBE
 from app.probe.experiment import Experiment, Results
 from app.probe.length_report import RESULTS as LENGTHS
 from app.probe.length_report import TRAINING, TRANSLATION
-from data.errors import UserError
-from data.files import read_json
 from models.memories import parts_of, trained_kinds
 
 PROBES, COSTS, BENCH, BENCHMARKS = "probe", "costs", "bench", "results.json"
@@ -83,6 +82,14 @@ class Measurements:
         found = ((file, record.get(wanted.name)) for file, record in self._others.items())
         return next((Recalled(each, file) for file, each in found if each and self._is_equal(each, wanted)), None)
 
+    def recall_record(self) -> dict[str, Any]:
+        """The recall of all systems, as a probe writes it: another plan can take it."""
+        if not self.plan.recall:
+            return {}
+        wanted = {system: self.candidate(system) for system in self.plan.systems}
+        known = {each.name: self.recall(system) for system, each in wanted.items() if each}
+        return {**self._terms, "memories": {name: each.found for name, each in known.items() if each}}
+
     def costs(self, system: str, what: str) -> dict[int, dict[str, float]]:
         """Seconds and memory of a system by length of a document in tokens; {} if they are not all known.
 
@@ -93,21 +100,21 @@ class Measurements:
         Returns:
             The rows of `app.probe.sizes.Meter`, by length.
         """
-        found = self._lengths(self.plan.first_of(system)).get(what, {})
+        found = self._lengths(system, what)
         rows = {row["tokens"]: row for row in found.get("lengths", ())}
         return rows if self.plan.costs and set(self.plan.costs.tokens) <= set(rows) else {}
 
     def state_bytes(self, system: str) -> int | None:
         """What is carried for a document in translation, in bytes; None if it is not known."""
-        found = self._lengths(self.plan.first_of(system))
-        return next((found[what]["state_bytes"] for what in (TRANSLATION, TRAINING) if what in found), None)
+        found = (self._lengths(system, what).get("state_bytes") for what in (TRANSLATION, TRAINING))
+        return next((size for size in found if size is not None), None)
 
     def stacks(self) -> dict[str, Any]:
         """Seconds and memory of stacks by length of one input, as `make bench` writes it; {} if unknown."""
         if not self.plan.stacks:
             return {}
         files = (*map(Path, self.plan.stacks.records), self.plan.folder / BENCH / BENCHMARKS)
-        return next((found["stacks"] for found in map(_content, files) if "stacks" in found), {})
+        return next((found["stacks"] for found in map(read_content, files) if "stacks" in found), {})
 
     def recall_arguments(self, system: str) -> list[str]:
         """The command that measures the recall of a system's memory."""
@@ -139,33 +146,30 @@ class Measurements:
     def _others(self) -> dict[Path, dict[str, Any]]:
         """The memories in files of other probes with the same task, model and training documents."""
         assert self.plan.recall
-        terms = {name: self.experiment.shared()[name] for name in ("task", "model", "longest")}
-        contents = {file: _content(file) for file in map(Path, self.plan.recall.records)}
+        contents = {file: read_content(file) for file in map(Path, self.plan.recall.records)}
         return {
             file: content.get("memories", {})
             for file, content in contents.items()
-            if all(content.get(name) == value for name, value in terms.items())
+            if all(content.get(name) == value for name, value in self._terms.items())
         }
+
+    @property
+    def _terms(self) -> dict[str, Any]:
+        """What must be the same in another probe."""
+        return {name: self.experiment.shared()[name] for name in ("task", "model", "longest")}
 
     def _is_equal(self, found: dict[str, Any], wanted: Candidate) -> bool:
         """Whether a record is of this memory with these settings; it says itself how long it was trained."""
         mine, theirs = self.experiment.settings(wanted), found.get("settings", {})
         return {**theirs, "minutes": 0} == {**mine, "minutes": 0}
 
-    def _lengths(self, contestant: Contestant) -> dict[str, Any]:
+    def _lengths(self, system: str, what: str) -> dict[str, Any]:
         # One run, by whatever path it was measured.
-        return next(iter(_content(contestant.path / COSTS / LENGTHS).get("runs", {}).values()), {})
+        runs = read_content(self.plan.first_of(system).path / COSTS / LENGTHS).get("runs", {})
+        own = next(iter(runs.values()), None)
+        return own[what] if own and what in own else recorded_costs(self.plan, system, what)
 
 
 def probed(plan: Plan) -> Path:
     """The file with the recall that this plan has measured itself."""
     return plan.folder / PROBES / PROBE
-
-
-def _content(path: Path) -> dict[str, Any]:
-    """The content of a file of records; {} if there is none, or it is damaged and has to be made anew."""
-    try:
-        found = read_json(path)
-    except UserError:
-        return {}
-    return found if isinstance(found, dict) else {}

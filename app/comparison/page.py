@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from app.comparison.charts import draw
-from app.comparison.measures import TRAINING, TRANSLATION, Measurements
+from app.comparison.measures import TRAINING, TRANSLATION, Measurements, probed
 from app.comparison.plan import PLANS, Plan
 from app.comparison.records import Records, read_records
 from app.comparison.report import figures, markdown_table, read_failures, score_sections
@@ -48,11 +48,13 @@ def _content(plan: Plan, records: dict[str, Records], found: Measurements) -> di
     for system in plan.systems:
         recalled = found.recall(system)
         measured[system] = {
+            "terms": plan.cost_terms(system),
             "recall": recalled.found if recalled else None,
             "state_bytes": found.state_bytes(system),
             **{what: list(found.costs(system, what).values()) for what in _WHAT},
         }
-    return {**figures(plan, records, read_failures(plan)), "measured": measured, "stacks": found.stacks()}
+    known = {"measured": measured, "stacks": found.stacks(), **found.recall_record()}
+    return {**figures(plan, records, read_failures(plan)), **known}
 
 
 def _head(plan: Plan, records: dict[str, Records], path: Path) -> Iterator[str]:
@@ -69,6 +71,9 @@ def _head(plan: Plan, records: dict[str, Records], path: Path) -> Iterator[str]:
         yield "A figure is the mean over the seeds of a system, with the lowest and the highest in brackets."
     if plan.score.baseline:
         yield f"Differences are from `{plan.score.baseline}` with the same seed, with p by paired bootstrap."
+    if plan.stages and (seeds := {one.seed for one in plan.contestants if one.name in plan.recorded}):
+        listed = " and ".join(map(str, sorted(seeds)))
+        yield f"The runs of seed {listed} were made by other calls, from first stages of their own."
 
 
 def _recall(plan: Plan, found: Measurements, drawn: dict[str, str]) -> Iterator[str]:
@@ -91,7 +96,8 @@ def _recall(plan: Plan, found: Measurements, drawn: dict[str, str]) -> Iterator[
     yield ""
     yield from markdown_table(["system", *map(str, distances), "reach", "bytes", "seconds"], rows)
     yield from _figure(drawn, "recall", "Recall by distance")
-    others = {system: one.file for system, one in known.items() if plan.folder not in one.file.parents}
+    own = {probed(plan), *plan.records}
+    others = {system: one.file for system, one in known.items() if one.file not in own}
     if others:
         files = sorted({str(file) for file in others.values()})
         yield from ("", f"From {', '.join(f'`{file}`' for file in files)}: {', '.join(others)}.")

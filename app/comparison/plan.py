@@ -1,5 +1,7 @@
 """Plans of comparisons: TOML files with systems, seeds and test sets."""
 
+import functools
+import json
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -7,6 +9,7 @@ from typing import Any
 
 from app.comparison.made_up import FOLDER as TEXTS
 from app.comparison.made_up import write_documents
+from app.comparison.recorded import recorded_runs
 from app.comparison.sections import Costs, Recall, Scoring, Stacks, check_section, checked, scoring, section
 from app.presets.preset import NAME, Preset, list_presets, load_preset
 from app.runs.run import Run
@@ -29,6 +32,7 @@ _PLAN = {
     "made_up": int,
     "stage": str,
     "kinds": bool,
+    "records": list[str],
     "stages": dict,
     "score": dict,
     "recall": dict,
@@ -70,6 +74,7 @@ class Plan:
         stages: trainings that others start from.
         recall, costs, stacks: what else is measured; None for nothing.
         uses: what each system is for, in words.
+        records: files that another call has written beside a page; see `app.comparison.recorded`.
     """
 
     path: Path
@@ -84,6 +89,7 @@ class Plan:
     costs: Costs | None = None
     stacks: Stacks | None = None
     uses: dict[str, str] = field(default_factory=dict)
+    records: tuple[Path, ...] = ()
 
     @property
     def tests(self) -> list[str]:
@@ -106,20 +112,52 @@ class Plan:
         """The training of this plan that a contestant starts from, if there is one."""
         return next((each for each in self.stages if str(each.path) == contestant.preset.training.start), None)
 
-    def first_of(self, system: str) -> Contestant:
-        """The contestant of a system that stands for it where one seed says enough."""
-        return next(each for each in self.contestants if each.system == system)
+    @functools.cached_property
+    def recorded(self) -> dict[str, dict[str, Any]]:
+        """The figures of contestants that need not be trained, by name; see `app.comparison.recorded`."""
+        return recorded_runs(self)
 
-    def chosen(self, systems: Collection[str]) -> list[Contestant]:
-        """The contestants of some systems; all if none is named.
+    def first_of(self, system: str) -> Contestant:
+        """The contestant of a system that stands for it where one seed says enough; one that is trained if there is."""
+        own = [each for each in self.contestants if each.system == system]
+        return next((each for each in own if each.name not in self.recorded), own[0])
+
+    def cost_terms(self, system: str) -> dict[str, Any]:
+        """All that decides what a system costs, for JSON."""
+        preset = self.terms(self.first_of(system))["preset"]
+        preset.pop("training.seed", None)
+        return {"preset": preset, "corpus": self.costs.corpus if self.costs else ""}
+
+    def terms(self, contestant: Contestant) -> dict[str, Any]:
+        """All that decides how a contestant scores, for JSON.
+
+        That is what differs from the defaults in its preset and in that of its stage, and what it is scored on.
+        """
+        stage = self.stage_of(contestant)
+        found = {
+            "preset": _changes(contestant.preset),
+            "stage": _changes(stage.preset) if stage else {},
+            "texts": self.texts,
+            "samples": self.score.samples,
+            "control": self.score.control,
+        }
+        return json.loads(json.dumps(found))
+
+    def chosen(self, systems: Collection[str] = (), seeds: Collection[int] = ()) -> list[Contestant]:
+        """The contestants of some systems and seeds; of all where none is named.
 
         Raises:
-            UserError: a name that the plan has not.
+            UserError: a name or a seed that the plan has not.
         """
         for name in systems:
             if name not in self.systems:
                 raise UserError(f'{self.path}: there is no system "{name}"; choose from {", ".join(self.systems)}')
-        return [each for each in self.contestants if not systems or each.system in systems]
+        known = sorted({each.seed for each in self.contestants})
+        for seed in seeds:
+            if seed not in known:
+                raise UserError(f"{self.path}: there is no seed {seed}; choose from {', '.join(map(str, known))}")
+        named = (each for each in self.contestants if not systems or each.system in systems)
+        return [each for each in named if not seeds or each.seed in seeds]
 
     def check(self) -> None:
         """Looks for what would otherwise fail hours later.
@@ -153,6 +191,12 @@ class Plan:
             raise UserError(f"{where}: its stage has {', '.join(other)}: set these keys to the same values")
         if preset.training.start and not stage:
             first_stage(Run(path, preset))
+
+
+def _changes(preset: Preset) -> dict[str, Any]:
+    """What differs from the defaults, by key; but for the path of the run that it starts from."""
+    found = {each.key: each.after for each in Preset("").differences(preset)}
+    return {key: value for key, value in found.items() if key != "training.start"}
 
 
 def find_plan(text: str) -> Path:
@@ -205,6 +249,7 @@ def read_plan(
         section(content, "costs", Costs, path),
         section(content, "stacks", Stacks, path),
         {each: table["use"] for each, table in content["systems"].items() if table.get("use")},
+        tuple(map(Path, content.get("records", ()))),
     )
 
 

@@ -62,6 +62,7 @@ class Queue:
         report: called with each line for the user.
         program: the command line that trains, scores and probes.
         bench: the program that measures stacks.
+        seeds: only these seeds; all if none is named.
     """
 
     def __init__(
@@ -72,9 +73,10 @@ class Queue:
         report: Callable[[str], None] = print,
         program: Sequence[str] = PROGRAM,
         bench: Sequence[str] = BENCH,
+        seeds: Collection[int] = (),
     ):
         self.plan, self.report, self.program, self.bench = plan, report, tuple(program), tuple(bench)
-        self._contestants = plan.chosen(systems)
+        self._contestants = plan.chosen(systems, seeds)
         self._began = time.monotonic()
         self._seconds = minutes * 60
         self._scorings: list[float] = []

@@ -61,7 +61,15 @@ class Score:
         figures = {"value": measure.value, "low": measure.low, "high": measure.high}
         figures |= {"difference": self.difference, "p_value": self.p_value}
         # Such as the consistency of a text where no word comes back: JSON has no word for it.
-        return {name: None if figure is None or math.isnan(figure) else figure for name, figure in figures.items()}
+        known = {name: None if figure is None or math.isnan(figure) else figure for name, figure in figures.items()}
+        return {**known, "digits": measure.digits, "signature": measure.signature}
+
+    @classmethod
+    def from_dict(cls, name: str, figures: dict) -> "Score":
+        """The inverse of `as_dict`, with the score's name; what was drawn for the interval is not known."""
+        value = math.nan if figures["value"] is None else figures["value"]
+        more = {key: figures[key] for key in ("low", "high", "digits", "signature")}
+        return cls(Measure(name, value, units="", count=0, **more), figures["difference"], figures["p_value"])
 
 
 def read_training(contestant: Contestant | Run) -> Training:
@@ -209,13 +217,67 @@ class Records:
             return ""
 
 
+class Recorded(Records):
+    """The results of a contestant as another call has written them to a file; see `app.comparison.recorded`.
+
+    Args:
+        plan: the plan.
+        contestant: the contestant.
+        figures: of the contestant, see `app.comparison.report.figures`.
+    """
+
+    def __init__(self, plan: Plan, contestant: Contestant, figures: dict[str, Any]):
+        super().__init__(plan, contestant)
+        self._figures = figures
+
+    @functools.cached_property
+    def training(self) -> Training:
+        """What is known of the training, which has ended."""
+        speed, validation = self._figures["tokens_per_second"], self._figures["validation"]
+        return Training(True, True, self._figures["updates"], self._figures["minutes"] * 60, speed, validation)
+
+    def is_scored(self) -> bool:
+        """True: only what is whole is taken from a file."""
+        return True
+
+    def is_controlled(self) -> bool:
+        """True, if the plan asks for it."""
+        return True
+
+    def scores(self, name: str) -> dict[str, Score]:
+        """See `Records.scores`."""
+        return self._scores("scores", name)
+
+    def control(self, name: str) -> dict[str, Score]:
+        """See `Records.control`."""
+        return self._scores("shuffled", name)
+
+    def weights(self) -> int | None:
+        """The number of weights."""
+        return self._figures["weights"]
+
+    def output_speed(self) -> float | None:
+        """See `Records.output_speed`."""
+        return self._figures["output_tokens_per_second"]
+
+    def decided(self) -> set[str]:
+        """See `Records.decided`."""
+        return set(self._figures["decided"])
+
+    def _scores(self, part: str, name: str) -> dict[str, Score]:
+        return {key: Score.from_dict(key, found) for key, found in self._figures[part].get(name, {}).items()}
+
+
 def read_records(plan: Plan) -> dict[str, Records]:
     """The results of all contestants, by name."""
     found: dict[str, Records] = {}
     # The baseline's come first in a plan.
     for contestant in plan.contestants:
-        other = plan.baseline_of(contestant)
-        found[contestant.name] = Records(plan, contestant, found[other.name] if other else None)
+        name, other = contestant.name, plan.baseline_of(contestant)
+        if name in plan.recorded:
+            found[name] = Recorded(plan, contestant, plan.recorded[name])
+        else:
+            found[name] = Records(plan, contestant, found[other.name] if other else None)
     return found
 
 

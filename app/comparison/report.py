@@ -98,6 +98,8 @@ def figures(plan: Plan, records: dict[str, Records], failed: dict[str, str]) -> 
             "validation": training.validation,
             "scores": _figures({test: found.scores(test) for test in plan.texts}),
             "shuffled": _figures(controls),
+            "decided": sorted(found.decided()),
+            "terms": plan.terms(found.contestant),
         }
     return {"plan": plan.name, "baseline": plan.score.baseline, "runs": runs, "failed": failed}
 

@@ -1,6 +1,7 @@
 """Stages, recall, costs and the page of a comparison; a stand-in for the command line does the work."""
 
 import json
+import shutil
 import sys
 import tomllib
 from pathlib import Path
@@ -196,6 +197,45 @@ def test_the_page_has_what_is_known_and_nothing_else(tmp_path):
         "retrieval<" not in charts["figures/page-recall.svg"]
         and TRANSLATION in charts["figures/page-translation-seconds.svg"]
     )
+
+
+def test_what_another_call_has_written_need_not_be_done_again(tmp_path):
+    page, text = (
+        tmp_path / "a/page.md",
+        PLAN.replace("[stages.first]", 'records = ["{place}/a/page.json"]\n[stages.first]'),
+    )
+    text = text.replace('other/probe.json"]', 'other/probe.json", "{place}/a/page.json"]')
+    plan = made_up_plan(tmp_path, text)
+    assert len(do(plan)) > 10
+    write_page(plan, page)
+    before = page.read_text(encoding="utf-8")
+    shutil.rmtree(plan.folder)
+    plan = made_up_plan(tmp_path, text)
+    assert do(plan) == []
+    write_page(plan, page)
+    said = "The runs of seed 1 and 2 were made by other calls, from first stages of their own.\n"
+    assert before == page.read_text(encoding="utf-8").replace(said, "")
+    # Other terms are another comparison, but a memory remembers as it did.
+    other = made_up_plan(tmp_path, text.replace("updates=20", "updates=21"))
+    assert {one.split()[0] for one in do(other)} == {"train", "evaluate-documents", "probe"}
+    assert not any("--memory" in one for one in do(other))
+    shutil.rmtree(plan.folder)
+    # A seed is taken as a whole.
+    content = json.loads(page.with_suffix(".json").read_text())
+    content["runs"]["gru-1"]["state"] = "trained"
+    write_json(page.with_suffix(".json"), content)
+    done = do(made_up_plan(tmp_path, text))
+    trained = {one.split()[1] for one in done if one.startswith("train")}
+    assert {"none-1", "gru-1", "retrieval-1"} <= trained and "none-2" not in trained
+    assert do(made_up_plan(tmp_path, text)) == []
+
+
+def test_some_seeds_alone(tmp_path):
+    plan = made_up_plan(tmp_path, PLAN)
+    Queue(plan, report=lambda _: None, program=PROGRAM, seeds=[2]).run()
+    assert [path.name for path in plan.folder.glob("*-[12]")] == ["none-2"]
+    with pytest.raises(UserError, match="there is no seed 3; choose from 1, 2"):
+        plan.chosen(seeds=[3])
 
 
 @pytest.mark.parametrize(

@@ -69,6 +69,8 @@ def test_the_report_has_the_figures_of_the_records(scored):
         "high": None,
         "difference": 0.5,
         "p_value": 0.0123,
+        "digits": 1,
+        "signature": "of:d-BLEU",
     }
     assert (run["state"], run["seed"], run["minutes"], run["weights"]) == ("scored", 1, 2.0, 17)
     assert run["validation"] == {"update": 20, "nll": 2.5, "bleu": 12.25}

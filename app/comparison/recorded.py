@@ -1,0 +1,56 @@
+"""Results that another call has written beside a page: a comparison may be made seed by seed, on a machine for each."""
+
+from typing import TYPE_CHECKING, Any
+
+from app.runs.run import Run
+from data.errors import UserError
+from data.files import read_json
+
+if TYPE_CHECKING:
+    from app.comparison.plan import Plan
+
+SCORED = "scored"
+
+
+def read_content(path: Any) -> dict[str, Any]:
+    """The content of a file of records; {} if there is none, or it is damaged and has to be made anew."""
+    try:
+        found = read_json(path)
+    except UserError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def recorded_runs(plan: "Plan") -> dict[str, dict[str, Any]]:
+    """The figures of contestants that need not be trained, by name, as `app.comparison.report.figures` wrote them.
+
+    A seed is taken as a whole, as its contestants are compared with a baseline of the same start: if all of them were
+    scored on the plan's terms, and none is in the plan's folder.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for runs in (read_content(file).get("runs", {}) for file in plan.records):
+        for seed in dict.fromkeys(each.seed for each in plan.contestants):
+            own = [each for each in plan.contestants if each.seed == seed and each.name not in found]
+            if all(_is_scored(runs.get(each.name, {}), plan.terms(each)) and not Run.exists(each.path) for each in own):
+                found |= {each.name: runs[each.name] for each in own}
+    return found
+
+
+def _is_scored(run: dict[str, Any], terms: dict[str, Any]) -> bool:
+    return run.get("state") == SCORED and run.get("terms") == terms
+
+
+def recorded_costs(plan: "Plan", system: str, what: str) -> dict[str, Any]:
+    """What was measured of a system by length of a document; {} if nothing was on the plan's terms.
+
+    Args:
+        plan: the plan.
+        system: its name.
+        what: `app.probe.length_report.TRANSLATION` or `TRAINING`.
+
+    Returns:
+        Its "lengths", the rows of `app.probe.sizes.Meter`, and its "state_bytes".
+    """
+    found = (read_content(file).get("measured", {}).get(system, {}) for file in plan.records)
+    same = (one for one in found if one.get("terms") == plan.cost_terms(system) and one.get(what))
+    return next(({"lengths": one[what], "state_bytes": one["state_bytes"]} for one in same), {})
