@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 from app.retrieval.entries import Entries
 from app.translation.batch_plan import plan_batches
 from app.translation.decoder import Decoded, Decoder, Forms, Request, TokenScore, length_of, requests_of
-from app.translation.padding import round_length
 from data.documents import PackedWindow
 from data.errors import UserError
 
@@ -54,6 +53,13 @@ class _Job:
         self.missing, self.short = len(rows), sum(lengths) <= SHORT
         self.error: Exception | None = None
         self.since, self.done = time.monotonic(), threading.Event()
+
+
+def _padded(length: int) -> int:
+    # Imported here, as it needs Keras: wrong options are refused before that is loaded.
+    from app.translation.padding import round_length
+
+    return round_length(length)
 
 
 class Batches:
@@ -169,7 +175,7 @@ class Batches:
     def _joined(self, batch: Batch, jobs: list[_Job]) -> Batch:
         """A planned batch and all that waits of these jobs; none if there is no room for it."""
         joined = batch + [(job, row) for job in jobs for row in job.waiting]
-        longest = round_length(max(job.lengths[row] for job, row in joined))
+        longest = _padded(max(job.lengths[row] for job, row in joined))
         fits = longest * len(joined) <= ROOM * self.decoder.search.batch_tokens
         if any(job.kind != batch[0][0].kind for job in jobs) or not fits:
             return []
@@ -200,7 +206,7 @@ class Batches:
                 turns.append(job)
         taken = {id(job) for job, _ in rows}
         self._jobs = sorted((job for job in self._jobs if job.waiting), key=lambda job: id(job) in taken)
-        plan = plan_batches([job.lengths[row] for job, row in rows], budget, round_length)
+        plan = plan_batches([job.lengths[row] for job, row in rows], budget, _padded)
         return [[rows[place] for place in places] for places in plan]
 
     def _compute(self, rows: list[Any], kind: Kind) -> list[Any]:

@@ -1,5 +1,6 @@
 import ast
 import configparser
+import os
 import re
 import shutil
 import subprocess
@@ -14,6 +15,9 @@ pytestmark = pytest.mark.skipif(not shutil.which("make"), reason="needs make")
 
 def make(*arguments, folder=REPOSITORY, code=0, **kwargs):
     command = ["make", "--no-print-directory", *arguments]
+    # The variables of the `make test` that runs this, such as ARGS, are not for this one.
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
+    kwargs.setdefault("env", environment)
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, **kwargs)
     assert done.returncode == code, done.stderr
     return done

@@ -120,8 +120,8 @@ def test_the_batches_of_several_requests_are_of_like_length(held):
     futures = [submit(small, 16), submit(large, 64)]
     one.decoder.go.set()
     assert [future.result() for future in futures] == [[2 * row for row in rows] for rows in (small, large)]
-    found = [Counter(row // 100 for row in batch) for batch in one.decoder.batches]
-    assert sorted((batch[2], batch[1]) for batch in found) == [(0, 0), (0, 0), (0, 4), (0, 32), (4, 4), (8, 0), (8, 0)]
+    found = [Counter(row // 100 for row in batch) for batch in one.decoder.batches if batch[0] >= 100]
+    assert sorted((batch[2], batch[1]) for batch in found) == [(0, 4), (0, 32), (4, 4), (8, 0), (8, 0)]
 
 
 @pytest.mark.parametrize(("length", "together"), [(16, [16, 36]), (32, [10, 16, 32])])
