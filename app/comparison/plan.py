@@ -9,7 +9,7 @@ from typing import Any
 
 from app.comparison.made_up import FOLDER as TEXTS
 from app.comparison.made_up import write_documents
-from app.comparison.recorded import recorded_runs
+from app.comparison.recorded import read_content, recorded_runs
 from app.comparison.sections import Costs, Recall, Scoring, Stacks, check_section, checked, scoring, section
 from app.presets.preset import NAME, Preset, list_presets, load_preset
 from app.runs.run import Run
@@ -111,6 +111,11 @@ class Plan:
     def stage_of(self, contestant: Contestant) -> Contestant | None:
         """The training of this plan that a contestant starts from, if there is one."""
         return next((each for each in self.stages if str(each.path) == contestant.preset.training.start), None)
+
+    @functools.cached_property
+    def contents(self) -> list[dict[str, Any]]:
+        """What stands in the files of `records`; read once."""
+        return [read_content(file) for file in self.records]
 
     @functools.cached_property
     def recorded(self) -> dict[str, dict[str, Any]]:

@@ -28,7 +28,7 @@ def recorded_runs(plan: "Plan") -> dict[str, dict[str, Any]]:
     scored on the plan's terms, and none is in the plan's folder.
     """
     found: dict[str, dict[str, Any]] = {}
-    for runs in (read_content(file).get("runs", {}) for file in plan.records):
+    for runs in (content.get("runs", {}) for content in plan.contents):
         for seed in dict.fromkeys(each.seed for each in plan.contestants):
             own = [each for each in plan.contestants if each.seed == seed and each.name not in found]
             if all(_is_scored(runs.get(each.name, {}), plan.terms(each)) and not Run.exists(each.path) for each in own):
@@ -51,6 +51,6 @@ def recorded_costs(plan: "Plan", system: str, what: str) -> dict[str, Any]:
     Returns:
         Its "lengths", the rows of `app.probe.sizes.Meter`, and its "state_bytes".
     """
-    found = (read_content(file).get("measured", {}).get(system, {}) for file in plan.records)
+    found = (content.get("measured", {}).get(system, {}) for content in plan.contents)
     same = (one for one in found if one.get("terms") == plan.cost_terms(system) and one.get(what))
     return next(({"lengths": one[what], "state_bytes": one["state_bytes"]} for one in same), {})
