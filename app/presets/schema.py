@@ -256,6 +256,9 @@ class TrainingPreset:
     deterministic: bool = option(False, "repeatable and resumable bit for bit; slower")
     validate_every: int = option(2000, "updates between validations", low=1, high=10**9)
     checkpoint_every: int = option(1000, "updates between checkpoints", low=1, high=10**9)
+    resume_minutes: float = option(
+        1.0, "minutes between checkpoints with the state that training resumes from; 0 = all have it", low=0.0
+    )
     keep: int = option(10, "checkpoints kept besides the best one", low=1, high=10**6)
     monitor: str = option(
         "bleu", "metric for the best checkpoint and for patience; a generator has no BLEU", choices=("bleu", "loss")

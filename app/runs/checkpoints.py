@@ -1,4 +1,4 @@
-"""Checkpoints: everything a training needs to resume exactly."""
+"""Checkpoints: weights to average and translate with, and in some all that a training needs to resume exactly."""
 
 import json
 import shutil
@@ -14,6 +14,8 @@ from data.files import atomic_write, checksum, checksum_of
 WEIGHTS, STATE, SUMMARY = "weights.npz", "state.npz", "checkpoint.json"
 CHECKSUM = "checksum"
 PATTERN = "update-" + 8 * "[0-9]"
+# If the newest state is damaged, training resumes from the one before it.
+STATES = 2
 
 
 def nearest(updates: Iterable[int], to: int, count: int) -> list[int]:
@@ -28,9 +30,9 @@ def to_stderr(line: str) -> None:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """One checkpoint folder: weights, the optimiser's and generators' state, and a summary written last.
+    """One checkpoint folder: weights, in some the optimiser's and generators' state, and a summary written last.
 
-    The summary holds the update number, the journal, and the checksums of the two files; a folder without a complete
+    The summary holds the update number, the journal, and the checksums of the files; a folder without a complete
     summary is not a checkpoint.
     """
 
@@ -41,8 +43,13 @@ class Checkpoint:
         """The number of updates before this checkpoint."""
         return int(self.folder.name.removeprefix("update-"))
 
-    def summary(self) -> dict:
-        """The summary; checks both files against it.
+    @property
+    def resumable(self) -> bool:
+        """Whether the optimiser's and generators' state is in it, so that training can resume from it."""
+        return (self.folder / STATE).exists()
+
+    def summary(self, resume: bool = False) -> dict:
+        """The summary; checks the weights against it and, to resume from them, the state.
 
         Raises:
             UserError: the checkpoint is damaged or incomplete.
@@ -50,8 +57,8 @@ class Checkpoint:
         path = self.folder / SUMMARY
         try:
             summary = json.loads(path.read_text(encoding="utf-8"))
-            sums = summary["checksums"]
-            damaged = [name for name in (WEIGHTS, STATE) if checksum(self.folder / name) != sums[name]]
+            sums, names = summary["checksums"], (WEIGHTS, STATE) if resume else (WEIGHTS,)
+            damaged = [name for name in names if checksum(self.folder / name) != sums[name]]
             # The summaries of early versions have no checksum of their own.
             if summary.pop(CHECKSUM, None) not in (None, checksum_of(summary)):
                 damaged.append(SUMMARY)
@@ -88,33 +95,43 @@ class Checkpoints:
         found = [Checkpoint(path.parent) for path in self.folder.glob(f"{PATTERN}/{SUMMARY}")]
         return sorted(found, key=lambda checkpoint: checkpoint.update)
 
+    def resumable(self) -> list[Checkpoint]:
+        """Those of `all` that training can resume from; at most the last two that were saved with a state."""
+        return [checkpoint for checkpoint in self.all() if checkpoint.resumable]
+
     def at(self, update: int) -> Checkpoint:
         """The checkpoint after this many updates."""
         return Checkpoint(self.folder / f"update-{update:08d}")
 
     def latest(self, report: Callable[[str], None] = to_stderr) -> tuple[Checkpoint, dict] | None:
         """The newest intact checkpoint and its summary; damaged ones are reported and skipped."""
-        for checkpoint in reversed(self.all()):
-            try:
-                return checkpoint, checkpoint.summary()
-            except UserError as error:
-                report(f"warning: {error}; using the one before it")
-        return None
+        return _newest(self.all(), report, resume=False)
+
+    def latest_resumable(self, report: Callable[[str], None] = to_stderr) -> tuple[Checkpoint, dict] | None:
+        """The newest intact checkpoint that training can resume from, as `latest`."""
+        return _newest(self.resumable(), report, resume=True)
+
+    def remove_after(self, update: int) -> None:
+        """Removes all checkpoints after an update, which a training that resumes there makes again."""
+        for checkpoint in self.all():
+            if checkpoint.update > update:
+                _remove(checkpoint)
 
     def save(
         self,
         update: int,
         weights: dict,
-        state: dict,
+        state: dict | None,
         summary: dict,
         protect: Iterable[int] = (),
         remove: Iterable[int] = (),
     ) -> Checkpoint:
-        """Writes a checkpoint and removes the oldest ones.
+        """Writes a checkpoint, and removes the oldest ones and all states but the last two.
 
         Args:
             update: number of updates so far.
-            weights, state: name to array.
+            weights: name to array.
+            state: name to array; None for a checkpoint that training cannot resume from.
             summary: further state of the training; plain JSON values.
             protect: update numbers of checkpoints to keep, whatever their age.
             remove: update numbers of checkpoints to remove.
@@ -122,10 +139,8 @@ class Checkpoints:
         checkpoint = self.at(update)
         _remove(checkpoint)
         try:
-            sums = {
-                WEIGHTS: save_arrays(checkpoint.folder / WEIGHTS, weights),
-                STATE: save_arrays(checkpoint.folder / STATE, state),
-            }
+            files = {WEIGHTS: weights, **({} if state is None else {STATE: state})}
+            sums = {name: save_arrays(checkpoint.folder / name, arrays) for name, arrays in files.items()}
             with atomic_write(checkpoint.folder / SUMMARY, "w") as file:
                 summary = {"update": update, "checksums": sums, **summary}
                 json.dump({**summary, CHECKSUM: checksum_of(summary)}, file, indent=1)
@@ -135,13 +150,26 @@ class Checkpoints:
         self._tidy({*protect, update}, set(remove) - {update})
         return checkpoint
 
-    def _tidy(self, protect, remove) -> None:
+    def _tidy(self, protect: set[int], remove: set[int]) -> None:
         kept = [checkpoint for checkpoint in self.all() if checkpoint.update not in remove]
+        for checkpoint in [checkpoint for checkpoint in kept if checkpoint.resumable][:-STATES]:
+            (checkpoint.folder / STATE).unlink()
         kept = {*kept[-self.keep :], *(checkpoint for checkpoint in kept if checkpoint.update in protect)}
         for folder in self.folder.glob(PATTERN):
             # Unfinished folders of killed processes are removed as well.
             if Checkpoint(folder) not in kept:
                 _remove(Checkpoint(folder))
+
+
+def _newest(
+    checkpoints: list[Checkpoint], report: Callable[[str], None], resume: bool
+) -> tuple[Checkpoint, dict] | None:
+    for checkpoint in reversed(checkpoints):
+        try:
+            return checkpoint, checkpoint.summary(resume)
+        except UserError as error:
+            report(f"warning: {error}; using the one before it")
+    return None
 
 
 def _remove(checkpoint: Checkpoint) -> None:

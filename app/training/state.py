@@ -19,18 +19,22 @@ def sync(model: Any) -> None:
         model.jax_state_sync()
 
 
-def read_state(model: Any, carried: list) -> tuple[dict, dict]:
+def read_state(model: Any, carried: list, whole: bool) -> tuple[dict, dict | None]:
     """The state of a compiled `TeacherForcing` model with a built optimiser.
 
     Args:
         model: the model.
         carried: the memory state of all lanes, from `read_memory`.
+        whole: whether more than the weights is wanted.
 
     Returns:
         Two mappings from name to array: the Transformer's weights, and everything else: the optimiser, the random
-        generators, the memory state carried from batch to batch, and the running sums of the logged loss.
+        generators, the memory state carried from batch to batch, and the running sums of the logged loss; None for
+        the latter if it is not wanted.
     """
     weights, _ = split_variables(model.transformer)
+    if not whole:
+        return read_variables(weights), None
     others = {name: to_array(variable) for name, variable in _others(model).items()}
     return read_variables(weights), others | _numbered("carried", carried)
 

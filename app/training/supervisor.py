@@ -60,6 +60,8 @@ class Supervisor(keras.callbacks.Callback):
         self._set_rate()
         self.interrupted = self.agreed = False
         self.saved = journal.update
+        # The last checkpoint of this session from which it could resume: its update, and the time.
+        self.resumable: tuple[int, float] | None = None
         self.batch = journal.update * run.preset.training.accumulate
         self.sums = [(variable, to_array(variable)) for metric in model.metrics for variable in metric.variables]
         self.tokens_before = float(model.get_metrics_result()["tokens"])
@@ -140,13 +142,27 @@ class Supervisor(keras.callbacks.Callback):
         self.saved = self.journal.update
 
     def _write_checkpoint(self, carried: list) -> None:
-        weights, state = read_state(self.model, carried)
+        protected, removed = self._kept()
+        weights, state = read_state(self.model, carried, whole=self._state_due(removed))
         if not all(np.isfinite(array).all() for array in weights.values()):
             raise NotFinite("a weight is not finite", self.batch - 1)
         # A copy, because the batching thread keeps adding to it.
         counts = {str(epoch): n for epoch, n in dict(self.counts).items()}
         summary = {**self.journal.as_dict(), "counts": counts, "text": self.text}
-        self.checkpoints.save(self.journal.update, weights, state, summary, *self._kept())
+        self.checkpoints.save(self.journal.update, weights, state, summary, protected, removed)
+        if state is not None:
+            self.resumable = self.journal.update, self.seconds
+
+    def _state_due(self, removed: set[int]) -> bool:
+        """Whether the next checkpoint must be one to resume from.
+
+        The first of a session is, since what it resumed from may be removed; so are the last one, and what replaces the
+        newest one.
+        """
+        if self.stopping or self.why_finished or self.resumable is None:
+            return True
+        update, seconds = self.resumable
+        return update in removed or self.seconds - seconds >= self.preset.training.resume_minutes * 60
 
     def _kept(self) -> tuple[set[int], set[int]]:
         """Updates whose checkpoints are always kept, and those whose checkpoints are removed at once.
@@ -160,7 +176,11 @@ class Supervisor(keras.callbacks.Callback):
         regular = {update for update in updates if update % training.checkpoint_every == 0} | protected
         if best and training.average_around == "best":
             protected.update(nearest(regular, best["update"], training.average))
-        return protected, updates - regular
+        removed = updates - regular
+        if not self.why_finished:
+            # What the training could resume from now: the next checkpoint may be one of weights alone.
+            protected.update(checkpoint.update for checkpoint in self.checkpoints.resumable())
+        return protected, removed
 
     def _validation_due(self) -> bool:
         update = self.journal.update

@@ -32,6 +32,7 @@ from data.errors import UserError
 FREE_KEYS = (
     "data.test",
     "training.keep",
+    "training.resume_minutes",
     "training.patience",
     "training.average",
     "training.average_around",

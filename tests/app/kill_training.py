@@ -20,6 +20,8 @@ import tempfile
 import time
 from pathlib import Path
 
+from app.runs.checkpoints import STATE, SUMMARY, WEIGHTS
+from app.runs.run import Run
 from tests.app.toy_training import command, environment, write_corpus, write_preset
 
 # What tells of time, and the checksum over it.
@@ -89,22 +91,38 @@ def read_log(run) -> list[dict]:
 
 
 def differences(run, other) -> list[str]:
-    """What differs between two runs, timings aside; empty if they are equal bit for bit."""
+    """What differs between two runs, timings aside; empty if they are equal bit for bit.
+
+    Which checkpoints have a state, and which older ones are kept for it, depends on the clock. So the last one's state
+    is compared, and the weights of all that are in both runs; the newest ones and the best one must be.
+    """
     run, other = Path(run), Path(other)
     logs = itertools.zip_longest(read_log(run), read_log(other))
     found = [f"log.jsonl: {entry} and {theirs}" for entry, theirs in logs if entry != theirs][:1]
-    names = [sorted(str(path.relative_to(one)) for path in one.glob("checkpoints/*/*")) for one in (run, other)]
-    if names[0] != names[1]:
-        return [*found, f"files: {names[0]} and {names[1]}"]
-    for name in [*names[0], "averaged.npz"]:
+    kept, others = ({each.folder.name for each in Run.open(one).checkpoints.all()} for one in (run, other))
+    missing = (kept ^ others) & _lasting(run)
+    if missing or not kept & others:
+        return [*found, f"checkpoints: {sorted(kept)} and {sorted(others)}"]
+    folders = [f"checkpoints/{name}" for name in sorted(kept & others)]
+    names = [f"{folder}/{name}" for folder in folders for name in (WEIGHTS, SUMMARY)]
+    for name in [*names, f"{folders[-1]}/{STATE}", "averaged.npz"]:
         read = _summary if name.endswith(".json") else Path.read_bytes
         if read(run / name) != read(other / name):
             found.append(name)
     return found
 
 
+def _lasting(run: Path) -> set[str]:
+    """The names of the checkpoints that do not depend on the clock."""
+    checkpoints = Run.open(run).checkpoints
+    newest, best = checkpoints.all()[-checkpoints.keep :], checkpoints.latest()[1]["best"]
+    return {each.folder.name for each in (*newest, *([checkpoints.at(best["update"])] if best else []))}
+
+
 def _summary(path: Path) -> dict:
-    return {key: value for key, value in json.loads(path.read_text()).items() if key not in TIMINGS}
+    found = {key: value for key, value in json.loads(path.read_text()).items() if key not in TIMINGS}
+    found["checksums"].pop(STATE, None)
+    return found
 
 
 def kill_at_random(preset, run, changes, cache, updates, kills, draw) -> list[str]:

@@ -43,7 +43,9 @@ def open_shared(path: Path | str, preset: Preset, patience: float = PATIENCE) ->
 def shared_checkpoint(
     run: Run, cluster: Cluster, report: Callable[[str], None], patience: float = PATIENCE
 ) -> tuple[Checkpoint, dict] | None:
-    """The checkpoint that all workers resume from: see `Checkpoints.latest`.
+    """The checkpoint that all workers resume from: see `Checkpoints.latest_resumable`.
+
+    The chief removes those after it, which the training makes again.
 
     Args:
         run: the run.
@@ -52,9 +54,15 @@ def shared_checkpoint(
         patience: seconds that a worker waits for the checkpoint that the chief found.
 
     Raises:
-        UserError: this worker does not see it.
+        UserError: this worker does not see it, or there are only weights.
     """
-    found = run.checkpoints.latest(report)
+    found = run.checkpoints.latest_resumable(report)
+    only_weights = None if found else run.checkpoints.latest(report)
+    if only_weights:
+        raise UserError(
+            f"{only_weights[0].folder}: has weights, but no intact checkpoint has the state that training resumes "
+            f"from; start another run from its weights with --set training.start={run.path}, or remove {run.path}"
+        )
     update = int(cluster.broadcast(found[0].update if found else 0)[0])
     until = time.monotonic() + patience
     while (found[0].update if found else 0) != update:
@@ -64,7 +72,9 @@ def shared_checkpoint(
                 "complete checkpoint; the folder must be on storage that all workers share"
             )
         time.sleep(0.2)
-        found = run.checkpoints.latest(report)
+        found = run.checkpoints.latest_resumable(report)
+    if cluster.chief:
+        run.checkpoints.remove_after(update)
     return found
 
 

@@ -14,10 +14,11 @@ from data.errors import UserError
 FILES = ("weights.npz", "state.npz", "checkpoint.json")
 
 
-def save(checkpoints, update, **options):
+def save(checkpoints, update, whole=True, **options):
     """A checkpoint in which everything tells its update."""
     weights = {"table": np.full((3, 2), update, "float32"), "bias": np.arange(2.0)}
-    return checkpoints.save(update, weights, {"optimizer/0": np.array(update)}, {"worse": update}, **options)
+    state = {"optimizer/0": np.array(update)} if whole else None
+    return checkpoints.save(update, weights, state, {"worse": update}, **options)
 
 
 def updates(checkpoints):
@@ -91,7 +92,7 @@ def test_a_flipped_byte_is_noticed_wherever_it_is(two_checkpoints, name, place, 
     path.write_bytes(damaged)
     warnings = []
     try:
-        found, summary = Checkpoints(folder).latest(warnings.append)
+        found, summary = Checkpoints(folder).latest_resumable(warnings.append)
         # White space between the values of the summary carries nothing.
         if found.update == 20:
             assert name == "checkpoint.json"
@@ -112,18 +113,40 @@ def test_a_truncated_file_is_noticed(tmp_path, name):
     save(checkpoints, 10)
     path = save(checkpoints, 20).folder / name
     path.write_bytes(path.read_bytes()[:-9])
-    assert checkpoints.latest(lambda _: None)[0].update == 10
+    assert checkpoints.latest_resumable(lambda _: None)[0].update == 10
+    assert checkpoints.latest(lambda _: None)[0].update == (20 if name == "state.npz" else 10)
 
 
-@pytest.mark.parametrize("name", ["weights.npz", "state.npz"])
-def test_a_missing_file_is_noticed(tmp_path, name):
+def test_missing_weights_are_noticed(tmp_path):
     checkpoints = Checkpoints(tmp_path)
     save(checkpoints, 10)
-    (save(checkpoints, 20).folder / name).unlink()
-    warnings = []
-    assert checkpoints.latest(warnings.append)[0].update == 10
-    assert name in warnings[0]
-    assert "incomplete" in warnings[0]
+    (save(checkpoints, 20).folder / "weights.npz").unlink()
+    for latest in (checkpoints.latest, checkpoints.latest_resumable):
+        warnings = []
+        assert latest(warnings.append)[0].update == 10
+        assert "weights.npz" in warnings[0]
+        assert "incomplete" in warnings[0]
+
+
+def test_the_newest_has_the_weights_and_the_newest_with_a_state_is_resumed_from(tmp_path):
+    checkpoints = Checkpoints(tmp_path, keep=9)
+    for update in (10, 20, 30, 40, 50, 60):
+        save(checkpoints, update, whole=update in (10, 20, 40))
+    assert updates(checkpoints) == [10, 20, 30, 40, 50, 60]
+    assert [checkpoint.update for checkpoint in checkpoints.resumable()] == [20, 40]
+    assert checkpoints.latest()[0].update == 60
+    found, summary = checkpoints.latest_resumable()
+    assert (found.update, summary["worse"], found.state()["optimizer/0"]) == (40, 40, 40)
+    checkpoints.remove_after(40)
+    assert updates(checkpoints) == [10, 20, 30, 40]
+
+
+def test_a_checkpoint_is_intact_without_the_state_that_it_had(tmp_path):
+    checkpoints = Checkpoints(tmp_path)
+    for update in (10, 20, 30):
+        save(checkpoints, update)
+    assert not checkpoints.at(10).resumable
+    assert checkpoints.at(10).summary()["worse"] == 10
 
 
 def test_a_checkpoint_under_another_number_is_noticed(tmp_path):
@@ -134,11 +157,11 @@ def test_a_checkpoint_under_another_number_is_noticed(tmp_path):
 
 def test_a_warning_goes_to_standard_error(tmp_path, capsys):
     checkpoints = Checkpoints(tmp_path)
-    (save(checkpoints, 10).folder / "state.npz").write_bytes(b"")
+    (save(checkpoints, 10).folder / "weights.npz").write_bytes(b"")
     assert checkpoints.latest() is None
     printed = capsys.readouterr()
     assert printed.out == ""
-    assert "update-00000010/state.npz" in printed.err
+    assert "update-00000010/weights.npz" in printed.err
 
 
 def test_what_a_kill_left_half_written_is_no_checkpoint_and_goes(tmp_path):

@@ -175,10 +175,10 @@ def test_a_rate_that_goes_by_the_clock_reaches_the_optimiser(tmp_path, monkeypat
     write_corpus(tmp_path / "toy", train=40)
     monkeypatch.setattr(Supervisor, "seconds", property(lambda supervisor: 6.0 * supervisor.journal.update))
     changes = ["validation=[]", "checkpoint_every=2", "warmup=2", "schedule=linear", "updates=1000", "minutes=1"]
-    run, _ = train_here(tmp_path, *changes)
+    run, _ = train_here(tmp_path, *changes, "resume_minutes=0")
     # At the end of the warm-up a fifth of the minute is over.
-    expected = {update: 0.01 * (1 - (update / 10 - 0.2) / 0.8) for update in (6, 8, 10)}
-    assert [checkpoint.update for checkpoint in run.checkpoints.all()] == list(expected)
+    expected = {update: 0.01 * (1 - (update / 10 - 0.2) / 0.8) for update in (8, 10)}
+    assert [checkpoint.update for checkpoint in run.checkpoints.resumable()] == list(expected)
     for update, rate in expected.items():
         assert learning_rate(run.checkpoints.at(update).state()) == pytest.approx(rate, abs=1e-8)
 

@@ -15,8 +15,10 @@ from app.runs.journal import Journal
 from app.runs.run import Run
 from app.training import supervisor as module
 from app.training.supervisor import NotFinite, Supervisor
+from app.training.workers.agreement import shared_checkpoint
 from app.training.workers.cluster import Cluster
 from data import files
+from data.errors import UserError
 from tests.app.kill_training import differences, read_log
 from tests.app.toy_training import toy_preset
 
@@ -39,8 +41,9 @@ class CountingModel:
     def reset_metrics(self):
         self.sum, self.count = 0.0, 0
 
-    def read(self, carried):
-        return {"weight": np.full(1, self.batches, "float32")}, {"sums": np.array([self.sum, self.count])}
+    def read(self, carried, whole):
+        state = {"sums": np.array([self.sum, self.count])} if whole else None
+        return {"weight": np.full(1, self.batches, "float32")}, state
 
     def restore(self, weights, state):
         self.batches, (self.sum, self.count) = int(weights["weight"][0]), state["sums"]
@@ -78,7 +81,7 @@ def _without_a_real_model():
 
 def supervise(run, scores=()):
     """A supervisor as at the start of a session, its model where the last checkpoint left it."""
-    model, found = CountingModel(), run.checkpoints.latest()
+    model, found = CountingModel(), shared_checkpoint(run, Cluster(), print)
     if found:
         model.restore(found[0].weights(), found[0].state())
     journal = Journal.from_summary(found[1] if found else {})
@@ -120,6 +123,8 @@ def updates(run):
             "checkpoint_every": st.integers(1, 15),
             "average": st.integers(1, 3),
             "keep": st.integers(3, 4),
+            # The first one of a session has a state, all have, or some have.
+            "resume_minutes": st.sampled_from([0, 1, 1e-5]),
             "patience": st.integers(0, 3),
             "average_around": st.sampled_from(["last", "best"]),
         }
@@ -202,6 +207,57 @@ def test_the_checkpoints_around_the_best_are_kept_for_the_average(tmp_path):
     train(run, scores=[0] * 30 + [9] + [1] * 100)
     assert updates(run) == [20, 30, 40, 70, 80, 90]
     assert average(run) == [20, 30, 40]
+
+
+def resumable(run):
+    return [checkpoint.update for checkpoint in run.checkpoints.all() if checkpoint.resumable]
+
+
+def test_states_are_written_by_the_clock(tmp_path, monkeypatch):
+    run = make_run(tmp_path, "updates=24", "checkpoint_every=2", "validation=[]", "keep=20")
+    monkeypatch.setattr(Supervisor, "seconds", property(lambda supervisor: 10.0 * supervisor.journal.update))
+    train(run, die=14)
+    # The first one, and those a minute later: 2, 8; 14 was not reached.
+    assert (updates(run), resumable(run)) == ([2, 4, 6, 8, 10, 12], [2, 8])
+    train(run, stop=13)
+    # The updates after 8 are done again; the first checkpoint of this session and the last one have a state.
+    assert (updates(run), resumable(run)) == ([2, 4, 6, 8, 10, 12, 13], [10, 13])
+    train(run)
+    assert (updates(run), resumable(run)) == (list(range(2, 25, 2)), [20, 24])
+
+
+def test_a_checkpoint_to_resume_from_is_kept_until_the_end_whatever_its_age(tmp_path):
+    run = make_run(tmp_path, "updates=30", "checkpoint_every=2", "validation=[]", "keep=3")
+    train(run, die=19)
+    assert (updates(run), resumable(run)) == ([2, 14, 16, 18], [2])
+    train(run)
+    assert updates(run) == [26, 28, 30]
+
+
+def test_what_a_killed_session_wrote_after_its_last_state_goes_when_it_is_resumed(tmp_path):
+    run = make_run(tmp_path, "updates=30", "checkpoint_every=2", "validation=[]")
+    train(run, die=10)
+    assert (updates(run), resumable(run)) == ([2, 4, 6, 8], [2])
+    supervise(run)
+    assert updates(run) == [2]
+
+
+def test_a_state_that_is_to_go_is_replaced(tmp_path):
+    run = make_run(tmp_path, "updates=30", "checkpoint_every=10", "validate_every=3")
+    # The best one is at 3, which has the only state, then at 6, which is no regular one either.
+    train(run, scores=[0, 0, 0, 1, 0, 0, 2, 0, 0], die=8)
+    assert (updates(run), resumable(run)) == ([6], [6])
+
+
+def test_weights_alone_are_not_trained_over(tmp_path):
+    run = make_run(tmp_path, "updates=30", "checkpoint_every=2", "validation=[]")
+    train(run, die=10)
+    (run.checkpoints.at(2).folder / "state.npz").write_bytes(b"")
+    with pytest.raises(
+        UserError, match=r"update-00000008: has weights, but no intact .* training.start=.*run, or remove"
+    ):
+        train(run)
+    assert updates(run) == [2, 4, 6, 8]
 
 
 def test_patience(tmp_path):
