@@ -14,7 +14,15 @@ from tests.app.toy_training import train_here, write_corpus, write_preset
 from tests.app.worker import start_workers
 
 # Without dropout, whose random numbers belong to devices. Clipping, accumulation and epochs that differ depend on sums.
-COMMON = ["dropout=0", "clip_norm=0.5", "accumulate=2", "warmup=3", "checkpoint_every=4", "vocabulary=340"]
+COMMON = [
+    "dropout=0",
+    "clip_norm=0.5",
+    "accumulate=2",
+    "warmup=3",
+    "checkpoint_every=4",
+    "resume_minutes=0",
+    "vocabulary=340",
+]
 # Documents train a plain stack.
 PLAIN = [
     *COMMON,
