@@ -43,13 +43,16 @@ def write_page(plan: Plan, path: Path | str) -> None:
 
 
 def _content(plan: Plan, records: dict[str, Records], found: Measurements) -> dict[str, Any]:
-    """All figures: those of results.json, and what was measured of each system."""
+    """All figures: those of results.json, and what was measured of each system.
+
+    The recall of a system is that of its "memory" among "memories".
+    """
     measured: dict[str, dict[str, Any]] = {}
     for system in plan.systems:
-        recalled = found.recall(system)
+        memory = found.candidate(system) if found.recall(system) else None
         measured[system] = {
             "terms": plan.cost_terms(system),
-            "recall": recalled.found if recalled else None,
+            "memory": memory.name if memory else None,
             "state_bytes": found.state_bytes(system),
             **{what: list(found.costs(system, what).values()) for what in _WHAT},
         }

@@ -187,7 +187,8 @@ def test_the_page_has_what_is_known_and_nothing_else(tmp_path):
     assert lines[-1] == "- **`gru`**: Where *names* come back."
     content = json.loads(page.with_suffix(".json").read_text())
     assert content["measured"]["gru"]["translation"][1]["tokens"] == 1024
-    assert content["measured"]["retrieval"]["recall"] is None and content["runs"]["none-2"]["state"] == "scored"
+    assert content["memories"][content["measured"]["gru"]["memory"]]["state_bytes"] == 4096
+    assert content["measured"]["retrieval"]["memory"] is None and content["runs"]["none-2"]["state"] == "scored"
     pytest.importorskip("matplotlib")
     named = {line.partition("](")[2].rstrip(")") for line in lines if line.startswith("![")}
     assert named == {str(path.relative_to(page.parent)) for path in (page.parent / "figures").iterdir()}
