@@ -231,7 +231,7 @@ def test_tables_of_search_start_up_and_input():
     assert "| ctranslate2 | int8, 2 workers, batch 1,024 | 2,000 | 10% | 1.50 x | 20 ms |" in text
     assert "| eole | bfloat16, batch 512 | 500 | 10% | 6.00 x | 200 ms | 400 ms |" in text
     assert "| ctranslate2 | int8, 2 workers, batch 1,024, MKL | 2,000 |" in text
-    assert "ctranslate2 with int8, 2 workers, batch 1,024, MKL, eole with bfloat16, batch 512. MKL: with" in text
+    assert "ctranslate2 with int8, 2 workers, batch 1,024, MKL; eole with bfloat16, batch 512. MKL: with" in text
     assert "no int8" in text and "| ours | 1.00 | 0.50 | 0.25 | 1.75 | 0.10 |" in text and "2,000 pairs" in text
     failed = {**result, "engines": {"ours": {"setting": {}, "rates": [], "error": "ended by signal 9"}}, "sweep": []}
     failed["engines"]["ctranslate2"] = peer
