@@ -16,7 +16,7 @@ from tests.app.serving.conftest import DOCUMENTS
 from tests.app.toy_training import write_corpus
 
 needs_peers = pytest.mark.skipif(
-    not peers_installed(), reason="THE BENCHMARK OF EOLE IS NOT TESTED: `make bench` installs it into .venv-peers"
+    not peers_installed(), reason="EOLE is not installed; `make bench` installs it into .venv-peers"
 )
 
 
