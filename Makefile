@@ -140,10 +140,10 @@ $(VENV)/installed-%: $(VENV)/installed
 	@cd .node && npm install --silent --no-audit --no-fund >/dev/null 2>&1 && touch installed \
 	    || echo "warning: DeepL's client for Node and axe-core could not be installed" >&2
 
-# JoeyNMT's declared requirements hold back other packages; what it imports is in peers.txt.
+# JoeyNMT's declared requirements hold back other packages, EOLE's bring many that are not imported: peers.txt has those that are.
 $(PEERS)/installed: app/bench/peers.txt | $(VENV)/installed
 	@echo "Installing the programs to compare with into $(PEERS)"
 	@$(PYTHON_HERE) -m venv --clear $(PEERS)
 	@$(PEERS)/bin/python -m pip install --disable-pip-version-check -qq --requirement app/bench/peers.txt
-	@$(PEERS)/bin/python -m pip install --disable-pip-version-check -qq --no-deps joeynmt==2.3.0
+	@$(PEERS)/bin/python -m pip install --disable-pip-version-check -qq --no-deps joeynmt==2.3.0 eole==0.6.4
 	@touch $@

@@ -118,10 +118,10 @@ def declared() -> set[str]:
     settings.read(REPOSITORY / "setup.cfg")
     lists = [settings["options"]["install_requires"], *settings["options.extras_require"].values()]
     lists += [path.read_text() for path in (*REPOSITORY.glob("tests/*.txt"), REPOSITORY / "app/bench/peers.txt")]
-    # JoeyNMT is installed by the Makefile, without what it declares.
+    # JoeyNMT and EOLE are installed by the Makefile, without what they declare.
     return {
         _normal(re.match(r"[\w.-]+", line)[0]) for one in lists for line in one.split("\n") if line[:1].isalnum()
-    } | {"joeynmt"}
+    } | {"joeynmt", "eole"}
 
 
 def _normal(name: str) -> str:

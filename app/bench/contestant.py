@@ -7,11 +7,14 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PEERS = REPOSITORY / ".venv-peers" / "bin" / "python"
 PATIENCE = 900  # seconds until a silent contestant is given up
+NONE: Mapping[str, str] = MappingProxyType({})
 
 
 class ContestantFailed(Exception):
@@ -26,6 +29,7 @@ class Contestant:
         spec: what it shall do; JSON.
         peers: whether it runs in the environment of the peers.
         log: the file that gets what it prints.
+        variables: what is added to its environment.
 
     Example:
         with Contestant("ours_training", spec, log=folder / "ours.log") as ours:
@@ -33,10 +37,17 @@ class Contestant:
             ours.ask(updates=10)  # {"seconds": 4.2, "tokens": 31000, "peak_bytes": ...}
     """
 
-    def __init__(self, module: str, spec: dict, peers: bool = False, log: Path | None = None):
+    def __init__(
+        self,
+        module: str,
+        spec: dict,
+        peers: bool = False,
+        log: Path | None = None,
+        variables: Mapping[str, str] = NONE,
+    ):
         self.module, self._log = module, log
         python = PEERS if peers else Path(sys.executable)
-        environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONUNBUFFERED": "1"}
+        environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONUNBUFFERED": "1", **variables}
         with open(log or os.devnull, "wb") as errors:
             self._process = subprocess.Popen(
                 [python, "-m", f"app.bench.contestants.{module}"],

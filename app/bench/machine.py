@@ -10,7 +10,7 @@ from app.bench.contestant import PEERS, peers_installed
 
 FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8")
 OURS = ("keras", "tensorflow", "keras-hub", "numpy", "sentencepiece", "sacrebleu")
-OF_PEERS = ("torch", "transformers", "accelerate", "joeynmt", "ctranslate2", "sentencepiece")
+OF_PEERS = ("torch", "transformers", "accelerate", "joeynmt", "eole", "ctranslate2", "sentencepiece")
 
 
 def describe() -> dict:

@@ -8,6 +8,7 @@ from pathlib import Path
 from rich.table import Table
 
 from app.bench import stacks
+from app.bench.search import fastest
 from app.bench.search import told as told_search
 from app.bench.training import told
 from data.errors import UserError
@@ -146,9 +147,16 @@ def _search(result: dict) -> Rows:
 
 
 def _search_sweep(result: dict) -> Rows:
-    table = Rows(f"Settings of CTranslate2 tried for {result['shape']}", ("", "tokens/s"))
+    trials: dict[str, list[dict]] = {}
     for trial in result["sweep"]:
-        table.add(told_search(trial["setting"]), trial["error"] or f"{trial['rate']:,.0f}")
+        # In results of before EOLE was measured, all are CTranslate2's.
+        trials.setdefault(trial.get("engine", "ctranslate2"), []).append(trial)
+    best = "; ".join(f"{engine} with {told_search(fastest(tried))}" for engine, tried in trials.items())
+    note = f"Fastest: {best}. MKL: with CT2_USE_MKL=1, without which CTranslate2 leaves it aside on AMD's processors."
+    table = Rows(f"Settings tried for search, {result['shape']}", ("", "setting", "tokens/s"), note)
+    for engine, tried in trials.items():
+        for trial in tried:
+            table.add(engine, told_search(trial["setting"]), trial["error"] or f"{trial['rate']:,.0f}")
     return table
 
 

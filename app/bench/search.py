@@ -1,5 +1,6 @@
-"""Search: target tokens a second and latency of Weitblick beside CTranslate2, with the same weights."""
+"""Search: target tokens a second and latency of Weitblick beside CTranslate2 and EOLE, with the same weights."""
 
+import contextlib
 import os
 import shutil
 import statistics
@@ -9,9 +10,19 @@ from pathlib import Path
 from app.bench.contestant import Contestant, ContestantFailed
 from app.scoring.testsets import TestSet
 
-MODULES = {"ours": ("ours_search", False), "ctranslate2": ("ctranslate2_search", True)}
+MODULES = {
+    "ours": ("ours_search", False),
+    "ctranslate2": ("ctranslate2_search", True),
+    "eole": ("eole_search", True),
+}
 BEAM = 4
-COMPUTE = ("int8", "int8_float32", "int8_bfloat16", "bfloat16", "float32")
+# Each peer's kinds of numbers; the int8 of EOLE 0.6.4 ends with an error.
+COMPUTE = {
+    "ctranslate2": ("int8", "int8_float32", "int8_bfloat16", "bfloat16", "float32"),
+    "eole": ("bfloat16", "float32"),
+}
+# CTranslate2 has Intel's library for matrix products, but takes it on other processors only where it is told to.
+MKL = {"CT2_USE_MKL": "1"}
 BATCHES = (512, 1024, 2048)
 TRIAL_LINES, LATENCY_LINES, WARMUP_LINES = 300, 50, 8
 GROWN = {"layers": 6, "vocabulary": 32_000}
@@ -21,11 +32,12 @@ SHAPES = {"own": {"grow": None, "whole": True}, "base": {"grow": GROWN, "whole":
 
 def units(repeat: int) -> int:
     """How many steps of the progress bar `measure` takes."""
-    return 1 + len(COMPUTE) + len(BATCHES) + len(MODULES) * (repeat + 2)
+    sweeps = sum(1 + len(_kinds(engine)) + len(BATCHES) for engine in COMPUTE)
+    return 1 + sweeps + len(MODULES) * (repeat + 2)
 
 
 def measure(name: str, run: Path, test: TestSet, repeat: int, folder: Path, step: Callable) -> dict:
-    """Measures both engines on one shape.
+    """Measures all engines on one shape.
 
     Args:
         name: one of `SHAPES`.
@@ -41,16 +53,23 @@ def measure(name: str, run: Path, test: TestSet, repeat: int, folder: Path, step
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     step(f"search, {name}: export")
-    spec = {"run": str(run), "folder": str(folder), "grow": SHAPES[name]["grow"], "beam": BEAM}
+    arrays = str(folder / "arrays.npz")
+    spec = {"run": str(run), "folder": str(folder), "grow": SHAPES[name]["grow"], "arrays": arrays}
     with Contestant("export", spec, log=folder / "export.log") as one:
         made = one.answer()
     sources = list(test.sources)
-    places = {"ours": made["run"], "ctranslate2": str(folder / "ctranslate2")}
-    specs = {engine: {"run": place, "beam": BEAM} for engine, place in places.items()}
-    step(f"search, {name}: ctranslate2, loading")
-    trials = _sweep(specs["ctranslate2"], _every(sources, TRIAL_LINES), folder, lambda line: step(f"{name}: {line}"))
-    best = max(trials, key=lambda trial: trial.get("rate", 0.0))["setting"]
-    settings = {"ours": {}, "ctranslate2": best}
+    exported = str(folder / "ctranslate2")
+    specs = {engine: {"run": exported, "arrays": arrays, "beam": BEAM} for engine in COMPUTE}
+    specs["ours"] = {"run": made["run"], "beam": BEAM}
+    trials: list[dict] = []
+    settings: dict[str, dict] = {"ours": {}}
+    for engine in COMPUTE:
+        step(f"search, {name}: {engine}, loading")
+        tried = _sweep(
+            engine, specs[engine], _every(sources, TRIAL_LINES), folder, lambda line: step(f"{name}: {line}")
+        )
+        settings[engine] = fastest(tried)
+        trials += tried
     shares = [sources] * repeat if SHAPES[name]["whole"] else [sources[turn::repeat] for turn in range(repeat)]
     found = _in_turns(name, specs, settings, shares, _every(sources, LATENCY_LINES), folder, step)
     for one in found.values():
@@ -61,30 +80,60 @@ def measure(name: str, run: Path, test: TestSet, repeat: int, folder: Path, step
     return {"about": about, "shape": made["shape"], "vocabulary": made["vocabulary"], "sweep": trials, "engines": found}
 
 
-def _sweep(spec: dict, lines: list[str], folder: Path, step) -> list[dict]:
+def fastest(trials: list[dict]) -> dict:
+    """The setting of the fastest trial."""
+    return max(trials, key=lambda trial: trial["rate"])["setting"]
+
+
+def _kinds(engine: str) -> list[dict]:
+    """The settings to begin with: all kinds of numbers, and for CTranslate2 with both libraries."""
+    if engine != "ctranslate2":
+        return [{"compute": kind, "batch_tokens": BATCHES[1]} for kind in COMPUTE[engine]]
+    cores = len(os.sched_getaffinity(0))
+    return [
+        {"compute": kind, "workers": cores, "batch_tokens": BATCHES[1], "mkl": mkl}
+        for mkl in (False, True)
+        for kind in COMPUTE[engine]
+    ]
+
+
+def _sweep(engine: str, spec: dict, lines: list[str], folder: Path, step) -> list[dict]:
     """Tries kinds of numbers first, then batch sizes and threads with the best kind."""
     trials: list[dict] = []
-    with Contestant("ctranslate2_search", spec, True, folder / "ctranslate2-sweep.log") as one:
-        one.answer()
+    with contextlib.ExitStack() as stack:
+        running: dict[bool, Contestant] = {}
 
         def attempt(setting):
             if any(trial["setting"] == setting for trial in trials):
                 return
-            step(f"ctranslate2, trying {told(setting)}")
-            one.ask(lines=lines[:WARMUP_LINES], setting=setting)
-            answer = one.ask(lines=lines, setting=setting)
-            rate = answer["tokens"] / sum(answer["seconds"]) if "tokens" in answer else 0.0
-            trials.append({"setting": setting, "rate": rate, "error": answer.get("error")})
+            step(f"{engine}, trying {told(setting)}")
+            trials.append({"engine": engine, "setting": setting, "rate": 0.0, "error": None})
+            mkl = setting.get("mkl", False)
+            try:
+                if mkl not in running:
+                    log = folder / f"{engine}{'-mkl' * mkl}-sweep.log"
+                    running[mkl] = stack.enter_context(_start(engine, spec, setting, log))
+                    running[mkl].answer()
+                _checked(running[mkl].ask(lines=lines[:WARMUP_LINES], setting=setting))
+                answer = _checked(running[mkl].ask(lines=lines, setting=setting))
+                trials[-1]["rate"] = answer["tokens"] / sum(answer["seconds"])
+            except ContestantFailed as error:
+                trials[-1]["error"] = str(error)
 
-        workers = len(os.sched_getaffinity(0))
-        for compute in COMPUTE:
-            attempt({"compute": compute, "workers": workers, "batch_tokens": BATCHES[1]})
-        best = max(trials, key=lambda trial: trial["rate"])["setting"]
+        for setting in _kinds(engine):
+            attempt(setting)
+        best = fastest(trials)
         for batch in BATCHES:
             attempt({**best, "batch_tokens": batch})
-        best = max(trials, key=lambda trial: trial["rate"])["setting"]
-        attempt({**best, "workers": 1})
+        best = fastest(trials)
+        if "workers" in best:
+            attempt({**best, "workers": 1})
     return trials
+
+
+def _start(engine: str, spec: dict, setting: dict, log: Path) -> Contestant:
+    module, peers = MODULES[engine]
+    return Contestant(module, spec, peers, log, MKL if setting.get("mkl") else {})
 
 
 def _in_turns(name, specs, settings, shares, alone, folder, step) -> dict:
@@ -92,9 +141,9 @@ def _in_turns(name, specs, settings, shares, alone, folder, step) -> dict:
     found = {engine: {"setting": settings[engine], "rates": [], "texts": []} for engine in MODULES}
     running = {}
     try:
-        for engine, (module, peers) in MODULES.items():
+        for engine in MODULES:
             step(f"search, {name}: {engine}, loading")
-            running[engine] = Contestant(module, specs[engine], peers, folder / f"{engine}.log")
+            running[engine] = _start(engine, specs[engine], settings[engine], folder / f"{engine}.log")
             _guarded(found[engine], lambda engine=engine: _warm_up(running[engine], shares[0], settings[engine]))
         for number, lines in enumerate(shares, start=1):
             for engine, one in running.items():
@@ -134,7 +183,7 @@ def _turn(found: dict, one: Contestant, lines, setting) -> None:
 
 
 def _alone(found: dict, one: Contestant, lines, setting) -> None:
-    setting = {**setting, "workers": 1} if setting else setting
+    setting = {**setting, "workers": 1} if "workers" in setting else setting
     one.ask(lines=lines[:2], setting=setting, one_by_one=True)
     seconds = sorted(_checked(one.ask(lines=lines, setting=setting, one_by_one=True))["seconds"])
     found["latency"] = {"median": statistics.median(seconds), "slow": seconds[int(0.9 * len(seconds))]}
@@ -171,4 +220,8 @@ def told(setting: dict) -> str:
     """A setting in a few words."""
     if not setting:
         return "its own choice"
-    return f"{setting['compute']}, {setting['workers']} workers, batch {setting['batch_tokens']:,}"
+    words = [setting["compute"]]
+    if "workers" in setting:
+        words.append(f"{setting['workers']} workers")
+    words.append(f"batch {setting['batch_tokens']:,}")
+    return ", ".join(words + ["MKL"] * setting.get("mkl", False))

@@ -34,7 +34,7 @@ def measure(run: Path, repeat: int, folder: Path, step: Callable) -> dict:
     folder.mkdir(parents=True, exist_ok=True)
     export, marian = folder / "ctranslate2", folder / "marian"
     step("start-up: export")
-    spec = {"run": str(run), "folder": str(folder), "grow": None}
+    spec = {"run": str(run), "folder": str(folder), "grow": None, "arrays": None}
     if not export.exists():
         with Contestant("export", spec, log=folder / "export.log") as one:
             one.answer()

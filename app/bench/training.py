@@ -18,6 +18,7 @@ SETTINGS: dict[str, list[dict]] = {
     "keras-hub": [{"precision": p, "jit": jit} for jit in (False, True) for p in PRECISIONS],
     "marian": [{"precision": p, "compile": c} for c in (False, True) for p in PRECISIONS],
     "joeynmt": [{"precision": p} for p in PRECISIONS],
+    "eole": [{"precision": p} for p in PRECISIONS],
 }
 COMPILING = 24  # more updates before the first turn for a setting that compiles
 TRIAL_SECONDS = 120  # for starting, compiling and a few updates; a setting that needs more is given up
@@ -26,6 +27,7 @@ MODULES = {
     "keras-hub": ("keras_hub_training", False),
     "marian": ("marian_training", True),
     "joeynmt": ("joeynmt_training", True),
+    "eole": ("eole_training", True),
 }
 
 

@@ -1,10 +1,11 @@
 """Trains with JoeyNMT's own `train` on a configuration file, from the same text and the same tokenizer."""
 
+import functools
 import shutil
 import tempfile
 from pathlib import Path
 
-from app.bench.contestants.protocol import Channel, Clock, sweep
+from app.bench.contestants.protocol import Channel, serve_training
 
 SPECIALS = 4
 
@@ -14,12 +15,7 @@ def main() -> None:
     channel = Channel()
     import torch
 
-    spec = channel.spec
-    if spec["mode"] == "sweep":
-        sweep(channel, lambda setting, trial: _train(spec, setting, trial))
-    else:
-        clock = Clock(channel, spec["warmup"], threads=torch.get_num_threads())
-        _train(spec, spec["setting"], clock)
+    serve_training(channel, functools.partial(_train, channel.spec), threads=torch.get_num_threads())
 
 
 def _train(spec, setting, clock) -> None:

@@ -115,6 +115,21 @@ def sweep(channel: Channel, run: Callable) -> None:
         channel.send(setting=setting, rate=trial.rate, error=error, all_seconds=time.perf_counter() - begin)
 
 
+def serve_training(channel: Channel, train: Callable, **about: object) -> None:
+    """Trains one model in turns, or one for each setting of a sweep, as the specification says.
+
+    Args:
+        channel: where turns come from.
+        train: a function of a setting and a clock, whose `updated` it calls after every update.
+        **about: see `Clock`.
+    """
+    spec = channel.spec
+    if spec["mode"] == "sweep":
+        sweep(channel, train)
+    else:
+        train(spec["setting"], Clock(channel, spec["warmup"], **about))
+
+
 def peak_bytes() -> int:
     """The most memory that this process has held at once."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

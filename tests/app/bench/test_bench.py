@@ -1,16 +1,31 @@
 import copy
 import json
 
+import numpy as np
 import pytest
 
 from app.bench import machine, report, search, training
 from app.bench.__main__ import _sweeps, main
+from app.bench.contestant import Contestant, ContestantFailed, peers_installed
+from app.bench.contestants.eole_search import renamed
 from app.bench.contestants.protocol import Clock, Enough, Trial
 from app.bench.shapes import SHAPES, matrix_flops, quick
 from data.errors import UserError
 from tests.app.export.test_export_ctranslate2 import new_run
 from tests.app.serving.conftest import DOCUMENTS
 from tests.app.toy_training import write_corpus
+
+needs_peers = pytest.mark.skipif(
+    not peers_installed(), reason="EOLE is not installed; `make bench` installs it into .venv-peers"
+)
+
+
+def measure_training(folder, contestant: str, *options) -> dict:
+    """The results of a quick run on a toy corpus."""
+    corpus = write_corpus(folder / "toy")
+    chosen = ["--only", "training", "--shapes", "toy", "--contestants", contestant, "--quick", "--corpus", str(corpus)]
+    assert main([*chosen, "--folder", str(folder / "out"), *options]) == 0
+    return json.loads((folder / "out" / "results.json").read_text(encoding="utf-8"))
 
 
 @pytest.fixture(scope="module")
@@ -19,10 +34,7 @@ def measured(tmp_path_factory):
     folder = tmp_path_factory.mktemp("bench")
     page = folder / "page.md"
     page.write_text(f"before\n{report.BEGIN}\nold\n{report.END}\nafter\n", encoding="utf-8")
-    corpus = write_corpus(folder / "toy")
-    options = ["--only", "training", "--shapes", "toy", "--contestants", "ours", "--quick", "--corpus", str(corpus)]
-    assert main([*options, "--folder", str(folder / "out"), "--write", str(page)]) == 0
-    return json.loads((folder / "out" / "results.json").read_text(encoding="utf-8")), page
+    return measure_training(folder, "ours", "--write", str(page)), page
 
 
 def test_a_quick_run_measures_our_training_and_writes_the_page(measured):
@@ -110,6 +122,86 @@ def test_shares_of_the_lines_are_scored_together():
     assert "tok:13a" in whole["BLEU signature"]
 
 
+class FakeCTranslate2:
+    """Knows no bfloat16, is slow with threads and fast with Intel's library, and in that fastest with large batches."""
+
+    def __init__(self, module, spec, peers, log, variables):
+        self.mkl = variables == {"CT2_USE_MKL": "1"}
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+    def answer(self):
+        return {"ready": True}
+
+    def ask(self, lines, setting):
+        if setting["compute"] == "int8" and self.mkl:
+            raise ContestantFailed("ended by signal 4")
+        if "bfloat16" in setting["compute"]:
+            return {"error": "no bfloat16"}
+        seconds = 1.0 + setting["workers"] - 0.5 * self.mkl
+        return {"tokens": setting["batch_tokens"], "seconds": [seconds]}
+
+
+def test_ctranslate2_is_tried_with_both_libraries(monkeypatch, tmp_path):
+    monkeypatch.setattr(search, "Contestant", FakeCTranslate2)
+    monkeypatch.setattr(search.os, "sched_getaffinity", lambda _: {0, 1})
+    steps = []
+    trials = search._sweep("ctranslate2", {}, ["a line"], tmp_path, steps.append)
+    assert search.fastest(trials) == {"compute": "int8_float32", "workers": 1, "batch_tokens": 2048, "mkl": True}
+    errors = {search.told(trial["setting"]): trial["error"] for trial in trials if trial["error"]}
+    assert errors["bfloat16, 2 workers, batch 1,024"] == "no bfloat16"
+    assert errors["int8, 2 workers, batch 1,024, MKL"] == "ended by signal 4"
+    assert len(steps) == len(trials) == 13 and steps[-1].endswith("int8_float32, 1 workers, batch 2,048, MKL")
+
+
+def test_eole_gets_no_model_that_it_would_compute_otherwise():
+    table = np.ones((4, 2), "float32")
+    names = ("encoder/embeddings_0/weight", "decoder/embeddings/weight", "decoder/projection/weight")
+    arrays = {name: table for name in names}
+    for side in ("encoder", "decoder"):
+        arrays |= {f"{side}/layer_norm/{kind}": np.ones(2, "float32") for kind in ("gamma", "beta")}
+    assert renamed(dict(arrays), "rotary")["src_emb.embeddings.weight"] is table
+    with pytest.raises(ValueError, match="one table"):
+        renamed({**arrays, names[2]: 2 * table}, "rotary")
+    with pytest.raises(ValueError, match="no place for decoder/projection/bias"):
+        renamed({**arrays, "decoder/projection/bias": np.ones(4)}, "rotary")
+
+
+@needs_peers
+def test_a_quick_run_measures_the_training_of_eole(tmp_path):
+    results = measure_training(tmp_path, "eole")
+    found, trials = results["training"]["toy"]["contestants"]["eole"], results["sweeps"]["toy"]["trials"]["eole"]
+    assert "error" not in found and found["median"] > 0 and found["threads"] >= 1
+    assert [trial["setting"]["precision"] for trial in trials] == ["float32", "bfloat16"]
+    assert all(trial["rate"] > 0 and not trial["error"] for trial in trials)
+    assert not list((tmp_path / "out" / "toy").rglob("*.safetensors"))
+
+
+@needs_peers
+@pytest.mark.parametrize("positions", ("sinusoidal", "learned", "rotary"))
+def test_eole_translates_as_ctranslate2_does(tmp_path, positions):
+    run = new_run(tmp_path / "run", f'model.positions="{positions}"')
+    arrays = str(tmp_path / "arrays.npz")
+    with Contestant("export", {"run": str(run.path), "folder": str(tmp_path), "grow": None, "arrays": arrays}) as one:
+        one.answer()
+    lines = ["a dog", "the cat sees a dog", "an old tree", "never", "two red houses near the tree"]
+    setting = {"compute": "float32", "workers": 1, "batch_tokens": 64}
+    texts, tokens = [], []
+    # Greedy, as the two end a beam search by other rules.
+    spec = {"run": str(tmp_path / "ctranslate2"), "arrays": arrays, "beam": 1}
+    for module in ("ctranslate2_search", "eole_search"):
+        with Contestant(module, spec, peers=True, log=tmp_path / f"{module}.log") as one:
+            one.answer()
+            found = one.ask(lines=lines, setting=setting)
+        texts.append(found["texts"])
+        tokens.append(found["tokens"])
+    assert texts[0] == texts[1] and tokens[0] == tokens[1] > len(lines)
+
+
 def test_tables_of_search_start_up_and_input():
     about = {"machine": {"date": "2026-11-22T07:00+00:00", "commit": "abc"}, "repeat": 3, "corpus": "software"}
     setting = {"compute": "int8", "workers": 2, "batch_tokens": 1024}
@@ -118,9 +210,12 @@ def test_tables_of_search_start_up_and_input():
     ours = {"setting": {}, "median": 3000.0, "latency": {"median": 0.03, "slow": 0.05}, **common}
     peer = {"setting": setting, "median": 2000.0, "latency": {"median": 0.02, "slow": 0.04}, **common}
     result = {"about": {**about, "lines": 9, "set": "s", "whole": True}, "shape": "4+4", "vocabulary": 8000}
-    engines = {"ours": ours, "ctranslate2": peer}
-    trials = [{"setting": setting, "rate": 2000.0, "error": None}]
-    trials.append({"setting": setting, "rate": 0.0, "error": "no int8"})
+    eole = {"setting": {"compute": "bfloat16", "batch_tokens": 512}, **common, "median": 500.0}
+    eole["latency"] = {"median": 0.2, "slow": 0.4}
+    engines = {"ours": ours, "ctranslate2": peer, "eole": eole}
+    trials = [{"engine": "ctranslate2", "setting": {**setting, "mkl": True}, "rate": 2000.0, "error": None}]
+    trials.append({"engine": "ctranslate2", "setting": setting, "rate": 0.0, "error": "no int8"})
+    trials.append({"engine": "eole", "setting": eole["setting"], "rate": 510.0, "error": None})
     steps = {"ours": {"imports": 1.0, "model": 0.5, "first": 0.25, "second": 0.1}}
     results = {
         "search": {"own": {**result, "engines": engines, "sweep": trials}},
@@ -134,6 +229,9 @@ def test_tables_of_search_start_up_and_input():
     text = "\n".join(table.markdown() for table in report.tables(results))
     assert "| ours | its own choice | 3,000 | 10% |  | 30 ms (1.5 x) | 50 ms | 20.00 | 50.00 | 1.0 GB |" in text
     assert "| ctranslate2 | int8, 2 workers, batch 1,024 | 2,000 | 10% | 1.50 x | 20 ms |" in text
+    assert "| eole | bfloat16, batch 512 | 500 | 10% | 6.00 x | 200 ms | 400 ms |" in text
+    assert "| ctranslate2 | int8, 2 workers, batch 1,024, MKL | 2,000 |" in text
+    assert "ctranslate2 with int8, 2 workers, batch 1,024, MKL; eole with bfloat16, batch 512. MKL: with" in text
     assert "no int8" in text and "| ours | 1.00 | 0.50 | 0.25 | 1.75 | 0.10 |" in text and "2,000 pairs" in text
     failed = {**result, "engines": {"ours": {"setting": {}, "rates": [], "error": "ended by signal 9"}}, "sweep": []}
     failed["engines"]["ctranslate2"] = peer
