@@ -163,7 +163,7 @@ class Records:
         """What the machine has decided about the translations, in words; more than one if that has changed."""
         found = (self._record(name).get("decided") for name in self.plan.tests)
         return {
-            f"{one['precision']}, {one['backend']}, {one['cores']} cores, {one['processor']}" for one in found if one
+            f"{one['precision']}, {one['backend']}, cores: {one['cores']}, {one['processor']}" for one in found if one
         }
 
     def _is_done(self, name: str, compared: bool) -> bool:

@@ -209,7 +209,7 @@ def _differences(scores: Found, columns: Sequence[str]) -> Rows:
 def _difference(score: Score) -> str:
     if score.difference is None or math.isnan(score.difference):
         return ""
-    figure = f"{score.difference:+.{max(score.measure.digits, DIGITS)}f}"
+    figure = f"{score.difference:+z.{max(score.measure.digits, DIGITS)}f}"
     return figure if score.p_value is None else f"{figure}, p = {score.p_value:.3f}"
 
 
@@ -255,7 +255,7 @@ def spread(values: Sequence[float], digits: int) -> str:
     """
     if not values:
         return ""
-    mean, low, high = (f"{each:,.{digits}f}" for each in (statistics.mean(values), min(values), max(values)))
+    mean, low, high = (f"{each:z,.{digits}f}" for each in (statistics.mean(values), min(values), max(values)))
     return mean if low == high else f"{mean} ({low} to {high})"
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from app.comparison.records import read_records, read_training
-from app.comparison.report import read_failures, write_report
+from app.comparison.report import read_failures, spread, write_report
 from app.runs.run import Run
 from app.scoring.bootstrap import Measure
 from app.scoring.consistency import ALL
@@ -61,7 +61,7 @@ def test_the_report_has_the_figures_of_the_records(scored):
     shuffled = lines.index("Shuffled documents less those in order:")
     assert lines[shuffled + 4] == "| gru-1 | +0.00, p = 0.040 | -0.30, p = 0.040 | +0.00, p = 0.040 |"
     assert "| gru | 17 | 20 | 2.5 (2.0 to 3.0) | 200 | 50 |" in lines
-    assert lines[-1] == "Translated in float32, tensorflow, 2 cores, made up."
+    assert lines[-1] == "Translated in float32, tensorflow, cores: 2, made up."
     run = results["runs"]["gru-1"]
     assert run["scores"]["toys-test"]["d-BLEU"] == {
         "value": 21.5,
@@ -76,6 +76,11 @@ def test_the_report_has_the_figures_of_the_records(scored):
     assert run["validation"] == {"update": 20, "nll": 2.5, "bleu": 12.25}
 
 
+def test_nothing_has_no_sign():
+    assert spread([-0.00001], 4) == "0.0000"
+    assert spread([-0.004, -1.0], 2) == "-0.50 (-1.00 to 0.00)"
+
+
 def test_figures_that_are_not_defined_are_left_out(scored):
     plan, (none, *_), test = scored
     score(none, test, {**NONE, ALL: np.nan})
@@ -88,8 +93,8 @@ def test_the_report_says_which_runs_were_translated_in_another_precision(scored)
     plan, (*_, other), test = scored
     score(other, test, OTHER, precision="bfloat16")
     assert report(plan)[0][-2:] == [
-        "- translated in bfloat16, tensorflow, 2 cores, made up: gru-2",
-        "- translated in float32, tensorflow, 2 cores, made up: none-1, gru-1",
+        "- translated in bfloat16, tensorflow, cores: 2, made up: gru-2",
+        "- translated in float32, tensorflow, cores: 2, made up: none-1, gru-1",
     ]
 
 
