@@ -16,7 +16,7 @@ pytestmark = pytest.mark.skipif(not shutil.which("make"), reason="needs make")
 def make(*arguments, folder=REPOSITORY, code=0, **kwargs):
     command = ["make", "--no-print-directory", *arguments]
     # The variables of the `make test` that runs this, such as ARGS, are not for this one.
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("ARGS", "MAKE", "MFLAGS"))}
     kwargs.setdefault("env", environment)
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, **kwargs)
     assert done.returncode == code, done.stderr
