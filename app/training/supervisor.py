@@ -54,14 +54,16 @@ class Supervisor(keras.callbacks.Callback):
         self.validates = prepared.validation is not None
         if cluster.chief:
             self.validation = Validation(model.transformer, prepared, run.preset) if self.validates else None
+            # What is later than the journal is made again, as are the entries that the log leaves out.
+            self.checkpoints.remove_after(journal.update)
             self.log, self.scalars = Log(run.path / LOG, journal.update), ScalarWriter(run.path / "tensorboard")
         self.progress = ProgressBar(console, journal.update, run.preset.training.updates, self.time_left)
         self.schedule, self.timed = WarmUp.of(run.preset.training), timed(run.preset.training)
         self._set_rate()
         self.interrupted = self.agreed = False
         self.saved = journal.update
-        # The last checkpoint of this session from which it could resume: its update, and the time.
-        self.resumable: tuple[int, float] | None = None
+        # The last checkpoint of this session that has a state: its update, and the time.
+        self.last_state: tuple[int, float] | None = None
         self.batch = journal.update * run.preset.training.accumulate
         self.sums = [(variable, to_array(variable)) for metric in model.metrics for variable in metric.variables]
         self.tokens_before = float(model.get_metrics_result()["tokens"])
@@ -151,17 +153,16 @@ class Supervisor(keras.callbacks.Callback):
         summary = {**self.journal.as_dict(), "counts": counts, "text": self.text}
         self.checkpoints.save(self.journal.update, weights, state, summary, protected, removed)
         if state is not None:
-            self.resumable = self.journal.update, self.seconds
+            self.last_state = self.journal.update, self.seconds
 
     def _state_due(self, removed: set[int]) -> bool:
-        """Whether the next checkpoint must be one to resume from.
+        """Whether the next checkpoint needs the state, so that training can resume from it.
 
-        The first of a session is, since what it resumed from may be removed; so are the last one, and what replaces the
-        newest one.
+        The first and the last of a session do, and one that replaces the last with a state.
         """
-        if self.stopping or self.why_finished or self.resumable is None:
+        if self.stopping or self.why_finished or self.last_state is None:
             return True
-        update, seconds = self.resumable
+        update, seconds = self.last_state
         return update in removed or self.seconds - seconds >= self.preset.training.resume_minutes * 60
 
     def _kept(self) -> tuple[set[int], set[int]]:

@@ -45,8 +45,6 @@ def shared_checkpoint(
 ) -> tuple[Checkpoint, dict] | None:
     """The checkpoint that all workers resume from: see `Checkpoints.latest_resumable`.
 
-    The chief removes those after it, which the training makes again.
-
     Args:
         run: the run.
         cluster: the workers.
@@ -73,8 +71,6 @@ def shared_checkpoint(
             )
         time.sleep(0.2)
         found = run.checkpoints.latest_resumable(report)
-    if cluster.chief:
-        run.checkpoints.remove_after(update)
     return found
 
 

@@ -238,6 +238,9 @@ def test_what_a_killed_session_wrote_after_its_last_state_goes_when_it_is_resume
     run = make_run(tmp_path, "updates=30", "checkpoint_every=2", "validation=[]")
     train(run, die=10)
     assert (updates(run), resumable(run)) == ([2, 4, 6, 8], [2])
+    # Not before: a training whose text is missing has not begun.
+    assert shared_checkpoint(run, Cluster(), print)[0].update == 2
+    assert updates(run) == [2, 4, 6, 8]
     supervise(run)
     assert updates(run) == [2]
 
