@@ -7,14 +7,11 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping
 from pathlib import Path
-from types import MappingProxyType
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PEERS = REPOSITORY / ".venv-peers" / "bin" / "python"
 PATIENCE = 900  # seconds until a silent contestant is given up
-NONE: Mapping[str, str] = MappingProxyType({})
 
 
 class ContestantFailed(Exception):
@@ -43,11 +40,11 @@ class Contestant:
         spec: dict,
         peers: bool = False,
         log: Path | None = None,
-        variables: Mapping[str, str] = NONE,
+        variables: dict[str, str] | None = None,
     ):
         self.module, self._log = module, log
         python = PEERS if peers else Path(sys.executable)
-        environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONUNBUFFERED": "1", **variables}
+        environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONUNBUFFERED": "1", **(variables or {})}
         with open(log or os.devnull, "wb") as errors:
             self._process = subprocess.Popen(
                 [python, "-m", f"app.bench.contestants.{module}"],

@@ -133,7 +133,7 @@ def _sweep(engine: str, spec: dict, lines: list[str], folder: Path, step) -> lis
 
 def _start(engine: str, spec: dict, setting: dict, log: Path) -> Contestant:
     module, peers = MODULES[engine]
-    return Contestant(module, spec, peers, log, MKL if setting.get("mkl") else {})
+    return Contestant(module, spec, peers, log, MKL if setting.get("mkl") else None)
 
 
 def _in_turns(name, specs, settings, shares, alone, folder, step) -> dict:
