@@ -90,7 +90,7 @@ test: $(VENV)/installed-test .venv-bigquery/installed .venv-beam/installed .node
 test-backends: $(VENV)/installed-test $(VENV)/installed-backends ## run the tests that need JAX and PyTorch (a large download)
 	$(PYTHON_HERE) -m pytest -m backends $(ARGS)
 
-bench: $(VENV)/installed-ctranslate2 $(PEERS)/installed ## measure beside other programs (a large download, then about an hour)
+bench: $(VENV)/installed-ctranslate2 $(PEERS)/installed ## measure beside other programs (a large download, then more than half an hour)
 	@$(PYTHON_HERE) -m app.bench $(ARGS)
 
 lint: $(VENV)/installed-test ## check style with ruff and types with mypy

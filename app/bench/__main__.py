@@ -22,7 +22,7 @@ from data.errors import UserError
 PARTS = ("training", "search", "startup", "input", "stacks", "server")
 QUICK_LINES, QUICK_PAIRS = 60, 60_000
 EXAMPLES = """
-  make bench                                              everything, about an hour on two cores
+  make bench                                              everything, more than half an hour on two cores
   make bench ARGS="--only training --shapes base"         one table
   make bench ARGS="--quick"                               a few minutes: does everything run here?
   make bench ARGS="--write docs/benchmarks.md --only ''"  no measuring: the tables of bench/results.json into a page
