@@ -67,7 +67,7 @@ plot: $(VENV)/installed-plots ## draw RUN into RUN/plots: learning curves, atten
 	@$(PYTHON_HERE) -m app plot "$(RUN)" $(ARGS)
 
 compare: $(VENV)/installed-plots ## train, score and measure all memories and stacks: hours, or minutes with QUICK=1
-	@$(PYTHON_HERE) -m app compare $(if $(QUICK),mechanisms-quick --write runs/mechanisms-quick/comparison.md,mechanisms \
+	@$(PYTHON_HERE) -m app compare $(if $(QUICK),mechanisms-quick --jobs 4 --write runs/mechanisms-quick/comparison.md,mechanisms \
 	    --write docs/comparison.md $(CORPORA_OPTION) $(ITEMS_OPTION)) $(ARGS)
 
 presets: $(VENV)/installed ## list the presets

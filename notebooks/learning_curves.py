@@ -23,7 +23,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from app.comparison.queue import PROGRAM, run_process
+from app.comparison.processes import run_process
+from app.comparison.queue import PROGRAM
 from app.runs.journal import LOG, read_log
 from app.runs.lock import locked
 from app.runs.run import Run

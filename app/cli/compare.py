@@ -1,4 +1,4 @@
-"""Trains and scores all systems of a plan, one after the other, and reports what came out.
+"""Trains and scores all systems of a plan and reports what came out.
 
 Each system and seed gets a run folder, runs/PLAN/SYSTEM-SEED, beside REPORT.md and results.json, which are written
 after each step. What is done is not done again, and what was interrupted, however it was, goes on with the next call.
@@ -20,6 +20,7 @@ EXAMPLES = """
   weitblick compare memories.toml
   weitblick compare memories.toml --status                 what is done
   weitblick compare memories.toml --only none gru --until 90
+  weitblick compare memories.toml --jobs 2                 two steps at a time
   weitblick compare mechanisms-quick                       does everything run here? minutes
   weitblick compare mechanisms --write docs/comparison.md  all memories and stacks: hours
 """
@@ -40,6 +41,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="MINUTES",
         help="start nothing after so many minutes; a training that is running then writes a checkpoint and stops",
     )
+    parser.add_argument(
+        "--jobs",
+        type=int,
+        default=1,
+        metavar="N",
+        help="do N steps at a time, each on its share of the cores (1): sooner done, as one alone seldom fills all",
+    )
     add_corpora(parser)
     parser.add_argument("--contrapro", action="store_true", help="score pronouns as well, whatever the plan says")
     parser.add_argument("--items", type=int, default=0, metavar="N", help="for --contrapro: N items, spread evenly")
@@ -56,6 +64,8 @@ def run(args: argparse.Namespace) -> None:
 
     if args.until < 0:
         raise UserError(f"--until {args.until:g}: must be above 0; leave it out for no limit")
+    if args.jobs < 1:
+        raise UserError(f"--jobs {args.jobs}: must be at least 1")
     if args.items < 0 or (args.items and not args.contrapro):
         raise UserError(f"--items {args.items}: is a number above 0 for --contrapro; leave it out for all items")
     if args.write and not args.write.endswith(".md"):
@@ -72,7 +82,8 @@ def run(args: argparse.Namespace) -> None:
 
     plan.check()
     try:
-        left = Queue(plan, args.only, args.until, progress_console().print, seeds=args.seeds).run()
+        queue = Queue(plan, args.only, args.until, progress_console().print, seeds=args.seeds, jobs=args.jobs)
+        left = queue.run()
     finally:
         # What is known stands on the page, too, where a step has failed or the queue was stopped.
         _write(plan, args.write)

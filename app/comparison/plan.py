@@ -75,6 +75,7 @@ class Plan:
         recall, costs, stacks: what else is measured; None for nothing.
         uses: what each system is for, in words.
         records: files that another call has written beside a page; see `app.comparison.recorded`.
+        made_up: whether the text is made up, so that figures mean nothing.
     """
 
     path: Path
@@ -90,6 +91,7 @@ class Plan:
     stacks: Stacks | None = None
     uses: dict[str, str] = field(default_factory=dict)
     records: tuple[Path, ...] = ()
+    made_up: bool = False
 
     @property
     def tests(self) -> list[str]:
@@ -255,6 +257,7 @@ def read_plan(
         section(content, "stacks", Stacks, path),
         {each: table["use"] for each, table in content["systems"].items() if table.get("use")},
         tuple(map(Path, content.get("records", ()))),
+        bool(content.get("made_up")),
     )
 
 

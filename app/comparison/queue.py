@@ -1,20 +1,15 @@
-"""The queue: trains and scores what a plan names, one process after the other, and goes on where it stopped."""
+"""The queue: trains and scores what a plan names, each step a process, and goes on where it stopped."""
 
-import contextlib
-import ctypes
-import os
-import signal
 import statistics
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import NamedTuple
 
-import app
 from app.comparison.measures import TRAINING, TRANSLATION, Measurements
 from app.comparison.plan import Contestant, Plan
+from app.comparison.processes import PATIENCE, Process, shares
 from app.comparison.records import read_records, read_training
 from app.comparison.report import read_failures, write_report
 from app.runs.lock import locked
@@ -37,9 +32,9 @@ NEED_WEIGHTS = (SCORE, CONTROL, TRANSLATION, TRAINING)
 PROGRAM = (sys.executable, "-m", "app")
 BENCH = (sys.executable, "-m", "app.bench")
 PRESETS, LOGS = "presets", "logs"
-# A training that is asked to stop ends after its update; its run stays locked until then.
-PATIENCE = 120.0
-_PR_SET_PDEATHSIG = 1
+# What times itself runs alone, on all cores.
+ALONE = (TRANSLATION, TRAINING, STACKS)
+PAUSE = 0.1
 
 
 class Step(NamedTuple):
@@ -50,6 +45,26 @@ class Step(NamedTuple):
 
     def __str__(self) -> str:
         return DOING[self.what].format(self.contestant.name)
+
+
+class _Running(NamedTuple):
+    """A step that is being done.
+
+    Args:
+        step: the step.
+        process: what does it.
+        cores: those that the process has; none for all.
+        log: what it writes to.
+        start: where its part of the log begins.
+        began: when, by the monotonic clock.
+    """
+
+    step: Step
+    process: Process
+    cores: list[int]
+    log: Path
+    start: int
+    began: float
 
 
 class Queue:
@@ -63,6 +78,7 @@ class Queue:
         program: the command line that trains, scores and probes.
         bench: the program that measures stacks.
         seeds: only these seeds; all if none is named.
+        jobs: how many steps are done at a time, each on its share of the cores; at most as many as there are cores.
     """
 
     def __init__(
@@ -74,11 +90,13 @@ class Queue:
         program: Sequence[str] = PROGRAM,
         bench: Sequence[str] = BENCH,
         seeds: Collection[int] = (),
+        jobs: int = 1,
     ):
         self.plan, self.report, self.program, self.bench = plan, report, tuple(program), tuple(bench)
         self._contestants = plan.chosen(systems, seeds)
         self._began = time.monotonic()
         self._seconds = minutes * 60
+        self._shares = shares(jobs)
         self._scorings: list[float] = []
         self._failed: dict[str, str] = {}
         self._failed_before: dict[str, str] = {}
@@ -91,7 +109,7 @@ class Queue:
 
         Raises:
             UserError: another queue has this folder, or steps failed; the others were done nevertheless.
-            KeyboardInterrupt: after Ctrl-C or SIGTERM, once the running step has stopped.
+            KeyboardInterrupt: after Ctrl-C or SIGTERM, once the running steps have stopped.
         """
         with locked(self.plan.folder):
             missing = set(map(str, self._steps(self.plan.contestants)))
@@ -141,27 +159,52 @@ class Queue:
                 yield Step(what, contestant)
 
     def _work(self) -> list[Step]:
-        steps = self.missing()
-        for number, step in enumerate(steps):
-            if self._is_over():
-                return steps[number:]
-            if not self._is_possible(step):
-                continue
-            self.report(f"[{number + 1}/{len(steps)}] {step}; {self._times(steps[number:])}; log: {self._log(step)}")
-            began = time.monotonic()
-            why = self._do(step)
-            self._failed_before.pop(str(step), None)
-            training = read_training(step.contestant)
-            if self._is_over() and step.what == TRAIN and not training.finished:
-                self.report(f"{step}: stopped after update {training.update:,}, because the time is over")
-                return steps[number:]
-            if why:
-                self._failed[str(step)] = why
-            elif step.what in (SCORE, CONTROL):
-                self._scorings.append(time.monotonic() - began)
-            self.report(f"{step}: {why or 'done'}, after {clock(time.monotonic() - began)}")
-            self._write()
-        return []
+        waiting = self.missing()
+        number, running = len(waiting), list[_Running]()
+        left: list[Step] = []
+        try:
+            while running or (waiting and not self._is_over()):
+                while not self._is_over() and (step := self._next(waiting, running)):
+                    waiting.remove(step)
+                    if self._is_possible(step):
+                        done = number - len(waiting)
+                        times = self._times([*(each.step for each in running), step, *waiting])
+                        self.report(f"[{done}/{number}] {step}; {times}; log: {self._log(step)}")
+                        running.append(self._start(step, running))
+                time.sleep(PAUSE)
+                for each in running:
+                    if each.step.what == TRAIN and self._is_over():
+                        each.process.end()
+                ended = [each for each in running if each.process.code is not None]
+                running = [each for each in running if each not in ended]
+                left += [each.step for each in ended if not self._end(each)]
+        finally:
+            for each in running:
+                each.process.end()
+            for each in running:
+                each.process.stop()
+        return [*left, *waiting]
+
+    def _next(self, waiting: list[Step], running: "list[_Running]") -> Step | None:
+        """The first step that can start now; None for none."""
+        busy = [each.step for each in running]
+        if len(busy) >= len(self._shares) or any(map(self._is_alone, busy)):
+            return None
+        for number, step in enumerate(waiting):
+            before = [*busy, *waiting[:number]]
+            if not any(self._waits(step, each) for each in before) and not (busy and self._is_alone(step)):
+                return step
+        return None
+
+    def _waits(self, step: Step, other: Step) -> bool:
+        """Whether a step must not begin before another, which comes before it, has ended."""
+        before = [step.contestant, *([self.plan.stage_of(step.contestant)] if step.what == TRAIN else [])]
+        scored = self.plan.baseline_of(step.contestant) if step.what == SCORE else None
+        return other.contestant in before or (other.what, other.contestant) == (SCORE, scored)
+
+    def _is_alone(self, step: Step) -> bool:
+        """Whether nothing else may run beside a step; figures on made-up text mean nothing anyway."""
+        return step.what in ALONE and not self.plan.made_up
 
     def _is_possible(self, step: Step) -> bool:
         """Whether the training that a step needs has ended; if not, it has failed and is named by itself."""
@@ -188,27 +231,52 @@ class Queue:
         elif scorings:
             more.append(f"{scorings} scoring{'s' * (scorings > 1)}")
         more += [f"{others} measurement{'s' * (others > 1)}"] if others else []
-        left = " and ".join([*([f"about {clock(seconds)}"] if seconds else []), *more])
+        about = clock(seconds / len(self._shares))
+        left = " and ".join([*([f"about {about}"] if seconds else []), *more])
         return f"{clock(time.monotonic() - self._began)} used, left: {left}"
 
     def _log(self, step: Step) -> Path:
         return self.plan.folder / LOGS / f"{STACKS if step.what == STACKS else step.contestant.name}.log"
 
-    def _do(self, step: Step) -> str:
-        """Does a step; returns why it failed, or ""."""
+    def _start(self, step: Step, running: "list[_Running]") -> "_Running":
+        """Starts the process of a step, on cores that no other has."""
         log = self._log(step)
         log.parent.mkdir(parents=True, exist_ok=True)
+        used = [each.cores for each in running]
+        cores = [] if self._is_alone(step) else next(each for each in self._shares if not each or each not in used)
         with log.open("ab") as file:
             start = file.tell()
             if step.what == TRAIN:
                 self._prepare(step.contestant)
-            limited = self._seconds and step.what == TRAIN
-            limit = self._began + self._seconds - time.monotonic() if limited else None
             program = self.bench if step.what == STACKS else self.program
-            code = run_process([*program, *self._arguments(step)], file, limit)
+            process = Process([*program, *self._arguments(step)], file, cores)
+        return _Running(step, process, cores, log, start, time.monotonic())
+
+    def _end(self, running: "_Running") -> bool:
+        """Takes in what a process has done; returns whether it came to its end, well or not, within the time."""
+        step, seconds = running.step, time.monotonic() - running.began
+        self._failed_before.pop(str(step), None)
+        training = read_training(step.contestant)
+        if self._is_over() and step.what == TRAIN and not training.finished:
+            self.report(f"{step}: stopped after update {training.update:,}, because the time is over")
+            return False
+        why = self._why(running)
+        if why:
+            self._failed[str(step)] = why
+        elif step.what in (SCORE, CONTROL):
+            self._scorings.append(seconds)
+        self.report(f"{step}: {why or 'done'}, after {clock(seconds)}")
+        self._write()
+        return True
+
+    def _why(self, running: "_Running") -> str:
+        """Why a step failed, or ""."""
+        code = running.process.code
         if not code:
-            return "" if self._is_done(step) else "it has not written what it should have"
-        return _last_line(log, start) if code > 0 else f"ended by signal {-code}, which may be too little memory"
+            return "" if self._is_done(running.step) else "it has not written what it should have"
+        if code < 0:
+            return f"ended by signal {-code}, which may be too little memory"
+        return _last_line(running.log, running.start)
 
     def _is_done(self, step: Step) -> bool:
         found, system = Measurements(self.plan), step.contestant.system
@@ -278,66 +346,6 @@ def training_left(plan: Plan, contestant: Contestant) -> float | None:
     if times:
         limits.append(max(training.updates - now.update, 0) * statistics.mean(times))
     return min(limits) if limits else None
-
-
-def run_process(command: Sequence[str], log: IO[bytes], seconds: float | None = None) -> int:
-    """Runs a process to its end, or until its time is over.
-
-    It gets SIGTERM, on which a training writes a checkpoint, when the time is over, on Ctrl-C or SIGTERM to this
-    process, and when this process is killed.
-
-    Args:
-        command: program and arguments.
-        log: what both its outputs are written to.
-        seconds: how long it may run; None for any time.
-
-    Returns:
-        The exit code; negative for a signal.
-    """
-    # So that the process is of this version, wherever it is started.
-    paths = [str(Path(app.__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])]
-    process = subprocess.Popen(
-        command,
-        stdin=subprocess.DEVNULL,
-        stdout=log,
-        stderr=subprocess.STDOUT,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(paths), "PYTHONUNBUFFERED": "1"},
-        # Ctrl-C in the terminal is then for this process alone, which passes it on.
-        start_new_session=True,
-        preexec_fn=_ends_with_parent(),
-    )
-    try:
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            return process.wait(None if seconds is None else max(seconds, 0.0))
-        process.terminate()
-        return process.wait()
-    except BaseException:
-        _stop(process)
-        raise
-
-
-def _stop(process: subprocess.Popen) -> None:
-    """Ends a process: in order, or at once if it takes too long or the user asks a second time."""
-    try:
-        process.terminate()
-        process.wait(PATIENCE)
-    except (KeyboardInterrupt, subprocess.TimeoutExpired):
-        process.kill()
-        process.wait()
-
-
-def _ends_with_parent() -> Callable[[], None] | None:
-    """What a child does first so that it gets SIGTERM when its parent is gone; None where there is no such call."""
-    if sys.platform != "linux":
-        return None
-    libc, parent = ctypes.CDLL(None), os.getpid()
-
-    def ask() -> None:
-        libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-        if os.getppid() != parent:
-            os.kill(os.getpid(), signal.SIGTERM)
-
-    return ask
 
 
 def _last_line(log: Path, start: int) -> str:

@@ -4,7 +4,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from app.comparison.queue import run_process
+from app.comparison.processes import run_process
 from app.comparison.scoreboard import Row, rows_of
 from data.errors import UserError
 

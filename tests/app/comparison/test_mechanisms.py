@@ -1,6 +1,8 @@
 """Stages, recall, costs and the page of a comparison; a stand-in for the command line does the work."""
 
 import json
+import os
+import re
 import shutil
 import sys
 import tomllib
@@ -111,6 +113,54 @@ def test_a_stage_that_fails_leaves_out_what_starts_from_it(tmp_path):
         do(plan, "gru")
     # The probe needs no run.
     assert (plan.folder / "calls").read_text().splitlines() == ["train stage-first", "probe gru"]
+
+
+# Notes when a step begins and ends, and what it may use; takes a while, so that others can begin.
+NOTING = """
+import os, sys, time
+from pathlib import Path
+from tests.app.comparison import made_up
+name = " ".join(each for each in sys.argv[1:] if each in ("train", "evaluate-documents", "length", "training"))
+names = [Path(each).stem for each in sys.argv[1:]]
+name += " " + next(each for each in names if each.startswith(("stage", "none-", "gru-", "retrieval-")))
+def note(what):
+    with open("times", "a") as file:
+        file.write(f"{what} {name} {sorted(os.sched_getaffinity(0))}\\n")
+note("begin")
+time.sleep(0.5)
+made_up.main()
+note("end")
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux binds processes to cores")
+def test_several_steps_at_a_time_have_their_own_cores_and_what_is_timed_is_alone(tmp_path, monkeypatch):
+    """With two jobs; a baseline is scored before what is compared with it, a run trained before it is scored."""
+    if len(os.sched_getaffinity(0)) < 2:
+        pytest.skip("this machine has one core")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).resolve().parents[3]))
+    without = PLAN[: PLAN.index("[recall]")] + PLAN[PLAN.index("[costs]") :]
+    plan = made_up_plan(tmp_path, without.replace("seeds = [1, 2]", ""))
+    queue = Queue(plan, report=lambda _: None, program=(sys.executable, "-c", NOTING), jobs=2)
+    assert queue.run() == [] and queue.missing() == []
+    lines = Path("times").read_text().splitlines()
+    running, most, before = {}, 0, []
+    for line in lines:
+        what, step, cores = re.fullmatch(r"(begin|end) (.+) (\[.+\])", line).groups()
+        if what == "end":
+            del running[step]
+            before.append(step)
+            continue
+        assert not any(set(json.loads(cores)) & set(json.loads(other)) for other in running.values())
+        running[step] = cores
+        most = max(most, len(running))
+        if step.startswith(("length", "training")):
+            assert list(running) == [step] and json.loads(cores) == sorted(os.sched_getaffinity(0))
+        if step.startswith("evaluate-documents"):
+            needed = {"evaluate-documents none-1", step.replace("evaluate-documents", "train")} - {step}
+            assert needed <= set(before)
+    assert most == 2 and len(lines) == 2 * 13 and before[0] == "train stage-first"
 
 
 def test_a_run_made_elsewhere_is_a_stage(tmp_path):

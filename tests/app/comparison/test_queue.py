@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from app.comparison.plan import Contestant
-from app.comparison.queue import Queue, run_process, training_left
+from app.comparison.processes import run_process
+from app.comparison.queue import Queue, training_left
 from app.comparison.records import read_records
 from app.presets.preset import load_preset
 from app.runs.lock import locked
@@ -123,6 +124,18 @@ def test_a_signal_is_passed_on_and_the_queue_waits_for_the_checkpoint(tmp_path, 
     assert (plan.folder / "stopped").exists()
 
 
+def test_several_trainings_are_all_stopped(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    plan = made_up_plan(tmp_path, ALONE)
+    ends = "import os; open(f'ended-{os.getpid()}', 'w')"
+    waits = (
+        f"import signal, sys, time\nsignal.signal(signal.SIGTERM, lambda *_: sys.exit(exec({ends!r})))\ntime.sleep(60)"
+    )
+    queue = Queue(plan, minutes=0.05, report=quiet, program=[sys.executable, "-c", waits], jobs=2)
+    assert len(queue.run()) == 4
+    assert len(list(tmp_path.glob("ended-*"))) == min(2, os.cpu_count())
+
+
 def _when(reached, do):
     until = time.monotonic() + 60
     while not reached() and time.monotonic() < until:
@@ -133,7 +146,7 @@ def _when(reached, do):
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a child that its parent was killed")
 def test_what_runs_is_told_when_the_queue_is_killed(tmp_path):
     program = (
-        "import sys, time; from pathlib import Path; from app.comparison.queue import run_process\n"
+        "import sys, time; from pathlib import Path; from app.comparison.processes import run_process\n"
         "child = 'from pathlib import Path; import os, time;'\n"
         "child += 'Path(\"pid\").write_text(str(os.getpid())); time.sleep(60)'\n"
         "run_process([sys.executable, '-c', child], open('log', 'wb'))"
