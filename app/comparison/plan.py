@@ -343,7 +343,7 @@ def _resolved(preset: Preset, changes: Iterable[str], seed: int, where: str) -> 
     try:
         return preset.with_overrides([*changes, f"training.seed={seed}"])
     except UserError as error:
-        raise UserError(f"{where}: set: {str(error).removeprefix('--set ')}") from error
+        raise UserError(f"{where}: set: {str(error).removeprefix('--set').lstrip(': ')}") from error
 
 
 def _texts(score: Scoring, preset: Preset, folders: tuple[str, ...]) -> Iterator[tuple[str, str]]:
