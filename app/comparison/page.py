@@ -4,11 +4,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from app.comparison.charts import draw
+from app.comparison.charts import draw, scores_chart
 from app.comparison.measures import TRAINING, TRANSLATION, Measurements, probed
 from app.comparison.plan import PLANS, Plan
 from app.comparison.records import Records, read_records
 from app.comparison.report import figures, markdown_table, read_failures, score_sections
+from app.comparison.systems import scored_texts
 from app.probe.candidates import Reach
 from data.files import atomic_write, write_json
 
@@ -28,11 +29,13 @@ def write_page(plan: Plan, path: Path | str) -> None:
     path, records, found = Path(path), read_records(plan), Measurements(plan)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_json(path.with_suffix(".json"), _content(plan, records, found))
-    names = draw(plan, found, path.parent / FIGURES, path.stem)
+    runs = figures(plan, records, {})["runs"]
+    names = draw(plan, found, runs, path.parent / FIGURES, path.stem)
     drawn = {name: f"{FIGURES}/{path.stem}-{name}.svg" for name in names}
+    charts = {test: drawn[name] for test in scored_texts(runs) if (name := scores_chart(test)) in drawn}
     lines = [
         *_head(plan, records, path),
-        *score_sections(plan, records),
+        *score_sections(plan, records, charts),
         *_recall(plan, found, drawn),
         *_costs(plan, found, drawn),
         *_stacks(found),
@@ -67,10 +70,11 @@ def _head(plan: Plan, records: dict[str, Records], path: Path) -> Iterator[str]:
     name = plan.path.stem if plan.path.parent == PLANS else str(plan.path)
     items = f" --items {plan.score.items}" if plan.score.items else ""
     pronouns = f" --contrapro{items}" if plan.score.contrapro else ""
-    yield from ("```sh", f"weitblick compare {name}{pronouns} --write {path}", "```", "")
-    yield f"All systems have the same size, text and budget. {states.count('scored')} of {len(states)} runs are scored"
-    yield f"({', '.join(plan.systems)})."
-    if len(states) > len(plan.systems):
+    folders = f" --corpora {' '.join(plan.folders)}" if plan.folders and not plan.made_up else ""
+    yield from ("```sh", f"weitblick compare {name}{folders}{pronouns} --write {path}", "```", "")
+    yield "All systems have the same layers, width, text and budget; a memory adds weights, see costs."
+    yield f"{states.count('scored')} of {len(states)} runs are scored ({', '.join(plan.systems)})."
+    if states.count("scored") > len(plan.systems):
         yield "A figure is the mean over the seeds of a system, with the lowest and the highest in brackets."
     if plan.score.baseline:
         yield f"Differences are from `{plan.score.baseline}` with the same seed, with p by paired bootstrap."

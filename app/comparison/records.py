@@ -117,6 +117,16 @@ class Records:
         return read_training(self.contestant)
 
     @property
+    def texts(self) -> list[str]:
+        """The names of the results of all test sets."""
+        return list(self.plan.texts)
+
+    @property
+    def terms(self) -> dict[str, Any]:
+        """All that decides the scores; see `app.comparison.plan.Plan.terms`."""
+        return self.plan.terms(self.contestant)
+
+    @property
     def state(self) -> str:
         """How far the contestant is, in a word."""
         if not self.training.finished:
@@ -203,7 +213,7 @@ class Records:
     def _record(self, name: str) -> dict:
         """A record of the present text and weights; {} if there is none."""
         if name not in self._read:
-            found, text = self._results.record(name), self.plan.texts[name.removesuffix(f"-{SHUFFLED}")]
+            found, text = self._results.record(name), self.plan.texts.get(name.removesuffix(f"-{SHUFFLED}"))
             present = found and found["test_set"]["fingerprint"] == text
             self._read[name] = found if present and found["weights"]["checksum"] == self._checksum else {}
         return self._read[name]
@@ -235,6 +245,16 @@ class Recorded(Records):
         """What is known of the training, which has ended."""
         speed, validation = self._figures["tokens_per_second"], self._figures["validation"]
         return Training(True, True, self._figures["updates"], self._figures["minutes"] * 60, speed, validation)
+
+    @property
+    def texts(self) -> list[str]:
+        """Those that it was scored on, which may be more than the plan's."""
+        return list(self.terms["texts"])
+
+    @property
+    def terms(self) -> dict[str, Any]:
+        """Those that it was scored on."""
+        return self._figures["terms"]
 
     def is_scored(self) -> bool:
         """True: only what is whole is taken from a file."""

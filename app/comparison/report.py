@@ -2,7 +2,7 @@
 
 import math
 import statistics
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from app.comparison.plan import Contestant, Plan
@@ -96,10 +96,10 @@ def figures(plan: Plan, records: dict[str, Records], failed: dict[str, str]) -> 
             "tokens_per_second": training.tokens_per_second,
             "output_tokens_per_second": found.output_speed(),
             "validation": training.validation,
-            "scores": _figures({test: found.scores(test) for test in plan.texts}),
+            "scores": _figures({test: found.scores(test) for test in found.texts}),
             "shuffled": _figures(controls),
             "decided": sorted(found.decided()),
-            "terms": plan.terms(found.contestant),
+            "terms": found.terms,
         }
     return {"plan": plan.name, "baseline": plan.score.baseline, "runs": runs, "failed": failed}
 
@@ -124,20 +124,21 @@ def _markdown(plan: Plan, records: dict[str, Records], failed: dict[str, str]) -
     return [*lines, *score_sections(plan, records)]
 
 
-def score_sections(plan: Plan, records: dict[str, Records]) -> list[str]:
+def score_sections(plan: Plan, records: dict[str, Records], charts: Mapping[str, str] | None = None) -> list[str]:
     """The lines of all tables of scores, and of what the trainings have cost.
 
     Args:
         plan: the plan.
         records: the results of all contestants.
+        charts: the path of the chart of a test set, by its name.
     """
     lines: list[str] = []
-    for name in plan.tests:
-        lines += ["", f"## {name}", "", *_test_set(plan, records, name, MAIN)]
-        if plan.score.control:
+    for name in dict.fromkeys(name for found in records.values() for name in found.texts):
+        lines += ["", f"## {name}", "", *_test_set(plan, records, name, () if name == PRONOUNS else MAIN)]
+        if plan.score.control and name != PRONOUNS:
             lines += _control(records, name)
-    if plan.score.contrapro:
-        lines += ["", f"## {PRONOUNS}", "", *_test_set(plan, records, PRONOUNS)]
+        if charts and name in charts:
+            lines += ["", f"![Scores on {name}]({charts[name]})"]
     lines += ["", "## Costs", "", *markdown_table(["system", *_COSTS], _costs(plan, records)), ""]
     return [*lines, *_decided(records)]
 

@@ -5,13 +5,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from app.comparison.systems import costs_size, draw_costs, draw_systems, scored_texts, scores_size
 from app.figure import SIZE, render
 from app.plots.document import draw_gates, draw_slots, slots_size
 from app.plots.learning import draw_learning
 from app.plots.material import Material, NoData, is_comparison, read_comparison
 from app.plots.scores import LENGTH, POSITION, draw_scores
 from app.plots.sentence import alignment_size, attention_size, draw_alignment, draw_attention
-from app.plots.systems import costs_size, draw_costs, draw_systems, scored_texts, scores_size
 from data.errors import UserError
 from data.files import atomic_write
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from app.comparison.made_up import write_documents
-from app.comparison.measures import TRAINING, TRANSLATION, Measurements
+from app.comparison.measures import TRAINING, Measurements
 from app.comparison.page import write_page
 from app.comparison.plan import find_plan, read_plan
 from app.comparison.queue import Queue
@@ -243,11 +243,12 @@ def test_the_page_has_what_is_known_and_nothing_else(tmp_path):
     named = {line.partition("](")[2].rstrip(")") for line in lines if line.startswith("![")}
     assert named == {str(path.relative_to(page.parent)) for path in (page.parent / "figures").iterdir()}
     charts = {name: (page.parent / name).read_text(encoding="utf-8") for name in named}
-    assert len(charts) == 5 and all("gru</text>" in chart or "gru<" in chart for chart in charts.values())
+    assert len(charts) == 6 and all("gru</text>" in chart or "gru<" in chart for chart in charts.values())
     assert (
         "retrieval<" not in charts["figures/page-recall.svg"]
-        and TRANSLATION in charts["figures/page-translation-seconds.svg"]
+        and "Translation of one document: seconds" in charts["figures/page-translation-seconds.svg"]
     )
+    assert "toys-test: s-BLEU is highest with none, 1.50" in charts["figures/page-scores-toys-test.svg"]
 
 
 def test_what_another_call_has_written_need_not_be_done_again(tmp_path):
@@ -279,6 +280,40 @@ def test_what_another_call_has_written_need_not_be_done_again(tmp_path):
     trained = {one.split()[1] for one in done if one.startswith("train")}
     assert {"none-1", "gru-1", "retrieval-1"} <= trained and "none-2" not in trained
     assert do(made_up_plan(tmp_path, text)) == []
+
+
+def test_scores_on_text_that_this_machine_has_not_are_kept(tmp_path):
+    """ContraPro is not everybody's: what was scored on it elsewhere is neither done again nor lost."""
+    page = tmp_path / "a/page.md"
+    text = PLAN.replace("[stages.first]", 'records = ["{place}/a/page.json"]\n[stages.first]')
+    text = text.replace('other/probe.json"]', 'other/probe.json", "{place}/a/page.json"]')
+    plan = made_up_plan(tmp_path, text)
+    do(plan)
+    write_page(plan, page)
+    shutil.rmtree(plan.folder)
+    content = json.loads(page.with_suffix(".json").read_text())
+    right = {
+        "value": 47.5,
+        "low": None,
+        "high": None,
+        "difference": None,
+        "p_value": None,
+        "digits": 1,
+        "signature": "",
+    }
+    for run in content["runs"].values():
+        run["terms"]["texts"]["contrapro"] = "its fingerprint"
+        run["scores"]["contrapro"] = {"pronouns, right context": right}
+    write_json(page.with_suffix(".json"), content)
+    plan = made_up_plan(tmp_path, text)
+    assert do(plan) == []
+    write_page(plan, page)
+    assert json.loads(page.with_suffix(".json").read_text())["runs"] == content["runs"]
+    assert "| gru | 47.50 |" in page.read_text(encoding="utf-8").partition("## contrapro")[2]
+    # Fewer texts are another comparison.
+    content["runs"]["gru-1"]["terms"]["texts"].pop("toys-test")
+    write_json(page.with_suffix(".json"), content)
+    assert "train gru-1" in do(made_up_plan(tmp_path, text))
 
 
 def test_some_seeds_alone(tmp_path):

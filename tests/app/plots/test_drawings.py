@@ -5,11 +5,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from app.comparison.systems import draw_costs, draw_systems, scored_texts
 from app.plots.document import draw_gates, draw_slots
 from app.plots.learning import draw_learning
 from app.plots.scores import LENGTH, POSITION, buckets, draw_scores
 from app.plots.sentence import draw_alignment, draw_attention
-from app.plots.systems import draw_costs, draw_systems, scored_texts
 from app.scoring.metrics import LengthScore
 from app.translation.attention import Attention
 
