@@ -97,6 +97,7 @@ class DocumentTransformer(Transformer):
         self.source_read: Any = None
         self.target_read: Any = None
         self.target_tokens: Any = None
+        self._losses_above: dict[str, dict[str, Tensor]] = {}
         self.source_stack: StackMemory | None = None
         self.target_stack: StackMemory | None = None
         if memory["kind"] in WITHOUT_LAYER:
@@ -172,12 +173,13 @@ class DocumentTransformer(Transformer):
     @property
     def loss_names(self) -> list[str]:
         """The names of the memories' extra losses."""
-        return sorted({name for stack in self._stacks.values() for name in stack.loss_names})
+        above = [memory for memory in (self.source_memory, self.target_memory) if memory is not None]
+        return sorted({name for each in (*above, *self._stacks.values()) for name in each.loss_names})
 
     @property
     def extra_losses(self) -> dict[str, Tensor]:
-        """What the memories added to the loss in the last call in training, by name; summed over layers."""
-        return summed([stack.found_losses for stack in self._stacks.values()])
+        """What the memories added to the loss in the last call in training, by name; summed over sides and layers."""
+        return summed([*self._losses_above.values(), *(stack.found_losses for stack in self._stacks.values())])
 
     @property
     def _stacks(self):
@@ -333,7 +335,7 @@ class DocumentTransformer(Transformer):
         encodings, memory = self._encode_windows(inputs, memory, training)
         if self.source_memory is None:
             return encodings, None, memory
-        seen, state = self._remember_source(encodings, inputs, memory)
+        seen, state = self._remember_source(encodings, inputs, memory, training)
         encodings = encodings + self.source_read(encodings, seen, training=training)
         return encodings, seen, {**memory, "source": state}
 
@@ -377,9 +379,17 @@ class DocumentTransformer(Transformer):
         read, memory[_inside(side)] = stack.read_row(_row(inputs, side), memory[_inside(side)], layers, training)
         return read
 
-    def _remember_source(self, encodings, inputs, memory):
-        found, state, _ = self.source_memory(encodings, _row(inputs, "source"), memory["source"])
+    def _remember_source(self, encodings, inputs, memory, training=None):
+        found, state, losses = self.source_memory(encodings, _row(inputs, "source"), memory["source"])
+        self._take_losses("source", losses, training)
         return found, state
+
+    def _take_losses(self, side, losses, training):
+        """Adds the extra losses of a memory above the stacks to the model's."""
+        self._losses_above[side] = losses
+        if training:
+            for loss in losses.values():
+                self.add_loss(loss)
 
     def _remember_target(self, states, inputs, memory, own_choices=False, training=None):
         """Remembers each state together with the token that follows it in its window."""
@@ -398,7 +408,8 @@ class DocumentTransformer(Transformer):
         else:
             chosen = self.target_tokens(states, following, embedding=self.output_embedding, **mixing)
         states = states + ops.where(inside[..., None], chosen, ops.zeros_like(chosen))
-        found, state, _ = self.target_memory(states, _row(inputs, "target"), memory["target"])
+        found, state, losses = self.target_memory(states, _row(inputs, "target"), memory["target"])
+        self._take_losses("target", losses, training)
         return found, state
 
     def _after_prefix(self, state, source, prefix, read):

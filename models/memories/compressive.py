@@ -169,7 +169,7 @@ class CompressiveMemory(Memory):
         (vectors,), kept = last_of([vectors], kept, self.compressed)
         compressed = ops.where(kept[..., None], vectors, 0.0)
         state = {**cached(x, windows, documents, state), "length": after, "compressed": compressed}
-        return past, state, self._extra(blocks, x, windows, attention)
+        return past, state, self._extra(blocks, x, row, attention)
 
     def compress(self, raw: Tensor) -> Tensor:
         """One vector (B, N, D) for each block (B, N, rate, D)."""
@@ -181,21 +181,21 @@ class CompressiveMemory(Memory):
         scores = ops.sum(ops.cast(raw, "float32") * ops.cast(self.query, "float32"), axis=-1, keepdims=True)
         return ops.sum(ops.cast(ops.softmax(scores * self.width**-0.5, axis=2), raw.dtype) * raw, axis=2)
 
-    def _extra(self, blocks, x, windows, attention):
+    def _extra(self, blocks, x, row, attention):
         if not self.loss_names:
             return {}
         raw = ops.stop_gradient(ops.cast(blocks.raw, "float32"))
         if self.rebuilding:
             return {"rebuild": self.rebuild * self._state_loss(raw, blocks)}
-        return {"rebuild": self.rebuild * self._attention_loss(raw, blocks, ops.stop_gradient(x), windows, attention)}
+        return {"rebuild": self.rebuild * self._attention_loss(raw, blocks, ops.stop_gradient(x), row, attention)}
 
-    def _attention_loss(self, raw, blocks, x, windows, attention):
-        mask = ops.equal(windows.documents[..., None], blocks.documents[:, None])
-        found, mask = attention.look(x, self.compress(raw), mask), ops.repeat(mask, self.rate, axis=-1)
-        errors = ops.mean(
-            ops.square(found - attention.look(x, ops.reshape(raw, (ops.shape(x)[0], -1, self.width)), mask)), axis=-1
-        )
-        return row_mean(errors, ops.any(mask, axis=-1))
+    def _attention_loss(self, raw, blocks, x, row, attention):
+        # Padding counts as part of the document that goes on.
+        documents = ops.where(ops.equal(row.windows, 0), -2, windows_of(row).documents)
+        mask = ops.equal(documents[..., None], blocks.documents[:, None])
+        found, each = attention.look(x, self.compress(raw), mask), ops.repeat(mask, self.rate, axis=-1)
+        expected = attention.look(x, ops.reshape(raw, (ops.shape(x)[0], -1, self.width)), each)
+        return row_mean(ops.mean(ops.square(found - expected), axis=-1), ops.any(mask, axis=-1))
 
     def _state_loss(self, raw, blocks):
         made = self.rebuilding(self.compress(raw))

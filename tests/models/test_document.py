@@ -21,6 +21,7 @@ MEMORIES = {
     "gru-both": {"kind": "gru", "slots": 2, "sides": "both"},
     "fixed": {"kind": "fixed", "segments": 2},
     "variable-both": {"kind": "variable", "summaries": 2, "segments": 2, "sides": "both"},
+    "prism-both": {"kind": "prism", "places": 4, "sides": "both"},
     "gru-all": {"kind": "gru", "slots": 2, "layers": ["all"]},
     "gru-second": {"kind": "gru", "slots": 2, "layers": ["2"], "sides": "encoder"},
     "gru-attention": {"kind": "gru", "slots": 2, "layers": ["all"], "read": "attention"},
@@ -276,6 +277,23 @@ def test_fit_trains_every_weight_of_the_memory_and_lowers_the_loss():
     unmoved = [v.path for v in model.trainable_weights if np.array_equal(numbers(v), before[v.path])]
     # A bias of the queries adds the same to a position's scores in all slots, which compete: only rounding moves it.
     assert {path.split("/", 2)[2] for path in unmoved} <= {"query/bias"}
+
+
+@pytest.mark.parametrize("kind", ["prism-both", "compressive", "both-in-layers"])
+def test_extra_losses_of_a_memory_join_the_loss_wherever_it_is(kind):
+    """Above the stacks and in the layers; they have a name in the log and a gradient."""
+    training = DocumentTeacherForcing(model_of(kind), 0.0, lanes=2)
+    training.build()
+    inputs, labels = batches()[0]
+    tokens = ops.cast(np.count_nonzero(labels), "float32")
+    with tf.GradientTape(persistent=True) as tape:
+        tokens_alone = training.token_losses(ops.convert_to_tensor(labels), training(inputs, training=True), tokens)
+        found = training.with_extra_losses(tokens_alone)
+    assert float(found["rebuild"]) > 0.01 and "rebuild" in training.trackers
+    assert float(found["loss"]) == pytest.approx(float(tokens_alone["loss"]) + float(found["rebuild"]), rel=1e-5)
+    weights = [weight.value for weight in training.transformer.memory_weights]
+    reached = [gradient for gradient in tape.gradient(found["rebuild"], weights) if gradient is not None]
+    assert any(np.abs(numbers(gradient)).max() > 1e-8 for gradient in reached)
 
 
 def test_bad_settings_are_refused():

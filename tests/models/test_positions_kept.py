@@ -133,6 +133,18 @@ def test_attention_finds_the_same_in_positions_and_in_vectors_of_equal_ones():
     assert losses[1] > 1e-3
 
 
+@pytest.mark.parametrize("rebuilt", ["states", "attention"])
+def test_padding_changes_no_loss_of_rebuilding(rebuilt):
+    memory, attention = compressing(compression="convolution", rebuild=0.5, rebuilt=rebuilt), SelfAttention(WIDTH, 2)
+    attention.build(None)
+    x = drawn(12)
+    losses = [
+        float(memory(x[:, :length], row_of([4, 4], length), memory.initial_state(1), attention=attention)[2]["rebuild"])
+        for length in (8, 12)
+    ]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5) and losses[0] > 1e-4
+
+
 def test_the_mean_has_nothing_to_learn_and_no_loss():
     memory = compressing()
     assert not memory.trainable_variables
