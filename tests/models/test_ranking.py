@@ -157,6 +157,9 @@ def test_a_batch_without_the_mark_is_read_once_and_has_the_loss_of_before(monkey
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_term_reaches_the_weights_of_the_memory(kind):
     trainer = trainer_of(kind, margin=100.0)
+    for weight in trainer.transformer.memory_weights:
+        if "/outer_" in weight.path:  # zero at first, so that an inner layer would get no gradient
+            weight.assign(weight + 0.1)
     first, second = batches()
     trainer(first[0])
     weights = [weight.value for weight in trainer.transformer.memory_weights]
