@@ -66,15 +66,32 @@ class CausalStack(Encoder):
         return self.ended(x), caches
 
     def step(
-        self, x: Tensor, caches: list[KeysValues], entries: Tensor, positions: Tensor
-    ) -> tuple[Tensor, list[KeysValues]]:
-        """One more position; arguments as for `models.decoder.Decoder.step`."""
+        self, x: Tensor, caches: list[KeysValues], entries: Tensor, position: Tensor
+    ) -> tuple[Tensor, list[KeysValues], Tensor]:
+        """One more position of each hypothesis of a search.
+
+        Args:
+            x: (B * K, D).
+            caches: of each layer, none for a stack without layers.
+            entries: (B * K, T) int32, see `models.attention.cache_places`.
+            position: (B * K,) int32, the position at hand.
+
+        Returns:
+            The states (B * K, D), the caches, and the entries with this position.
+        """
+        if not caches:
+            return self.ended(self.begun(x)), caches, entries
+        beam = caches[0][0].shape[3]
+        here = ops.equal(ops.arange(ops.shape(entries)[1], dtype="int32"), position[:, None])
+        own = ops.arange(ops.shape(x)[0], dtype="int32")[:, None] % beam
+        entries = ops.where(here, own, entries)
+        positions = ops.reshape(position, (-1, beam))[:, :1]
         places, ceilings = cache_places(caches[0][0], entries, positions)
         x, written = self.begun(x), []
         for layer, cache in zip(self.stack, caches, strict=True):
             x, cache = layer.step(x, cache, places, ceilings, positions)
             written.append(cache)
-        return self.ended(x), written
+        return self.ended(x), written, entries
 
 
 @keras.saving.register_keras_serializable(package="weitblick")
@@ -87,7 +104,7 @@ class TextGenerator(keras.Model):
 
     Args:
         vocabulary_size: number of tokens V.
-        layers: of self-attention, L.
+        layers: of self-attention, L; with 0 the recurrent layer is alone.
         width, hidden, heads, dropout, attention_dropout, activation_dropout, activation, norm: see `TransformerLayer`.
         positions, max_positions: see `models.transformer.Transformer`.
         tied: whether the table of token vectors is also that of the output.
@@ -290,14 +307,9 @@ class TextGenerator(keras.Model):
 
     def step(self, tokens: Tensor, state: Nested) -> tuple[Tensor, Nested]:
         """Logits (N, V) of the token after `tokens` (N,), and the state after it."""
-        caches, position = state["written"], state["position"]
-        beam, length = caches[0][0].shape[3], ops.shape(caches[0][0])[2]
-        here = ops.equal(ops.arange(length, dtype="int32"), position[:, None])
-        own = ops.arange(ops.shape(tokens)[0], dtype="int32")[:, None] % beam
-        entries = ops.where(here, own, state["entries"])
-        positions = ops.reshape(position, (-1, beam))[:, :1]
-        x = self.positions(self.target_embedding(ops.reshape(tokens, (-1, beam))), positions)
-        x, caches = self.stack.step(ops.reshape(x, (-1, self.settings["width"])), caches, entries, positions)
+        position = state["position"]
+        x = self.positions(self.target_embedding(tokens[:, None]), position[:, None])
+        x, caches, entries = self.stack.step(x[:, 0], state["written"], state["entries"], position)
         hidden, cell = self._cell(x, [state["hidden"], state["cell"]])
         logits = self.output_embedding.logits(self.norm(x + ops.cast(hidden, x.dtype)))
         after = {"cell": cell, "hidden": hidden, "entries": entries, "position": position + 1, "written": caches}

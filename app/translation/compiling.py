@@ -70,10 +70,10 @@ def tensor_spec(kind: Any) -> Any:
 
     if isinstance(kind, dict):
         return {name: tensor_spec(part) for name, part in kind.items()}
-    if isinstance(kind, list | tuple) and not isinstance(kind[0], str):
-        return type(kind)(map(tensor_spec, kind))
-    if isinstance(kind, tuple):
+    if isinstance(kind, tuple) and isinstance(kind[0], str):
         return tf.TensorSpec([None] * kind[1], kind[0])
+    if isinstance(kind, list | tuple):
+        return type(kind)(map(tensor_spec, kind))
     return tf.TensorSpec([None, *kind.shape[1:]], kind.dtype)
 
 

@@ -6,7 +6,7 @@ import pytest
 from keras import ops
 
 from data.packing import PackedWindow, pack
-from models.search import sample
+from models.search import beam_search, sample
 from models.text_generator import TextGenerator
 from tests.models.layer_checks import (
     FLOATS,
@@ -57,6 +57,7 @@ def made(**settings):
 SUBJECTS = [
     Subject("generator", made(), call, causal=True, tokens=True),
     Subject("generator-free", made(tied=False, vectors=5, positions="sinusoidal"), call, causal=True, tokens=True),
+    Subject("lstm", made(layers=0), call, causal=True, tokens=True),
 ]
 each = pytest.mark.parametrize("subject", SUBJECTS, ids=str)
 
@@ -96,9 +97,13 @@ def test_one_trace_serves_unknown_lengths(subject):
 TOKENS = np.random.default_rng(2).integers(4, VOCABULARY, (2, 7))
 
 
+LAYERS = pytest.mark.parametrize("layers", [2, 0])
+
+
 @pytest.mark.parametrize("known", [0, 1, 4])
-def test_steps_after_a_beginning_are_those_of_the_whole(known):
-    model = make()
+@LAYERS
+def test_steps_after_a_beginning_are_those_of_the_whole(layers, known):
+    model = make(layers=layers)
     whole = numbers(model(inputs_of(TOKENS)))[:, known:]
     state = model.initial_state(ops.convert_to_tensor(TOKENS[:, :known]), 7 - known)
 
@@ -108,8 +113,9 @@ def test_steps_after_a_beginning_are_those_of_the_whole(known):
     check_cached(whole, state, step, 7 - known)
 
 
-def test_beginnings_of_different_lengths_stand_side_by_side():
-    model = make()
+@LAYERS
+def test_beginnings_of_different_lengths_stand_side_by_side(layers):
+    model = make(layers=layers)
     prefix, last = TOKENS[:, :4].copy(), TOKENS[:, 4].copy()
     prefix[1, 2:], last[1] = 0, TOKENS[1, 2]
     logits, _ = model.step(ops.convert_to_tensor(last), model.initial_state(ops.convert_to_tensor(prefix), 1))
@@ -117,9 +123,10 @@ def test_beginnings_of_different_lengths_stand_side_by_side():
     equal(numbers(logits), np.stack([whole[0, 4], whole[1, 2]]))
 
 
-def test_the_state_goes_from_window_to_window_and_ends_with_a_document():
+@LAYERS
+def test_the_state_goes_from_window_to_window_and_ends_with_a_document(layers):
     """One batch of two windows equals two batches of one; a document that begins knows nothing."""
-    model, memory = make(), make().initial_memory(1)
+    model, memory = make(layers=layers), make().initial_memory(1)
     first, second = [[5, 6, 7]], [[8, 9]]
 
     def states(windows, memory):
@@ -139,9 +146,10 @@ def test_the_state_goes_from_window_to_window_and_ends_with_a_document():
     assert np.abs(fresh - other).max() > 1e-3
 
 
-def test_calls_of_one_step_draw_what_one_call_of_many_draws():
+@LAYERS
+def test_calls_of_one_step_draw_what_one_call_of_many_draws(layers):
     """Also, what is drawn goes on after the beginning, and does not repeat it."""
-    model = make()
+    model = make(layers=layers)
     state = model.initial_state(ops.convert_to_tensor(TOKENS[:, :3]), 5)
     drawn = sample(model.step, state, 2, 5, 3, top_k=1, bos=int(TOKENS[0, 3]), eos=3, min_length=5).tokens[:1, 0]
     token, found = ops.convert_to_tensor(TOKENS[[0, 0], 3]), []
@@ -153,3 +161,21 @@ def test_calls_of_one_step_draw_what_one_call_of_many_draws():
         token = ops.convert_to_tensor(np.argmax(shares, axis=-1))
         found.append(int(token[0]))
     assert np.asarray(drawn)[0, :4].tolist() == found[:4]
+
+
+@LAYERS
+def test_a_beam_scores_its_hypotheses_as_the_whole_text_does(layers):
+    """Hypotheses of a search swap places, and each must go on with its own past."""
+    model = make(layers=layers)
+    for variable in model.trainable_variables:
+        variable.assign(variable * 2.0)
+    state = model.initial_state(ops.convert_to_tensor(TOKENS[:, :3]), 5)
+    found = beam_search(model.step, state, 2, 4, 5, nbest=4, bos=2, eos=3, length_penalty=0.0)
+    tokens, scores = numbers(found.tokens).astype("int32"), numbers(found.scores)
+    for row in range(2):
+        for hypothesis, score in zip(tokens[row], scores[row], strict=True):
+            given = np.concatenate([TOKENS[row, :3], [2], hypothesis[:-1]])[None]
+            logits = numbers(model(inputs_of(given)))[0, 3:].astype("float64")
+            shares = logits - np.logaddexp.reduce(logits, axis=-1, keepdims=True)
+            expected = shares[np.arange(5), hypothesis][hypothesis != 0].sum()
+            assert score == pytest.approx(expected, abs=1e-3)

@@ -138,6 +138,23 @@ def test_a_tokenizer_can_be_that_of_another_run(folder, capsys):
         train(preset, folder / "third")
 
 
+def test_a_plain_lstm_trains_shows_a_sample_and_writes(folder, capsys, tmp_path):
+    from app.training.train import train
+
+    own = ["updates=20", f"tokenizer.run={folder / 'run'}", "decoder_layers=0"]
+    run = train(toy_preset(folder, *GENERATOR, *own, corpus=folder / "toy"), folder / "lstm").path
+    log = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+    samples = [entry["validation"]["sample"] for entry in log if "validation" in entry]
+    assert samples and len(samples[-1]) == 3 and all(samples[-1])
+    text, state = "der alte hund", tmp_path / "state.json"
+    whole = call(capsys, "generate", run, text, "--length", 12).out
+    assert whole.startswith(text) and len(whole) > len(text) + 1
+    first = call(capsys, "generate", run, text, "--length", 5, "--state", state).out
+    assert first[:-1] + call(capsys, "generate", run, "", "--length", 7, "--state", state).out == whole
+    found = call(capsys, "generate", run, text, "--length", 12, "--beam", 3).out
+    assert found.startswith(text) and len(found) > len(text) + 1
+
+
 def test_the_command_is_a_process(folder):
     done = weitblick("generate", folder / "run", "der hund", "--length", 5, "--beam", 2)
     assert done.stdout.startswith("der hund") and not done.stderr

@@ -22,9 +22,10 @@ class Tokenizer(WordTokenizer):
 
 
 @pytest.fixture(scope="module")
-def model():
+def model(request):
+    """With a layer of attention, or as many as `LAYERS` says."""
     keras.utils.set_random_seed(3)
-    model = TextGenerator(40, layers=1, width=16, hidden=16, heads=2, dropout=0.0)
+    model = TextGenerator(40, layers=getattr(request, "param", 1), width=16, hidden=16, heads=2, dropout=0.0)
     model.build()
     # Spread out, so that the likeliest token depends on what was read.
     for variable in model.trainable_variables:
@@ -32,6 +33,7 @@ def model():
     return model
 
 
+LAYERS = pytest.mark.parametrize("model", [1, 0], ids=["attention", "lstm"], indirect=True)
 WINDOWS = WindowOptions("tokens", tokens=12)
 SEED = "w7 w8 w9\nw4 w5"
 
@@ -46,6 +48,7 @@ def written(model, tokens=30, text=SEED, **choice):
     return found.write(tokens)
 
 
+@LAYERS
 def test_many_calls_of_one_token_write_what_one_call_of_many_does(model):
     one = writer(model, seed=5)
     one.read(SEED)
@@ -61,6 +64,7 @@ def test_the_given_text_is_kept_and_not_repeated(model):
     assert found.lines[0] == given[0] and found.lines[1][:2] == given[1]
 
 
+@LAYERS
 def test_a_document_goes_on_after_it_was_saved(model, tmp_path):
     found = writer(model, seed=5)
     found.read(SEED)
@@ -88,6 +92,7 @@ def test_draws_follow_the_distribution(model):
     assert chisquare(observed, np.append(expected[common], expected[~common].sum())).pvalue > 1e-3
 
 
+@LAYERS
 @pytest.mark.parametrize("windows", [WINDOWS, WindowOptions("segments", size=2), WindowOptions("dynamic", tokens=70)])
 def test_the_state_after_many_windows_is_that_of_scoring_the_document(model, windows):
     found = writer(model, windows)
@@ -168,6 +173,7 @@ def log_probability(model, text):
     return total
 
 
+@LAYERS
 def test_beams_find_a_likelier_line_than_the_likeliest_tokens_make(model):
     greedy = written(model, 40, temperature=0, no_repeat=0).split("\n")[0]
     found = written(model, 40, beam=6).split("\n")[0]
