@@ -1,10 +1,12 @@
 """Text to the ids of subwords and back, by one SentencePiece model."""
 
+import codecs
 import functools
 import hashlib
+import itertools
 import re
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import sentencepiece
@@ -16,6 +18,8 @@ PAD, UNK, BOS, EOS = 0, 1, 2, 3
 SPECIALS = (PAD, UNK, BOS, EOS)
 SPACE = "\u2581"
 
+# How a real U+2581 begins inside a model, see `data.tokenizer`; no normalised text contains it.
+_ESCAPE = "\ufdd0"
 _SURROGATES = re.compile("[\ud800-\udfff]")
 _seed_lock = threading.Lock()
 
@@ -109,6 +113,18 @@ class Subwords:
         """
         rows = [[int(id) for id in row if int(id) not in SPECIALS] for row in ids]
         return self._processor.decode(rows, num_threads=1) if rows else []
+
+    def decode_beginning(self, ids: Sequence[int]) -> str:
+        """The text of ids that others will follow, without a character at its end whose last bytes are still to come.
+
+        So the text of more ids goes on with the text of fewer.
+        """
+        spelled = itertools.takewhile(self._processor.is_byte, map(int, reversed(ids)))
+        end = bytes(int(self.piece(id)[1:-1], 16) for id in spelled)[::-1]  # <0xE2> is a byte
+        decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        decoder.decode(end)
+        unfinished, _ = decoder.getstate()
+        return self.decode([ids[: len(ids) - len(unfinished)]])[0].removesuffix(_ESCAPE)
 
     def piece(self, id: int) -> str:
         """The piece of an id; it begins with "\u2581" where a word begins."""

@@ -147,7 +147,10 @@ class Writer:
         self._ahead = None
 
     def write(self, tokens: int) -> str:
-        """Writes so many tokens, line ends included, and returns their text."""
+        """Writes so many tokens, line ends included, and returns their text.
+
+        A character that is spelled in several tokens comes with its last one, maybe in the next call.
+        """
         return "".join(self.stream(tokens))
 
     def stream(self, tokens: int) -> Iterator[str]:
@@ -180,7 +183,7 @@ class Writer:
         self.begin(content["lines"], content["written"])
 
     def _text(self) -> str:
-        return self.tokenizer.target.decode([self.lines[-1]])[0]
+        return self.tokenizer.target.decode_beginning(self.lines[-1])
 
     def _text_after(self, before: str, chosen: Sequence[int]) -> str:
         """What the chosen tokens added to the text, of whose last line `before` was there."""

@@ -23,6 +23,9 @@ class WordTokenizer:
     def decode(self, sequences):
         return [" ".join(self.piece(i) for i in ids if i >= FIRST) for ids in sequences]
 
+    def decode_beginning(self, ids):
+        return self.decode([ids])[0]
+
     def piece(self, number):
         return f"w{number}"
 

@@ -137,6 +137,22 @@ def test_decode_drops_specials_and_mends_broken_bytes(unigram):
         unigram.source.decode([[SIZE["unigram"]]])
 
 
+@pytest.mark.parametrize("text", ["😀", "hund 漢 haus", "a▁ ▁b▁", "\ufffd", "\ufffd €\ufffd!", "das Haus ẞ"])
+def test_the_text_of_a_beginning_is_never_taken_back(tokenizer, text):
+    """Characters outside the vocabulary are spelled in bytes, and come when the last of these is there."""
+    (ids,) = tokenizer.source.encode([text])
+    texts = [tokenizer.source.decode_beginning(ids[:count]) for count in range(len(ids) + 1)]
+    assert all(text.startswith(part) for part in texts)
+    assert texts[0] == "" and texts[-1] == text and len(set(texts)) > 1
+
+
+def test_bytes_of_no_character_are_not_held_back(unigram):
+    source = unigram.source
+    ids = [source.pieces().index(piece) for piece in ("<0xE2>", "<0xE2>", "<0x82>", "<0xAC>", "<0x80>")]
+    found = [source.decode_beginning(ids[:count]) for count in range(1, 6)]
+    assert found == ["", "\ufffd", "\ufffd", "\ufffd€", "\ufffd€\ufffd"]
+
+
 def test_one_text_instead_of_a_list_is_refused(unigram):
     with pytest.raises(TypeError):
         unigram.source.encode("Das Haus")

@@ -12,6 +12,7 @@ from app.translation.generation import ROOM, Choice, Writer
 from data.errors import UserError
 from data.packing import PackedWindow, pack
 from data.tokenizer import EOS
+from data.tokenizer import Tokenizer as RealTokenizer
 from data.windows import WindowOptions, cut
 from models.text_generator import TextGenerator
 from tests.app.word_tokenizer import WordTokenizer, words
@@ -54,6 +55,36 @@ def test_many_calls_of_one_token_write_what_one_call_of_many_does(model):
     one.read(SEED)
     assert "".join(one.write(1) for _ in range(30)) == written(model, seed=5)
     assert written(model, seed=5) != written(model, seed=6)
+
+
+@pytest.mark.parametrize("text", ["ein hund € haus\nein 漢▁\n😀😀", "€ \ufffd"])
+def test_characters_in_several_tokens_are_whole_in_the_stream(text, tmp_path):
+    """Byte pieces spell what the vocabulary lacks; one call, many calls and a saved document write the same text."""
+    lines = [f"ein hund {noun} haus {number}" for number in range(50) for noun in ("sieht", "und", "ein")]
+    tokenizer = RealTokenizer.train(lines, 300, "bpe")
+    keras.utils.set_random_seed(1)
+    model = TextGenerator(tokenizer.vocabulary_size, layers=0, width=4, hidden=4, heads=1)
+    model.build()
+    ids = [token for line in tokenizer.target.encode(text.split("\n")) for token in (*line, EOS)]
+    assert len(ids) > len(text) + 1
+
+    def spelling(first=0):
+        found = Writer(model, tokenizer, WindowOptions("tokens", tokens=64), 60)
+        found._draw = iter(ids[first:]).__next__
+        return found
+
+    whole = spelling()
+    whole.read("")
+    pieces = list(whole.stream(len(ids)))
+    assert "".join(pieces) == text + "\n" and max(map(len, pieces)) < len(text)
+    one = spelling()
+    assert "".join(one.write(1) for _ in ids) == text + "\n"
+    for count in range(1, len(ids)):
+        begun, after = spelling(), spelling(count)
+        first = begun.write(count)
+        begun.save(tmp_path / "state.json")
+        after.load(tmp_path / "state.json")
+        assert first + after.write(len(ids) - count) == text + "\n"
 
 
 def test_the_given_text_is_kept_and_not_repeated(model):
