@@ -58,6 +58,7 @@ ONLY_PARSED = {
     "corpora export --run": "tests/app/cli/test_warehouse_cli.py runs it",
     "bigquery": "needs an account; tests/data/warehouse runs the same commands on an emulator",
     "--contrapro": "needs ContraPro's 12,000 items; tests/app/scoring runs it on made-up ones",
+    "tune --language-model": "changes a run of other pages; tests/app/cli/test_generate.py runs it",
     "--segments": "needs documents of that length; tests/app/cli/test_corrections.py runs it",
     "--hypotheses": "needs a file of published translations; tests/app/cli/test_commands.py runs it",
 }

@@ -1,31 +1,51 @@
-"""Chooses on validation text how retrieval reads trusted translations, and keeps that in the run.
+"""Chooses settings of the search on validation text, and keeps them in the run.
+
+They say how retrieval reads trusted translations or, with --language-model, how much that model counts.
 
 Without --memory it post-edits documents: after each segment its reference is its correction. With --memory it
 translates the validation text with that translation memory. Neighbours, temperature and weight are chosen for each of
 several thresholds by the likelihood of the references; the thresholds are tried in translation, and the settings with
 the highest BLEU become the run's, or those within 0.3 of it that misplace fewer words. --learn also fits the layer that
 weighs what is found (adaptive kNN-MT) and tries it as well.
+
+With --language-model the text is translated without the model and with several weights of it. The weight with the
+highest BLEU becomes the run's, with the model; if none scores higher than the translator alone, nothing is kept.
 """
 
 import argparse
+from collections.abc import Sequence
 from dataclasses import asdict, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from app.cli.memory import RETRIEVAL, add_memory, check_files, with_chosen_memory
-from app.cli.options import RUN_HELP, add_corpora, add_precision, add_search, chosen_search, with_chosen_precision
+from app.cli.options import (
+    RUN_HELP,
+    add_corpora,
+    add_precision,
+    add_search,
+    chosen_search,
+    key_of,
+    with_chosen_precision,
+)
 from data.errors import UserError
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from app.presets.schema import SearchPreset
     from app.runs.run import Run
+    from app.scoring.fusion import Weighed
     from app.scoring.testsets import TestSet
 
-HELP = "choose on validation text how trusted translations are read"
+HELP = "choose on validation text how much to trust memories, or a language model"
 EXAMPLES = """
   weitblick tune runs/starter
   weitblick tune runs/starter --learn                      also learn what weighs them
   weitblick tune runs/starter --corpus gnome-help --memory gnome.tmx --corpora ../corpora
+  weitblick tune runs/starter --language-model runs/fused  choose the weight of a generator in the search
 """
+TRIES = 5
 NOISE = 0.3  # BLEU
 AFTER_INTERRUPT = "nothing was changed; run the same command again"
 
@@ -42,7 +62,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_corpora(parser)
     add_memory(parser)
     parser.add_argument("--learn", action="store_true", help="also learn a layer that weighs what is found")
-    parser.add_argument("--tries", type=int, default=5, metavar="N", help="how many thresholds to translate with (5)")
+    parser.add_argument("--tries", type=int, metavar="N", help=f"how many thresholds to translate with ({TRIES})")
+    parser.add_argument(
+        "--language-model", metavar="RUN", help="a generator's run: choose its weight in the search instead"
+    )
     add_search(parser)
     add_precision(parser)
 
@@ -54,18 +77,34 @@ def run(args: argparse.Namespace) -> None:
     from app.scoring.system import refuse_backward
     from app.scoring.testsets import load_documents, load_test_set
 
-    if args.tries < 1:
-        raise UserError(f"--tries {args.tries}: must be at least 1")
-    check_files(args)
+    _check(args)
     run = with_chosen_memory(with_chosen_precision(Run.open(args.path), args), args)
     if not (args.corpus or run.preset.data.validation):
         raise UserError(f"{args.path}: data.validation of the preset is empty; name a corpus with --corpus")
-    if not args.memory:
+    if args.language_model:
+        run.open_language_model(args.language_model)
+    elif not args.memory:
         refuse_backward(run)
-    load = load_test_set if args.memory else load_documents
+    load = load_test_set if args.memory or args.language_model else load_documents
     test = load(args.corpus or run.preset.data.validation[0], args.split, run.preset.corpora(args.corpora))
+    tune = _tune_language_model if args.language_model else _tune
     with locked(run.path):
-        _tune(run, test, chosen_search(run.preset, args, RETRIEVAL), args)
+        tune(run, test, chosen_search(run.preset, args, RETRIEVAL), args)
+
+
+def _check(args: argparse.Namespace) -> None:
+    """Refuses options that do not go together."""
+    if args.tries is not None and args.tries < 1:
+        raise UserError(f"--tries {args.tries}: must be at least 1")
+    check_files(args)
+    if not args.language_model:
+        return
+    for option in ("memory", "learn", "tries"):
+        if getattr(args, option):
+            raise UserError(f"--{option} is for retrieval: leave it out, or leave out --language-model")
+    for change in args.set:
+        if key_of(change).removeprefix("search.") in ("language_model", "language_model_weight"):
+            raise UserError(f"--set {change}: --language-model names the model, and its weight is what is chosen")
 
 
 def _tune(run: "Run", test: "TestSet", search: "SearchPreset", args: argparse.Namespace) -> None:
@@ -82,7 +121,7 @@ def _tune(run: "Run", test: "TestSet", search: "SearchPreset", args: argparse.Na
     settings = before.preset.retrieval
     with decoding_progress(test.segments, "reading") as progress:
         readings = tuning.read(trial.translator, test, progress)
-    found = tuning.apart(tuning.candidates(readings, settings), args.tries)
+    found = tuning.apart(tuning.candidates(readings, settings), args.tries or TRIES)
     rows = [trial.row(own, None, loss) for own, loss in found]
     if args.learn:
         learnt = replace(found[0].settings, gate="learnt", weight=max(found[0].settings.weight, 0.5))
@@ -95,6 +134,38 @@ def _tune(run: "Run", test: "TestSet", search: "SearchPreset", args: argparse.Na
     stored.update_preset(stored.preset.with_overrides(_changes(best.settings)))
     if best.gate:
         write_gate(stored, best.gate, {"test_set": test.summary(), "weights": stored.weights_file(args.checkpoint)[2]})
+
+
+def _tune_language_model(run: "Run", test: "TestSet", search: "SearchPreset", args: argparse.Namespace) -> None:
+    from rich.console import Console
+
+    from app.cli.startup import load_keras
+    from app.runs.run import Run
+    from app.scoring import fusion
+
+    load_keras()
+    model = str(Path(args.language_model).resolve())
+    rows = list(fusion.weigh(run, test, search, model, args.checkpoint))
+    console = Console(highlight=False, markup=False, soft_wrap=True)
+    console.print(_table(test, ("weight", "BLEU", "p"), [_cells(row) for row in rows]))
+    best, stored = fusion.best(rows), Run.open(run.path)
+    changes = []
+    if best.weight:
+        changes = [f"search.language_model={model}", f"search.language_model_weight={best.weight}"]
+        gain = f"{best.bleu.comparison.difference:.2f} BLEU"
+        result = f"gains {gain} with a weight of {best.weight}: {run.path} searches with it from now on."
+    else:
+        result = "does not help: it is not kept."
+        if stored.preset.search.language_model == model:
+            changes = ["search.language_model="]
+    stored.update_preset(stored.preset.with_overrides(changes))
+    console.print(f"{args.language_model} {result}")
+
+
+def _cells(row: "Weighed") -> tuple[str, ...]:
+    compared = row.bleu.comparison
+    p_value = "" if compared is None or compared.p_value is None else f"{compared.p_value:.3f}"
+    return str(row.weight) if row.weight else "off", f"{row.bleu.value:.1f}", p_value
 
 
 def _changes(settings: Any) -> list[str]:
@@ -148,14 +219,22 @@ class _Trial:
 
 def _show(test: "TestSet", rows: list[_Row]) -> None:
     from rich.console import Console
-    from rich.table import Table
 
     columns = ("gate", "neighbours", "temperature", "threshold", "weight")
-    table = Table(title=f"{test.origin}: {test.segments:,} segments", title_justify="left")
-    for name in (*columns, "nats", "BLEU", "misplaced"):
-        table.add_column(name, justify="right")
+    shown = []
     for settings, _, loss, bleu, wrong in rows:
         chosen = [str(getattr(settings, name)) if settings.weight else "" for name in columns]
         figures = f"{loss:.3f}", f"{bleu:.1f}", "" if wrong is None else f"{wrong:.1f}"
-        table.add_row(*(chosen if settings.weight else ["off", *chosen[1:]]), *figures)
-    Console(highlight=False).print(table)
+        shown.append((*(chosen if settings.weight else ["off", *chosen[1:]]), *figures))
+    Console(highlight=False).print(_table(test, (*columns, "nats", "BLEU", "misplaced"), shown))
+
+
+def _table(test: "TestSet", columns: Sequence[str], rows: Sequence[Sequence[str]]) -> "Table":
+    from rich.table import Table
+
+    table = Table(title=f"{test.origin}: {test.segments:,} segments", title_justify="left")
+    for name in columns:
+        table.add_column(name, justify="right")
+    for row in rows:
+        table.add_row(*row)
+    return table

@@ -303,16 +303,25 @@ class Run:
         model = build_with(build, weights, f"{self.path} ({name})")
         return self._fused(model, search, decoding) if search and search.language_model else model
 
-    def _fused(self, model, search, decoding):
-        """The model together with the language model of the search."""
-        from models.fusion import FusedModel
+    def open_language_model(self, path: Path | str) -> "Run":
+        """The run of a generator that can join the search of this run's model.
 
-        other = Run.open(search.language_model, GENERATOR)
+        Raises:
+            UserError: it is no such run, or its tokenizer is another one.
+        """
+        other = Run.open(path, GENERATOR)
         if other.tokenizer().fingerprint != self.tokenizer().fingerprint:
             raise UserError(
                 f"search.language_model: {other.path} has another tokenizer than {self.path}; train it with "
                 f"tokenizer.run={self.path}"
             )
+        return other
+
+    def _fused(self, model, search, decoding):
+        """The model together with the language model of the search."""
+        from models.fusion import FusedModel
+
+        other = self.open_language_model(search.language_model)
         return FusedModel(model, other.load_model(decoding=decoding), search.language_model_weight)
 
 

@@ -257,11 +257,8 @@ class System:
             if self.corrected:
                 hypotheses = translator.translate_lines(document_lines(test, lines, corrections))
                 found = list(_counted((each.text for each in hypotheses), test.segments, progress))
-            elif self.by_documents:
-                documents = translator.translate_documents(test.cut(lines))
-                found = list(_counted(chain.from_iterable(documents), test.segments, progress))
             else:
-                found = translator.translate_all(lines, progress)
+                found = translated(translator, test, lines, self.by_documents, progress)
         seconds = time.perf_counter() - start
         speed = {
             "seconds": round(seconds, 2),
@@ -315,6 +312,28 @@ def document_lines(test: TestSet, lines: Sequence[str], corrections: Sequence[st
     for number, document in enumerate(test.cut(list(zip(lines, corrections, strict=True)))):
         for line, correction in document:
             yield DocumentLine(number, line, correction, known=False)
+
+
+def translated(
+    translator: Translator,
+    test: TestSet,
+    lines: Sequence[str],
+    by_documents: bool,
+    progress: Callable[[float], None] | None = None,
+) -> list[str]:
+    """One translation for each line.
+
+    Args:
+        translator: the translator.
+        test: the test set, which knows the documents.
+        lines: its sources, or what is translated in their place.
+        by_documents: whether each line is read after those before it in its document, or all are read alone.
+        progress: called with the share that is done.
+    """
+    if not by_documents:
+        return translator.translate_all(lines, progress)
+    documents = translator.translate_documents(test.cut(lines))
+    return list(_counted(chain.from_iterable(documents), test.segments, progress))
 
 
 def _named(file: Path) -> dict:

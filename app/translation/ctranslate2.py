@@ -57,7 +57,10 @@ class CTranslate2Decoder:
     def __init__(self, folder: Path, search: SearchPreset, sampling: Sampling | None = None):
         ctranslate2 = import_ctranslate2()
         if search.language_model:
-            raise UserError("search.language_model: CTranslate2 computes one model; use the engine keras")
+            raise UserError(
+                "search.language_model: CTranslate2 computes one model; use the engine keras, or leave it out with "
+                'search.language_model = ""'
+            )
         self.search, self.sampling = search, sampling
         self.output_tokens = 0
         self._lock = threading.Lock()

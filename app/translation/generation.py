@@ -75,8 +75,8 @@ class Choice:
 class Writer:
     """A document in the making: what was given and what was written, and the generator's state after it.
 
-    Windows are cut as in training, and the state goes from window to window, so a document may have any length. Calls
-    of one token each write what a single call writes.
+    Windows are cut as in training, and the state goes from window to window, so a document may have any length. Without
+    a beam, calls of one token each write what a single call writes.
 
     Args:
         model: a `models.text_generator.TextGenerator`.

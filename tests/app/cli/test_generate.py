@@ -3,12 +3,15 @@
 import io
 import json
 import math
+import re
+import shutil
 
 import pytest
 
 from app.cli.main import main
 from app.runs.run import Run
 from app.translation.generation import Writer
+from data.tokenizer import Tokenizer
 from tests.app.toy_training import toy_preset, weitblick, write_corpus
 
 GENERATOR = [
@@ -195,3 +198,90 @@ def test_scores_with_a_language_model_are_kept_apart(folder, translator, capsys)
     other = json.loads((translator / "results" / "toy-validation.json").read_text())
     assert other["search"]["language_model_weight"] == 1 and other["language_model"]["checksum"]
     assert "language_model" not in record
+
+
+@pytest.fixture
+def tuned(folder, translator, tmp_path):
+    """A copy of the translator's run, and the arguments that choose the weight of a language model in it."""
+    run = shutil.copytree(translator, tmp_path / "tuned")
+    corpus = ["--corpus", folder / "toy", "--split", "validation"]
+    return run, ["tune", run, "--language-model", folder / "run", *corpus]
+
+
+def test_tuning_a_language_model_scores_what_evaluation_translates(folder, tuned, capsys, monkeypatch):
+    from app.scoring import fusion
+
+    (run, tune), scored, bleu = tuned, [], fusion.bleu
+
+    def watched(found, *arguments):
+        scored.append(list(found))
+        return bleu(found, *arguments)
+
+    monkeypatch.setattr(fusion, "WEIGHTS", (0.0, 5.0))
+    monkeypatch.setattr(fusion, "bleu", watched)
+    call(capsys, *tune)
+    assert scored[0] != scored[1]
+    for lines, changes in zip(
+        scored, ([], [f"language_model={folder / 'run'}", "language_model_weight=5"]), strict=True
+    ):
+        call(capsys, "evaluate", run, *tune[4:], "--set", "language_model=", *changes)
+        assert (run / "results" / "toy-validation.de").read_text(encoding="utf-8").splitlines() == lines
+
+
+def test_the_weight_with_the_highest_bleu_is_kept_and_none_if_the_model_does_not_help(
+    folder, tuned, capsys, monkeypatch
+):
+    from app.scoring import fusion
+
+    run, tune = tuned
+    before = Run.open(run).preset.search
+
+    def best_at(weight):
+        """Stands in for the translations: right with one weight of the model, and one word wrong with the others."""
+
+        def translated(translator, test, lines, by_documents, progress):
+            used = getattr(translator.decoder.model, "weight", 0.0)
+            assert by_documents == (used > 0)
+            return test.references if used == weight else ["falsch", *test.references[1:]]
+
+        monkeypatch.setattr(fusion, "translated", translated)
+
+    best_at(0.0)
+    out = call(capsys, *tune).out
+    assert "does not help" in out and re.findall(r"(?m)^│ +(off|0.\d+) │", out) == ["off", "0.05", "0.1", "0.2", "0.3"]
+    assert Run.open(run).preset.search == before
+    best_at(0.1)
+    out = call(capsys, *tune).out
+    assert "with a weight of 0.1" in out and re.search(r"│ +0.1 │ 100.0 │", out)
+    kept = Run.open(run).preset.search
+    assert kept.language_model == str(folder / "run") and kept.language_model_weight == 0.1
+    best_at(0.0)
+    assert "does not help" in call(capsys, *tune).out
+    assert Run.open(run).preset.search.language_model == ""
+
+
+@pytest.mark.parametrize(
+    "options,message",
+    [
+        (["--learn"], "--learn is for retrieval"),
+        (["--tries", 3], "--tries is for retrieval"),
+        (["--set", "search.language_model_weight=1"], "its weight is what is chosen"),
+        (["--set", "language_model=x"], "--language-model names the model"),
+        (["--language-model", "nowhere"], "nowhere: there is no such run folder"),
+    ],
+)
+def test_options_that_do_not_go_with_tuning_a_language_model_are_refused(tuned, capsys, options, message):
+    assert message in call(capsys, *tuned[1], *options, code=2).err
+
+
+def test_tuning_refuses_a_language_model_that_cannot_join_before_it_translates(
+    folder, translator, tuned, capsys, tmp_path
+):
+    run, tune = tuned
+    memory = tmp_path / "memory.tsv"
+    memory.write_text("a cat\tein kater\n", encoding="utf-8")
+    assert "--memory is for retrieval" in call(capsys, *tune, "--memory", memory, code=2).err
+    assert "a generator is needed here" in call(capsys, *tune, "--language-model", translator, code=2).err
+    other = Run.create(tmp_path / "other", toy_preset(tmp_path, *GENERATOR, corpus=folder / "toy"))
+    other.save_tokenizer(Tokenizer.train(["der hund und ein haus"], 270))
+    assert "has another tokenizer" in call(capsys, *tune, "--language-model", other.path, code=2).err
