@@ -401,8 +401,8 @@ class DocumentTransformer(Transformer):
         if own_choices and training and self.target_tokens is not None:
             mixing = {"windows": inputs["target_windows"], "kept": ends, "count": ops.shape(inputs["resets"])[1]}
         elif own_choices:
-            likeliest = ops.argmax(self.output_embedding.logits(ops.stop_gradient(states)), axis=-1)
-            following = ops.where(ends, following, ops.cast(likeliest, following.dtype))
+            likeliest = ops.cast(self.output_embedding.likeliest(states), following.dtype)
+            following = ops.where(ends, following, likeliest)
         if self.target_tokens is None:
             chosen = self.output_embedding(following)
         else:

@@ -6,6 +6,7 @@ import keras
 from keras import ops
 
 from models import Tensor
+from models.loss import BLOCKS, portions
 
 
 @keras.saving.register_keras_serializable(package="weitblick")
@@ -94,6 +95,14 @@ class TokenEmbedding(keras.layers.Layer):
         states = self._projected(states)
         scores = ops.cast(ops.matmul(states, ops.transpose(ops.cast(self.table, states.dtype))), "float32")
         return scores if self.bias is None else scores + ops.convert_to_tensor(self.bias)
+
+    def likeliest(self, states: Tensor) -> Tensor:
+        """The likeliest token at each state, without a gradient: (..., D) -> int32 (...); not all logits at once."""
+        rows = ops.stop_gradient(self.output_states(states))
+        shape, rows = ops.shape(rows)[:-1], ops.reshape(rows, (-1, rows.shape[-1]))
+        vectors = ops.transpose(ops.cast(self.output_vectors, rows.dtype))
+        found = [ops.argmax(ops.matmul(each, vectors), axis=-1) for each in portions(rows, BLOCKS)]
+        return ops.reshape(ops.cast(ops.concatenate(found)[: ops.shape(rows)[0]], "int32"), shape)
 
     def _projected(self, states):
         return states if self.projection is None else ops.matmul(states, ops.transpose(self.projection))

@@ -29,8 +29,8 @@ class TeacherForcing(keras.Model):
         loss of a batch is the sum over its target tokens, divided by their number or, where `fit` gets sample weights
         (B,), all equal, by that weight: with gradient accumulation, the mean number of tokens in the update's batches.
         Extra losses of layers (`add_loss`) are added.
-        Metrics are `loss`, with the smoothed cross-entropy, `nll`, the plain negative log-likelihood, both the mean in
-        nats per target token, and `tokens`, the number of target tokens.
+        Metrics are `loss`, the smoothed cross-entropy with all that is added to it, `nll`, the plain negative
+        log-likelihood, both the mean in nats per target token, and `tokens`, the number of target tokens.
     """
 
     def __init__(self, transformer: Any, smoothing: float = 0.1, **kwargs: Any) -> None:

@@ -9,6 +9,7 @@ from app.presets.schema import keys, sections
 from app.runs.run import Run
 from app.runs.weights import load_arrays, named, split_variables
 from data.errors import UserError
+from models.memories import parts_of
 
 # Keys that must equal those of the first stage, or its weights would not fit or change their meaning.
 SAME = {
@@ -34,7 +35,7 @@ SAME_NETWORK = {"plain", "bdia"}
 # Keys that may differ, as long as every weight of the first stage fits.
 FITTING = {
     "model": ("max_positions",),
-    "memory": ("kind", "sides"),
+    "memory": ("kind", "sides", "layers", "read"),
     "embeddings": ("vectors", "side"),
     "training": ("memory_tokens",),
 }
@@ -127,9 +128,9 @@ def _misfit(name: str, value, mine: dict) -> str:
 
 
 def _fitting(preset: Preset) -> dict[str, tuple[str, ...]]:
-    """The keys of `FITTING` and the settings of the memory."""
-    memory = f"memory.{preset.memory.kind}"
-    return {**FITTING, memory: tuple(keys(memory))} if memory in sections() else FITTING
+    """The keys of `FITTING` and the settings of each kind of the memory."""
+    kinds = (f"memory.{kind}" for kind in parts_of(preset.memory.kind))
+    return {**FITTING, **{kind: tuple(keys(kind)) for kind in kinds if kind in sections()}}
 
 
 def differences(first: Preset, preset: Preset, keys: dict) -> list[str]:

@@ -34,6 +34,17 @@ def test_starts_with_vectors_of_unit_size():
     assert array(embedding(np.arange(4000))).std() == pytest.approx(1, rel=0.02)
 
 
+@pytest.mark.parametrize("rows", [1, 5, 17])
+def test_the_likeliest_tokens_are_those_with_the_largest_logits(rows):
+    layer = TokenEmbedding(30, 8, output_bias=True)
+    layer.build(None)
+    layer.bias.assign(np.linspace(-2, 2, 30))
+    states = np.random.default_rng(rows).normal(size=(2, rows, 8)).astype("float32")
+    found = array(layer.likeliest(states))
+    assert found.shape == (2, rows)
+    np.testing.assert_array_equal(found, array(layer.logits(states)).argmax(-1))
+
+
 def test_logits_are_products_with_the_table():
     embedding = make()
     states = np.random.default_rng(0).normal(size=(2, 3, WIDTH)).astype("float32")

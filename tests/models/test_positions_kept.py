@@ -1,5 +1,6 @@
 """Memories that keep positions of layers: what is kept, at which distance it stands, and how it is compressed."""
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -131,6 +132,20 @@ def test_attention_finds_the_same_in_positions_and_in_vectors_of_equal_ones():
     ]
     assert losses[0] == pytest.approx(0, abs=1e-10)
     assert losses[1] > 1e-3
+
+
+@pytest.mark.parametrize("rebuilt", ["states", "attention"])
+def test_the_loss_of_rebuilding_falls_in_a_training(rebuilt):
+    memory, attention = compressing(compression="convolution", rebuild=1.0, rebuilt=rebuilt), SelfAttention(WIDTH, 2)
+    attention.build(None)
+    x, row = drawn(12), row_of([4, 4, 4])
+    optimizer, losses = keras.optimizers.Adam(0.01), []
+    for _ in range(60):
+        with tf.GradientTape() as tape:
+            losses.append(memory(x, row, memory.initial_state(1), attention=attention)[2]["rebuild"])
+        weights = memory.trainable_variables
+        optimizer.apply(tape.gradient(losses[-1], [weight.value for weight in weights]), weights)
+    assert float(losses[-1]) < 0.8 * float(losses[0])
 
 
 @pytest.mark.parametrize("rebuilt", ["states", "attention"])

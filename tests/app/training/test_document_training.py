@@ -37,6 +37,10 @@ PLACES = {
         "rate=2",
         "memory_tokens=reference",
     ],
+    "gru+recurrence": ["memory.kind=gru+recurrence", "memory.recurrence.cache=6", "memory_tokens=reference"],
+    "fixed": ["memory.kind=fixed"],
+    "variable": ["memory.kind=variable"],
+    "prism": ["memory.kind=prism", "memory.prism.places=4"],
 }
 SHORT = ["vocabulary=340", "checkpoint_every=5", "warmup=3", "bleu_lines=4", "max_extra=2", "validation=[]"]
 

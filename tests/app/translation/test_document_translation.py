@@ -43,6 +43,7 @@ KINDS = {
     "compressive": (COMPRESSIVE, IN_WINDOWS),
     "gru+recurrence": ({**GRU, "kind": "gru+recurrence", "cache": 16}, IN_WINDOWS),
     "prism": ({"kind": "prism", "places": 4, "couplings": 1, "sides": "both", "read_bias": 1.0}, IN_WINDOWS),
+    "variable": ({"kind": "variable", "summaries": 2, "segments": 3, "sides": "both", "read_bias": 1.0}, IN_WINDOWS),
 }
 BEAMS = {"concat": 2, "gru in layers": 2, "compressive": 2, "prism": 2}
 REFORMER = {"norm": "pre", "stack": "reversible", "attention": "lsh", "lsh_chunk": 4, "lsh_buckets": 4}

@@ -39,6 +39,7 @@ KINDS = {
     "recurrence": ({"kind": "recurrence", "cache": 9}, WindowOptions("segments", size=1), 0.0),
     "compressive": (COMPRESSIVE, WindowOptions("tokens", tokens=12), 0.0),
     "gru+recurrence": ({**GRU, "kind": "gru+recurrence", "cache": 9}, WindowOptions("segments", size=1), 0.0),
+    "prism": ({"kind": "prism", "places": 4, "couplings": 1, "sides": "both"}, WindowOptions("segments", size=1), 0.0),
 }
 draw = np.random.default_rng(6)
 SEGMENTS = [words(draw.integers(4, VOCABULARY, draw.integers(1, 6))) for _ in range(7)]
