@@ -10,14 +10,18 @@ import numpy as np
 from keras import ops
 
 from data.packing import PackedWindow, pack
+from models import reversible, stack
+from models.couplings import Couplings
 from models.document import DocumentTransformer
 from models.dropout import ByteDropout
+from models.encoder import Encoder
 from models.loss import smoothed_cross_entropy
 from models.search import beam_search, greedy
 from models.stack import Stack
 from models.teacher_forcing import DocumentTeacherForcing, TeacherForcing
 from models.text_generator import TextGenerator
 from models.transformer import Transformer
+from tests.models.chains import bdia_rule, chained, coupling_rule
 from tests.models.copied_weights import array, randomise
 
 VOCABULARY = 24
@@ -39,6 +43,8 @@ MEMORIES = {
     "variable": {"kind": "variable", "summaries": 2, "segments": 2, "read_bias": 0.0},
     "prism": {"kind": "prism", "places": 2, "share": 0.5, "couplings": 2, "sides": "both", "read_bias": 0.0},
     "mixed": {"kind": "gru", "slots": 2, "sides": "both", "read_bias": 0.0, "mixed": True},
+    "compressive": {"kind": "compressive", "cache": 2, "compressed": 2, "rate": 2, "rebuild": 0.5},
+    "in-layers": {"kind": "gru+recurrence", "slots": 2, "cache": 3, "layers": ["all"], "read_bias": 0.0},
 }
 LANES = [
     [PackedWindow([[5, 6], [7]], [[8], [9, 10]], 0, True), PackedWindow([[11]], [[12, 13]], 0, False)],
@@ -81,7 +87,9 @@ def training(model):
 
 def documents(memory):
     """A document Transformer: states, steps after a prefix, losses of three updates, and the memory then carried."""
-    model = DocumentTransformer(VOCABULARY, 1, 1, 12, 20, 3, norm="pre", dropout=0.0, memory=memory)
+    positions = "rotary" if "cache" in memory else "sinusoidal"
+    options = {"norm": "pre", "dropout": 0.0, "positions": positions}
+    model = DocumentTransformer(VOCABULARY, 1, 1, 12, 20, 3, **options, memory=memory)
     model.build()
     randomise(model)
     inputs, labels = pack(LANES, multiple=1)
@@ -103,7 +111,8 @@ def documents(memory):
     after = np.concatenate([array(variable).astype("float32").ravel() for variable in trainer.carried])
     real = array(states) * (inputs["target_windows"] > 0)[..., None]
     return {"states": real, "steps": np.stack(steps), "carried": after} | {
-        name: np.array([found[name][0] for found in history.values()]) for name in ("loss", "nll", "ranking")
+        name: np.array([found[name][0] for found in history.values()])
+        for name in ("loss", "nll", "ranking", *model.loss_names)
     }
 
 
@@ -149,6 +158,38 @@ def loss_gradients():
     }
 
 
+def reversing():
+    """What is found again on the way back, and gradients of stacks that forget beside those that keep, with dropout."""
+    found = {}
+    for name, rule in {"bdia": bdia_rule, "coupling": coupling_rule}.items():
+        for way, states in zip(("states", "undone"), chained(rule), strict=True):
+            found[f"{name}/{way}"] = np.stack([array(state) for state in states])
+    network, x = Couplings(12, 4), np.random.default_rng(3).normal(size=(2, 5, 12)).astype("float32")
+    network.build()
+    randomise(network)
+    found |= {"couplings/states": x, "couplings/undone": array(network.inverse(network(x)))}
+    for name in ("reversible", "bdia"):
+        encoder = Encoder(3, 12, 20, 3, norm="pre", stack=name, dropout=0.3)
+        encoder.build((None, None, 12))
+        randomise(encoder)
+        for way, chain in {"forgetting": reversible.chain, "keeping": reversible.plain_chain}.items():
+            found[f"{name}/{way}"] = array(_input_gradient(encoder, chain, x))
+    return found
+
+
+def _input_gradient(encoder, chain, x):
+    """The gradient in the input, with dropout that always draws the same."""
+    stack.chain = chain
+
+    def mixed(x):
+        for variable in encoder.variables:
+            if "seed_generator" in variable.path:
+                variable.assign([5, 0])
+        return ops.sum(ops.sin(3.0 * encoder(x, training=True)))
+
+    return gradients(mixed, x)[0]
+
+
 def gradients(function, *arrays):
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
@@ -180,6 +221,7 @@ def main(path):
     for kind, memory in MEMORIES.items():
         results.update({f"document-{kind}/{name}": values for name, values in documents(memory).items()})
     results.update({f"generator/{name}": values for name, values in generator().items()})
+    results.update({f"reversing/{name}": values for name, values in reversing().items()})
     results["dropout"] = array(ByteDropout(0.3, seed=1)(np.ones((300, 301), "float32"), training=True))
     noisy = make(dropout=0.3, attention_dropout=0.3, activation_dropout=0.3)
     results["noisy"] = array(noisy({"source": SOURCE, "target": TARGET}, training=True))

@@ -76,11 +76,31 @@ def test_the_text_generator(backend):
 def test_documents(backend, kind):
     for name in ("states", "steps"):
         equal(backend, f"document-{kind}/{name}")
-    for name in ("loss", "nll", "ranking", "carried"):
+    extra = [name for name in ("rebuild",) if f"document-{kind}/{name}" in results("tensorflow")]
+    assert bool(extra) == (kind in ("prism", "compressive"))
+    for name in ("loss", "nll", "ranking", "carried", *extra):
         equal(backend, f"document-{kind}/{name}", 1e-4)
     history, ranking = (results(backend)[f"document-{kind}/{name}"] for name in ("loss", "ranking"))
     assert history[-1] < history[0]
     assert ranking[1] == 0 < min(ranking[0], ranking[2]), "one that is not compared has none"
+
+
+@pytest.mark.parametrize("backend", ["tensorflow", "jax", "torch"])
+@pytest.mark.parametrize("name,tolerance", [("bdia", 0), ("coupling", 1e-5), ("couplings", 1e-5)])
+def test_what_was_forgotten_is_found_again(backend, name, tolerance):
+    """That of BDIA bit by bit."""
+    states, undone = (results(backend)[f"reversing/{name}/{way}"] for way in ("states", "undone"))
+    np.testing.assert_allclose(undone, states, rtol=tolerance, atol=tolerance)
+    equal(backend, f"reversing/{name}/states", 0.05 if name != "couplings" else 1e-5)  # bfloat16 products
+
+
+@pytest.mark.parametrize("backend", ["tensorflow", "jax", "torch"])
+@pytest.mark.parametrize("name", ["reversible", "bdia"])
+def test_dropout_is_repeated_on_the_way_back(backend, name):
+    """Otherwise the gradients of a stack that forgets would not be those of one that keeps all."""
+    forgetting, keeping = (results(backend)[f"reversing/{name}/{way}"] for way in ("forgetting", "keeping"))
+    assert np.abs(keeping).max() > 0.1
+    np.testing.assert_allclose(forgetting, keeping, rtol=1e-3, atol=1e-4 * np.abs(keeping).max())
 
 
 @pytest.mark.parametrize("backend", ["jax", "torch"])

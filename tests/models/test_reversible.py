@@ -13,10 +13,11 @@ from models import reversible, stack
 from models.chunks import in_chunks
 from models.encoder import Encoder
 from models.gradients import DRAWS, next_seeds
-from models.reversible import BDIA, GRID, Coupling, Euler, on_grid
+from models.reversible import BDIA, GRID
 from models.stack import STACKS, Stack
 from models.sublayers import FeedForward
 from models.transformer import Transformer
+from tests.models.chains import bdia_rule, chained, coupling_rule
 from tests.models.layer_checks import equal, numbers
 
 WIDTH, VOCABULARY = 16, 50
@@ -80,38 +81,15 @@ def test_half_precision_drifts_no_further_than_its_rounding(name, monkeypatch):
     assert max(differences(transformer(stack=name, dtype="mixed_bfloat16"), True, monkeypatch)) < 0.05
 
 
-def chained(rule_of, steps=12):
-    """The states of a chain, and those that are found again from its end."""
-    random, kernels = np.random.default_rng(4), []
-    previous = current = on_grid(random.normal(size=(4, 5, 9)).astype("float32"))
-    states, kept, rules = [previous, current], [], []
-    for number in range(steps):
-        kernels.append(ops.cast(random.normal(size=(9, 9)) / 3, "bfloat16"))
-        rules.append(rule_of(number, random))
-        change = ops.tanh(ops.matmul(ops.cast(states[-1], "bfloat16"), kernels[-1]))
-        following, aside = rules[-1].ahead(*states[-2:], change)
-        states.append(following)
-        kept.append(aside)
-    found = states[-2:]
-    for rule, kernel, aside in reversed(list(zip(rules, kernels, kept, strict=True))):
-        change = ops.tanh(ops.matmul(ops.cast(found[0], "bfloat16"), kernel))
-        found = [rule.back(found[1], found[0], change, aside), *found]
-    return states, found
-
-
 def test_bdia_is_undone_bit_by_bit():
-    def rule(number, random):
-        gamma = random.choice([-0.5, 0.5], (4, 1, 1)).astype("float32")
-        return BDIA(ops.convert_to_tensor(gamma)) if number else Euler()
-
-    states, found = chained(rule)
+    states, found = chained(bdia_rule)
     for before, after in zip(states, found, strict=True):
         np.testing.assert_array_equal(numbers(before), numbers(after))
         np.testing.assert_array_equal(numbers(after) % GRID, 0)
 
 
 def test_couplings_are_undone_up_to_rounding():
-    states, found = chained(lambda number, random: Coupling())
+    states, found = chained(coupling_rule)
     for before, after in zip(states, found, strict=True):
         equal(numbers(before), numbers(after), 1e-5)
 
