@@ -198,7 +198,8 @@ class DocumentTeacherForcing(TeacherForcing):
 
     def call(self, inputs: dict[str, Tensor], training: bool | None = None) -> Nested:
         structure = self.transformer.initial_memory(self.lanes)
-        memory = tree.pack_sequence_as(structure, [variable.value for variable in self.carried])
+        # Copies, as on PyTorch the backward pass needs what the variables held.
+        memory = tree.pack_sequence_as(structure, [ops.copy(variable.value) for variable in self.carried])
         ranks = training and self.ranking and "ranked" in inputs
         seeds = [(seed, seed.value * 1) for seed in self._seeds()] if ranks else []  # * 1 makes a copy
         states, after = self.transformer.document_states(inputs, memory, training, self.own_choices)
@@ -206,7 +207,7 @@ class DocumentTeacherForcing(TeacherForcing):
         result = self._compared(inputs, states, memory, seeds) if ranks else states
         if training and self.context_discount:
             result = {"right": states, "following": inputs["target_following"]}
-        # Last, because on TensorFlow `memory` is not a copy of these variables.
+        # Last, because TensorFlow's copies may be the variables themselves.
         for variable, value in zip(self.carried, tree.flatten(after), strict=True):
             variable.assign(ops.stop_gradient(value))
         return result

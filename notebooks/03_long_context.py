@@ -301,14 +301,14 @@ figures.lines(curves, "layers", "MB", "Memory of a training step", bottom=0)
 
 # %%
 undone = json.loads((DOCS / "benchmarks.json").read_text(encoding="utf-8"))["stacks"]["undone"]
-curves = {}
+curves, last = {}, {}
 for row in undone:
     name = f"{row['stack'].replace('reversible, ', '')}, layers in {row['precision']}"
     curves.setdefault(name, ([], []))
     curves[name][0].append(row["layers"])
     curves[name][1].append(max(row["error"], 1e-9))
     assert row["stack"] != "bdia" or row["error"] == 0
-last = {name: values[-1] for name, (_, values) in curves.items()}
+    last[name] = row["error"]
 print("error after 24 layers:", ", ".join(f"{name}: {error:.1e}" for name, error in last.items()))
 figures.lines(curves, "layers", "relative error", "Input of the stack, computed from its output", logy=True)
 
@@ -484,6 +484,30 @@ print(f"between seeds the model alone differs by {np.ptp(alone):.1f}")
 assert len(found) == 3 and ((own - other) > 10 * np.ptp(alone)).all()
 labels = [f"seed {row[0]}" for row in found]
 figures.bars(scores, labels, "s-BLEU", "Post-edited documents, three seeds", top=46)
+
+# %% [markdown]
+# ## Fourth: is context used, and does it help?
+#
+# These are two questions. CXMI asks whether a system finds the reference more likely after its own document than after
+# a wrong one; BLEU asks whether its output is better than that of `none`. In `docs/comparison.md`, on the software
+# messages of the default corpus, a memory that uses most of the context is not the one that gains most: the words that
+# context helps with are few.
+
+# %%
+comparison = json.loads((DOCS / "comparison.json").read_text(encoding="utf-8"))
+found = {}
+for run in comparison["runs"].values():
+    if scores := run["scores"].get("software-test"):
+        found.setdefault(run["system"], []).append([scores[name] for name in ("right less wrong", "s-BLEU")])
+use = {name: np.mean([cxmi["value"] for cxmi, _ in runs]) for name, runs in found.items()}
+gain = {name: np.mean([bleu["difference"] for _, bleu in runs]) for name, runs in found.items() if name != "none"}
+points = {name: ([1000 * use[name]], [gain[name]]) for name in gain if use[name] > 0}
+for name, ((x,), (y,)) in points.items():
+    print(f"{name:12} {x:5.1f} thousandths of a nat a token, {y:+.2f} s-BLEU, {len(found[name])} seeds")
+best, user = max(gain, key=gain.get), max(use, key=use.get)
+print(f"uses most: {user}; highest score: {best}, {gain[best]:+.2f}")
+title = "Use of the right document, and what it gains"
+figures.lines(points, "CXMI, thousandths of a nat a token", "s-BLEU less none", title)
 
 # %% [markdown]
 # # Exercises

@@ -120,9 +120,9 @@ class CompressiveMemory(Memory):
     def initial_state(self, batch: int | Tensor) -> State:
         kept = self.cache + self.rate - 1
         return {
+            "compressed": ops.zeros((batch, self.compressed, self.width), "float32"),
             "filled": ops.zeros((batch, kept), "bool"),
             "length": ops.zeros((batch,), "int32"),
-            "compressed": ops.zeros((batch, self.compressed, self.width), "float32"),
             "values": ops.zeros((batch, kept, self.width), "float32"),
         }
 
@@ -168,7 +168,8 @@ class CompressiveMemory(Memory):
         kept = ops.logical_and(kept, ops.equal(of_blocks, windows.last[:, None]))
         (vectors,), kept = last_of([vectors], kept, self.compressed)
         compressed = ops.where(kept[..., None], vectors, 0.0)
-        state = {**cached(x, windows, documents, state), "length": after, "compressed": compressed}
+        state = {"compressed": compressed, "length": after, **cached(x, windows, documents, state)}
+        state = dict(sorted(state.items()))  # see `initial_state`
         return past, state, self._extra(blocks, x, row, attention)
 
     def compress(self, raw: Tensor) -> Tensor:

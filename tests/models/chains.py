@@ -11,7 +11,7 @@ from models.reversible import BDIA, Coupling, Euler, Rule, on_grid
 def chained(rule_of: Callable[[int, np.random.Generator], Rule], steps: int = 12) -> tuple[list, list]:
     """The states of a chain, and those that are found again from its end."""
     random, kernels = np.random.default_rng(4), []
-    previous = current = on_grid(random.normal(size=(4, 5, 9)).astype("float32"))
+    previous = current = on_grid(ops.convert_to_tensor(random.normal(size=(4, 5, 9)).astype("float32")))
     states, kept, rules = [previous, current], [], []
     for number in range(steps):
         kernels.append(ops.cast(random.normal(size=(9, 9)) / 3, "bfloat16"))

@@ -184,6 +184,8 @@ def test_what_is_not_remembered_changes_nothing(kind):
     start, resets = layer.memory.initial_state(2), np.array([[0], [0]])
     windows, remembered = np.array([[1, 1, 1, 0], [0, 0, 0, 0]]), np.array([[0, 0, 0, 0], [1, 1, 1, 1]])
     _, state, _ = memory(inputs(), Row(windows, resets, remembered), start)
+    # Some backends sort the keys when they flatten a dictionary, others do not.
+    assert list(state) == list(start) == sorted(start)
     for name in start:
         np.testing.assert_array_equal(ops.convert_to_numpy(state[name]), ops.convert_to_numpy(start[name]))
     words = np.array([[1, 0, 1, 1], [0, 1, 0, 0]])
