@@ -88,7 +88,7 @@ test: $(VENV)/installed-test .venv-bigquery/installed .venv-beam/installed .node
 	$(PYTEST) --ignore tests/app $(ARGS) || test $$? = 5
 
 test-backends: $(VENV)/installed-test $(VENV)/installed-backends ## run the tests that need JAX and PyTorch (a large download)
-	$(PYTHON_HERE) -m pytest -m backends $(ARGS)
+	$(PYTHON_HERE) -m pytest -n $(shell nproc) --dist loadfile --no-loadscope-reorder -m backends $(ARGS)
 
 bench: $(VENV)/installed-ctranslate2 $(PEERS)/installed ## measure beside other programs (a large download, then more than half an hour)
 	@$(PYTHON_HERE) -m app.bench $(ARGS)

@@ -8,6 +8,8 @@ import hypothesis
 import pytest
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+# As the command line does: tracing makes many objects that live, and collecting them again and again takes time.
+gc.set_threshold(50_000, 10, 10)
 
 hypothesis.settings.register_profile(
     "weitblick",
@@ -23,6 +25,8 @@ pytest_plugins = ["tests.left_out"]
 REPOSITORY = Path(__file__).resolve().parents[1]
 # Files that take longest. They begin first, so that at the end no process is left alone with one of them.
 LONG = (
+    "models/test_backends.py",
+    "models/test_search_backends.py",
     "notebooks/test_notebooks.py",
     "data/test_beam.py",
     "app/training/test_cluster.py",
