@@ -2,5 +2,5 @@
 
 # The names of the figures of runs, some of which show a sentence or a document; and of those of a comparison.
 OF_SENTENCE, OF_DOCUMENT = ("attention", "alignment"), ("gates", "slots")
-OF_RUNS = ("learning", *OF_SENTENCE, *OF_DOCUMENT, "length", "position")
+OF_RUNS = ("learning", "learning-hours", *OF_SENTENCE, *OF_DOCUMENT, "length", "position")
 OF_COMPARISON = ("scores", "costs")

@@ -74,6 +74,16 @@ class Material:
         return found
 
     @functools.cached_property
+    def timed_logs(self) -> dict[str, list[dict]]:
+        """The entries of each log that say how long the training had taken; runs without such are left out."""
+        from app.plots.learning import has_curve, with_times
+
+        found = {name: timed for name, log in self.logs.items() if has_curve(timed := with_times(log))}
+        if not found:
+            raise NoData(f"no times in {LOG}, which earlier versions did not write")
+        return found
+
+    @functools.cached_property
     def attention(self) -> "Attention":
         """What the model attends to in the sentence."""
         sentence, run = self.chosen.sentence, self._one

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from app.comparison.systems import costs_size, draw_costs, draw_systems, scored_texts, scores_size
 from app.figure import SIZE, render
 from app.plots.document import draw_gates, draw_slots, slots_size
-from app.plots.learning import draw_learning
+from app.plots.learning import HOURS, draw_learning
 from app.plots.material import Material, NoData, is_comparison, read_comparison
 from app.plots.scores import LENGTH, POSITION, draw_scores
 from app.plots.sentence import alignment_size, attention_size, draw_alignment, draw_attention
@@ -16,6 +16,7 @@ from data.errors import UserError
 from data.files import atomic_write
 
 FOLDER = "plots"
+_LEARNING = (7.6, 5.0)  # inches
 
 
 class Drawing(NamedTuple):
@@ -83,7 +84,11 @@ def _save(drawing: Drawing, folder: Path) -> None:
 
 
 def _learning(material: Material) -> list[Drawing]:
-    return [Drawing("learning", partial(draw_learning, logs=material.logs), (7.6, 5.0))]
+    return [Drawing("learning", partial(draw_learning, logs=material.logs), _LEARNING)]
+
+
+def _learning_by_hours(material: Material) -> list[Drawing]:
+    return [Drawing("learning-hours", partial(draw_learning, logs=material.timed_logs, by=HOURS), _LEARNING)]
 
 
 def _attention(material: Material) -> list[Drawing]:
@@ -136,6 +141,7 @@ def _costs(found: Any) -> list[Drawing]:
 
 _RUNS: Known = {
     "learning": _learning,
+    "learning-hours": _learning_by_hours,
     "attention": _attention,
     "alignment": _alignment,
     "gates": _gates,

@@ -17,7 +17,8 @@ class Journal:
 
     `update` is the number of updates done, `seconds` the time they took over all sessions, `warmup_seconds` the part of
     it that the warm-up took (where the learning-rate schedule is timed), `validated` the update of the last validation,
-    `best` the update and score of the best one, and `worse` the number of validations since.
+    `best` the update and score of the best one, and `worse` the number of validations since. `tokens` are the target
+    tokens trained on, without padding; None where an earlier version, which did not count them, did a part of it.
     """
 
     update: int = 0
@@ -26,6 +27,7 @@ class Journal:
     validated: int = 0
     best: dict | None = None
     worse: int = 0
+    tokens: int | None = 0
 
     def as_dict(self) -> dict:
         """Plain values for a checkpoint's summary."""
@@ -33,8 +35,9 @@ class Journal:
 
     @classmethod
     def from_summary(cls, summary: dict) -> "Journal":
-        """From a checkpoint's summary."""
-        return cls(**{key: summary[key] for key in cls.__dataclass_fields__ if key in summary})
+        """From a checkpoint's summary; {} for a training that begins."""
+        known = {key: summary[key] for key in cls.__dataclass_fields__ if key in summary}
+        return cls(**({"tokens": None} if summary else {}) | known)
 
     def note_validation(self, score: float) -> bool:
         """Records a validation's score (higher is better); returns whether it is the best so far."""

@@ -66,7 +66,7 @@ class Supervisor(keras.callbacks.Callback):
         self.last_state: tuple[int, float] | None = None
         self.batch = journal.update * run.preset.training.accumulate
         self.sums = [(variable, to_array(variable)) for metric in model.metrics for variable in metric.variables]
-        self.tokens_before = float(model.get_metrics_result()["tokens"])
+        self.tokens_before = self.tokens_counted = float(model.get_metrics_result()["tokens"])
         self.earlier_seconds = journal.seconds
         self.session_start = self.log_start = time.monotonic()
         cluster.synchronise(model, run.preset.training.accumulate, lambda: (self.seconds, self.interrupted))
@@ -144,6 +144,7 @@ class Supervisor(keras.callbacks.Callback):
         self.saved = self.journal.update
 
     def _write_checkpoint(self, carried: list) -> None:
+        self._count_tokens()
         protected, removed = self._kept()
         weights, state = read_state(self.model, carried, whole=self._state_due(removed))
         if not all(np.isfinite(array).all() for array in weights.values()):
@@ -195,19 +196,35 @@ class Supervisor(keras.callbacks.Callback):
             return
         sync(self.model)
         if self.cluster.chief:
+            self._count_tokens()
             self._write_log(update)
         if regular:
             self.model.reset_metrics()
-            self.tokens_before = 0.0
+            self.tokens_before = self.tokens_counted = 0.0
+
+    def _count_tokens(self) -> None:
+        """Adds the tokens since the last count to the journal; the model must be in sync.
+
+        The sum is reset with the other metrics and is in the checkpoints, as the journal is, so that no update counts
+        twice or not at all.
+        """
+        if self.journal.tokens is not None:
+            tokens = float(self.model.get_metrics_result()["tokens"])
+            self.journal.tokens += round(tokens - self.tokens_counted)
+            self.tokens_counted = tokens
 
     def _write_log(self, update: int) -> None:
         found = {name: float(value) for name, value in self.model.get_metrics_result().items()}
         seconds, self.log_start = time.monotonic() - self.log_start, time.monotonic()
         speed = (found.pop("tokens") - self.tokens_before) / max(seconds, 1e-9)
         rate = self.rate if self.timed else self.schedule.rate(update)
-        self.log.write(update=update, **found, learning_rate=rate, tokens_per_second=round(speed))
+        self.log.write(update=update, **self._clock(), **found, learning_rate=rate, tokens_per_second=round(speed))
         self.scalars.write(update, **found, learning_rate=rate, tokens_per_second=speed)
         self.progress.show(update, found["loss"], rate, speed)
+
+    def _clock(self) -> dict[str, float]:
+        """The time that the training has taken up to the last update, for the log."""
+        return {"seconds": round(self.journal.seconds, 1)}
 
     def _validate(self) -> bool:
         """Validates on the chief; returns whether the score is the best so far."""
@@ -227,7 +244,7 @@ class Supervisor(keras.callbacks.Callback):
         )
         for label, text in sample.items():
             self.console.print(f"  {label:9} {text}")
-        self.log.write(update=update, validation={**found, "sample": list(sample.values())})
+        self.log.write(update=update, **self._clock(), validation={**found, "sample": list(sample.values())})
         self.scalars.write(update, **{f"validation_{name}": value for name, value in found.items()})
         self.log_start += time.monotonic() - began
         return best

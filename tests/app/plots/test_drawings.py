@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from app.comparison.systems import draw_costs, draw_systems, scored_texts
 from app.plots.document import draw_gates, draw_slots
-from app.plots.learning import draw_learning
+from app.plots.learning import HOURS, draw_learning
 from app.plots.scores import LENGTH, POSITION, buckets, draw_scores
 from app.plots.sentence import draw_alignment, draw_attention
 from app.scoring.metrics import LengthScore
@@ -64,6 +64,17 @@ def test_the_learning_curves_of_runs_are_told_apart():
     validation = [line for line in loss.lines if "validation" in line.get_label()]
     assert len({(line.get_color(), line.get_marker(), line.get_linestyle()) for line in validation}) == 2
     assert "Validation loss is lowest, 1.50 nats a token, after 5 updates, with other" in texts(figure)
+
+
+def test_learning_curves_against_hours_tell_which_run_is_better_after_the_same_time():
+    slow = [{**entry, "seconds": 720.0 * entry["update"]} for entry in LOG]
+    fast = [{**entry, "seconds": 180.0 * entry["update"]} for entry in LOG]
+    figure = drawn(draw_learning, {"slow": slow, "fast": fast}, HOURS)
+    loss, bleu = figure.axes
+    assert curves(loss)["slow: training,\nwith dropout"] == [[2, 5], [4, 4], [6, 3]]
+    assert curves(bleu) == {"slow: validation": [[4, 3.0], [8, 7.5]], "fast: validation": [[1, 3.0], [2, 7.5]]}
+    assert "hours of training" in texts(figure)
+    assert "Validation loss is lowest, 4.25 nats a token, after 2 hours, with fast" in texts(figure)
 
 
 @given(st.lists(st.floats(0.1, 20), min_size=1, max_size=300))

@@ -20,8 +20,9 @@ SAMPLE = ["the red dog", "der rote hund", "der hund"]
 BUCKETS = [{"low": 0, "high": 10, "lines": 90, "bleu": 20.0}, {"low": 11, "high": None, "lines": 60, "bleu": 10.0}]
 
 
-def with_log(path):
-    entries = [{"update": 10, "nll": 3.0}, {"update": 10, "validation": {"nll": 2.5, "bleu": 9.0, "sample": SAMPLE}}]
+def with_log(path, **times):
+    validation = {"nll": 2.5, "bleu": 9.0, "sample": SAMPLE}
+    entries = [{"update": 10, "nll": 3.0, **times}, {"update": 10, **times, "validation": validation}]
     (path / "log.jsonl").write_text("".join(json.dumps(entry) + "\n" for entry in entries), encoding="utf-8")
     return path
 
@@ -62,6 +63,17 @@ def test_all_that_there_is_data_for_is_drawn_and_the_rest_explained(plain, capsy
     # The sentence of the log, and what the model makes of it.
     alignment = (plain / "plots" / "alignment.svg").read_text(encoding="utf-8")
     assert all(f">{word}<" in alignment for word in SAMPLE[0].split())
+
+
+def test_a_log_of_an_earlier_version_has_no_curve_against_hours(plain, tmp_path, capsys):
+    assert "learning-hours (no times in log.jsonl" in plot(capsys, plain, "-o", tmp_path)[1]
+    assert "no times in log.jsonl" in plot(capsys, plain, "--only", "learning-hours", "-o", tmp_path, code=2)
+    timed = with_log(make_run(tmp_path), seconds=3600.0)
+    # The other run is left out of this figure alone.
+    plot(capsys, timed, plain, "--only", "learning", "learning-hours", "-o", tmp_path)
+    assert str(plain) in (tmp_path / "learning.svg").read_text(encoding="utf-8")
+    hours = (tmp_path / "learning-hours.svg").read_text(encoding="utf-8")
+    assert "hours of training" in hours and str(plain) not in hours
 
 
 def test_the_same_run_gives_the_same_files(plain, tmp_path, capsys):
@@ -123,7 +135,7 @@ def test_a_comparison_is_drawn_from_its_report(tmp_path, capsys):
     [
         (["--only", "gates"], "gates: RUN was not trained on documents"),
         (["--only", "position"], 'position: no such results: "weitblick evaluate-documents RUN" writes them'),
-        (["--only", "costs"], "--only costs: the figures of a run are learning, attention"),
+        (["--only", "costs"], "--only costs: the figures of a run are learning, learning-hours"),
         (["--only", "learning", "--sentence", "x"], "--sentence is for attention and alignment: add one of them"),
         (["--translation", "x"], "add --sentence TEXT"),
         (["--document", "nowhere.txt"], "nowhere.txt: there is no such file"),
@@ -161,4 +173,4 @@ def test_a_generator_has_learning_curves_alone(tmp_path, capsys):
     path = with_log(Run.create(tmp_path / "run", toy_preset(tmp_path, *changes)).path)
     written, left_out = plot(capsys, path)
     assert written.startswith(f"{path / 'plots'}: learning, each")
-    assert left_out == "left out: attention, alignment, gates, slots, length, position (a generator does not translate)"
+    assert left_out.endswith("; attention, alignment, gates, slots, length, position (a generator does not translate)")

@@ -1,5 +1,6 @@
 """The supervisor's decisions, with a model whose updates cost nothing."""
 
+import json
 import shutil
 import tempfile
 from pathlib import Path
@@ -179,6 +180,38 @@ def test_tokens_a_second_count_this_session_alone(tmp_path):
     entry = supervisor.log.entries()[-1]
     assert entry["update"] == 20
     assert 5 <= entry["tokens_per_second"] <= 7  # 7 tokens in a little more than a second
+
+
+def test_all_target_tokens_are_counted_once_however_often_a_training_is_interrupted(tmp_path):
+    run = make_run(tmp_path, "updates=43", "accumulate=2", "checkpoint_every=4", "validation=[]", "resume_minutes=0")
+    for event in ({"stop": 3}, {"die": 11}, {"stop": 20}, {"die": 37}):
+        train(run, **event)
+    assert train(run).journal.tokens == 7 * 2 * 43
+    # And in a training that ends between two entries of the log, and then goes on.
+    run.preset = run.preset.with_overrides(["updates=47"])
+    assert train(run).journal.tokens == 7 * 2 * 47
+    assert run.checkpoints.latest()[1]["tokens"] == 7 * 2 * 47
+
+
+def test_the_tokens_of_a_training_that_an_earlier_version_began_are_unknown(tmp_path, monkeypatch):
+    run = make_run(tmp_path, "updates=30", "validation=[]")
+    former = Journal.as_dict
+    with monkeypatch.context() as patch:
+        patch.setattr(Journal, "as_dict", lambda self: {k: v for k, v in former(self).items() if k != "tokens"})
+        train(run, stop=15)
+    assert train(run).journal.tokens is None
+    assert run.checkpoints.latest()[1]["tokens"] is None
+
+
+def test_the_log_has_the_time_of_all_sessions(tmp_path, monkeypatch):
+    run = make_run(tmp_path, "updates=40", "validate_every=20", "checkpoint_every=10")
+    # Each session's own clock: two seconds an update on top of what the journal has.
+    monkeypatch.setattr(Supervisor, "seconds", property(lambda self: 2.0 * self.journal.update))
+    train(run, scores=[1], stop=25)
+    train(run, scores=[1])
+    entries = [json.loads(line) for line in (run.path / "log.jsonl").read_text().splitlines()]
+    assert [entry["seconds"] for entry in entries] == [2.0 * entry["update"] for entry in entries]
+    assert [entry["update"] for entry in entries if "validation" in entry] == [20, 40]
 
 
 def test_the_end_is_validated_and_saved_wherever_it_falls(tmp_path):

@@ -62,7 +62,7 @@ def test_the_log_tells_each_tenth_update(learnt):
     entries = [entry for entry in log_of(learnt[0]) if "loss" in entry]
     assert [entry["update"] for entry in entries] == list(range(10, UPDATES + 1, 10))
     for entry in entries:
-        assert set(entry) == {"update", "loss", "nll", "learning_rate", "tokens_per_second"}
+        assert set(entry) == {"update", "seconds", "loss", "nll", "learning_rate", "tokens_per_second"}
         assert entry["learning_rate"] == pytest.approx(0.01 * min(entry["update"] / 20, (20 / entry["update"]) ** 0.5))
         assert entry["tokens_per_second"] > 0
         # Smoothed labels cost a good model more than its likelihood does.
