@@ -14,7 +14,7 @@ from data.errors import UserError
 HELP = "make a result again and compare"
 EXAMPLES = """
   weitblick repeat docs/results.json starter
-  weitblick repeat docs/results.json multi30k-tiny --corpora ../corpora --run runs/again
+  weitblick repeat docs/results.json multi30k-short --corpora ../corpora --run runs/again
   weitblick repeat docs/results.json starter --updates 20     does everything run? the score says nothing
 """
 AFTER_INTERRUPT = "the same command goes on"

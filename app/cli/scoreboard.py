@@ -1,6 +1,8 @@
 """Shows the scores of runs with all that is needed to repeat them: preset and changes, seed, machine, time, commit.
 
-Each test set that a run's present weights were scored on is a row. With --write the rows go into a Markdown page,
+Each test set that a run's present weights were scored on is a row, if the score was made as the run's preset says:
+results of another search, with a translation memory, a glossary or corrections are left out, with a note. Rows that
+differ only in the seed are followed by their mean. With --write the rows go into a Markdown page,
 between its two markers, and into a JSON file beside it, which `weitblick repeat` reads; rows of other runs stay.
 """
 
@@ -10,6 +12,7 @@ import sys
 HELP = "a table of results that can be repeated"
 EXAMPLES = """
   weitblick scoreboard runs/starter runs/news-small
+  weitblick scoreboard runs/tiny-1 runs/tiny-2 runs/tiny-3     three seeds, and their mean
   weitblick scoreboard runs/starter --write docs/results.md
 """
 AFTER_INTERRUPT = "the page is as it was"
@@ -26,13 +29,14 @@ def run(args: argparse.Namespace) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from app.comparison.scoreboard import COLUMNS, cells, rows_of, write_board
+    from app.comparison.rows import rows_of
+    from app.comparison.scoreboard import COLUMNS, ordered, table, write_board
 
-    rows = [row for path in args.paths for row in rows_of(path)]
+    rows = ordered(row for path in args.paths for row in rows_of(path))
     shown = Table(*COLUMNS)
-    for row in rows:
-        shown.add_row(*cells(row))
-    Console(highlight=False, width=None if sys.stdout.isatty() else 160).print(shown)
+    for cells in table(rows):
+        shown.add_row(*cells)
+    Console(highlight=False, width=None if sys.stdout.isatty() else 200).print(shown)
     for command in dict.fromkeys(row.command for row in rows):
         print(command)
     if args.write:

@@ -11,6 +11,7 @@ from app.runs.journal import LOG, Journal, read_log
 from app.runs.run import Run
 from app.runs.weights import count_values
 from app.scoring.bootstrap import Measure
+from app.scoring.departures import departures
 from app.scoring.evaluation import DOCUMENTS, PRONOUNS
 from app.scoring.results import Results
 from data.errors import UserError
@@ -29,6 +30,7 @@ class Training:
         finished: whether it has ended, with averaged weights.
         update: updates done.
         seconds: the time they took.
+        tokens: target tokens trained on; None where an earlier version did a part of the training.
         tokens_per_second: the median speed, in target tokens; None before the first entry of the log.
         validation: the best validation: `update`, `bleu`, `nll` and so on; {} before the first.
     """
@@ -37,6 +39,7 @@ class Training:
     finished: bool = False
     update: int = 0
     seconds: float = 0.0
+    tokens: int | None = None
     tokens_per_second: float | None = None
     validation: dict[str, Any] = field(default_factory=dict)
 
@@ -92,6 +95,7 @@ def read_training(contestant: Contestant | Run) -> Training:
         finished=bool(finished),
         update=journal.update,
         seconds=journal.seconds,
+        tokens=journal.tokens,
         tokens_per_second=statistics.median(speeds) if speeds else None,
         validation={"update": best[-1]["update"], **_without_sample(best[-1]["validation"])} if best else {},
     )
@@ -211,20 +215,31 @@ class Records:
         return section if section.get("scores") and section["samples"] == self.plan.score.samples else {}
 
     def _record(self, name: str) -> dict:
-        """A record of the present text and weights; {} if there is none."""
+        """A record of the present text and weights, made as the preset says; {} if there is none."""
         if name not in self._read:
             found, text = self._results.record(name), self.plan.texts.get(name.removesuffix(f"-{SHUFFLED}"))
             present = found and found["test_set"]["fingerprint"] == text
-            self._read[name] = found if present and found["weights"]["checksum"] == self._checksum else {}
+            self._read[name] = found if present and self._is_plain(name, found) else {}
         return self._read[name]
 
-    @functools.cached_property
-    def _checksum(self) -> str:
-        """The checksum of the weights that the contestant has now; "" if it has none."""
+    def _is_plain(self, name: str, record: dict) -> bool:
+        """Whether a record is of the weights that the contestant has now, and made as its preset says."""
+        if not self._present or record["weights"]["checksum"] != self._present[1]:
+            return False
+        section = record if name == PRONOUNS else record.get(DOCUMENTS, {})
         try:
-            return Run(self.contestant.path, self.contestant.preset).weights_file()[2]
+            return not departures(self._present[0], record, section.get("scores", ()), name.endswith(f"-{SHUFFLED}"))
+        except UserError:  # the evaluation says what is missing
+            return False
+
+    @functools.cached_property
+    def _present(self) -> tuple[Run, str] | None:
+        """The contestant's run, and the checksum of the weights that it has now; None if it has none."""
+        try:
+            run = Run.open(self.contestant.path)
+            return run, run.weights_file()[2]
         except UserError:
-            return ""
+            return None
 
 
 class Recorded(Records):
@@ -244,7 +259,8 @@ class Recorded(Records):
     def training(self) -> Training:
         """What is known of the training, which has ended."""
         speed, validation = self._figures["tokens_per_second"], self._figures["validation"]
-        return Training(True, True, self._figures["updates"], self._figures["minutes"] * 60, speed, validation)
+        updates, seconds = self._figures["updates"], self._figures["minutes"] * 60
+        return Training(True, True, updates, seconds, tokens_per_second=speed, validation=validation)
 
     @property
     def texts(self) -> list[str]:

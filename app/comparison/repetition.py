@@ -1,11 +1,13 @@
 """A row of the scoreboard, made once more and compared."""
 
+import shlex
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 from app.comparison.processes import run_process
-from app.comparison.scoreboard import Row, rows_of
+from app.comparison.rows import Row, rows_of
+from app.presets.preset import load_preset
 from data.errors import UserError
 
 LOG = "repetition.log"
@@ -41,19 +43,24 @@ def repeat(row: Row, folder: Path, corpora: list[str], updates: int, tell: Calla
         The new row, of the same test set.
 
     Raises:
-        UserError: a step failed, or the test set has another text than that of the row.
+        UserError: the row cannot be made again, a corpus is missing, a step failed, or the test set has another text
+            than that of the row.
     """
+    if row.obstacle:
+        raise UserError(f"{row.run}: cannot be made again by a command: {row.obstacle}")
     more = [f"training.updates={updates}", "training.warmup=1"] if updates else []
-    start = [f"training.start={row.start}"] if row.start else []
-    changes = [*row.changes, f"training.seed={row.seed}", *start, *more]
+    preset = load_preset(row.preset, [*row.settings, *more])
+    for name in row.corpora:
+        preset.corpora(corpora).open(name)
     options = ["--corpora", *corpora] if corpora else []
+    command = "evaluate-documents" if row.main.units == "documents" else "evaluate"
     steps = {
-        "training": ["train", row.preset, "--run", str(folder), "--set", *changes, *options],
-        "scoring": [*_scoring(row, folder), *options],
+        "training": ["train", row.preset, "--run", str(folder), "--set", *row.settings, *more, *options],
+        "scoring": [command, str(folder), *row.scoring, *options],
     }
     folder.mkdir(parents=True, exist_ok=True)
     for name, arguments in steps.items():
-        tell(f"{name}: weitblick {' '.join(arguments)}")
+        tell(f"{name}: weitblick {shlex.join(arguments)}")
         with open(folder / LOG, "ab") as log:
             code = run_process([sys.executable, "-m", "app", *arguments], log)
         if code:
@@ -64,15 +71,6 @@ def repeat(row: Row, folder: Path, corpora: list[str], updates: int, tell: Calla
             f"{row.test}: the text is not the one that the row was scored on, so that scores do not compare"
         )
     return found[0]
-
-
-def _scoring(row: Row, folder: Path) -> list[str]:
-    """The command that scores a run as the row was scored."""
-    corpus, separate, split = row.test.partition(", ")
-    if not separate:
-        raise UserError(f"{row.test}: was scored from files; only what is in a corpus can be scored again")
-    command = "evaluate-documents" if row.main.units == "documents" else "evaluate"
-    return [command, str(folder), "--corpus", corpus, *(["--split", split] if split != "test" else [])]
 
 
 def agrees(row: Row, other: Row) -> bool:

@@ -15,6 +15,7 @@ from data.errors import UserError
 from data.files import read_json
 
 if TYPE_CHECKING:
+    from app.plots.learning import Log
     from app.translation.attention import Attention
     from app.translation.translator import Translator
 
@@ -74,7 +75,7 @@ class Material:
         return found
 
     @functools.cached_property
-    def timed_logs(self) -> dict[str, list[dict]]:
+    def timed_logs(self) -> "dict[str, Log]":
         """The entries of each log that say how long the training had taken; runs without such are left out."""
         from app.plots.learning import has_curve, with_times
 

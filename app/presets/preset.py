@@ -134,15 +134,18 @@ class Preset:
         memories = {kind: values for kind, values in {**self.memories, **own}.items() if values != type(values)()}
         return replace(self, **general, memories=memories)
 
-    def differences(self, other: "Preset") -> list[Difference]:
-        """The keys whose values differ in `other`.
+    def differences(self, other: "Preset", retrieval: bool = False) -> list[Difference]:
+        """The keys whose values differ in `other`; settings of kinds of memory that neither preset uses are ignored.
 
-        Settings of kinds of memory that neither preset uses are ignored, and those of retrieval, which is not trained.
+        Args:
+            other: another preset.
+            retrieval: whether the settings of retrieval count, which is not trained.
         """
+        used = {*parts_of(self.memory.kind), *parts_of(other.memory.kind)} - {RETRIEVAL}
+        used |= {RETRIEVAL} if retrieval else set()
         found = []
         for section in sections():
-            kind = section.removeprefix(MEMORY) if section.startswith(MEMORY) else ""
-            if kind == RETRIEVAL or (kind and kind not in parts_of(self.memory.kind) + parts_of(other.memory.kind)):
+            if section.startswith(MEMORY) and section.removeprefix(MEMORY) not in used:
                 continue
             mine, theirs = self.section(section), other.section(section)
             for key in keys(section):

@@ -33,9 +33,10 @@ from data.terms import Glossary
 
 PRONOUNS = "contrapro"
 DOCUMENTS = "document_scores"
+MOSES = "bleu_on_moses_tokens"
 _BY_POSITION = "bleu_by_position"
 _OPTIONAL = (
-    "bleu_on_moses_tokens",
+    MOSES,
     "bleu_by_source_words",
     _BY_POSITION,
     "copied",
@@ -117,7 +118,7 @@ class Evaluation:
         """The scores, for JSON."""
         found = {"samples": self.samples, "baseline": self.baseline, "scores": _dicts(self.scores)}
         optional = {
-            "bleu_on_moses_tokens": self.tokenised and self.tokenised.as_dict(),
+            MOSES: self.tokenised and self.tokenised.as_dict(),
             "bleu_by_source_words": _dicts(self.lengths),
             _BY_POSITION: _dicts(self.positions),
             "consistency": _dicts(self.terms),

@@ -121,14 +121,17 @@ class System:
 
     @functools.cached_property
     def made_by(self) -> dict:
-        """The user's choices: preset, weights, search, windows and engine."""
+        """The preset, the weights, and the user's other choices."""
         name, _, found = self.run.weights_file(self.checkpoint)
         weights = {"asked_for": self.checkpoint, "used": name, "checksum": found}
         if name == "averaged":
             weights["updates"] = self.run.summary().get("averaged", {}).get("updates", [])
+        return {"preset": self.run.preset.name, "weights": weights, **self.choices}
+
+    @functools.cached_property
+    def choices(self) -> dict:
+        """The user's choices but for the weights: search, windows, engine, and what is read beside the model."""
         return {
-            "preset": self.run.preset.name,
-            "weights": weights,
             "search": asdict(self.search),
             "documents": asdict(self.run.preset.documents),
             "engine": self.engine.as_dict(),

@@ -90,7 +90,7 @@ class Corpora:
             return self._built_in(name)
         if name.startswith(WAREHOUSE):
             return self._query(name.removeprefix(WAREHOUSE))
-        if "/" in name or os.sep in name or name in (".", ".."):
+        if _is_path(name):
             return self._folder(Path(name).expanduser())
         for place in corpus_folders(self.folders):
             if name and (place / name).is_dir():
@@ -155,6 +155,11 @@ def corpus_folders(folders: Iterable = ()) -> list[Path]:
     return list(dict.fromkeys(Path(part).expanduser() for part in parts))
 
 
+def is_folder(name: str) -> bool:
+    """Whether a corpus of this name is a folder that is looked for in `corpus_folders`."""
+    return not (name in BUILT_IN or name.startswith(WAREHOUSE) or _is_path(name))
+
+
 def parse_mixture(entries: Iterable[str]) -> list[tuple[str, float]]:
     """Reads a list of corpora with weights, as presets hold it.
 
@@ -199,6 +204,10 @@ def _parse_entry(entry: str) -> tuple[str, float]:
             + ("; to leave a corpus out, take it from the list" if value == 0 else "")
         )
     return name.strip(), value
+
+
+def _is_path(name: str) -> bool:
+    return "/" in name or os.sep in name or name in (".", "..")
 
 
 def _is_number(text: str) -> bool:

@@ -30,6 +30,7 @@ from app.scoring.bootstrap import Comparison, Measure
 from app.scoring.consistency import ALL
 from app.scoring.cxmi import CONTENT
 from app.scoring.results import Results
+from app.scoring.system import System
 from app.scoring.testsets import TestSet, load_documents
 from data.corpora.corpora import Corpora
 from tests.app.toy_training import PRESET, write_corpus
@@ -37,7 +38,7 @@ from tests.app.toy_training import PRESET, write_corpus
 PROGRAM = (sys.executable, "-m", "tests.app.comparison.made_up")
 PLAN = """
 preset = "toy.toml"
-set = ["updates=20", "windows=segments"]
+set = ["updates=20", "windows=segments", "precision=auto"]
 corpora = ["{place}/corpora"]
 [score]
 corpora = ["toys"]
@@ -88,7 +89,8 @@ def score(run: Run, test: TestSet, values: dict[str, float], baseline: str = "",
         test: the test set.
         values: the scores by name; others are 0.
         baseline: the path of a run that they are compared with.
-        more: `others`, its scores; `p`, of each difference; `suffix`, of the name; `samples`; `precision`.
+        more: `others`, its scores; `p`, of each difference; `suffix`, of the name, for shuffled segments; `samples`;
+            `precision`; `record`, other values of the record.
     """
     others = more.get("others")
     found = []
@@ -101,7 +103,10 @@ def score(run: Run, test: TestSet, values: dict[str, float], baseline: str = "",
         )
     section = {"samples": more.get("samples", 1000), "baseline": baseline, "scores": found[:3]}
     section |= {"consistency": found[3:4], "cxmi": found[4:]}
-    record = {"test_set": test.summary(), "weights": {"checksum": run.weights_file()[2]}, "document_scores": section}
+    test_set = {**test.summary(), "shuffled": bool(more.get("suffix"))}
+    weights = {"checksum": run.weights_file()[2]}
+    record = {"test_set": test_set, "weights": weights, **System(run).choices, "document_scores": section}
+    record |= more.get("record", {})
     record["decoding"] = {"seconds": 2.0, "output_tokens_per_second": 50.0}
     machine = {"backend": "tensorflow", "cores": 2, "processor": "made up"}
     record["decided"] = {"precision": more.get("precision", "float32"), **machine}

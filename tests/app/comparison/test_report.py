@@ -121,6 +121,32 @@ def test_scores_of_other_weights_or_samples_or_text_do_not_count(scored, tmp_pat
     assert set(states(made_up_plan(tmp_path)).values()) == {"trained"}
 
 
+@pytest.mark.parametrize(
+    "record",
+    [
+        {"search": {"beam": 1}},
+        {"memory": {"name": "memory.tmx", "checksum": "c"}},
+        {"glossary": {"name": "terms.tsv", "checksum": "c"}},
+        {"corrected": True},
+        {"documents": {"size": 3}},
+    ],
+    ids=lambda record: next(iter(record)),
+)
+def test_scores_that_were_made_otherwise_than_the_preset_says_do_not_count(scored, record):
+    plan, (_, _, other), test = scored
+    score(other, test, OTHER, record=record)
+    assert states(plan) == {"none-1": "scored", "gru-1": "scored", "gru-2": "trained"}
+    assert read_records(plan)["gru-2"].scores("toys-test") == {}
+
+
+def test_a_control_that_was_not_shuffled_does_not_count(scored):
+    plan, (_, _, other), test = scored
+    fallen = {**OTHER, "d-BLEU": OTHER["d-BLEU"] - 0.3}
+    unshuffled = {"test_set": {**test.summary(), "shuffled": False}}
+    score(other, test, fallen, str(other.path), others=OTHER, p=0.04, suffix="-shuffled", record=unshuffled)
+    assert states(plan)["gru-2"] == "trained"
+
+
 def test_a_damaged_record_does_not_count(scored):
     plan, (none, *_), _ = scored
     path = none.path / "results" / "toys-test.json"

@@ -1,0 +1,85 @@
+"""What a score was made with that its run's preset does not say: another search, a glossary, shuffled segments ..."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from app.presets.text import to_toml
+from app.runs.precision import decoding_policy
+from app.runs.run import Run
+from app.scoring.system import System
+from app.translation.decoder import KERAS
+
+# What sections of a record hold the values of, as presets call it.
+_SECTIONS = {"search": "search", "documents": "documents", "retrieval": "memory.retrieval"}
+
+
+def departures(
+    run: Run, record: Mapping[str, Any], scores: Sequence[Mapping[str, Any]] = (), shuffled: bool = False
+) -> list[str]:
+    """What an evaluation of a run without any options would have done otherwise than one that is recorded.
+
+    Weights and text are not looked at. A key that a record of an earlier version lacks has no part in it.
+
+    Args:
+        run: the run.
+        record: of a test set in its results.
+        scores: those of the record that are asked for, the main one first.
+        shuffled: whether the segments are to be in shuffled order.
+
+    Returns:
+        Each departure in words; [] for a score that was made as the preset says.
+
+    Raises:
+        UserError: what the preset's search needs is missing or damaged: its language model, or a learnt gate.
+    """
+    return [*_settings(run, record), *_reading(run, record, shuffled), *_computing(run, record), *_scoring(run, scores)]
+
+
+def _settings(run: Run, record: Mapping[str, Any]) -> Iterator[str]:
+    """Keys with other values than in the preset."""
+    plain = {**System(run).choices, "retrieval": asdict(run.preset.retrieval)}
+    for section, name in _SECTIONS.items():
+        own, found = plain[section], record.get(section, {})
+        for key in own:
+            if key in found and found[key] != own[key]:
+                yield f"{name}.{key}={to_toml(found[key])} instead of {to_toml(own[key])}"
+    if "retrieval" in System(run).choices and "retrieval" not in record:
+        yield f"memory.retrieval.own=0.0 instead of {run.preset.retrieval.own}"
+
+
+def _reading(run: Run, record: Mapping[str, Any], shuffled: bool) -> Iterator[str]:
+    """What was read beside the model, and in which order."""
+    plain = System(run).choices
+    for key, what in (("memory", "translation memory"), ("glossary", "glossary")):
+        if record.get(key):
+            yield f"the {what} {record[key]['name']}"
+    if record.get("corrected"):
+        yield "corrections"
+    if record.get("gate") != plain.get("gate"):
+        yield "another gate of retrieval"
+    if record.get("language_model") != plain.get("language_model"):
+        yield "other weights of the language model"
+    if record["test_set"].get("shuffled", False) != shuffled:
+        yield "segments in order" if shuffled else "segments in shuffled order"
+
+
+def _computing(run: Run, record: Mapping[str, Any]) -> Iterator[str]:
+    """The engine and, where the preset names one, the precision."""
+    engine, precision = record.get("engine", KERAS.as_dict()), run.preset.training.precision
+    if engine != KERAS.as_dict():
+        yield f"the engine {engine['name']} with {engine['quantization']}"
+    elif precision != "auto" and "decided" in record:
+        wanted, found = decoding_policy(precision), record["decided"]["precision"]
+        if found != wanted:
+            yield f"precision {found} instead of {wanted}"
+
+
+def _scoring(run: Run, scores: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """Options of the main score, which are in its signature."""
+    wanted = {"case": "lc" if run.preset.data.lowercase else "mixed", "tok": "13a"}
+    signature = scores[0]["signature"] if scores else ""
+    found = dict(part.split(":", 1) for part in signature.split("|") if ":" in part)
+    for key, value in wanted.items():
+        if found.get(key, value) != value:
+            yield f"{key}:{found[key]} instead of {key}:{value} in the signature"
