@@ -27,7 +27,7 @@ def read_rows(path: Path | str) -> list[Row]:
         return []
     try:
         return [Row.from_dict(one) for one in read_json(path)["rows"]]
-    except (KeyError, TypeError) as error:
+    except (AttributeError, KeyError, TypeError) as error:
         raise UserError(f"{path}: is no scoreboard; expected the file that `weitblick scoreboard` wrote") from error
 
 

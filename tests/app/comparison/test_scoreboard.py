@@ -257,9 +257,10 @@ def test_what_is_no_result_is_refused(made, tmp_path):
     with pytest.raises(UserError, match="expected the lines"):
         write_board(page, [row()])
     assert page.read_text() == "no markers" and not page.with_suffix(".json").exists()
-    (tmp_path / "page.json").write_text('{"rows": [{"run": "a"}]}')
-    with pytest.raises(UserError, match="is no scoreboard"):
-        read_rows(tmp_path / "page.json")
+    for content in ('{"rows": [{"run": "a"}]}', '{"rows": ["a"]}', '{"other": 1}'):
+        (tmp_path / "page.json").write_text(content)
+        with pytest.raises(UserError, match="is no scoreboard"):
+            read_rows(tmp_path / "page.json")
     with pytest.raises(UserError, match="no such row; there are a, b"):
         find_row([row(), row(run="b")], "c")
     with pytest.raises(UserError, match="several test sets"):
