@@ -163,7 +163,9 @@ def _trained(run: Run, training: Training) -> dict[str, Any]:
     """What made a run that was trained."""
     preset, changes = _told(run.preset)
     sessions = run.summary().get("sessions") or [{}]
-    learnt = "its gate of retrieval was learnt by `weitblick tune`" if run.preset.retrieval.gate == "learnt" else ""
+    retrieval = run.preset.retrieval
+    # Without a translation memory it is read for the model's own output alone.
+    learnt = retrieval.gate == "learnt" and retrieval.own > 0
     return {
         "preset": preset,
         "changes": changes,
@@ -173,7 +175,7 @@ def _trained(run: Run, training: Training) -> dict[str, Any]:
         "minutes": round(training.seconds / 60, 1),
         "tokens": training.tokens,
         "machine": _machine(sessions[0]),
-        "obstacle": learnt,
+        "obstacle": "its gate of retrieval was learnt by `weitblick tune`" if learnt else "",
     }
 
 
