@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 REPORT, RESULTS = "REPORT.md", "results.json"
 MAIN = ("s-BLEU", "d-BLEU", "chrF2++", ALL, CONTENT)
 SHUFFLED = ("s-BLEU", "d-BLEU", "chrF2++")
-_TITLES = {CONTENT: "CXMI, right less wrong"}
+TITLES = {CONTENT: "CXMI, right less wrong"}
 # At least so many digits after the point: systems differ by tenths of a BLEU point.
 DIGITS = 2
 Rows = list[list[str]]
@@ -156,7 +156,7 @@ def _test_set(plan: Plan, records: dict[str, Records], name: str, chosen: Sequen
     columns = [key for key in chosen or _names(scores) if any(key in found for found in scores.values())]
     if not columns:
         return ["No scores yet."]
-    heads = [_TITLES.get(column, column) for column in columns]
+    heads = [TITLES.get(column, column) for column in columns]
     lines = markdown_table(["system", *heads], _means(plan, scores, columns))
     if compared := _differences(scores, columns):
         lines += ["", f"Less `{plan.score.baseline}`:", "", *markdown_table(["run", *heads], compared)]

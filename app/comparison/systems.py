@@ -5,7 +5,7 @@ import statistics
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from app.comparison.report import MAIN
+from app.comparison.report import MAIN, TITLES
 from app.figure import COLOURS, FAINT
 
 # A difference from the baseline is marked as certain below it.
@@ -52,7 +52,7 @@ def draw_systems(figure: Any, runs: Runs, test: str, baseline: str) -> None:
         if reference := _scores(runs, baseline, test, measure):
             middle = statistics.mean(score["value"] for score in reference)
             axis.axvline(middle, color=FAINT, linestyle=":", linewidth=1)
-        axis.set_title(measure, fontsize=9.5)
+        axis.set_title(TITLES.get(measure, measure), fontsize=9.5)
         axis.grid(True, axis="x")
         axis.tick_params(axis="y", length=0, labelcolor="black")
         axis.xaxis.get_major_locator().set_params(nbins=4)
