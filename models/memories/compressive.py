@@ -170,7 +170,7 @@ class CompressiveMemory(Memory):
         compressed = ops.where(kept[..., None], vectors, 0.0)
         state = {"compressed": compressed, "length": after, **cached(x, windows, documents, state)}
         state = dict(sorted(state.items()))  # see `initial_state`
-        return past, state, self._extra(blocks, x, row, attention)
+        return past, state, self._extra(blocks, x, row, windows, attention)
 
     def compress(self, raw: Tensor) -> Tensor:
         """One vector (B, N, D) for each block (B, N, rate, D)."""
@@ -182,18 +182,18 @@ class CompressiveMemory(Memory):
         scores = ops.sum(ops.cast(raw, "float32") * ops.cast(self.query, "float32"), axis=-1, keepdims=True)
         return ops.sum(ops.cast(ops.softmax(scores * self.width**-0.5, axis=2), raw.dtype) * raw, axis=2)
 
-    def _extra(self, blocks, x, row, attention):
+    def _extra(self, blocks, x, row, windows, attention):
         if not self.loss_names:
             return {}
         raw = ops.stop_gradient(ops.cast(blocks.raw, "float32"))
         if self.rebuilding:
             return {"rebuild": self.rebuild * self._state_loss(raw, blocks)}
-        return {"rebuild": self.rebuild * self._attention_loss(raw, blocks, ops.stop_gradient(x), row, attention)}
-
-    def _attention_loss(self, raw, blocks, x, row, attention):
         # Padding counts as part of the document that goes on.
-        documents = ops.where(ops.equal(row.windows, 0), -2, windows_of(row).documents)
+        documents = ops.where(ops.equal(row.windows, 0), -2, windows.documents)
         mask = ops.equal(documents[..., None], blocks.documents[:, None])
+        return {"rebuild": self.rebuild * self._attention_loss(raw, ops.stop_gradient(x), mask, attention)}
+
+    def _attention_loss(self, raw, x, mask, attention):
         found, each = attention.look(x, self.compress(raw), mask), ops.repeat(mask, self.rate, axis=-1)
         expected = attention.look(x, ops.reshape(raw, (ops.shape(x)[0], -1, self.width)), each)
         return row_mean(ops.mean(ops.square(found - expected), axis=-1), ops.any(mask, axis=-1))
