@@ -19,7 +19,7 @@ from models.memories import (
     places_of,
     setting_names,
 )
-from models.memories.base import Row, positions_of, windows_of
+from models.memories.base import Row, forgotten_bits, positions_of, windows_of
 from models.memories.inside import StackMemory, summed
 from models.memories.reading import GatedRead
 from models.memories.tokens import StoredTokens
@@ -297,8 +297,8 @@ class DocumentTransformer(Transformer):
         Returns:
             A dictionary of tensors: "source_gates" (B, S) and "target_gates" (B, T), the mean reading gate of each
             position; "source_slots" (B, S, N) and "target_slots" (B, T, N), reading attention on what its window may
-            read; "writes" (B, W, M), the share of each source slot that window w wrote anew; and
-            "attended" (B, W, M, S), what the slots looked at. {} without a memory above the stacks.
+            read; "writes" (B, W, M), the share of each source slot that window w wrote anew; "forgotten" (B, W, M), its
+            `forgotten_bits`; and "attended" (B, W, M, S), what slots looked at. {} without a memory above the stacks.
         """
         if self.source_memory is None:
             return {}
@@ -319,16 +319,18 @@ class DocumentTransformer(Transformer):
         return found
 
     def _written(self, encodings, inputs, memory):
-        layer, shares, attended = self.source_memory, [], []
-        row = _row(inputs, "source")
+        layer, row = self.source_memory, _row(inputs, "source")
+        found: dict[str, list] = {"writes": [], "forgotten": [], "attended": []}
+        goes_on = ops.logical_not(ops.cast(inputs["resets"], "bool"))
         states, _ = layer.states_before(encodings, row, memory["source"])
         prepared, here = layer.prepare(encodings), positions_of(row)
         for window in range(ops.shape(inputs["resets"])[1]):
             before = keras.tree.map_structure(lambda leaf, window=window: leaf[window], states)
             _, (share, weights) = layer.write(prepared, here[window], before)
-            shares.append(share)
-            attended.append(weights)
-        return {"writes": ops.stack(shares, axis=1), "attended": ops.stack(attended, axis=1)}
+            found["writes"].append(ops.mean(share, axis=-1))
+            found["forgotten"].append(ops.where(goes_on[:, window, None], forgotten_bits(share), 0.0))
+            found["attended"].append(weights)
+        return {name: ops.stack(each, axis=1) for name, each in found.items()}
 
     def _read_windows(self, inputs, memory, training=None):
         """Encodings with what was read, what the windows saw of the source memory, and a copy of the memory after."""

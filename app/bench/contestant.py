@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -100,12 +101,13 @@ class Contestant:
             print(json.dumps(values), file=self._process.stdin, flush=True)
 
     def _why(self) -> str:
-        """The last line that the process printed, and how it ended."""
+        """How the process ended, and the last error that it printed, or its last line."""
         code = self._process.wait()
         lines = self._log.read_text(errors="replace").strip().splitlines() if self._log else []
         if code < 0:
             return f"ended by signal {-code}" + (" (out of memory, or silent for too long)" if code == -9 else "")
-        return (lines[-1] if lines else f"ended with code {code}")[:200]
+        errors = [line for line in lines if re.match(r"[\w.]+(Error|Exception)\b", line)]
+        return ((errors or lines or [f"ended with code {code}"])[-1])[:200]
 
 
 def peers_installed() -> bool:

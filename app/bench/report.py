@@ -209,11 +209,11 @@ def _stacks(result: dict) -> list[Rows]:
     rows = result["length"]
     lengths = list(dict.fromkeys(row["length"] for row in rows))
     by_length = Rows(
-        f"A call by length of the input, {shape}, {rows[0]['layers']} layers, {rows[0]['precision']}",
-        ("", "", *(f"{length:,}" for length in lengths)),
+        f"A call by length of the input, {shape}, {rows[0]['layers']} layers",
+        ("", "", "", *(f"{length:,}" for length in lengths)),
         f"Seconds and MB; {note}",
     )
-    _fill(by_length, rows, ("attention", "what"), "length", lengths)
+    _fill(by_length, rows, ("stack", "what", "precision"), "length", lengths)
     return [by_depth, by_length, _undone(result["undone"], about), _approached(result, about)]
 
 
@@ -277,13 +277,13 @@ def _users(result: dict) -> Rows:
     return table
 
 
-def _fill(table: Rows, rows: list[dict], names: tuple[str, str], along: str, sizes: list[int]) -> None:
-    """A row for each pair of names, with the seconds and megabytes of each size."""
-    for pair in dict.fromkeys(tuple(row[name] for name in names) for row in rows):
-        own = {row[along]: row for row in rows if tuple(row[name] for name in names) == pair}
+def _fill(table: Rows, rows: list[dict], names: tuple[str, ...], along: str, sizes: list[int]) -> None:
+    """A row for each combination of names, with the seconds and megabytes of each size."""
+    for line in dict.fromkeys(tuple(row[name] for name in names) for row in rows):
+        own = {row[along]: row for row in rows if tuple(row[name] for name in names) == line}
         cells = [own.get(size, {}) for size in sizes]
         table.add(
-            *pair, *(f"{row['seconds']:.2f} s, {row['megabytes']:,.0f}" if "seconds" in row else "-" for row in cells)
+            *line, *(f"{row['seconds']:.2f} s, {row['megabytes']:,.0f}" if "seconds" in row else "-" for row in cells)
         )
 
 

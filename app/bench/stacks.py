@@ -1,7 +1,7 @@
 """What stacks cost by depth and by length, each measured in a process of its own, and how exact they are."""
 
 import functools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +12,20 @@ from data.files import atomic_write
 DEPTHS = (2, 6, 12, 24)
 LENGTHS = (512, 1024, 2048, 4096, 8192, 16384, 32768, 65536)
 WIDTH = 256
-# By depth: every way to join layers, with as many tokens as a batch of training has.
-STACKS: dict[str, dict[str, Any]] = {name: {"stack": name} for name in ("plain", "reversible", "bdia")}
-ROWS, LENGTH = 16, 256
-PRECISIONS = ("float32", "bfloat16")
-# By length: both ways to attend, and LSH with all that spares memory.
-ATTENTIONS: dict[str, dict[str, Any]] = {
-    "full": {},
+# The three ways to join layers with full attention, and LSH attention alone and with all that spares memory.
+STACKS: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "reversible": {"stack": "reversible"},
+    "bdia": {"stack": "bdia"},
     "lsh": {"attention": "lsh"},
     "reformer": {"attention": "lsh", "stack": "reversible", "feed_forward_chunks": 8},
 }
+# By depth, with as many tokens as a batch of training has.
+BY_DEPTH: Sequence[str] = ("plain", "reversible", "bdia")
+ROWS, LENGTH = 16, 256
+PRECISIONS = ("float32", "bfloat16")
+# Scoring has no backward pass, for which layers could forget: there only attention matters.
+BY_LENGTH: dict[str, Sequence[str]] = {"training": tuple(STACKS), "scoring": ("plain", "lsh")}
 LAYERS = 2
 # LSH attention: rounds of hashing, and the length at which they are compared with full attention.
 ROUNDS, TOKENS = (0, 1, 2, 4, 8, 16), 2048
@@ -32,7 +36,8 @@ PATIENCE = 60.0
 def units(quick: bool) -> int:
     """How many steps a measurement has."""
     depths, lengths = _sizes(quick)
-    return len(depths) * len(STACKS) * len(PRECISIONS) + 2 * len(ATTENTIONS) * len(lengths) + 1
+    stacks = len(depths) * len(BY_DEPTH) + len(lengths) * sum(map(len, BY_LENGTH.values()))
+    return len(PRECISIONS) * stacks + 1
 
 
 def measure(repeat: int, quick: bool, log: Path, step: Callable[[str], None]) -> dict[str, Any]:
@@ -52,24 +57,20 @@ def measure(repeat: int, quick: bool, log: Path, step: Callable[[str], None]) ->
     depths, lengths = _sizes(quick)
     about = {"width": WIDTH, "repeat": repeat}
     log.parent.mkdir(parents=True, exist_ok=True)
-    by_depth = []
+
+    def measured(name, shape):
+        return {"stack": name, **shape, **_one({**about, **shape, "settings": STACKS[name]}, log)}
+
+    by_depth, by_length = [], []
     for precision in PRECISIONS:
         for layers in depths:
-            for name, settings in STACKS.items():
+            for name in BY_DEPTH:
                 step(f"{name}, {layers} layers, {precision}")
                 shape = {"layers": layers, "rows": ROWS, "length": LENGTH, "what": "training", "precision": precision}
-                by_depth.append({"stack": name, **shape, **_one({**about, **shape, "settings": settings}, log)})
-    by_length = []
-    for what in ("training", "scoring"):
-        for name, settings in ATTENTIONS.items():
-            slow = ""
-            for length in lengths:
-                step(f"{name} attention, {what}, {length:,} tokens")
-                shape = {"layers": LAYERS, "rows": 1, "length": length, "what": what, "precision": PRECISIONS[0]}
-                found = {"error": slow} if slow else _one({**about, **shape, "settings": settings}, log)
-                by_length.append({"attention": name, **shape, **found})
-                if found.get("error") or found["seconds"] > PATIENCE:
-                    slow = found.get("error") or f"left out, as {length:,} tokens took {found['seconds']:.0f} s"
+                by_depth.append(measured(name, shape))
+        for what, names in BY_LENGTH.items():
+            for name in names:
+                by_length += _longer_and_longer(measured, name, what, precision, lengths, step)
     step("how exact stacks are")
     rounds, tokens = (ROUNDS[:2], 256) if quick else (ROUNDS, TOKENS)
     spec = {"depths": depths, "rows": 4, "length": 64, "rounds": rounds, "tokens": tokens, **about}
@@ -77,6 +78,18 @@ def measure(repeat: int, quick: bool, log: Path, step: Callable[[str], None]) ->
         exact = one.answer()
     exact = {name: exact[name] for name in ("undone", "approached")}
     return {"depth": by_depth, "length": by_length, **exact, "tokens": tokens, **about}
+
+
+def _longer_and_longer(measured, name, what, precision, lengths, step) -> Iterator[dict[str, Any]]:
+    """The rows of one stack by length, until a call fails or takes too long."""
+    slow = ""
+    for length in lengths:
+        step(f"{name}, {what}, {length:,} tokens, {precision}")
+        shape = {"layers": LAYERS, "rows": 1, "length": length, "what": what, "precision": precision}
+        row = {"stack": name, **shape, "error": slow} if slow else measured(name, shape)
+        yield row
+        if row.get("error") or row["seconds"] > PATIENCE:
+            slow = row.get("error") or f"left out, as {length:,} tokens took {row['seconds']:.0f} s"
 
 
 def _sizes(quick):
@@ -95,19 +108,14 @@ def _one(spec: dict[str, Any], log: Path) -> dict[str, Any]:
 def draw(result: dict[str, Any], folder: Path) -> bool:
     """Writes stacks-*.svg, if Matplotlib is installed; returns whether it is."""
     depth = [row for row in result["depth"] if row["precision"] == PRECISIONS[0]]
-    length = [row for row in result["length"] if row["what"] == "training"]
-    rounds = [{**row, "attention": "lsh"} for row in result["approached"]]
+    length = [row for row in result["length"] if (row["what"], row["precision"]) == ("training", PRECISIONS[0])]
+    rounds = [{**row, "stack": "lsh"} for row in result["approached"]]
     memory, time = ("megabytes", "MB for a training step"), ("seconds", "seconds for a training step")
     figures = {
-        "stacks-depth": (depth, "stack", ("layers", "layers"), memory),
-        "stacks-length": (length, "attention", ("length", "tokens"), memory),
-        "stacks-seconds": (length, "attention", ("length", "tokens"), time),
-        "stacks-rounds": (
-            rounds,
-            "attention",
-            ("rounds", "rounds of hashing"),
-            ("error", "distance from full attention"),
-        ),
+        "stacks-depth": (depth, ("layers", "layers"), memory),
+        "stacks-length": (length, ("length", "tokens"), memory),
+        "stacks-seconds": (length, ("length", "tokens"), time),
+        "stacks-rounds": (rounds, ("rounds", "rounds of hashing"), ("error", "distance from full attention")),
     }
     for name, drawn in figures.items():
         content = svg(name, functools.partial(_draw_lines, *drawn))
@@ -119,11 +127,11 @@ def draw(result: dict[str, Any], folder: Path) -> bool:
     return True
 
 
-def _draw_lines(rows: Iterable[dict[str, Any]], by: str, x: tuple[str, str], y: tuple[str, str], figure: Any) -> None:
-    """One value against a size, a line for each name; `x` and `y` are keys and labels."""
+def _draw_lines(rows: Iterable[dict[str, Any]], x: tuple[str, str], y: tuple[str, str], figure: Any) -> None:
+    """One value against a size, a line for each stack; `x` and `y` are keys and labels."""
     axis, rows = figure.subplots(), [row for row in rows if y[0] in row]
-    for number, name in enumerate(dict.fromkeys(row[by] for row in rows)):
-        own = [row for row in rows if row[by] == name]
+    for number, name in enumerate(dict.fromkeys(row["stack"] for row in rows)):
+        own = [row for row in rows if row["stack"] == name]
         axis.plot([row[x[0]] for row in own], [row[y[0]] for row in own], **curve(number), label=name)
     # Rounds begin at 0, which a logarithmic axis does not have.
     axis.set_xscale("log" if all(row[x[0]] for row in rows) else "symlog", base=2)

@@ -6,8 +6,8 @@ from app.cli.options import add_corpora
 from app.cli.startup import load_keras
 from data.errors import UserError
 
-LINES = {"context": 1000, "stores": 400, "length": 0, "training": 0}
-SPLITS = {"context": "validation", "stores": "validation", "length": "test", "training": "test"}
+LINES = {"context": 1000, "stores": 400, "forgotten": 400, "length": 0, "training": 0}
+SPLITS = {name: "test" if name in ("length", "training") else "validation" for name in LINES}
 # Options of the recall probe that do not apply to a finished run, with their defaults.
 RECALL = {"minutes": 4.0, "seed": 1, "documents": 1000, "facts": 2, "keys": 8, "values": 8, "longest": 32, "context": 4}
 
@@ -19,12 +19,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--measure",
         choices=tuple(LINES),
-        help="context: BLEU by segments of context; stores: the gain from untrained stores; length: seconds and "
-        "memory of translation by length of the document; training: the same of training",
+        help="context: BLEU by segments of context; stores: the gain from untrained stores; forgotten: bits that the "
+        "memory's gates let go; length: seconds and memory of translation by length of the document; training: the "
+        "same of training",
     )
     group.add_argument("--corpus", nargs="+", default=[], metavar="NAME", help="corpora with documents")
     add_corpora(group)
-    group.add_argument("--lines", type=int, metavar="N", help="for context (1000) and stores (400): validation lines")
+    group.add_argument("--lines", type=int, metavar="N", help="validation lines: context (1000), others (400)")
     group.add_argument(
         "--tokens",
         nargs="+",
@@ -57,7 +58,8 @@ def run(args: argparse.Namespace) -> None:
     texts = {name: _pairs(corpora.open(name), args) for name in args.corpus}
     load_keras()
     for name, pairs in texts.items():
-        measures = {"context": _context, "stores": _stores, "length": _length, "training": _training}
+        measures = {"context": _context, "stores": _stores, "forgotten": _forgotten}
+        measures |= {"length": _length, "training": _training}
         measures[args.measure](run, name, pairs, args)
 
 
@@ -87,13 +89,17 @@ def _pairs(corpus, args: argparse.Namespace) -> list:
     return pairs
 
 
-def _context(run, name: str, pairs: list, args: argparse.Namespace) -> None:
+def _documents(pairs: list) -> list[list[str]]:
     from itertools import groupby
 
+    return [[pair.source for pair in group] for _, group in groupby(pairs, key=lambda pair: pair.doc)]
+
+
+def _context(run, name: str, pairs: list, args: argparse.Namespace) -> None:
     from app.probe.context import translations
     from app.scoring.metrics import ScoreOptions, bleu
 
-    documents = [[pair.source for pair in group] for _, group in groupby(pairs, key=lambda pair: pair.doc)]
+    documents = _documents(pairs)
     longest = max(map(len, documents))
     print(f"{name}: {len(pairs):,} segments in {len(documents):,} documents, the longest has {longest:,}")
     for limit, found in translations(run, documents, args.segments):
@@ -108,6 +114,16 @@ def _stores(run, name: str, pairs: list, args: argparse.Namespace) -> None:
     print(f"{name}: {1000 * nothing:.0f} thousandths of a nat a token without a store; the change with")
     for store, change in changes.items():
         print(f"  {1000 * change:+7.1f}  {store}")
+
+
+def _forgotten(run, name: str, pairs: list, args: argparse.Namespace) -> None:
+    from app.probe.forgotten import measure
+
+    found = measure(run, _documents(pairs))
+    print(
+        f"{name}: {found.bits:.2f} bits of 32 are forgotten of a number in a window, {found.written:.2f} in the "
+        f"{100 * found.share:.0f}% of the source memory's slots that a window writes to; {found.windows:,} windows"
+    )
 
 
 def _length(run, name: str, pairs: list, args: argparse.Namespace) -> None:

@@ -143,15 +143,15 @@ def _stacks(found: Measurements) -> Iterator[str]:
         return
     lengths = list(dict.fromkeys(row["length"] for row in rows))
     cells = []
-    for what in dict.fromkeys(row["what"] for row in rows):
-        for name in dict.fromkeys(row["attention"] for row in rows):
-            own = {row["length"]: row for row in rows if (row["what"], row["attention"]) == (what, name)}
-            cells.append([name, what, *(_stack_cell(own.get(length, {})) for length in lengths)])
+    keys = ("stack", "what", "precision")
+    for line in dict.fromkeys(tuple(row[key] for key in keys) for row in rows):
+        own = {row["length"]: row for row in rows if tuple(row[key] for key in keys) == line}
+        cells.append([*line, *(_stack_cell(own.get(length, {})) for length in lengths)])
     yield from ("", "## Costs by length of one input", "")
     yield f"Seconds for 1,000 tokens, and MB above what there was before, of {rows[0]['layers']} encoder layers that"
     yield "read one input of so many tokens at once; [stacks.md](stacks.md) explains them."
     yield ""
-    yield from markdown_table(["attention", "", *(f"{length:,}" for length in lengths)], cells)
+    yield from markdown_table(["stack", "", "", *(f"{length:,}" for length in lengths)], cells)
 
 
 def _stack_cell(row: dict[str, Any]) -> str:

@@ -39,8 +39,9 @@ def inspect_window(window: "Window", decoder: Decoder, tokenizer: Tokenizer) -> 
         "source" and "target", the pieces, breaks included; "source_gates" and "target_gates", how far the reading gate
         was open at each of them, 0 to 1, "source_gate" and "target_gate" their means; "source_slots" and
         "target_slots", the share of the reading attention that each slot got; "writes", the share of each slot that the
-        window wrote anew; and "attended", what part of its attention each slot gave to each source piece. Nothing for a
-        memory that cannot be shown, see `hidden`.
+        window wrote anew; "forgotten", the bits of each of its numbers that were lost by that; and "attended", what
+        part of its attention each slot gave to each source piece. Nothing for a memory that cannot be shown, see
+        `hidden`.
     """
     found = decoder.inspect(window.packed(), window.document.memory)
     if not found:
@@ -62,7 +63,8 @@ def _numbers(memory: dict[str, np.ndarray], source: slice, target: slice) -> dic
         gates = memory[f"{side}_gates"][here]
         found[f"{side}_gate"], found[f"{side}_gates"] = gates.mean(), gates
         found[f"{side}_slots"] = memory[f"{side}_slots"][here].mean(axis=0)
-    found |= {"writes": memory["writes"][0], "attended": memory["attended"][0][:, source]}
+    found |= {name: memory[name][0] for name in ("writes", "forgotten")}
+    found["attended"] = memory["attended"][0][:, source]
     return {name: _plain(value) for name, value in found.items()}
 
 

@@ -74,8 +74,8 @@ class Memory(keras.layers.Layer):
         raise NotImplementedError
 
     def write(self, prepared: Tensor, here: Tensor, state: State) -> tuple[State, tuple[Tensor, Tensor]]:
-        """The state after one window, and what was done: the share of each vector written anew (B, M), and how much
-        each of them attended to each position (B, M, N).
+        """The state after one window, and what was done: the share of each number written anew (B, M, D), or (B, M, 1)
+        where a vector's have the same, and how much each vector attended to each position (B, M, N).
 
         Args:
             prepared: (B, N, C) from `prepare`, of the window's positions and perhaps others.
@@ -238,6 +238,23 @@ def where(rows: Tensor, first: State, second: State) -> State:
         return ops.where(chosen, first, second)
 
     return {name: choose(leaf, second[name]) for name, leaf in first.items()}
+
+
+def forgotten_bits(written: Tensor) -> Tensor:
+    """The bits that a gate lets go: what a recurrence that is run backward would have to keep of each number.
+
+    They are -log2(z) at a gate of z, which keeps the share z of the old number, and at most the 32 of a number.
+
+    Args:
+        written: 1 - z, from `Memory.write`, (..., M, D).
+
+    Returns:
+        The mean of each vector, (..., M).
+
+    References:
+        MacKay et al. 2018, "Reversible Recurrent Neural Networks", section 3.
+    """
+    return ops.mean(-ops.log2(ops.maximum(1 - written, 2.0**-32)), axis=-1)
 
 
 def row_mean(errors: Tensor, counted: Tensor) -> Tensor:

@@ -81,8 +81,7 @@ class GRUMemory(Memory):
         found = ops.matmul(ops.cast(belongs / ops.maximum(mass, 1e-6), self.compute_dtype), inputs)
         new, kept = self.cell.step(slots, found)
         share = ops.minimum(mass, 1.0)
-        written = ops.mean((1 - kept) * share, axis=-1)
-        return {"slots": slots + share * (new - slots)}, (written, belongs)
+        return {"slots": slots + share * (new - slots)}, ((1 - kept) * share, belongs)
 
     def _belonging(self, keys, here, slots):
         """How much of each position (B, S) belongs to each slot: (B, M, S) float32, each real position 1 in all."""

@@ -106,7 +106,7 @@ class PrismMemory(Memory):
             "low": ops.where(some, low, state["low"]),
             "rest": ops.where(some, rest, state["rest"]),
         }
-        return new, (ops.where(some[..., 0], ops.mean(1 - kept, axis=-1), 0.0), lies)
+        return new, (ops.where(some, 1 - kept, 0.0), lies)
 
     def _lying(self, here):
         """Which positions (B, N) lie in each place: (B, P, N) float32 of 0 and 1."""

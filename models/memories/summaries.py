@@ -88,7 +88,7 @@ class SummaryMemory(Memory):
         """What `write` did: the newest summary is all new, the others have only moved by one place."""
         older = (self.segments - 1) * self.summaries
         share = ops.repeat(ops.cast(anything, "float32")[:, None], self.summaries, axis=1)
-        return ops.pad(share, ((0, 0), (older, 0))), ops.pad(weights, ((0, 0), (older, 0), (0, 0)))
+        return ops.pad(share, ((0, 0), (older, 0)))[..., None], ops.pad(weights, ((0, 0), (older, 0), (0, 0)))
 
     def view(self, state: State) -> tuple[Tensor, Tensor]:
         summaries = state["summaries"] + ops.cast(self.ages, "float32")

@@ -229,6 +229,10 @@ def test_looking_tells_how_a_memory_is_used():
     equal(found["source_slots"].sum(-1)[real], np.ones(real.sum()))
     assert np.all((found["source_gates"][real] > 0) & (found["source_gates"][real] < 1))
     assert np.all((found["writes"] > 0) & (found["writes"] < 1))
+    begins = inputs["resets"].astype(bool)[..., None]
+    assert np.all((found["forgotten"] > 0) == np.broadcast_to(~begins, found["forgotten"].shape))
+    # -log2 is convex: the mean of the bits is at least the bits of the mean.
+    assert np.all(np.where(begins, 0, found["forgotten"] + np.log2(1 - found["writes"])) > -1e-5)
     for window in range(4):
         seen = found["attended"][:, window].sum(axis=1)
         assert np.all((seen > 0) == (inputs["source_windows"] == window + 1))

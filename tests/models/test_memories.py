@@ -13,7 +13,7 @@ from keras import ops
 
 from models.attention import SelfAttention
 from models.memories import kinds, memory, new_memory, settings_of
-from models.memories.base import Memory, Row, windows_of
+from models.memories.base import Memory, Row, forgotten_bits, windows_of
 from models.memories.cells import CELLS, GRUCell, MinimalCell
 from models.memories.gru import GRUMemory, GRUSettings
 from models.memories.inside import LayerMemory
@@ -174,6 +174,11 @@ def test_the_bias_says_how_much_a_cell_keeps_at_the_start():
 
 def inputs(length=4, seed=0):
     return np.random.default_rng(seed).normal(size=(2, length, WIDTH)).astype("float32")
+
+
+def test_a_gate_of_a_half_forgets_one_bit():
+    kept = np.array([[[0.5, 0.5], [1.0, 0.25], [0.0, 0.0], [1.0, 1.0]]])
+    equal(forgotten_bits(ops.convert_to_tensor(1 - kept, "float32")), [[1.0, 1.0, 32.0, 0.0]])
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -13,8 +13,8 @@ def test_a_small_measurement_and_its_page(tmp_path, monkeypatch):
     monkeypatch.setattr(stacks, "ROUNDS", (0, 8))
     monkeypatch.setattr(stacks, "TOKENS", 256)
     monkeypatch.setattr(stacks, "PRECISIONS", ("float32",))
-    monkeypatch.setattr(stacks, "STACKS", {"reversible": {"stack": "reversible"}})
-    monkeypatch.setattr(stacks, "ATTENTIONS", {"lsh": {"attention": "lsh"}})
+    monkeypatch.setattr(stacks, "BY_DEPTH", ("reversible",))
+    monkeypatch.setattr(stacks, "BY_LENGTH", {"training": ("lsh",), "scoring": ("lsh",)})
     page = tmp_path / "page.md"
     page.write_text(f"{report.BEGIN}\n{report.END}\n", encoding="utf-8")
     options = ["--only", "stacks", "--repeat", "1", "--folder", str(tmp_path), "--write", str(page)]
@@ -46,7 +46,7 @@ def test_what_takes_too_long_is_left_out(tmp_path, monkeypatch):
     monkeypatch.setattr(stacks, "Contestant", lambda *_, **__: contextlib.nullcontext(Exact()))
     steps = []
     found = stacks.measure(1, False, tmp_path / "log", steps.append)
-    rows = [row for row in found["length"] if (row["attention"], row["what"]) == ("full", "training")]
+    rows = [row for row in found["length"] if (row["stack"], row["what"]) == ("plain", "training")][:8]
     assert [("error" in row) for row in rows] == [False, False, *[True] * 6]
     assert rows[-1]["error"] == "left out, as 1,024 tokens took 102 s"
     assert len(steps) == stacks.units(False)

@@ -48,19 +48,9 @@ use = "Where *names* come back."
 [systems.retrieval]
 set = ["memory.kind=retrieval", "memory.retrieval.own=0.5"]
 """
+LSH = {"stack": "lsh", "layers": 2, "rows": 1, "what": "training", "precision": "float32"}
 STACKS = {
-    "length": [
-        {
-            "attention": "lsh",
-            "layers": 2,
-            "rows": 1,
-            "length": 512,
-            "what": "training",
-            "seconds": 0.5,
-            "megabytes": 70,
-        },
-        {"attention": "lsh", "layers": 2, "rows": 1, "length": 1024, "what": "training", "error": "killed"},
-    ]
+    "length": [{**LSH, "length": 512, "seconds": 0.5, "megabytes": 70}, {**LSH, "length": 1024, "error": "killed"}]
 }
 
 
@@ -233,7 +223,7 @@ def test_the_page_has_what_is_known_and_nothing_else(tmp_path):
         "| none | 50.0 | 50.0 | no limit | 4,096 | 7 |",
     ]
     assert "| gru | training | 2,048 | 2.50, 900 | 2.50, 900 |" in lines
-    assert "| lsh | training | 0.977, 70 | - |" in lines
+    assert "| lsh | training | float32 | 0.977, 70 | - |" in lines
     assert lines[-1] == "- **`gru`**: Where *names* come back."
     content = json.loads(page.with_suffix(".json").read_text())
     assert content["measured"]["gru"]["translation"][1]["tokens"] == 1024

@@ -83,10 +83,18 @@ def test_stores(folder, capsys):
     assert "thousandths of a nat" in printed and "64 competing slots" in printed
 
 
+def test_forgotten(folder, capsys):
+    assert probe(folder, "documents", "forgotten") == 0
+    printed = capsys.readouterr().out
+    assert "bits of 32 are forgotten" in printed and "6 windows" in printed
+
+
 @pytest.mark.parametrize(
     ("run", "measure", "options", "expected"),
     [
         ("documents", "stores", [], "needs a sentence-level run"),
+        ("sentences", "forgotten", [], "needs a run trained on documents"),
+        ("documents", "forgotten", ["--lines", "1"], "no document has a second window"),
         ("sentences", "context", [], "needs a run trained on documents"),
         ("documents", "context", ["--facts", "3"], "--facts: belongs to the recall probe"),
         ("documents", "context", ["--segments", "-1"], "--segments -1: must be at least 0"),
@@ -102,7 +110,7 @@ def test_errors(folder, capsys, run, measure, options, expected):
 
 def test_a_measure_and_a_corpus_are_needed(folder, capsys):
     assert main(["probe", "--run", str(folder / "documents")]) == 2
-    assert "add --measure context|stores|length|training and --corpus NAME" in capsys.readouterr().err
+    assert "add --measure context|stores|forgotten|length|training and --corpus NAME" in capsys.readouterr().err
 
 
 def test_documents_are_cut_and_repeated():

@@ -165,6 +165,7 @@ class PhraseDecoder:
         lengths = {side: sum(len(ids) + 1 for ids in getattr(window, f"{side}s")) for side in ("source", "target")}
         age = int(memory["segments"][0])
         found = {"writes": draw.uniform(0.0, 0.9 / (1 + 0.5 * age), (1, SLOTS)),
+                 "forgotten": np.zeros((1, SLOTS)),
                  "attended": np.full((1, SLOTS, lengths["source"]), 1 / lengths["source"])}  # fmt: skip
         for side, length in lengths.items():
             found[f"{side}_gates"] = draw.uniform(0.05, 0.25 + 0.09 * age, length)

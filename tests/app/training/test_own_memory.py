@@ -52,7 +52,7 @@ class LastMemory(Memory):
         weights = weights / ops.maximum(ops.sum(weights, axis=-1, keepdims=True), 1.0)
         anything = ops.any(here, axis=1)
         after = where(anything, {"last": ops.matmul(weights, prepared)}, state)
-        return after, (ops.cast(anything, "float32")[:, None], weights)
+        return after, (ops.cast(anything, "float32")[:, None, None], weights)
 
     def view(self, state):
         last = state["last"]
