@@ -1,5 +1,6 @@
 """Multi-head attention of a sequence on itself and on another one, with weights that can be looked at."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -65,7 +66,7 @@ class Attention(keras.layers.Layer):
         return self.output_dense(mixed), weights
 
     def attend_rows(
-        self, queries: Tensor, keys: Tensor, values: Tensor, ceilings: Tensor, past: PastStep | None = None
+        self, queries: Tensor, keys: Tensor, values: Tensor, ceilings: Tensor, pasts: Sequence[PastStep] = ()
     ) -> Tensor:
         """The same for one position of each of the B * K hypotheses of a search, all dense work on a plain matrix.
 
@@ -75,25 +76,29 @@ class Attention(keras.layers.Layer):
             ceilings: (B, 1, 1 or K, S) float32, the most that a score may be: infinite, or `MASKED` where there is
                 nothing to attend to. (TensorFlow's optimiser takes a product with something added to it for another
                 pattern, and inside a loop the result then is empty.)
-            past: further keys and values, see `PastStep`.
+            pasts: further keys and values, see `PastStep`.
 
         Returns:
             Output (B * K, D).
         """
-        scores = ops.minimum(ops.cast(self._scores(queries, keys), "float32"), ceilings)
-        if past is None:
-            mixed = ops.matmul(ops.cast(ops.softmax(scores, axis=-1), values.dtype), values)
-        else:
-            mixed = self._mixed_with(past, queries, scores, values)
+        parts = [*pasts, PastStep((keys, values), ceilings)]
+        scores = [
+            ops.minimum(ops.cast(self._scores(queries, part.keys_values[0]), "float32"), part.ceilings)
+            for part in parts
+        ]
+        weights = ops.softmax(ops.concatenate(scores, axis=-1) if pasts else scores[0], axis=-1)
+        mixed = self._mixed(ops.cast(weights, values.dtype), [part.keys_values[1] for part in parts])
         return self.output_dense(ops.reshape(ops.transpose(mixed, (0, 2, 1, 3)), (-1, self.width)))
 
-    def _mixed_with(self, past, queries, scores, values):
-        keys, before = past.keys_values
-        scores_before = ops.minimum(ops.cast(self._scores(queries, keys), "float32"), past.ceilings)
-        weights = ops.softmax(ops.concatenate([scores_before, scores], axis=-1), axis=-1)
-        weights, count = ops.cast(weights, values.dtype), ops.shape(before)[2]
-        # Joined would mean to copy all keys and values at each step.
-        return ops.matmul(weights[..., :count], before) + ops.matmul(weights[..., count:], values)
+    def _mixed(self, weights, parts):
+        """The sum of several values by weights for all of them; joined, all would be copied at each step."""
+        *others, last = parts
+        start, mixed = 0, []
+        for values in others:
+            end = start + ops.shape(values)[2]
+            mixed.append(ops.matmul(weights[..., start:end], values))
+            start = end
+        return sum(mixed, start=ops.matmul(weights[..., start:] if others else weights, last))
 
     def _scores(self, queries, keys):
         return ops.matmul(queries * self.size**-0.5, ops.transpose(keys, (0, 1, 3, 2)))
@@ -225,7 +230,7 @@ class SelfAttention(Attention):
         places: Tensor,
         ceilings: Tensor,
         positions: Tensor | None = None,
-        past: PastStep | None = None,
+        pasts: Sequence[PastStep] = (),
     ) -> tuple[Tensor, KeysValues]:
         """One more position of each hypothesis of a search, attending to those before it and to itself.
 
@@ -235,7 +240,7 @@ class SelfAttention(Attention):
             places: (B * H, 1) int32, where the new ones go in the cache as a matrix (B * H * T, K * D/H).
             ceilings: (B, 1, K, T * K) float32, see `attend_rows`: infinite for what belongs to a hypothesis.
             positions: (B, 1) int32, needed for rotary.
-            past: optional, what all hypotheses of an input may attend to as well.
+            pasts: what all hypotheses of an input may attend to as well.
 
         Returns:
             Output (B * K, D) and the cache with the new keys and values.
@@ -244,7 +249,7 @@ class SelfAttention(Attention):
         queries, new, values = self._turned(parts, positions)
         cache = _write(cache[0], new, places), _write(cache[1], values, places)
         keys, values = (ops.reshape(entries, self._flat_shape(entries)) for entries in cache)
-        return self.attend_rows(queries, keys, values, self._visible(ceilings, new, keys), past), cache
+        return self.attend_rows(queries, keys, values, self._visible(ceilings, new, keys), pasts), cache
 
     def _visible(self, ceilings, new, keys):
         """The ceilings of a step by what the new keys (B, H, K, D/H) see of all (B, H, T * K, D/H)."""

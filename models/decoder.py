@@ -135,13 +135,13 @@ class DecoderLayer(TransformerLayer):
         """One more position of each hypothesis of a search: (B * K, D) -> (B * K, D), the input of the feed-forward
         network (B * K, D) and the cache.
 
-        Args: see `SelfAttention.step` and `CrossAttention.step`; what is read has a `PastStep`.
+        Args: see `SelfAttention.step` and `CrossAttention.step`; a past is a tuple of `PastStep`.
         """
         written, seen = [], []
 
         def attend(x):
             found = read(x)
-            output, cached = self.attention.step(x, cache, places, ceilings, positions, found.past)
+            output, cached = self.attention.step(x, cache, places, ceilings, positions, found.past or ())
             written.append(cached)
             return found.plus(output)
 
@@ -258,7 +258,7 @@ class Decoder(Stack):
             entries: (B * K, T) int32: which of the K at each position a hypothesis attends to, -1 for none.
             source_ceilings: (B, 1, 1, S) float32, infinite for real source tokens and `MASKED` for padding.
             positions: (B, 1) int32, this position.
-            read: what each layer reads of memories; pasts as `PastStep`.
+            read: what each layer reads of memories; a past is a tuple of `PastStep`.
             place: (B, 1) int32, where it is written in the caches; None: at `positions`.
 
         Returns:

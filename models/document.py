@@ -25,6 +25,7 @@ from models.memories.reading import GatedRead
 from models.memories.tokens import StoredTokens
 from models.past import Read, nothing
 from models.positions import shift_segments
+from models.prefix import read_prefix, share_prefix, write_prefix
 from models.stack import LSH, PLAIN
 from models.transformer import Transformer
 
@@ -280,7 +281,8 @@ class DocumentTransformer(Transformer):
         return stack.read_window(memory[_inside(side)]) if stack else nothing
 
     def _step_read(self, shared, beam):
-        return self.target_stack.step_read(shared["inside"], beam) if "inside" in shared else nothing
+        read = self.target_stack.step_read(shared["inside"], beam) if "inside" in shared else nothing
+        return read_prefix(read, shared["prefix"]) if "prefix" in shared else read
 
     def _after_stack(self, states, state):
         if "memory" in state["shared"]:
@@ -422,14 +424,11 @@ class DocumentTransformer(Transformer):
         x = self.target_positions(self.target_embedding(prefix), positions)
         sources = state["shared"]["sources"]
         caches = self.decoder.prefill(x, sources, mask, padding_mask(source, self.pad_id), positions, read)
-        longer = zip(caches, state["written"], strict=True)
-        written = [tuple(map(_longer, before, after)) for before, after in longer]
-        entries = ops.concatenate([ops.where(real, 0, -1), state["entries"]], axis=1)
-        position = ops.sum(ops.cast(real, "int32"), axis=1)
+        state = (write_prefix if self.settings["attention"] == LSH else share_prefix)(state, caches, real)
         if self.segment_shift:
             before = ops.sum(ops.cast(ops.equal(prefix, self.begin_id), "int32"), axis=1, keepdims=True)
-            state["shared"]["ahead"] = self.segment_shift * before
-        return {**state, "written": written, "entries": entries, "position": position}
+            state["shared"]["ahead"] = self.segment_shift * before + state["shared"].get("ahead", 0)
+        return state
 
 
 def _inside(side):
@@ -439,10 +438,6 @@ def _inside(side):
 
 def _row(inputs, side):
     return Row(inputs[f"{side}_windows"], inputs["resets"], inputs[f"{side}_remembered"])
-
-
-def _longer(before, after):
-    return ops.concatenate([before, after], axis=2)
 
 
 def _moved(tokens):

@@ -52,7 +52,8 @@ class PastStep(NamedTuple):
 
 
 class Reading(NamedTuple):
-    """What a layer reads of memories: a past for its self-attention, and what is added to the result of that."""
+    """What a layer reads of memories: a past for its self-attention, in a step of a search a tuple of `PastStep`, and
+    what is added to the result of that."""
 
     past: Any = None
     added: Tensor | None = None

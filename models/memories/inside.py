@@ -90,7 +90,7 @@ class LayerMemory(keras.layers.Layer):
         """
         if self.gated:
             return Reading(added=self.gated.step(x, shared, beam))
-        return Reading(past=PastStep(**shared))
+        return Reading(past=(PastStep(**shared),))
 
 
 class StackMemory(keras.layers.Layer):

@@ -10,6 +10,7 @@ from keras import ops, tree
 
 from data.packing import PackedWindow, pack
 from models.document import DocumentTransformer
+from models.search.state import repeat_rows
 from models.teacher_forcing import DocumentTeacherForcing
 from models.transformer import Transformer
 from tests.models.layer_checks import call_with_same_seed, equal, numbers
@@ -41,14 +42,14 @@ CASES = [
 ]
 
 
-def model_of(kind, positions="sinusoidal", dropout=0.0, read_bias=1.0, layers=1, dtype=None):
+def model_of(kind, positions="sinusoidal", dropout=0.0, read_bias=1.0, layers=1, dtype=None, **more):
     keras.utils.set_random_seed(3)
     memory = {**MEMORIES[kind], "read_bias": read_bias}
     layers = max(layers, 2) if memory.get("layers") or kind in RELATIVE else layers
     positions = "rotary" if kind in RELATIVE else positions
     sizes = {"encoder_layers": layers, "decoder_layers": layers, "width": 16, "hidden": 24, "heads": 2}
     options = {"norm": "pre", "positions": positions, "dropout": dropout, "dtype": dtype, "name": "transformer"}
-    model = DocumentTransformer(VOCABULARY, memory=memory, **sizes, **options)
+    model = DocumentTransformer(VOCABULARY, memory=memory, **sizes, **options, **more)
     model.build()
     return model
 
@@ -200,7 +201,14 @@ def test_a_segment_ends_in_memory_as_it_does_in_the_labels(monkeypatch):
 
 @pytest.mark.parametrize("kind,positions", CASES)
 def test_steps_after_a_prefix_and_with_a_memory_equal_all_at_once(kind, positions):
-    model = model_of(kind, positions)
+    check_steps(model_of(kind, positions))
+
+
+def test_steps_after_a_prefix_that_is_hashed_equal_all_at_once():
+    check_steps(model_of("none", attention="lsh", lsh_chunk=2, lsh_buckets=4))
+
+
+def check_steps(model):
     first, second = documents(4, count=2)
     carried = model.remember(pack([first[:2], second[:2]])[0], model.initial_memory(2))
     sources = [[[5, 6], [7], [8, 9, 10]], [[11, 12]]]
@@ -219,6 +227,14 @@ def test_steps_after_a_prefix_and_with_a_memory_equal_all_at_once(kind, position
         logits, state = model.step(tokens[:, t], state)
         equal(numbers(logits)[0], expected[0, 5 + t], 1e-4)
         equal(numbers(logits)[1], expected[1, t], 1e-4)
+
+
+def test_hypotheses_share_what_stands_before_them():
+    source, prefix = np.array([[5, 6, 3, 7, 3]]), np.array([[2, 13, 14, 15, 16, 17]])
+    state = model_of("none").initial_state(source, 0, prefix)
+    sizes = [sum(np.size(leaf) for leaf in keras.tree.flatten(part)) for part in (state, repeat_rows(state, 4))]
+    # Positions are counted for each hypothesis.
+    assert sizes[1] - sizes[0] == 3
 
 
 def test_looking_tells_how_a_memory_is_used():
