@@ -23,10 +23,13 @@ hypothesis.settings.load_profile("weitblick")
 # Says in red what could not be tested.
 pytest_plugins = ["tests.left_out"]
 REPOSITORY = Path(__file__).resolve().parents[1]
-# Files that take longest. They begin first, so that at the end no process is left alone with one of them.
+# Folders whose files share fixtures that take long to make, so that one process has them all.
+TOGETHER = ("app/serving",)
+# What takes longest. It begins first, so that at the end no process is left alone with one of them.
 LONG = (
     "models/test_backends.py",
     "models/test_search_backends.py",
+    "app/serving",
     "notebooks/test_notebooks.py",
     "data/test_beam.py",
     "app/training/test_cluster.py",
@@ -42,7 +45,22 @@ LONG = (
 def pytest_collection_modifyitems(items):
     """Puts the longest files first; the order of all else stays."""
     places = {REPOSITORY / "tests" / name: number for number, name in enumerate(LONG)}
-    items.sort(key=lambda item: places.get(item.path, len(places)))
+    items.sort(key=lambda item: places.get(item.path, places.get(item.path.parent, len(places))))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """Gives each file to one process, and some folders as if they were one file."""
+    if config.getoption("dist") != "loadfile":
+        return None
+    from xdist.scheduler import LoadFileScheduling
+
+    class Scheduling(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = super()._split_scope(nodeid)
+            return next((folder for folder in TOGETHER if file.startswith(f"tests/{folder}/")), file)
+
+    return Scheduling(config, log)
 
 
 @pytest.fixture(autouse=True, scope="module")

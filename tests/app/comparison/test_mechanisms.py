@@ -21,6 +21,7 @@ from data.files import write_json
 from models.memories import trained_kinds
 from tests.app.comparison.made_up import PROGRAM, made_up_plan, recalled, write_plan
 
+pytestmark = pytest.mark.usefixtures("in_process")
 PLAN = """
 preset = "toy.toml"
 set = ["updates=20", "windows=segments", "training.memory_tokens=reference"]

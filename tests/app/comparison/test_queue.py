@@ -41,6 +41,7 @@ def calls(plan):
     return found
 
 
+@pytest.mark.usefixtures("in_process")
 def test_all_is_done_once_and_the_baseline_first(tmp_path):
     plan = made_up_plan(tmp_path)
     done, said = queue(plan)
@@ -67,6 +68,7 @@ def test_all_is_done_once_and_the_baseline_first(tmp_path):
     assert "train" not in " ".join(calls(plan))
 
 
+@pytest.mark.usefixtures("in_process")
 def test_what_was_scored_without_its_baseline_is_scored_again_with_it(tmp_path):
     plan = made_up_plan(tmp_path, ALONE)
     queue(plan, "gru")[0].run()
@@ -77,6 +79,7 @@ def test_what_was_scored_without_its_baseline_is_scored_again_with_it(tmp_path):
     assert read_records(plan)["gru-1"].scores("toys-test")["s-BLEU"].p_value == 0.25
 
 
+@pytest.mark.usefixtures("in_process")
 def test_a_failure_does_not_stop_the_others_and_is_tried_again(tmp_path):
     plan = made_up_plan(tmp_path, ALONE)
     plan.folder.mkdir()
