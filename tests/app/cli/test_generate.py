@@ -12,7 +12,7 @@ from app.cli.main import main
 from app.runs.run import Run
 from app.translation.generation import Writer
 from data.tokenizer import Tokenizer
-from tests.app.toy_training import toy_preset, weitblick, write_corpus
+from tests.app.toy_training import toy_preset, write_corpus
 
 GENERATOR = [
     "model.kind=generator",
@@ -158,9 +158,9 @@ def test_a_plain_lstm_trains_shows_a_sample_and_writes(folder, capsys, tmp_path)
     assert found.startswith(text) and len(found) > len(text) + 1
 
 
-def test_the_command_is_a_process(folder):
-    done = weitblick("generate", folder / "run", "der hund", "--length", 5, "--beam", 2)
-    assert done.stdout.startswith("der hund") and not done.stderr
+def test_a_beam_goes_on_from_the_text_and_warns_of_nothing(folder, capfd):
+    done = call(capfd, "generate", folder / "run", "der hund", "--length", 5, "--beam", 2)
+    assert done.out.startswith("der hund") and not done.err
 
 
 @pytest.fixture(scope="module")
