@@ -45,7 +45,7 @@ class Training:
         self.process = subprocess.Popen(
             command(*arguments),
             env=environment(WEITBLICK_CACHE=str(cache)),
-            stdout=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
         )
@@ -78,8 +78,8 @@ class Training:
         return self.finish()
 
     def finish(self) -> tuple[int, str]:
-        """Waits for the end; returns the exit code and what was printed."""
-        _, errors = self.process.communicate()
+        """Waits for the end; returns the exit code and what was printed. `output` is then its standard output."""
+        self.output, errors = self.process.communicate()
         return self.process.returncode, errors
 
 

@@ -6,7 +6,6 @@ import os
 import random
 import re
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -387,38 +386,3 @@ def test_sigterm_leaves_nothing_half_written(place, tmp_path):
     assert (process.returncode, output) == (143, ""), errors
     assert errors.startswith("\ninterrupted; an output file") and errors.count("\n") == 2
     assert list(tmp_path.iterdir()) == []
-
-
-def test_ctrl_c_ends_with_a_checkpoint_and_says_how_to_go_on(place, tmp_path):
-    run = tmp_path / "run"
-    process = subprocess.Popen(
-        [
-            sys.executable,
-            "-m",
-            "app",
-            "train",
-            str(place / "tiny.toml"),
-            "--run",
-            str(run),
-            "--corpora",
-            str(place),
-            "--set",
-            "updates=100000",
-            "checkpoint_every=2",
-        ],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        encoding="utf-8",
-        cwd=REPOSITORY,
-    )
-    limit = time.monotonic() + 240
-    while not list(run.glob("checkpoints/*/checkpoint.json")) and process.poll() is None and time.monotonic() < limit:
-        time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
-    output, errors = process.communicate(timeout=180)
-    assert (process.returncode, output) == (130, ""), errors
-    last = errors.strip().splitlines()[-1]
-    assert last == "interrupted; run the same command again to resume from the last checkpoint"
-    assert "Traceback" not in errors
-    assert not (run / "averaged.npz").exists()

@@ -32,10 +32,14 @@ CHANGES = [
 
 
 def interrupt(preset, run, cache, number, update):
-    """Starts a training and sends it a signal when its log tells of an update; returns how it ended."""
+    """Starts a training and sends it a signal when its log tells of an update.
+
+    Returns:
+        The exit code, what was printed, the standard output, and whether there was an average then.
+    """
     training = Training(preset, run, CHANGES, cache)
     training.wait_for(lambda: training.update() >= update)
-    return training.stop(number)
+    return *training.stop(number), training.output, (run / "averaged.npz").exists()
 
 
 @pytest.fixture(scope="module")
@@ -68,8 +72,9 @@ def test_kills_and_interruptions_leave_no_trace(disturbed):
 
 def test_an_interruption_saves_the_last_update_and_says_what_to_do(disturbed):
     _, ends = disturbed
-    assert [code for code, _ in ends] == [-signal.SIGKILL, 130, -signal.SIGKILL, 0]
-    printed = ends[1][1]
+    assert [code for code, *_ in ends] == [-signal.SIGKILL, 130, -signal.SIGKILL, 0]
+    _, printed, output, averaged = ends[1]
+    assert output == "" and not averaged
     assert "Traceback" not in printed
     last = "interrupted; run the same command again to resume from the last checkpoint"
     assert printed.strip().splitlines()[-1] == last
