@@ -118,6 +118,7 @@ def second_stage(place, name, *changes):
     return train(preset, place / name)
 
 
+@pytest.mark.usefixtures("eagerly")
 @pytest.mark.parametrize("kind", ["gru", "variable", "prism"])
 def test_a_second_stage_adds_a_memory(run, place, kind):
     found = second_stage(place, kind, f"memory.kind={kind}")
