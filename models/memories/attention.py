@@ -49,11 +49,19 @@ class Straight(keras.initializers.Initializer):
 
 
 def straight_dense(
-    width: int, parts: int, dtype: Any, name: str, scale: float = 1.0, everywhere: bool = False
+    width: int,
+    parts: int,
+    dtype: Any,
+    name: str,
+    scale: float = 1.0,
+    everywhere: bool = False,
+    use_bias: bool = True,
 ) -> keras.layers.Dense:
     """A dense layer to `parts` times D numbers whose matrix begins as `Straight`."""
     straight = Straight(width, scale, everywhere=everywhere)
-    return keras.layers.Dense(parts * width, kernel_initializer=straight, dtype=dtype, name=name)
+    return keras.layers.Dense(
+        parts * width, use_bias=use_bias, kernel_initializer=straight, dtype=dtype, name=name
+    )
 
 
 @keras.saving.register_keras_serializable(package="weitblick")

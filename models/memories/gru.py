@@ -53,7 +53,8 @@ class GRUMemory(Memory):
         if cell not in CELLS:
             raise ValueError(f"cell must be one of {', '.join(CELLS)}, got {cell!r}")
         self.slots, self.cell_kind, self.keep_bias = slots, cell, keep_bias
-        self.query = straight_dense(width, 1, self.dtype_policy, "query")
+        # A bias would add the same to a position's scores for all slots, which compete for it.
+        self.query = straight_dense(width, 1, self.dtype_policy, "query", use_bias=False)
         self.key_value = straight_dense(width, 2, self.dtype_policy, "key_value")
         self.cell = CELLS[cell](width, keep_bias, dtype=self.dtype_policy, name="cell")
 
@@ -70,7 +71,9 @@ class GRUMemory(Memory):
 
     def prepare(self, x: Tensor) -> Tensor:
         keys, values = ops.split(self.key_value(ops.cast(x, self.compute_dtype)), 2, axis=-1)
-        # What the cell makes of values is linear, and a window has fewer positions than there are slots.
+        # Slots by this are the slots' queries by the keys, and a window has fewer positions than there are slots.
+        keys = ops.matmul(keys, ops.transpose(ops.cast(self.query.kernel, self.compute_dtype)))
+        # What the cell makes of values is linear, too.
         return ops.concatenate([keys, self.cell.inputs(values)], axis=-1)
 
     def write(self, prepared: Tensor, here: Tensor, state: State) -> tuple[State, tuple[Tensor, Tensor]]:
@@ -85,7 +88,7 @@ class GRUMemory(Memory):
 
     def _belonging(self, keys, here, slots):
         """How much of each position (B, S) belongs to each slot: (B, M, S) float32, each real position 1 in all."""
-        asking = self.query(ops.cast(slots + ops.cast(self.addresses, "float32"), self.compute_dtype))
+        asking = ops.cast(slots + ops.cast(self.addresses, "float32"), self.compute_dtype)
         scores = ops.matmul(asking * self.width**-0.5, ops.transpose(keys, (0, 2, 1)))
         shares = ops.softmax(ops.cast(scores, "float32"), axis=1)
         return ops.where(here[:, None], shares, 0.0)
