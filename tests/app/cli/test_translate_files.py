@@ -38,7 +38,7 @@ def test_a_page_is_one_document_with_memory(run, tmp_path):
 def test_a_catalogue_remembers_what_is_translated(run, tmp_path):
     found = []
     for right in ("der hund", "ein kater und ein baum"):
-        text = f'msgid "a dog"\nmsgstr "{right}"\n\nmsgid "a cat sees a dog"\nmsgstr ""\n'
+        text = f'msgid "a dog"\nmsgstr "{right}"\n\nmsgid "a cat sees a dog and a tree"\nmsgstr ""\n'
         text = 'msgid ""\nmsgstr "Language: de\\n"\n\n' + text
         (tmp_path / "a.po").write_text(text)
         assert translate(run, tmp_path / "a.po", "--output", tmp_path / "b.po") == 0
