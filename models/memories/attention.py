@@ -59,9 +59,7 @@ def straight_dense(
 ) -> keras.layers.Dense:
     """A dense layer to `parts` times D numbers whose matrix begins as `Straight`."""
     straight = Straight(width, scale, everywhere=everywhere)
-    return keras.layers.Dense(
-        parts * width, use_bias=use_bias, kernel_initializer=straight, dtype=dtype, name=name
-    )
+    return keras.layers.Dense(parts * width, use_bias=use_bias, kernel_initializer=straight, dtype=dtype, name=name)
 
 
 @keras.saving.register_keras_serializable(package="weitblick")
