@@ -437,6 +437,7 @@ for kind, memory in sorted(probe["memories"].items()):
     within = f"at least {min(kept):.1%} up to there" if kept else "nothing"
     outside = f"at most {max(beyond):.1%} beyond {promise['most']:g}" if beyond else "no limit"
     print(f"{kind:11} promised {promise['direct']:3g} windows: {within}, {outside}")
+    assert kind in ("prism", "recurrence") or min(kept, default=1) > 0.9  # these two fade towards their ends
     assert max(beyond, default=0) < probe["chance"] + 0.03, "the answer leaks"
 title = f"Recall by distance; chance is {probe['chance']:.1%}"
 figures.lines(curves, "windows between fact and question", "share right", title, logx=True, bottom=0, bands=bands)
