@@ -7,6 +7,7 @@ from keras import ops, tree
 
 from models import Nested, Tensor
 from models.loss import smoothed_cross_entropy
+from models.r_drop import divergence
 from models.ranking import ranking_loss
 
 
@@ -19,37 +20,46 @@ class TeacherForcing(keras.Model):
     Args:
         transformer: the model to train.
         smoothing: label smoothing, share of the uniform distribution.
+        r_drop: the weight alpha of R-Drop (Liang et al. 2021, section 2.1); 0 = off. In training each batch then passes
+            the model twice, with different dropout. The loss is half the paper's, so that its cross-entropy is the mean
+            of both; alpha / 2 times the divergence between them, see `models.r_drop.divergence`, is added.
 
     Call arguments:
         inputs: {"source": (B, S), "target": (B, T)}.
         training: whether dropout is on.
 
     Returns:
-        The decoder's states (B, T, D). Labels for `fit` are token ids (B, T), padded with `transformer.pad_id`. The
-        loss of a batch is the sum over its target tokens, divided by their number or, where `fit` gets sample weights
-        (B,), all equal, by that weight: with gradient accumulation, the mean number of tokens in the update's batches.
-        Extra losses of layers (`add_loss`) are added.
+        The decoder's states (B, T, D); with R-Drop in training {"twins": (2 * B, T, D)}. Labels for `fit` are token
+        ids (B, T), padded with `transformer.pad_id`. The loss of a batch is the sum over its target tokens, divided by
+        their number or, where `fit` gets sample weights (B,), all equal, by that weight: with gradient accumulation,
+        the mean number of tokens in the update's batches. Extra losses of layers (`add_loss`) are added.
         Metrics are `loss`, the smoothed cross-entropy with all that is added to it, `nll`, the plain negative
-        log-likelihood, both the mean in nats per target token, and `tokens`, the number of target tokens.
+        log-likelihood, both the mean in nats per target token, and `tokens`, the number of target tokens; with R-Drop
+        `divergence`, in nats per target token.
     """
 
-    def __init__(self, transformer: Any, smoothing: float = 0.1, **kwargs: Any) -> None:
+    def __init__(self, transformer: Any, smoothing: float = 0.1, r_drop: float = 0.0, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.transformer = transformer
-        self.smoothing = smoothing
+        self.smoothing, self.r_drop = smoothing, r_drop
         self.trackers = {
             "loss": keras.metrics.Mean("loss"),
             "nll": keras.metrics.Mean("nll"),
             "tokens": keras.metrics.Sum("tokens"),
         }
+        if r_drop:
+            self.trackers["divergence"] = keras.metrics.Mean("divergence")
 
     def build(self, input_shape: Any = None) -> None:
         if not self.transformer.built:
             self.transformer.build()
         self.built = True
 
-    def call(self, inputs: dict[str, Tensor], training: bool | None = None) -> Tensor:
-        return self.transformer.states(inputs, training=training)
+    def call(self, inputs: dict[str, Tensor], training: bool | None = None) -> Nested:
+        if not (training and self.r_drop):
+            return self.transformer.states(inputs, training=training)
+        twins = {name: ops.concatenate([tokens, tokens]) for name, tokens in inputs.items()}
+        return {"twins": self.transformer.states(twins, training=True)}
 
     def compute_loss(
         self,
@@ -81,8 +91,22 @@ class TeacherForcing(keras.Model):
         Returns:
             Scalars by name, of which "loss" is to be minimised: sums over these rows, divided by `tokens`.
         """
+        if isinstance(states, dict):
+            return self._twin_losses(labels, states["twins"], tokens)
         real = self._real(labels)
         return self._cross_entropy(labels, states, real, real, tokens)
+
+    def _twin_losses(self, labels, twins, tokens):
+        both = ops.concatenate([labels, labels])
+        halves = self._real(both) / 2
+        found = self._cross_entropy(both, twins, halves, halves, tokens)
+        embedding = self.transformer.output_embedding
+        rows = embedding.output_states(twins)
+        rows = ops.reshape(rows, (-1, rows.shape[-1]))
+        count = ops.shape(rows)[0] // 2
+        weights = ops.reshape(self._real(labels), (-1,)) / ops.maximum(tokens, 1.0)
+        apart = divergence(rows[:count], rows[count:], embedding.output_vectors, weights)
+        return {**found, "loss": found["loss"] + self.r_drop / 2 * apart, "divergence": apart}
 
     def _cross_entropy(self, labels, states, weights, reported, tokens):
         """As `token_losses`; `weights` and `reported` (B, T) are what tokens count for in "loss" and in "nll"."""
@@ -99,8 +123,9 @@ class TeacherForcing(keras.Model):
 
     def note(self, found: dict[str, Tensor], tokens: Tensor) -> None:
         """Adds the losses of a whole batch, by name as `token_losses` gives them, to the metrics."""
-        for name in ("loss", "nll"):
-            self.trackers[name].update_state(found[name], sample_weight=tokens)
+        for name in ("loss", "nll", "divergence"):
+            if name in found:
+                self.trackers[name].update_state(found[name], sample_weight=tokens)
         self.trackers["tokens"].update_state(tokens)
 
     def _real(self, labels):
@@ -119,7 +144,7 @@ class TeacherForcing(keras.Model):
         return list(self.trackers.values())
 
     def get_config(self) -> dict[str, Any]:
-        config = {**super().get_config(), "smoothing": self.smoothing}
+        config = {**super().get_config(), "smoothing": self.smoothing, "r_drop": self.r_drop}
         return {**config, "transformer": keras.saving.serialize_keras_object(self.transformer)}
 
     @classmethod
@@ -173,7 +198,7 @@ class DocumentTeacherForcing(TeacherForcing):
         context_discount: float = 0.0,
         **kwargs: Any,
     ) -> None:
-        super().__init__(transformer, smoothing, **kwargs)
+        super().__init__(transformer, smoothing, r_drop=0.0, **kwargs)
         self.lanes, self.own_choices = lanes, own_choices
         self.ranking, self.margin, self.context_discount = ranking, margin, context_discount
         if ranking:
@@ -273,4 +298,6 @@ class DocumentTeacherForcing(TeacherForcing):
 
     def get_config(self) -> dict[str, Any]:
         own = {name: getattr(self, name) for name in ("lanes", "own_choices", "ranking", "margin", "context_discount")}
-        return {**super().get_config(), **own}
+        config = {**super().get_config(), **own}
+        del config["r_drop"]
+        return config

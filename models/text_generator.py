@@ -219,6 +219,11 @@ class TextGenerator(keras.Model):
         memory = self.initial_memory(ops.shape(inputs["target"])[0])
         return self.output_embedding.logits(self.document_states(inputs, memory, training)[0])
 
+    @property
+    def states_width(self) -> int:
+        """The numbers in a state of which logits are made."""
+        return self.settings["width"]
+
     def initial_memory(self, batch: int | Tensor) -> Nested:
         """The state of documents that begin: a dictionary of tensors with the batch as axis 0."""
         zeros = ops.zeros((batch, self.settings["width"]), "float32")

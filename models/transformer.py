@@ -147,6 +147,11 @@ class Transformer(keras.Model):
         self.output_embedding = self.target_embedding if self.tie != "none" else table("output_embedding", None, TIES)
 
     @property
+    def states_width(self) -> int:
+        """The numbers in a state of which logits are made."""
+        return self.settings["width"]
+
+    @property
     def input_embeddings(self) -> dict[str, TokenEmbedding]:
         """The embeddings of what is read, by side."""
         return {"source": self.source_embedding, "target": self.target_embedding}

@@ -152,7 +152,9 @@ def _search_sweep(result: dict) -> Rows:
         # In results of before EOLE was measured, all are CTranslate2's.
         trials.setdefault(trial.get("engine", "ctranslate2"), []).append(trial)
     best = "; ".join(f"{engine} with {told_search(fastest(tried))}" for engine, tried in trials.items())
-    note = f"Fastest: {best}. MKL: with CT2_USE_MKL=1, without which CTranslate2 leaves it aside on AMD's processors."
+    note = f"Fastest: {best}."
+    if any(trial["setting"].get("mkl") for trial in result["sweep"]):
+        note += " MKL: with CT2_USE_MKL=1, without which CTranslate2 leaves it aside on AMD's processors."
     table = Rows(f"Settings tried for search, {result['shape']}", ("", "setting", "tokens/s"), note)
     for engine, tried in trials.items():
         for trial in tried:

@@ -27,6 +27,7 @@ from app.export import graph_text
 from app.presets.schema import SearchPreset
 from app.runs.run import Run
 from app.translation.chunks import LIVING, STEPS, beam_search_of
+from app.translation.decoder import refuse_other_models
 from app.translation.keras_decoder import KerasDecoder
 from app.translation.translator import Translator
 from data import spans
@@ -81,11 +82,7 @@ def export(
             f"{run.path}: the run was trained on documents, and a SavedModel translates each line "
             "independently; translate with `weitblick translate --document`, or export the run that it started from"
         )
-    if (search or run.preset.search).language_model:
-        raise UserError(
-            "search.language_model: a SavedModel holds one model; use `weitblick translate`, or leave it out "
-            'with search.language_model = ""'
-        )
+    refuse_other_models(search or run.preset.search, "a SavedModel holds one model; use `weitblick translate`")
     run = run if precision is None else run.with_precision(precision)
     with new_folder(directory) as folder:
         translator = Translator.of_run(run, checkpoint, search)

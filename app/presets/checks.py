@@ -63,6 +63,7 @@ def check_together(sections: Mapping[str, Any]) -> str | None:
         or _check_positions(data, model, documents)
         or _check_training(training)
         or _check_ranking(training, memory)
+        or _check_r_drop(training, model, documents)
         or _check_search(sections["search"], memory)
     )
 
@@ -287,6 +288,17 @@ def _check_training(training: TrainingPreset) -> str | None:
         )
     if training.keep < training.average:
         return f"training.keep: must be at least training.average = {training.average}, got {training.keep}"
+    return None
+
+
+def _check_r_drop(training: TrainingPreset, model: ModelPreset, documents: DocumentsPreset) -> str | None:
+    if training.r_drop and documents.windows != "off":
+        return (
+            "training.r_drop: reads each batch twice, which a training that carries a state through documents cannot: "
+            'set documents.windows to "off", or training.r_drop to 0'
+        )
+    if training.r_drop and not model.dropout:
+        return "training.r_drop: compares passes with different dropout, and model.dropout is 0: set one of the two"
     return None
 
 

@@ -92,8 +92,10 @@ class Preset:
         """
         own = [asdict(self.section(MEMORY + part)) for part in parts_of(self.memory.kind)]
         general = {**asdict(self.memory), "mixed": self.training.memory_tokens == "mixed"}
+        settings = {key: value for each in own for key, value in each.items()}
         sizes = search.memory_sizes if search else {}
-        return {**general, **{key: value for settings in own for key, value in settings.items()}, **sizes}
+        # A member of an ensemble may have a memory without such a size.
+        return {**general, **settings, **{name: size for name, size in sizes.items() if name in settings}}
 
     def reads_documents(self, search: SearchPreset | None = None) -> bool:
         """Whether the model reads documents: it was trained to, or a language model in its search does."""

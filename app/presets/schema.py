@@ -247,6 +247,13 @@ class TrainingPreset:
     beta_2: float = option(0.98, "Adam: decay rate of the mean square", low=0.0, below=1.0)
     epsilon: float = option(1e-9, "Adam: added to the divisor", above=0.0)
     label_smoothing: float = option(0.1, "fraction of the probability spread over all pieces", low=0.0, below=1.0)
+    r_drop: float = option(
+        0.0,
+        "weight of R-Drop: each batch is read twice, with different dropout, and the outputs shall agree; 0 = off; "
+        "an update takes twice as long",
+        low=0.0,
+        high=1000.0,
+    )
     clip_norm: float = option(1.0, "gradients with a larger norm are scaled down to this norm; 0 = off", low=0.0)
     precision: str = option(
         "auto",
@@ -286,6 +293,7 @@ class SearchPreset:
     max_ratio: float = option(1.5, "output is at most max_ratio * source tokens + max_extra tokens long", above=0.0)
     max_extra: int = option(50, "see max_ratio", low=1, high=10**6)
     term_bonus: float = option(3.5, "what the search gives for each token of a glossary's term, in nats", above=0.0)
+    ensemble: tuple[str, ...] = option((), "further runs, whose probabilities are averaged with the model's")
     language_model: str = option("", 'a run of a generator that the search listens to as well; "" = none')
     language_model_weight: float = option(0.1, "what its log-probabilities count beside the model's", low=0.0, high=10)
     refuse_loops: bool = option(True, "take the next output, or cut it, where it repeats what the source does not")

@@ -295,13 +295,44 @@ class Run:
                 at each step. With the preset's `training.precision = "float32"` they stay as they are.
             search: gives the sizes of the memory, on which no weights depend; None for those of training.
         """
+        model = self._load_alone(which, decoding, search)
+        if search and search.ensemble:
+            from models.ensemble import ensemble
+
+            others = [self.open_member(path)._load_alone("auto", decoding, search) for path in search.ensemble]
+            model = ensemble([model, *others], self.preset.reads_documents(search))
+        return self._fused(model, search, decoding) if search and search.language_model else model
+
+    def _load_alone(self, which, decoding, search):
         name, weights = self.weights(which)
         widths = [weights.get(f"{side}_embedding/table", np.zeros((0, 0))).shape[1] for side in ("source", "target")]
         given = self.preset.embeddings.vectors
         size = self.tokenizer().vocabulary_size
         build = functools.partial(self.new_model, size, *(widths if given else ()), decoding=decoding, search=search)
-        model = build_with(build, weights, f"{self.path} ({name})")
-        return self._fused(model, search, decoding) if search and search.language_model else model
+        return build_with(build, weights, f"{self.path} ({name})")
+
+    def open_member(self, path: Path | str) -> "Run":
+        """The run of a translator that can join an ensemble with this one.
+
+        Raises:
+            UserError: it is no such run, its tokenizer is another one, or only one of the two reads documents.
+        """
+        other = self._joining(Run.open(path), "search.ensemble")
+        mine, theirs = (run.preset.documents.windows == "off" for run in (self, other))
+        if mine != theirs:
+            alone, documents = (self.path, other.path) if mine else (other.path, self.path)
+            raise UserError(
+                f"search.ensemble: {alone} was trained on sentences, {documents} on documents; join runs of one sort"
+            )
+        return other
+
+    def _joining(self, other, key):
+        """The same run, computing as this one does."""
+        if other.tokenizer().fingerprint != self.tokenizer().fingerprint:
+            raise UserError(
+                f"{key}: {other.path} has another tokenizer than {self.path}; train it with tokenizer.run={self.path}"
+            )
+        return other.with_precision(self.preset.training.precision)
 
     def open_language_model(self, path: Path | str) -> "Run":
         """The run of a generator that can join the search of this run's model.
@@ -309,13 +340,7 @@ class Run:
         Raises:
             UserError: it is no such run, or its tokenizer is another one.
         """
-        other = Run.open(path, GENERATOR)
-        if other.tokenizer().fingerprint != self.tokenizer().fingerprint:
-            raise UserError(
-                f"search.language_model: {other.path} has another tokenizer than {self.path}; train it with "
-                f"tokenizer.run={self.path}"
-            )
-        return other
+        return self._joining(Run.open(path, GENERATOR), "search.language_model")
 
     def _fused(self, model, search, decoding):
         """The model together with the language model of the search."""

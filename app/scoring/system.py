@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from itertools import chain
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from app.presets.schema import GENERATOR, SearchPreset
 from app.runs.checkpoints import to_stderr
@@ -136,16 +136,19 @@ class System:
             "documents": asdict(self.run.preset.documents),
             "engine": self.engine.as_dict(),
             **self._reading,
-            **self._language_model,
+            **self._other_models,
             **({"glossary": _named(self.glossary_file)} if self.glossary_file else {}),
         }
 
     @property
-    def _language_model(self) -> dict:
-        if not self.search.language_model:
-            return {}
-        name, _, checksum = Run.open(self.search.language_model, GENERATOR).weights_file()
-        return {"language_model": {"weights": name, "checksum": checksum}}
+    def _other_models(self) -> dict:
+        """The weights of the search's language model and of an ensemble's other members."""
+        found: dict[str, Any] = {}
+        if self.search.ensemble:
+            found["ensemble"] = [_weights(Run.open(path)) for path in self.search.ensemble]
+        if self.search.language_model:
+            found["language_model"] = _weights(Run.open(self.search.language_model, GENERATOR))
+        return found
 
     @property
     def _reading(self) -> dict:
@@ -337,6 +340,12 @@ def translated(
         return translator.translate_all(lines, progress)
     documents = translator.translate_documents(test.cut(lines))
     return list(_counted(chain.from_iterable(documents), test.segments, progress))
+
+
+def _weights(run: Run) -> dict:
+    """The weights that a run translates with, for the record."""
+    name, _, found = run.weights_file()
+    return {"weights": name, "checksum": found}
 
 
 def _named(file: Path) -> dict:

@@ -24,7 +24,7 @@ def teacher_forcing(transformer: Any, preset: Preset, lanes: int | None = None) 
 
     smoothing, documents = preset.training.label_smoothing, preset.documents
     if documents.windows == "off":
-        return TeacherForcing(transformer, smoothing)
+        return TeacherForcing(transformer, smoothing, preset.training.r_drop)
     own_choices = preset.training.memory_tokens != "reference"
     ranking, margin = preset.training.ranking, preset.training.ranking_margin
     extra = {"ranking": ranking, "margin": margin, "context_discount": documents.context_discount}

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from app.presets.schema import SearchPreset
 from app.retrieval.entries import Entries
 from app.translation.batch_plan import plan_batches
-from app.translation.decoder import Decoded, Forms, Request, Sampling, TokenScore
+from app.translation.decoder import Decoded, Forms, Request, Sampling, TokenScore, refuse_other_models
 from data.errors import UserError
 from data.files import read_manifest
 from data.parallel import cores
@@ -56,11 +56,7 @@ class CTranslate2Decoder:
 
     def __init__(self, folder: Path, search: SearchPreset, sampling: Sampling | None = None):
         ctranslate2 = import_ctranslate2()
-        if search.language_model:
-            raise UserError(
-                "search.language_model: CTranslate2 computes one model; use the engine keras, or leave it out with "
-                'search.language_model = ""'
-            )
+        refuse_other_models(search, "CTranslate2 computes one model; use the engine keras")
         self.search, self.sampling = search, sampling
         self.output_tokens = 0
         self._lock = threading.Lock()

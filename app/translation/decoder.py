@@ -37,6 +37,21 @@ QUANTIZATIONS = ("float32", "bfloat16", "float16", "int16", "int8", "int8_float3
 KERAS = Engine()
 
 
+def refuse_other_models(search: SearchPreset, reason: str) -> None:
+    """Refuses a search in which other models join.
+
+    Args:
+        search: settings of the search.
+        reason: why, and what to do.
+
+    Raises:
+        UserError: it names an ensemble or a language model.
+    """
+    for key, nothing in (("ensemble", "[]"), ("language_model", '""')):
+        if getattr(search, key):
+            raise UserError(f"search.{key}: {reason}, or leave it out with 'search.{key} = {nothing}'")
+
+
 @dataclass(frozen=True)
 class Sampling:
     """Settings for random sampling, instead of a search for the likeliest translation.

@@ -16,6 +16,7 @@ from models.document import DocumentTransformer
 from models.dropout import ByteDropout
 from models.encoder import Encoder
 from models.loss import smoothed_cross_entropy
+from models.r_drop import divergence
 from models.search import beam_search, greedy
 from models.stack import Stack
 from models.teacher_forcing import DocumentTeacherForcing, TeacherForcing
@@ -155,6 +156,19 @@ def loss_gradients():
         "likelihood": array(likelihood),
         "states_gradient": array(in_states),
         "table_gradient": array(in_table),
+        **_divergence_gradients(states, states[::-1].copy(), table, weights),
+    }
+
+
+def _divergence_gradients(first, second, table, weights):
+    def loss(*given):
+        return divergence(*given, weights)
+
+    found = gradients(loss, first, second, table)
+    names = (f"divergence_{name}" for name in ("first", "second", "table"))
+    return {
+        "divergence": array(loss(*map(ops.convert_to_tensor, (first, second, table)))),
+        **dict(zip(names, map(array, found), strict=True)),
     }
 
 

@@ -14,6 +14,7 @@ import pytest
 from tests.models.backend_worker import KINDS, MEMORIES, VOCABULARY
 
 pytestmark = pytest.mark.backends
+LOSSES = ("loss", "likelihood", "states_gradient", "table_gradient")
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 
@@ -104,7 +105,7 @@ def test_dropout_is_repeated_on_the_way_back(backend, name):
 
 
 @pytest.mark.parametrize("backend", ["jax", "torch"])
-@pytest.mark.parametrize("name", ["loss", "likelihood", "states_gradient", "table_gradient"])
+@pytest.mark.parametrize("name", [*LOSSES, "divergence", "divergence_first", "divergence_table"])
 def test_loss_and_its_gradient(backend, name):
     assert np.abs(results(backend)[f"loss/{name}"]).max() > 0.1
     equal(backend, f"loss/{name}")

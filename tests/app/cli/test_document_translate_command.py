@@ -19,12 +19,12 @@ TEXT = "the red dog sees\na cat\n\nthe old house\n"
 COLUMN = "a\tthe red dog sees\na\ta cat\n\nb\tthe old house\n"
 
 
-def make_run(folder, *changes):
-    run = Run.create(folder / "run", toy_preset(folder, "search.beam=1", "search.max_extra=3", *changes))
-    tokenizer = Tokenizer.train([" ".join([*WORDS, *WORDS.values()])], 300, seed=0)
+def make_run(folder, *changes, seed=2, name="run", size=300):
+    run = Run.create(folder / name, toy_preset(folder, "search.beam=1", "search.max_extra=3", *changes))
+    tokenizer = Tokenizer.train([" ".join([*WORDS, *WORDS.values()])], size, seed=0)
     tokenizer.save(run.path / TOKENIZER)
-    keras.utils.set_random_seed(2)
-    model, draw = run.new_model(tokenizer.vocabulary_size), np.random.default_rng(2)
+    keras.utils.set_random_seed(seed)
+    model, draw = run.new_model(tokenizer.vocabulary_size), np.random.default_rng(seed)
     weights = read_variables(split_variables(model)[0])
     weights = {name: value + draw.normal(0, 0.4, value.shape).astype("float32") for name, value in weights.items()}
     run.write_summary(averaged={"checksum": save_arrays(run.path / AVERAGED, weights)})
@@ -249,3 +249,34 @@ def test_evaluate_scores_the_translations_of_documents(documents, file, capsys, 
     assert "does not say where documents begin" in capsys.readouterr().err
     kept = (documents / "results" / "little-test.de").read_text(encoding="utf-8").splitlines()
     assert kept == [line for line in alone if line]
+
+
+@pytest.mark.parametrize("kind", [(), DOCUMENTS], ids=["sentences", "documents"])
+def test_an_ensemble_is_the_mean_of_its_runs_and_is_told_apart(tmp_path, capsys, file, kind):
+    first, second = (make_run(tmp_path, *kind, seed=seed, name=f"run-{seed}") for seed in (2, 3))
+    own = ("--document",) if kind else ()
+
+    def translated(*changes):
+        return translate(capsys, first, file, *own, *(("--set", *changes) if changes else ()))[0]
+
+    alone = translated()
+    assert translated(f"ensemble={first}") == alone
+    assert translated(f"ensemble={second}") != alone
+    assert translated(f"ensemble={first},{second},{second}") != alone
+
+    (tmp_path / "reference.txt").write_text(TEXT, encoding="utf-8")
+    given = ["evaluate", str(first), "--source", str(file), "--reference", str(tmp_path / "reference.txt")]
+    if not kind:
+        assert cli.main([*given, "--set", f"ensemble={second}"]) == 0
+        (record,) = [json.loads(path.read_text()) for path in (first / "results").glob("*.json")]
+        assert record["search"]["ensemble"] == [str(second)] and len(record["ensemble"][0]["checksum"]) > 10
+
+
+def test_runs_that_make_no_ensemble_are_refused_by_name(documents, plain, tmp_path, capsys, file):
+    other = make_run(tmp_path, size=290)
+    assert "was trained on sentences" in translate(capsys, plain, file, "--set", f"ensemble={documents}", code=2)
+    refused = translate(capsys, plain, file, "--set", f"ensemble={other}", code=2)
+    assert f"search.ensemble: {other} has another tokenizer than {plain}" in refused
+    assert "no such run" in translate(capsys, plain, file, "--set", "ensemble=nowhere", code=2)
+    refused = translate(capsys, plain, file, "--set", f"ensemble={plain}", "--engine", "ctranslate2", code=2)
+    assert "search.ensemble: CTranslate2 computes one model" in refused

@@ -139,7 +139,7 @@ def test_it_says_what_it_is(exported):
     about = json.loads((exported / ABOUT).read_text(encoding="utf-8"))
     assert about["weights"] == "averaged"
     others = {"length_penalty": 0.6, "length_offset": 5.0, "term_bonus": 3.5, "memory_cache": 0, "memory_compressed": 0}
-    others |= {"language_model": "", "language_model_weight": 0.1}
+    others |= {"ensemble": [], "language_model": "", "language_model_weight": 0.1}
     assert about["search"] == SEARCH | others
     assert (about["source"], about["target"], about["precision"]) == ("en", "de", "float32")
 

