@@ -42,7 +42,7 @@ def _settings(run: Run, record: Mapping[str, Any]) -> Iterator[str]:
     for section, name in _SECTIONS.items():
         own, found = plain[section], record.get(section, {})
         for key in own:
-            if key in found and to_toml(found[key]) != to_toml(own[key]):
+            if key in found and found[key] != own[key]:
                 yield f"{name}.{key}={to_toml(found[key])} instead of {to_toml(own[key])}"
     if "retrieval" in System(run).choices and "retrieval" not in record:
         yield f"memory.retrieval.own=0.0 instead of {run.preset.retrieval.own}"
@@ -61,7 +61,8 @@ def _reading(run: Run, record: Mapping[str, Any], shuffled: bool) -> Iterator[st
     if record.get("language_model") != plain.get("language_model"):
         yield "other weights of the language model"
     if record.get("ensemble") != plain.get("ensemble"):
-        yield "other weights of the ensemble"
+        members = [member["run"] for member in record.get("ensemble", ())]
+        yield f"an ensemble with {', '.join(members)}" if members else "no ensemble"
     if record["test_set"].get("shuffled", False) != shuffled:
         yield "segments in order" if shuffled else "segments in shuffled order"
 

@@ -132,7 +132,7 @@ class System:
     def choices(self) -> dict:
         """The user's choices but for the weights: search, windows, engine, and what is read beside the model."""
         return {
-            "search": asdict(self.search),
+            "search": {key: value for key, value in asdict(self.search).items() if key != "ensemble"},
             "documents": asdict(self.run.preset.documents),
             "engine": self.engine.as_dict(),
             **self._reading,
@@ -145,7 +145,7 @@ class System:
         """The weights of the search's language model and of an ensemble's other members."""
         found: dict[str, Any] = {}
         if self.search.ensemble:
-            found["ensemble"] = [_weights(Run.open(path)) for path in self.search.ensemble]
+            found["ensemble"] = [{"run": Path(path).name, **_weights(Run.open(path))} for path in self.search.ensemble]
         if self.search.language_model:
             found["language_model"] = _weights(Run.open(self.search.language_model, GENERATOR))
         return found

@@ -112,7 +112,7 @@ def made_up(tmp_path):
     [
         ({"search": {"beam": 1}}, "search.beam=1 instead of 4"),
         ({"search": {"language_model": "runs/lm"}}, "search.language_model="),
-        ({"search": {"ensemble": ["runs/b"]}}, 'search.ensemble=["runs/b"] instead of []'),
+        ({"ensemble": [{"run": "b", "weights": "averaged", "checksum": "c"}]}, "an ensemble with b"),
         ({"memory": {"name": "memory.tmx", "checksum": "c"}}, "the translation memory memory.tmx"),
         ({"glossary": {"name": "terms.tsv", "checksum": "c"}}, "the glossary terms.tsv"),
         ({"corrected": True}, "corrections"),
