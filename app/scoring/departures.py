@@ -60,8 +60,8 @@ def _reading(run: Run, record: Mapping[str, Any], shuffled: bool) -> Iterator[st
         yield "another gate of retrieval"
     if record.get("language_model") != plain.get("language_model"):
         yield "other weights of the language model"
-    if record.get("ensemble") != plain.get("ensemble"):
-        members = [member["run"] for member in record.get("ensemble", ())]
+    if record.get("ensemble", []) != plain["ensemble"]:
+        members = [member["run"] for member in record.get("ensemble", [])]
         yield f"an ensemble with {', '.join(members)}" if members else "no ensemble"
     if record["test_set"].get("shuffled", False) != shuffled:
         yield "segments in order" if shuffled else "segments in shuffled order"

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from itertools import chain
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from app.presets.schema import GENERATOR, SearchPreset
 from app.runs.checkpoints import to_stderr
@@ -133,22 +133,19 @@ class System:
         """The user's choices but for the weights: search, windows, engine, and what is read beside the model."""
         return {
             "search": {key: value for key, value in asdict(self.search).items() if key != "ensemble"},
+            "ensemble": [{"run": Path(path).name, **_weights(Run.open(path))} for path in self.search.ensemble],
             "documents": asdict(self.run.preset.documents),
             "engine": self.engine.as_dict(),
             **self._reading,
-            **self._other_models,
+            **self._language_model,
             **({"glossary": _named(self.glossary_file)} if self.glossary_file else {}),
         }
 
     @property
-    def _other_models(self) -> dict:
-        """The weights of the search's language model and of an ensemble's other members."""
-        found: dict[str, Any] = {}
-        if self.search.ensemble:
-            found["ensemble"] = [{"run": Path(path).name, **_weights(Run.open(path))} for path in self.search.ensemble]
-        if self.search.language_model:
-            found["language_model"] = _weights(Run.open(self.search.language_model, GENERATOR))
-        return found
+    def _language_model(self) -> dict:
+        if not self.search.language_model:
+            return {}
+        return {"language_model": _weights(Run.open(self.search.language_model, GENERATOR))}
 
     @property
     def _reading(self) -> dict:
@@ -248,7 +245,8 @@ class System:
         if as_baseline:
             weights = record["weights"]
             return weights["checksum"] == self.run.weights_file(weights["asked_for"])[2]
-        if any(record.get(key) != value for key, value in self.made_by.items()):
+        # A record of before there were ensembles has none.
+        if any(record.get(key, []) != value for key, value in self.made_by.items()):
             return False
         return all(record["decided"][key] == self.decided[key] for key in _COMPARED)
 

@@ -266,11 +266,19 @@ def test_an_ensemble_is_the_mean_of_its_runs_and_is_told_apart(tmp_path, capsys,
 
     (tmp_path / "reference.txt").write_text(TEXT, encoding="utf-8")
     given = ["evaluate", str(first), "--source", str(file), "--reference", str(tmp_path / "reference.txt")]
-    if not kind:
-        assert cli.main([*given, "--set", f"ensemble={second}"]) == 0
+    if kind:
+        return
+
+    def evaluated(*changes):
+        assert cli.main([*given, *changes]) == 0
         (record,) = [json.loads(path.read_text()) for path in (first / "results").glob("*.json")]
-        (member,) = record["ensemble"]
-        assert member["run"] == second.name and len(member["checksum"]) > 10
+        (output,) = (first / "results").glob("*.de")
+        return record["ensemble"], output.read_text(encoding="utf-8").splitlines()
+
+    plain = evaluated()
+    (member,), joined = evaluated("--set", f"ensemble={second}")
+    assert member["run"] == second.name and len(member["checksum"]) > 10 and joined != plain[1]
+    assert evaluated() == plain == ([], plain[1])  # what the ensemble wrote is not taken for the run's own
 
 
 def test_runs_that_make_no_ensemble_are_refused_by_name(documents, plain, tmp_path, capsys, file):
