@@ -8,7 +8,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from app.cli.options import RUN_HELP, add_checkpoint
+from app.cli.options import RUN_HELP, add_checkpoint, load_engine
+from app.translation.decoder import KERAS
 from data.errors import UserError
 
 HELP = "write text with a generator"
@@ -50,11 +51,10 @@ def run(args: argparse.Namespace) -> None:
     """Writes the beginning and what follows it to standard output."""
     if args.length < 1:
         raise UserError(f"--length {args.length}: must be at least 1")
-    from app.cli.startup import load_keras
     from app.runs.run import Run
 
     run = Run.open(args.path, "generator")
-    load_keras()
+    load_engine(KERAS, run, args.checkpoint)
     from app.translation.generation import Choice, Writer
 
     names = ("temperature", "top_k", "top_p", "min_p", "repetition_penalty", "no_repeat", "beam", "seed")

@@ -173,6 +173,9 @@ def load_engine(engine: Engine, run: "Run", checkpoint: str) -> None:
         if export_folder(run, checkpoint, engine.quantization).exists():
             return
     load_keras()
+    from app.runs.precision import settle_for_search
+
+    settle_for_search(run.preset.model.width)
 
 
 def add_precision(parser: argparse.ArgumentParser) -> None:

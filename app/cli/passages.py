@@ -3,8 +3,8 @@
 import argparse
 from pathlib import Path
 
-from app.cli.options import RUN_HELP, add_corpora
-from app.cli.startup import load_keras
+from app.cli.options import RUN_HELP, add_corpora, load_engine
+from app.translation.decoder import KERAS
 from data.errors import UserError
 
 EPILOG = "The corpus is scored twice, with and without context; docs/corpora.md has an example."
@@ -30,7 +30,7 @@ def passages(args: argparse.Namespace) -> None:
     if windows.windows == "segments" and windows.size == 1 and not run.preset.memory.has_state:
         raise UserError(f"{args.path}: the run reads each segment alone: choose one that reads context")
     found = _documents(run, args)
-    load_keras()
+    load_engine(KERAS, run, args.checkpoint)
     from app.scoring.passages import cxmi, gains, richest, write_passages
     from app.terminal import decoding_progress
     from app.translation.translator import Translator

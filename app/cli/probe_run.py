@@ -2,8 +2,9 @@
 
 import argparse
 
-from app.cli.options import add_corpora
+from app.cli.options import add_corpora, load_engine
 from app.cli.startup import load_keras
+from app.translation.decoder import KERAS
 from data.errors import UserError
 
 LINES = {"context": 1000, "stores": 400, "forgotten": 400, "length": 0, "training": 0}
@@ -56,7 +57,8 @@ def run(args: argparse.Namespace) -> None:
         raise UserError(f"--measure {args.measure}: needs {wanted}, which {args.path} is not")
     corpora = run.preset.corpora(args.corpora)
     texts = {name: _pairs(corpora.open(name), args) for name in args.corpus}
-    load_keras()
+    # Training computes with other threads than translation.
+    load_keras() if args.measure == "training" else load_engine(KERAS, run, "auto")
     for name, pairs in texts.items():
         measures = {"context": _context, "stores": _stores, "forgotten": _forgotten}
         measures |= {"length": _length, "training": _training}

@@ -26,8 +26,10 @@ from app.cli.options import (
     add_search,
     chosen_search,
     key_of,
+    load_engine,
     with_chosen_precision,
 )
+from app.translation.decoder import KERAS
 from data.errors import UserError
 
 if TYPE_CHECKING:
@@ -108,13 +110,12 @@ def _check(args: argparse.Namespace) -> None:
 
 
 def _tune(run: "Run", test: "TestSet", search: "SearchPreset", args: argparse.Namespace) -> None:
-    from app.cli.startup import load_keras
     from app.runs.gate import write_gate
     from app.runs.run import Run
     from app.scoring import tuning
     from app.terminal import decoding_progress
 
-    load_keras()
+    load_engine(KERAS, run, args.checkpoint)
     # A gate that the run has does not count, nor need it fit.
     before = Run(run.path, run.preset.with_overrides(["memory.retrieval.gate=distance"]))
     trial = _Trial(before, test, search, args)
@@ -139,11 +140,10 @@ def _tune(run: "Run", test: "TestSet", search: "SearchPreset", args: argparse.Na
 def _tune_language_model(run: "Run", test: "TestSet", search: "SearchPreset", args: argparse.Namespace) -> None:
     from rich.console import Console
 
-    from app.cli.startup import load_keras
     from app.runs.run import Run
     from app.scoring import fusion
 
-    load_keras()
+    load_engine(KERAS, run, args.checkpoint)
     model = str(Path(args.language_model).resolve())
     rows = list(fusion.weigh(run, test, search, model, args.checkpoint))
     console = Console(highlight=False, markup=False, soft_wrap=True)

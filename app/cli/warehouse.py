@@ -13,7 +13,9 @@ from app.cli.options import (
     add_search,
     chosen_filters,
     chosen_search,
+    load_engine,
 )
+from app.translation.decoder import KERAS
 from data.errors import UserError
 
 EPILOG = (
@@ -189,7 +191,6 @@ def translate(args: argparse.Namespace) -> None:
     translates the rows of a document in its context. After an interruption the same command goes on. With a run from
     German to English this is back-translation.
     """
-    from app.cli.startup import load_keras
     from app.runs.run import Run
     from app.terminal import PairsBar, progress_console
 
@@ -198,7 +199,7 @@ def translate(args: argparse.Namespace) -> None:
     run = Run.open(args.run_folder)
     search, data = chosen_search(run.preset, args), run.preset.data
     with _opened(args) as warehouse:
-        load_keras()
+        load_engine(KERAS, run, args.checkpoint)
         from app.translation.tables import TableTranslator
         from app.translation.translator import Translator
         from data.files import checksum_of
@@ -216,11 +217,10 @@ def translate(args: argparse.Namespace) -> None:
 
 
 def _sql_function(args: argparse.Namespace):
-    from app.cli.startup import load_keras
     from app.runs.run import Run
 
     run = Run.open(args.run_folder)
-    load_keras()
+    load_engine(KERAS, run, "auto")
     from app.translation.tables import sql_function
     from app.translation.translator import Translator
 

@@ -5,6 +5,10 @@ from pathlib import Path
 
 # Instructions that multiply bfloat16 matrices: AMX tiles, or AVX-512's dot product, which oneDNN uses as well.
 BFLOAT16_FLAGS = {"amx_bf16", "avx512_bf16"}
+# The operations of a search are too small for threads below this width of the model.
+WIDE = 1024
+# Batches that TensorFlow computes at the same time: with several threads an operation, and the most.
+_FEW, _MANY = 2, 16
 
 
 def keras_policy(precision: str) -> str:
@@ -93,6 +97,33 @@ def set_threads(numbers: dict[str, int]) -> bool:
     except RuntimeError:
         return False
     return threads() == numbers
+
+
+def settle_for_search(width: int) -> None:
+    """Gives each operation one thread, and the cores to batches side by side; for a process that only translates.
+
+    A step of a search has hundreds of operations, each of microseconds. Handing parts of them to other threads takes
+    longer than computing them, and a model wider than `WIDE` alone gains by it. To be called before anything is
+    computed; it does nothing on a GPU, on other backends than TensorFlow, and where TF_NUM_INTRAOP_THREADS is set.
+
+    Args:
+        width: of the model.
+    """
+    import keras
+
+    if keras.backend.backend() != "tensorflow" or width >= WIDE or _named_threads("intra_op") or _accelerators():
+        return
+    set_threads({**threads(), "intra_op": 1})
+
+
+def batches_at_once() -> int:
+    """How many batches are best computed at the same time: while one waits, another uses the processor."""
+    import keras
+
+    if keras.backend.backend() != "tensorflow":
+        return 1
+    alone = threads()["intra_op"] == 1 and not _accelerators()
+    return max(_FEW, min(cores(), _MANY)) if alone else _FEW
 
 
 def cores() -> int:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from app.retrieval.entries import Entries
 from app.translation.batch_plan import plan_batches
-from app.translation.decoder import Decoded, Decoder, Forms, Request, TokenScore, length_of, requests_of
+from app.translation.decoder import Decoded, Decoder, Forms, Request, TokenScore, length_of, requests_of, window_length
 from data.documents import PackedWindow
 from data.errors import UserError
 
@@ -311,7 +311,7 @@ class BatchedDecoder:
         """See `Decoder.remember`."""
         if self._continued:
             windows = [window._replace(reset=False) for window in windows]
-        lengths = [max(length_of(window.sources), length_of(window.targets)) for window in windows]
+        lengths = [window_length(window) for window in windows]
         return self._run(Kind("remember"), list(zip(windows, memories, strict=True)), lengths)
 
     def inspect(self, window: PackedWindow, memory: dict) -> dict[str, Any]:

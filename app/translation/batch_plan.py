@@ -1,6 +1,11 @@
 """Which sequences are decoded together."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TypeVar
+
+import numpy as np
+
+T = TypeVar("T")
 
 
 def plan_batches(lengths: Sequence[int], budget: int, padded: Callable[[int], int] = int) -> Iterator[list[int]]:
@@ -39,6 +44,28 @@ def plan_apart(
         batches = plan_batches([lengths[row] for row in own], budget, padded)
         found += [[own[place] for place in batch] for batch in batches]
     return found
+
+
+def spread(batches: Iterable[list[int]], at_once: int) -> list[list[int]]:
+    """Divides batches, if they are fewer than can be computed at once; none into parts of less than two sequences."""
+    batches = list(batches)
+    parts = at_once // max(len(batches), 1)
+    counts = [max(min(parts, len(rows) // 2), 1) for rows in batches]
+    return [part.tolist() for rows, count in zip(batches, counts, strict=True) for part in np.array_split(rows, count)]
+
+
+def plan_rows(parts: Iterable[T], length: Callable[[T], int], most: int) -> Iterator[list[T]]:
+    """Groups parts in their order: at most so many tokens in a row, but at least one part."""
+    row: list[T] = []
+    size = 0
+    for part in parts:
+        if row and size + length(part) > most:
+            yield row
+            row, size = [], 0
+        row.append(part)
+        size += length(part)
+    if row:
+        yield row
 
 
 class Share:

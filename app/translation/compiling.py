@@ -11,8 +11,7 @@ import keras
 import numpy as np
 from keras import ops, tree
 
-# Batches processed at the same time.
-_AT_ONCE = 2
+from app.runs.precision import batches_at_once
 
 
 def compiled(function: Callable, model: Any, *arguments: tuple[str, int] | dict) -> Callable:
@@ -107,19 +106,16 @@ def _not_compiled(function, model, arguments):
 
 
 def side_by_side(search: Callable, inputs: Iterable[tuple]) -> Iterator:
-    """The result for each input, in order.
-
-    With TensorFlow several batches are processed at once: while one waits for a small operation, the matrix product of
-    another uses the processor.
-    """
-    if keras.backend.backend() != "tensorflow":
+    """The result for each input, in order; as many at once as `app.runs.precision.batches_at_once` says."""
+    at_once = batches_at_once()
+    if at_once == 1:
         yield from (search(*values) for values in inputs)
         return
     waiting: deque = deque()
     try:
         for values in inputs:
             waiting.append(_threads().submit(search, *values))
-            if len(waiting) > _AT_ONCE:
+            if len(waiting) > at_once:
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
@@ -132,4 +128,4 @@ def side_by_side(search: Callable, inputs: Iterable[tuple]) -> Iterator:
 @functools.cache
 def _threads() -> ThreadPoolExecutor:
     """One thread pool for all searches: TensorFlow keeps memory for each calling thread and never frees it."""
-    return ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="search")
+    return ThreadPoolExecutor(batches_at_once(), thread_name_prefix="search")

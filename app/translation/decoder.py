@@ -143,6 +143,11 @@ def length_of(segments: Sequence[Any]) -> int:
     return sum(len(ids) + 1 for ids in segments)
 
 
+def window_length(window: Any) -> int:
+    """The tokens of a window (`data.documents.PackedWindow`), on the side that has more."""
+    return max(length_of(window.sources), length_of(window.targets))
+
+
 class Decoder(Protocol):
     """A model with a search around it.
 

@@ -2,7 +2,7 @@
 
 import functools
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import keras
@@ -12,10 +12,11 @@ from keras import ops, tree
 from app.presets.schema import SearchPreset
 from app.retrieval.entries import NOTHING, Entries, padded
 from app.runs.gate import GateWeights
-from app.translation.batch_plan import plan_apart, plan_batches
+from app.runs.precision import batches_at_once
+from app.translation.batch_plan import plan_apart, plan_rows, spread
 from app.translation.chunks import ChunkedSearch, search_function
 from app.translation.compiling import CompiledOnce, compiled, side_by_side
-from app.translation.decoder import Decoded, Forms, Request, Sampling, TokenScore, length_of, requests_of
+from app.translation.decoder import Decoded, Forms, Request, Sampling, TokenScore, length_of, requests_of, window_length
 from app.translation.keys import DocumentModel, KeyMaker, Observed, model_inputs
 from app.translation.padding import MULTIPLE, least_rows, pad_rows, round_length, round_rows
 from data.documents import INPUTS, PackedWindow, pack
@@ -154,16 +155,27 @@ class KerasDecoder:
         """
         results: list[TokenScore] = [TokenScore(0.0, 0)] * len(sources)
         lengths = [max(len(source), len(target)) + 1 for source, target in zip(sources, targets, strict=True)]
-        for rows in plan_batches(lengths, self.search.batch_tokens, round_length):
+        batches = self._plan(lengths)
+
+        def inputs(rows):
             size = round_rows(len(rows), self._least)
             source = pad_rows([[*sources[row], EOS] for row in rows], size)
             labels = pad_rows([[*targets[row], EOS] for row in rows], size)
-            inputs = np.concatenate([np.full((size, 1), BOS, "int32"), labels[:, :-1]], axis=1)
-            inputs[inputs == EOS] = PAD
-            found = refuse_broken(self._score(source, inputs, labels))
+            before = np.concatenate([np.full((size, 1), BOS, "int32"), labels[:, :-1]], axis=1)
+            before[before == EOS] = PAD
+            return source, before, labels
+
+        for rows, found in zip(batches, side_by_side(self._score, map(inputs, batches)), strict=True):
+            refuse_broken(found)
             for i, row in enumerate(rows):
                 results[row] = TokenScore(float(found.scores[i]), int(found.lengths[i]))
         return results
+
+    def _plan(self, lengths: Sequence[int], kinds: Sequence[bool] = ()) -> list[list[int]]:
+        """Which rows are computed together; rows of the two kinds never are."""
+        batches = plan_apart(lengths, kinds or [False] * len(lengths), self.search.batch_tokens, round_length)
+        # Samples depend on the batch, which is therefore the same on all machines.
+        return batches if self.sampling else spread(batches, batches_at_once())
 
     def _limit(self, length: int) -> int:
         """The maximum output tokens, end token included, for a source of this many tokens."""
@@ -236,10 +248,13 @@ class KerasDecoder:
     def remember(self, windows: Sequence[PackedWindow], memories: Sequence[dict]) -> list[dict]:
         """The memory of each document after one more window of it."""
         found: list = [None] * len(windows)
-        lengths = [max(length_of(window.sources), length_of(window.targets)) for window in windows]
-        for rows in plan_batches(lengths, self.search.batch_tokens, round_length):
-            inputs, _ = self._pack([[windows[row]] for row in rows])
-            (after,) = self._remember(inputs, self._stack([memories[row] for row in rows]))
+        batches = self._plan([window_length(window) for window in windows])
+
+        def inputs(rows):
+            packed, _ = self._pack([[windows[row]] for row in rows])
+            return packed, self._stack([memories[row] for row in rows])
+
+        for rows, (after,) in zip(batches, side_by_side(self._remember, map(inputs, batches)), strict=True):
             for row, memory in zip(rows, _unstack(after, len(rows)), strict=True):
                 found[row] = memory
         return found
@@ -269,9 +284,10 @@ class KerasDecoder:
             UserError: for a model that gives NaN.
         """
         results: list[list[TokenScore]] = [[] for _ in documents]
-        rows_of = [list(_rows(windows)) for windows in documents]
-        lengths = [min(sum(map(_window_length, windows)), _ROW_TOKENS) for windows in documents]
-        for numbers in plan_batches(lengths, self.search.batch_tokens, round_length):
+        rows_of = [list(plan_rows(windows, window_length, _ROW_TOKENS)) for windows in documents]
+        lengths = [min(sum(map(window_length, windows)), _ROW_TOKENS) for windows in documents]
+
+        def score(numbers):
             memories = dict.fromkeys(numbers, self.first_memory)
             for step in range(max(len(rows_of[number]) for number in numbers)):
                 here = [number for number in numbers if step < len(rows_of[number])]
@@ -279,6 +295,9 @@ class KerasDecoder:
                 for number, scores, memory in zip(here, found, after, strict=True):
                     results[number] += scores
                     memories[number] = memory
+
+        for _ in side_by_side(score, ((numbers,) for numbers in self._plan(lengths))):
+            pass
         return results
 
     def _score_rows(self, rows: list[list[PackedWindow]], memories: list[dict]) -> tuple[list, list]:
@@ -304,8 +323,7 @@ class KerasDecoder:
         search = self._search(count)
         lengths = [length_of(request.sources) + length_of(request.before) for request in requests]
         # The search costs more where there are terms.
-        with_terms = [bool(request.terms) for request in requests]
-        batches = plan_apart(lengths, with_terms, self.search.batch_tokens, round_length)
+        batches = self._plan(lengths, [bool(request.terms) for request in requests])
         inputs = (self._batch([requests[row] for row in rows]) for rows in batches)
         for rows, found in zip(batches, side_by_side(search, inputs), strict=True):
             for row, decoded in zip(rows, outputs_of(refuse_broken(found), len(rows)), strict=True):
@@ -418,20 +436,3 @@ def refuse_broken(found: Any) -> Any:
 def _unstack(memory: dict, count: int) -> list[dict]:
     """The memories of the first `count` documents of a batch."""
     return [tree.map_structure(lambda leaf, row=row: leaf[row], memory) for row in range(count)]
-
-
-def _window_length(window: PackedWindow) -> int:
-    return max(length_of(window.sources), length_of(window.targets))
-
-
-def _rows(windows: Sequence[PackedWindow]) -> Iterator[list[PackedWindow]]:
-    """Groups windows that fit in a row, at least one per row."""
-    row, size = [], 0
-    for window in windows:
-        if row and size + _window_length(window) > _ROW_TOKENS:
-            yield row
-            row, size = [], 0
-        row.append(window)
-        size += _window_length(window)
-    if row:
-        yield row

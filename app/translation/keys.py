@@ -8,8 +8,9 @@ import numpy as np
 from keras import ops
 
 from app.retrieval.entries import NOTHING, Entries
-from app.translation.batch_plan import plan_batches
-from app.translation.compiling import compiled
+from app.runs.precision import batches_at_once
+from app.translation.batch_plan import plan_batches, spread
+from app.translation.compiling import compiled, side_by_side
 from app.translation.padding import least_rows, pad_rows, round_length, round_rows
 from data.tokenizer import BOS, EOS, PAD
 
@@ -74,10 +75,14 @@ class KeyMaker:
 
     def _batches(self, run: Callable, sources, targets) -> Iterator[tuple[list[int], tuple]]:
         lengths = [max(len(source), len(target)) + 1 for source, target in zip(sources, targets, strict=True)]
-        for rows in plan_batches(lengths, self.batch_tokens, round_length):
+        batches = spread(plan_batches(lengths, self.batch_tokens, round_length), batches_at_once())
+
+        def inputs(rows):
             size = round_rows(len(rows), self._least)
             source = pad_rows([[*sources[row], EOS] for row in rows], size)
-            yield rows, run(source, pad_rows([[BOS, *targets[row]] for row in rows], size))
+            return source, pad_rows([[BOS, *targets[row]] for row in rows], size)
+
+        yield from zip(batches, side_by_side(run, map(inputs, batches)), strict=True)
 
     @functools.cached_property
     def _keys(self) -> Callable:

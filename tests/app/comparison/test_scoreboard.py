@@ -47,6 +47,11 @@ def made(tmp_path_factory):
     return folder
 
 
+def test_a_command_that_only_translates_gives_an_operation_one_thread(made):
+    (record,) = json.loads((made / "small" / "results.json").read_text()).values()
+    assert record["decided"]["threads"]["intra_op"] == 1
+
+
 def row(**values):
     score = {
         "name": "BLEU",

@@ -1,6 +1,13 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
 from app.runs import precision
+
+REPOSITORY = Path(__file__).resolve().parents[3]
 
 PROCESSORS = {
     "Sapphire Rapids": "fpu sse2 avx2 avx512f avx512_bf16 amx_bf16 amx_tile",
@@ -68,3 +75,30 @@ def test_what_the_machine_decided_is_described_in_plain_values(monkeypatch):
         "threads": {"intra_op": 3, "inter_op": 5},
         "deterministic": True,
     }
+
+
+@pytest.mark.parametrize(
+    "width, set_by_user, expected",
+    [(512, {}, "1 3"), (1024, {}, "3 2"), (512, {"TF_NUM_INTRAOP_THREADS": "2"}, "2 2")],
+)
+def test_a_search_has_a_thread_an_operation_and_a_core_a_batch(width, set_by_user, expected):
+    program = (
+        "import sys, os\nos.sched_getaffinity = lambda _: {0, 1, 2}\n"
+        "from app.runs import precision\nprecision.settle_for_search(int(sys.argv[1]))\n"
+        "import tensorflow as tf\nassert float(tf.reduce_sum(tf.ones(4))) == 4\n"
+        "print(precision.threads()['intra_op'], precision.batches_at_once())"
+    )
+    environment = {"KERAS_BACKEND": "tensorflow", **os.environ, **set_by_user}
+    command = [sys.executable, "-c", program, str(width)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=REPOSITORY, env=environment)
+    assert done.stdout.strip() == expected, done.stderr
+
+
+def test_a_search_leaves_threads_as_they_are_once_something_was_computed(monkeypatch):
+    make_processor(monkeypatch, PROCESSORS["Haswell"])
+    import tensorflow as tf
+
+    assert float(tf.reduce_sum(tf.ones(4))) == 4
+    before = precision.threads()
+    precision.settle_for_search(64)
+    assert precision.threads() == before
