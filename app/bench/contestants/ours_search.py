@@ -11,11 +11,13 @@ def main() -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     from dataclasses import replace
 
+    from app.runs.precision import settle_for_search
     from app.runs.run import Run
     from app.translation.translator import Translator
 
     spec = channel.spec
     run = Run.open(spec["run"])
+    settle_for_search(run.preset.model.width)
     search = replace(run.preset.search, beam=spec["beam"])
     translator = Translator.of_run(run, search=search)
 

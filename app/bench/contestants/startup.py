@@ -20,6 +20,7 @@ def main() -> None:
 
 def _ours(line, folder):
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    from app.runs.precision import settle_for_search
     from app.runs.run import Run
     from app.translation.translator import Translator
 
@@ -27,6 +28,7 @@ def _ours(line, folder):
     import keras  # noqa: F401
     import tensorflow  # noqa: F401
 
+    settle_for_search(run.preset.model.width)
     yield "imports"
     translator = Translator.of_run(run)
     yield "model"
