@@ -23,13 +23,17 @@ class TeacherForcing(keras.Model):
         r_drop: the weight alpha of R-Drop (Liang et al. 2021, section 2.1); 0 = off. In training each batch then passes
             the model twice, with different dropout. The loss is half the paper's, so that its cross-entropy is the mean
             of both; alpha / 2 times the divergence between them, see `models.r_drop.divergence`, is added.
+        parts: in how many parts a batch is computed in training, the n-th of every `parts` rows in each. The losses are
+            those of the whole batch, which needs a row for each part. Nothing in one part waits for another, so that
+            TensorFlow computes them side by side: cores are used better than by threads of one operation after another.
 
     Call arguments:
         inputs: {"source": (B, S), "target": (B, T)}.
         training: whether dropout is on.
 
     Returns:
-        The decoder's states (B, T, D); with R-Drop in training {"twins": (2 * B, T, D)}. Labels for `fit` are token
+        The decoder's states (B, T, D); with R-Drop in training {"twins": (2 * B, T, D)}, and in several parts
+        {"parts": list with what each part gives}. Labels for `fit` are token
         ids (B, T), padded with `transformer.pad_id`. The loss of a batch is the sum over its target tokens, divided by
         their number or, where `fit` gets sample weights (B,), all equal, by that weight: with gradient accumulation,
         the mean number of tokens in the update's batches. Extra losses of layers (`add_loss`) are added.
@@ -38,10 +42,12 @@ class TeacherForcing(keras.Model):
         `divergence`, in nats per target token.
     """
 
-    def __init__(self, transformer: Any, smoothing: float = 0.1, r_drop: float = 0.0, **kwargs: Any) -> None:
+    def __init__(
+        self, transformer: Any, smoothing: float = 0.1, r_drop: float = 0.0, parts: int = 1, **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
         self.transformer = transformer
-        self.smoothing, self.r_drop = smoothing, r_drop
+        self.smoothing, self.r_drop, self.parts = smoothing, r_drop, parts
         self.trackers = {
             "loss": keras.metrics.Mean("loss"),
             "nll": keras.metrics.Mean("nll"),
@@ -56,6 +62,16 @@ class TeacherForcing(keras.Model):
         self.built = True
 
     def call(self, inputs: dict[str, Tensor], training: bool | None = None) -> Nested:
+        return _one_or_parts([self._states(part, training) for part in self._divided(inputs, training)])
+
+    def _divided(self, values: Any, training: bool | None) -> list[Any]:
+        """What each part has of tensors with B rows."""
+        count = self.parts if training else 1
+        if count == 1:
+            return [values]
+        return [tree.map_structure(lambda value, k=k: value[k::count], values) for k in range(count)]
+
+    def _states(self, inputs, training):
         if not (training and self.r_drop):
             return self.transformer.states(inputs, training=training)
         twins = {name: ops.concatenate([tokens, tokens]) for name, tokens in inputs.items()}
@@ -70,7 +86,9 @@ class TeacherForcing(keras.Model):
         training: bool | None = True,
     ) -> Tensor:
         tokens = ops.sum(self._real(y)) if sample_weight is None else ops.max(sample_weight)
-        found = self.with_extra_losses(self.token_losses(y, y_pred, tokens))
+        # Each part has added its own extra losses; as over batches, their mean counts.
+        share = 1.0 / self.parts if _in_parts(y_pred) else 1.0
+        found = self.with_extra_losses(self.token_losses(y, y_pred, tokens), share)
         self.note(found, tokens)
         return found["loss"]
 
@@ -91,6 +109,13 @@ class TeacherForcing(keras.Model):
         Returns:
             Scalars by name, of which "loss" is to be minimised: sums over these rows, divided by `tokens`.
         """
+        if _in_parts(states):
+            pairs = zip(self._divided(labels, True), states["parts"], strict=True)
+            parts = [self.token_losses(own, part, tokens) for own, part in pairs]
+            return {name: sum(part[name] for part in parts) for name in parts[0]}
+        return self._part_losses(labels, states, tokens)
+
+    def _part_losses(self, labels, states, tokens):
         if isinstance(states, dict):
             return self._twin_losses(labels, states["twins"], tokens)
         real = self._real(labels)
@@ -144,7 +169,7 @@ class TeacherForcing(keras.Model):
         return list(self.trackers.values())
 
     def get_config(self) -> dict[str, Any]:
-        config = {**super().get_config(), "smoothing": self.smoothing, "r_drop": self.r_drop}
+        config = {**super().get_config(), "smoothing": self.smoothing, "r_drop": self.r_drop, "parts": self.parts}
         return {**config, "transformer": keras.saving.serialize_keras_object(self.transformer)}
 
     @classmethod
@@ -164,9 +189,10 @@ class DocumentTeacherForcing(TeacherForcing):
         transformer: the model to train.
         smoothing: see `TeacherForcing`.
         lanes: rows B of each batch. Row b goes on where row b of the batch before ended.
+        parts: see `TeacherForcing`; each has as many lanes as the others.
         own_choices: see `DocumentTransformer.document_states`.
         ranking: weight of `models.ranking.ranking_loss` in the loss of the batches marked for it; 0 = off. They are
-            read a second time, each lane with the memory that the lane half of the lanes away had before the batch.
+            read a second time, each lane with the memory that another of its part had before the batch.
         margin: of the ranking loss, in nats a token.
         context_discount: weight in the loss of the targets in a window that are context (Lupo et al. 2022, "Focused
             Concatenation for Context-Aware Neural Machine Translation", section 3.1). In training only; the divisor of
@@ -184,7 +210,8 @@ class DocumentTeacherForcing(TeacherForcing):
         mean over batches of what it adds to the loss. The carried memory is in `carried`, non-trainable variables.
 
     Raises:
-        ValueError: `ranking` without a memory that is carried, or with a single lane.
+        ValueError: `ranking` without a memory that is carried, or with a single lane in a part; lanes that cannot be
+            divided equally among the parts.
     """
 
     def __init__(
@@ -196,15 +223,19 @@ class DocumentTeacherForcing(TeacherForcing):
         ranking: float = 0.0,
         margin: float = 0.1,
         context_discount: float = 0.0,
+        parts: int = 1,
         **kwargs: Any,
     ) -> None:
-        super().__init__(transformer, smoothing, r_drop=0.0, **kwargs)
+        super().__init__(transformer, smoothing, r_drop=0.0, parts=parts, **kwargs)
         self.lanes, self.own_choices = lanes, own_choices
         self.ranking, self.margin, self.context_discount = ranking, margin, context_discount
+        if lanes % parts:
+            raise ValueError(f"{lanes} lanes cannot be divided equally among {parts} parts")
         if ranking:
-            if lanes < 2:
+            if lanes < 2 * parts:
                 raise ValueError(
-                    f"ranking takes wrong documents from other lanes, so at least 2 are needed, got {lanes}"
+                    "ranking takes wrong documents from other lanes of a part, so at least 2 are needed in each, got "
+                    f"{lanes // parts}"
                 )
             self.trackers["ranking"] = keras.metrics.Mean("ranking")
         self.trackers |= {name: keras.metrics.Mean(name) for name in transformer.loss_names}
@@ -225,24 +256,33 @@ class DocumentTeacherForcing(TeacherForcing):
         structure = self.transformer.initial_memory(self.lanes)
         # Copies, as on PyTorch the backward pass needs what the variables held.
         memory = tree.pack_sequence_as(structure, [ops.copy(variable.value) for variable in self.carried])
+        self._extra_losses = {}
+        parts = self._divided((inputs, memory), training)
+        found, after = zip(*(self._read(own, before, training) for own, before in parts), strict=True)
+        # Last, because TensorFlow's copies may be the variables themselves.
+        for variable, *values in zip(self.carried, *map(tree.flatten, after), strict=True):
+            rows = ops.reshape(ops.stack(values, axis=1), variable.shape) if len(values) > 1 else values[0]
+            variable.assign(ops.stop_gradient(rows))
+        return _one_or_parts(list(found))
+
+    def _read(self, inputs, memory, training):
+        """What some lanes give for `token_losses`, and their memory after the batch."""
         ranks = training and self.ranking and "ranked" in inputs
         seeds = [(seed, seed.value * 1) for seed in self._seeds()] if ranks else []  # * 1 makes a copy
         states, after = self.transformer.document_states(inputs, memory, training, self.own_choices)
-        self._extra_losses = self.transformer.extra_losses if training else {}
+        for name, loss in self.transformer.extra_losses.items() if training else ():
+            self._extra_losses[name] = self._extra_losses.get(name, 0.0) + ops.cast(loss, "float32")
         result = self._compared(inputs, states, memory, seeds) if ranks else states
         if training and self.context_discount:
             result = {"right": states, "following": inputs["target_following"]}
-        # Last, because TensorFlow's copies may be the variables themselves.
-        for variable, value in zip(self.carried, tree.flatten(after), strict=True):
-            variable.assign(ops.stop_gradient(value))
-        return result
+        return result, after
 
-    def token_losses(self, labels: Tensor, states: Nested, tokens: Tensor) -> dict[str, Tensor]:
+    def _part_losses(self, labels, states, tokens):
         if not isinstance(states, dict):
-            return super().token_losses(labels, states, tokens)
+            return super()._part_losses(labels, states, tokens)
         if "following" in states:
             return self._discounted(labels, states, tokens)
-        found = super().token_losses(labels, states["right"], tokens)
+        found = super()._part_losses(labels, states["right"], tokens)
         embedding, zero = self.transformer.output_embedding, ops.zeros((), "float32")
 
         def compare():
@@ -254,7 +294,7 @@ class DocumentTeacherForcing(TeacherForcing):
         return {**found, "loss": found["loss"] + self.ranking * ranking, "ranking": ranking, "compared": compared}
 
     def with_extra_losses(self, found: dict[str, Tensor], share: float = 1.0) -> dict[str, Tensor]:
-        named = {name: share * ops.cast(loss, "float32") for name, loss in self._extra_losses.items()}
+        named = {name: share * loss for name, loss in self._extra_losses.items()}
         return {**super().with_extra_losses(found, share), **named}
 
     def _discounted(self, labels, states, tokens):
@@ -287,7 +327,7 @@ class DocumentTeacherForcing(TeacherForcing):
 
     def _states_after_another(self, inputs, memory, seeds):
         """The states of all windows, each after the memory that another lane had before the batch."""
-        another = tree.map_structure(lambda leaf: ops.roll(leaf, self.lanes // 2, axis=0), memory)
+        another = tree.map_structure(lambda leaf: ops.roll(leaf, self.lanes // self.parts // 2, axis=0), memory)
         # Nothing is written, so that every window reads another document and nothing of its own.
         unchanged = ("resets", "source_remembered", "target_remembered")
         inputs = {**inputs, **{name: ops.zeros_like(inputs[name]) for name in unchanged}}
@@ -301,3 +341,11 @@ class DocumentTeacherForcing(TeacherForcing):
         config = {**super().get_config(), **own}
         del config["r_drop"]
         return config
+
+
+def _in_parts(states: Nested) -> bool:
+    return isinstance(states, dict) and "parts" in states
+
+
+def _one_or_parts(found: list[Nested]) -> Nested:
+    return found[0] if len(found) == 1 else {"parts": found}

@@ -116,6 +116,19 @@ def settle_for_search(width: int) -> None:
     set_threads({**threads(), "intra_op": 1})
 
 
+def settle_for_parts(parts: int) -> bool:
+    """Divides the cores among parts of a batch that are computed side by side; returns whether that is in effect.
+
+    It is not where there is less than a core for each, on a GPU, on other backends than TensorFlow, where
+    TF_NUM_INTRAOP_THREADS is set, and where something was computed before with other threads.
+    """
+    import keras
+
+    if keras.backend.backend() != "tensorflow" or cores() < parts or _named_threads("intra_op") or _accelerators():
+        return False
+    return set_threads({"intra_op": cores() // parts, "inter_op": cores()})
+
+
 def batches_at_once() -> int:
     """How many batches are best computed at the same time: while one waits, another uses the processor."""
     import keras

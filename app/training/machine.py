@@ -1,19 +1,21 @@
-"""The number format and threads of a training: chosen at its start, recorded in `run.json`, kept when it is resumed."""
+"""Number format, threads and parts of a training: chosen at its start, noted in `run.json`, kept when it resumes."""
 
 from collections.abc import Callable
 
-from app.runs.precision import decided, keras_policy, set_threads, threads
+from app.runs.precision import decided, keras_policy, set_threads, settle_for_parts, threads
 from app.runs.run import Run
 from app.training.workers.cluster import Cluster
 from data.errors import UserError
 
-SESSIONS = "sessions"
+SESSIONS, PARTS = "sessions", "parts"
+# Parts of a batch that are computed side by side; more were not measured.
+_PARTS = 2
 # Settings that change the numerical results of a training.
 COMPARED = ("precision", "backend", "processor", "threads")
 
 
-def settle_machine(run: Run, cluster: Cluster, report: Callable[[str], None]) -> str:
-    """Decides the number format and the threads of a training; must be called before anything is computed.
+def settle_machine(run: Run, cluster: Cluster, report: Callable[[str], None]) -> tuple[str, int]:
+    """Decides the number format, threads and parts of a training; must be called before anything is computed.
 
     The first session decides; later ones on other machines follow it. The chief adds a session to `run.json` whenever
     something differs from the previous one.
@@ -24,7 +26,7 @@ def settle_machine(run: Run, cluster: Cluster, report: Callable[[str], None]) ->
         report: called with a line for the user if this machine would decide differently.
 
     Returns:
-        The training's precision, "float32" or "bfloat16".
+        The training's precision, "float32" or "bfloat16", and in how many parts a batch is computed.
 
     Raises:
         UserError: `training.deterministic` is on, and this process cannot use as many threads as the training did.
@@ -38,6 +40,7 @@ def settle_machine(run: Run, cluster: Cluster, report: Callable[[str], None]) ->
             f'training.precision = "auto": keeping {_short(policy)} from the start of training; '
             f"here {_short(own)} is faster"
         )
+    parts = _parts(run, cluster, sessions)
     wanted = sessions[0]["threads"] if sessions else threads()
     mixed, intra, inter = cluster.broadcast(float(policy != "float32"), wanted["intra_op"], wanted["inter_op"])
     wanted = {"intra_op": int(intra), "inter_op": int(inter)}
@@ -45,8 +48,20 @@ def settle_machine(run: Run, cluster: Cluster, report: Callable[[str], None]) ->
         raise UserError(_other_threads(cluster, wanted))
     policy = "mixed_bfloat16" if mixed else "float32"
     if cluster.chief:
-        _note(run, sessions, decided(policy, training.deterministic), report)
-    return _short(policy)
+        _note(run, sessions, {**decided(policy, training.deterministic), PARTS: parts}, report)
+    return _short(policy), parts
+
+
+def _parts(run: Run, cluster: Cluster, sessions: list[dict]) -> int:
+    """As many parts as at the start of training; else several where the threads can be divided among them."""
+    if sessions:
+        parts = sessions[0].get(PARTS, 1)
+        if parts > 1 and not run.preset.training.deterministic:
+            settle_for_parts(parts)
+        return parts
+    documents, least = run.preset.documents, 2 if run.preset.training.ranking else 1
+    divisible = documents.windows == "off" or (documents.lanes % _PARTS == 0 and documents.lanes >= least * _PARTS)
+    return _PARTS if cluster.devices == 1 and divisible and settle_for_parts(_PARTS) else 1
 
 
 def _sessions(run: Run) -> list[dict]:

@@ -9,13 +9,14 @@ from app.presets.preset import Preset
 from data.batching import Batch
 
 
-def teacher_forcing(transformer: Any, preset: Preset, lanes: int | None = None) -> Any:
+def teacher_forcing(transformer: Any, preset: Preset, lanes: int | None = None, parts: int = 1) -> Any:
     """Wraps the Transformer of a preset with its loss, for `compile`, `fit` and `evaluate`.
 
     Args:
         transformer: a model from `Run.new_model`.
         preset: if it has windows, the model carries the memory state of documents from batch to batch.
         lanes: number of documents read in parallel; by default the preset's.
+        parts: in how many parts a batch is computed, see `TeacherForcing`.
 
     Returns:
         A `TeacherForcing` or a `DocumentTeacherForcing`.
@@ -24,10 +25,10 @@ def teacher_forcing(transformer: Any, preset: Preset, lanes: int | None = None) 
 
     smoothing, documents = preset.training.label_smoothing, preset.documents
     if documents.windows == "off":
-        return TeacherForcing(transformer, smoothing, preset.training.r_drop)
+        return TeacherForcing(transformer, smoothing, preset.training.r_drop, parts)
     own_choices = preset.training.memory_tokens != "reference"
     ranking, margin = preset.training.ranking, preset.training.ranking_margin
-    extra = {"ranking": ranking, "margin": margin, "context_discount": documents.context_discount}
+    extra = {"ranking": ranking, "margin": margin, "context_discount": documents.context_discount, "parts": parts}
     return DocumentTeacherForcing(transformer, smoothing, lanes or documents.lanes, own_choices, **extra)
 
 

@@ -26,6 +26,7 @@ from app.training.state import restore_state
 from app.training.supervisor import NotFinite, Supervisor
 from app.training.workers.agreement import check_text, open_shared, shared_checkpoint
 from app.training.workers.cluster import Cluster
+from data.batching import fill
 from data.errors import UserError
 
 # Keys that a user may change when resuming a training, besides the search.
@@ -135,13 +136,13 @@ def _why_finished(run: Run) -> str:
 
 def _train(run: Run, folders, console, cluster: Cluster) -> None:
     _make_deterministic(run.preset)
-    precision = settle_machine(run, cluster, console.print)
+    precision, parts = settle_machine(run, cluster, console.print)
     found = shared_checkpoint(run, cluster, console.print)
     summary = found[1] if found else {}
     with cluster.chief_first():
         prepared = _prepared(run, folders, console, summary, cluster)
     check_text(cluster, prepared.fingerprint)
-    model = _compiled(run, prepared, precision, console, not found, cluster)
+    model = _compiled(run, prepared, precision, parts, console, not found, cluster)
     if found:
         restore_state(model, found[0].weights(), found[0].state(), found[0].folder, cluster)
         console.print(f"Resuming after update {found[0].update:,}.")
@@ -193,12 +194,12 @@ def _make_deterministic(preset: Preset) -> None:
         tf.config.experimental.enable_op_determinism()
 
 
-def _compiled(run: Run, prepared: Prepared, precision: str, console, begins: bool, cluster: Cluster):
+def _compiled(run: Run, prepared: Prepared, precision: str, parts: int, console, begins: bool, cluster: Cluster):
     """The model with its loss and optimiser, all variables created."""
     with cluster.scope():
         transformer = _transformer(run, prepared.tokenizer, precision, begins, console.print)
     # Outside the scope, since inside it `fit` would distribute batches, which the cluster does.
-    model = teacher_forcing(transformer, run.preset, cluster.lanes_per_device(run.preset.documents.lanes))
+    model = teacher_forcing(transformer, run.preset, cluster.lanes_per_device(run.preset.documents.lanes), parts)
     with cluster.scope():
         model.build()
         optimizer = _optimizer(run.preset, transformer)
@@ -272,7 +273,10 @@ def _fit(model, supervisor: Supervisor, prepared: Prepared) -> None:
         # TensorFlow would wrap the error in its own.
         try:
             stream = prepared.batches.stream(supervisor.batch)
-            yield from marked(stream, supervisor.preset, supervisor.batch) if training.ranking else stream
+            if training.ranking:
+                stream = marked(stream, supervisor.preset, supervisor.batch)
+            # Each part of a batch needs a row.
+            yield from (batch if len(batch[1]) >= model.parts else fill(batch, model.parts) for batch in stream)
         except (UserError, OSError) as error:
             errors.append(error)
             raise

@@ -193,7 +193,7 @@ def test_training_lowers_it_and_reports_it_in_nats_a_compared_token():
 
 
 def test_what_cannot_be_compared_is_refused():
-    with pytest.raises(ValueError, match="at least 2 are needed, got 1"):
+    with pytest.raises(ValueError, match="at least 2 are needed in each, got 1"):
         DocumentTeacherForcing(model_of("gru"), lanes=1, ranking=0.1)
     with pytest.raises(ValueError, match="carries none"):
         trainer_of("none")

@@ -94,6 +94,23 @@ def test_a_search_has_a_thread_an_operation_and_a_core_a_batch(width, set_by_use
     assert done.stdout.strip() == expected, done.stderr
 
 
+@pytest.mark.parametrize(
+    "cores, set_by_user, expected",
+    [(6, {}, "True 3 6"), (2, {}, "True 1 2"), (1, {}, "False 1 1"), (6, {"TF_NUM_INTRAOP_THREADS": "4"}, "False 4 6")],
+)
+def test_parts_of_a_batch_share_the_cores(cores, set_by_user, expected):
+    program = (
+        "import sys, os\nos.sched_getaffinity = lambda _: range(int(sys.argv[1]))\n"
+        "from app.runs.precision import settle_for_parts, threads\nbefore = settle_for_parts(2)\n"
+        "import tensorflow as tf\nassert float(tf.reduce_sum(tf.ones(4))) == 4\n"
+        "assert settle_for_parts(2) == before\nprint(before, *threads().values())"
+    )
+    environment = {"KERAS_BACKEND": "tensorflow", **os.environ, **set_by_user}
+    command = [sys.executable, "-c", program, str(cores)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=REPOSITORY, env=environment)
+    assert done.stdout.strip() == expected, done.stderr
+
+
 def test_a_search_leaves_threads_as_they_are_once_something_was_computed(monkeypatch):
     make_processor(monkeypatch, PROCESSORS["Haswell"])
     import tensorflow as tf

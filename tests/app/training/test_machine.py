@@ -24,6 +24,7 @@ def use(monkeypatch):
         monkeypatch.setattr(precision, "_cpuinfo", lambda: lines)
         monkeypatch.setattr(precision, "_accelerators", lambda: [])
         monkeypatch.setattr(precision, "cores", lambda: number)
+        monkeypatch.setattr(machine, "settle_for_parts", lambda parts: False)
 
     return use
 
@@ -38,7 +39,7 @@ def begun(folder, *changes):
 
 def settle(run):
     lines = []
-    return settle_machine(run, Cluster(), lines.append), lines
+    return settle_machine(run, Cluster(), lines.append)[0], lines
 
 
 @pytest.mark.parametrize("flags, expected", [(FAST, "bfloat16"), (PLAIN, "float32")])
@@ -53,6 +54,7 @@ def test_what_was_decided_is_noted(tmp_path, use, flags, expected):
         "cores": 2,
         "threads": {"intra_op": 2, "inter_op": 2},
         "deterministic": False,
+        "parts": 1,
     }
     assert settle(run) == (expected, [])
     assert len(run.summary()["sessions"]) == 1
@@ -130,3 +132,41 @@ def test_a_deterministic_training_has_the_same_weights_with_fewer_cores(tmp_path
     here = weights("run", 4, one)
     assert Run.open(tmp_path / "run").summary()["sessions"][0]["cores"] == 2
     assert here == weights("undisturbed", 4, two)
+
+
+@pytest.mark.parametrize(
+    "changes, parts",
+    [
+        ((), 2),
+        (("windows=segments", "lanes=4"), 2),
+        (("windows=segments", "lanes=3"), 1),
+        (("windows=segments", "memory.kind=gru", "ranking=0.5", "lanes=4"), 2),
+        (("windows=segments", "memory.kind=gru", "ranking=0.5", "lanes=2"), 1),
+    ],
+)
+def test_a_training_keeps_the_parts_that_it_began_with(tmp_path, use, monkeypatch, changes, parts):
+    use(PLAIN)
+    run = Run.create(tmp_path / "run", toy_preset(tmp_path, *changes))
+    monkeypatch.setattr(machine, "settle_for_parts", lambda parts: True)
+    assert settle_machine(run, Cluster(), print) == ("float32", parts)
+    run.checkpoints.save(10, {}, {}, {})
+    monkeypatch.setattr(machine, "settle_for_parts", lambda parts: False)
+    assert settle_machine(run, Cluster(), print) == ("float32", parts)
+
+
+def test_a_training_of_an_earlier_version_goes_on_in_one_part(tmp_path, use, monkeypatch):
+    use(PLAIN)
+    run = begun(tmp_path)
+    (session,) = run.summary()["sessions"]
+    run.write_summary(sessions=[{key: value for key, value in session.items() if key != "parts"}])
+    monkeypatch.setattr(machine, "settle_for_parts", lambda parts: True)
+    assert settle_machine(run, Cluster(), print) == ("float32", 1)
+
+
+def test_several_devices_share_a_batch_and_none_has_parts(tmp_path, use, monkeypatch):
+    use(PLAIN)
+    cluster = Cluster()
+    cluster.devices = 2
+    monkeypatch.setattr(machine, "settle_for_parts", lambda parts: True)
+    run = Run.create(tmp_path / "run", toy_preset(tmp_path))
+    assert settle_machine(run, cluster, print) == ("float32", 1)
