@@ -23,6 +23,14 @@ def make_processor(monkeypatch, flags):
     monkeypatch.setattr(precision, "_accelerators", lambda: [])
 
 
+def unset_threads(monkeypatch):
+    """As in a process that has not chosen any: an earlier test may have."""
+    from tensorflow.config import threading
+
+    for name in ("intra_op", "inter_op"):
+        monkeypatch.setattr(threading, f"get_{name}_parallelism_threads", lambda: 0)
+
+
 @pytest.mark.parametrize(
     "name, policy",
     [
@@ -64,6 +72,7 @@ def test_names_the_processor(monkeypatch):
 
 def test_what_the_machine_decided_is_described_in_plain_values(monkeypatch):
     make_processor(monkeypatch, PROCESSORS["Haswell"])
+    unset_threads(monkeypatch)
     monkeypatch.setattr(precision.os, "sched_getaffinity", lambda _: {0, 2, 3})
     monkeypatch.setenv("TF_NUM_INTEROP_THREADS", "5")
     found = precision.decided("float32", deterministic=True)

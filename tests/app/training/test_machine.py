@@ -10,6 +10,7 @@ from app.training import machine
 from app.training.machine import settle_machine
 from app.training.workers.cluster import Cluster
 from data.errors import UserError
+from tests.app.runs.test_precision import unset_threads
 from tests.app.toy_training import command, environment, toy_preset, train_here, write_corpus, write_preset
 
 FAST, PLAIN = "avx2 avx512_bf16", "avx2"
@@ -18,6 +19,8 @@ FAST, PLAIN = "avx2 avx512_bf16", "avx2"
 @pytest.fixture
 def use(monkeypatch):
     """Makes this machine another one: its flags, its processor and its threads."""
+
+    unset_threads(monkeypatch)
 
     def use(flags, name="Test 9000", number=2):
         lines = [f"model name\t: {name}", f"flags\t\t: {flags}"]
