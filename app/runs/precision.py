@@ -103,17 +103,14 @@ def settle_for_search(width: int) -> None:
     """Gives each operation one thread, and the cores to batches side by side; for a process that only translates.
 
     A step of a search has hundreds of operations, each of microseconds. Handing parts of them to other threads takes
-    longer than computing them, and a model wider than `WIDE` alone gains by it. To be called before anything is
+    longer than computing them, and only a model of width `WIDE` or more gains by it. To be called before anything is
     computed; it does nothing on a GPU, on other backends than TensorFlow, and where TF_NUM_INTRAOP_THREADS is set.
 
     Args:
         width: of the model.
     """
-    import keras
-
-    if keras.backend.backend() != "tensorflow" or width >= WIDE or _named_threads("intra_op") or _accelerators():
-        return
-    set_threads({**threads(), "intra_op": 1})
+    if width < WIDE and _ours_to_set():
+        set_threads({**threads(), "intra_op": 1})
 
 
 def settle_for_parts(parts: int) -> bool:
@@ -122,11 +119,7 @@ def settle_for_parts(parts: int) -> bool:
     It is not where there is less than a core for each, on a GPU, on other backends than TensorFlow, where
     TF_NUM_INTRAOP_THREADS is set, and where something was computed before with other threads.
     """
-    import keras
-
-    if keras.backend.backend() != "tensorflow" or cores() < parts or _named_threads("intra_op") or _accelerators():
-        return False
-    return set_threads({"intra_op": cores() // parts, "inter_op": cores()})
+    return cores() >= parts and _ours_to_set() and set_threads({"intra_op": cores() // parts, "inter_op": cores()})
 
 
 def batches_at_once() -> int:
@@ -153,6 +146,13 @@ def processor_name() -> str:
     """The processor's name, as it reports it."""
     names = [line.split(":", 1)[1].strip() for line in _cpuinfo() if line.startswith("model name")]
     return names[0] if names else "unknown processor"
+
+
+def _ours_to_set() -> bool:
+    """Whether the threads of an operation matter here, and the user has not chosen them."""
+    import keras
+
+    return keras.backend.backend() == "tensorflow" and not _named_threads("intra_op") and not _accelerators()
 
 
 def _named_threads(name: str) -> int:

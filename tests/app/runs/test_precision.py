@@ -86,6 +86,15 @@ def test_what_the_machine_decided_is_described_in_plain_values(monkeypatch):
     }
 
 
+def printed(program, argument, variables):
+    """What a program prints in a process of its own, where nothing has been computed yet."""
+    environment = {"KERAS_BACKEND": "tensorflow", **os.environ, **variables}
+    command = [sys.executable, "-c", program, str(argument)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=REPOSITORY, env=environment)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
 @pytest.mark.parametrize(
     "width, set_by_user, expected",
     [(512, {}, "1 3"), (1024, {}, "3 2"), (512, {"TF_NUM_INTRAOP_THREADS": "2"}, "2 2")],
@@ -97,10 +106,7 @@ def test_a_search_has_a_thread_an_operation_and_a_core_a_batch(width, set_by_use
         "import tensorflow as tf\nassert float(tf.reduce_sum(tf.ones(4))) == 4\n"
         "print(precision.threads()['intra_op'], precision.batches_at_once())"
     )
-    environment = {"KERAS_BACKEND": "tensorflow", **os.environ, **set_by_user}
-    command = [sys.executable, "-c", program, str(width)]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=REPOSITORY, env=environment)
-    assert done.stdout.strip() == expected, done.stderr
+    assert printed(program, width, set_by_user) == expected
 
 
 @pytest.mark.parametrize(
@@ -114,10 +120,7 @@ def test_parts_of_a_batch_share_the_cores(cores, set_by_user, expected):
         "import tensorflow as tf\nassert float(tf.reduce_sum(tf.ones(4))) == 4\n"
         "assert settle_for_parts(2) == before\nprint(before, *threads().values())"
     )
-    environment = {"KERAS_BACKEND": "tensorflow", **os.environ, **set_by_user}
-    command = [sys.executable, "-c", program, str(cores)]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=REPOSITORY, env=environment)
-    assert done.stdout.strip() == expected, done.stderr
+    assert printed(program, cores, set_by_user) == expected
 
 
 def test_a_search_leaves_threads_as_they_are_once_something_was_computed(monkeypatch):
