@@ -156,7 +156,7 @@ def call(addresses, said, pause=0.05) -> Thread:
 
     def worker():
         try:
-            rendezvous(addresses, pause=pause)
+            rendezvous(addresses, report=lambda line: None, pause=pause)
             said.append(addresses.index)
         except UserError as error:
             said.append(str(error))
@@ -179,7 +179,7 @@ def hang_on(address, hello) -> socket.socket:
 
 
 def test_workers_wait_for_each_other():
-    workers, said = tuple(free_addresses(3)), []
+    workers, said = tuple(free_addresses(4)), []
     threads = [call(Addresses(workers, 1), said)]
     time.sleep(0.2)  # no chief yet
     threads.append(call(Addresses(workers, 0), said))
@@ -189,12 +189,13 @@ def test_workers_wait_for_each_other():
     other = []
     call(Addresses((workers[0], "elsewhere:1"), 1), other).join(60)
     assert other == [f"worker 1 does not match worker 0 at {workers[0]}: its workers are {', '.join(workers)}"]
+    threads.append(call(Addresses(workers, 3), said))
     time.sleep(0.3)
     assert said == []
     threads.append(call(Addresses(workers, 2), said))
     for thread in threads:
         thread.join(60)
-    assert sorted(said) == [0, 1, 2]
+    assert sorted(said) == [0, 1, 2, 3]
 
 
 def test_a_worker_of_another_version_is_told():
