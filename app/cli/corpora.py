@@ -9,8 +9,8 @@ A warehouse is a DuckDB file or a data set in BigQuery, see docs/warehouse.md.
 import argparse
 import inspect
 
-from app.cli import beam, passages, warehouse
-from app.cli.options import add_actions
+from app.cli import aligned, beam, passages, warehouse
+from app.cli.options import add_actions, add_languages
 
 HELP = "list or show corpora; load, clean and query them in a warehouse"
 EXAMPLES = """
@@ -18,6 +18,7 @@ EXAMPLES = """
   weitblick corpora show software                          fetch it, count it, show its first pairs
   weitblick corpora show multi30k --corpora ../corpora
   weitblick corpora passages runs/gru mdn mdn-context      text where context matters
+  weitblick corpora aligned web-pages web-aligned          without lines that are no translations
   weitblick corpora load software notes.tmx --warehouse corpora.duckdb
   weitblick corpora clean --into cleaned --near 0.8 --warehouse corpora.duckdb
   weitblick corpora translate cleaned --run runs/starter --into translated --warehouse corpora.duckdb
@@ -30,17 +31,19 @@ SHOWN = 3
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the actions and their arguments."""
     own = {
-        "list": ("list the corpora that presets can name", _add_languages, _list),
+        "list": ("list the corpora that presets can name", add_languages, _list),
         "show": ("fetch a corpus, count it and show its first pairs", _add_show, _show),
     }
     prepare = "clean corpora with Apache Beam, on this machine or a cluster"
     context = "write the passages of a corpus whose context matters most, to train on them more often"
+    translations = "write the pairs of a corpus whose words align best, without wrong ones"
     others = {
         "prepare": (prepare, beam.add, beam.prepare),
         "passages": (context, passages.add, passages.passages),
+        "aligned": (translations, aligned.add, aligned.aligned),
         **warehouse.ACTIONS,
     }
-    epilogs = {"prepare": beam.EPILOG, "passages": passages.EPILOG}
+    epilogs = {"prepare": beam.EPILOG, "passages": passages.EPILOG, "aligned": aligned.EPILOG}
     helps = {name: text for name, (text, *_) in {**own, **others}.items()}
     actions = add_actions(parser, "action", helps)
     for name, (text, add, do) in own.items():
@@ -62,15 +65,9 @@ def run(args: argparse.Namespace) -> None:
     args.do(args)
 
 
-def _add_languages(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--corpora", nargs="+", default=[], metavar="DIR", help="folders that hold corpus folders")
-    parser.add_argument("--source", default="en", metavar="LANGUAGE", help="language to translate from (en)")
-    parser.add_argument("--target", default="de", metavar="LANGUAGE", help="language to translate into (de)")
-
-
 def _add_show(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("name", metavar="NAME", help="a corpus from the list, or the path of a folder")
-    _add_languages(parser)
+    add_languages(parser)
 
 
 def _list(args: argparse.Namespace) -> None:

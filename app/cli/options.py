@@ -223,6 +223,13 @@ def add_corpora(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_languages(parser: argparse.ArgumentParser) -> None:
+    """Adds the options for corpus folders and for the languages of their files."""
+    add_corpora(parser)
+    parser.add_argument("--source", default="en", metavar="LANGUAGE", help="language to translate from (en)")
+    parser.add_argument("--target", default="de", metavar="LANGUAGE", help="language to translate into (de)")
+
+
 def chosen_search(preset: "Preset", args: argparse.Namespace, others: tuple[str, ...] = ()) -> SearchPreset:
     """The preset's search with the changes from the command line.
 

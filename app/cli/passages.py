@@ -31,9 +31,10 @@ def passages(args: argparse.Namespace) -> None:
         raise UserError(f"{args.path}: the run reads each segment alone: choose one that reads context")
     found = _documents(run, args)
     load_engine(KERAS, run, args.checkpoint)
-    from app.scoring.passages import cxmi, gains, richest, write_passages
+    from app.scoring.passages import cxmi, gains, richest
     from app.terminal import decoding_progress
     from app.translation.translator import Translator
+    from data.corpora.folder import write_folder
 
     translator = Translator.of_run(run.with_precision("float32"), args.checkpoint)
     with decoding_progress(sum(map(len, found)), "scoring") as progress:
@@ -44,7 +45,8 @@ def passages(args: argparse.Namespace) -> None:
     weights, _, checksum = run.weights_file(args.checkpoint)
     made = {"corpus": args.name, "run": args.path, "weights": weights, "checksum": checksum, "share": args.share}
     made |= {"segments": args.segments, "cxmi": cxmi(chosen), "cxmi of all": cxmi(scored)}
-    write_passages(args.output, chosen, run.preset.data.source, run.preset.data.target, made)
+    pairs = (pair for passage in chosen for pair in passage.pairs)
+    write_folder(args.output, pairs, run.preset.data.source, run.preset.data.target, made)
     segments = [sum(len(passage.pairs) for passage in part) for part in (chosen, scored)]
     print(
         f"{args.name}: {segments[0]:,} of {segments[1]:,} segments, in {len(chosen):,} of {len(scored):,} passages; "

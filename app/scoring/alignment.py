@@ -86,6 +86,32 @@ class Aligner:
         blocks = (pairs[start : start + _BLOCK] for start in range(0, len(pairs), _BLOCK))
         return [found for block in blocks for found in self._align(block)]
 
+    def scores(self, pairs: Sequence[tuple[Words, Words]]) -> np.ndarray:
+        """How well the two sides of each pair explain each other.
+
+        Args:
+            pairs: segments with their translations, as words.
+
+        Returns:
+            (pairs,): the mean over the words of both sides of log p(word | other side) - log p(word), in nats; a word
+            that nothing explains adds log 0.08. NaN where neither side has a word.
+        """
+        found = [self._scores(pairs[start : start + _BLOCK]) for start in range(0, len(pairs), _BLOCK)]
+        return np.concatenate([np.zeros(0), *found])
+
+    def _scores(self, pairs: Sequence[tuple[Words, Words]]) -> np.ndarray:
+        links, gains = self._links(pairs), np.zeros(len(pairs))
+        for side, (forward, table) in enumerate(zip((False, True), reversed(self._tables), strict=True)):
+            place, count = _explained(links, forward)
+            found = np.zeros(count)
+            if len(self._keys):
+                weight = _prior(links, forward) * self._look_up(links, table) / self._empty(links, forward)
+                found = np.bincount(place, weight, minlength=count)
+            lengths = [len(pair[side]) for pair in pairs]
+            gains += np.bincount(np.repeat(range(len(pairs)), lengths), np.log(found + _EMPTY), minlength=len(pairs))
+        words = np.array([len(source) + len(target) for source, target in pairs])
+        return np.divide(gains, words, out=np.full(len(pairs), np.nan), where=words > 0)
+
     def _align(self, pairs: Sequence[tuple[Words, Words]]) -> list[dict[int, int]]:
         links = self._links(pairs)
         chosen = np.ones(len(links.source), bool)

@@ -3,12 +3,10 @@
 import itertools
 from collections.abc import Callable, Iterable, Sequence
 from operator import attrgetter
-from pathlib import Path
 from typing import NamedTuple
 
 from app.scoring.forced import score_in_blocks
 from app.translation.translator import Translator
-from data.files import atomic_write, new_folder, write_json
 from data.pairs import Pair
 
 
@@ -86,17 +84,3 @@ def richest(passages: Sequence[Passage], share: float) -> list[Passage]:
 def cxmi(passages: Sequence[Passage]) -> float:
     """The gain in nats for each target token."""
     return sum(passage.gain for passage in passages) / max(sum(passage.tokens for passage in passages), 1)
-
-
-def write_passages(folder: Path | str, passages: Sequence[Passage], source: str, target: str, made: dict) -> None:
-    """Writes a corpus folder with a training split, see `data.corpora.folder`; `made` goes into its `made.json`.
-
-    Raises:
-        UserError: there is something in the folder already.
-    """
-    with new_folder(folder) as place:
-        columns = {source: "source", target: "target", "doc": "doc"}
-        for name, field in columns.items():
-            with atomic_write(place / f"{name}.train.txt", "w") as file:
-                file.writelines(f"{getattr(pair, field)}\n" for passage in passages for pair in passage.pairs)
-        write_json(place / "made.json", made)

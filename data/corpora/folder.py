@@ -1,13 +1,13 @@
 """A corpus in a folder of plain text files, in the layout of `tfds.TranslateFolder`."""
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import zip_longest
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from data.errors import UserError
-from data.files import checksum, limited_lines
+from data.files import atomic_write, checksum, limited_lines, new_folder, write_json
 from data.pairs import Pair, consecutive
 
 SPLITS = ("train", "validation", "test")
@@ -57,6 +57,27 @@ def count_lines(path: Path | str) -> int:
             lines += chunk.count(b"\n")
             last = chunk[-1:]
     return lines + (last != b"\n")
+
+
+def write_folder(folder: Path | str, pairs: Iterable[Pair], source: str, target: str, made: dict[str, Any]) -> None:
+    """Writes a corpus folder with a training split, and into its `made.json` how it was made.
+
+    Args:
+        folder: to be created.
+        pairs: the segments; documents are written if any segment has one.
+        source, target: the languages.
+        made: for `made.json`.
+
+    Raises:
+        UserError: there is something in the folder already.
+    """
+    pairs = list(pairs)
+    columns = {source: "source", target: "target", **({"doc": "doc"} if any(pair.doc for pair in pairs) else {})}
+    with new_folder(folder) as place:
+        for name, field in columns.items():
+            with atomic_write(place / f"{name}.train.txt", "w") as file:
+                file.writelines(f"{getattr(pair, field)}\n" for pair in pairs)
+        write_json(place / "made.json", made)
 
 
 class FolderCorpus:

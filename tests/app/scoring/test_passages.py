@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.scoring.passages import Passage, cut_passages, cxmi, gains, richest, write_passages
+from app.scoring.passages import Passage, cut_passages, cxmi, gains, richest
 from app.terminal import progress_console
 from app.training.text import training_text
-from data.corpora.folder import FolderCorpus
+from data.corpora.folder import FolderCorpus, write_folder
 from data.errors import UserError
 from data.pairs import Pair, consecutive
 from data.parallel import Workers
@@ -78,12 +78,13 @@ def test_training_draws_what_was_written_more_often_and_nothing_twice(tmp_path):
     every = list(FolderCorpus(tmp_path / "toy").pairs("train"))
     found = [Passage(own, float(number), 10) for number, own in enumerate(cut_passages(every, 6))]
     chosen = richest(found, 0.3)
-    write_passages(tmp_path / "context", chosen, "en", "de", {"share": 0.3})
+    pairs = [pair for own in chosen for pair in own.pairs]
+    write_folder(tmp_path / "context", pairs, "en", "de", {"share": 0.3})
     assert json.loads((tmp_path / "context" / "made.json").read_text()) == {"share": 0.3}
     written = FolderCorpus(tmp_path / "context")
-    assert list(written.pairs("train")) == [pair for own in chosen for pair in own.pairs]
+    assert list(written.pairs("train")) == pairs
     with pytest.raises(UserError, match="exists already"):
-        write_passages(tmp_path / "context", chosen, "en", "de", {})
+        write_folder(tmp_path / "context", pairs, "en", "de", {})
     preset = toy_preset(
         tmp_path, f'corpora=["{tmp_path / "context"}:2", "{tmp_path / "toy"}"]', "validation=[]", "deduplicate=true"
     )
