@@ -44,7 +44,17 @@ RUNS["runs/opus-gru"] = DOCUMENTS
 RUNS["runs/fused"] = GENERATOR
 # Corpora that are fetched, by the toy that takes their place; others that pages name are toys of the same name.
 CORPORA = {"software": "toys", "wmt14": "toys", "multi30k": "toys"}
-FOLDERS = ("toys", "europarl", "newstest", "libreoffice-help", "gnome-help", "debian-manuals", "manpages", "talks", "web-pages")
+FOLDERS = (
+    "toys",
+    "europarl",
+    "newstest",
+    "libreoffice-help",
+    "gnome-help",
+    "debian-manuals",
+    "manpages",
+    "talks",
+    "web-pages",
+)
 ONLY_PARSED = {
     "import": "needs a checkpoint; tests/app/imports runs it",
     "compare": "trains for minutes; tests/app/cli/test_compare.py runs it",

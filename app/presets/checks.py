@@ -297,8 +297,8 @@ def _check_r_drop(training: TrainingPreset, model: ModelPreset, documents: Docum
             "training.r_drop: reads each batch twice, which a training that carries a state through documents cannot: "
             'set documents.windows to "off", or training.r_drop to 0'
         )
-    if training.r_drop and not model.dropout:
-        return "training.r_drop: compares passes with different dropout, and model.dropout is 0: set one of the two"
+    if training.r_drop and not (model.dropout or model.attention_dropout or model.activation_dropout):
+        return "training.r_drop: compares passes with different dropout, and the model has none: set model.dropout"
     return None
 
 

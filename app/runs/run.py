@@ -18,6 +18,7 @@ from app.runs.weights import build_with, load_arrays, save_arrays
 from data.errors import UserError
 from data.files import atomic_write, checksum, checksum_of, read_json, write_json
 from data.tokenizer import BOS, EOS, Tokenizer, target_file
+from data.windows import DROPOUTS
 
 FORMAT = 3
 PRESET, SUMMARY, TOKENIZER, AVERAGED = "preset.toml", "run.json", "tokenizer.model", "averaged.npz"
@@ -315,7 +316,8 @@ class Run:
         """The run of a translator that can join an ensemble with this one.
 
         Raises:
-            UserError: it is no such run, its tokenizer is another one, or only one of the two reads documents.
+            UserError: it is no such run, its tokenizer is another one, only one of the two reads documents, or they cut
+                documents into other windows.
         """
         other = self._joining(Run.open(path), "search.ensemble")
         mine, theirs = (run.preset.documents.windows == "off" for run in (self, other))
@@ -324,6 +326,13 @@ class Run:
             raise UserError(
                 f"search.ensemble: {alone} was trained on sentences, {documents} on documents; join runs of one sort"
             )
+        mine, theirs = (asdict(run.preset.window_options()) for run in (self, other))
+        for name in mine:
+            if name not in DROPOUTS and mine[name] != theirs[name]:
+                raise UserError(
+                    f"search.ensemble: {self.path} and {other.path} cut documents into different windows, {name} = "
+                    f"{mine[name]} and {theirs[name]}; join runs whose [documents] are the same"
+                )
         return other
 
     def _joining(self, other, key):

