@@ -13,17 +13,19 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from app.bench import input, machine, report, search, server, stacks, startup, training
+from app.bench import backends, input, machine, report, search, server, stacks, startup, training
 from app.bench.contestant import PEERS, Contestant, ContestantFailed, peers_installed
 from app.bench.shapes import SHAPES, quick
 from app.training.signals import sigterm_raises
 from data.errors import UserError
 
-PARTS = ("training", "search", "startup", "input", "stacks", "server")
+PARTS = ("training", "search", "startup", "input", "stacks", "server", "backends")
+UNLESS_NAMED = PARTS[:-1]  # what is measured by default: JAX is an extra
 QUICK_LINES, QUICK_PAIRS = 60, 60_000
 EXAMPLES = """
   make bench                                              everything, more than half an hour on two cores
   make bench ARGS="--only training --shapes base"         one table
+  make bench ARGS="--only backends --shapes base"         TensorFlow and JAX, after make test-backends
   make bench ARGS="--quick"                               a few minutes: does everything run here?
   make bench ARGS="--write docs/benchmarks.md --only ''"  no measuring: the tables of bench/results.json into a page
 """
@@ -48,9 +50,13 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         "make bench", description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--only", default=",".join(PARTS), metavar="PARTS", help=f"of {', '.join(PARTS)} (all)")
+    parser.add_argument(
+        "--only", default=",".join(UNLESS_NAMED), metavar="PARTS", help=f"of {', '.join(PARTS)} (all but the last)"
+    )
     names = ",".join(training.MODULES)
-    parser.add_argument("--shapes", default="tiny,256,base", help=f"of {', '.join(SHAPES)}; for training (%(default)s)")
+    parser.add_argument(
+        "--shapes", default="tiny,256,base", help=f"of {', '.join(SHAPES)}; for training and backends (%(default)s)"
+    )
     parser.add_argument("--contestants", default=names, help="for training (%(default)s)", metavar="NAMES")
     parser.add_argument(
         "--models", default=",".join(search.SHAPES), help="for search: the run's own shape, and base (%(default)s)"
@@ -108,6 +114,7 @@ def _run(args, console) -> None:
         "input": input.units(),
         "stacks": stacks.units(args.quick),
         "server": server.units(args.repeat),
+        "backends": len(shapes) * backends.units(args.repeat),
     }
     measures = {
         "training": lambda step: _training(args, shapes, contestants, folder, results, about, step),
@@ -116,6 +123,7 @@ def _run(args, console) -> None:
         "input": lambda step: _input(args, folder, results, about, step),
         "stacks": lambda step: _stacks(args, folder, results, about, step),
         "server": lambda step: _server(args, folder, results, about, step),
+        "backends": lambda step: _backends(args, shapes, folder, results, about, step),
     }
     failed = []
     if parts:
@@ -211,6 +219,13 @@ def _server(args, folder, results, about, step) -> None:
     found = server.measure(_trained(args), test.sources, args.repeat, args.quick, folder / "server", step)
     results["server"] = {**found, "about": {**about, "set": test.origin}}
     report.write_json(args.results, results)
+
+
+def _backends(args, shapes, folder, results, about, step) -> None:
+    for shape in shapes:
+        found = backends.measure(shape, args.corpus, args.repeat, folder / f"backends-{shape.name}", step)
+        results.setdefault("backends", {})[shape.name] = {**found, "about": about}
+        report.write_json(args.results, results)
 
 
 def _trained(args) -> Path:

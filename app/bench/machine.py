@@ -9,7 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from app.bench.contestant import PEERS, peers_installed
 
 FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8")
-OURS = ("keras", "tensorflow", "keras-hub", "numpy", "sentencepiece", "sacrebleu")
+OURS = ("keras", "tensorflow", "jax", "keras-hub", "numpy", "sentencepiece", "sacrebleu")
 OF_PEERS = ("torch", "transformers", "accelerate", "joeynmt", "eole", "ctranslate2", "sentencepiece")
 
 

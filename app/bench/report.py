@@ -66,6 +66,7 @@ def tables(results: dict) -> list[Rows]:
         found += _stacks(results["stacks"])
     if "server" in results:
         found += [_server(results["server"]), _users(results["server"])]
+    found += map(_backends, results.get("backends", {}).values())
     return [table for table in found if table.rows]
 
 
@@ -115,6 +116,25 @@ def _sweeps(name: str, sweeps: dict) -> Rows:
         for trial in trials:
             rate = trial["error"] or f"{trial['rate']:,.0f}"
             table.add(name, told(trial["setting"]), rate, f"{trial.get('all_seconds', 0):.0f} s in all")
+    return table
+
+
+def _backends(result: dict) -> Rows:
+    shape, about = result["shape"], result["about"]
+    table = Rows(
+        f"Training on one batch, {shape['description']}, V {shape['vocabulary']:,}, {shape['batch_tokens']:,} tokens",
+        ("", "", "tokens/s", "spread", "ours is", "before the first turn", "peak memory"),
+        f"Target tokens a second, median of {about['repeat']} turn(s) of {shape['updates']} updates. {_when(about)}",
+    )
+    for precision, contestants in result["precisions"].items():
+        for name, found in contestants.items():
+            if "median" not in found:
+                table.add(name, precision, found.get("error", "not measured"), *[None] * 4)
+                continue
+            ours = contestants[f"ours, {name.split(', ')[1]}"].get("median")
+            ratio = f"{ours / found['median']:.2f} x" if ours and not name.startswith("ours") else None
+            begun, memory = f"{found['warmup_seconds']:.0f} s", f"{found['peak_bytes'] / 1e9:.1f} GB"
+            table.add(name, precision, f"{found['median']:,.0f}", f"{found['spread']:.0%}", ratio, begun, memory)
     return table
 
 
@@ -291,7 +311,8 @@ def _fill(table: Rows, rows: list[dict], names: tuple[str, ...], along: str, siz
 
 def _when(about: dict) -> str:
     machine = about["machine"]
-    return f"Measured {machine['date'].replace('+00:00', ' UTC')}, commit {machine['commit']}."
+    when = machine["date"].replace("+00:00", " UTC")
+    return f"Measured {when}, commit {machine['commit']}, {machine['processor']}."
 
 
 def machine_line(machine: dict) -> str:

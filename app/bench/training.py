@@ -64,23 +64,24 @@ def measure(
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     step(f"{shape.name}: text")
-    spec = _spec(shape, corpus, folder)
+    spec = specification(shape, shape.changes(corpus), folder)
     with Contestant("text", {**spec, "batches": shape.warmup + repeat * shape.updates}, log=folder / "text.log") as one:
         text = one.answer()
     for name in contestants:
         if SETTINGS[name]:
             _sweep(name, spec, folder, step, sweeps.setdefault(name, []), save)
     chosen = {name: _best(sweeps[name]) if SETTINGS[name] else {} for name in contestants}
-    found = _in_turns(shape, spec, chosen, repeat, folder, step)
+    found = in_turns(shape, chosen, lambda name, setting: _start(name, setting, spec, folder), repeat, step)
     flops = matrix_flops(shape.as_dict(), text["sums"]) / text["sums"]["target"]
     return {"shape": shape.as_dict(), "text": text, "flops_a_token": flops, "contestants": found}
 
 
-def _spec(shape: Shape, corpus: str, folder: Path) -> dict:
+def specification(shape: Shape, changes: list[str], folder: Path) -> dict:
+    """What contestants are told; `changes` are those of the preset."""
     return {
         "folder": str(folder),
         "preset": PRESET,
-        "changes": shape.changes(corpus),
+        "changes": changes,
         "shape": shape.as_dict(),
         "batch_tokens": shape.batch_tokens,
         "max_length": shape.max_length,
@@ -127,9 +128,22 @@ def _is_compiled(setting: dict) -> bool:
     return bool(setting.get("jit") or setting.get("compile"))
 
 
-def _in_turns(shape, spec, chosen, repeat, folder, step) -> dict:
-    """Starts and warms up all contestants, then lets one after another do its turn."""
-    found = {name: {"setting": setting, "rates": []} for name, setting in chosen.items()}
+def in_turns(
+    shape: Shape, chosen: dict[str, dict | None], start: Callable[[str, dict], Contestant], repeat: int, step: Callable
+) -> dict[str, dict]:
+    """Starts and warms up all contestants, then lets one after another do its turn.
+
+    Args:
+        shape: has the number of updates.
+        chosen: contestant to its setting; None where no setting worked.
+        start: starts a contestant with a setting.
+        repeat: turns.
+        step: called with a line whenever a unit of work begins.
+
+    Returns:
+        For each contestant its setting, rates and their median, or an error.
+    """
+    found: dict[str, dict] = {name: {"setting": setting, "rates": []} for name, setting in chosen.items()}
     with contextlib.ExitStack() as stack:
         running = {}
         for name, setting in chosen.items():
@@ -138,7 +152,7 @@ def _in_turns(shape, spec, chosen, repeat, folder, step) -> dict:
                 found[name]["error"] = "no setting of the sweep worked"
                 continue
             with _noting_failure(found[name]):
-                one = stack.enter_context(_start(name, setting, spec, folder))
+                one = stack.enter_context(start(name, setting))
                 ready = one.answer()
                 found[name] |= {key: ready[key] for key in ("setting", "threads", "warmup_seconds") if key in ready}
                 running[name] = one

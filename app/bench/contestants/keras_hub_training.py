@@ -18,9 +18,10 @@ def main() -> None:
         number = batches.typical()
         sweep(channel, lambda setting, trial: _train(shape, setting, lambda _: number, batches, trial))
     else:
-        extra = channel.spec["extra"]
+        extra, one = channel.spec["extra"], channel.spec.get("one_batch")
+        number_of = (lambda update: batches.typical()) if one else (lambda update: update - extra)
         clock = Clock(channel, channel.spec["warmup"] + extra, threads=len(os.sched_getaffinity(0)))
-        _train(shape, channel.spec["setting"], lambda update: update - extra, batches, clock)
+        _train(shape, channel.spec["setting"], number_of, batches, clock)
 
 
 def _train(shape, setting, number_of, batches, clock) -> None:

@@ -1,5 +1,6 @@
 """Trains with `app.training.train.train`, the program's own loop, as `make train` does."""
 
+import itertools
 import os
 
 from app.bench.contestants.protocol import Channel, Clock
@@ -24,6 +25,8 @@ def main() -> None:
     precision = keras_policy(preset.training.precision).removeprefix("mixed_")
     clock = Clock(channel, spec["warmup"], threads=threads, setting={"precision": precision})
 
+    one = batches.typical() if spec.get("one_batch") else None
+
     class Timed(keras.callbacks.Callback):
         """Calls the clock after every update."""
 
@@ -32,18 +35,27 @@ def main() -> None:
         def on_train_batch_end(self, batch, logs=None):
             numbers = range(self.done, batch + 1)
             Timed.done = batch + 1
-            clock.updated(sum(batches.tokens[number % len(batches)] for number in numbers), len(numbers))
+            numbers = [number % len(batches) if one is None else one for number in numbers]
+            clock.updated(sum(batches.tokens[number] for number in numbers), len(numbers))
 
-    _also_call(keras.Model, Timed())
+    _also_call(keras.Model, Timed(), None if one is None else batches[one])
     train(preset, spec["run"])
 
 
-def _also_call(model_class, callback) -> None:
-    """Makes every `fit` call one more callback; the loop stays the program's own."""
+def _also_call(model_class, callback, batch=None) -> None:
+    """Makes every `fit` call one more callback, and read one batch for ever if it is given.
+
+    The loop stays the program's own.
+    """
     fit = model_class.fit
 
-    def fit_and_call(self, *arguments, callbacks=(), **options):
-        return fit(self, *arguments, callbacks=[*callbacks, callback], **options)
+    def fit_and_call(self, dataset, callbacks=(), **options):
+        if batch is not None:
+            from data.feeding import dataset_of
+
+            inputs = {side: batch[side] for side in ("source", "target")}
+            dataset = dataset_of(lambda: itertools.repeat((inputs, batch["labels"])))
+        return fit(self, dataset, callbacks=[*callbacks, callback], **options)
 
     model_class.fit = fit_and_call
 

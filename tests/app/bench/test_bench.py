@@ -203,7 +203,8 @@ def test_eole_translates_as_ctranslate2_does(tmp_path, positions):
 
 
 def test_tables_of_search_start_up_and_input():
-    about = {"machine": {"date": "2026-11-22T07:00+00:00", "commit": "abc"}, "repeat": 3, "corpus": "software"}
+    machine = {"date": "2026-11-22T07:00+00:00", "commit": "abc", "processor": "8086"}
+    about = {"machine": machine, "repeat": 3, "corpus": "software"}
     setting = {"compute": "int8", "workers": 2, "batch_tokens": 1024}
     scores = {"BLEU": 20.0, "chrF": 50.0, "BLEU signature": "tok:13a", "chrF signature": "nc:6"}
     common = {"spread": 0.1, "peak_bytes": 1e9, "scores": scores}
@@ -238,6 +239,35 @@ def test_tables_of_search_start_up_and_input():
     assert "ended by signal 9" in report.tables({"search": {"own": failed}})[0].markdown()
 
 
+def test_backends_stand_beside_keras_hub_on_the_same_backend():
+    machine = {"date": "2026-11-22T07:00+00:00", "commit": "abc", "processor": "8086"}
+    rates = {"ours, tensorflow": 300.0, "keras-hub, tensorflow": 200.0, "ours, jax": 90.0, "keras-hub, jax": 100.0}
+    found = {
+        name: {"median": rate, "spread": 0.1, "warmup_seconds": 20.4, "peak_bytes": 2e9} for name, rate in rates.items()
+    }
+    found["keras-hub, jax"] = {"error": "ended by signal 9"}
+    precisions = {"float32": found, "bfloat16": {**found, "keras-hub, jax": found["ours, jax"]}}
+    about = {"machine": machine, "repeat": 3, "corpus": "software"}
+    result = {"shape": SHAPES["base"].as_dict(), "precisions": precisions, "about": about}
+    (table,) = report.tables({"backends": {"base": result}})
+    text = table.markdown()
+    assert "| keras-hub, tensorflow | float32 | 200 | 10% | 1.50 x | 20 s | 2.0 GB |" in text
+    assert "| keras-hub, jax | float32 | ended by signal 9 |" in text
+    assert "| keras-hub, jax | bfloat16 | 90 | 10% | 1.00 x |" in text
+    assert "commit abc, 8086." in text
+
+
+@pytest.mark.backends
+def test_a_quick_run_measures_both_backends(tmp_path):
+    corpus = write_corpus(tmp_path / "toy")
+    chosen = ["--only", "backends", "--shapes", "toy", "--quick", "--corpus", str(corpus)]
+    assert main([*chosen, "--folder", str(tmp_path / "out")]) == 0
+    results = json.loads((tmp_path / "out" / "results.json").read_text(encoding="utf-8"))
+    for contestants in results["backends"]["toy"]["precisions"].values():
+        assert list(contestants) == ["ours, tensorflow", "keras-hub, tensorflow", "ours, jax", "keras-hub, jax"]
+        assert all(found["median"] > 0 for found in contestants.values()), contestants
+
+
 def test_a_quick_run_measures_the_server(tmp_path):
     run = new_run(tmp_path / "run", *DOCUMENTS)
     (tmp_path / "en").write_text("a dog\nthe cat sees a dog\n" * 10)
@@ -253,7 +283,7 @@ def test_a_quick_run_measures_the_server(tmp_path):
 
 
 def test_a_server_that_fails_is_said_in_the_tables():
-    made = {"date": "2026-01-02", "commit": "abc"}
+    made = {"date": "2026-01-02", "commit": "abc", "processor": "8086"}
     found = {
         "rates": {"server": [9.0, 8.0, 10.0], "translate": [10.0, 10.0, 10.0]},
         "users": {"requests": 100, "rate": 1.5, "errors": 2, "error": "503", "median": 0.5, "slow": 2.0},
