@@ -139,7 +139,7 @@ def examine(candidate: Candidate, experiment: Experiment, report: "Callable[[Pro
         for distance in experiment.distances
     ]
     progress = asdict(learnt.progress)
-    trained = {name: progress[name] for name in ("update", "keys", "length", "loss")}
+    trained = {name: progress[name] for name in ("update", "facts", "keys", "length", "loss")}
     promised = reach(candidate, task, context)
     sizes = {"promised": promised and promised._asdict(), "state_bytes": learnt.state_bytes, "weights": learnt.weights}
     return {**sizes, "seconds": round(progress["seconds"], 1), **trained, "recall": recalls}

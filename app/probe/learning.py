@@ -30,7 +30,8 @@ class Progress:
     Attributes:
         update: number of updates done.
         seconds: time they took.
-        keys: number of keys that training documents currently use.
+        facts: number of facts in the current training documents.
+        keys: number of keys that they use.
         length: their maximum number of segments.
         loss: mean negative log-likelihood per target token since the last check, in nats.
         recall: share of right answers at the farthest distance in such documents.
@@ -38,6 +39,7 @@ class Progress:
 
     update: int
     seconds: float
+    facts: int
     keys: int
     length: int
     loss: float
@@ -45,8 +47,8 @@ class Progress:
 
     def __str__(self) -> str:
         return (
-            f"update {self.update:,}  loss {self.loss:.3f}  recall {100 * self.recall:.0f}% of {self.keys} keys in "
-            f"documents of {self.length}  {self.update / self.seconds:.1f} updates/s"
+            f"update {self.update:,}  loss {self.loss:.3f}  recall {100 * self.recall:.0f}% of {self.facts} facts, "
+            f"{self.keys} keys in documents of {self.length}  {self.update / self.seconds:.1f} updates/s"
         )
 
 
@@ -64,20 +66,26 @@ class Lesson:
 
 
 def lessons(task: Task, longest: int) -> list[Lesson]:
-    """A curriculum from few keys to all, then from short documents to long ones, doubling each time.
+    """A curriculum: two facts with few keys, then all keys, then more facts, then longer documents, doubling each time.
 
-    It begins with as many keys as facts. A memory first learns to answer with any of the stated values, and stays there
-    until slots happen to distinguish keys, which takes longer with more keys; once they do for two, more are soon
-    learnt. A memory must also be useful over short distances before it can become useful over long ones.
+    A memory first learns to answer with any of the stated values, and stays there until slots happen to distinguish
+    keys. That takes longer with more keys, and with more facts; once they do for two, more are soon learnt. A memory
+    must also be useful over short distances before it can become useful over long ones.
     """
-    keys = [max(2, task.facts)]
-    while keys[-1] < task.keys:
-        keys.append(2 * keys[-1])
-    lengths = [min(max(FIRST_LENGTH, task.facts + 2), longest)]
-    while lengths[-1] < longest:
-        lengths.append(min(2 * lengths[-1], longest))
-    easy = [Lesson(replace(task, keys_in_use=min(number, task.keys)), lengths[0]) for number in keys]
-    return easy + [Lesson(easy[-1].task, length) for length in lengths[1:]]
+    few = replace(task, facts=min(task.facts, 2))
+    shortest = min(max(FIRST_LENGTH, few.facts + 2), longest)
+    found = [Lesson(replace(few, keys_in_use=number), shortest) for number in _doubled(2, task.keys)]
+    for facts in _doubled(few.facts, task.facts)[1:]:
+        found.append(Lesson(replace(found[-1].task, facts=facts), min(max(FIRST_LENGTH, facts + 2), longest)))
+    return found + [Lesson(found[-1].task, length) for length in _doubled(found[-1].length, longest)[1:]]
+
+
+def _doubled(first: int, last: int) -> list[int]:
+    """The numbers from `first`, each twice the one before it, and `last` at their end."""
+    found = [min(first, last)]
+    while found[-1] < last:
+        found.append(min(2 * found[-1], last))
+    return found
 
 
 @dataclass(frozen=True)
@@ -152,7 +160,8 @@ class _Training:
         recall = self.examiner.recall(lesson.task, lesson.farthest, CHECKED, seed).share
         self.model.reset_metrics()
         seconds = time.monotonic() - self.began
-        return Progress(self.update, seconds, lesson.task.keys_in_use, lesson.length, loss, recall)
+        task = lesson.task
+        return Progress(self.update, seconds, task.facts, task.keys_in_use, lesson.length, loss, recall)
 
 
 def _compiled_model(task: Task, memory: dict):

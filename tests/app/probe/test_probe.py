@@ -135,7 +135,12 @@ def test_lessons_begin_with_few_keys_and_short_documents():
     found = [(lesson.task.keys_in_use, lesson.length, lesson.farthest) for lesson in lessons(Task(), 32)]
     assert found == [(2, 4, 2), (4, 4, 2), (8, 4, 2), (8, 8, 6), (8, 16, 14), (8, 32, 30)]
     five = Task(keys=6, facts=5)
-    assert [(lesson.task.keys_in_use, lesson.length) for lesson in lessons(five, 12)] == [(5, 7), (6, 7), (6, 12)]
+    found = [(lesson.task.facts, lesson.task.keys_in_use, lesson.length) for lesson in lessons(five, 12)]
+    assert found == [(2, 2, 4), (2, 4, 4), (2, 6, 4), (4, 6, 6), (5, 6, 7), (5, 6, 12)]
+    found = [
+        (lesson.task.facts, lesson.task.keys_in_use, lesson.length) for lesson in lessons(Task(keys=3, facts=1), 3)
+    ]
+    assert found == [(1, 2, 3), (1, 3, 3)]
 
 
 @pytest.fixture
