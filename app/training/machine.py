@@ -8,8 +8,9 @@ from app.training.workers.cluster import Cluster
 from data.errors import UserError
 
 SESSIONS, PARTS = "sessions", "parts"
-# Parts of a batch that are computed side by side; more were not measured.
-_PARTS = 2
+# Parts of a batch that are computed side by side; more were not measured. A batch of fewer tokens is over too soon for
+# tracing each operation twice to pay.
+_PARTS, _LEAST_TOKENS = 2, 1024
 # Settings that change the numerical results of a training.
 COMPARED = ("precision", "backend", "processor", "threads")
 
@@ -59,8 +60,11 @@ def _parts(run: Run, cluster: Cluster, sessions: list[dict]) -> int:
         if parts > 1 and not run.preset.training.deterministic:
             settle_for_parts(parts)
         return parts
-    documents, least = run.preset.documents, 2 if run.preset.training.ranking else 1
-    divisible = documents.windows == "off" or (documents.lanes % _PARTS == 0 and documents.lanes >= least * _PARTS)
+    training, documents = run.preset.training, run.preset.documents
+    least = 2 if training.ranking else 1
+    divisible = training.batch_tokens >= _LEAST_TOKENS and (
+        documents.windows == "off" or (documents.lanes % _PARTS == 0 and documents.lanes >= least * _PARTS)
+    )
     return _PARTS if cluster.devices == 1 and divisible and settle_for_parts(_PARTS) else 1
 
 

@@ -141,6 +141,7 @@ def test_a_deterministic_training_has_the_same_weights_with_fewer_cores(tmp_path
     "changes, parts",
     [
         ((), 2),
+        (("training.batch_tokens=1000",), 1),
         (("windows=segments", "lanes=4"), 2),
         (("windows=segments", "lanes=3"), 1),
         (("windows=segments", "memory.kind=gru", "ranking=0.5", "lanes=4"), 2),
@@ -149,7 +150,7 @@ def test_a_deterministic_training_has_the_same_weights_with_fewer_cores(tmp_path
 )
 def test_a_training_keeps_the_parts_that_it_began_with(tmp_path, use, monkeypatch, changes, parts):
     use(PLAIN)
-    run = Run.create(tmp_path / "run", toy_preset(tmp_path, *changes))
+    run = Run.create(tmp_path / "run", toy_preset(tmp_path, "training.batch_tokens=1024", *changes))
     monkeypatch.setattr(machine, "settle_for_parts", lambda parts: True)
     assert settle_machine(run, Cluster(), print) == ("float32", parts)
     run.checkpoints.save(10, {}, {}, {})
@@ -171,5 +172,5 @@ def test_several_devices_share_a_batch_and_none_has_parts(tmp_path, use, monkeyp
     cluster = Cluster()
     cluster.devices = 2
     monkeypatch.setattr(machine, "settle_for_parts", lambda parts: True)
-    run = Run.create(tmp_path / "run", toy_preset(tmp_path))
+    run = Run.create(tmp_path / "run", toy_preset(tmp_path, "training.batch_tokens=1024"))
     assert settle_machine(run, cluster, print) == ("float32", 1)

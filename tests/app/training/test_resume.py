@@ -17,9 +17,10 @@ from tests.app.kill_training import Training, differences, read_log
 from tests.app.toy_training import train_here, write_corpus, write_preset
 
 # A recipe with everything in it that has a state: dropout, random averages of layers, accumulation, epochs that differ,
-# a best checkpoint.
+# a best checkpoint; with batches that are computed in two parts where there are two cores.
 CHANGES = [
     "updates=60",
+    "training.batch_tokens=1024",
     "accumulate=2",
     "sampling=0.1",
     "attention_dropout=0.1",
@@ -46,7 +47,7 @@ def interrupt(preset, run, cache, number, update):
 def disturbed(tmp_path_factory):
     """The same training twice, once killed twice and interrupted once: the folder and how each session ended."""
     folder = tmp_path_factory.mktemp("resume")
-    preset, cache = write_preset(folder, write_corpus(folder / "toy", train=60, validation=10)), folder / "cache"
+    preset, cache = write_preset(folder, write_corpus(folder / "toy", train=500, validation=10)), folder / "cache"
     ends = []
     with ThreadPoolExecutor() as pool:
         other = pool.submit(lambda: Training(preset, folder / "undisturbed", CHANGES, folder / "cache2").finish())
