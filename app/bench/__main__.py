@@ -13,19 +13,21 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from app.bench import backends, input, machine, report, search, server, stacks, startup, training
+from app.bench import backends, input, machine, race, report, search, server, stacks, startup, training
 from app.bench.contestant import PEERS, Contestant, ContestantFailed, peers_installed
 from app.bench.shapes import SHAPES, quick
 from app.training.signals import sigterm_raises
 from data.errors import UserError
 
-PARTS = ("training", "search", "startup", "input", "stacks", "server", "backends")
-UNLESS_NAMED = PARTS[:-1]  # what is measured by default: JAX is an extra
+PARTS = ("training", "search", "startup", "input", "stacks", "server", "backends", "race")
+UNLESS_NAMED = PARTS[:-2]  # what is measured by default: JAX is an extra, and a race needs a corpus and an hour
 QUICK_LINES, QUICK_PAIRS = 60, 60_000
+QUICK_RACE = ("tokenizer.vocabulary=400", "training.batch_tokens=256", "validate_every=2", "max_length=40")
 EXAMPLES = """
   make bench                                              everything, more than half an hour on two cores
   make bench ARGS="--only training --shapes base"         one table
   make bench ARGS="--only backends --shapes base"         TensorFlow and JAX, after make test-backends
+  make bench ARGS="--only race --corpora ../corpora"      to 38 BLEU on Multi30k, beside JoeyNMT
   make bench ARGS="--quick"                               a few minutes: does everything run here?
   make bench ARGS="--write docs/benchmarks.md --only ''"  no measuring: the tables of bench/results.json into a page
 """
@@ -51,7 +53,7 @@ def _parser() -> argparse.ArgumentParser:
         "make bench", description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        "--only", default=",".join(UNLESS_NAMED), metavar="PARTS", help=f"of {', '.join(PARTS)} (all but the last)"
+        "--only", default=",".join(UNLESS_NAMED), metavar="PARTS", help=f"of {', '.join(PARTS)} (all but the last two)"
     )
     names = ",".join(training.MODULES)
     parser.add_argument(
@@ -98,7 +100,7 @@ def _run(args, console) -> None:
     if args.quick:
         shapes, args.repeat = [quick(shape) for shape in shapes], 1
         args.lines, args.pairs = args.lines or QUICK_LINES, min(args.pairs, QUICK_PAIRS)
-    needs_peers = {"search", "startup"} & set(parts) or (
+    needs_peers = {"search", "startup", "race"} & set(parts) or (
         "training" in parts and any(training.MODULES[name][1] for name in contestants)
     )
     if needs_peers and not peers_installed():
@@ -115,6 +117,7 @@ def _run(args, console) -> None:
         "stacks": stacks.units(args.quick),
         "server": server.units(args.repeat),
         "backends": len(shapes) * backends.units(args.repeat),
+        "race": race.units(),
     }
     measures = {
         "training": lambda step: _training(args, shapes, contestants, folder, results, about, step),
@@ -124,6 +127,7 @@ def _run(args, console) -> None:
         "stacks": lambda step: _stacks(args, folder, results, about, step),
         "server": lambda step: _server(args, folder, results, about, step),
         "backends": lambda step: _backends(args, shapes, folder, results, about, step),
+        "race": lambda step: _race(args, folder, results, about, step),
     }
     failed = []
     if parts:
@@ -226,6 +230,14 @@ def _backends(args, shapes, folder, results, about, step) -> None:
         found = backends.measure(shape, args.corpus, args.repeat, folder / f"backends-{shape.name}", step)
         results.setdefault("backends", {})[shape.name] = {**found, "about": about}
         report.write_json(args.results, results)
+
+
+def _race(args, folder, results, about, step) -> None:
+    # A quick one is over after the first validation of a toy.
+    changes = [f'corpora=["{args.corpus}"]', f'validation=["{args.corpus}"]', *QUICK_RACE] if args.quick else []
+    goal = 0.0 if args.quick else race.GOAL
+    results["race"] = {**race.measure(changes, args.corpora, folder / "race", step, goal), "about": about}
+    report.write_json(args.results, results)
 
 
 def _trained(args) -> Path:

@@ -67,6 +67,8 @@ def tables(results: dict) -> list[Rows]:
     if "server" in results:
         found += [_server(results["server"]), _users(results["server"])]
     found += map(_backends, results.get("backends", {}).values())
+    if "race" in results:
+        found.append(_race(results["race"]))
     return [table for table in found if table.rows]
 
 
@@ -135,6 +137,24 @@ def _backends(result: dict) -> Rows:
             ratio = f"{ours / found['median']:.2f} x" if ours and not name.startswith("ours") else None
             begun, memory = f"{found['warmup_seconds']:.0f} s", f"{found['peak_bytes'] / 1e9:.1f} GB"
             table.add(name, precision, f"{found['median']:,.0f}", f"{found['spread']:.0%}", ratio, begun, memory)
+    return table
+
+
+def _race(result: dict) -> Rows:
+    goal = result["goal"]
+    table = Rows(
+        f"To {goal:g} BLEU on the validation text of {result['preset']}",
+        ("", "reached", "updates", "minutes", "best BLEU"),
+        "Greedy search, lower-cased BLEU; minutes of training with its validations. Who has not got there in twice the "
+        f"time of the first is given up. {_when(result['about'])}",
+    )
+    for name, found in result["contestants"].items():
+        if not found.get("validations"):
+            table.add(name, found.get("error", "not measured"), *[None] * 3)
+            continue
+        update, seconds, _ = found["validations"][-1]
+        best = max(bleu for *_, bleu in found["validations"])
+        table.add(name, "yes" if best >= goal else "no", f"{update:,}", f"{seconds / 60:.1f}", f"{best:.1f}")
     return table
 
 

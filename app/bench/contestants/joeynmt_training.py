@@ -19,10 +19,9 @@ def main() -> None:
 
 
 def _train(spec, setting, clock) -> None:
-    from joeynmt import training, vocabulary
+    from joeynmt import training
 
-    vocabulary.Vocabulary.add_tokens = _add_tokens
-    training.parse_global_args = _with_precision(setting["precision"])
+    adapt(setting["precision"])
 
     class Manager(_original_manager(training)):
         """JoeyNMT's training, timed; it saves nothing when the benchmark ends it."""
@@ -42,9 +41,17 @@ def _train(spec, setting, clock) -> None:
     training.TrainManager = Manager
     folder = Path(tempfile.mkdtemp())
     try:
-        training.train(0, None, _configuration(spec, folder), skip_test=True)
+        training.train(0, None, configuration(spec, folder), skip_test=True)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def adapt(precision: str) -> None:
+    """Makes JoeyNMT read large vocabularies fast, and compute in bfloat16 on a processor."""
+    from joeynmt import training, vocabulary
+
+    vocabulary.Vocabulary.add_tokens = _add_tokens
+    training.parse_global_args = _with_precision(precision)
 
 
 def _original_manager(training):
@@ -74,7 +81,8 @@ def _with_precision(precision):
     return parse
 
 
-def _configuration(spec, folder: Path) -> dict:
+def configuration(spec, folder: Path) -> dict:
+    """JoeyNMT's configuration of a training; `folder` gets its files."""
     import sentencepiece
 
     text, shape = Path(spec["folder"]), spec["shape"]

@@ -31,6 +31,7 @@ def _own_tokenizer(run) -> str:
     """Where the text is too small for the vocabulary, trains a smaller one and fills it up with unused pieces."""
     from app.bench.vocabulary import filled_up
     from app.runs.run import TOKENIZER
+    from data.cleaning import normalise
     from data.corpora.corpora import Corpora
     from data.errors import UserError
     from data.tokenizer import Tokenizer
@@ -39,7 +40,7 @@ def _own_tokenizer(run) -> str:
     corpus = Corpora().open(name)
     size = wanted
     while True:
-        lines = (text for pair in corpus.pairs("train") for text in pair[:2])
+        lines = (normalise(text, run.preset.data.lowercase) for pair in corpus.pairs("train") for text in pair[:2])
         try:
             tokenizer = Tokenizer.train(lines, size, run.preset.tokenizer.kind, run.preset.training.seed)
             break
@@ -52,7 +53,7 @@ def _own_tokenizer(run) -> str:
 
 
 def _write_text(folder: Path, prepared, run) -> int:
-    """The pairs that are trained on, one segment a line, in `train.en` and `train.de`."""
+    """The pairs that are trained on, one segment a line, in `train.en` and `train.de`; those of validation in `dev`."""
     import data.cleaning as cleaning
     from app.training.preparation import cleaning_options
     from data.corpora.corpora import Corpora
@@ -61,11 +62,12 @@ def _write_text(folder: Path, prepared, run) -> int:
     corpus = Corpora(source=data.source, target=data.target).open(data.corpora[0])
     pairs = cleaning.clean(corpus.pairs("train"), cleaning_options(run.preset), data.source, data.target)
     pairs = [pair for pair in pairs if _short(pair, prepared.tokenizer, data.max_length)]
-    for place, language in enumerate((data.source, data.target)):
-        text = "".join(pair[place] + "\n" for pair in pairs)
-        (folder / f"train.{language}").write_text(text, encoding="utf-8")
-        few = "".join(pair[place] + "\n" for pair in pairs[:8])
-        (folder / f"few.{language}").write_text(few, encoding="utf-8")
+    opened = [Corpora(source=data.source, target=data.target).open(name) for name in data.validation]
+    dev = [pair for corpus in opened for pair in corpus.pairs("validation")]
+    for name, own in {"train": pairs, "few": pairs[:8], "dev": dev}.items():
+        for place, language in enumerate((data.source, data.target)):
+            text = "".join(cleaning.normalise(pair[place], data.lowercase) + "\n" for pair in own)
+            (folder / f"{name}.{language}").write_text(text, encoding="utf-8")
     return len(pairs)
 
 

@@ -4,7 +4,7 @@ import json
 import numpy as np
 import pytest
 
-from app.bench import machine, report, search, training
+from app.bench import machine, race, report, search, training
 from app.bench.__main__ import _sweeps, main
 from app.bench.contestant import Contestant, ContestantFailed, peers_installed
 from app.bench.contestants.eole_search import renamed
@@ -15,6 +15,7 @@ from tests.app.export.test_export_ctranslate2 import new_run
 from tests.app.serving.conftest import DOCUMENTS
 from tests.app.toy_training import write_corpus
 
+MACHINE = {"date": "2026-11-22T07:00+00:00", "commit": "abc", "processor": "8086"}
 needs_peers = pytest.mark.skipif(
     not peers_installed(), reason="EOLE is not installed; `make bench` installs it into .venv-peers"
 )
@@ -203,8 +204,7 @@ def test_eole_translates_as_ctranslate2_does(tmp_path, positions):
 
 
 def test_tables_of_search_start_up_and_input():
-    machine = {"date": "2026-11-22T07:00+00:00", "commit": "abc", "processor": "8086"}
-    about = {"machine": machine, "repeat": 3, "corpus": "software"}
+    about = {"machine": MACHINE, "repeat": 3, "corpus": "software"}
     setting = {"compute": "int8", "workers": 2, "batch_tokens": 1024}
     scores = {"BLEU": 20.0, "chrF": 50.0, "BLEU signature": "tok:13a", "chrF signature": "nc:6"}
     common = {"spread": 0.1, "peak_bytes": 1e9, "scores": scores}
@@ -240,14 +240,13 @@ def test_tables_of_search_start_up_and_input():
 
 
 def test_backends_stand_beside_keras_hub_on_the_same_backend():
-    machine = {"date": "2026-11-22T07:00+00:00", "commit": "abc", "processor": "8086"}
     rates = {"ours, tensorflow": 300.0, "keras-hub, tensorflow": 200.0, "ours, jax": 90.0, "keras-hub, jax": 100.0}
     found = {
         name: {"median": rate, "spread": 0.1, "warmup_seconds": 20.4, "peak_bytes": 2e9} for name, rate in rates.items()
     }
     found["keras-hub, jax"] = {"error": "ended by signal 9"}
     precisions = {"float32": found, "bfloat16": {**found, "keras-hub, jax": found["ours, jax"]}}
-    about = {"machine": machine, "repeat": 3, "corpus": "software"}
+    about = {"machine": MACHINE, "repeat": 3, "corpus": "software"}
     result = {"shape": SHAPES["base"].as_dict(), "precisions": precisions, "about": about}
     (table,) = report.tables({"backends": {"base": result}})
     text = table.markdown()
@@ -255,6 +254,36 @@ def test_backends_stand_beside_keras_hub_on_the_same_backend():
     assert "| keras-hub, jax | float32 | ended by signal 9 |" in text
     assert "| keras-hub, jax | bfloat16 | 90 | 10% | 1.00 x |" in text
     assert "commit abc, 8086." in text
+
+
+def test_a_race_ends_at_the_goal_or_when_it_is_lost():
+    validations = [race.Validation(update, 10.0 * update, float(update)) for update in range(1, 9)]
+    assert race.until(iter(validations), 3.0) == validations[:3]
+    assert race.until(iter(validations), 30.0, 40.0) == validations[:5]
+
+
+def test_a_race_is_a_table():
+    contestants = {
+        "ours": {"validations": [[250, 60.0, 20.0], [500, 120.0, 38.5]]},
+        "joeynmt": {"validations": [[250, 100.0, 7.0], [500, 250.0, 6.5]]},
+        "other": {"error": "ended by signal 9"},
+    }
+    result = {"preset": "multi30k-tiny", "goal": 38.0, "contestants": contestants, "about": {"machine": MACHINE}}
+    text = report.tables({"race": result})[0].markdown()
+    assert "| ours | yes | 500 | 2.0 | 38.5 |" in text
+    assert "| joeynmt | no | 500 | 4.2 | 7.0 |" in text
+    assert "| other | ended by signal 9 |" in text
+
+
+@needs_peers
+def test_a_quick_race_tells_of_a_validation_of_each(tmp_path):
+    corpus = write_corpus(tmp_path / "toy")
+    chosen = ["--only", "race", "--quick", "--corpus", str(corpus), "--folder", str(tmp_path / "out")]
+    assert main(chosen) == 0
+    found = json.loads((tmp_path / "out" / "results.json").read_text(encoding="utf-8"))["race"]["contestants"]
+    for name in ("ours", "joeynmt"):
+        ((update, seconds, bleu),) = found[name]["validations"]
+        assert update == 2 and seconds > 0 and bleu >= 0, found[name]
 
 
 @pytest.mark.backends
