@@ -45,7 +45,7 @@ def _configuration(spec, folder: Path) -> dict:
     found["data"]["dev"] = str(Path(spec["folder"]) / "dev")
     found["testing"] |= {"eval_metrics": ["bleu"], "sacrebleu_cfg": {"tokenize": "13a", "lowercase": True}}
     recipe = {"learning_rate": spec["learning_rate"], "learning_rate_warmup": spec["warmup"]}
-    found["training"] |= {**recipe, "validation_freq": spec["validate_every"]}
+    found["training"] |= {**recipe, "validation_freq": spec["validate_every"], "logging_freq": spec["validate_every"]}
     return found
 
 
