@@ -22,7 +22,13 @@ from data.errors import UserError
 PARTS = ("training", "search", "startup", "input", "stacks", "server", "backends", "race")
 UNLESS_NAMED = PARTS[:-2]  # what is measured by default: JAX is an extra, and a race needs a corpus and an hour
 QUICK_LINES, QUICK_PAIRS = 60, 60_000
-QUICK_RACE = ("data.test=[]", "tokenizer.vocabulary=400", "training.batch_tokens=256", "validate_every=2", "max_length=40")
+QUICK_RACE = (
+    "data.test=[]",
+    "tokenizer.vocabulary=400",
+    "training.batch_tokens=256",
+    "validate_every=2",
+    "max_length=40",
+)
 EXAMPLES = """
   make bench                                              everything, more than half an hour on two cores
   make bench ARGS="--only training --shapes base"         one table

@@ -44,8 +44,8 @@ def _configuration(spec, folder: Path) -> dict:
     found = configuration(spec, folder)
     found["data"]["dev"] = str(Path(spec["folder"]) / "dev")
     found["testing"] |= {"eval_metrics": ["bleu"], "sacrebleu_cfg": {"tokenize": "13a", "lowercase": True}}
-    recipe = {"learning_rate": spec["learning_rate"], "learning_rate_warmup": spec["warmup"]}
-    found["training"] |= {**recipe, "validation_freq": spec["validate_every"], "logging_freq": spec["validate_every"]}
+    found["training"] |= {"learning_rate": spec["learning_rate"], "learning_rate_warmup": spec["warmup"]}
+    found["training"] |= dict.fromkeys(("validation_freq", "logging_freq"), spec["validate_every"])
     return found
 
 

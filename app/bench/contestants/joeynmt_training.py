@@ -81,7 +81,7 @@ def _with_precision(precision):
     return parse
 
 
-def configuration(spec, folder: Path) -> dict:
+def configuration(spec: dict, folder: Path) -> dict:
     """JoeyNMT's configuration of a training; `folder` gets its files."""
     import sentencepiece
 
