@@ -18,6 +18,7 @@ PRESET = "multi30k-tiny"
 GOAL, EVERY = 38.0, 250  # validation BLEU, greedy; updates between validations
 PATIENCE = 2.0  # a peer is given up after so many times our seconds
 POLL_SECONDS = 1.0
+SILENCE = 900  # seconds for loading, and for a search through the validation text
 
 
 class Validation(NamedTuple):
@@ -68,7 +69,8 @@ def measure(
     try:
         spec["precision"] = precision.removeprefix("mixed_")
         with Contestant("joeynmt_race", spec, peers=True, log=folder / "joeynmt.log") as one:
-            found["joeynmt"] = {"validations": until(_answers(one), goal, PATIENCE * ours[-1].seconds)}
+            seconds = PATIENCE * ours[-1].seconds
+            found["joeynmt"] = {"validations": until(_answers(one, seconds), goal, seconds)}
     except ContestantFailed as error:
         found["joeynmt"] = {"error": str(error)}
     return {"preset": PRESET, "goal": goal, "contestants": found}
@@ -126,7 +128,8 @@ def _read(log: Path) -> list[Validation]:
     return [Validation(record["update"], record["seconds"], record["validation"]["bleu"]) for record in records]
 
 
-def _answers(one: Contestant) -> Iterator[Validation]:
+def _answers(one: Contestant, seconds: float) -> Iterator[Validation]:
+    """Its validations; the first may be late, and each takes as long as it takes."""
     while True:
-        answer = one.answer()
+        answer = one.answer(2 * seconds + SILENCE)
         yield Validation(answer["update"], answer["seconds"], answer["bleu"])
