@@ -19,7 +19,7 @@ QUANTIZATION_OPTION = $(if $(QUANTIZATION),--quantization "$(QUANTIZATION)")
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help train eval-bleu eval-doc translate export plot presets notebook notebooks test test-backends bench lint compare serve
+.PHONY: help train eval-bleu eval-doc translate export plot presets notebook notebooks test test-slow test-backends bench lint compare serve
 
 help: ## this list
 	@echo "Weitblick: English-to-German translation with Transformers"; echo
@@ -80,12 +80,16 @@ notebooks: $(VENV)/installed-lab ## open the notebooks in JupyterLab
 	@$(VENV)/bin/jupyter-lab notebooks $(ARGS)
 
 # Two halves, as processes grow with each test: three of them would need more than 20 GB at the end. 5: none was chosen.
-PYTEST = $(PYTHON_HERE) -m pytest -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder --durations 15 \
-    --durations-min 4 -m "not backends"
+PYTEST = $(PYTHON_HERE) -m pytest -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder --durations 15 --durations-min 4
+APP_ONLY := $(foreach part,data models notebooks test_documents.py test_house.py,--ignore tests/$(part))
 
 test: $(VENV)/installed-test .venv-bigquery/installed .venv-beam/installed .node/installed ## run the tests on all cores
-	$(PYTEST) $(foreach part,data models notebooks test_documents.py test_house.py,--ignore tests/$(part)) $(ARGS) || test $$? = 5
-	$(PYTEST) --ignore tests/app $(ARGS) || test $$? = 5
+	$(PYTEST) -m "not backends and not slow" $(APP_ONLY) $(ARGS) || test $$? = 5
+	$(PYTEST) -m "not backends and not slow" --ignore tests/app $(ARGS) || test $$? = 5
+
+test-slow: $(VENV)/installed-test .venv-bigquery/installed .venv-beam/installed .node/installed ## run the tests that take long
+	$(PYTEST) -m "slow and not backends" $(APP_ONLY) $(ARGS) || test $$? = 5
+	$(PYTEST) -m "slow and not backends" --ignore tests/app $(ARGS) || test $$? = 5
 
 test-backends: $(VENV)/installed-test $(VENV)/installed-backends ## run the tests that need JAX and PyTorch (a large download)
 	$(PYTHON_HERE) -m pytest -n $(shell nproc) --dist loadfile --no-loadscope-reorder -m backends $(ARGS)

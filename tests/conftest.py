@@ -2,12 +2,15 @@
 
 import gc
 import os
+import signal
 from pathlib import Path
 
 import hypothesis
 import pytest
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+# A shell starts its background jobs with SIGINT ignored, and what a test starts would inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 # As the command line does: tracing makes many objects that live, and collecting them again and again takes time.
 gc.set_threshold(50_000, 10, 10)
 
@@ -42,8 +45,18 @@ LONG = (
 )
 
 
-def pytest_collection_modifyitems(items):
-    """Puts the longest files first; the order of all else stays."""
+def pytest_addoption(parser):
+    parser.addoption("--share", metavar="I/N", help="only every N-th file from the I-th on; 0/3, 1/3 and 2/3 are all")
+
+
+@pytest.hookimpl(trylast=True)  # after those that are not wanted have been taken out
+def pytest_collection_modifyitems(config, items):
+    """Takes out the files of other shares and puts the longest ones first; the order of all else stays."""
+    if share := config.getoption("share"):
+        number, count = map(int, share.split("/"))
+        ours = sorted({item.path for item in items})[number::count]
+        config.hook.pytest_deselected(items=[item for item in items if item.path not in ours])
+        items[:] = [item for item in items if item.path in ours]
     places = {REPOSITORY / "tests" / name: number for number, name in enumerate(LONG)}
     items.sort(key=lambda item: places.get(item.path, places.get(item.path.parent, len(places))))
 

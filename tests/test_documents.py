@@ -25,6 +25,7 @@ from app.cli.main import main as weitblick
 from app.presets.preset import load_preset
 from tests.app.formats.samples import docx
 from tests.app.toy_training import PRESET, write_corpus
+from tests.slow import slow_but
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 PAGES = [*sorted(REPOSITORY.glob("*.md")), *sorted(REPOSITORY.glob("docs/*.md")), REPOSITORY / "notebooks/README.md"]
@@ -223,7 +224,7 @@ def noted(page: Path, checkout: Path) -> list:
 
 
 @pytest.mark.skipif(not shutil.which("make"), reason="needs make")
-@pytest.mark.parametrize("page", having("sh"), ids=lambda page: page.name)
+@pytest.mark.parametrize("page", slow_but(having("sh"), REPOSITORY / "README.md"), ids=lambda page: page.name)
 def test_every_command_works(page, checkout, monkeypatch):
     pytest.importorskip("duckdb")
     monkeypatch.chdir(checkout)

@@ -2,6 +2,7 @@
 
 import keras
 import numpy as np
+import pytest
 import tensorflow as tf
 
 from app.training.optimizer import FusedAdam
@@ -44,6 +45,7 @@ def curve(optimizer, dtype="float32"):
     return np.array(losses)
 
 
+@pytest.mark.slow
 def test_loss_curves_agree(monkeypatch):
     fast = curve(FusedAdam)
     half = curve(FusedAdam, "mixed_bfloat16")

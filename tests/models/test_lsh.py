@@ -144,5 +144,6 @@ def test_hashing_changes_something_where_windows_are_long():
     equal(numbers(short(few)), numbers(long(few)))
 
 
+@pytest.mark.slow
 def test_an_encoder_decoder_learns_to_write_its_source_backwards():
     assert learn(12, 600, layers=1, lsh_chunk=4, lsh_buckets=4) > 0.95

@@ -173,6 +173,7 @@ def test_the_term_reaches_the_weights_of_the_memory(kind):
     assert all(path.endswith(without) for path, size in sizes.items() if size < 1e-7), sizes
 
 
+@pytest.mark.slow
 def test_training_lowers_it_and_reports_it_in_nats_a_compared_token():
     trainer = trainer_of(ranking=3.0, margin=0.5)
     trainer.compile(keras.optimizers.Adam(0.01, gradient_accumulation_steps=2), jit_compile=False)

@@ -208,6 +208,7 @@ def test_each_section_needs_no_other_one(source):
         assert done.returncode == 0, done.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("source", "pictures"),
     [(FIRST, 25), (SECOND, 20), (LONG, 15), (VECTORS, 10), (CORPORA, 14), (GENERATOR, 9), (CORRECTIONS, 16)],

@@ -275,6 +275,7 @@ def test_a_race_is_a_table():
     assert "| other | ended by signal 9 |" in text
 
 
+@pytest.mark.slow
 @needs_peers
 def test_a_quick_race_tells_of_a_validation_of_each(tmp_path):
     corpus = write_corpus(tmp_path / "toy")
@@ -297,6 +298,7 @@ def test_a_quick_run_measures_both_backends(tmp_path):
         assert all(found["median"] > 0 for found in contestants.values()), contestants
 
 
+@pytest.mark.slow
 def test_a_quick_run_measures_the_server(tmp_path):
     run = new_run(tmp_path / "run", *DOCUMENTS)
     (tmp_path / "en").write_text("a dog\nthe cat sees a dog\n" * 10)

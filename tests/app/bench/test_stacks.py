@@ -3,10 +3,13 @@
 import contextlib
 import json
 
+import pytest
+
 from app.bench import report, stacks
 from app.bench.__main__ import main
 
 
+@pytest.mark.slow
 def test_a_small_measurement_and_its_page(tmp_path, monkeypatch):
     monkeypatch.setattr(stacks, "DEPTHS", (1,))
     monkeypatch.setattr(stacks, "LENGTHS", (128,))

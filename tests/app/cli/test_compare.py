@@ -12,6 +12,8 @@ from app.cli import main as cli
 from tests.app.comparison.made_up import write_plan
 from tests.app.toy_training import REPOSITORY, command, environment, weitblick
 
+pytestmark = pytest.mark.slow
+
 PLAN = """
 preset = "toy.toml"
 set = [

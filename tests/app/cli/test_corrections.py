@@ -39,6 +39,7 @@ def memory(tmp_path):
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["run", "documents"])
 def test_a_partly_translated_document_is_completed(kind, source, tmp_path, capsys, request):
     path, half = request.getfixturevalue(kind), tmp_path / "half.txt"
@@ -51,6 +52,7 @@ def test_a_partly_translated_document_is_completed(kind, source, tmp_path, capsy
     assert translate(capsys, path, source, "--corrected", half)[0] == RIGHT
 
 
+@pytest.mark.slow
 def test_a_memory_is_read_kept_and_noticed_when_it_changes(run, source, memory, capsys):
     plain, _ = translate(capsys, run, source)
     found, _ = translate(capsys, run, source, "--memory", memory)
@@ -167,6 +169,7 @@ def test_post_editing_is_scored_beside_the_same_run_without(run, tmp_path, capsy
     assert cli.main(["evaluate-documents", str(run), *options, "--segments", "many"]) == 2
 
 
+@pytest.mark.slow
 def test_tuning_keeps_the_best_settings_and_learns_a_gate(run, tmp_path, capsys):
     corpus = write_corpus(tmp_path / "toy", document=8)
     assert cli.main(["tune", str(run), "--corpus", str(corpus), "--learn", "--tries", "1"]) == 0

@@ -131,6 +131,7 @@ def test_what_makes_no_sense_is_refused(plain, file, capsys, monkeypatch, argume
     assert not (file.parent / "x").exists()
 
 
+@pytest.mark.slow
 def test_windows_can_be_others_than_in_the_training(documents, plain, file, capsys):
     alone, _ = translate(capsys, documents, file, "--document")
     same, _ = translate(capsys, documents, file, "--document", "--set", "documents.size=1")
@@ -154,6 +155,7 @@ LAYERS = ("documents.windows=segments", "training.memory_tokens=reference", "mod
 COMPRESSIVE = (*LAYERS, "memory.kind=compressive", "memory.compressive.rate=2")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("memory", "short", "long"),
     [
@@ -251,6 +253,7 @@ def test_evaluate_scores_the_translations_of_documents(documents, file, capsys, 
     assert kept == [line for line in alone if line]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [(), DOCUMENTS], ids=["sentences", "documents"])
 def test_an_ensemble_is_the_mean_of_its_runs_and_is_told_apart(tmp_path, capsys, file, kind):
     first, second = (make_run(tmp_path, *kind, seed=seed, name=f"run-{seed}") for seed in (2, 3))

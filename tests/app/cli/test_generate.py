@@ -189,6 +189,7 @@ def test_a_language_model_joins_the_search(folder, translator, capsys, tmp_path)
     assert "a generator is needed here" in error
 
 
+@pytest.mark.slow
 def test_scores_with_a_language_model_are_kept_apart(folder, translator, capsys):
     corpus = ["--corpus", folder / "toy", "--split", "validation"]
     call(capsys, "evaluate-documents", translator, *corpus, "--samples", 0)
@@ -208,6 +209,7 @@ def tuned(folder, translator, tmp_path):
     return run, ["tune", run, "--language-model", folder / "run", *corpus]
 
 
+@pytest.mark.slow
 def test_tuning_a_language_model_scores_what_evaluation_translates(folder, tuned, capsys, monkeypatch):
     from app.scoring import fusion
 

@@ -10,6 +10,7 @@ from tests.app.cli import test_commands as commands
 command, decodings, place = commands.command, commands.decodings, commands.place
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("eagerly")
 def test_a_glossary_is_met_in_translations_and_counted_in_scores(place, capsys, tmp_path, decodings):
     glossary, source = tmp_path / "terms.tsv", tmp_path / "in.txt"

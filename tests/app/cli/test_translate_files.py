@@ -35,6 +35,7 @@ def test_a_page_is_one_document_with_memory(run, tmp_path):
     assert lines != [next(alone.translate_documents([[text]]))[0] for text in texts]
 
 
+@pytest.mark.slow
 def test_a_catalogue_remembers_what_is_translated(run, tmp_path):
     found = []
     for right in ("der hund", "ein kater und ein baum"):
@@ -79,6 +80,7 @@ def test_what_makes_no_sense_is_refused(run, tmp_path, monkeypatch, capsys, argu
     assert (tmp_path / "a.html").read_text() == PAGE and not (tmp_path / "b.html").exists()
 
 
+@pytest.mark.slow
 def test_lines_stay_lines_whatever_they_are_called(run, tmp_path, capsys):
     for name in ("a.txt", "lines", "newstest.en"):
         (tmp_path / name).write_text("the dog. a cat.\n\n<b>a tree</b>\n")

@@ -69,6 +69,7 @@ def test_rows_of_a_document_are_translated_in_its_context(documents, warehouse, 
     assert [row["part"] for row in found] == [0, 0, 1, 1, 1]
 
 
+@pytest.mark.slow
 def test_what_is_there_is_kept_and_what_changed_is_made_anew(sentences, warehouse, capsys, monkeypatch):
     command = ("translate", "pairs", "--run", sentences, "--into", "made", "--part", 2)
     done, translate_lines = [], Translator.translate_lines

@@ -145,6 +145,7 @@ def test_only_what_was_made_as_the_preset_says_counts(made_up, record, said):
         rows_of(run.path, told.append)
 
 
+@pytest.mark.slow
 def test_a_score_that_ignores_case_is_not_that_of_a_preset_with_case(made):
     shutil.copytree(made / "small", made / "lowered")
     options = ["--corpus", "toy", "--split", "validation", "--corpora", made]
@@ -278,6 +279,7 @@ def test_a_score_within_the_interval_is_the_same():
     assert not agrees(row(), scored(27.9)) and not agrees(row(), scored(33.0))
 
 
+@pytest.mark.slow
 def test_a_row_is_repeated_by_one_command(made):
     page = made / "results.md"
     page.write_text(PAGE)
@@ -297,6 +299,7 @@ def test_a_row_is_repeated_by_one_command(made):
     assert "Another result" in claimed.stdout
 
 
+@pytest.mark.slow
 def test_a_step_that_fails_says_where_it_is_told_why(made):
     page = made / "results.md"
     page.write_text(PAGE)

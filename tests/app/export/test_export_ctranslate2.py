@@ -248,6 +248,7 @@ def test_an_export_is_kept_with_the_run_until_the_weights_change(tmp_path):
         with_search(run, SEARCH)
 
 
+@pytest.mark.slow
 def test_the_commands_need_keras_once_and_the_folder_never(ours, tmp_path):
     """The export as a process, what is in its folder without this code, and the engine without Keras."""
     run = new_run(tmp_path / "run", "data.lowercase=true", "search.beam=1", "search.refuse_loops=false")

@@ -16,6 +16,7 @@ from app.translation.translator import Translator
 from data.errors import UserError
 from tests.app.imports.toy_marian import SIZE, write_checkpoint, write_json
 from tests.app.toy_training import WORDS, write_corpus
+from tests.slow import slow_but
 
 LINES = ["the red dog sees a big tree", "never the house", "", "zebra"]
 
@@ -61,6 +62,7 @@ def test_each_side_has_a_model_of_its_own_over_one_vocabulary(run):
     (run.path / "away").rename(run.path / "tokenizer.target.model")
 
 
+@pytest.mark.slow
 def test_it_translates_alike_here_and_exported(run, tmp_path):
     ctranslate2 = pytest.importorskip("ctranslate2")
     import tensorflow as tf
@@ -119,7 +121,7 @@ def second_stage(place, name, *changes):
 
 
 @pytest.mark.usefixtures("eagerly")
-@pytest.mark.parametrize("kind", ["gru", "variable", "prism"])
+@pytest.mark.parametrize("kind", slow_but(["gru", "variable", "prism"], "gru"))
 def test_a_second_stage_adds_a_memory(run, place, kind):
     found = second_stage(place, kind, f"memory.kind={kind}")
     summary = found.summary()

@@ -100,6 +100,7 @@ def test_the_command_keeps_results_and_trains_only_what_is_missing(tiny, monkeyp
     assert printed.err == ""
 
 
+@pytest.mark.slow
 def test_memories_of_one_kind_are_compared_by_name(tiny, tmp_path, capsys):
     options = ["--minutes", "0.0001", "--distances", "1", "--documents", "4", "--output", str(tmp_path)]
     names = ["gru", "gru layers=all", "gru layers=all read=attention", "compressive rate=2", "compressive rate=4"]

@@ -63,6 +63,7 @@ def contents(folder):
     return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
+@pytest.mark.slow
 def test_training_beside_translation(folder, tmp_path, capsys):
     before = contents(folder / "documents")
     assert probe(folder, "documents", "training", "--tokens", "60", "240", "--output", str(tmp_path)) == 0

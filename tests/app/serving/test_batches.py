@@ -257,6 +257,7 @@ def test_the_other_engine_serves_many_threads_too(tmp_path):
 ACTIONS = st.lists(st.tuples(st.sampled_from(("push", "correct", "undo")), st.integers(1, 7)), min_size=2, max_size=6)
 
 
+@pytest.mark.slow
 @settings(max_examples=3, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(plans=st.lists(ACTIONS, min_size=3, max_size=4))
 def test_documents_corrected_side_by_side_are_sessions_of_their_own(plans):

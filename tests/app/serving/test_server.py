@@ -211,6 +211,7 @@ def test_the_log_has_every_request_and_no_text(server):
     assert not [line for line in lines if line["level"] == "error"], lines
 
 
+@pytest.mark.slow
 def test_keys_rates_slow_clients_and_a_graceful_stop(run, tmp_path, alone):
     (tmp_path / "keys").write_text("0123456789abcdef\nfedcba9876543210\n")
     with serving(run.path, "--keys", tmp_path / "keys", "--rate", 600, "--beam", 1) as server:

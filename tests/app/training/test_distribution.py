@@ -13,6 +13,8 @@ from tests.app.kill_training import read_log
 from tests.app.toy_training import train_here, write_corpus, write_preset
 from tests.app.worker import start_workers
 
+pytestmark = pytest.mark.slow
+
 # Without dropout, whose random numbers belong to devices. Clipping, accumulation and epochs that differ depend on sums.
 COMMON = [
     "dropout=0",

@@ -22,6 +22,7 @@ from data.errors import UserError
 from data.tokenizer import EOS
 from data.windows import ORDERS
 from tests.app.toy_training import toy_preset, train_here, write_corpus
+from tests.slow import slow_but
 
 WINDOWS = ["windows=segments", "lanes=3", "back_propagation=2", "training.batch_tokens=96"]
 GRU = [*WINDOWS, "model.positions=rotary", "memory.kind=gru", "memory.gru.slots=2", "sides=both"]
@@ -186,7 +187,7 @@ def kill():
 # Where an epoch ends there may be one window in a row, and nobody who reads what was written.
 @pytest.mark.filterwarnings("ignore:Gradients do not exist")
 @pytest.mark.usefixtures("eagerly")
-@pytest.mark.parametrize("kind", PLACES)
+@pytest.mark.parametrize("kind", slow_but(PLACES, "gru", "recurrence"))
 def test_a_stopped_training_goes_on_with_what_it_remembered(tmp_path, first, monkeypatch, kind):
     changes = [
         *PLACES[kind],
@@ -246,6 +247,7 @@ def test_ranking_needs_another_lane(tmp_path, first):
         train(run.preset, run.path)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("eagerly")
 @pytest.mark.parametrize("order", ORDERS)
 def test_validation_reads_whole_documents_with_their_memory(tmp_path, first, order):
@@ -311,6 +313,7 @@ def test_a_part_of_the_documents_is_drawn_from_all_over_the_list():
     assert max(np.diff(numbers)) <= 5
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("eagerly")
 def test_a_training_without_memory_reads_windows_too(tmp_path, first):
     for name, changes in {

@@ -115,6 +115,7 @@ def test_a_training_without_a_checkpoint_is_bound_to_nothing(tmp_path, use):
     assert [session["cores"] for session in run.summary()["sessions"]] == [1]
 
 
+@pytest.mark.slow
 def test_a_deterministic_training_has_the_same_weights_with_fewer_cores(tmp_path):
     """The number of threads that it began with is kept; this toy is large enough that one thread sums otherwise."""
     preset = write_preset(tmp_path, write_corpus(tmp_path / "toy", train=60))

@@ -64,6 +64,7 @@ def disturbed(tmp_path_factory):
     return folder, ends
 
 
+@pytest.mark.slow
 def test_kills_and_interruptions_leave_no_trace(disturbed):
     folder, ends = disturbed
     assert ends[-1][0] == 0
@@ -71,6 +72,7 @@ def test_kills_and_interruptions_leave_no_trace(disturbed):
     assert differences(folder / "undisturbed", folder / "disturbed") == []
 
 
+@pytest.mark.slow
 def test_an_interruption_saves_the_last_update_and_says_what_to_do(disturbed):
     _, ends = disturbed
     assert [code for code, *_ in ends] == [-signal.SIGKILL, 130, -signal.SIGKILL, 0]
@@ -121,6 +123,7 @@ def test_to_rounding_where_bits_are_not_asked_for(tmp_path, monkeypatch):
     assert states[0].state()["optimizer/00000"] == 20
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("eagerly")
 def test_a_finished_training_goes_on_when_more_is_asked_for(tmp_path):
     write_corpus(tmp_path / "toy", train=40)

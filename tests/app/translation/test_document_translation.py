@@ -29,6 +29,7 @@ from data.windows import WindowOptions, cut
 from models.document import DocumentTransformer
 from models.transformer import Transformer
 from tests.app.word_tokenizer import WordTokenizer, words
+from tests.slow import slow_but
 
 VOCABULARY = 40
 SEARCH = {"max_ratio": 1.0, "max_extra": 3, "length_penalty": 0.0, "refuse_loops": False}
@@ -51,6 +52,8 @@ SHAPES = {"prism": {**REFORMER, "feed_forward_chunks": 2}}
 # Of the weights: with these, every kind's translations depend on what it remembers.
 SEEDS = {"recurrence": 9, "compressive": 9, "gru+recurrence": 8}
 WITH_STATE = [kind for kind in KINDS if kind != "concat"]
+# Kinds that `make test` runs; the others are slow.
+QUICK = ("gru", "concat", "recurrence")
 random = np.random.default_rng(4)
 DOCUMENTS = [[words(random.integers(4, VOCABULARY, random.integers(1, 9))) for _ in range(n)] for n in (5, 1, 7, 2, 4)]
 BLANKS = [["", DOCUMENTS[0][0], "  ", *DOCUMENTS[0][1:], ""], [], [""], DOCUMENTS[1]]
@@ -86,7 +89,7 @@ def translated(documents, kind="gru", **options):
     return list(translator(kind, **options).translate_documents(documents))
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", slow_but(KINDS, *QUICK))
 def test_a_document_is_remembered_but_never_the_one_before(kind):
     together = translated(DOCUMENTS, kind)
     assert [len(document) for document in together] == [5, 1, 7, 2, 4]
@@ -96,7 +99,7 @@ def test_a_document_is_remembered_but_never_the_one_before(kind):
     assert alone[0] == together[2][0] or KINDS[kind][1] == IN_WINDOWS
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", slow_but(KINDS, *QUICK))
 def test_batches_and_neighbours_change_no_token(kind):
     expected = translated(DOCUMENTS, kind)
     backwards = translated(DOCUMENTS[::-1], kind)
@@ -104,7 +107,7 @@ def test_batches_and_neighbours_change_no_token(kind):
     assert translated(DOCUMENTS, kind, batch_tokens=16) == expected
 
 
-@pytest.mark.parametrize("kind", [kind for kind in KINDS if BEAMS.get(kind, 1) == 1])
+@pytest.mark.parametrize("kind", slow_but([kind for kind in KINDS if BEAMS.get(kind, 1) == 1], *QUICK))
 def test_greedy_search_is_what_the_whole_model_says_token_by_token(kind):
     """The same by another way: without caches, without batches, and with all logits made anew for each token."""
     transformer = model(kind)
@@ -127,7 +130,7 @@ def test_greedy_search_is_what_the_whole_model_says_token_by_token(kind):
     assert translated([list(itertools.chain(*windows))], kind) == [[words(output) for output in outputs]]
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", slow_but(KINDS, *QUICK))
 def test_forced_scores_are_those_of_the_search(kind):
     lines = [DocumentLine(n, text) for n, document in enumerate(DOCUMENTS) for text in document]
     found = list(translator(kind).translate_lines(lines))
@@ -182,7 +185,7 @@ def test_no_score_depends_on_what_comes_later(kind, options):
         )
 
 
-@pytest.mark.parametrize("kind", WITH_STATE)
+@pytest.mark.parametrize("kind", slow_but(WITH_STATE, *QUICK))
 @pytest.mark.parametrize("size", [1, 2])
 def test_forced_scores_are_those_of_windows_that_end_with_their_segment(size, kind):
     """The same by another way: segment by segment, with whole windows alone remembered."""

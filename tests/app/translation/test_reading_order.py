@@ -27,6 +27,7 @@ def turned(document, size):
     return list(itertools.chain(*reversed(windows)))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("eagerly")
 @pytest.mark.parametrize(("kind", "size"), [*((kind, 2) for kind in WITH_STATE), ("recurrence", 1)])
 def test_backward_is_forward_through_the_windows_in_the_opposite_order(kind, size):
