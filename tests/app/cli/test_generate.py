@@ -230,6 +230,7 @@ def test_tuning_a_language_model_scores_what_evaluation_translates(folder, tuned
         assert (run / "results" / "toy-validation.de").read_text(encoding="utf-8").splitlines() == lines
 
 
+@pytest.mark.slow
 def test_the_weight_with_the_highest_bleu_is_kept_and_none_if_the_model_does_not_help(
     folder, tuned, capsys, monkeypatch
 ):

@@ -13,6 +13,7 @@ from app.translation.lines import DocumentLine
 from data.errors import UserError
 from data.windows import BACKWARD, FORWARD, WindowOptions
 from tests.app.translation.test_document_translation import BLANKS, DOCUMENTS, WITH_STATE, translator
+from tests.slow import slow_but
 
 
 def reading(kind, order, size=1, **options):
@@ -49,7 +50,7 @@ def test_backward_is_forward_through_the_windows_in_the_opposite_order(kind, siz
         assert [s.log_probability for s in own] == pytest.approx([s.log_probability for s in other[-1:]], abs=1e-4)
 
 
-@pytest.mark.parametrize("kind", ["gru", "recurrence"])
+@pytest.mark.parametrize("kind", slow_but(["gru", "recurrence"], "recurrence"))
 def test_batches_neighbours_and_blank_lines_change_nothing(kind, monkeypatch):
     expected = list(reading(kind, BACKWARD, 2).translate_documents(DOCUMENTS))
     assert [next(reading(kind, BACKWARD, 2).translate_documents([own])) for own in DOCUMENTS] == expected
@@ -77,7 +78,7 @@ def test_windows_are_those_of_the_document_read_forward():
     assert [look["source"] for look in looks] == [look["source"] for look in forward]
 
 
-@pytest.mark.parametrize("kind", ["gru", "recurrence"])
+@pytest.mark.parametrize("kind", slow_but(["gru", "recurrence"], "recurrence"))
 def test_a_correction_is_remembered_in_what_stands_before_it(kind):
     document, right = DOCUMENTS[2], "w20 w21 w22 w23 w24 w25"
 
