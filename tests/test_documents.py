@@ -212,7 +212,8 @@ def noted(page: Path, checkout: Path) -> list:
         f"export BLOCK='{page}:{number}'\n{text}\n" for number, language, text in blocks(page) if language == "sh"
     )
     # Without those of a make that runs the tests: its ARGS are not those of the page's commands.
-    environment = {name: value for name, value in os.environ.items() if "MAKE" not in name and name not in ("MFLAGS", "ARGS")}
+    of_make = {name for name in os.environ if "MAKE" in name or name in ("MFLAGS", "ARGS")}
+    environment = {name: value for name, value in os.environ.items() if name not in of_make}
     environment |= {"PATH": f"{checkout.parent}/bin:/usr/bin:/bin", "NOTES": str(notes)}
     done = subprocess.run(
         ["sh", "-c", script], cwd=checkout, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True
