@@ -80,39 +80,66 @@ def _loss(smoothing):
 
 def _with_gradients(states, table, labels, weights, reported, smoothing):
     """The two losses (2,), and the gradients of the first in states (N, D) and table (V, D), all float32."""
-    count, dtype = ops.shape(states)[0], states.dtype
-    vectors, mean = ops.cast(table, dtype), ops.mean(ops.cast(table, "float32"), axis=0)
-    own = ops.cast(ops.take(vectors, labels, axis=0), "float32")
-    weighted = ops.cast(states, "float32") * ops.expand_dims(weights, -1)
+    vectors, weighted = ops.cast(table, states.dtype), ops.cast(states, "float32") * ops.expand_dims(weights, -1)
     blocks = [
         _block(*parts, vectors) for parts in zip(*(portions(each, BLOCKS) for each in (states, weighted)), strict=True)
     ]
-    total, through_softmax, table_gradient = zip(*blocks, strict=True)
-    total = ops.concatenate(total)[:count]
-    chosen = ops.sum(ops.cast(states, "float32") * own, axis=-1)
+    total, means, in_table = zip(*blocks, strict=True)
+    total, means = (ops.concatenate(each)[: ops.shape(states)[0]] for each in (total, means))
+    softmax = total, means * ops.expand_dims(weights, -1), sum(in_table[1:], in_table[0])
+    return towards_targets(softmax, states, table, labels, weights, reported, smoothing)
+
+
+def towards_targets(
+    softmax: tuple[Tensor, Tensor, Tensor],
+    states: Tensor,
+    table: Tensor,
+    labels: Tensor,
+    weights: Tensor,
+    reported: Tensor,
+    smoothing: float,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Completes losses and gradients by what does not go through the softmax.
+
+    Args:
+        softmax: the logs of its denominators (N,), and the gradients that go through it, those of the states (N, D)
+            and of the table (V, D).
+        states, table, labels, weights, reported, smoothing: see `smoothed_cross_entropy`.
+
+    Returns:
+        The two losses (2,), and the gradients of the first in the states and the table, all float32.
+    """
+    total, in_states, in_table = softmax
+    mean, own = ops.mean(ops.cast(table, "float32"), axis=0), ops.take(ops.cast(table, states.dtype), labels, axis=0)
+    states, own, each = ops.cast(states, "float32"), ops.cast(own, "float32"), ops.expand_dims(weights, -1)
+    weighted, chosen = states * each, ops.sum(states * own, axis=-1)
     plain = ops.sum((total - chosen) * reported)
     total = total * weights
     likelihood = ops.sum(total) - ops.sum(chosen * weights)
     uniform = ops.sum(total) - ops.sum(ops.matmul(weighted, ops.expand_dims(mean, -1)))
-    target = (1 - smoothing) * own + smoothing * mean
-    states_gradient = (ops.concatenate(through_softmax)[:count] - target) * ops.expand_dims(weights, -1)
-    table_gradient = sum(table_gradient[1:], table_gradient[0]) - smoothing / table.shape[0] * ops.sum(weighted, axis=0)
-    table_gradient = table_gradient - (1 - smoothing) * _sums_by_label(weighted, labels, table.shape[0])
-    losses = ops.stack([(1 - smoothing) * likelihood + smoothing * uniform, plain])
-    return losses, states_gradient, table_gradient
+    in_states = in_states - ((1 - smoothing) * own + smoothing * mean) * each
+    in_table = in_table - smoothing / table.shape[0] * ops.sum(weighted, axis=0)
+    in_table = in_table - (1 - smoothing) * ops.segment_sum(weighted, labels, table.shape[0])
+    return ops.stack([(1 - smoothing) * likelihood + smoothing * uniform, plain]), in_states, in_table
 
 
 def _block(states, weighted, vectors):
     """Log of the softmax's denominator (n,), the mean vector under the softmax (n, D), and its part of the table's."""
-    logits = ops.cast(ops.matmul(states, ops.transpose(vectors)), "float32")
-    highest = ops.max(logits, axis=-1, keepdims=True)
-    powers = ops.exp(logits - highest)
+    shifted, highest = shifted_logits(states, vectors)
+    powers = ops.exp(shifted)
     total = ops.sum(powers, axis=-1, keepdims=True)
     # Dividing the products of width D by the total spares one more pass over the vocabulary.
     powers = ops.cast(powers, states.dtype)
-    in_states = ops.cast(ops.matmul(powers, vectors), "float32") / total
+    means = ops.cast(ops.matmul(powers, vectors), "float32") / total
     in_table = ops.matmul(ops.transpose(powers), ops.cast(weighted / total, states.dtype))
-    return ops.squeeze(highest + ops.log(total), -1), in_states, ops.cast(in_table, "float32")
+    return ops.squeeze(highest + ops.log(total), -1), means, ops.cast(in_table, "float32")
+
+
+def shifted_logits(states: Tensor, vectors: Tensor) -> tuple[Tensor, Tensor]:
+    """Float32 logits (N, V) less the highest of each row, and that (N, 1); of states (N, D) and vectors (V, D)."""
+    logits = ops.cast(ops.matmul(states, ops.transpose(vectors)), "float32")
+    highest = ops.max(logits, axis=-1, keepdims=True)
+    return logits - highest, highest
 
 
 def portions(rows: Tensor, count: int) -> list[Tensor]:
@@ -121,8 +148,3 @@ def portions(rows: Tensor, count: int) -> list[Tensor]:
     size = (total + count - 1) // count
     padded = ops.pad(rows, ((0, size * count - total), (0, 0)))
     return ops.unstack(ops.reshape(padded, (count, size, width)), count)
-
-
-def _sums_by_label(rows, labels, size):
-    """Adds up the rows (N, D) of each label: (V, D)."""
-    return ops.segment_sum(rows, labels, size)

@@ -4,56 +4,109 @@ from keras import ops
 
 from models import Tensor
 from models.gradients import custom_gradient
-from models.loss import BLOCKS, portions
+from models.loss import BLOCKS, portions, shifted_logits, towards_targets
 
 
-def divergence(first: Tensor, second: Tensor, table: Tensor, weights: Tensor) -> Tensor:
-    """Weighted sum of the divergences between two distributions, the mean of KL(p|q) and KL(q|p).
+def twin_losses(
+    states: Tensor, table: Tensor, labels: Tensor, weights: Tensor, smoothing: float, alpha: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The mean cross-entropy of two passes, and the divergence between their distributions.
 
-    As in `models.loss.smoothed_cross_entropy` the gradient is formed together with the loss, one block of rows after
-    the other, and the logits are never kept.
+    The divergence of a token is the mean of KL(p|q) and KL(q|p). As in `models.loss.smoothed_cross_entropy` the
+    gradient is formed together with the loss, one block of rows after the other, and the logits are never kept.
 
     Args:
-        first, second: states (N, D) in any float type.
+        states: (2N, D) in any float type, those of the first pass and then those of the second.
         table: output vectors (V, D), of which the logits are the products with the states.
-        weights: float tensor (N,), of what the rows count for; 0 for padding.
+        labels: integer tensor (N,).
+        weights: float tensor (N,), of what the tokens count for; 0 for padding.
+        smoothing: see `smoothed_cross_entropy`.
+        alpha: half of it is the weight of the divergence in the loss.
 
     Returns:
-        A float32 scalar in nats. It has a gradient in the states and the table.
+        Three float32 scalars in nats, weighted sums over tokens: the smoothed cross-entropy with the weighted
+        divergence added, the plain negative log-likelihood, and the divergence. Only the first has a gradient, in the
+        states and the table.
 
     References:
-        Liang et al. 2021, "R-Drop: Regularized Dropout for Neural Networks", section 2.1, equation 2.
+        Liang et al. 2021, "R-Drop: Regularized Dropout for Neural Networks", section 2.1, equations 2 to 4; the loss is
+        half of theirs.
     """
     table = ops.cast(table, table.dtype)  # a variable's value: TensorFlow's custom gradients are those of tensors alone
-    return _divergence(first, second, table, weights)
+    found = _loss(smoothing, alpha)(states, table, ops.concatenate([labels, labels]), weights)
+    return found[0], found[1], found[2]
 
 
-@custom_gradient
-def _divergence(first, second, table, weights):
-    count, vectors = ops.shape(first)[0], ops.cast(table, first.dtype)
-    parts = (portions(each, BLOCKS) for each in (first, second, ops.expand_dims(weights, -1)))
-    total, in_first, in_second, in_table = zip(
-        *(_block(*part, vectors) for part in zip(*parts, strict=True)), strict=True
-    )
+def _loss(smoothing, alpha):
+    @custom_gradient
+    def loss(states, table, labels, weights):
+        *softmax, apart = _through_softmax(states, table, weights, alpha)
+        halves = ops.concatenate([weights, weights]) / 2
+        losses, in_states, in_table = towards_targets(softmax, states, table, labels, halves, halves, smoothing)
 
-    def gradient(upstream):
-        in_states = [ops.concatenate(each)[:count] * upstream for each in (in_first, in_second)]
-        found = sum(in_table[1:], in_table[0]) * upstream
-        return *(ops.cast(each, first.dtype) for each in in_states), ops.cast(found, table.dtype), None
+        def gradient(upstream):
+            found = in_states * upstream[0], in_table * upstream[0]
+            return ops.cast(found[0], states.dtype), ops.cast(found[1], table.dtype), None, None
 
-    return sum(total[1:], total[0]), gradient
+        return ops.stack([losses[0] + alpha / 2 * apart, losses[1], apart]), gradient
+
+    return loss
 
 
-def _block(first, second, weights, vectors):
-    """The loss of some rows, and its gradients in their states and in the table."""
-    transposed = ops.transpose(vectors)
-    p, q = (ops.log_softmax(ops.cast(ops.matmul(states, transposed), "float32")) for states in (first, second))
-    difference, p, q = p - q, ops.exp(p), ops.exp(q)
-    of_p = ops.sum(p * difference, axis=-1, keepdims=True)
-    of_q = -ops.sum(q * difference, axis=-1, keepdims=True)
-    half = 0.5 * weights
-    in_p = ops.cast(half * (p * (difference - of_p) + p - q), first.dtype)
-    in_q = ops.cast(half * (q * (-difference - of_q) + q - p), first.dtype)
-    in_first, in_second = (ops.cast(ops.matmul(each, vectors), "float32") for each in (in_p, in_q))
-    in_table = ops.matmul(ops.transpose(in_p), first) + ops.matmul(ops.transpose(in_q), second)
-    return ops.sum(half * (of_p + of_q)), in_first, in_second, ops.cast(in_table, "float32")
+def _through_softmax(states, table, weights, alpha):
+    """What `towards_targets` needs, and the divergence."""
+    count, vectors = ops.shape(weights)[0], ops.cast(table, states.dtype)
+    parts = (portions(each, BLOCKS) for each in (states[:count], states[count:], ops.expand_dims(weights, -1)))
+    blocks = [_block(*part, vectors, alpha) for part in zip(*parts, strict=True)]
+    *rows, in_table, apart = zip(*blocks, strict=True)
+    total_p, total_q, in_first, in_second = (ops.concatenate(each)[:count] for each in rows)
+    total, in_states = ops.concatenate([total_p, total_q]), ops.concatenate([in_first, in_second])
+    return total, in_states, sum(in_table[1:], in_table[0]), sum(apart[1:], apart[0])
+
+
+def _block(first, second, weights, vectors, alpha):
+    """Of some tokens: the logs of both denominators, the gradients in both states and the table, and the divergence.
+
+    With d = log p - log q the gradient of KL(p|q) + KL(q|p) in the first pass's logits is p (d - KL(p|q) + 1) - q. Only
+    p, q and their products with the logits' difference are as wide as the vocabulary; what is the same for a whole row
+    is applied to products of width D.
+    """
+    dtype, of_p, of_q = first.dtype, _Softmax(first, vectors), _Softmax(second, vectors)
+    difference = ops.cast(of_p.shifted - of_q.shifted, dtype)
+    constant = ops.log(of_p.total) - ops.log(of_q.total)
+    first, second = ops.cast(first, "float32"), ops.cast(second, "float32")
+    shift = of_p.log_denominator - of_q.log_denominator
+    kl_p = ops.sum((first - second) * of_p.mean, axis=-1, keepdims=True) - shift
+    kl_q = shift - ops.sum((first - second) * of_q.mean, axis=-1, keepdims=True)
+    # Half the cross-entropy's weight for each pass, and that of each divergence.
+    half, share = weights / 2, alpha / 4 * weights
+    on_p, on_q = half + share * (1 - constant - kl_p), half + share * (1 + constant - kl_q)
+    by_p, by_q = of_p.powers * difference, of_q.powers * difference
+    in_first = on_p * of_p.mean - share * of_q.mean + share * of_p.average(by_p)
+    in_second = on_q * of_q.mean - share * of_p.mean - share * of_q.average(by_q)
+    in_table = of_p.outer(of_p.powers, on_p * first - share * second) + of_p.outer(by_p, share * first)
+    in_table = in_table + of_q.outer(of_q.powers, on_q * second - share * first) - of_q.outer(by_q, share * second)
+    logs = (ops.squeeze(each.log_denominator, -1) for each in (of_p, of_q))
+    return *logs, in_first, in_second, in_table, ops.sum(weights * (kl_p + kl_q)) / 2
+
+
+class _Softmax:
+    """The softmax of some rows: powers (n, V) to be divided by `total` (n, 1), and the mean vector (n, D) under it."""
+
+    def __init__(self, states, vectors):
+        self.vectors = vectors
+        self.shifted, highest = shifted_logits(states, vectors)
+        powers = ops.exp(self.shifted)
+        self.total = ops.sum(powers, axis=-1, keepdims=True)
+        self.powers = ops.cast(powers, states.dtype)
+        self.log_denominator = highest + ops.log(self.total)
+        self.mean = self.average(self.powers)
+
+    def average(self, powers):
+        """The vectors' sum weighted by powers."""
+        return ops.cast(ops.matmul(powers, self.vectors), "float32") / self.total
+
+    def outer(self, powers, rows):
+        """The gradient in the vectors where each row (n, D) is multiplied by powers."""
+        rows = ops.cast(rows / self.total, powers.dtype)
+        return ops.cast(ops.matmul(ops.transpose(powers), rows), "float32")

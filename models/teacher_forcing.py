@@ -7,7 +7,7 @@ from keras import ops, tree
 
 from models import Nested, Tensor
 from models.loss import smoothed_cross_entropy
-from models.r_drop import divergence
+from models.r_drop import twin_losses
 from models.ranking import ranking_loss
 
 
@@ -22,7 +22,7 @@ class TeacherForcing(keras.Model):
         smoothing: label smoothing, share of the uniform distribution.
         r_drop: the weight alpha of R-Drop (Liang et al. 2021, section 2.1); 0 = off. In training each batch then passes
             the model twice, with different dropout. The loss is half the paper's, so that its cross-entropy is the mean
-            of both; alpha / 2 times the divergence between them, see `models.r_drop.divergence`, is added.
+            of both; alpha / 2 times the divergence between them is added, see `models.r_drop.twin_losses`.
         parts: in how many parts a batch is computed in training, the n-th of every `parts` rows in each. The losses are
             those of the whole batch, which needs a row for each part. Nothing in one part waits for another, so that
             TensorFlow computes them side by side: cores are used better than by threads of one operation after another.
@@ -122,16 +122,13 @@ class TeacherForcing(keras.Model):
         return self._cross_entropy(labels, states, real, real, tokens)
 
     def _twin_losses(self, labels, twins, tokens):
-        both = ops.concatenate([labels, labels])
-        halves = self._real(both) / 2
-        found = self._cross_entropy(both, twins, halves, halves, tokens)
         embedding = self.transformer.output_embedding
         rows = embedding.output_states(twins)
         rows = ops.reshape(rows, (-1, rows.shape[-1]))
-        count = ops.shape(rows)[0] // 2
         weights = ops.reshape(self._real(labels), (-1,)) / ops.maximum(tokens, 1.0)
-        apart = divergence(rows[:count], rows[count:], embedding.output_vectors, weights)
-        return {**found, "loss": found["loss"] + self.r_drop / 2 * apart, "divergence": apart}
+        labels = ops.reshape(labels, (-1,))
+        found = twin_losses(rows, embedding.output_vectors, labels, weights, self.smoothing, self.r_drop)
+        return dict(zip(("loss", "nll", "divergence"), found, strict=True))
 
     def _cross_entropy(self, labels, states, weights, reported, tokens):
         """As `token_losses`; `weights` and `reported` (B, T) are what tokens count for in "loss" and in "nll"."""

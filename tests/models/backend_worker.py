@@ -16,7 +16,7 @@ from models.document import DocumentTransformer
 from models.dropout import ByteDropout
 from models.encoder import Encoder
 from models.loss import smoothed_cross_entropy
-from models.r_drop import divergence
+from models.r_drop import twin_losses
 from models.search import beam_search, greedy
 from models.stack import Stack
 from models.teacher_forcing import DocumentTeacherForcing, TeacherForcing
@@ -156,20 +156,18 @@ def loss_gradients():
         "likelihood": array(likelihood),
         "states_gradient": array(in_states),
         "table_gradient": array(in_table),
-        **_divergence_gradients(states, states[::-1].copy(), table, weights),
+        **_twin_gradients(np.concatenate([states, states[::-1]]), table, labels, weights),
     }
 
 
-def _divergence_gradients(first, second, table, weights):
+def _twin_gradients(states, table, labels, weights):
     def loss(*given):
-        return divergence(*given, weights)
+        return twin_losses(*given, labels, weights, 0.1, 5.0)
 
-    found = gradients(loss, first, second, table)
-    names = (f"divergence_{name}" for name in ("first", "second", "table"))
-    return {
-        "divergence": array(loss(*map(ops.convert_to_tensor, (first, second, table)))),
-        **dict(zip(names, map(array, found), strict=True)),
-    }
+    found = gradients(lambda *given: loss(*given)[0], states, table)
+    losses = map(array, loss(*map(ops.convert_to_tensor, (states, table))))
+    names = (f"twins_{name}" for name in ("loss", "likelihood", "divergence", "states_gradient", "table_gradient"))
+    return dict(zip(names, [*losses, *map(array, found)], strict=True))
 
 
 def reversing():

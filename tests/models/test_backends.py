@@ -15,6 +15,7 @@ from tests.models.backend_worker import KINDS, MEMORIES, VOCABULARY
 
 pytestmark = pytest.mark.backends
 LOSSES = ("loss", "likelihood", "states_gradient", "table_gradient")
+TWIN_LOSSES = [f"twins_{name}" for name in (*LOSSES, "divergence")]
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 
@@ -105,7 +106,7 @@ def test_dropout_is_repeated_on_the_way_back(backend, name):
 
 
 @pytest.mark.parametrize("backend", ["jax", "torch"])
-@pytest.mark.parametrize("name", [*LOSSES, "divergence", "divergence_first", "divergence_table"])
+@pytest.mark.parametrize("name", [*LOSSES, *TWIN_LOSSES])
 def test_loss_and_its_gradient(backend, name):
     assert np.abs(results(backend)[f"loss/{name}"]).max() > 0.1
     equal(backend, f"loss/{name}")

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from models.r_drop import divergence
+from models.r_drop import twin_losses
 from models.teacher_forcing import TeacherForcing
 from models.transformer import Transformer
 from tests.models.copied_weights import randomise
@@ -26,30 +26,58 @@ def make(r_drop, dropout=0.2):
     return trainer
 
 
-def by_definition(first, second, table, weights):
+def by_definition(first, second, table, labels, weights, smoothing, alpha):
     p, q = (tf.nn.softmax(states @ tf.transpose(table)) for states in (first, second))
     forward, backward = (tf.reduce_sum(a * tf.math.log(a / b), -1) for a, b in ((p, q), (q, p)))
-    return tf.reduce_sum(weights * (forward + backward) / 2)
+    apart = tf.reduce_sum(weights * (forward + backward) / 2)
+    own = tf.one_hot(labels, table.shape[0])
+    likely, uniform = (
+        -tf.reduce_sum(weights[:, None] * share * (tf.math.log(p) + tf.math.log(q))) / 2
+        for share in (own, tf.ones_like(own) / table.shape[0])
+    )
+    return (1 - smoothing) * likely + smoothing * uniform + alpha / 2 * apart, likely, apart
 
 
 @pytest.mark.parametrize("rows", [1, 7, 24])
-def test_divergence_and_gradient_by_definition(rows):
+@pytest.mark.parametrize("alpha", [0.5, 200.0])  # with the latter nearly all of the gradient is the divergence's
+def test_losses_and_gradient_by_definition(rows, alpha):
     draw = np.random.default_rng(0)
-    given = [tf.Variable(draw.normal(size=size).astype("float32")) for size in ((rows, 4), (rows, 4), (9, 4))]
-    weights = draw.uniform(size=rows).astype("float32")
+    first, second, table = (tf.Variable(draw.normal(size=(n, 4)).astype("float32")) for n in (rows, rows, 9))
+    labels, weights = draw.integers(0, 9, rows), draw.uniform(size=rows).astype("float32")
     found = []
-    for function in (divergence, by_definition):
+    for by_hand in (True, False):
         with tf.GradientTape() as tape:
-            value = 3.0 * function(*given, weights)
-        found.append([value, *map(tf.convert_to_tensor, tape.gradient(value, given))])
-    assert float(found[0][0]) > 0.01 * rows
+            if by_hand:
+                losses = twin_losses(tf.concat([first, second], 0), table, labels, weights, 0.1, alpha)
+            else:
+                losses = by_definition(first, second, table, labels, weights, 0.1, alpha)
+            value = 3.0 * losses[0]
+        found.append([*losses, *map(tf.convert_to_tensor, tape.gradient(value, [first, second, table]))])
+    assert float(found[0][2]) > 0.01 * rows
     for mine, expected in zip(*found, strict=True):
-        np.testing.assert_allclose(mine, expected, rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(mine, expected, rtol=1e-4, atol=1e-5 * np.abs(expected).max())
+
+
+def test_in_bfloat16_the_gradient_is_that_of_float32_to_its_precision():
+    draw = np.random.default_rng(2)
+    second = draw.normal(size=(40, 16)).astype("float32")
+    given = [second + 0.2 * draw.normal(size=(40, 16)), second, 0.5 * draw.normal(size=(500, 16))]
+    first, second, table = (tf.Variable(tf.cast(tf.cast(each, "bfloat16"), "float32")) for each in given)
+    labels, weights = draw.integers(0, 500, 40), draw.uniform(size=40).astype("float32")
+    found = []
+    for dtype in ("float32", "bfloat16"):
+        with tf.GradientTape() as tape:
+            states = tf.cast(tf.concat([first, second], 0), dtype)
+            losses = twin_losses(states, table, labels, weights, 0.0, 200.0)
+        found.append([*losses, *map(tf.convert_to_tensor, tape.gradient(losses[0], [first, second, table]))])
+    for exact, rounded in zip(*found, strict=True):
+        assert np.linalg.norm(rounded - exact) < 0.06 * np.linalg.norm(exact)
 
 
 def test_equal_states_do_not_diverge():
     states, table = (np.random.default_rng(1).normal(size=size).astype("float32") for size in ((5, 4), (9, 4)))
-    assert abs(float(divergence(states, states, table, np.ones(5, "float32")))) < 1e-6
+    found = twin_losses(np.concatenate([states, states]), table, np.arange(5), np.ones(5, "float32"), 0.1, 5.0)
+    assert abs(float(found[2])) < 1e-5
 
 
 def loss_of(trainer):
