@@ -125,21 +125,44 @@ def towards_targets(
 
 def _block(states, weighted, vectors):
     """Log of the softmax's denominator (n,), the mean vector under the softmax (n, D), and its part of the table's."""
-    shifted, highest = shifted_logits(states, vectors)
-    powers = ops.exp(shifted)
-    total = ops.sum(powers, axis=-1, keepdims=True)
-    # Dividing the products of width D by the total spares one more pass over the vocabulary.
-    powers = ops.cast(powers, states.dtype)
-    means = ops.cast(ops.matmul(powers, vectors), "float32") / total
-    in_table = ops.matmul(ops.transpose(powers), ops.cast(weighted / total, states.dtype))
-    return ops.squeeze(highest + ops.log(total), -1), means, ops.cast(in_table, "float32")
+    softmax = Softmax(states, vectors)
+    return ops.squeeze(softmax.log_denominator, -1), softmax.mean, softmax.outer(softmax.powers, weighted)
 
 
-def shifted_logits(states: Tensor, vectors: Tensor) -> tuple[Tensor, Tensor]:
-    """Float32 logits (N, V) less the highest of each row, and that (N, 1); of states (N, D) and vectors (V, D)."""
-    logits = ops.cast(ops.matmul(states, ops.transpose(vectors)), "float32")
-    highest = ops.max(logits, axis=-1, keepdims=True)
-    return logits - highest, highest
+class Softmax:
+    """The softmax of some rows, not divided by its denominator: products of width D are, which spares a pass over V.
+
+    Args:
+        states: (n, D) in any float type.
+        vectors: output vectors (V, D) of the same type.
+
+    Attributes:
+        shifted: logits less the highest of each row (n, V), float32.
+        powers: their exponentials in the type of the states.
+        total: sums of the exponentials (n, 1).
+        log_denominator: logs of the softmax's denominators (n, 1).
+        mean: the mean vector under the softmax (n, D).
+    """
+
+    def __init__(self, states: Tensor, vectors: Tensor) -> None:
+        self.vectors = vectors
+        logits = ops.cast(ops.matmul(states, ops.transpose(vectors)), "float32")
+        highest = ops.max(logits, axis=-1, keepdims=True)
+        self.shifted = logits - highest
+        powers = ops.exp(self.shifted)
+        self.total = ops.sum(powers, axis=-1, keepdims=True)
+        self.powers = ops.cast(powers, states.dtype)
+        self.log_denominator = highest + ops.log(self.total)
+        self.mean = self.average(self.powers)
+
+    def average(self, powers: Tensor) -> Tensor:
+        """The sums of the vectors, weighted by powers (n, V) over the total: (n, D) float32."""
+        return ops.cast(ops.matmul(powers, self.vectors), "float32") / self.total
+
+    def outer(self, powers: Tensor, rows: Tensor) -> Tensor:
+        """The sums of rows (n, D), weighted by powers (n, V) over the total: (V, D) float32."""
+        rows = ops.cast(rows / self.total, powers.dtype)
+        return ops.cast(ops.matmul(ops.transpose(powers), rows), "float32")
 
 
 def portions(rows: Tensor, count: int) -> list[Tensor]:

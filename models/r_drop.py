@@ -4,7 +4,7 @@ from keras import ops
 
 from models import Tensor
 from models.gradients import custom_gradient
-from models.loss import BLOCKS, portions, shifted_logits, towards_targets
+from models.loss import BLOCKS, Softmax, portions, towards_targets
 
 
 def twin_losses(
@@ -71,7 +71,7 @@ def _block(first, second, weights, vectors, alpha):
     p, q and their products with the logits' difference are as wide as the vocabulary; what is the same for a whole row
     is applied to products of width D.
     """
-    dtype, of_p, of_q = first.dtype, _Softmax(first, vectors), _Softmax(second, vectors)
+    dtype, of_p, of_q = first.dtype, Softmax(first, vectors), Softmax(second, vectors)
     difference = ops.cast(of_p.shifted - of_q.shifted, dtype)
     constant = ops.log(of_p.total) - ops.log(of_q.total)
     first, second = ops.cast(first, "float32"), ops.cast(second, "float32")
@@ -88,25 +88,3 @@ def _block(first, second, weights, vectors, alpha):
     in_table = in_table + of_q.outer(of_q.powers, on_q * second - share * first) - of_q.outer(by_q, share * second)
     logs = (ops.squeeze(each.log_denominator, -1) for each in (of_p, of_q))
     return *logs, in_first, in_second, in_table, ops.sum(weights * (kl_p + kl_q)) / 2
-
-
-class _Softmax:
-    """The softmax of some rows: powers (n, V) to be divided by `total` (n, 1), and the mean vector (n, D) under it."""
-
-    def __init__(self, states, vectors):
-        self.vectors = vectors
-        self.shifted, highest = shifted_logits(states, vectors)
-        powers = ops.exp(self.shifted)
-        self.total = ops.sum(powers, axis=-1, keepdims=True)
-        self.powers = ops.cast(powers, states.dtype)
-        self.log_denominator = highest + ops.log(self.total)
-        self.mean = self.average(self.powers)
-
-    def average(self, powers):
-        """The vectors' sum weighted by powers."""
-        return ops.cast(ops.matmul(powers, self.vectors), "float32") / self.total
-
-    def outer(self, powers, rows):
-        """The gradient in the vectors where each row (n, D) is multiplied by powers."""
-        rows = ops.cast(rows / self.total, powers.dtype)
-        return ops.cast(ops.matmul(ops.transpose(powers), rows), "float32")

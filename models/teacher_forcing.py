@@ -122,26 +122,25 @@ class TeacherForcing(keras.Model):
         return self._cross_entropy(labels, states, real, real, tokens)
 
     def _twin_losses(self, labels, twins, tokens):
-        embedding = self.transformer.output_embedding
-        rows = embedding.output_states(twins)
-        rows = ops.reshape(rows, (-1, rows.shape[-1]))
+        rows, table = self._rows(twins)
         weights = ops.reshape(self._real(labels), (-1,)) / ops.maximum(tokens, 1.0)
-        labels = ops.reshape(labels, (-1,))
-        found = twin_losses(rows, embedding.output_vectors, labels, weights, self.smoothing, self.r_drop)
+        found = twin_losses(rows, table, ops.reshape(labels, (-1,)), weights, self.smoothing, self.r_drop)
         return dict(zip(("loss", "nll", "divergence"), found, strict=True))
 
     def _cross_entropy(self, labels, states, weights, reported, tokens):
         """As `token_losses`; `weights` and `reported` (B, T) are what tokens count for in "loss" and in "nll"."""
-        embedding = self.transformer.output_embedding
-        states = embedding.output_states(states)
-        rows = ops.reshape(states, (-1, states.shape[-1]))
+        rows, table = self._rows(states)
         # An empty batch has loss 0 and no gradient, not NaN.
         weights, reported = (ops.reshape(each, (-1,)) / ops.maximum(tokens, 1.0) for each in (weights, reported))
         labels = ops.reshape(labels, (-1,))
-        loss, likelihood = smoothed_cross_entropy(
-            rows, embedding.output_vectors, labels, weights, self.smoothing, reported
-        )
+        loss, likelihood = smoothed_cross_entropy(rows, table, labels, weights, self.smoothing, reported)
         return {"loss": loss, "nll": likelihood}
+
+    def _rows(self, states):
+        """What the output layer multiplies: states (N, D) and its vectors (V, D)."""
+        embedding = self.transformer.output_embedding
+        states = embedding.output_states(states)
+        return ops.reshape(states, (-1, states.shape[-1])), embedding.output_vectors
 
     def note(self, found: dict[str, Tensor], tokens: Tensor) -> None:
         """Adds the losses of a whole batch, by name as `token_losses` gives them, to the metrics."""
