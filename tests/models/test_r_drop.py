@@ -39,7 +39,7 @@ def by_definition(first, second, table, labels, weights, smoothing, alpha):
 
 
 @pytest.mark.parametrize("rows", [1, 7, 24])
-@pytest.mark.parametrize("alpha", [0.5, 200.0])  # with the latter nearly all of the gradient is the divergence's
+@pytest.mark.parametrize("alpha", [0.0, 2.0, 20.0])  # with the last one nearly all of the gradient is the divergence's
 def test_losses_and_gradient_by_definition(rows, alpha):
     draw = np.random.default_rng(0)
     first, second, table = (tf.Variable(draw.normal(size=(n, 4)).astype("float32")) for n in (rows, rows, 9))
@@ -55,7 +55,7 @@ def test_losses_and_gradient_by_definition(rows, alpha):
         found.append([*losses, *map(tf.convert_to_tensor, tape.gradient(value, [first, second, table]))])
     assert float(found[0][2]) > 0.01 * rows
     for mine, expected in zip(*found, strict=True):
-        np.testing.assert_allclose(mine, expected, rtol=1e-4, atol=1e-5 * np.abs(expected).max())
+        np.testing.assert_allclose(mine, expected, rtol=1e-4, atol=1e-5)
 
 
 def test_in_bfloat16_the_gradient_is_that_of_float32_to_its_precision():
@@ -77,7 +77,7 @@ def test_in_bfloat16_the_gradient_is_that_of_float32_to_its_precision():
 def test_equal_states_do_not_diverge():
     states, table = (np.random.default_rng(1).normal(size=size).astype("float32") for size in ((5, 4), (9, 4)))
     found = twin_losses(np.concatenate([states, states]), table, np.arange(5), np.ones(5, "float32"), 0.1, 5.0)
-    assert abs(float(found[2])) < 1e-5
+    assert abs(float(found[2])) < 1e-6
 
 
 def loss_of(trainer):
