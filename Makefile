@@ -79,17 +79,15 @@ notebook: $(VENV)/installed-notebooks $(VENV)/installed-glove ## execute the not
 notebooks: $(VENV)/installed-lab ## open the notebooks in JupyterLab
 	@$(VENV)/bin/jupyter-lab notebooks $(ARGS)
 
+PYTEST = $(PYTHON_HERE) -m pytest -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder --durations 15 \
+    --durations-min 4 -m "not backends and $(SPEED)"
+test: SPEED = not slow ## run the tests on all cores, but for the slow ones
+test-slow: SPEED = slow ## run the slow tests
+
 # Two halves, as processes grow with each test: three of them would need more than 20 GB at the end. 5: none was chosen.
-PYTEST = $(PYTHON_HERE) -m pytest -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder --durations 15 --durations-min 4
-APP_ONLY := $(foreach part,data models notebooks test_documents.py test_house.py,--ignore tests/$(part))
-
-test: $(VENV)/installed-test .venv-bigquery/installed .venv-beam/installed .node/installed ## run the tests on all cores
-	$(PYTEST) -m "not backends and not slow" $(APP_ONLY) $(ARGS) || test $$? = 5
-	$(PYTEST) -m "not backends and not slow" --ignore tests/app $(ARGS) || test $$? = 5
-
-test-slow: $(VENV)/installed-test .venv-bigquery/installed .venv-beam/installed .node/installed ## run the tests that take long
-	$(PYTEST) -m "slow and not backends" $(APP_ONLY) $(ARGS) || test $$? = 5
-	$(PYTEST) -m "slow and not backends" --ignore tests/app $(ARGS) || test $$? = 5
+test test-slow: $(VENV)/installed-test .venv-bigquery/installed .venv-beam/installed .node/installed
+	$(PYTEST) $(foreach part,data models notebooks test_documents.py test_house.py,--ignore tests/$(part)) $(ARGS) || test $$? = 5
+	$(PYTEST) --ignore tests/app $(ARGS) || test $$? = 5
 
 test-backends: $(VENV)/installed-test $(VENV)/installed-backends ## run the tests that need JAX and PyTorch (a large download)
 	$(PYTHON_HERE) -m pytest -n $(shell nproc) --dist loadfile --no-loadscope-reorder -m backends $(ARGS)
