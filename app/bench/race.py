@@ -16,7 +16,7 @@ from app.presets.preset import load_preset
 
 PRESET = "multi30k-tiny"
 DROPOUT = "dropout=0.2"  # of both: the preset's is for twice as many updates
-SCHEDULE = ("schedule=linear", "updates=3500", "warmup=500")  # ours; JoeyNMT has no such schedule and keeps the preset's
+SCHEDULE = ("schedule=linear", "updates=3500", "warmup=500")  # ours; JoeyNMT has none like it
 GOAL, EVERY = 38.0, 250  # validation BLEU, greedy; updates between validations
 PATIENCE = 2.0  # a peer is given up after so many times our seconds
 POLL_SECONDS = 1.0
