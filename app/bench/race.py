@@ -17,14 +17,14 @@ from app.presets.preset import load_preset
 PRESET = "multi30k-tiny"
 DROPOUT = "dropout=0.2"  # of both: the preset's is for twice as many updates
 SCHEDULE = ("schedule=linear", "updates=3500", "warmup=500")  # ours; JoeyNMT has none like it
-GOAL, EVERY = 38.0, 250  # validation BLEU, greedy; updates between validations
+GOAL, EVERY = 38.0, 250  # validation BLEU; updates between validations
 PATIENCE = 2.0  # a peer is given up after so many times our seconds
 POLL_SECONDS = 1.0
 SILENCE = 900  # seconds for loading, and for a search through the validation text
 
 
 class Validation(NamedTuple):
-    """One validation: updates and seconds of training until then, and its BLEU."""
+    """One validation: updates and seconds since the training began, and its BLEU."""
 
     update: int
     seconds: float
@@ -107,11 +107,12 @@ def _specification(changes: Sequence[str], folder: Path) -> dict:
 
 
 def _ours(changes: Sequence[str], corpora: Sequence[str], folder: Path) -> Generator[Validation]:
-    """The validations of `weitblick train`, which is ended with the iterator."""
-    command = [sys.executable, "-m", "app", "train", PRESET, "--run", folder / "run", "--set", *changes]
-    command += ["--corpora", *corpora] if corpora else []
+    """The validations of `weitblick train`, which is ended with the iterator, and after its end that of the averaged
+    weights with beam search, as `weitblick evaluate` scores them."""
+    weitblick, where = [sys.executable, "-m", "app"], ["--corpora", *corpora] if corpora else []
+    command = [*weitblick, "train", PRESET, "--run", folder / "run", "--set", *changes, *where]
     log, told = folder / "run" / "log.jsonl", 0
-    with open(folder / "ours.log", "wb") as out, subprocess.Popen(command, stdout=out, stderr=out) as process:
+    with open(folder / "ours.log", "ab") as out, subprocess.Popen(command, stdout=out, stderr=out) as process:
         try:
             over = False
             while not over:
@@ -120,9 +121,21 @@ def _ours(changes: Sequence[str], corpora: Sequence[str], folder: Path) -> Gener
                 yield from found[told:]
                 told = len(found)
                 time.sleep(0 if over else POLL_SECONDS)
-            raise ContestantFailed(f"our training ended before the goal; see {folder / 'ours.log'}")
+            begin = time.perf_counter()
+            evaluation = [*weitblick, "evaluate", folder / "run", "--split", "validation", *where]
+            if process.returncode or not told or subprocess.run(evaluation, stdout=out, stderr=out).returncode:
+                raise ContestantFailed(f"our training failed; see {folder / 'ours.log'}")
+            yield found[-1]._replace(
+                seconds=found[-1].seconds + time.perf_counter() - begin, bleu=_score(folder / "run")
+            )
         finally:
             process.send_signal(signal.SIGTERM)
+
+
+def _score(run: Path) -> float:
+    """The BLEU of the only evaluation of a run."""
+    (record,) = json.loads((run / "results.json").read_text(encoding="utf-8")).values()
+    return next(score["value"] for score in record["scores"] if score["name"] == "BLEU")
 
 
 def _read(log: Path) -> list[Validation]:

@@ -145,8 +145,9 @@ def _race(result: dict) -> Rows:
     table = Rows(
         f"To {goal:g} BLEU on the validation text of {result['preset']}",
         ("", "reached", "updates", "minutes", "best BLEU"),
-        "Greedy search, lower-cased BLEU; minutes of training with its validations. Who has not got there in twice the "
-        f"time of the first is given up. {_when(result['about'])}",
+        "Lower-cased BLEU by greedy search, of ours after its last update by beam search with averaged weights; "
+        "minutes of training with its validations. Who has not got there in twice the time of the first is given up. "
+        f"{_when(result['about'])}",
     )
     for name, found in result["contestants"].items():
         if not found.get("validations"):
