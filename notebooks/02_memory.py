@@ -96,8 +96,8 @@ print("quick mode" if QUICK else "full mode", "on", keras.backend.backend())
 #
 # $$h' = z\,h + (1 - z)\tanh(W\,[r\,h,\ x] + b)$$
 #
-# `z` says how much of the old state is kept, `r` how much of it what is written anew may look at. Here the weights are
-# set by hand, so that one input number is a value, one says "write" and closes `z`, and one says "fresh" and closes
+# `z` says how much of the old state is kept; `r` says how much of it the new content may depend on. Here the weights
+# are set by hand, so that one input number is a value, one says "write" and closes `z`, and one says "fresh" and closes
 # `r`. The cell then holds the first value (step 3) over steps at which other values rush by, replaces it (step 9), and
 # adds another one to it (step 15). A trained cell finds its own reasons to open and close.
 

@@ -446,9 +446,9 @@ figures.lines(curves, "windows between fact and question", "share right", title,
 # ## Second: was the work the same?
 #
 # A memory makes updates slower. With equal *updates* it has more time, with equal *time* fewer updates: say which. Here
-# the limit was time, 10 minutes, in which `none` did ten times as many updates as the slots. That is fair to `none`,
-# the control: more training does not help who cannot know. A comparison on text gives all systems the same first stage,
-# and the same batches or minutes (`docs/compare.md`).
+# the limit was time, 10 minutes, in which `none` did ten times as many updates as the slots. That is fair to the
+# control, `none`: no amount of training helps a model that cannot see the fact. A comparison on text gives all systems
+# the same first stage, and the same batches or minutes (`docs/compare.md`).
 
 # %%
 minutes = {kind: [memory["seconds"] / 60] for kind, memory in probe["memories"].items()}
@@ -489,8 +489,9 @@ figures.bars(scores, labels, "s-BLEU", "Post-edited documents, three seeds", top
 #
 # These are two questions. CXMI asks whether a system finds the reference more likely after its own document than after
 # a wrong one; BLEU asks whether its output is better than that of `none`. In `docs/comparison.md`, on the software
-# messages of the default corpus, the memories that use most of the context score highest, and still gain nothing on
-# `none`: the words that context helps with are few. (Means over three seeds.)
+# messages of the default corpus, using more of the context does not make the score higher: `variable` and `prism` use
+# most and equal `none`, as `fixed` does, which uses next to nothing, while `concat` uses much and scores lowest. The
+# words that context helps with are few. (Means over three seeds.)
 
 # %%
 comparison = json.loads((DOCS / "comparison.json").read_text(encoding="utf-8"))

@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 HELP = "train and score all systems of a plan"
 EXAMPLES = """
-  weitblick compare memories.toml
-  weitblick compare memories.toml --status                 what is done
-  weitblick compare memories.toml --only none gru --until 90
-  weitblick compare memories.toml --jobs 2                 two steps at a time
+  weitblick compare my-plan.toml
+  weitblick compare my-plan.toml --status                  what is done
+  weitblick compare my-plan.toml --only none gru --until 90
+  weitblick compare my-plan.toml --jobs 2                  two steps at a time
   weitblick compare mechanisms-quick                       does everything run here? minutes
   weitblick compare mechanisms --write docs/comparison.md  all memories and stacks: hours
 """

@@ -17,7 +17,7 @@ EXAMPLES = """
   weitblick plot runs/starter runs/wide --only learning --output figures two runs in one figure
   weitblick plot runs/starter runs/wide --only learning-hours            which one is better after the same time?
   weitblick plot runs/starter --only attention alignment --sentence "Save the file."
-  weitblick plot runs/documents --only gates slots --document manual.txt
+  weitblick plot runs/starter-documents --only gates slots --document manual.txt
   weitblick plot runs/memories                                           a folder of weitblick compare
 """
 AFTER_INTERRUPT = "figures that were written are kept"

@@ -30,7 +30,7 @@ HELP = "serve a run to other programs, over HTTP"
 EXAMPLES = """
   weitblick serve runs/starter
   weitblick serve runs/starter --port 5000 --engine ctranslate2 --quantization int8
-  weitblick serve runs/documents --beam 1 --glossary terms.tsv
+  weitblick serve runs/starter-documents --beam 1 --glossary terms.tsv
   weitblick serve runs/starter --host 0.0.0.0 --keys keys.txt --rate 600
 """
 AFTER_INTERRUPT = "the server had not started"

@@ -51,8 +51,8 @@ EXAMPLES = """
   weitblick translate runs/starter in.txt --memory manual.tmx              in the words of a translation memory
   weitblick translate runs/starter in.txt --corrected half.de.txt         complete a partly translated document
   weitblick translate runs/starter --interactive                          translate and correct in a dialogue
-  weitblick translate runs/documents in.txt --document                    blank lines separate the documents
-  weitblick translate runs/documents chapter*.txt --per-file --show-memory memory.jsonl
+  weitblick translate runs/starter-documents in.txt --document            blank lines separate the documents
+  weitblick translate runs/starter-documents chapter*.txt --per-file --show-memory memory.jsonl
 """
 AFTER_INTERRUPT = "an output file is written only when it is complete; run the same command again"
 DRAWING = ("temperature", "top_k", "top_p", "seed")

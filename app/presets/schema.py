@@ -15,7 +15,7 @@ TRANSLATOR, GENERATOR = "translator", "generator"
 class DataPreset:
     """The training text, and which of its pairs are left out."""
 
-    source: str = option("en", "language to translate from: the ending of the corpus files and the filter's language")
+    source: str = option("en", "language to translate from: corpus files begin with it, and the filter expects it")
     target: str = option("de", "language to translate into")
     corpora: tuple[str, ...] = option(("software",), 'training text; "name:0.5" draws it half as often as its size')
     warehouse: str = option(
@@ -231,9 +231,9 @@ class TrainingPreset:
         choices=("own", "reference", "mixed"),
     )
     ranking: float = option(
-        0.0, "weight of a loss where the reference is not likelier after its own document than after another", low=0.0
+        0.0, "weight of a loss that makes the reference likelier after its own document than after another", low=0.0
     )
-    ranking_margin: float = option(0.1, "nats a token by which its own document shall be ahead", above=0.0)
+    ranking_margin: float = option(0.1, "nats a token from which on that loss is 0", above=0.0)
     ranking_every: int = option(
         5, "one update in so many has the ranking loss, which makes it up to twice as long", low=1, high=10
     )
@@ -257,7 +257,7 @@ class TrainingPreset:
     clip_norm: float = option(1.0, "gradients with a larger norm are scaled down to this norm; 0 = off", low=0.0)
     precision: str = option(
         "auto",
-        "auto: bfloat16 where the processor has matrix units for it, else float32",
+        "auto: bfloat16 where the machine multiplies it faster (AMX, AVX-512 BF16, a GPU), else float32",
         choices=("auto", "float32", "bfloat16"),
     )
     deterministic: bool = option(False, "repeatable and resumable bit for bit; slower")
