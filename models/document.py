@@ -19,7 +19,7 @@ from models.memories import (
     places_of,
     setting_names,
 )
-from models.memories.base import Row, forgotten_bits, positions_of, windows_of
+from models.memories.base import Row, forgotten_bits, past_of, positions_of, windows_of
 from models.memories.inside import StackMemory, summed
 from models.memories.reading import GatedRead
 from models.memories.tokens import StoredTokens
@@ -220,7 +220,9 @@ class DocumentTransformer(Transformer):
         states, memory = self._write_windows(inputs, encodings, memory, training)
         if self.source_memory is None:
             return states, memory
-        if self.target_memory is not None:
+        if self.target_memory is None:
+            seen = _seen_by_target(seen, inputs)
+        else:
             seen, memory["target"] = self._remember_target(states, inputs, memory, own_choices, training)
         return states + self.target_read(states, seen, training=training), memory
 
@@ -309,7 +311,9 @@ class DocumentTransformer(Transformer):
         found = self._written(encodings, inputs, memory)
         added, *source = self.source_read(encodings, seen, return_weights=True)
         states, _ = self._write_windows(inputs, encodings + added, memory)
-        if self.target_memory is not None:
+        if self.target_memory is None:
+            seen = _seen_by_target(seen, inputs)
+        else:
             seen, _ = self._remember_target(states, inputs, memory)
         _, *target = self.target_read(states, seen, return_weights=True)
         for side, (gates, weights) in {"source": source, "target": target}.items():
@@ -438,6 +442,11 @@ def _inside(side):
 
 def _row(inputs, side):
     return Row(inputs[f"{side}_windows"], inputs["resets"], inputs[f"{side}_remembered"])
+
+
+def _seen_by_target(seen, inputs):
+    """What target positions may read of the source memory, from what source positions may."""
+    return past_of(_row(inputs, "target"), seen.own.values, seen.own.filled)
 
 
 def _moved(tokens):

@@ -97,12 +97,7 @@ class Memory(keras.layers.Layer):
         self, x: Tensor, row: Row, state: State, attention: SelfAttention | None = None
     ) -> tuple[Past, State, dict[str, Tensor]]:
         states, state = self.states_before(x, row, state)
-        own = Own(*self.view(states), pieces_of(row))
-        values, filled = (ops.swapaxes(part, 0, 1) for part in own[:2])
-        mask = ops.logical_and(_members(row)[..., None], filled[:, None])
-        values = ops.reshape(values, (ops.shape(values)[0], -1, self.width))
-        mask = ops.reshape(mask, (*ops.shape(row.windows), -1))
-        return Past(values, mask, own=own), state, {}
+        return past_of(row, *self.view(states)), state, {}
 
     def states_before(self, x: Tensor, row: Row, state: State) -> tuple[State, State]:
         """The states before each of the windows, on a new first axis, and the one after the last; see the call."""
@@ -124,6 +119,15 @@ class Memory(keras.layers.Layer):
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "width": self.width}
+
+
+def past_of(row: Row, values: Tensor, filled: Tensor) -> Past:
+    """What the positions of a row may read, from what each window may: (W, B, M, D) and boolean (W, B, M)."""
+    own = Own(values, filled, pieces_of(row))
+    windows, batch, slots, width = ops.shape(values)
+    mask = ops.logical_and(_members(row)[..., None], ops.swapaxes(filled, 0, 1)[:, None])
+    mask = ops.reshape(mask, (*ops.shape(row.windows), windows * slots))
+    return Past(ops.reshape(ops.swapaxes(values, 0, 1), (batch, windows * slots, width)), mask, own=own)
 
 
 def positions_of(row: Row) -> Tensor:

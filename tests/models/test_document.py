@@ -20,6 +20,7 @@ MEMORIES = {
     "none": {"kind": "none"},
     "gru": {"kind": "gru", "slots": 3},
     "gru-both": {"kind": "gru", "slots": 2, "sides": "both"},
+    "gru-source": {"kind": "gru", "slots": 2, "sides": "encoder"},
     "fixed": {"kind": "fixed", "segments": 2},
     "variable-both": {"kind": "variable", "summaries": 2, "segments": 2, "sides": "both"},
     "prism-both": {"kind": "prism", "places": 4, "sides": "both"},
