@@ -15,9 +15,8 @@ from models.memories import (
     WITHOUT_LAYER,
     check_parts,
     new_memory,
-    parts_of,
     places_of,
-    setting_names,
+    settings_in,
 )
 from models.memories.base import Row, forgotten_bits, past_of, positions_of, windows_of
 from models.memories.inside import StackMemory, summed
@@ -57,7 +56,8 @@ class DocumentTransformer(Transformer):
     Args:
         *sizes, **settings: see `Transformer`.
         memory: dictionary of kind, sides, layers, read and read_bias, as in a preset's `[memory]`, together with the
-            settings of the kind, as in `[memory.KIND]`; those left out have their defaults. With mixed = True the
+            settings of the kind, as in `[memory.KIND]`, by the names of `settings_in`; those left out have their
+            defaults. With mixed = True the
             target memory holds each token together with its probability, and in training, where `own_choices` would
             store the likeliest tokens, a mixture, see `models.memories.tokens.StoredTokens`.
         segment_shift: positions left out between the segments of a window, see `models.positions.shift_segments`.
@@ -103,11 +103,13 @@ class DocumentTransformer(Transformer):
         self.target_stack: StackMemory | None = None
         if memory["kind"] in WITHOUT_LAYER:
             return
-        known = {*DEFAULTS, *(name for part in parts_of(memory["kind"]) for name in setting_names(part))}
-        if unknown := [key for key in memory if key not in known]:
+        known = settings_in(memory["kind"])
+        if unknown := [key for key in memory if key not in {*DEFAULTS, *known}]:
             raise ValueError(f"memory kind {memory['kind']!r} has no setting {unknown[0]!r}")
         parts = places_of(memory["kind"], memory["layers"], memory["read"])
-        own = {part: {key: memory[key] for key in setting_names(part) if key in memory} for part in parts}
+        own: dict[str, dict[str, Any]] = {part: {} for part in parts}
+        for key, (part, name) in known.items():
+            own[part] |= {name: memory[key]} if key in memory else {}
         if top := [part for part, (layers, _) in parts.items() if layers == TOP]:
             self._make_memories(top[0], memory, own[top[0]])
         if inside := {part: place for part, place in parts.items() if part not in top}:

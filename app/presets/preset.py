@@ -30,7 +30,7 @@ from data.errors import UserError
 from data.files import read_toml
 from data.forms import TextForm
 from data.windows import ALONE, WindowOptions
-from models.memories import RETRIEVAL, parts_of, settings_of
+from models.memories import RETRIEVAL, parts_of, settings_in, settings_of
 from models.options import choices_of
 
 FOLDER = Path(__file__).parent
@@ -90,9 +90,9 @@ class Preset:
         Args:
             search: gives the sizes in translation; None for those of training.
         """
-        own = [asdict(self.section(MEMORY + part)) for part in parts_of(self.memory.kind)]
         general = {**asdict(self.memory), "mixed": self.training.memory_tokens == "mixed"}
-        settings = {key: value for each in own for key, value in each.items()}
+        own = settings_in(self.memory.kind).items()
+        settings = {key: getattr(self.section(MEMORY + part), name) for key, (part, name) in own}
         sizes = search.memory_sizes if search else {}
         # A member of an ensemble may have a memory without such a size.
         return {**general, **settings, **{name: size for name, size in sizes.items() if name in settings}}

@@ -7,7 +7,7 @@ from app.presets.preset import Preset
 from app.presets.schema import MEMORY, ModelPreset, keys
 from app.probe.documents import Task
 from data.errors import UserError
-from models.memories import ALL, TOP, WITHOUT_LAYER, parts_of, places_of, setting_names, trained_kinds
+from models.memories import ALL, TOP, WITHOUT_LAYER, parts_of, places_of, settings_in, trained_kinds
 
 # Two layers, because concat must first join each value to its key, then look it up by the key asked for; rotary,
 # because its windows are long and "the previous word" works the same at every position.
@@ -79,7 +79,9 @@ def name_of(preset: Preset) -> str:
     kind, default = preset.memory.kind, Preset("default")
     before, after = (replace(each, memory=replace(each.memory, kind=kind)) for each in (default, preset))
     changed = [change for change in before.differences(after) if change.key.startswith("memory")]
-    return " ".join([kind, *(f"{change.key.rpartition('.')[2]}={_written(change.after)}" for change in changed)])
+    shown = {".".join((MEMORY + part, own)): name for name, (part, own) in settings_in(kind).items()}
+    names = (shown.get(change.key) or change.key.rpartition(".")[2] for change in changed)
+    return " ".join([kind, *(f"{name}={_written(change.after)}" for name, change in zip(names, changed, strict=True))])
 
 
 def _written(value: Any) -> str:
@@ -88,13 +90,13 @@ def _written(value: Any) -> str:
 
 def _with_section(change: str, kind: str, name: str) -> str:
     """A change such as "rate=2" with the section of its key."""
-    key, equals, _ = change.partition("=")
+    key, equals, value = change.partition("=")
     general = [] if kind in WITHOUT_LAYER else [each for each in keys("memory") if each != "kind"]
-    own = {each: part for part in parts_of(kind) for each in setting_names(part)}
+    own = settings_in(kind)
     if not equals or key not in (*general, *own):
         wanted = f"KEY=VALUE with one of {', '.join([*own, *general])}" if general else "no settings of this kind"
         raise UserError(f'--memory "{name}": expected {wanted}, got "{change}"')
-    return f"memory.{change}" if key in general else f"{MEMORY}{own[key]}.{change}"
+    return f"memory.{change}" if key in general else f"{MEMORY}{'.'.join(own[key])}={value}"
 
 
 class Reach(NamedTuple):
@@ -129,7 +131,7 @@ def reach(candidate: Candidate, task: Task, context: int) -> Reach | None:
         return Reach(context, context) if candidate.kind == "concat" else Reach(0, 0)
     found = []
     for part, (places, _) in places_of(candidate.kind, memory["layers"], memory["read"]).items():
-        own = {name: memory[name] for name in setting_names(part)}
+        own = {name: memory[key] for key, (of, name) in settings_in(candidate.kind).items() if of == part}
         if "cache" in own:
             direct = (own["cache"] + own.get("compressed", 0) * own.get("rate", 0)) / task.window_tokens
         elif "segments" in own:

@@ -111,6 +111,14 @@ def setting_names(kind: str) -> tuple[str, ...]:
     return tuple(key.name for key in fields(settings_of(kind)))
 
 
+def settings_in(kind: str) -> dict[str, tuple[str, str]]:
+    """The settings of all `parts_of` a kind: by name, the part and its setting. One that several parts have is called
+    PART.NAME."""
+    found = [(part, name) for part in parts_of(kind) for name in setting_names(part)]
+    names = [name for _, name in found]
+    return {name if names.count(name) == 1 else f"{part}.{name}": (part, name) for part, name in found}
+
+
 def in_layers(kind: str) -> bool:
     """Whether a kind holds positions of layers, for their self-attention: its settings say `IN_LAYERS = True`."""
     return getattr(settings_of(kind), "IN_LAYERS", False)

@@ -66,6 +66,16 @@ def documents(seed=0, count=2, windows=4):
     return [[PackedWindow(segments(n), segments(n), 0, w == 0) for w, n in enumerate(own)] for own in sizes]
 
 
+def test_memories_that_are_joined_keep_settings_of_the_same_name_apart():
+    memory = {"kind": "prism+compressive", "layers": ["all"], "prism.rebuild": 0.25, "compressive.rebuild": 0.5}
+    sizes = {"encoder_layers": 1, "decoder_layers": 1, "width": 8, "hidden": 8, "heads": 2}
+    model = DocumentTransformer(VOCABULARY, **sizes, positions="rotary", memory=memory)
+    weights = {kind: layer.memory.rebuild for kind, layer in model.source_stack.at[0].items()}
+    assert weights == {"prism": 0.25, "compressive": 0.5}
+    with pytest.raises(ValueError, match="no setting 'rebuild'"):
+        DocumentTransformer(VOCABULARY, **sizes, positions="rotary", memory={**memory, "rebuild": 1.0})
+
+
 def window_rows(states, inputs, row, window):
     return numbers(states)[row][inputs["target_windows"][row] == window + 1]
 

@@ -236,6 +236,12 @@ def test_two_kinds_are_joined_with_the_settings_of_both():
     assert 'did you mean "recurrence"' in refusal("starter", [*IN_LAYERS, "memory.kind=gru+recurence"])
 
 
+def test_a_setting_that_both_kinds_have_is_told_apart():
+    own = ["memory.kind=prism+compressive", "memory.prism.rebuild=0.25"]
+    settings = load_preset("starter", [*IN_LAYERS, *own]).memory_settings()
+    assert (settings["prism.rebuild"], settings["compressive.rebuild"]) == (0.25, 1.0)
+
+
 def test_a_bare_key_is_looked_for_in_the_chosen_memory():
     windows = ["windows=segments", "memory.kind=fixed"]
     preset = load_preset("starter", [*windows, "segments=3"])

@@ -223,6 +223,15 @@ def test_a_run_is_named_like_a_candidate(name):
     assert name_of(Preset("run").with_overrides([*base, f"memory.kind={kind}", *changes])) == name
 
 
+def test_a_candidate_says_of_which_memory_a_setting_is_that_both_have():
+    text = "prism+compressive prism.rebuild=0.5"
+    settings = candidate(text).memory
+    assert (settings["prism.rebuild"], settings["compressive.rebuild"]) == (0.5, 1.0)
+    base = ["documents.windows=segments", "training.memory_tokens=reference", "model.positions=rotary"]
+    run = Preset("run").with_overrides([*base, "memory.kind=prism+compressive", "memory.prism.rebuild=0.5"])
+    assert name_of(run) == text
+
+
 def test_slots_set_no_limit():
     for text in ("gru", "gru layers=all", "gru+recurrence"):
         assert reach(candidate(text), Task(), 3) is None
