@@ -1,6 +1,6 @@
 """A language model: word vectors, layers of self-attention, a recurrent layer and a softmax over the next token."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 from keras import ops
@@ -94,6 +94,15 @@ class CausalStack(Encoder):
         return self.ended(x), written, entries
 
 
+class _Marks(NamedTuple):
+    """Which positions (B, T) are real, begin a window, begin a document, and are remembered; boolean."""
+
+    real: Tensor
+    first: Tensor
+    begins: Tensor
+    remembered: Tensor
+
+
 @keras.saving.register_keras_serializable(package="weitblick")
 class TextGenerator(keras.Model):
     """Scores the next token of a text, and carries what it has read from window to window.
@@ -165,7 +174,7 @@ class TextGenerator(keras.Model):
             "vectors_trainable": vectors_trainable,
             "pad_id": pad_id,
         }
-        self.pad_id = pad_id
+        self.pad_id, self.positions_kind, self.max_positions = pad_id, positions, max_positions
         options: dict[str, Any] = {"dtype": self.dtype_policy}
         train = vectors_trainable or vectors is None
         self.target_embedding = TokenEmbedding(
@@ -235,7 +244,8 @@ class TextGenerator(keras.Model):
         """The states of all windows of a batch, from which logits are made, and the memory after them.
 
         Args:
-            inputs: "target" (B, T), "target_windows", "target_positions" and "resets", as for a `DocumentTransformer`.
+            inputs: "target" (B, T), "target_windows", "target_positions", "target_remembered" and "resets", as for a
+                `DocumentTransformer`.
             memory: from `initial_memory` or the call before.
             training: whether dropout is on.
             own_choices: makes no difference, as a text has no other side.
@@ -247,36 +257,52 @@ class TextGenerator(keras.Model):
         number = ops.maximum(ops.cast(windows, "int32") - 1, 0)
         resets = ops.take_along_axis(ops.cast(inputs["resets"], "int32"), number, axis=1)
         real = ops.not_equal(windows, 0)
-        begins = ops.logical_and(real, ops.logical_and(resets > 0, ops.equal(positions, 0)))
-        found, memory = self._recurrent(x, real, begins, memory)
+        first = ops.logical_and(real, ops.equal(positions, 0))
+        remembered = ops.logical_and(real, inputs["target_remembered"] > 0)
+        found, memory = self._recurrent(x, _Marks(real, first, ops.logical_and(first, resets > 0), remembered), memory)
         return self.norm(x + self.cell_dropout(found, training=training)), memory
 
     def remember(self, inputs: dict[str, Tensor], memory: Nested) -> Nested:
         """The memory after the windows in `inputs`; arguments as for `document_states`."""
         return self.document_states(inputs, memory)[1]
 
-    def _recurrent(self, x, real, begins, memory):
-        """What the recurrent layer says at each position (B, T, D), and its state after the last real one."""
+    def _recurrent(self, x, marks, memory):
+        """What the recurrent layer says at each position (B, T, D), and its state after the last remembered one.
 
-        def advance(state, given):
-            x, real, begins = ops.split(given, [given.shape[-1] - 2, given.shape[-1] - 1], axis=-1)
-            before = [ops.where(begins > 0, ops.zeros_like(part), part) for part in state]
-            after = [ops.where(real > 0, new, old) for new, old in zip(self._cell(x, before), before, strict=True)]
+        A window goes on from what was remembered before it.
+        """
+        inputs = self._cell_inputs(x)
+
+        def advance(states, given):
+            here = _Marks(*ops.split(given[..., inputs.shape[-1] :] > 0, len(_Marks._fields), axis=-1))
+            kept = [ops.where(here.begins, 0.0, part) for part in states[2:]]
+            before = [ops.where(here.first, *pair) for pair in zip(kept, states[:2], strict=True)]
+            after = self._cell(given[..., : inputs.shape[-1]], before)
+            after = [ops.where(here.real, *pair) for pair in zip(after, before, strict=True)]
+            kept = [ops.where(here.remembered, *pair) for pair in zip(after, kept, strict=True)]
             # As both results, because Keras' scan on TensorFlow wants them of one structure.
-            return after, after
+            return [*after, *kept], [*after, *kept]
 
-        marks = [ops.cast(part, x.dtype)[..., None] for part in (real, begins)]
-        given = ops.swapaxes(ops.concatenate([x, *marks], axis=-1), 0, 1)
-        (hidden, cell), (found, _) = ops.scan(advance, [memory["hidden"], memory["cell"]], given)
+        given = ops.concatenate([inputs, *(ops.cast(mark, inputs.dtype)[..., None] for mark in marks)], axis=-1)
+        start = [memory["hidden"], memory["cell"]]
+        (*_, hidden, cell), (found, *_) = ops.scan(advance, [*start, *start], ops.swapaxes(given, 0, 1))
         return ops.cast(ops.swapaxes(found, 0, 1), x.dtype), {"cell": cell, "hidden": hidden}
 
-    def _cell(self, x, state):
-        """The state of the recurrent layer after x (B, D), of which the first part is what it says, (B, D) each.
+    def _cell_inputs(self, x):
+        """What the recurrent layer's gates get of its inputs: (..., D) -> (..., 4 * D)."""
+        kernel, bias = (ops.cast(weight, x.dtype) for weight in (self.cell.kernel, self.cell.bias))
+        return ops.matmul(x, kernel) + bias
 
-        It stays float32 in every precision.
+    def _cell(self, inputs, state):
+        """The state of the recurrent layer after a position, (B, D) each; the first part is what it says.
+
+        It is float32 in every precision: bfloat16 would lose what is added in small parts.
         """
-        _, after = self.cell(x, [ops.cast(part, x.dtype) for part in state])
-        return [ops.cast(part, "float32") for part in after]
+        hidden, cell = state
+        recurrent = ops.matmul(ops.cast(hidden, inputs.dtype), ops.cast(self.cell.recurrent_kernel, inputs.dtype))
+        write, keep, new, show = ops.split(ops.cast(inputs + recurrent, "float32"), 4, axis=-1)
+        cell = ops.sigmoid(keep) * cell + ops.sigmoid(write) * ops.tanh(new)
+        return [ops.sigmoid(show) * ops.tanh(cell), cell]
 
     def initial_state(self, prefix: Tensor, steps: int, memory: Nested | None = None) -> Nested:
         """What `step` needs to go on after a beginning.
@@ -295,7 +321,8 @@ class TextGenerator(keras.Model):
         real, positions = ops.not_equal(prefix, self.pad_id), ops.arange(length, dtype="int32")[None]
         mask = ops.logical_and(real[:, None], look_ahead_mask(length))
         x, caches = self.stack.prefill(self.positions(self.target_embedding(prefix), positions), mask, positions)
-        _, after = self._recurrent(x, real, ops.zeros_like(real), memory)
+        nowhere = ops.zeros_like(real)
+        _, after = self._recurrent(x, _Marks(real, nowhere, nowhere, real), memory)
         heads, size = self.settings["heads"], self.settings["width"] // self.settings["heads"]
         zeros = ops.zeros((batch, heads, steps, 1, size), self.compute_dtype)
         unwritten = ops.full((batch, steps), -1, "int32")
@@ -315,7 +342,7 @@ class TextGenerator(keras.Model):
         position = state["position"]
         x = self.positions(self.target_embedding(tokens[:, None]), position[:, None])
         x, caches, entries = self.stack.step(x[:, 0], state["written"], state["entries"], position)
-        hidden, cell = self._cell(x, [state["hidden"], state["cell"]])
+        hidden, cell = self._cell(self._cell_inputs(x), [state["hidden"], state["cell"]])
         logits = self.output_embedding.logits(self.norm(x + ops.cast(hidden, x.dtype)))
         after = {"cell": cell, "hidden": hidden, "entries": entries, "position": position + 1, "written": caches}
         return logits, after

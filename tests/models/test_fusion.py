@@ -39,6 +39,13 @@ def test_logits_are_those_of_both_models_weighted():
     assert np.abs(fused - own).max() > 0.1
 
 
+def test_a_language_model_with_learned_positions_limits_the_search():
+    translator = make().translator
+    generator = TextGenerator(20, layers=1, **SHAPE, positions="learned", max_positions=9)
+    model = FusedModel(translator, generator, WEIGHT)
+    assert (model.positions_kind, model.max_positions) == ("learned", 9)
+
+
 @pytest.mark.parametrize("layers", [1, 0])
 def test_steps_after_windows_and_a_prefix_are_those_of_the_whole_document(layers):
     model = make(layers=layers)

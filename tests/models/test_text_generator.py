@@ -42,6 +42,7 @@ def inputs_of(x):
         "target": x,
         "target_windows": windows,
         "target_positions": positions,
+        "target_remembered": windows,
         "resets": ops.ones_like(windows[:, :1]),
     }
 
@@ -144,6 +145,51 @@ def test_the_state_goes_from_window_to_window_and_ends_with_a_document(layers):
     alone, _ = states([(second, True)], memory)
     equal(fresh, alone)
     assert np.abs(fresh - other).max() > 1e-3
+
+
+@LAYERS
+def test_a_window_that_is_not_remembered_leaves_the_state_alone(layers):
+    """Such are the shorter windows that come before a scored one, see `app.translation.forced`."""
+    model = make(layers=layers)
+    first, second = [[5, 6, 7], [4, 9]], [[8, 9], [6]]
+
+    def states(*windows):
+        row = [PackedWindow([[4]], text, 0, reset, remembered) for text, reset, remembered in windows]
+        inputs, _ = pack([row], multiple=1)
+        found, after = model.document_states(inputs, model.initial_memory(1))
+        return [numbers(found)[0][inputs["target_windows"][0] == n + 1] for n in range(len(windows))], after
+
+    plain, after = states((first, True, True), (second, False, True))
+    shorter = (first[:1], True, False), (first, True, True), (second[:1], False, False), (second, False, True)
+    found, other = states(*shorter)
+    equal(found[1], plain[0])
+    equal(found[3], plain[1])
+    for name in ("cell", "hidden"):
+        equal(numbers(after[name]), numbers(other[name]))
+
+
+def test_the_recurrent_layer_is_keras_own():
+    model = make(layers=0)
+    x, state = np.random.default_rng(1).normal(size=(2, 7, WIDTH)).astype("float32"), model.initial_memory(2)
+    carried = [state["hidden"], state["cell"]]
+    mine = carried
+    for t in range(7):
+        _, carried = model.cell(ops.convert_to_tensor(x[:, t]), carried)
+        mine = model._cell(model._cell_inputs(ops.convert_to_tensor(x[:, t])), mine)
+    for own, keras_own in zip(mine, carried, strict=True):
+        equal(numbers(own), numbers(keras_own))
+
+
+def test_in_bfloat16_the_cell_keeps_what_is_added_in_small_parts():
+    model = make(layers=0, dtype="bfloat16")
+    opened, closed = 9.0, -9.0
+    gates = ops.convert_to_tensor([[-7.0] * WIDTH + [opened] * WIDTH + [opened] * WIDTH + [closed] * WIDTH])
+    state = [ops.zeros((1, WIDTH)), ops.ones((1, WIDTH))]
+    for _ in range(100):
+        state = model._cell(ops.cast(gates, "bfloat16"), state)
+    keep, write = 1 / (1 + np.exp(-9.0)), 1 / (1 + np.exp(7.0))
+    wanted = keep**100 + write * sum(keep**n for n in range(100))
+    assert numbers(state[1]) == pytest.approx(np.full((1, WIDTH), wanted), abs=1e-4) and wanted > 1.05
 
 
 @LAYERS
