@@ -62,8 +62,10 @@ class Supervisor(keras.callbacks.Callback):
         self._set_rate()
         self.interrupted = self.agreed = False
         self.saved = journal.update
-        # The last checkpoint of this session that has a state: its update, and the time.
-        self.last_state: tuple[int, float] | None = None
+        # When the last checkpoint of this session that has a state was written.
+        self.last_state: float | None = None
+        # The best checkpoint that each state knows of, by the state's update.
+        self.bests = {journal.update: journal.best}
         self.batch = journal.update * run.preset.training.accumulate
         self.sums = [(variable, to_array(variable)) for metric in model.metrics for variable in metric.variables]
         self.tokens_before = self.tokens_counted = float(model.get_metrics_result()["tokens"])
@@ -146,7 +148,7 @@ class Supervisor(keras.callbacks.Callback):
     def _write_checkpoint(self, carried: list) -> None:
         self._count_tokens()
         protected, removed = self._kept()
-        weights, state = read_state(self.model, carried, whole=self._state_due(removed))
+        weights, state = read_state(self.model, carried, whole=self._state_due())
         if not all(np.isfinite(array).all() for array in weights.values()):
             raise NotFinite("a weight is not finite", self.batch - 1)
         # A copy, because the batching thread keeps adding to it.
@@ -154,17 +156,15 @@ class Supervisor(keras.callbacks.Callback):
         summary = {**self.journal.as_dict(), "counts": counts, "text": self.text}
         self.checkpoints.save(self.journal.update, weights, state, summary, protected, removed)
         if state is not None:
-            self.last_state = self.journal.update, self.seconds
+            self.last_state = self.seconds
+            self.bests[self.journal.update] = self.journal.best
 
-    def _state_due(self, removed: set[int]) -> bool:
-        """Whether the next checkpoint needs the state, so that training can resume from it.
-
-        The first and the last of a session do, and one that replaces the last with a state.
-        """
+    def _state_due(self) -> bool:
+        """Whether the next checkpoint needs the state, so that training can resume from it: the first and the last of a
+        session do, and those so many minutes after the last that has it."""
         if self.stopping or self.why_finished or self.last_state is None:
             return True
-        update, seconds = self.last_state
-        return update in removed or self.seconds - seconds >= self.preset.training.resume_minutes * 60
+        return self.seconds - self.last_state >= self.preset.training.resume_minutes * 60
 
     def _kept(self) -> tuple[set[int], set[int]]:
         """Updates whose checkpoints are always kept, and those whose checkpoints are removed at once.
@@ -172,17 +172,18 @@ class Supervisor(keras.callbacks.Callback):
         An irregular checkpoint, from an interruption or the end of a shorter training, is removed so that the average
         is over the same checkpoints as without it.
         """
-        training, best = self.preset.training, self.journal.best
+        training = self.preset.training
         updates = {self.journal.update, *(checkpoint.update for checkpoint in self.checkpoints.all())}
-        protected = {best["update"]} if best else set()
-        regular = {update for update in updates if update % training.checkpoint_every == 0} | protected
-        if best and training.average_around == "best":
-            protected.update(nearest(regular, best["update"], training.average))
-        removed = updates - regular
-        if not self.why_finished:
-            # What the training could resume from now: the next checkpoint may be one of weights alone.
-            protected.update(checkpoint.update for checkpoint in self.checkpoints.resumable())
-        return protected, removed
+        # What the training could resume from now, and the best that it would then know of: the next checkpoint may be
+        # one of weights alone.
+        states = [] if self.why_finished else [checkpoint.update for checkpoint in self.checkpoints.resumable()]
+        known = [self.journal.best, *(self.bests.get(update) for update in states)]
+        bests = {best["update"] for best in known if best}
+        regular = {update for update in updates if update % training.checkpoint_every == 0}
+        protected = {*bests, *states}
+        if training.average_around == "best":
+            protected.update(*(nearest(regular | {best}, best, training.average) for best in bests))
+        return protected, updates - regular - bests
 
     def _validation_due(self) -> bool:
         update = self.journal.update

@@ -278,11 +278,30 @@ def test_what_a_killed_session_wrote_after_its_last_state_goes_when_it_is_resume
     assert updates(run) == [2]
 
 
-def test_a_state_that_is_to_go_is_replaced(tmp_path):
+def test_a_state_stays_until_there_is_another(tmp_path):
     run = make_run(tmp_path, "updates=30", "checkpoint_every=10", "validate_every=3")
     # The best one is at 3, which has the only state, then at 6, which is no regular one either.
     train(run, scores=[0, 0, 0, 1, 0, 0, 2, 0, 0], die=8)
-    assert (updates(run), resumable(run)) == ([6], [6])
+    assert (updates(run), resumable(run)) == ([3, 6], [3])
+
+
+@pytest.mark.parametrize("around", ["best", "last"])
+def test_a_killed_training_still_has_the_best_checkpoint_that_its_state_knows_of(tmp_path, monkeypatch, around):
+    options = ["updates=30", "checkpoint_every=6", "validate_every=4", "keep=2", "average=2"]
+    options.append(f"average_around={around}")
+    run = make_run(tmp_path, *options)
+    # A state is due at update 4, the first checkpoint, and at 12.
+    clock = property(lambda supervisor: {4: 0.0, 6: 1.0, 12: 60.0}.get(supervisor.journal.update, 61.0))
+    monkeypatch.setattr(Supervisor, "seconds", clock)
+    scores = [0, 0, 0, 0, 5, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 9]
+    train(run, scores=[*scores, 0, 0, 0, 0], die=19)
+    assert resumable(run) == [4, 12] and {4, 12, 16, 18} <= set(updates(run))
+    # Resumed at 12, whose best is 4.
+    supervise(run)
+    assert run.weights("best")[1]["weight"] == 4
+    assert {6, 12} <= set(updates(run)) if around == "best" else 6 not in updates(run)
+    train(run, scores=[0] * 31)
+    assert run.weights("best")[1]["weight"] == 4
 
 
 def test_weights_alone_are_not_trained_over(tmp_path):
