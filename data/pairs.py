@@ -15,7 +15,7 @@ class Pair(NamedTuple):
 
 
 def consecutive(pairs: Iterable[Pair], place: Callable[[int], str]) -> Iterator[Pair]:
-    """Passes pairs on, and refuses documents whose segments do not stand together.
+    """Passes pairs on, ids of documents in one line, and refuses documents whose segments do not stand together.
 
     Args:
         pairs: in reading order.
@@ -26,6 +26,8 @@ def consecutive(pairs: Iterable[Pair], place: Callable[[int], str]) -> Iterator[
     """
     last, ended = "", set()
     for number, pair in enumerate(pairs, start=1):
+        if "\n" in pair.doc or "\r" in pair.doc:
+            pair = pair._replace(doc=" ".join(pair.doc.split()))
         if pair.doc != last:
             ended.add(last)
             if pair.doc and pair.doc in ended:

@@ -78,7 +78,8 @@ _COPY = """
             AND source.split = 'train'
         WHERE left_out.position IS NULL AND {rank} IS NOT NULL
     )
-    SELECT corpus, new_split AS split, doc,
+    SELECT corpus, new_split AS split,
+        CASE WHEN copy > 1 THEN doc || '#' || CAST(copy AS STRING) ELSE doc END AS doc,
         position + @stride * (copy - 1 + CASE WHEN new_split = split THEN 0 ELSE 1 END) AS position, {rest}
     FROM kept CROSS JOIN UNNEST(GENERATE_ARRAY(1, CASE WHEN new_split = 'train' THEN copies ELSE 1 END)) AS copy
 """
