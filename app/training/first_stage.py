@@ -66,10 +66,17 @@ def first_stage(run: Run) -> Run:
 
 
 def take_tokenizer(run: Run) -> None:
-    """Copies the first stage's tokenizer into a run; raises as `first_stage` does, and for missing weights."""
+    """Copies the first stage's tokenizer into a run; raises as `first_stage` does, for missing weights, and where
+    `tokenizer.run` names a run with another tokenizer."""
     first = first_stage(run)
     first.weights_file()  # fails here rather than after encoding all text
-    run.save_tokenizer(first.tokenizer())
+    tokenizer = first.tokenizer()
+    if run.preset.tokenizer.run and _lent_tokenizer(run).fingerprint != tokenizer.fingerprint:
+        raise UserError(
+            f"tokenizer.run: {run.preset.tokenizer.run} has another tokenizer than training.start = {first.path}, to "
+            "which its weights belong: set one of the two alone"
+        )
+    run.save_tokenizer(tokenizer)
 
 
 def borrow_tokenizer(run: Run) -> None:
@@ -78,6 +85,10 @@ def borrow_tokenizer(run: Run) -> None:
     Raises:
         UserError: it is not a run, or text is written for it in another way; each key is named with both values.
     """
+    run.save_tokenizer(_lent_tokenizer(run))
+
+
+def _lent_tokenizer(run):
     path = run.preset.tokenizer.run
     try:
         other = Run.open(path, kind=None)
@@ -87,7 +98,7 @@ def borrow_tokenizer(run: Run) -> None:
     same = {"data": ("lowercase", "copy", "numbers", "capitals"), "tokenizer": ("kind", "vocabulary")}
     if different := differences(other.preset, run.preset, same):
         raise UserError(f"tokenizer.run: {path} has {', '.join(different)}: set these keys to the same values")
-    run.save_tokenizer(tokenizer)
+    return tokenizer
 
 
 def take_weights(run: Run, transformer: Any, report: Callable[[str], None] | None = None) -> None:

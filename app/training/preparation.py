@@ -102,14 +102,16 @@ def document_batches(preset: Preset, shards: Any, **rest: Any) -> DocumentBatche
 
 
 def split_pairs(preset: Preset, names: Iterable[str], split: str, folders: Iterable[Path | str] = ()) -> list[Pair]:
-    """All pairs of one split of some corpora, joined and normalised."""
+    """All pairs of one split of some corpora, joined and normalised; documents bear the name of theirs if there are
+    several."""
     options = cleaning_options(preset)
-    corpora, pairs = preset.corpora(folders), []
+    corpora, pairs, names = preset.corpora(folders), [], list(names)
     for name in names:
         corpus = corpora.open(name)
         if split not in corpus.splits():
             raise UserError(f"{name}: has no {split} split; it has {', '.join(corpus.splits())}")
-        pairs.extend(cleaning.normalise_pairs(corpus.pairs(split), options))
+        own = cleaning.normalise_pairs(corpus.pairs(split), options)
+        pairs += [pair._replace(doc=f"{name}/{pair.doc}") if pair.doc and len(names) > 1 else pair for pair in own]
     return pairs
 
 

@@ -11,7 +11,7 @@ import pytest
 from app.presets.preset import load_preset
 from app.runs.run import TOKENIZER, Run
 from app.runs.weights import read_variables, split_variables
-from app.training.first_stage import take_weights
+from app.training.first_stage import take_tokenizer, take_weights
 from app.training.objective import marked
 from app.training.preparation import prepare
 from app.training.supervisor import Supervisor
@@ -21,6 +21,7 @@ from app.translation.translator import Translator
 from data.errors import UserError
 from data.tokenizer import EOS
 from data.windows import ORDERS
+from tests.app.copy_model import small_tokenizer
 from tests.app.toy_training import toy_preset, train_here, write_corpus
 from tests.slow import slow_but
 
@@ -147,6 +148,17 @@ def test_another_shape_than_the_first_stages_is_refused_before_any_work(tmp_path
     for part in expected:
         assert part in str(caught.value)
     assert not run.path.exists()
+
+
+def test_two_tokenizers_are_refused_before_any_work(tmp_path, first):
+    other = second(tmp_path, first, "other", "start=")
+    other.save_tokenizer(small_tokenizer())
+    run = second(tmp_path, first, "run", f"tokenizer.run={other.path}")
+    with pytest.raises(UserError, match="tokenizer.run: .* has another tokenizer than training.start"):
+        take_tokenizer(run)
+    run.preset = run.preset.with_overrides([f"tokenizer.run={first / 'first'}"])
+    take_tokenizer(run)
+    assert run.tokenizer().fingerprint == Run.open(first / "first").tokenizer().fingerprint
 
 
 @pytest.mark.usefixtures("eagerly")

@@ -200,6 +200,15 @@ def test_validation_splits_are_joined_and_keep_every_segment(tmp_path, toy):
     assert [pair.target for pair in pairs[10:]] == ["x", "leer", "z"]
 
 
+def test_documents_of_two_validation_splits_are_told_apart(tmp_path, toy):
+    for name in ("one", "two"):
+        write_split(tmp_path / name, "validation", ["x", "y"], ["x", "y"])
+        (tmp_path / name / "doc.validation.txt").write_text("0\n0\n")
+    preset = toy_preset(tmp_path, f"validation={tmp_path}/one,{tmp_path}/two", corpus=toy)
+    docs = [pair.doc for pair in split_pairs(preset, preset.data.validation, "validation")]
+    assert docs[0] == docs[1] != docs[2] == docs[3]
+
+
 def test_the_same_text_in_the_other_direction(tmp_path, toy):
     prepared = prepare(run_of(tmp_path, "source=de", "target=en"), report=silent)
     assert prepared.validation_pairs[0].source == (toy / "de.validation.txt").read_text().splitlines()[0]
