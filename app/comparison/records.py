@@ -85,6 +85,8 @@ def read_training(contestant: Contestant | Run) -> Training:
         return Training()
     run = Run(contestant.path, contestant.preset)
     finished = run.summary().get("finished")
+    # More updates or minutes extend a finished training.
+    finished = finished if finished and Journal.from_summary(finished).why_finished(run.preset.training) else None
     found = None if finished else run.checkpoints.latest(lambda _: None)
     journal = Journal.from_summary(finished or (found[1] if found else {}))
     log = read_log(run.path / LOG)

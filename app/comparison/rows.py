@@ -244,6 +244,6 @@ def _told(preset: Preset) -> tuple[str, tuple[str, ...]]:
     A preset of somebody's own can be made of it on any machine.
     """
     names = [preset.name] if preset.name in list_presets() else list_presets()
-    found = {name: load_preset(name).differences(preset, retrieval=True) for name in names}
+    found = {name: load_preset(name).differences(preset) for name in names}
     name = min(found, key=lambda each: len(found[each]))
     return name, tuple(f"{one.key}={to_toml(one.after)}" for one in found[name] if one.key not in _APART)

@@ -136,15 +136,12 @@ class Preset:
         memories = {kind: values for kind, values in {**self.memories, **own}.items() if values != type(values)()}
         return replace(self, **general, memories=memories)
 
-    def differences(self, other: "Preset", retrieval: bool = False) -> list[Difference]:
+    def differences(self, other: "Preset") -> list[Difference]:
         """The keys whose values differ in `other`; settings of kinds of memory that neither preset uses are ignored.
 
-        Args:
-            other: another preset.
-            retrieval: whether the settings of retrieval count, which is not trained.
+        Every preset uses retrieval, which is not trained.
         """
-        used = {*parts_of(self.memory.kind), *parts_of(other.memory.kind)} - {RETRIEVAL}
-        used |= {RETRIEVAL} if retrieval else set()
+        used = {*parts_of(self.memory.kind), *parts_of(other.memory.kind), RETRIEVAL}
         found = []
         for section in sections():
             if section.startswith(MEMORY) and section.removeprefix(MEMORY) not in used:

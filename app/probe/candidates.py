@@ -7,7 +7,7 @@ from app.presets.preset import Preset
 from app.presets.schema import MEMORY, ModelPreset, keys
 from app.probe.documents import Task
 from data.errors import UserError
-from models.memories import ALL, TOP, WITHOUT_LAYER, parts_of, places_of, settings_in, trained_kinds
+from models.memories import ALL, RETRIEVAL, TOP, WITHOUT_LAYER, parts_of, places_of, settings_in, trained_kinds
 
 # Two layers, because concat must first join each value to its key, then look it up by the key asked for; rotary,
 # because its windows are long and "the previous word" works the same at every position.
@@ -78,7 +78,11 @@ def name_of(preset: Preset) -> str:
     """The candidate that a preset's memory is: its kind, and the settings that differ from the defaults."""
     kind, default = preset.memory.kind, Preset("default")
     before, after = (replace(each, memory=replace(each.memory, kind=kind)) for each in (default, preset))
-    changed = [change for change in before.differences(after) if change.key.startswith("memory")]
+    changed = [
+        change
+        for change in before.differences(after)
+        if change.key.startswith(MEMORY) and not change.key.startswith(MEMORY + RETRIEVAL)
+    ]
     shown = {".".join((MEMORY + part, own)): name for name, (part, own) in settings_in(kind).items()}
     names = (shown.get(change.key) or change.key.rpartition(".")[2] for change in changed)
     return " ".join([kind, *(f"{name}={_written(change.after)}" for name, change in zip(names, changed, strict=True))])

@@ -8,6 +8,7 @@ import keras
 from rich.console import Console
 
 from app.presets.preset import Difference, Preset
+from app.presets.schema import MEMORY
 from app.runs.averaging import average
 from app.runs.journal import Journal
 from app.runs.lock import locked
@@ -28,8 +29,12 @@ from app.training.workers.agreement import check_text, open_shared, shared_check
 from app.training.workers.cluster import Cluster
 from data.batching import fill
 from data.errors import UserError
+from data.files import sweep
+from models.memories import RETRIEVAL
 
-# Keys that a user may change when resuming a training, besides the search.
+# Beginnings of the keys that make no difference in training.
+NOT_TRAINED = ("search.", f"{MEMORY}{RETRIEVAL}.")
+# Others that a user may change when resuming a training.
 FREE_KEYS = (
     "data.test",
     "training.keep",
@@ -101,8 +106,7 @@ def open_or_create(path: Path | str, preset: Preset) -> tuple[Run, list[Differen
         UserError: the folder holds an imported run, or a training with a checkpoint that differs in keys that must not
             change.
     """
-    for left_by_a_kill in Path(path).glob(".*.partial"):
-        left_by_a_kill.unlink(missing_ok=True)
+    sweep(path)
     if not Run.exists(path):
         return Run.create(path, preset), []
     Run.restore_preset(path, preset)
@@ -114,7 +118,7 @@ def open_or_create(path: Path | str, preset: Preset) -> tuple[Run, list[Differen
         )
     changed = run.preset.differences(preset)
     free = FREE_KEYS if decays_to_zero(preset.training) else FREE_KEYS + ENDS
-    fixed = [change for change in changed if change.key not in free and not change.key.startswith("search.")]
+    fixed = [change for change in changed if change.key not in free and not change.key.startswith(NOT_TRAINED)]
     if fixed and not run.checkpoints.all():
         run.discard()
         return Run.create(path, preset), []

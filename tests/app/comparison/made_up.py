@@ -77,7 +77,8 @@ def train(path: Path, preset, seconds: float = 90.0, speeds=(100, 300, 200)) -> 
     entries.append({"update": 20, "validation": {"nll": 2.5, "bleu": 12.25, "sample": ["a", "b", "c"]}})
     (path / "log.jsonl").write_text("".join(json.dumps(each) + "\n" for each in entries), encoding="utf-8")
     best = {"update": 20, "score": 12.25}
-    run.write_summary(finished={"update": 20, "seconds": seconds, "best": best, "why": "all updates are done"})
+    updates = preset.training.updates
+    run.write_summary(finished={"update": updates, "seconds": seconds, "best": best, "why": "all updates are done"})
     return run
 
 

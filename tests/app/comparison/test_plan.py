@@ -88,6 +88,16 @@ def test_a_finished_run_of_other_settings_is_refused_with_the_key(tmp_path):
         changed.check()
 
 
+def test_settings_of_retrieval_decide_scores(tmp_path):
+    plan = made_up_plan(tmp_path)
+    contestant = plan.contestants[1]
+    train(contestant.path, contestant.preset)
+    changed = made_up_plan(tmp_path, PLAN.replace('"memory.kind=gru"', '"memory.kind=gru", "memory.retrieval.own=0.5"'))
+    with pytest.raises(UserError, match=r"runs/gru-1: .* memory\.retrieval\.own: 0\.0 -> 0\.5"):
+        changed.check()
+    assert changed.terms(changed.contestants[1]) != plan.terms(contestant)
+
+
 def test_a_run_without_a_checkpoint_may_change(tmp_path):
     plan = made_up_plan(tmp_path)
     Run.create(plan.contestants[0].path, plan.contestants[0].preset)
@@ -114,6 +124,6 @@ def test_the_example_of_the_page_is_a_plan(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path / "here")
     plan = read_plan("../memories.toml")
     runs = [str(each.path) for each in plan.contestants]
-    assert runs == [f"runs/memories/{name}" for name in ("none-1", "gru-1", "gru-2", "gru-3")]
+    assert runs == [f"runs/my-plan/{name}" for name in ("none-1", "gru-1", "gru-2", "gru-3")]
     assert list(plan.texts) == ["libreoffice-help-test", "europarl-test", "contrapro"]
     assert all(each.preset.training.minutes == 45 for each in plan.contestants)

@@ -205,3 +205,12 @@ def test_a_training_is_as_far_as_its_last_checkpoint(tmp_path):
     found = read_training(contestant)
     assert (found.finished, found.update, found.seconds, found.tokens_per_second) == (False, 10, 5.0, 70)
     assert found.validation == {"update": 10, "bleu": 3.0}
+
+
+def test_a_finished_training_that_was_extended_has_not_ended(tmp_path):
+    contestant = made_up_plan(tmp_path).contestants[0]
+    train(contestant.path, contestant.preset)
+    assert read_training(contestant).finished
+    longer = Run(contestant.path, contestant.preset.with_overrides(["updates=30"]))
+    longer.checkpoints.save(25, {"a": np.ones(2)}, None, {"seconds": 5.0})
+    assert (read_training(longer).finished, read_training(longer).update) == (False, 25)

@@ -163,7 +163,7 @@ def test_a_preset_of_ones_own_is_told_as_changes_of_one_that_comes_along(made_up
     run = made_up([*changes, "tokenizer.run=runs/other", "training.start=runs/first stage"])
     (row,) = rows_of(run.path)
     assert row.preset != run.preset.name == "toy"
-    assert load_preset(row.preset, row.settings).differences(run.preset, retrieval=True) == []
+    assert load_preset(row.preset, row.settings).differences(run.preset) == []
     # The shell gives the command line the same words.
     words = shlex.split(row.command)
     settings = words[words.index("--set") + 1 : words.index("--corpora")]

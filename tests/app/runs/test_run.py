@@ -16,6 +16,7 @@ from app.runs.lock import locked
 from app.runs.run import FORMAT, Run
 from app.training.train import open_or_create
 from data.errors import UserError
+from data.files import atomic_write
 from tests.app.copy_model import small_tokenizer
 from tests.app.toy_training import toy_preset
 
@@ -234,10 +235,25 @@ def test_a_run_without_a_checkpoint_may_become_another(run):
 
 
 def test_what_a_kill_left_half_written_is_cleared_away(run):
-    left = run.path / ".run.json.abc.partial"
+    left = run.path / ".run.json.abcdef12.partial"
     left.write_text("{")
-    open_or_create(run.path, run.preset)
-    assert not left.exists()
+    folder = run.path / ".model.abcdef12.partial"
+    folder.mkdir()
+    (folder / "weights.npz").write_bytes(b"")
+    for old in (left, folder / "weights.npz", folder):
+        os.utime(old, (0, 0))
+    with atomic_write(run.path / "results.json", "w") as file:
+        open_or_create(run.path, run.preset)
+        file.write("{}")
+    assert not left.exists() and not folder.exists()
+    assert (run.path / "results.json").read_text() == "{}"
+
+
+def test_settings_of_retrieval_may_change_after_the_training(run):
+    changed = run.preset.with_overrides(["memory.retrieval.own=0.5"])
+    run.checkpoints.save(1, {"a": np.ones(2)}, None, {})
+    open_or_create(run.path, changed)
+    assert Run.open(run.path).preset == changed
 
 
 def hold(folder, ready):
