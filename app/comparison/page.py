@@ -79,8 +79,9 @@ def _head(plan: Plan, records: dict[str, Records], path: Path) -> Iterator[str]:
     if plan.score.baseline:
         yield f"Differences are from `{plan.score.baseline}` with the same seed, with p by paired bootstrap."
     if plan.stages and (seeds := {one.seed for one in plan.contestants if one.name in plan.recorded}):
-        listed = " and ".join(map(str, sorted(seeds)))
-        yield f"The runs of seed {listed} were made by other calls, from first stages of their own."
+        *others, last = sorted(seeds)
+        listed = f"seeds {', '.join(map(str, others))} and {last}" if others else f"seed {last}"
+        yield f"The runs of {listed} were made by other calls, from first stages of their own."
 
 
 def _recall(plan: Plan, found: Measurements, drawn: dict[str, str]) -> Iterator[str]:
