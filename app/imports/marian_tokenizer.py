@@ -14,6 +14,8 @@ VOCABULARY, SOURCE, TARGET = "vocab.json", "source.spm", "target.spm"
 NAMES = {PAD: "<pad>", UNK: "<unk>", BOS: "<s>", EOS: "</s>"}
 # A search is fastest where the vocabulary divides into groups of about this size, see `models.search.ranking`.
 _MULTIPLE = 64
+# As SentencePiece scores what it does not know, below all pieces.
+_UNKNOWN_PENALTY = 10.0
 _BYTES = [f"<0x{byte:02X}>" for byte in range(256)]
 
 
@@ -112,12 +114,16 @@ def _renumbered(model: Any, pieces: Sequence[str]) -> bytes:
     if has_bytes:
         usable.add(kinds.BYTE)
     own = {piece.piece: piece for piece in model.pieces if piece.type in usable}
+    lowest = min(piece.score for piece in own.values())
     del model.pieces[:]
     for id, name in enumerate(pieces):
         if id in SPECIALS:
             model.pieces.add(piece=name, score=0.0, type=kinds.UNKNOWN if id == UNK else kinds.CONTROL)
         elif name in own:
             model.pieces.append(own[name])
+        elif len(name) == 1:
+            # A letter that only the other side has; Marian's tokenizer looks it up in the vocabulary.
+            model.pieces.add(piece=name, score=lowest - _UNKNOWN_PENALTY, type=kinds.NORMAL)
         else:
             model.pieces.add(piece=name, score=0.0, type=kinds.UNUSED)
     specification = model.trainer_spec

@@ -7,7 +7,7 @@ import numpy as np
 
 from app.imports.marian_tokenizer import Vocabulary
 from data.errors import UserError
-from data.subwords import BOS
+from data.subwords import BOS, PAD
 
 SAFETENSORS, TORCH = "model.safetensors", "pytorch_model.bin"
 # Copies of the one table of embeddings; files hold some of them.
@@ -125,7 +125,8 @@ class _Reader:
                 raise UserError(f"{self.place}: {name} and {tables[0]} differ; only models with one table are read")
         bias = self._take(BIAS, 1, size)[0] if BIAS in self.left else np.zeros(size, "float32")
         rows = np.array(vocabulary.rows)
-        never = (rows < 0) | (np.arange(len(rows)) == BOS)
+        # Padding too: its logit is that of an empty row, which takes part in the softmax of others.
+        never = (rows < 0) | np.isin(np.arange(len(rows)), (PAD, BOS))
         return {
             "table": np.where(rows[:, None] < 0, np.float32(0), table[rows][:, self.order]),
             "bias": np.where(never, bias.min() - np.float32(_NEVER), bias[rows]),

@@ -100,6 +100,8 @@ def weights() -> dict[str, np.ndarray]:
     found = {"model.shared.weight": normal(SIZE, WIDTH, scale=0.5), "final_logits_bias": normal(1, SIZE, scale=0.5)}
     # A sentence ends now and then.
     found["final_logits_bias"][0, 0] = 3.0
+    # Padding has no row in trained checkpoints, so that its logit is 0.
+    found["model.shared.weight"][-1], found["final_logits_bias"][0, -1] = 0.0, 0.0
     for side, attentions in (("encoder", ["self_attn"]), ("decoder", ["self_attn", "encoder_attn"])):
         for number in range(LAYERS):
             layer = f"model.{side}.layers.{number}"
