@@ -6,7 +6,7 @@ References:
 
 import hashlib
 import shutil
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ import numpy as np
 from app.presets.schema import SearchPreset
 from app.runs.run import Run
 from app.translation.ctranslate2 import SETTINGS, CTranslate2Decoder, import_ctranslate2
-from app.translation.decoder import QUANTIZATIONS, Engine, Sampling
+from app.translation.decoder import QUANTIZATIONS, Engine, Sampling, refuse_other_models
 from data import spans
 from data.errors import UserError
 from data.files import atomic_write, new_folder, write_manifest
@@ -73,15 +73,17 @@ def export(
 
     Raises:
         UserError: CTranslate2 is not installed, the model is of a kind that it does not support, its weights
-            are damaged, or the folder exists and is not empty.
+            are damaged, other models join in the search, or the folder exists and is not empty.
     """
     if quantization not in QUANTIZATIONS:
         raise UserError(f"no quantization is called {quantization!r}; choose {', '.join(QUANTIZATIONS)}")
+    search = search or run.preset.search
+    refuse_other_models(search, "an export for CTranslate2 holds one model; use `weitblick translate`")
     import_ctranslate2()
     with new_folder(directory) as folder:
         name, _, checksum = run.weights_file(checkpoint)
         model = run.load_model(checkpoint)
-        settings = _settings(run.preset, model, search or run.preset.search)
+        settings = _settings(run.preset, model, search)
         settings |= {"weights": name, "weights_checksum": checksum, "quantization": quantization}
         save(model, run.tokenizer(), folder, settings["max_positions"], quantization)
         run.tokenizer().save(folder / TOKENIZER)
@@ -285,8 +287,10 @@ def _exported(run, checkpoint: str, quantization: str) -> Path:
     """The folder of the export of these weights, made if it is missing; exports of earlier weights are removed."""
     folder = export_folder(run, checkpoint, quantization)
     if not folder.exists():
+        # The decoder has a search of its own, and refuses other models in it.
+        alone = replace(run.preset.search, ensemble=(), language_model="")
         try:
-            export(run, folder, checkpoint, quantization)
+            export(run, folder, checkpoint, quantization, alone)
         except UserError:
             # Another process may have made it at the same time.
             if not folder.exists():

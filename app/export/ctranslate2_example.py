@@ -18,6 +18,7 @@ import sentencepiece
 import spans
 
 PATIENCE = 1.5
+PAD, BOS = 0, 2
 # Characters that are not text: controls, invisible marks, noncharacters. Joiners are kept only between emoji and in
 # scripts that shape their letters with them.
 INVISIBLE = [0xAD, 0x34F, 0x180E, 0x200B, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2060, 0x2070), 0xFEFF]
@@ -77,6 +78,7 @@ def translate(
         max_input_length=0,
         max_decoding_length=min(limit, settings["max_positions"]),
         disable_unk=True,
+        suppress_sequences=[[tokenizers[-1].id_to_piece(id)] for id in (PAD, BOS)],
         return_end_token=True,
         return_scores=True,
     )

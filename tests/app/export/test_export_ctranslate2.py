@@ -365,6 +365,15 @@ def test_what_cannot_be_exported_is_refused(run, tmp_path, capsys, monkeypatch):
         assert 'pip install -e ".[ctranslate2]"' in refused(capsys, *arguments)
 
 
+def test_a_search_with_other_models_is_refused_and_not_cut_down(tmp_path):
+    run = new_run(tmp_path / "run", 'search.ensemble=["runs/other"]')
+    with pytest.raises(UserError, match="search.ensemble: an export for CTranslate2 holds one model"):
+        export(run, tmp_path / "export")
+    assert not (tmp_path / "export").exists()
+    alone = run.preset.with_overrides(["search.ensemble=[]"]).search
+    assert Translator.of_run(run, search=alone, engine=ENGINE).decoder.score([[5, 6]], [[7]])
+
+
 def test_damaged_weights_leave_nothing_behind(tmp_path):
     run = new_run(tmp_path / "run")
     arrays = dict(np.load(run.path / AVERAGED))
