@@ -1,5 +1,6 @@
 """The unit that every corpus yields."""
 
+import itertools
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
@@ -38,3 +39,9 @@ def consecutive(pairs: Iterable[Pair], place: Callable[[int], str]) -> Iterator[
                 )
             last = pair.doc
         yield pair
+
+
+def by_document(pairs: Iterable[Pair]) -> Iterator[list[Pair]]:
+    """The documents of pairs in reading order; a pair without an id is a document of its own."""
+    for _, group in itertools.groupby(enumerate(pairs), lambda numbered: numbered[1].doc or numbered[0]):
+        yield [pair for _, pair in group]

@@ -92,9 +92,9 @@ def _pairs(corpus, args: argparse.Namespace) -> list:
 
 
 def _documents(pairs: list) -> list[list[str]]:
-    from itertools import groupby
+    from data.pairs import by_document
 
-    return [[pair.source for pair in group] for _, group in groupby(pairs, key=lambda pair: pair.doc)]
+    return [[pair.source for pair in document] for document in by_document(pairs)]
 
 
 def _context(run, name: str, pairs: list, args: argparse.Namespace) -> None:

@@ -7,14 +7,15 @@ measured. docs/memory.md draws conclusions.
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from itertools import groupby
 from typing import Any, Protocol
 
 import numpy as np
+from keras import ops
 
 from app.runs.run import Run
-from data.pairs import Pair
-from data.tokenizer import BOS, EOS, Tokenizer
+from app.translation.text import LineEncoder
+from data.pairs import Pair, by_document
+from data.tokenizer import BOS, EOS
 
 SEED = 0
 
@@ -107,18 +108,16 @@ def log_softmax(scores: np.ndarray) -> np.ndarray:
 
 
 def documents_of(
-    model: Any, tokenizer: Tokenizer, pairs: Iterable[Pair]
+    model: Any, encoder: LineEncoder, pairs: Iterable[Pair]
 ) -> Iterator[list[tuple[np.ndarray, np.ndarray]]]:
-    """For each document, its segments as states (T, D) and reference tokens (T,)."""
-    for _, own in groupby(pairs, key=lambda pair: pair.doc):
-        lines = list(own)
-        sources = tokenizer.source.encode([pair.source for pair in lines])
-        targets = tokenizer.target.encode([pair.target for pair in lines])
+    """For each document, its segments as states (T, E), of which logits are made, and reference tokens (T,)."""
+    for document in by_document(pairs):
+        sides = [pair.source for pair in document], [pair.target for pair in document]
         found = []
-        for source, target in zip(sources, targets, strict=True):
+        for source, target in zip(*encoder.pairs(*sides), strict=True):
             inputs = {"source": np.array([[*source, EOS]]), "target": np.array([[BOS, *target]])}
-            states = np.asarray(model.states(inputs), "float32")[0]
-            found.append((states, np.array([*target, EOS])))
+            states = model.output_embedding.output_states(model.states(inputs))
+            found.append((to_float32(states)[0], np.array([*target, EOS])))
         yield found
 
 
@@ -146,7 +145,11 @@ def loss(states: np.ndarray, tokens: np.ndarray, table: np.ndarray) -> float:
 
 def measure(run: Run, pairs: Iterable[Pair]) -> tuple[float, dict[str, float]]:
     """Nats per reference token of a sentence-level run without a store, and the change with each store."""
-    model = run.load_model()
-    return compare(
-        list(documents_of(model, run.tokenizer(), pairs)), np.asarray(model.output_embedding.table, "float32")
-    )
+    model, preset = run.load_model(), run.preset
+    encoder = LineEncoder(run.tokenizer(), preset.text_form(), preset.data.max_length)
+    return compare(list(documents_of(model, encoder, pairs)), to_float32(model.output_embedding.output_vectors))
+
+
+def to_float32(tensor: Any) -> np.ndarray:
+    """A tensor of any float type, as float32."""
+    return ops.convert_to_numpy(ops.cast(tensor, "float32"))

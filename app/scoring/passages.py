@@ -2,12 +2,11 @@
 
 import itertools
 from collections.abc import Callable, Iterable, Sequence
-from operator import attrgetter
 from typing import NamedTuple
 
 from app.scoring.forced import score_in_blocks
 from app.translation.translator import Translator
-from data.pairs import Pair
+from data.pairs import Pair, by_document
 
 
 class Passage(NamedTuple):
@@ -34,9 +33,8 @@ def cut_passages(pairs: Iterable[Pair], most: int) -> list[list[Pair]]:
         The passages, each as a document of its own. Segments without any context are not in them.
     """
     found = []
-    for doc, group in itertools.groupby(pairs, key=attrgetter("doc")):
-        own = list(group)
-        parts = -(-len(own) // most)
+    for own in by_document(pairs):
+        parts, doc = -(-len(own) // most), own[0].doc
         bounds = itertools.pairwise(len(own) * part // parts for part in range(parts + 1))
         for number, (begin, end) in enumerate(bounds, start=1):
             name = doc if parts == 1 else f"{doc}#{number}"

@@ -18,7 +18,7 @@ from app.translation.lines import read_text
 from data.corpora.corpora import DEFAULT_CORPORA, Corpora
 from data.corpora.wmt14 import OFFICIAL
 from data.errors import UserError
-from data.pairs import Pair
+from data.pairs import Pair, by_document
 
 T = TypeVar("T")
 
@@ -203,8 +203,7 @@ def _documents(pairs: Sequence[Pair]) -> tuple[int, ...]:
     """The number of segments of each document; empty if no segment names its document."""
     if not any(pair.doc for pair in pairs):
         return ()
-    groups = itertools.groupby(enumerate(pairs), lambda numbered: numbered[1].doc or numbered[0])
-    return tuple(sum(1 for _ in group) for _, group in groups)
+    return tuple(map(len, by_document(pairs)))
 
 
 def read_test_files(reference: Path | str, source: Path | str | None = None) -> TestSet:

@@ -14,7 +14,7 @@ from app.translation.generation import Choice, Writer
 from app.translation.translator import Translator
 from data.batching import Batch, ordered
 from data.feeding import dataset_of
-from data.pairs import Pair
+from data.pairs import by_document
 from data.shards import Shards
 from data.windows import DROPOUTS
 
@@ -66,7 +66,7 @@ class Translations:
     def __init__(self, transformer: Any, prepared: Prepared, preset: Preset):
         self.preset, self.in_documents = preset, preset.documents.windows != "off"
         lines = preset.training.bleu_lines or len(prepared.validation_pairs)
-        documents = _documents(prepared.validation_pairs)
+        documents = list(by_document(prepared.validation_pairs))
         chosen = spread_documents(documents, lines) if self.in_documents else [spread(prepared.validation_pairs, lines)]
         pairs = list(itertools.chain.from_iterable(chosen))
         self.sources, self.references = [pair.source for pair in pairs], [pair.target for pair in pairs]
@@ -140,12 +140,6 @@ def _batches(shards: Shards, preset: Preset) -> list[Batch]:
     # Nothing is left out or hidden here; each lane begins with a new document, and so with an empty memory.
     whole = replace(preset, documents=replace(preset.documents, **dict.fromkeys(DROPOUTS, 0.0)))
     return list(document_batches(whole, shards, multiple=8).epoch(0))
-
-
-def _documents(pairs: list[Pair]) -> list[list[Pair]]:
-    """The documents of consecutive pairs; a pair without a document id is a document of its own."""
-    groups = itertools.groupby(enumerate(pairs), lambda item: item[1].doc or item[0])
-    return [[pair for _, pair in group] for _, group in groups]
 
 
 def spread(items: list, count: int) -> list:
