@@ -17,7 +17,7 @@ from app.retrieval.columns import Columns
 from app.retrieval.entries import Entries, concatenated
 from app.retrieval.sealed import MANIFEST, read_sealed, seal
 from app.retrieval.words import FILES, WordIndex
-from app.runs.lock import locked
+from app.runs.lock import LOCK, SOFT_LOCK, locked
 from data.errors import UserError
 from data.files import named_errors, refuse_existing, remove_folder
 
@@ -124,6 +124,9 @@ def build_store(
         return found
     unfinished = _unfinished(path)
     with locked(unfinished):
+        # Another process may have finished it in the meantime.
+        if found := _opened(path, about):
+            return found
         columns = Columns(unfinished, tuple(_TYPES), {"format": FORMAT, "about": about})
         with columns:
             _write(columns, iter(pairs), make_entries, progress)
@@ -132,9 +135,11 @@ def build_store(
             remove_folder(unfinished)
             raise UserError(f"{path}: there is no pair of segments to remember")
         _finish(unfinished, about, width)
-    remove_folder(path)
-    os.rename(unfinished, path)
-    columns.forget(path)
+        remove_folder(path)
+        os.rename(unfinished, path)
+        columns.forget(path)
+        for name in (LOCK, SOFT_LOCK):
+            (path / name).unlink(missing_ok=True)
     return Store(path)
 
 

@@ -1,7 +1,9 @@
+import contextlib
 import errno
 import os
 import random
 import resource
+import shutil
 import subprocess
 import sys
 import time
@@ -247,6 +249,21 @@ def test_other_folders_are_left_alone(tmp_path):
 def test_two_builds_of_one_store_do_not_mix(tmp_path):
     with locked(tmp_path / "memory.unfinished"), pytest.raises(UserError, match="another process"):
         build_store(tmp_path / "memory", PAIRS, toy_entries, {})
+
+
+def test_a_build_that_waited_for_another_takes_what_that_has_made(memory, tmp_path, monkeypatch):
+    @contextlib.contextmanager
+    def locked_late(folder):
+        """The other one ends after this one has looked for the store."""
+        shutil.copytree(memory.path, tmp_path / "late")
+        with locked(folder):
+            yield
+
+    monkeypatch.setattr(store, "locked", locked_late)
+    found = build_store(tmp_path / "late", iter(()), pytest.fail, memory.about)
+    assert len(found) == len(memory)
+    assert {path.name for path in tmp_path.iterdir()} == {"late", "memory"}
+    assert not list((tmp_path / "late").glob(".lock*"))
 
 
 def test_nothing_to_remember(tmp_path):
