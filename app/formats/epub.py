@@ -8,6 +8,7 @@ from urllib.parse import unquote
 
 from app.formats import html as pages
 from app.formats.base import Encoding, Options, Slot, TextDocument, decoded, has_words, plain_slot
+from app.formats.markup import ATTRIBUTES
 from app.formats.safety import Archive, refuse_entities
 from app.translation.pieces import Part, Piece
 from data.bitexts.languages import primary
@@ -15,9 +16,9 @@ from data.errors import UserError
 
 _CONTAINER = "META-INF/container.xml"
 _PAGE, _CONTENTS = "application/xhtml+xml", "application/x-dtbncx+xml"
-_LABEL = re.compile(r"(<(?:\w+:)?text\b[^<>]*>)([^<>]*)(?=</)")
-_TITLE = re.compile(r"(<dc:title\b[^<>]*>)([^<>]*)(?=</)")
-_LANGUAGE = re.compile(r"(<dc:language\b[^<>]*>\s*)([A-Za-z-]+)(?=\s*</)")
+_LABEL = re.compile(rf"(<(?:\w+:)?text\b{ATTRIBUTES}>)([^<>]*)(?=</)")
+_TITLE = re.compile(rf"(<dc:title\b{ATTRIBUTES}>)([^<>]*)(?=</)")
+_LANGUAGE = re.compile(rf"(<dc:language\b{ATTRIBUTES}>\s*)([A-Za-z-]+)(?=\s*</)")
 # Fonts may be scrambled without the book being locked.
 _FONTS = (b"http://www.idpf.org/2008/embedding", b"http://ns.adobe.com/pdf/enc#RC")
 

@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterator
 
 from app.formats.base import Encoding, Options, Slot, TextDocument, decoded, has_words, trimmed
-from app.formats.markup import Tags, read_markup, written
+from app.formats.markup import SIGN, Tags, read_markup, written
 from app.translation.pieces import Piece
 from data.errors import UserError
 
@@ -15,7 +15,7 @@ _CHARSET = re.compile(
 )
 # A page says near its beginning how it is encoded.
 _BEGINNING = 2048
-_LANGUAGE = re.compile(r"""(<html\b[^<>]*?\b(?:xml:)?lang\s*=\s*["']?)([A-Za-z]{2,3})\b""", re.IGNORECASE)
+_LANGUAGE = re.compile(rf"""(<html\b{SIGN}*?\b(?:xml:)?lang\s*=\s*["']?)([A-Za-z]{{2,3}})\b""", re.IGNORECASE)
 
 
 def read(content: bytes, options: Options) -> TextDocument:

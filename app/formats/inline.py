@@ -6,12 +6,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from app.formats.base import has_words, trimmed
+from app.formats.markup import ATTRIBUTES
 from app.translation.pieces import Part, Piece, Tag
 
 _MARK = re.compile(
     r"(?P<code>(?P<ticks>(?<!`)`+)(?!`).{1,2000}?(?<!`)(?P=ticks)(?!`))"
     r"|(?P<auto><(?:[A-Za-z][\w+.-]*:[^\s<>]*|[^\s<>@]+@[^\s<>@]+)>)"
-    r"|(?P<html></?[A-Za-z][^<>]*>|<!--.{0,2000}?-->)"
+    rf"|(?P<html></?[A-Za-z]{ATTRIBUTES}>|<!--.{{0,2000}}?-->)"
     r"|(?P<math>\$\$[^$]+\$\$|\$(?![\s\d])[^$\n]+(?<!\s)\$(?!\w))"
     r"|(?P<note>\[\^[^\]\s]+\]:?)"
     r"|(?P<task>^\[[ xX]\](?=\s))"

@@ -9,8 +9,11 @@ from typing import NamedTuple
 
 from app.translation.pieces import Part, Piece, Tag
 
-# Neither can cross another "<", so that reading takes time in proportion to the length.
-_TAG = re.compile(r"<(/?)([A-Za-z][\w:.-]*)([^<>]*)>|<[!?][^<>]*>")
+# A sign in a tag, or a value in quotes, which may hold "<" and ">". Quotes that do not add up are none: then a tag ends
+# at the next ">". No two tags are read across the same "<", for its quotes would differ: this takes linear time.
+SIGN = r"""(?:[^<>"']|"[^"]*+"|'[^']*+')"""
+ATTRIBUTES = rf"(?:{SIGN}*+(?=>)|[^<>]*+)"
+_TAG = re.compile(rf"<(/?)([A-Za-z][\w:.-]*+)({ATTRIBUTES})>|<[!?][^<>]*>")
 _PRIVATE = re.compile(r"""\btranslate\s*=\s*["']?no\b|\bclass\s*=\s*(["'])[^"']*\bnotranslate\b""", re.IGNORECASE)
 # HTML whose content is not prose, and tags within a sentence; any other tag ends one.
 _RAW = frozenset(("code", "kbd", "math", "pre", "samp", "script", "style", "svg", "template", "textarea"))
@@ -79,9 +82,7 @@ class Block:
         """The block to translate; what is one tag for the sentence is shown as one."""
         return Piece(
             tuple(
-                html.unescape(token.raw)
-                if token.kind == "text"
-                else Tag(token.raw if _TAG.fullmatch(token.raw) else f"<x{number}/>", token.raw)
+                html.unescape(token.raw) if token.kind == "text" else Tag(_shown(token.raw, number), token.raw)
                 for number, token in enumerate(self.tokens)
             )
         )
@@ -126,6 +127,15 @@ def written(parts: Iterable[Part]) -> str:
     return "".join(part.content if isinstance(part, Tag) else html.escape(part, quote=False) for part in parts)
 
 
+def _shown(raw: str, number: int) -> str:
+    """As a model reads a tag, or an element that is one tag for it: no sign of a tag is within."""
+    match = _TAG.fullmatch(raw)
+    if not match:
+        return f"<x{number}/>"
+    inside = raw[1:-1]
+    return f"<{match[1]}{match[2]}{'/' * raw.endswith('/>')}>" if "<" in inside or ">" in inside else raw
+
+
 def _tokens(text: str, tags: Tags) -> Iterator[_Token]:
     place = begun = 0
     unclosed: set[str] = set()  # what is searched for in vain is not searched for again
@@ -165,7 +175,7 @@ def _end_of(text: str, place: int, name: str, kind: str) -> int:
     """Where an element ends whose opening tag ends here; at the end of the text if it is not closed."""
     flags = re.IGNORECASE if kind == "html" else 0
     depth = 1
-    for match in re.compile(rf"<(/?){re.escape(name)}(?=[\s/>])[^<>]*>", flags).finditer(text, place):
+    for match in re.compile(rf"<(/?){re.escape(name)}(?=[\s/>]){ATTRIBUTES}>", flags).finditer(text, place):
         depth += -1 if match[1] else not match[0].endswith("/>")
         if not depth:
             return match.end()

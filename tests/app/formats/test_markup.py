@@ -31,9 +31,22 @@ def test_markup_is_taken_apart():
     assert outline("<doc><p>Go <b>on</b>.</p>\n<p>Stop <i/> it.</p></doc>") == {"doc", "p"}
 
 
+def test_values_in_quotes_hold_signs_of_tags():
+    for value in ('"count > 0 && it\'s"', "'a < b > \"c\"'", '"<b>x</b>"', "'/>'"):
+        tag = f"<div x-show={value} title='x'>"
+        assert shown(f"{tag}Good morning</div>") == [tag, ["Good morning"], "</div>"]
+        (block,) = read_markup(f"a <i x={value}>b</i>", HTML)
+        assert block.piece.shown == "a <i>b</i>" and written(block.piece.parts) == f"a <i x={value}>b</i>"
+        assert shown(f"<pre x={value}>a</pre>b") == [f"<pre x={value}>a</pre>", ["b"]]
+        assert outline(f"<doc><p x={value}>Go</p></doc>") == {"doc", "p"}
+    for tag in ("<p width=5'>", '<p class="x>'):
+        assert shown(f"{tag}Don't</p><p title='x'>go</p>")[:2] == [tag, ["Don't"]]
+
+
 MARKUP = st.lists(
     st.sampled_from(
         ["<p>", "</p>", "<b>", "</b>", "<!--", "-->", "<script>", "</script>", "a. ", "&lt;", "<", ">", "é"]
+        + ["<b x='", '<p y="', "'>", '">']
     )
 ).map("".join)
 
@@ -70,7 +83,8 @@ def test_tags_that_the_model_copied_stay_and_other_signs_are_escaped():
 @pytest.mark.parametrize(
     "hostile",
     ["<!--" * 12_500, "<script>" * 6_000, "<b" * 25_000, "<![CDATA[" * 5_500, '<b class="' * 5_000,
-     "<i translate=no>" * 3_000 + "</i>" * 3_000],
+     "<i translate=no>" * 3_000 + "</i>" * 3_000,
+     """<b '" <b "' """ * 4_000, """<b "<b" '<b' """ * 4_000, "<" + "b" * 50_000],
     ids=lambda text: text[:10],
 )  # fmt: skip
 def test_no_text_takes_the_square_of_its_length(hostile):

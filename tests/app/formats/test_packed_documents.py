@@ -11,7 +11,7 @@ import pytest
 
 from app.formats.base import Options
 from app.formats.opening import open_document
-from tests.app.formats.samples import Capitals, docx, epub, odt, translated, unchanged, unpacked
+from tests.app.formats.samples import Capitals, docx, epub, odt, packed, translated, unchanged, unpacked
 
 TEXTS = {"A heading", "Name", "In a cell", "A note", "At the top"}
 SENTENCE = re.compile(r"Some <g\d+>bold</g\d+> words and a <g\d+>(<g\d+>)?link(</g\d+>)?</g\d+>\.")
@@ -87,6 +87,13 @@ def test_a_book_keeps_its_pages_but_for_their_text():
             ElementTree.fromstring(content)
     with zipfile.ZipFile(io.BytesIO(translated("a.epub", epub()))) as book:
         assert book.infolist()[0].compress_type == zipfile.ZIP_STORED
+
+
+def test_labels_of_a_book_stand_behind_tags_with_any_attributes():
+    own = unpacked(epub())
+    own["OEBPS/toc.ncx"] = own["OEBPS/toc.ncx"].replace(b"<text>A heading", b'<text class="a>b">A heading')
+    found = unpacked(translated("a.epub", packed(own)))
+    assert b'<text class="a>b">A HEADING</text>' in found["OEBPS/toc.ncx"]
 
 
 def text_in_office(tmp_path, name: str, content: bytes) -> str:

@@ -202,6 +202,15 @@ def test_web_pages():
     assert translated("a.htm", old) == b'<meta charset="iso-8859-1"><p>CAF\xc9 &#8364;'
 
 
+def test_attributes_with_signs_of_tags_are_left_alone():
+    page = """<html x-data="{ a: 1 > 0 }" lang="en"><p>Some <b title='<i>no</i>'>words</b></p>"""
+    expected = """<html x-data="{ a: 1 > 0 }" lang="de"><p>SOME <b title='<i>no</i>'>WORDS</b></p>"""
+    for copies in (False, True):
+        assert translated("a.html", page.encode(), Capitals(copies)).decode() == expected
+        found = translated("a.md", b"Go <a x=\"a > b\" y='<i>no</i>'>on</a>", Capitals(copies))
+        assert found == b"GO <a x=\"a > b\" y='<i>no</i>'>ON</a>"
+
+
 def test_subtitles():
     found = translated("a.srt", SUBTITLES.replace("\n", "\r\n").encode(), Capitals(copies=True)).decode()
     expected = SUBTITLES.replace(
