@@ -17,6 +17,8 @@ _TAG = re.compile(rf"<(/?)([A-Za-z][\w:.-]*+)({ATTRIBUTES})>|<[!?][^<>]*>")
 _PRIVATE = re.compile(r"""\btranslate\s*=\s*["']?no\b|\bclass\s*=\s*(["'])[^"']*\bnotranslate\b""", re.IGNORECASE)
 # HTML whose content is not prose, and tags within a sentence; any other tag ends one.
 _RAW = frozenset(("code", "kbd", "math", "pre", "samp", "script", "style", "svg", "template", "textarea"))
+# Of these, those in which no other tag begins: they end at their first closing tag.
+_VERBATIM = frozenset(("script", "style", "textarea"))
 _INLINE_NAMES = """
 a abbr acronym b bdi bdo big cite code data del dfn em font i img ins kbd label mark q s samp small span strike strong
 sub sup time tt u var wbr
@@ -173,9 +175,11 @@ def _piece(text: str, start: int, tags: Tags, unclosed: set[str]) -> tuple[str, 
 
 def _end_of(text: str, place: int, name: str, kind: str) -> int:
     """Where an element ends whose opening tag ends here; at the end of the text if it is not closed."""
-    flags = re.IGNORECASE if kind == "html" else 0
+    html = kind == "html"
+    sign = "/" if html and name in _VERBATIM else "/?"
+    pattern = re.compile(rf"<({sign}){re.escape(name)}(?=[\s/>]){ATTRIBUTES}>", re.IGNORECASE if html else 0)
     depth = 1
-    for match in re.compile(rf"<(/?){re.escape(name)}(?=[\s/>]){ATTRIBUTES}>", flags).finditer(text, place):
+    for match in pattern.finditer(text, place):
         depth += -1 if match[1] else not match[0].endswith("/>")
         if not depth:
             return match.end()

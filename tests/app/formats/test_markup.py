@@ -43,6 +43,19 @@ def test_values_in_quotes_hold_signs_of_tags():
         assert shown(f"{tag}Don't</p><p title='x'>go</p>")[:2] == [tag, ["Don't"]]
 
 
+@pytest.mark.parametrize(
+    "raw",
+    [
+        """<script>document.write('<script src="x"><\\/script>')</script>""",
+        """<SCRIPT>write("<script src='" + x)</Script >""",
+        "<style>/* <style> */</style>",
+        "<textarea><textarea></textarea>",
+    ],
+)
+def test_scripts_end_at_their_first_closing_tag(raw):
+    assert shown(f"{raw}<p>go") == [raw, "<p>", ["go"]]
+
+
 MARKUP = st.lists(
     st.sampled_from(
         ["<p>", "</p>", "<b>", "</b>", "<!--", "-->", "<script>", "</script>", "a. ", "&lt;", "<", ">", "é"]
