@@ -6,11 +6,11 @@ Comments, deleted text, charts and pictures are left alone. Neighbouring runs of
 import copy
 import itertools
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from app.formats.base import Options
-from app.formats.paragraphs import Break, Mark, Numbers, PackedDocument, Token
+from app.formats.paragraphs import Break, Mark, Numbers, PackedDocument, Token, owners
 from app.formats.safety import Archive
 from app.translation.pieces import Tag
 from data.bitexts.languages import primary
@@ -43,14 +43,15 @@ _INVISIBLE = ("lang", "noProof", "rsid")
 
 
 class _Text(NamedTuple):
-    """A text of one format, an element `rPr` or None."""
+    """A text of one format, an element `rPr` or None, and the element that it was read from."""
 
     text: str
     format: Any
+    child: Any
 
 
 class _Field(NamedTuple):
-    """A part of a field: "begin", "separate", "end", or "" for its instruction."""
+    """A part of a field: "begin", "separate", "end", or "" for text of its instruction."""
 
     kind: str
     run: "_Run"
@@ -130,12 +131,11 @@ class DocxParagraphs:
     def read(self, paragraph: "etree._Element") -> list[Token]:
         """See `Paragraphs.read`."""
         numbers = Numbers()
-        raw = _with_fields(list(self._inner(paragraph, numbers)), numbers)
-        return list(_formatted(_with_spaces(raw), numbers))
+        return list(_formatted(self._raw(paragraph, numbers), numbers))
 
     def write(self, paragraph: "etree._Element", tokens: Sequence[Token]) -> None:
         """See `Paragraphs.write`."""
-        base = _base([token for token in self._inner(paragraph, Numbers()) if isinstance(token, _Text)])
+        base = _base(self._raw(paragraph, Numbers()))
         for child in list(paragraph):
             if child.tag != self._w + "pPr":
                 paragraph.remove(child)
@@ -154,6 +154,9 @@ class DocxParagraphs:
             else:
                 around[-1].append(token.content)
                 around.append(self._inside(token.content))
+
+    def _raw(self, paragraph: "etree._Element", numbers: Numbers) -> list[_Raw]:
+        return _with_spaces(_with_fields(list(self._inner(paragraph, numbers)), numbers))
 
     def _text_run(self, text: str, format: Any) -> "etree._Element":
         run = self._new_run(format)
@@ -214,7 +217,7 @@ class DocxParagraphs:
         for child in run:
             name = self._name(child)
             if name in ("t", "noBreakHyphen"):
-                yield _Text("\u2011" if name == "noBreakHyphen" else child.text or "", format)
+                yield _Text("\u2011" if name == "noBreakHyphen" else child.text or "", format, child)
             elif name in _BREAKS:
                 yield Break([_Run(child, format)])
             elif name == "fldChar":
@@ -227,47 +230,78 @@ class DocxParagraphs:
                 yield numbers.alone([_Run(child, format)])
 
 
-def _with_fields(tokens: list[_Raw], numbers: Numbers) -> list[_Raw]:
-    """Fields become pairs of tags around their results; one that does not end in this paragraph becomes marks."""
+def _with_fields(tokens: Sequence[_Raw], numbers: Numbers) -> list[_Raw]:
+    """Fields become pairs of tags around their results, each opened by all of its instruction.
+
+    The parts of a field of which an end is in another paragraph, or in another element, are breaks: they stay where
+    they are.
+    """
+    fields, instructions = _fields(tokens)
+    inside = owners(tokens)
     found: list[_Raw] = []
+    closings: dict[int, Tag] = {}
     place = 0
     while place < len(tokens):
-        token = tokens[place]
-        whole = _field(tokens, place) if isinstance(token, _Field) and token.kind == "begin" else None
-        if whole:
-            separator, end = whole
-            head = [one.run for one in tokens[place : separator + 1] if isinstance(one, _Field)]
-            opening, closing = numbers.around(
-                head, [one.run for one in tokens[end : end + 1] if isinstance(one, _Field)]
-            )
-            found += [opening, *_with_fields(tokens[separator + 1 : end], numbers), closing]
-            place = end
-        elif isinstance(token, _Field):
-            found.append(Mark([token.run], before=token.kind != "end"))
+        separator, end = fields.get(place, (place, place))
+        head = _contents(tokens[place : separator + 1]) if place < end else None
+        if place in closings:
+            found.append(closings[place])
+        elif head is not None and inside[place] == inside[end]:
+            opening, closings[end] = numbers.around(head, _contents(tokens[end : end + 1]))
+            found.append(opening)
+            place = separator
+        elif place in instructions or isinstance(tokens[place], _Field):
+            contents = _contents(tokens[place : place + 1])
+            found.append(tokens[place] if contents is None else Break(contents))
         else:
-            found.append(token)
+            found.append(tokens[place])
         place += 1
     return found
 
 
-def _field(tokens: Sequence[_Raw], start: int) -> tuple[int, int] | None:
-    """Where a field that begins here has its separator, or ends its instruction, and where it ends."""
-    depth, separator = 0, None
-    for place in range(start, len(tokens)):
-        token = tokens[place]
-        kind = token.kind if isinstance(token, _Field) else None
-        depth += {"begin": 1, "end": -1}.get(kind or "", 0)
-        if kind == "separate" and depth == 1:
-            separator = place
-        if not depth:
-            separator = place - 1 if separator is None else separator
-            simple = all(isinstance(one, _Field) for one in tokens[start : separator + 1])
-            inner = [one for one in tokens[start:place] if isinstance(one, Tag)]
-            balanced = sum(tag.shown.startswith("</") for tag in inner) == sum(
-                not tag.shown.startswith("</") and not tag.shown.endswith("/>") for tag in inner
-            )
-            return (separator, place) if simple and balanced else None
-    return None
+def _fields(tokens: Sequence[_Raw]) -> tuple[dict[int, tuple[int, int]], set[int]]:
+    """The fields that are in no instruction of another, and all places in instructions.
+
+    Returns:
+        By where a field begins: where its instruction ends, and where the field ends.
+    """
+    fields: dict[int, tuple[int, int]] = {}
+    instructions: set[int] = set()
+    opened: list[tuple[int, int | None]] = []  # where fields begin, and where their instructions end
+    unfinished = start = 0  # instructions that have not ended; where one from before this paragraph has
+    for place, token in enumerate(tokens):
+        kind = token.kind if isinstance(token, _Field) else ""
+        if kind == "begin":
+            opened.append((place, None))
+            unfinished += 1
+        if unfinished:
+            instructions.add(place)
+        if kind == "separate" and not opened:
+            start = place + 1
+        elif kind == "separate" and opened[-1][1] is None:
+            opened[-1] = (opened[-1][0], place)
+            unfinished -= 1
+        elif kind == "end" and opened:
+            begin, separator = opened.pop()
+            unfinished -= separator is None
+            if not unfinished:
+                fields[begin] = (place - 1 if separator is None else separator, place)
+    return {begin: own for begin, own in fields.items() if begin >= start}, instructions | set(range(start))
+
+
+def _contents(tokens: Iterable[_Raw]) -> list[Any] | None:
+    """What is put back for tokens that stay as they are; None if an element around others begins or ends there."""
+    contents: list[Any] = []
+    for token in tokens:
+        if isinstance(token, _Text):
+            contents.append(_Run(token.child, token.format))
+        elif isinstance(token, _Field):
+            contents.append(token.run)
+        elif isinstance(token, str) or (isinstance(token, Tag) and not token.shown.endswith("/>")):
+            return None
+        else:
+            contents += token.content
+    return contents
 
 
 def _with_spaces(tokens: Sequence[_Raw]) -> list[_Raw]:
@@ -283,7 +317,7 @@ def _with_spaces(tokens: Sequence[_Raw]) -> list[_Raw]:
 
 def _formatted(tokens: Sequence[_Raw], numbers: Numbers) -> Iterator[Token]:
     """Texts of the same format are one; those of another than most of the paragraph stand between tags."""
-    base = _key(_base([token for token in tokens if isinstance(token, _Text)]))
+    base = _key(_base(tokens))
     for key, group in itertools.groupby(tokens, lambda one: _key(one.format) if isinstance(one, _Text) else None):
         own = list(group)
         if key is None:
@@ -298,11 +332,11 @@ def _formatted(tokens: Sequence[_Raw], numbers: Numbers) -> Iterator[Token]:
             yield from (opening, text, closing)
 
 
-def _base(texts: Sequence[_Text]) -> Any:
+def _base(tokens: Iterable[_Raw]) -> Any:
     """The format of most of a paragraph."""
     counts: Counter[bytes] = Counter()
     formats: dict[bytes, Any] = {}
-    for text in texts:
+    for text in (token for token in tokens if isinstance(token, _Text)):
         counts[_key(text.format)] += len(text.text)
         formats.setdefault(_key(text.format), text.format)
     return formats[counts.most_common(1)[0][0]] if counts else None

@@ -51,6 +51,19 @@ def layout_of(tokens: Iterable[Token]) -> Iterator[Token | Piece]:
             group.append(token)
 
 
+def owners(tokens: Iterable[Any]) -> list[int]:
+    """For each token, where the element begins that it is in: a pair of tags, or -1 for the paragraph."""
+    found, opened = list[int](), [-1]
+    for place, token in enumerate(tokens):
+        shown = token.shown if isinstance(token, Tag) else "/>"
+        if shown.startswith("</"):
+            opened.pop()
+        found.append(opened[-1])
+        if not shown.startswith("</") and not shown.endswith("/>"):
+            opened.append(place)
+    return found
+
+
 class Paragraphs(Protocol):
     """How paragraphs of a format are read and written."""
 
