@@ -138,12 +138,13 @@ def trimmed(parts: Sequence[Part]) -> tuple[tuple[Part, ...], tuple[Part, ...], 
         ('Stop.',)
     """
     start, end = 0, len(parts)
+    closings = _closings(parts)
     while start < end:
         if _is_alone(parts[start]):
             start += 1
         elif _is_alone(parts[end - 1]):
             end -= 1
-        elif _closing(parts, start, end) == end - 1:
+        elif closings.get(start) == end - 1:
             start, end = start + 1, end - 1
         else:
             break
@@ -155,19 +156,19 @@ def _is_alone(part: Part) -> bool:
     return part.shown.endswith("/>") if isinstance(part, Tag) else not part.strip()
 
 
-def _closing(parts: Sequence[Part], start: int, end: int) -> int | None:
-    """Where the tag that opens at `start` is closed."""
-    first = parts[start]
-    if not isinstance(first, Tag) or first.shown.startswith("</"):
-        return None
-    name, depth = _name(first), 0
-    for place in range(start, end):
-        part = parts[place]
-        if isinstance(part, Tag) and not part.shown.endswith("/>") and _name(part) == name:
-            depth += -1 if part.shown.startswith("</") else 1
-            if not depth:
-                return place
-    return None
+def _closings(parts: Sequence[Part]) -> dict[int, int]:
+    """Where each tag that opens an element is closed: by the next of its name that closes no other."""
+    found: dict[int, int] = {}
+    opened: dict[str, list[int]] = {}
+    for place, part in enumerate(parts):
+        if not isinstance(part, Tag) or part.shown.endswith("/>"):
+            continue
+        own = opened.setdefault(_name(part), [])
+        if not part.shown.startswith("</"):
+            own.append(place)
+        elif own:
+            found[own.pop()] = place
+    return found
 
 
 def _name(tag: Tag) -> str:

@@ -15,6 +15,8 @@ _CHARSET = re.compile(
 )
 # A page says near its beginning how it is encoded.
 _BEGINNING = 2048
+# Python has encodings of names and of nothing, which cannot write every text.
+_FOREIGN = "\u4e00"
 _LANGUAGE = re.compile(rf"""(<html\b{SIGN}*?\b(?:xml:)?lang\s*=\s*["']?)([A-Za-z]{{2,3}})\b""", re.IGNORECASE)
 
 
@@ -52,7 +54,9 @@ def _decoded(content: bytes, name: str) -> tuple[str, Encoding]:
         charset = named[1].decode("ascii")
         try:
             if codecs.lookup(charset).name not in ("utf-8", "utf-16"):
-                return content.decode(charset), Encoding(charset, errors="xmlcharrefreplace")
-        except (LookupError, UnicodeDecodeError):
+                encoding = Encoding(charset, errors="xmlcharrefreplace")
+                encoding.encoded(_FOREIGN)
+                return content.decode(charset), encoding
+        except (LookupError, UnicodeError):
             raise UserError(f"{name}: cannot be read as {charset}, as it says of itself; convert it to UTF-8") from None
     return decoded(content, name)

@@ -61,7 +61,7 @@ class PoDocument:
             entry.fuzzy = id(entry) in doubtful
         try:
             return str(self._catalogue).encode(self._charset)
-        except UnicodeEncodeError:
+        except UnicodeError:
             self._catalogue.metadata["Content-Type"] = "text/plain; charset=UTF-8"
             return str(self._catalogue).encode()
 
@@ -81,7 +81,7 @@ def read(content: bytes, options: Options) -> PoDocument:
     Raises:
         UserError: it is damaged, or says that it is in other languages.
     """
-    text, charset = decode_po(content, options.name)
+    text, charset = _decoded(content, options.name)
     if found := _LINE_ENDS.search(text):
         line = text.count("\n", 0, found.start()) + 1
         raise UserError(f"{options.name}, line {line:,}: holds U+{ord(found[0]):04X}; write \\n for a line break")
@@ -94,6 +94,15 @@ def read(content: bytes, options: Options) -> PoDocument:
     catalogue.wrapwidth = _WIDTH if max(map(len, lines)) <= _WIDTH + 2 else 1 << 30
     texts = [one for entry in catalogue if not entry.obsolete for one in _texts(entry, _forms(catalogue))]
     return PoDocument(catalogue, texts, "utf-8" if charset == "utf-8-sig" else charset)
+
+
+def _decoded(content: bytes, name: str) -> tuple[str, str]:
+    try:
+        return decode_po(content, name)
+    except UnicodeError:  # of encodings that are for names, or for nothing
+        raise UserError(
+            f"{name}: cannot be read in the charset that its header names; write charset=UTF-8 there, and convert it"
+        ) from None
 
 
 def _check_languages(catalogue: "polib.POFile", options: Options) -> None:

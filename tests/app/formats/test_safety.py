@@ -9,7 +9,7 @@ import pytest
 
 from data.errors import UserError
 from tests.app.formats.samples import docx, epub, odt, packed, translated, unpacked
-from tests.app.formats.test_bilingual import TMX, XLIFF_1
+from tests.app.formats.test_bilingual import PO, TMX, XLIFF_1
 
 BOMB = "<w:p/>" * 1_000_000
 LAUGHS = '<!DOCTYPE x [<!ENTITY a "ha"><!ENTITY b "&a;&a;&a;&a;">]>'
@@ -50,6 +50,13 @@ HOSTILE = {
     "half of it": ("a.odt", lambda: odt()[:-100], "not a zip archive"),
     "brackets": ("a.md", lambda: b"[" * 50_000 + b"](x) y" * 10, ""),
     "stars": ("a.md", lambda: b"*a **b " * 20_000, ""),
+    "nested tags": ("a.html", lambda: b"<p>" + b"<b>" * 4_000 + b"x" + b"</b>" * 4_000, ""),
+    "nested emphasis": ("a.md", lambda: b"_**" * 5_000 + b"x" + b"**_" * 5_000, ""),
+    "no charset": ("a.html", lambda: b"<meta charset=undefined><p>Hello", "cannot be read as undefined"),
+    "a charset of names": ("a.html", lambda: b"<meta charset=idna><p>Hello", "cannot be read as idna"),
+    "another": ("a.html", lambda: b"<meta charset=punycode><p>Hello", "cannot be read as punycode"),
+    "a catalogue without": ("a.po", lambda: PO.replace("=CHARSET", "=undefined").encode(), "charset that its header names"),
+    "a catalogue of names": ("a.po", lambda: PO.replace("=CHARSET", "=idna").encode(), ""),
     "quotes": ("a.csv", lambda: b'a\n"' + b'""' * 100_000, "quote"),
     "braces": ("a.json", lambda: b"[" * 100_000 + b"]" * 100_000, "not valid JSON"),
     "deep YAML": ("a.yaml", lambda: b"[" * 20_000, "not valid YAML"),
