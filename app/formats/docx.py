@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from app.formats.base import Options
-from app.formats.paragraphs import Break, Mark, Numbers, PackedDocument, Token, owners
+from app.formats.paragraphs import Break, Mark, Numbers, PackedDocument, Token, owners, with_pairs
 from app.formats.safety import Archive
 from app.translation.pieces import Tag
 from data.bitexts.languages import primary
@@ -29,11 +29,9 @@ _AROUND = frozenset(("hyperlink", "ins", "moveTo", "smartTag", "customXml", "fld
 _BREAKS = frozenset(("tab", "ptab", "br", "cr"))
 # What Word only notes for itself: where pages ended and what it thought of the spelling.
 _DROPPED = frozenset(("lastRenderedPageBreak", "proofErr", "softHyphen", "rPr", "pPr"))
-_MARKS = frozenset(f"{name}Range{side}" for name in ("comment", "moveFrom", "moveTo") for side in ("Start", "End")) | {
-    "bookmarkStart",
-    "bookmarkEnd",
-    "permStart",
-    "permEnd",
+# Ranges of text. What a comment is about may become more.
+_RANGES = frozenset(("bookmark", "perm", "moveFromRange", "moveToRange"))
+_MARKS = frozenset(f"{name}{side}" for name in (*_RANGES, "commentRange") for side in ("Start", "End")) | {
     "commentReference",
     "del",
     "moveFrom",
@@ -156,7 +154,8 @@ class DocxParagraphs:
                 around.append(self._inside(token.content))
 
     def _raw(self, paragraph: "etree._Element", numbers: Numbers) -> list[_Raw]:
-        return _with_spaces(_with_fields(list(self._inner(paragraph, numbers)), numbers))
+        tokens = _with_fields(list(self._inner(paragraph, numbers)), numbers)
+        return _with_spaces(with_pairs(tokens, numbers))
 
     def _text_run(self, text: str, format: Any) -> "etree._Element":
         run = self._new_run(format)
@@ -208,7 +207,9 @@ class DocxParagraphs:
                 yield from self._inner(self._inside(child), numbers)
                 yield closing
             elif name in _MARKS:
-                yield Mark([child], before=name.endswith("Start"))
+                kind = name.removesuffix("Start").removesuffix("End")
+                pair = (kind, child.get(self._w + "id")) if kind in _RANGES else None
+                yield Mark([child], before=name.endswith("Start"), pair=pair)
             elif name not in _DROPPED and not name.endswith("Pr"):
                 yield numbers.alone([child])
 
@@ -318,10 +319,16 @@ def _with_spaces(tokens: Sequence[_Raw]) -> list[_Raw]:
 def _formatted(tokens: Sequence[_Raw], numbers: Numbers) -> Iterator[Token]:
     """Texts of the same format are one; those of another than most of the paragraph stand between tags."""
     base = _key(_base(tokens))
-    for key, group in itertools.groupby(tokens, lambda one: _key(one.format) if isinstance(one, _Text) else None):
-        own = list(group)
+    keys: list[bytes | None] = []
+    for token in tokens:
+        # A mark takes no room in a text.
+        last = keys[-1] if keys and isinstance(token, Mark) else None
+        keys.append(_key(token.format) if isinstance(token, _Text) else last)
+    for key, group in itertools.groupby(zip(keys, tokens, strict=True), lambda pair: pair[0]):
+        own = [token for _, token in group]
+        others = [token for token in own if not isinstance(token, _Text | _Field)]
         if key is None:
-            yield from (token for token in own if not isinstance(token, _Text | _Field))
+            yield from others
             continue
         texts = [token for token in own if isinstance(token, _Text)]
         text = "".join(token.text for token in texts)
@@ -330,6 +337,7 @@ def _formatted(tokens: Sequence[_Raw], numbers: Numbers) -> Iterator[Token]:
         else:
             opening, closing = numbers.around(_Format(texts[0].format), _Format)
             yield from (opening, text, closing)
+        yield from others
 
 
 def _base(tokens: Iterable[_Raw]) -> Any:

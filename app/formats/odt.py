@@ -8,9 +8,8 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from app.formats.base import Options
-from app.formats.paragraphs import Break, Mark, Numbers, PackedDocument, Token
+from app.formats.paragraphs import Break, Mark, Numbers, PackedDocument, Token, with_pairs
 from app.formats.safety import Archive
-from app.translation.pieces import Tag
 from data.errors import UserError
 
 if TYPE_CHECKING:
@@ -24,8 +23,10 @@ _PARAGRAPHS = (_TEXT + "p", _TEXT + "h")
 _AROUND = frozenset(_TEXT + name for name in ("span", "a", "meta"))
 _BREAKS = frozenset(_TEXT + name for name in ("tab", "line-break"))
 _MARKS = re.compile(
-    r"(?:annotation|bookmark|reference-mark|change|toc-mark|alphabetical-index-mark|user-index-mark)(?:-(start|end))?"
+    r"(annotation|bookmark|reference-mark|change|toc-mark|alphabetical-index-mark|user-index-mark)(?:-(start|end))?"
 )
+# What both ends of a range have.
+_NAMES = [_TEXT + name for name in ("name", "id", "change-id")]
 # Text that is no longer, or not yet, part of the document, or is about it.
 _APART = frozenset((_TEXT + "tracked-changes", "{urn:oasis:names:tc:opendocument:xmlns:office:1.0}annotation"))
 _WHITE = re.compile("[ \t\r\n]+")
@@ -85,8 +86,9 @@ class OdtParagraphs:
 
     def read(self, paragraph: "etree._Element") -> list[Token]:
         """See `Paragraphs.read`."""
+        numbers = Numbers()
         tokens: list[Token] = []
-        for token in self._inner(paragraph, Numbers()):
+        for token in with_pairs(list(self._inner(paragraph, numbers)), numbers):
             if isinstance(token, str) and tokens and isinstance(tokens[-1], str):
                 tokens[-1] += token
             elif token != "":
@@ -103,9 +105,9 @@ class OdtParagraphs:
     def _child(self, child: "etree._Element", numbers: Numbers) -> Iterator[Token]:
         if child.tag == _TEXT + "s":
             # Several hold columns apart.
-            yield " " if child.get(_TEXT + "c", "1") == "1" else Break(child)
+            yield " " if child.get(_TEXT + "c", "1") == "1" else Break([child])
         elif child.tag in _BREAKS:
-            yield Break(child)
+            yield Break([child])
         elif child.tag == _TEXT + "span" and child.get(_TEXT + "style-name") in self._plain:
             yield from self._inner(child, numbers)
         elif child.tag in _AROUND:
@@ -118,9 +120,11 @@ class OdtParagraphs:
             name = child.tag.rpartition("}")[2] if isinstance(child.tag, str) else "annotation"
             mark = _MARKS.fullmatch(name)
             if mark:
-                yield Mark(child, before=mark[1] != "end")
+                # What a comment is about may become more.
+                named = next(filter(None, map(child.get, _NAMES)), None) if mark[1] != "annotation" else None
+                yield Mark([child], before=mark[2] != "end", pair=(mark[1], named) if mark[2] and named else None)
             else:
-                yield numbers.alone(child)
+                yield numbers.alone([child])
 
     def write(self, paragraph: "etree._Element", tokens: Sequence[Token]) -> None:
         """See `Paragraphs.write`."""
@@ -133,12 +137,13 @@ class OdtParagraphs:
                 _append(around[-1], token)
             elif token.content is None:
                 around.pop()
+            elif isinstance(token.content, list):
+                for element in token.content:
+                    element.tail = None  # what is behind it are tokens of their own
+                    around[-1].append(element)
             else:
-                # What is behind it are tokens of their own.
-                token.content.tail = None
                 around[-1].append(token.content)
-                if isinstance(token, Tag) and not token.shown.endswith("/>"):
-                    around.append(token.content)
+                around.append(token.content)
 
 
 def _append(element: "etree._Element", text: str) -> None:

@@ -1,6 +1,7 @@
 """Paragraphs of documents in XML: what is to be translated in them, and the breaks and marks that stay."""
 
-from collections.abc import Iterable, Iterator, Sequence
+import itertools
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
@@ -19,10 +20,14 @@ class Break(NamedTuple):
 
 
 class Mark(NamedTuple):
-    """What takes no room, such as a bookmark, and is kept before a piece in which it stands, or after it."""
+    """What takes no room, such as a bookmark, and is kept before a piece in which it stands, or after it.
+
+    `pair` is what only the two ends of a range share whose text must stay the same, see `with_pairs`.
+    """
 
     content: Any
     before: bool = True
+    pair: Hashable = None
 
 
 Token = Part | Break | Mark
@@ -47,6 +52,8 @@ def layout_of(tokens: Iterable[Token]) -> Iterator[Token | Piece]:
             if token:
                 yield token
             group, marks = [], []
+        elif isinstance(token, str) and group and isinstance(group[-1], str):
+            group[-1] += token
         else:
             group.append(token)
 
@@ -61,6 +68,34 @@ def owners(tokens: Iterable[Any]) -> list[int]:
         found.append(opened[-1])
         if not shown.startswith("</") and not shown.endswith("/>"):
             opened.append(place)
+    return found
+
+
+def with_pairs(tokens: Sequence[Any], numbers: "Numbers") -> list[Any]:
+    """The tokens of a paragraph with a pair of tags for the marks at the ends of a range, around what is in it.
+
+    Where an element, a break or another range overlaps it, its ends are tags each on its own. One that is empty remains
+    two marks at the same place.
+    """
+    found = list(tokens)
+    inside = list(zip(owners(tokens), itertools.accumulate(isinstance(token, Break) for token in tokens), strict=True))
+    filled = list(itertools.accumulate(not isinstance(token, Mark) and token != "" for token in tokens))
+    marks = {place: token for place, token in enumerate(tokens) if isinstance(token, Mark) and token.pair is not None}
+    ends = {mark.pair: place for place, mark in marks.items() if not mark.before}
+    around: list[int] = []  # the ends of the ranges that are pairs of tags
+    for place, mark in marks.items():
+        if not mark.before or ends.get(mark.pair, -1) < place:
+            continue
+        end = ends.pop(mark.pair)
+        while around and around[-1] < place:
+            around.pop()
+        if filled[place] == filled[end]:
+            found[end] = marks[end]._replace(before=True)
+        elif inside[place] == inside[end] and (not around or end < around[-1]):
+            around.append(end)
+            found[place], found[end] = numbers.around(mark.content, marks[end].content)
+        else:
+            found[place], found[end] = numbers.alone(mark.content), numbers.alone(marks[end].content)
     return found
 
 

@@ -68,6 +68,21 @@ def test_formats_stay_with_their_words():
     assert ">LINK</text:a>" in content and "<text:p>A NOTE</text:p>" in content and ">A HEADING<" in content
 
 
+@pytest.mark.parametrize("copies", [False, True])
+@pytest.mark.parametrize("kind", ["bookmark", "reference-mark", "toc-mark"])
+def test_marks_of_opendocument_stay_around_their_text(kind, copies):
+    own, name = unpacked(odt()), "id" if kind == "toc-mark" else "name"
+    start, end = (f'<text:{kind}-{side} text:{name}="m"/>' for side in ("start", "end"))
+    point = "<text:bookmark-start text:name='p'/><text:bookmark-end text:name='p'/>"
+    paragraph = f"<text:p>{start}Figure <text:page-number>1</text:page-number>{end}: Over{point}view</text:p>"
+    own["content.xml"] = own["content.xml"].replace(b"<text:p>2026", paragraph.encode() + b"<text:p>2026")
+    model = Capitals(copies)
+    found = unpacked(translated("a.odt", packed(own), model))["content.xml"].decode()
+    place = found.index(f"text:{kind}-start text:{name}=")
+    found = re.sub(r" ?<text:page-number>1</text:page-number>", " 1", found[place : place + 300])
+    assert f"/>FIGURE 1{end}: " in found and "OVERVIEW</text:p>" in found
+
+
 def test_a_document_says_that_it_is_in_the_other_language():
     assert b'fo:language="de" fo:country="DE"' in unpacked(translated("a.odt", odt()))["styles.xml"]
     book = unpacked(translated("a.epub", epub()))

@@ -1,4 +1,4 @@
-"""Word documents, written in short: `{instruction|result}` is a field, `*bold*`, `<link>`."""
+"""Word documents, in short: `{instruction|result}` is a field, `*bold*`, `<link>`, `[1 bookmark]1`, `(2 comment)2`."""
 
 import re
 import time
@@ -9,8 +9,9 @@ import pytest
 from tests.app.formats.samples import Capitals, docx, packed, translated, unpacked
 
 _W = "{http://schemas.openxmlformats.org/wordprocessingml/2006/main}"
-_SIGNS = re.compile(r"[{|}*<>]|[^{|}*<>]+")
+_SIGNS = re.compile(r"[{|}*<>]|[][()]\d+|\n|[^]{|}*<>[()\n]+")
 _PARTS = {"{": "begin", "|": "separate", "}": "end"}
+_RANGES = {"[": "bookmarkStart", "]": "bookmarkEnd", "(": "commentRangeStart", ")": "commentRangeEnd"}
 
 
 def word(*paragraphs: str) -> bytes:
@@ -27,6 +28,10 @@ def _xml(text: str):
         if sign in _PARTS:
             yield f'<w:r><w:fldChar w:fldCharType="{_PARTS[sign]}"/></w:r>'
             fields = [*fields, True] if sign == "{" else fields[:-1] + [False] * (sign == "|")
+        elif sign[0] in _RANGES:
+            yield f'<w:{_RANGES[sign[0]]} w:id="{sign[1:]}"/>'
+        elif sign == "\n":
+            yield "<w:r><w:br/></w:r>"
         elif sign == "*":
             bold = not bold
         elif sign in "<>":
@@ -47,6 +52,10 @@ def _signs(element):
     name = element.tag.removeprefix(_W)
     if name == "fldChar":
         yield next(sign for sign, kind in _PARTS.items() if kind == element.get(_W + "fldCharType"))
+    elif name in _RANGES.values():
+        yield next(sign for sign, kind in _RANGES.items() if kind == name) + element.get(_W + "id")
+    elif name == "br":
+        yield "\n"
     around = "<>" if name == "hyperlink" else "**" if element.find(f"{_W}rPr/{_W}b") is not None else ("", "")
     yield around[0]
     yield element.text or ""
@@ -85,10 +94,43 @@ def test_a_field_may_go_on_in_the_next_paragraph():
     assert in_capitals("At {TOC|the top", "the end} of it") == ["AT {TOC|THE TOP", "THE END} OF IT"]
 
 
+@pytest.mark.parametrize("copies", [False, True])
 @pytest.mark.parametrize(
-    "hostile", ["{" * 20_000, "{X|" * 6_000, "{X|" * 3_000 + "a" + "}" * 3_000, "|" * 20_000, "}" * 20_000]
+    "before, after",
+    [
+        ("[1Figure {SEQ|1}]1: Overview of it", "[1FIGURE {SEQ|1}]1: OVERVIEW OF IT"),
+        ("[1[2A heading]2]1", "[1[2A HEADING]2]1"),
+        ("One [1two *three]1 four*", "ONE [1TWO *THREE*]1* FOUR*"),
+        ("One [1two [2three]1 four]2.", "ONE [1TWO [2THREE]1 FOUR]2."),
+        ("One [1two <three]1 four>.", "ONE [1TWO <THREE]1 FOUR>."),
+        ("One [1two\nthree]1 four.", "ONE [1TWO\nTHREE]1 FOUR."),
+        ("One t[1]1wo", "[1]1ONE TWO"),
+        ("One two]1", "ONE TWO]1"),
+        ("One (2two)2 three", "(2ONE TWO THREE)2"),
+    ],
 )
-def test_fields_are_read_in_linear_time(hostile):
+def test_bookmarks_stay_around_their_text(before, after, copies):
+    assert in_capitals(before, copies=copies) == [after]
+
+
+def test_marks_do_not_cut_words():
+    model = Capitals()
+    assert short(translated("a.docx", word("Hel[1]1lo (2to)2 *bo[3]3ld* you"), model))
+    assert model.seen == ["Hello to", "bold", "you", "A note", "At the top"]
+
+
+@pytest.mark.parametrize(
+    "hostile",
+    [
+        "{" * 20_000,
+        "{X|" * 6_000,
+        "{X|" * 3_000 + "a" + "}" * 3_000,
+        "|" * 20_000,
+        "}" * 20_000,
+        "".join(f"[{n}a" for n in range(2_000)) + "".join(f"]{n}" for n in range(2_000)),
+    ],
+)
+def test_paragraphs_are_read_in_linear_time(hostile):
     content, began = word("go", hostile), time.process_time()
     assert translated("a.docx", content)
     assert time.process_time() - began < 4
