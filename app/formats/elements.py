@@ -30,7 +30,7 @@ def _inner(element: "etree._Element", numbers: Iterator[int]) -> Iterator[Part]:
     for child in element:
         number = next(numbers)
         name = child.tag.rpartition("}")[2] if isinstance(child.tag, str) else ""
-        if name in _AROUND and child.get("translate") != "no":
+        if name in _AROUND and child.get("translate") != "no" and child.get("mtype") != "protected":
             shell = child.makeelement(child.tag, child.attrib, child.nsmap)
             yield Tag(f"<g{number}>", shell)
             yield from _inner(child, numbers)

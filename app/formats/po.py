@@ -45,8 +45,8 @@ class PoDocument:
 
     lines = True
 
-    def __init__(self, catalogue: "polib.POFile", texts: Sequence[_Text], charset: str):
-        self._catalogue, self._texts, self._charset = catalogue, texts, charset
+    def __init__(self, catalogue: "polib.POFile", texts: Sequence[_Text], charset: str, newline: str):
+        self._catalogue, self._texts, self._charset, self._newline = catalogue, texts, charset, newline
         self.pieces = [Piece((text.english,), text.known) for text in texts]
 
     def write(self, translations: Sequence[Sequence[Part]]) -> bytes:
@@ -60,10 +60,13 @@ class PoDocument:
                 entry.previous_msgid = entry.previous_msgid_plural = entry.previous_msgctxt = None
             entry.fuzzy = id(entry) in doubtful
         try:
-            return str(self._catalogue).encode(self._charset)
+            return self._written().encode(self._charset)
         except UnicodeError:
             self._catalogue.metadata["Content-Type"] = "text/plain; charset=UTF-8"
-            return str(self._catalogue).encode()
+            return self._written().encode()
+
+    def _written(self) -> str:
+        return str(self._catalogue).replace("\n", self._newline)
 
     def _put(self, text: _Text, translation: str) -> bool:
         """Writes a translation; returns whether it has the placeholders that its text has."""
@@ -82,6 +85,8 @@ def read(content: bytes, options: Options) -> PoDocument:
         UserError: it is damaged, or says that it is in other languages.
     """
     text, charset = _decoded(content, options.name)
+    newline = "\r\n" if "\r\n" in text else "\n"
+    text = text.replace("\r\n", "\n")
     if found := _LINE_ENDS.search(text):
         line = text.count("\n", 0, found.start()) + 1
         raise UserError(f"{options.name}, line {line:,}: holds U+{ord(found[0]):04X}; write \\n for a line break")
@@ -93,7 +98,7 @@ def read(content: bytes, options: Options) -> PoDocument:
     lines = text.split("\n")
     catalogue.wrapwidth = _WIDTH if max(map(len, lines)) <= _WIDTH + 2 else 1 << 30
     texts = [one for entry in catalogue if not entry.obsolete for one in _texts(entry, _forms(catalogue))]
-    return PoDocument(catalogue, texts, "utf-8" if charset == "utf-8-sig" else charset)
+    return PoDocument(catalogue, texts, "utf-8" if charset == "utf-8-sig" else charset, newline)
 
 
 def _decoded(content: bytes, name: str) -> tuple[str, str]:

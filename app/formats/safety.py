@@ -59,15 +59,22 @@ class XmlFile:
         self.root: etree._Element = self._tree.getroot()
         head, tail = _HEAD.match(content), _TAIL.search(content)
         self._head, self._tail = (head[0] if head else b""), (tail[0] if tail else b"")
+        body = content[len(self._head) : len(content) - len(self._tail)]
+        # A reader of XML makes one sign of the two that end a line; in UTF-16 a zero is between them.
+        self._windows = b"\r\n" in body or b"\r\0\n" in body
 
     def written(self) -> bytes:
-        """The file as it is now, with the declaration that it had."""
+        """The file as it is now, with the declaration and the ends of lines that it had."""
         from lxml import etree
 
         encoding = self._tree.docinfo.encoding or "UTF-8"
-        if encoding.upper().startswith("UTF-16"):
-            return etree.tostring(self._tree, xml_declaration=True, encoding=encoding)
-        return self._head + etree.tostring(self._tree, xml_declaration=False, encoding=encoding) + self._tail
+        wide = encoding.upper().startswith("UTF-16")
+        body = etree.tostring(self._tree, xml_declaration=wide, encoding=encoding)
+        if self._windows and wide:
+            body = body.decode(encoding).replace("\n", "\r\n").encode(encoding)
+        elif self._windows:
+            body = body.replace(b"\n", b"\r\n")
+        return body if wide else self._head + body + self._tail
 
 
 class Archive:

@@ -108,7 +108,7 @@ def read(content: bytes, options: Options) -> XliffDocument:
 def _old_segments(root: "etree._Element") -> Iterator[_Segment]:
     for unit in root.iter("{*}trans-unit"):
         source, target = unit.find("{*}source"), unit.find("{*}target")
-        if source is None or unit.get("translate") == "no" or not has_words(element_text(source)):
+        if source is None or _is_left_alone(unit) or not has_words(element_text(source)):
             continue
         done = target is not None and is_translated(unit, target)
         cut = unit.find("{*}seg-source")
@@ -120,8 +120,13 @@ def _old_segments(root: "etree._Element") -> Iterator[_Segment]:
 def _new_segments(root: "etree._Element") -> Iterator[_Segment]:
     for segment in root.iter("{*}segment"):
         source, target = segment.find("{*}source"), segment.find("{*}target")
-        left_alone = any(owner.get("translate") == "no" for owner in segment.iterancestors())
-        if source is None or left_alone or not has_words(element_text(source)):
+        if source is None or _is_left_alone(segment) or not has_words(element_text(source)):
             continue
         done = target is not None and segment.get("state") != "initial"
         yield _Segment(segment, source, element_text(target).strip() or None if done else None)
+
+
+def _is_left_alone(element: "etree._Element") -> bool:
+    """Whether the nearest element around it that says so is not to be translated."""
+    around = (owner.get("translate") for owner in (element, *element.iterancestors()))
+    return next(filter(None, around), "yes") == "no"

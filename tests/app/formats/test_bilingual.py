@@ -7,6 +7,8 @@ import polib
 import pytest
 from translate.storage import tmx, xliff
 
+from app.formats.base import Options
+from app.formats.opening import open_document
 from data.errors import UserError
 from tests.app.formats.samples import Capitals, translated
 
@@ -118,6 +120,42 @@ def test_xliff_of_version_2():
     assert '<target>HELLO <pc id="1">BIG</pc> <ph id="2" dataRef="d1"/> WORLD</target>' in found
     assert 'trgLang="de"' in found and '<segment id="s1" state="translated">' in found
     assert '<segment id="s2" state="final"><source>Done</source><target>Fertig</target></segment>' in found
+
+
+@pytest.mark.parametrize("outer, inner, count", [("no", "", 0), ("no", "yes", 1), ("yes", "no", 0), ("", "", 1)])
+def test_the_nearest_element_says_whether_xliff_is_translated(outer, inner, count):
+    own = [f'translate="{value}"' if value else "" for value in (outer, inner)]
+    units = (
+        XLIFF_1.replace("<body>", f"<body><group {own[0]}>").replace("</body>", "</group></body>"),
+        XLIFF_2.replace('<file id="f"', f'<file id="f" {own[0]}'),
+    )
+    for text, name in zip(units, ('<trans-unit id="1"', '<unit id="1"'), strict=True):
+        text = text.replace(name, f"{name} {own[1]}")
+        text = text.replace('"4" translate="no"', '"4"') if count else text
+        texts = [piece.shown for piece in open_document(text.encode(), Options("a.xlf")).pieces]
+        assert sum(shown.startswith("Hello") for shown in texts) == count
+
+
+def test_protected_words_of_xliff_stay():
+    text = XLIFF_1.replace("big", 'big <mrk mtype="protected">ProductName</mrk>')
+    found = translated("a.xlf", text.encode()).decode()
+    assert found.count('<mrk mtype="protected">ProductName</mrk>') == 2  # in the source, and in the target
+
+
+@pytest.mark.parametrize(
+    "name, text, encoding",
+    [
+        ("a.po", PO, "utf-8"),
+        ("a.xlf", XLIFF_1, "utf-8"),
+        ("a.xlf", XLIFF_1.replace("utf-8", "utf-16"), "utf-16"),
+        ("a.tmx", TMX.replace("One", "a&#13;"), "utf-8"),
+    ],
+)
+def test_ends_of_lines_stay(name, text, encoding):
+    plain, windows = (
+        translated(name, content.encode(encoding)).decode(encoding) for content in (text, text.replace("\n", "\r\n"))
+    )
+    assert windows == plain.replace("\n", "\r\n") and "\n" in plain and "\r" not in plain
 
 
 def test_translation_memories():
