@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from app.formats.base import Options, has_words, text_of
-from app.translation.pieces import Part, Piece
+from app.formats.base import Options, has_words
+from app.translation.pieces import Part, Piece, Tag
 from data.bitexts.po import decode_po, header_language
 from data.corpora.catalogues import english_of, parse_po
 from data.errors import UserError
@@ -20,6 +20,16 @@ if TYPE_CHECKING:
 
 # At these polib would end a line inside of a message, and its id would be another.
 _LINE_ENDS = re.compile("[\v\f\x1c-\x1e\x85\u2028\u2029]")
+# A line with a string in it, and the escapes there, of which polib knows the first group.
+_STRING = re.compile(
+    r'^[ \t]*(?:#(?:~\|?|\|)[ \t]*)?(?:msg[a-z_]+(?:\[\d+\])?[ \t]*)?"(?:[^"\\\n]|\\.)*"[ \t]*$', re.MULTILINE
+)
+_ESCAPE = re.compile(r'\\(?:([ntrvbf"\\])|(a)|([0-7]{1,3})|x([0-9A-Fa-f]+)|.)')
+# Signs that polib would write as they are, and what a terminal reads in a message.
+_CONTROL = re.compile("[\x01-\x07\x0e-\x1b\x1f\x7f]")
+_COMMAND = re.compile("(\x1b\\[[0-9;]*[A-Za-z]|[\x01-\x08\v\f\x0e-\x1f\x7f])")
+# Of a message that is obsolete: polib knows what it was before, but would not read it.
+_PREVIOUS = re.compile(r"^#~\|(?=[ \t]+\S)", re.MULTILINE)
 _PLURAL = "nplurals=2; plural=(n != 1);"
 _WIDTH = 78  # gettext's
 _FINDER = SpanFinder(("placeholders",))
@@ -47,13 +57,15 @@ class PoDocument:
 
     def __init__(self, catalogue: "polib.POFile", texts: Sequence[_Text], charset: str, newline: str):
         self._catalogue, self._texts, self._charset, self._newline = catalogue, texts, charset, newline
-        self.pieces = [Piece((text.english,), text.known) for text in texts]
+        self.pieces = [
+            Piece(_parts(text.english) if text.known is None else (text.english,), text.known) for text in texts
+        ]
 
     def write(self, translations: Sequence[Sequence[Part]]) -> bytes:
         """See `FileDocument.write`; a message whose placeholders the model did not keep becomes fuzzy."""
         doubtful: set[int] = set()
         for text, parts in zip(self._texts, translations, strict=True):
-            if text.known is None and not self._put(text, text_of(parts)):
+            if text.known is None and not self._put(text, _text_of(parts)):
                 doubtful.add(id(text.entry))
         for entry in {id(text.entry): text.entry for text in self._texts}.values():
             if entry.fuzzy and id(entry) not in doubtful:
@@ -66,7 +78,8 @@ class PoDocument:
             return self._written().encode()
 
     def _written(self) -> str:
-        return str(self._catalogue).replace("\n", self._newline)
+        text = _STRING.sub(lambda match: _CONTROL.sub(_escaped, match[0]), str(self._catalogue))
+        return text.replace("\n", self._newline)
 
     def _put(self, text: _Text, translation: str) -> bool:
         """Writes a translation; returns whether it has the placeholders that its text has."""
@@ -91,7 +104,7 @@ def read(content: bytes, options: Options) -> PoDocument:
         line = text.count("\n", 0, found.start()) + 1
         raise UserError(f"{options.name}, line {line:,}: holds U+{ord(found[0]):04X}; write \\n for a line break")
     try:
-        catalogue = parse_po(text)
+        catalogue = parse_po(_PREVIOUS.sub("#|", _with_escapes(text, options.name)))
     except ValueError as error:
         raise UserError(f"{options.name}: {error}; mend it there, `msgfmt --check` finds more") from None
     _check_languages(catalogue, options)
@@ -108,6 +121,43 @@ def _decoded(content: bytes, name: str) -> tuple[str, str]:
         raise UserError(
             f"{name}: cannot be read in the charset that its header names; write charset=UTF-8 there, and convert it"
         ) from None
+
+
+def _with_escapes(text: str, name: str) -> str:
+    """A catalogue without the escapes that polib does not know; it would double their backslashes."""
+
+    def replaced(match: re.Match) -> str:
+        import polib
+
+        if match[1]:
+            return match[0]
+        code = 7 if match[2] else int(match[3], 8) if match[3] else int(match[4] or "0", 16)
+        if not 0 < code < 128 or _LINE_ENDS.match(chr(code)):
+            raise ValueError(match[0])
+        return polib.escape(chr(code))
+
+    def string(match: re.Match) -> str:
+        try:
+            return _ESCAPE.sub(replaced, match[0])
+        except ValueError as error:
+            line = text.count("\n", 0, match.start()) + 1
+            raise UserError(f"{name}, line {line:,}: holds {error}; write the character itself") from None
+
+    return _STRING.sub(string, text)
+
+
+def _escaped(match: re.Match) -> str:
+    return "\\a" if match[0] == "\a" else f"\\{ord(match[0]):03o}"
+
+
+def _parts(text: str) -> tuple[Part, ...]:
+    """A text with tags for what is meant for a terminal."""
+    parts = enumerate(_COMMAND.split(text))
+    return tuple(Tag(f"<x{number}/>", part) if number % 2 else part for number, part in parts if part)
+
+
+def _text_of(parts: Sequence[Part]) -> str:
+    return "".join(part.content if isinstance(part, Tag) else part for part in parts)
 
 
 def _check_languages(catalogue: "polib.POFile", options: Options) -> None:

@@ -101,6 +101,34 @@ def test_a_finished_catalogue_comes_out_to_the_letter():
 
 
 @pytest.mark.parametrize("copies, loses", [(False, False), (True, False), (True, True)])
+def test_escapes_in_messages_stay(tmp_path, copies, loses):
+    message = r"Hello \033[1m%s\033[0m \x1b[31mworld\x41 \a\101\42\134n\012"
+    text = PO + f'\n#. a comment "with \\d"\nmsgid "{message}"\nmsgstr ""\n'
+    found = translated("a.po", text.encode(), Capitals(copies, loses=loses)).decode()
+    assert r'msgid "Hello \033[1m%s\033[0m \033[31mworldA \aA\"\\n\n"' in found and '"with \\d"' in found
+    assert r'msgstr "HELLO \033[1m%S\033[0m \033[31mWORLDA \aA\"\\N\n"' in found
+    if shutil.which("msgfmt"):
+        ids = []
+        for content in (text.removesuffix('""\n') + '"x\\n"\n', found):
+            (tmp_path / "a.po").write_text(content.replace("CHARSET", "UTF-8"))
+            subprocess.run(["msgfmt", "-f", "-o", tmp_path / "a.mo", tmp_path / "a.po"], check=True)
+            ids.append({entry.msgid for entry in polib.mofile(str(tmp_path / "a.mo"))})
+        assert ids[0] <= ids[1] and any("world" in one for one in ids[0])
+
+
+@pytest.mark.parametrize("escape", [r"\303\244", r"\e", r"\x1c", r"\0", r"\x414243"])
+def test_escapes_that_cannot_be_kept_are_refused(escape):
+    with pytest.raises(UserError, match=r"a\.po, line 2: holds \\.*; write the character itself"):
+        translated("a.po", f'msgid ""\n"a {escape}"\nmsgstr ""\n'.encode())
+
+
+def test_what_an_obsolete_message_was_before_stays():
+    previous = '#~| msgid ""\n#~| "older "\n#~| "words"\n'
+    content = translated("a.po", PO.replace("#~ msgid", previous + "#~ msgid").encode()).decode()
+    assert '#~| msgid "older words"\n#~ msgid "gone"\n#~ msgstr "weg"\n' in content
+
+
+@pytest.mark.parametrize("copies, loses", [(False, False), (True, False), (True, True)])
 def test_xliff(copies, loses):
     model = Capitals(copies, reads=True, loses=loses)
     found = translated("a.xlf", XLIFF_1.encode(), model).decode()
