@@ -1,7 +1,7 @@
 """Markdown: paragraphs, headings, lists, quotes and tables are translated.
 
 Code, addresses, HTML tags, definitions of links and front matter are left alone. A paragraph whose sentences begin on
-lines of their own keeps these; other line breaks within a sentence go.
+lines of their own keeps these; other line breaks within a sentence go. Lines that are for other programs stay.
 """
 
 import re
@@ -17,6 +17,11 @@ from data.errors import UserError
 _FRONT_MATTER = re.compile(r"(?:---[ \t]*\n.*?\n(?:---|\.\.\.)|\+\+\+[ \t]*\n.*?\n\+\+\+)[ \t]*(?:\n|\Z)", re.DOTALL)
 # Two spaces or a backslash at the end of a line keep its line break.
 _HARD_BREAK = re.compile(r"(?: {2,}|\\)$")
+# Lines for other programs, which CommonMark takes for text: alerts, containers and admonitions, templates, attributes.
+_COMMAND = re.compile(
+    r"\[![\w-]+\].*|:::.*|(?:!!!|\?\?\?\+?) .*"
+    r'|=== ".*|(?:(?:\{%[^{}]*%\}|\{\{[^{}]*\}\}|\{:[^{}]*\})\s*)+'
+)
 _CELL = re.compile(r"(?:[^|\\]|\\.)+")
 
 
@@ -98,14 +103,22 @@ def _paragraph(lines: list[str], contents: list[str], parser: InlineParser) -> l
         pieces.append((line[:start], bare, line[start + len(bare) :]))
     rest = "".join(lines[len(contents) :])
     layout: list[str | Slot] = []
-    first = 0
-    for number, (_, text, after) in enumerate(pieces):
-        hard = _HARD_BREAK.search(text + after.rstrip("\n")) if number < len(pieces) - 1 else None
-        if not hard and number < len(pieces) - 1:
+    group: list[tuple[str, str, str]] = []
+    for number, (before, text, after) in enumerate(pieces, start=1):
+        following = pieces[number][1] if number < len(pieces) else None
+        if _COMMAND.fullmatch(text):
+            layout += [before, text, after]
             continue
-        group, first = pieces[first : number + 1], number + 1
-        slash = "\\" if hard and hard[0] == "\\" else ""
-        layout += [group[0][0], *_slot([one for _, one, _ in group], group[1:] or group, parser, slash), slash + after]
+        group.append((before, text, after))
+        hard = _HARD_BREAK.search(text + after.rstrip("\n")) if following is not None else None
+        if hard or following is None or _COMMAND.fullmatch(following):
+            slash = "\\" if hard and hard[0] == "\\" else ""
+            layout += [
+                group[0][0],
+                *_slot([one for _, one, _ in group], group[1:] or group, parser, slash),
+                slash + after,
+            ]
+            group = []
     return [*layout, rest]
 
 

@@ -140,6 +140,24 @@ def test_markdown():
     assert windows == MARKDOWN_IN_CAPITALS.replace("\n", "\r\n")
 
 
+@pytest.mark.parametrize(
+    "line",
+    ["[!NOTE]", "[!tip]- An own title", "::: warning", ":::", '!!! note "Own"', "??? info", '=== "Tab"', "{: .class }",
+     "{% include foo.html %}", '{{< figure src="a.png" >}}', "{% raw %}{{ a }} {% endraw %}"],
+)  # fmt: skip
+@pytest.mark.parametrize("before", ["", "> ", "    "])
+def test_lines_for_other_programs_stay_in_markdown(line, before):
+    text = f"One two\n{before}{line}\n{before}some words\n{before}go on.\n{before}{line}\n"
+    expected = f"ONE TWO\n{before}{line}\n{before}SOME WORDS GO ON.\n{before}{line}\n"
+    assert translated("a.md", text.encode(), Capitals(copies=True)).decode() == expected
+
+
+def test_signs_of_other_programs_within_a_line_are_text():
+    text = "Use {{ name }} here\nand ::: there.\n[![a badge](x.svg)](y)\n"
+    expected = "USE {{ NAME }} HERE AND ::: THERE.\n[![A BADGE](x.svg)](y)\n"
+    assert translated("a.md", text.encode(), Capitals(copies=True)).decode() == expected
+
+
 def kinds(text: str) -> list[str]:
     """The kinds of all blocks, and of what is in them but for text."""
     tokens = MarkdownIt("commonmark").enable(["table", "strikethrough"]).parse(text)
