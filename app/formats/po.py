@@ -97,7 +97,7 @@ def read(content: bytes, options: Options) -> PoDocument:
     Raises:
         UserError: it is damaged, or says that it is in other languages.
     """
-    text, charset = _decoded(content, options.name)
+    text, charset = decode_po(content, options.name)
     newline = "\r\n" if "\r\n" in text else "\n"
     text = text.replace("\r\n", "\n")
     if found := _LINE_ENDS.search(text):
@@ -112,15 +112,6 @@ def read(content: bytes, options: Options) -> PoDocument:
     catalogue.wrapwidth = _WIDTH if max(map(len, lines)) <= _WIDTH + 2 else 1 << 30
     texts = [one for entry in catalogue if not entry.obsolete for one in _texts(entry, _forms(catalogue))]
     return PoDocument(catalogue, texts, "utf-8" if charset == "utf-8-sig" else charset, newline)
-
-
-def _decoded(content: bytes, name: str) -> tuple[str, str]:
-    try:
-        return decode_po(content, name)
-    except UnicodeError:  # of encodings that are for names, or for nothing
-        raise UserError(
-            f"{name}: cannot be read in the charset that its header names; write charset=UTF-8 there, and convert it"
-        ) from None
 
 
 def _with_escapes(text: str, name: str) -> str:

@@ -63,6 +63,11 @@ def decode_po(raw: bytes, name: object) -> tuple[str, str]:
             f"{name}, line {line:,}: not valid {error.encoding} (byte 0x{raw[error.start]:02x}); convert the "
             "file to UTF-8"
         ) from None
+    except UnicodeError:  # of encodings that are for names, or for nothing
+        raise UserError(
+            f"{name}: cannot be read in the charset that its header names, {charset!r}; convert the file to UTF-8, and "
+            "name that"
+        ) from None
 
 
 def header_language(header: str) -> str:

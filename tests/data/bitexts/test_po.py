@@ -53,6 +53,7 @@ def test_the_header_names_languages(tmp_path):
         (HEADER % "" + "and no quotes\n", "utf-8", r"de.po: not a .po catalogue: .*line 5.*msgfmt --check"),
         (HEADER % "" + DOG, "iso-8859-1", r"de.po, line 6: not valid utf-8 \(byte 0xfc\); convert the file to UTF-8"),
         (HEADER.replace("UTF-8", "KLINGON-1") % "" + DOG, "utf-8", "unknown charset 'KLINGON-1'"),
+        (HEADER.replace("UTF-8", "undefined") % "" + DOG, "utf-8", "charset that its header names, 'undefined'"),
         (HEADER % "" + DOG.replace("Ein Hünd", ""), "utf-8", "de.po: .*it has no message at all"),
         ("", "utf-8", "it has no message at all"),
         ("/etc/hostname", "utf-8", "not a .po catalogue"),
