@@ -18,8 +18,8 @@ WORKERS = 2
 WAIT = 0.004
 # Jobs of at most so many tokens need not wait for a plan.
 SHORT = 512
-# How many batches are planned at once: more have less padding, but what comes after a plan waits for the next. None is
-# made of less than this share of a batch while others are computed, as more comes when these are done.
+# How many batches are planned at once: more have less padding, but what comes after a plan waits for the next. Jobs of
+# less than this share of a batch wait for the batches before them, as more comes when these are done.
 PLANNED, ENOUGH = 4, 0.5
 # How full a planned batch may become when short jobs join it; the decoder divides what is too much for one.
 ROOM = 1.25
@@ -53,6 +53,8 @@ class _Job:
         self.missing, self.short = len(rows), sum(lengths) <= SHORT
         self.error: Exception | None = None
         self.since, self.done = time.monotonic(), threading.Event()
+        # The number of the last batch before it.
+        self.after = 0
 
 
 def _padded(length: int) -> int:
@@ -83,7 +85,9 @@ class Batches:
         self.first_memory = decoder.first_memory
         self._jobs: list[_Job] = []
         self._plan: deque[Batch] = deque()
-        self._computing, self._last_short = 0, False
+        # The numbers, from 1, of the batches that are computed.
+        self._running: dict[int, int] = {}
+        self._started, self._last_short = 0, False
         self._changed = threading.Condition()
         self._stopped = False
         self._threads = [threading.Thread(target=self._work, name=f"batches-{n}", daemon=True) for n in range(WORKERS)]
@@ -115,6 +119,7 @@ class Batches:
         with self._changed:
             if self._stopped:
                 raise StoppedError
+            job.after = self._started
             self._jobs.append(job)
             self._changed.notify_all()
         if not job.done.wait(None if until is None else max(until - time.monotonic(), 0)):
@@ -140,7 +145,7 @@ class Batches:
             except Exception as error:
                 self._blame(batch, error)
             with self._changed:
-                self._computing -= 1
+                del self._running[id(batch)]
                 self._changed.notify_all()
             self.observe(batch[0][0].kind.method, len(batch), time.monotonic() - began)
 
@@ -152,14 +157,15 @@ class Batches:
                     return []
                 left = [job.since + self.wait - time.monotonic() for job in self._jobs]
                 self._changed.wait(min((seconds for seconds in left if seconds > 0), default=None))
-            self._computing += 1
+            self._started += 1
+            self._running[id(batch)] = self._started
             self._last_short = batch[0][0].short
             return batch
 
     def _take(self) -> Batch:
         """The next batch; none if nothing is ready yet."""
         short, long = ([job for job in self._jobs if job.short == kind] for kind in (True, False))
-        if not self._plan and self._ready(long, ENOUGH, alone=True):
+        if not self._plan and self._ready(long, ENOUGH, apart=True):
             self._plan.extend(self._batches_of(long, PLANNED))
         if self._plan:
             joined = self._joined(self._plan[0], short)
@@ -184,13 +190,14 @@ class Batches:
             job.waiting.clear()
         return joined
 
-    def _ready(self, jobs: list[_Job], enough: float = 1.0, alone: bool = False) -> bool:
-        """Whether these fill `enough` of a batch, or the first has waited, if `alone` while nothing is computed."""
+    def _ready(self, jobs: list[_Job], enough: float = 1.0, apart: bool = False) -> bool:
+        """Whether these fill `enough` of a batch, or the first has waited, and if `apart` the batches before it."""
         if not jobs:
             return False
         over = self._stopped or time.monotonic() >= jobs[0].since + self.wait
         tokens = sum(job.lengths[row] for job in jobs if job.kind == jobs[0].kind for row in job.waiting)
-        return (over and not (alone and self._computing)) or tokens >= enough * self.decoder.search.batch_tokens
+        held = apart and any(number <= jobs[0].after for number in self._running.values())
+        return (over and not held) or tokens >= enough * self.decoder.search.batch_tokens
 
     def _batches_of(self, jobs: list[_Job], most: int) -> list[Batch]:
         """Plans about so many batches: a row of each job in turn until there is enough."""
@@ -206,7 +213,10 @@ class Batches:
                 turns.append(job)
         taken = {id(job) for job, _ in rows}
         self._jobs = sorted((job for job in self._jobs if job.waiting), key=lambda job: id(job) in taken)
-        plan = plan_batches([job.lengths[row] for job, row in rows], budget, _padded)
+        plan = list(plan_batches([job.lengths[row] for job, row in rows], budget, _padded))
+        for job in self._jobs:
+            if id(job) in taken:
+                job.after = self._started + len(plan)
         return [[rows[place] for place in places] for places in plan]
 
     def _compute(self, rows: list[Any], kind: Kind) -> list[Any]:

@@ -92,6 +92,25 @@ def test_a_short_request_does_not_wait_for_a_long_one(batches):
     assert any(7 in batch for batch in one.decoder.batches[:4])
 
 
+def test_a_request_of_middle_length_does_not_wait_for_the_short_ones_that_come_after_it(batches):
+    one, enough = batches(4096, wait=0.0), threading.Event()
+    compute = one.decoder.decode_segments
+    one.decoder.decode_segments = lambda rows, count: time.sleep(0.01 + 0.003 * rows[0]) or compute(rows, count)
+
+    def short(number):
+        while not enough.is_set():
+            run(one, [number])
+
+    with ThreadPoolExecutor(4) as pool:
+        for number in range(4):
+            pool.submit(short, number)
+        try:
+            time.sleep(0.05)  # both workers are busy
+            assert one.run(DECODE, [100], [750], until=time.monotonic() + 3) == [200]
+        finally:
+            enough.set()
+
+
 @pytest.fixture
 def held(batches):
     """Batches whose two workers are kept busy, so that what comes now is planned together; `go` lets them go on."""
