@@ -22,6 +22,7 @@ from data.windows import ALONE, WindowOptions
 from models.document import DocumentTransformer
 from models.memories import settings_of
 from models.transformer import Transformer
+from tests.app.copy_model import TEXT, CopyModel, small_tokenizer
 from tests.app.word_tokenizer import WordTokenizer, words
 
 VOCABULARY = 40
@@ -142,6 +143,16 @@ def test_a_score_is_the_log_probability_of_the_translation():
     session.push(SEGMENTS)
     found = translator("retrieval").score_pairs(SEGMENTS, session.translations)
     assert [session.score(n) for n in range(1, 8)] == [pytest.approx(score, abs=1e-3) for score in found]
+
+
+@pytest.mark.parametrize(("alpha", "offset"), [(0.6, 5.0), (1.0, 0.0)])
+def test_a_score_has_no_length_penalty(alpha, offset):
+    tokenizer = small_tokenizer()
+    search = SearchPreset(beam=2, length_penalty=alpha, length_offset=offset)
+    one = Translator.of_model(CopyModel(tokenizer.vocabulary_size), tokenizer, search)
+    session = one.session()
+    assert session.push(TEXT[:1]) == TEXT[:1]
+    assert [session.score(1)] == [pytest.approx(score, abs=1e-3) for score in one.score_pairs(TEXT[:1], TEXT[:1])]
 
 
 def test_a_session_tells_how_its_memory_was_used_as_a_stream_does():
