@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 PIECES = 32  # numbered pieces of a vocabulary
+PIECE_KIND = "pieces"  # the kind of a span that is a numbered piece in the text itself
 
 
 def piece(number: int) -> str:
@@ -137,7 +138,7 @@ class SpanFinder:
         self.kinds = tuple(kind for kind in KINDS if kind in kinds)
         self._german = numbers == "german"
         groups = [f"(?P<{kind}>{'|'.join(_PATTERNS[kind])})" for kind in self.kinds]
-        own = f"(?P<pieces>{_PIECE.pattern.replace('(', '(?:')})"
+        own = f"(?P<{PIECE_KIND}>{_PIECE.pattern.replace('(', '(?:')})"
         frame = [f"(?P<frame>{'|'.join(_ICU_FRAME)})"] if "placeholders" in self.kinds else []
         self._plain = re.compile("|".join([own, *groups]))
         self._branched = re.compile("|".join([own, *frame, *groups]))

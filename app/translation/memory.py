@@ -1,6 +1,7 @@
 """A translation memory: pairs from a file, whose entries and texts translations may read."""
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -13,6 +14,7 @@ from app.translation.lines import one_line
 from data.bitexts.opening import open_bitext
 from data.cleaning import normalise
 from data.files import checksum
+from data.spans import PIECE_KIND, Source, Span, is_whole, piece
 
 if TYPE_CHECKING:
     from app.runs.run import Run
@@ -28,7 +30,7 @@ class Offer(NamedTuple):
 
     Fields:
         similarity: 0 to 1; 1 where the sources differ in nothing but what is copied, such as numbers.
-        source: the stored source, with what is copied as numbered pieces.
+        source: the stored source, with its spans as numbered pieces.
         text: the stored translation, with what is copied from the new source.
     """
 
@@ -69,12 +71,45 @@ class TranslationMemory:
             line: a segment.
             least: the lowest similarity, 0 to 1.
         """
-        source = self.translator.form.source(line)
+        form = self.translator.form
+        source = form.source(line)
         if not source.text:
             return []
         candidates = self.store.pairs(self.store.similar(source.text, _COMPARED))
-        found = best_matches(source.text, candidates, least)
-        return [Offer(match.similarity, match.source, one_line(source.translation(match.target))) for match in found]
+        # Stored pairs have pieces for what stands on both sides alone, but a line to translate for all of its spans.
+        marked = {number: form.finder.mark(text) for number, text, _ in candidates}
+        found = best_matches(source.text, [(number, marked[number].text, to) for number, _, to in candidates], least)
+        texts = (_adapted(match.target, marked[match.number].spans, source, form.lowercase) for match in found)
+        return [
+            Offer(match.similarity, match.source, text)
+            for match, text in zip(found, texts, strict=True)
+            if text is not None
+        ]
+
+
+def _adapted(target: str, spans: Sequence[Span], source: Source, lowercase: bool) -> str | None:
+    """A stored translation with what is copied from a new source.
+
+    Args:
+        target: the stored translation.
+        spans: those of the stored source; a numbered piece stands for one that was copied.
+        source: the line to translate.
+        lowercase: whether stored text is in lower case.
+
+    Returns:
+        None if it cannot be told what stands where: there is another number of spans, or a span that was translated
+        in some other way than by copying, such as "two", is another now.
+    """
+    if len(spans) != len(source.spans):
+        return None
+    pairs = list(zip(spans, source.spans, strict=True))
+    copied = [(span.text, own) for span, own in pairs if span.kind == PIECE_KIND]
+    if any(span.text != normalise(own.text, lowercase) for span, own in pairs if span.kind != PIECE_KIND):
+        return None
+    pieces = [piece(number) for number in range(1, len(copied) + 1)]
+    if [text for text, _ in copied] != pieces or not is_whole(target, len(copied)):
+        return None
+    return one_line(source._replace(spans=tuple(own for _, own in copied)).translation(target))
 
 
 def open_memory(run: "Run", translator: "Translator", path: Path | str) -> TranslationMemory:
@@ -89,16 +124,17 @@ def open_memory(run: "Run", translator: "Translator", path: Path | str) -> Trans
         UserError: the file cannot be read or has no pair in the run's languages.
     """
     path = Path(path)
-    data = run.preset.data
+    data, form = run.preset.data, translator.form
     bitext = open_bitext(path, data.source, data.target)
     about = {
         "pairs": checksum(path, 32),
         "weights": run.weights_file(translator.checkpoint)[2],
         "key": run.preset.retrieval.key,
-        "form": [data.lowercase, list(data.copy), data.numbers, data.capitals],
+        "form": asdict(form),
         "max_length": translator.max_length,
     }
-    pairs = (translator.form.pair(normalise(pair.source), normalise(pair.target)) for pair in bitext.pairs())
+    sides = ([normalise(side, form.lowercase) for side in (pair.source, pair.target)] for pair in bitext.pairs())
+    pairs = (form.pair(*pair) for pair in sides)
     folder = run.path / FOLDER / path.name
     with PairsBar(progress_console(), f"reading {path.name}") as bar:
         store = build_store(folder, pairs, lambda chunk: entries_of(translator, chunk), about, bar)
