@@ -31,6 +31,9 @@ PACKAGES = ("sacrebleu", "sentencepiece", "snowballstemmer")
 # The settings decided by the machine that can change a translation.
 _COMPARED = ("precision", "backend", "cores", "threads")
 
+# What `made_by` has only where it plays a part: a record that has it was made otherwise than one that has not.
+_OPTIONAL = ("memory", "corrected", "retrieval", "gate", "language_model", "glossary")
+
 
 class Kept(NamedTuple):
     """The lines of a results file, and the record that lists the file."""
@@ -246,7 +249,8 @@ class System:
             weights = record["weights"]
             return weights["checksum"] == self.run.weights_file(weights["asked_for"])[2]
         # A record of before there were ensembles has none.
-        if any(record.get(key, []) != value for key, value in self.made_by.items()):
+        record = {"ensemble": [], **record}
+        if any(record.get(key) != self.made_by.get(key) for key in {*self.made_by, *_OPTIONAL}):
             return False
         return all(record["decided"][key] == self.decided[key] for key in _COMPARED)
 

@@ -165,12 +165,14 @@ def test_nothing_is_made_twice_by_the_same_weights(fake):
     assert fake.translator.translations == 2 * made[0] and fake.translator.scorings == 2 * made[1]
 
 
-@pytest.mark.parametrize("change", ["weights", "search", "text", "lines", "precision", "own", "gate"])
+@pytest.mark.parametrize("change", ["weights", "search", "text", "lines", "precision", "own", "own no more", "gate"])
 def test_other_weights_search_or_text_are_translated_again(fake, change):
     if change == "gate":
         fake.run.preset = learnt = fake.run.preset.with_overrides(["memory.retrieval.gate=learnt"])
         fake.corrected = True
         write_gate(fake.run, GateWeights([[0.0, 0.0]], [0.0, 0.0]), {})
+    elif change == "own no more":
+        fake.run.preset = fake.run.preset.with_overrides(["memory.retrieval.own=0.5"])
     fake.documents()
     search = SearchPreset(beam=2) if change == "search" else None
     other = Fake(fake.run.path, "2" if change == "weights" else "1", search)
