@@ -31,7 +31,8 @@ _EXTENSIONS = (
     "exe|dll|odt|ods|odp|docx?|xlsx?|csv|po|mo|toml|ya?ml|desktop|service|ogg|mp3|mp4|avi|ttf|sql|php"
 )
 
-# From the most to the least particular: where two could begin at the same character, the earlier one wins.
+# From the most to the least particular: where two could begin at the same character, the earlier one wins. A pattern
+# without an upper limit must not begin again within what it has just failed on, nor have two ways to read a text.
 _PATTERNS: dict[str, tuple[str, ...]] = {
     "code": (r"``[^`]{1,300}``", r"`[^`\s][^`]{0,300}`", r"(?<![\w-])--[A-Za-z][\w-]+"),
     "urls": (
@@ -55,16 +56,16 @@ _PATTERNS: dict[str, tuple[str, ...]] = {
         r"\{ ?[\w.\[\]-]{0,60}(?:![rsa])?(?::[^{}\s]{0,20})? ?\}",
         r"(?<![\w@])@[A-Z][A-Z0-9_]*@",
         r"%%",
-        r"(?<![\d%])%\(\w{1,60}\)(?:[-+#0]*\d*(?:\.\d+)?[A-Za-z])?",
+        r"(?<![\d%])%\(\w{1,60}\)(?:[-+#0]*(?:[1-9]\d*)?(?:\.\d+)?[A-Za-z])?",
         r"(?<![\d%])%L?\d{1,2}(?![\d$.]|\w)",
-        r"(?<![\d%])%(?:\d+\$)?[-+#0']*(?:\d+|\*)?(?:\.(?:\d+|\*))?(?:hh|h|ll|l|L|q|j|z|t)?"
+        r"(?<![\d%])%(?:\d+\$)?[-+#0']*(?:[1-9]\d*|\*)?(?:\.(?:\d+|\*))?(?:hh|h|ll|l|L|q|j|z|t)?"
         r"[A-Za-z@](?![A-Za-z]{2})",
         r"\\[nrtNRT\"\\]",
     ),
     "paths": (
         r"(?<![\w.<)}\]%>])(?:~|\.{1,2})?/[\w.+@~-]*[\w~*](?:/[\w.+@~*-]*[\w~*])*/?",
         r"(?<!\w)[A-Za-z]:\\[\w\\.-]*\w",
-        rf"(?<![\w.])[\w-]+(?:\.[\w-]+)*\.(?:{_EXTENSIONS})(?!\w)",
+        rf"(?<![\w.-])[\w-]+(?:\.[\w-]+)*\.(?:{_EXTENSIONS})(?!\w)",
     ),
     "phones": (r"(?<![\w.])\+\d[\d ()/.-]{6,20}\d(?!\w)", r"(?<![\w.])\(?0\d{2,5}\)?[ /-]\d[\d -]{3,12}\d(?!\w)"),
     "numbers": (

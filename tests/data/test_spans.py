@@ -1,6 +1,7 @@
 """What must be copied is found, set aside, and comes back: once, nested, in order."""
 
 import re
+import time
 import xml.sax
 from html.parser import HTMLParser
 
@@ -236,3 +237,33 @@ def test_kept_counts_lines_by_kind():
     assert found["placeholders"] == (2, 1, (1,))
     assert found["numbers"] == (2, 1, (2,))
     assert set(found) == {"placeholders", "numbers"} < set(KINDS)
+
+
+@pytest.mark.parametrize(
+    ("text", "files"),
+    [
+        (
+            "Edit my-long-name.txt, read-me.first.md and x_y.tar.gz.",
+            ["my-long-name.txt", "read-me.first.md", "x_y.tar.gz"],
+        ),
+        ("-a.txt or (b-c.json): see d.e-f.html!", ["-a.txt", "b-c.json", "d.e-f.html"]),
+        ("a-b-txt, a.b-c and x.text", []),
+    ],
+)
+def test_names_of_files_may_have_hyphens(text, files):
+    assert [span.text for span in SpanFinder(["paths"]).find(text)] == files
+
+
+def test_zeros_before_a_width_belong_to_the_placeholder():
+    found = ["%08.2f", "%010d", "%05$s", "%(size)010d", "%-08d", "%+0*d", "%100s"]
+    assert [span.text for span in SpanFinder(["placeholders"]).find(" ".join(found))] == found
+
+
+@pytest.mark.parametrize("text", ["-", "a-", "a.-", "%0", "%(a)0", "0", "000 ", "<a ", "~/", "1,", "{a,plural,"])
+def test_a_long_line_takes_no_longer_than_its_length_suggests(text):
+    """`re` lets no other thread work while it searches."""
+    head, tail = text[:-1], text[-1]
+    for line in (text * (50_000 // len(text)), head + tail * 50_000):
+        begun = time.perf_counter()
+        SpanFinder().mark(line)
+        assert time.perf_counter() - begun < 3
