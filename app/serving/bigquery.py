@@ -42,7 +42,7 @@ def router(desk: Desk) -> APIRouter:
             raise RefusedError(400, "calls: expected one argument, a STRING")
         texts = [call[0] for call in body.calls if call[0] is not None]
         desk.count(owner, texts)
-        found = iter(await desk.run(desk.service.translate, texts, Wishes()) if texts else [])
+        found = iter(await desk.run(desk.service.translate, texts, Wishes(), desk.until()) if texts else [])
         return {"replies": [None if call[0] is None else next(found).text for call in body.calls]}
 
     return routes

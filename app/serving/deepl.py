@@ -54,7 +54,7 @@ def _add_translation(routes: APIRouter, desk: Desk) -> None:
         desk.count(owner, texts, _MOST_TEXTS)
         if not given:
             await desk.run(service.refuse_foreign, texts)
-        found = await desk.run(service.translate, texts, wishes)
+        found = await desk.run(service.translate, texts, wishes, desk.until())
         more: dict[str, Any] = {"model_type_used": model} if model else {}
         billed = fields.flag("show_billed_characters", False)
         return {

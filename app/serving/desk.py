@@ -2,10 +2,11 @@
 
 import asyncio
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, TypeVar
 
 from fastapi import Request
 
@@ -22,6 +23,7 @@ from app.serving.service import Service
 from data.errors import UserError
 from data.terms import Glossary
 
+T = TypeVar("T")
 # How clients send a key in the header `Authorization`.
 _SCHEMES = ("deepl-auth-key", "bearer")
 
@@ -141,13 +143,17 @@ class Desk:
         Raises:
             RefusedError: it takes longer, or there is too much to do.
         """
-        future = self.submit(work, *arguments)
+        future = self.submit(in_time(work, self.until()), *arguments)
         try:
             return await asyncio.wait_for(asyncio.shield(future), self.limits.seconds + 1)
         except (OverdueError, TimeoutError):
             raise overdue() from None
         except StoppedError:
             raise RefusedError(503, "the server is stopping", 10) from None
+
+    def until(self) -> float:
+        """When a request that comes now is overdue, by `time.monotonic()`."""
+        return time.monotonic() + self.limits.seconds
 
     def submit(self, work: Callable[..., Any], *arguments: Any) -> asyncio.Future:
         """Does something in a thread."""
@@ -175,6 +181,17 @@ def _opened(content: bytes, options: Options) -> FileDocument:
         return open_document(content, options)
     except UserError as error:
         raise RefusedError(400, str(error)) from None
+
+
+def in_time(work: Callable[..., T], until: float) -> Callable[..., T]:
+    """What does the work unless it begins too late, when the client has its answer already: then OverdueError."""
+
+    def begun(*arguments: Any) -> T:
+        if time.monotonic() >= until:
+            raise OverdueError
+        return work(*arguments)
+
+    return begun
 
 
 def overdue() -> RefusedError:

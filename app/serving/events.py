@@ -9,7 +9,7 @@ from typing import Any
 from fastapi.responses import StreamingResponse
 
 from app.serving.batches import OverdueError, StoppedError
-from app.serving.desk import Desk, overdue
+from app.serving.desk import Desk, in_time, overdue
 from app.serving.documents import Send
 from app.serving.limits import RefusedError
 
@@ -45,9 +45,11 @@ async def _events(desk: Desk, work: Callable[[Send], None]) -> AsyncGenerator[st
         loop.call_soon_threadsafe(queue.put_nowait, (name, content))
         return not gone.is_set()
 
+    begin = in_time(work, desk.until())
+
     def run() -> None:
         try:
-            work(send)
+            begin(send)
         except (OverdueError, StoppedError):
             send("error", overdue())
         except RefusedError as error:

@@ -46,13 +46,13 @@ def _add_translation(routes: APIRouter, desk: Desk) -> None:
             raise RefusedError(400, f"Invalid request: at most {desk.limits.alternatives} alternatives")
         desk.count(owner, texts)
         wishes = Wishes(HTML if form == "html" else None, alternatives=more)
-        answer = await desk.run(_translate, texts, wishes, source == "auto")
+        answer = await desk.run(_translate, texts, wishes, source == "auto", desk.until())
         return answer if fields.is_list("q") else {name: values[0] for name, values in answer.items()}
 
-    def _translate(texts: list[str], wishes: Wishes, auto: bool) -> dict[str, list]:
+    def _translate(texts: list[str], wishes: Wishes, auto: bool, until: float) -> dict[str, list]:
         if auto:
             service.refuse_foreign(texts)
-        found = service.translate(texts, wishes)
+        found = service.translate(texts, wishes, until)
         answer: dict[str, list] = {"translatedText": [one.text for one in found]}
         if auto:
             answer["detectedLanguage"] = [_detected(text) for text in texts]

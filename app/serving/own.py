@@ -244,7 +244,8 @@ def _add_texts(routes: APIRouter, desk: Desk) -> None:
         tags = None if body.format == "text" else Tags(body.format)
         wishes = Wishes(tags, body.sentences, tags is None, context, glossary, body.alternatives)
         desk.count(owner, texts)
-        return {"translations": [one._asdict() for one in await desk.run(desk.service.translate, texts, wishes)]}
+        found = await desk.run(desk.service.translate, texts, wishes, desk.until())
+        return {"translations": [one._asdict() for one in found]}
 
     @routes.post("/translate/stream", response_class=StreamingResponse)
     async def translate_stream(request: Request, body: StreamedText) -> StreamingResponse:
@@ -253,7 +254,8 @@ def _add_texts(routes: APIRouter, desk: Desk) -> None:
         glossary, context = desk.glossary(body.glossary, owner), desk.check_context(body.context)
         wishes = Wishes(sentences=body.sentences, context=context, glossary=glossary)
         desk.count(owner, [body.text])
-        return await stream(desk, lambda send: _stream_text(desk.service, body.text, wishes, send))
+        until = desk.until()
+        return await stream(desk, lambda send: _stream_text(desk.service, body.text, wishes, until, send))
 
 
 def _add_documents(routes: APIRouter, desk: Desk) -> None:
@@ -337,11 +339,11 @@ async def _use(desk: Desk, request: Request, name: str, action: Action, texts: S
     return await desk.run(desk.documents.use, name, owner, action)
 
 
-def _stream_text(service: Service, text: str, wishes: Wishes, send: Send) -> None:
+def _stream_text(service: Service, text: str, wishes: Wishes, until: float, send: Send) -> None:
     """Sends the translation of a text, segment by segment."""
     cut = cut_text(text, wishes.sentences, wishes.lines)
     send("text", {"first": 1, **cut._asdict()})
-    for number, translation in enumerate(service.stream(cut.segments, wishes), start=1):
+    for number, translation in enumerate(service.stream(cut.segments, wishes, until), start=1):
         if not send("segment", {"number": number, "translation": translation}):
             return
     send("end", {"segments": len(cut.segments)})

@@ -1,7 +1,6 @@
 """What the server does with texts, whatever the API: translates them in batches, with context and glossaries."""
 
 import copy
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -102,13 +101,18 @@ class Service:
             own.decoder = BatchedDecoder(self.batches, until, _memory_after(own, cut_text(context).segments))
         return own
 
-    def translate(self, texts: Sequence[str], wishes: Wishes) -> list[Translated]:
+    def translate(self, texts: Sequence[str], wishes: Wishes, until: float | None = None) -> list[Translated]:
         """Translates texts, each for itself; a model with a memory reads each of them as a document.
 
+        Args:
+            texts: what to translate.
+            wishes: how.
+            until: when to give up, by `time.monotonic()`; None for never.
+
         Raises:
-            OverdueError: it would take longer than `limits.seconds`.
+            OverdueError: it would take longer.
         """
-        translator = self.translator(time.monotonic() + self.limits.seconds, wishes.glossary, wishes.context)
+        translator = self.translator(until, wishes.glossary, wishes.context)
         best = self._translate(translator, texts, wishes)
         if not wishes.alternatives or wishes.tags:
             return [Translated(text, []) for text in best]
@@ -118,9 +122,9 @@ class Service:
             for text, ways in zip(best, more, strict=True)
         ]
 
-    def stream(self, segments: Sequence[str], wishes: Wishes) -> Iterator[str]:
-        """Translates the segments of one plain text; yields each translation as soon as it is there."""
-        translator = self.translator(time.monotonic() + self.limits.seconds, wishes.glossary, wishes.context)
+    def stream(self, segments: Sequence[str], wishes: Wishes, until: float | None = None) -> Iterator[str]:
+        """Like `translate`, for the segments of one plain text; yields each translation as soon as it is there."""
+        translator = self.translator(until, wishes.glossary, wishes.context)
         found = translator.translate_lines(DocumentLine(1, segment) for segment in segments)
         yield from (hypothesis.text for hypothesis in found)
 

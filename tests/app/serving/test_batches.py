@@ -258,6 +258,16 @@ def test_texts_of_many_threads_come_out_as_alone():
         assert [(one.text, one.alternatives) for one in group] == [(best, others)] * (1 + number % 3)
 
 
+def test_a_request_that_begins_late_has_no_time_of_its_own():
+    tokenizer = small_tokenizer()
+    service = Service(Translator.of_model(CopyModel(tokenizer.vocabulary_size), tokenizer, SearchPreset(beam=1)))
+    late = time.monotonic() - 1
+    for translate in (service.translate, lambda *args: list(service.stream(*args))):
+        with pytest.raises(OverdueError):
+            translate(TEXT, Wishes(), late)
+    service.stop()
+
+
 def test_the_other_engine_serves_many_threads_too(tmp_path):
     run = new_run(tmp_path / "run")
     alone = Translator.of_run(run, search=SearchPreset(beam=2), engine=ctranslate2_engine("float32"))

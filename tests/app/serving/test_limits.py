@@ -5,11 +5,13 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+import requests
 
 from app.serving.documents import Documents, correct, push, shown, undo
 from app.serving.glossaries import Glossaries, read_entries
 from app.serving.limits import Keys, Limits, Rates, RefusedError
 from data.errors import UserError
+from tests.app.serving.phrase_model import phrase_server
 
 KEY, OTHER = "0123456789abcdef", "fedcba9876543210"
 
@@ -153,3 +155,28 @@ def test_a_document_that_failed_half_way_is_gone_and_one_that_is_busy_says_so():
         documents.use(name, "", lambda own: push(own, ["break"], 9))
     with pytest.raises(RefusedError, match="no such document"):
         documents.use(name, "", shown)
+
+
+def test_what_was_answered_with_503_before_it_began_is_not_translated():
+    with phrase_server(at_once=2, seconds=0.3) as server, ThreadPoolExecutor(4) as pool:
+        seen, decode = [], server.decoder.decode_segments
+        server.decoder.decode_segments = lambda requests, count=1: seen.extend(requests) or decode(requests, count)
+
+        def send(path, **body):
+            return requests.post(f"{server.url}/api/{path}", json=body)
+
+        names = [send("documents").json()["id"] for _ in range(2)]
+        server.decoder.hold(0)
+        documents = [pool.submit(send, f"documents/{name}/segments", segments=["One."]) for name in names]
+        while len(seen) < 2:
+            time.sleep(0.01)
+        others = [pool.submit(send, path, text="Two.") for path in ("translate", "translate/stream")]
+        assert [future.result(10).status_code for future in (*documents, others[0])] == 3 * [503]
+        server.decoder.left = None
+        server.decoder.go.set()
+        assert others[1].result(10).status_code == 503
+        # Documents go on, as they had begun.
+        assert [
+            requests.get(f"{server.url}/api/documents/{name}").json()["segments"][0]["translation"] for name in names
+        ]
+        assert len(seen) == 2
