@@ -47,6 +47,9 @@ def add_documents(routes: APIRouter, desk: Desk) -> None:
     async def result(request: Request, key: str) -> Response:
         """The translation, once."""
         file = await _find(request, key)
+        if file.status == "translating":
+            # DeepL's clients know by this status that they have to wait.
+            raise RefusedError(503, "the document is still being translated; ask for it again later", file.seconds_left)
         answer = attachment(file)
         desk.files.delete(file)
         return answer

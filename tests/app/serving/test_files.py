@@ -15,6 +15,7 @@ from app.serving.files import Files, TranslatedFile, input_name, output_name
 from app.serving.limits import Limits, RefusedError
 from data.errors import UserError
 from tests.app.formats.samples import docx, unpacked
+from tests.app.serving.phrase_model import phrase_server
 from tests.app.serving.server_process import serving
 
 PAGE = b"<p>the red dog sees a house.</p>\n<script>left alone</script>\n<p>a cat finds the old tree.</p>"
@@ -122,6 +123,20 @@ def test_deepl_documents(server, alone, tmp_path):
     for wrong in ({"filename": "a.pdf"}, {"target_lang": "FR"}, {"output_format": "docx"}, {"formality": "more"}):
         with pytest.raises(deepl.DeepLException):
             client.translate_document_upload(PAGE, **({"target_lang": "DE", "filename": "page.html"} | wrong))
+
+
+def test_a_client_of_deepl_learns_that_a_document_is_not_ready(monkeypatch):
+    monkeypatch.setattr("deepl.http_client.max_network_retries", 0)
+    with phrase_server() as server:
+        client = deepl.Translator("any key", server_url=server.url, send_platform_info=False)
+        server.decoder.hold(0)
+        handle = client.translate_document_upload(b"One.", source_lang="EN", target_lang="DE", filename="a.txt")
+        with pytest.raises(deepl.DocumentNotReadyException):
+            client.translate_document_download(handle, io.BytesIO())
+        server.decoder.go.set()
+        assert client.translate_document_wait_until_done(handle).ok
+        client.translate_document_download(handle, output := io.BytesIO())
+        assert output.getvalue() == b"One."
 
 
 def test_files_of_libretranslate(server):
