@@ -1,5 +1,6 @@
 """Files that clients have sent: translated in the background, in memory, and forgotten when nobody asks for them."""
 
+import asyncio
 import logging
 import re
 import secrets
@@ -44,7 +45,8 @@ class TranslatedFile:
         secret: another one, for clients that have to show two.
         done, segments: how many segments are translated, of how many.
         content: the translation, when it is done.
-        error: why there is none.
+        failure: why there is none.
+        awaited: whether a request waits for it.
     """
 
     owner: str
@@ -55,11 +57,17 @@ class TranslatedFile:
     done: int = 0
     segments: int = 0
     content: bytes | None = None
-    error: str = ""
+    failure: RefusedError | None = None
+    awaited: bool = False
     cancelled: bool = False
     begun: float = field(default_factory=lambda: time.monotonic())
     used: float = field(default_factory=lambda: time.monotonic())
     future: Future = field(default_factory=Future)
+
+    @property
+    def error(self) -> str:
+        """Why there is no translation, in words."""
+        return self.failure.message if self.failure else ""
 
     @property
     def status(self) -> Literal["translating", "done", "failed"]:
@@ -126,6 +134,14 @@ class Files:
             file.used = time.monotonic()
             return file
 
+    async def wait(self, file: TranslatedFile, seconds: float) -> None:
+        """Waits until a file's translation has ended, at most so long; meanwhile it is not forgotten."""
+        file.awaited = True
+        try:
+            await asyncio.wait([asyncio.wrap_future(file.future)], timeout=seconds)
+        finally:
+            file.used, file.awaited = time.monotonic(), False
+
     def delete(self, file: TranslatedFile) -> None:
         """Forgets a file, and stops its translation."""
         file.cancelled = True
@@ -143,7 +159,7 @@ class Files:
         latest = time.monotonic() - self.limits.idle_seconds
         for key, file in list(self._files.items()):
             # One that is being translated is cancelled as well: nobody asks how far it is.
-            if file.used < latest:
+            if file.used < latest and not file.awaited:
                 file.cancelled = True
                 del self._files[key]
 
@@ -153,14 +169,16 @@ def _translate(file: TranslatedFile, work: Callable[[Progress], bytes]) -> None:
         file.progress(0, 0)
         file.content = work(file.progress)
     except _CancelledError:
-        file.error = "cancelled"
+        file.failure = RefusedError(503, "cancelled")
     except UserError as error:
-        file.error = str(error)
+        file.failure = RefusedError(400, str(error))
     except StoppedError:
-        file.error = "the server is stopping"
+        file.failure = RefusedError(503, "the server is stopping")
     except Exception as error:
-        file.error = "internal error"
+        file.failure = RefusedError(500, "internal error")
         log("file", logging.ERROR, **described(error))
+    finally:
+        file.used = time.monotonic()
 
 
 def input_name(name: str) -> str:

@@ -1,6 +1,5 @@
 """LibreTranslate's API, as https://docs.libretranslate.com describes it."""
 
-import asyncio
 from typing import Any
 from urllib.parse import quote
 
@@ -76,10 +75,10 @@ def _add_files(routes: APIRouter, desk: Desk) -> None:
         _check_languages(desk.service, source, fields.text("target"))
         columns = fields.texts("columns") if fields.given("columns") else []
         file = await desk.start_file(owner, input_name(name), content, None, columns, own=source == "auto")
-        done, _ = await asyncio.wait([asyncio.wrap_future(file.future)], timeout=desk.limits.file_seconds)
-        if not done or file.content is None:
+        await desk.files.wait(file, desk.limits.file_seconds)
+        if file.content is None:
             desk.files.delete(file)
-            raise RefusedError(400, file.error) if file.error else overdue()
+            raise file.failure or overdue()
         return {"translatedFileUrl": f"{request.base_url}download_file/{file.key}.{quote(file.name)}"}
 
     @routes.get("/download_file/{name}")

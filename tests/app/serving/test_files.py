@@ -3,6 +3,7 @@
 import io
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import deepl
 import pytest
@@ -11,6 +12,7 @@ import requests
 from app.formats.base import Options
 from app.formats.opening import open_document
 from app.formats.translation import translate_document
+from app.serving.batches import StoppedError
 from app.serving.files import Files, TranslatedFile, input_name, output_name
 from app.serving.limits import Limits, RefusedError
 from data.errors import UserError
@@ -151,6 +153,33 @@ def test_files_of_libretranslate(server):
     answer = requests.post(server.url + "/translate_file", files={"file": ("a.html", PAGE)}, data=fields)
     assert answer.status_code == 400 and "to de only" in answer.json()["error"]
     assert requests.get(server.url + "/download_file/x.html").status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("error", "status"), [(UserError("broken"), 400), (StoppedError(), 503), (RuntimeError("secret"), 500)]
+)
+def test_a_client_of_libretranslate_learns_whose_fault_it_was(error, status):
+    def fail(requests, count=1):
+        raise error
+
+    with phrase_server() as server:
+        server.decoder.decode_segments = fail
+        fields = {"source": "en", "target": "de"}
+        answer = requests.post(server.url + "/translate_file", files={"file": ("a.txt", b"One.")}, data=fields)
+        assert answer.status_code == status and "secret" not in answer.text
+
+
+def test_a_file_that_a_client_waits_for_is_not_forgotten():
+    with phrase_server(idle_seconds=0.3, files_at_once=1) as server, ThreadPoolExecutor(1) as pool:
+        server.decoder.hold(0)
+        fields = {"source": "en", "target": "de"}
+        files = {"file": ("a.txt", b"One.")}
+        waiting = pool.submit(requests.post, server.url + "/translate_file", files=files, data=fields)
+        time.sleep(0.6)
+        assert send(server, "b.txt", b"Two.").status_code == 200
+        server.decoder.go.set()
+        answer = waiting.result(10)
+        assert answer.status_code == 200 and requests.get(answer.json()["translatedFileUrl"]).content == b"One."
 
 
 def test_names_are_those_of_files_alone():
