@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 import threading
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from typing import Any
@@ -12,6 +13,7 @@ from app.serving.batches import OverdueError, StoppedError
 from app.serving.desk import Desk, in_time, overdue
 from app.serving.documents import Send
 from app.serving.limits import RefusedError
+from app.serving.logs import described, log
 
 
 async def stream(desk: Desk, work: Callable[[Send], None]) -> StreamingResponse:
@@ -54,9 +56,9 @@ async def _events(desk: Desk, work: Callable[[Send], None]) -> AsyncGenerator[st
             send("error", overdue())
         except RefusedError as error:
             send("error", error)
-        except Exception:
+        except Exception as error:
             send("error", RefusedError(500, "internal error"))
-            raise
+            log("stream", logging.ERROR, **described(error))
 
     desk.submit(run)
     name, begun = "", False

@@ -180,3 +180,15 @@ def test_what_was_answered_with_503_before_it_began_is_not_translated():
             requests.get(f"{server.url}/api/documents/{name}").json()["segments"][0]["translation"] for name in names
         ]
         assert len(seen) == 2
+
+
+def test_an_error_in_a_stream_is_logged_without_text(caplog):
+    def fail(requests, count=1):
+        raise RuntimeError("the text")
+
+    with phrase_server() as server:
+        server.decoder.decode_segments = fail
+        answer = requests.post(server.url + "/api/translate/stream", json={"text": "One."})
+        assert answer.text.endswith('event: error\ndata: {"error": "internal error"}\n\n')
+    (record,) = [record for record in caplog.records if record.getMessage() == "stream"]
+    assert record.levelname == "ERROR" and record.fields["error"] == "RuntimeError" and "fail:" in record.fields["at"]
