@@ -52,6 +52,7 @@ class Glossary:
     """
 
     def __init__(self, terms: Iterable[Term], language: str = "de"):
+        self.language = language
         groups: dict[tuple[str, bool, bool], list[str]] = {}
         for source, target, part, match_case in terms:
             verb = part.startswith("verb") or source.startswith("to ")

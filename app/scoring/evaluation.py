@@ -210,7 +210,7 @@ def evaluate_lines(
     name, other = baseline or ("", None)
     tokens = replace(options, tokenize="moses", lowercase=True)
     copied, lost = count_copies(test.sources, hypotheses, references, numbers)
-    met, missed = count_terms(glossary, test.sources, hypotheses, references, options.language)
+    met, missed = count_terms(glossary, test.sources, hypotheses, references)
     return Evaluation(
         f"{test.origin}: {test.segments:,} segments",
         score(hypotheses, references, options, other),

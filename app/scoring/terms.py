@@ -51,7 +51,6 @@ def count_terms(
     sources: Sequence[str] | None,
     translations: Sequence[str],
     references: Sequence[str],
-    language: str = "de",
 ) -> tuple[list[TermCount], list[MissedTerms]]:
     """Counts the terms that translations have.
 
@@ -62,7 +61,6 @@ def count_terms(
         glossary: the terms; None for none.
         sources: segments; None where they are not known.
         translations, references: as many.
-        language: the target's.
 
     Returns:
         The count of all terms, then of each that the sources have, the most frequent first; and the first segments that
@@ -76,7 +74,7 @@ def count_terms(
     for number, (source, *sides) in enumerate(zip(sources, translations, references, strict=True), start=1):
         lacking = []
         for entry in glossary.find(finder.mark(normalise(source)).text):
-            met = [is_met(entry, side, language) for side in sides]
+            met = [is_met(entry, side, glossary.language) for side in sides]
             counts[entry] = [a + b for a, b in zip(counts.get(entry, (0, 0, 0)), (1, *met), strict=True)]
             lacking += [] if met[0] else [entry.target]
         if lacking:

@@ -4,7 +4,7 @@ import io
 
 import pytest
 
-from app.scoring.evaluation import evaluate_lines
+from app.scoring.evaluation import DocumentOptions, evaluate_lines, evaluate_translations
 from app.scoring.report import show_evaluation
 from app.scoring.terms import MissedTerms, TermCount, count_terms, is_met
 from app.scoring.testsets import TestSet
@@ -54,6 +54,17 @@ def test_nothing_is_counted_without_terms_or_sources():
 )
 def test_a_term_is_met_by_its_inflections_and_not_by_other_words(translation, met):
     assert is_met(GLOSSARY.entries[0], translation) == met
+
+
+def test_inflections_are_those_of_the_glossarys_language():
+    test = TestSet.of_documents("t", (("Two horses",),), (("Deux chevaux",),), "t")
+    glossary = Glossary([Term("horse", "cheval")], "fr")
+    options = DocumentOptions(samples=0)
+    for found in (
+        evaluate_translations(["Des chevaux"], test, options, glossary=glossary),
+        evaluate_lines(["Des chevaux"], test, glossary=glossary),
+    ):
+        assert found.met[0] == TermCount("", "", 1, 1, 1)
 
 
 def test_every_form_that_the_search_accepts_counts():
