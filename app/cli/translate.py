@@ -184,7 +184,7 @@ def _translations(run, search, engine, lines, args: argparse.Namespace):
     if not sampling and args.nbest > search.beam:
         raise UserError(f"--nbest {args.nbest} needs at least as wide a beam: add --beam {args.nbest}")
     translator = translator_of(run, search, args, engine=engine, sampling=sampling)
-    lines = _noted(translator, lines, args) if args.offers else lines
+    lines = _Noted(translator, lines, args) if args.offers else lines
     for number, found in enumerate(translator.nbest(lines, args.nbest), start=1):
         for text, score in found:
             before = f"{number}\t" if args.nbest > 1 else ""
@@ -192,16 +192,22 @@ def _translations(run, search, engine, lines, args: argparse.Namespace):
             yield before + text
 
 
-def _noted(translator, lines, args: argparse.Namespace):
-    """Passes lines on, and writes what the translation memory offers for them."""
-    from data.files import atomic_write
+class _Noted:
+    """Passes lines on as they come, and writes what the translation memory offers for them."""
 
-    least = interactive.LEAST if args.fuzzy is None else args.fuzzy
-    with atomic_write(args.offers, "w") as file:
-        for number, line in enumerate(lines, start=1):
-            for offer in translator.offers(line, least):
-                file.write(f"{number}\t{offer.similarity:.3f}\t{offer.source}\t{offer.text}\n")
-            yield line
+    def __init__(self, translator, lines, args: argparse.Namespace):
+        self.waiting = lines.waiting
+        self._translator, self._lines, self._path = translator, lines, args.offers
+        self._least = interactive.LEAST if args.fuzzy is None else args.fuzzy
+
+    def __iter__(self):
+        from data.files import atomic_write
+
+        with atomic_write(self._path, "w") as file:
+            for number, line in enumerate(self._lines, start=1):
+                for offer in self._translator.offers(line, self._least):
+                    file.write(f"{number}\t{offer.similarity:.3f}\t{offer.source}\t{offer.text}\n")
+                yield line
 
 
 def _references(run, search, engine, lines, args: argparse.Namespace):

@@ -1,6 +1,7 @@
 """Corrections, translation memories and dialogues on the command line."""
 
 import json
+import select
 import subprocess
 
 import pytest
@@ -91,6 +92,25 @@ def test_matches_are_taken_or_offered_with_their_numbers_adapted(run, memory, tm
         ("3", "0.750", RIGHT[0]),
     ]
     assert len(found) == len(plain)
+
+
+def test_a_line_of_a_pipe_is_translated_before_the_next_one_is_written(run, memory, tmp_path):
+    translating = subprocess.Popen(
+        command("translate", run, "--memory", memory, "--offers", tmp_path / "offers.tsv"),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env=environment(),
+        cwd=REPOSITORY,
+    )
+    try:
+        for line in (b"a cat\n", b"the red cat\n"):
+            translating.stdin.write(line)
+            translating.stdin.flush()
+            assert select.select([translating.stdout], [], [], 60)[0]
+            assert translating.stdout.readline().endswith(b"\n")
+    finally:
+        translating.communicate(timeout=60)
+    assert (tmp_path / "offers.tsv").read_text(encoding="utf-8").startswith("1\t1.000\t")
 
 
 def test_a_dialogue_as_a_process(run, memory, tmp_path):
