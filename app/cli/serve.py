@@ -6,6 +6,7 @@ says otherwise. It stops on SIGTERM or Ctrl-C and finishes what it has. docs/ser
 
 import argparse
 import logging
+import math
 from typing import TYPE_CHECKING
 
 from app.cli.memory import RETRIEVAL, add_glossary, add_memory, check_files, translator_of, with_chosen_memory
@@ -106,7 +107,7 @@ def _limits(args: argparse.Namespace) -> "Limits":
 
     given = {name: getattr(args, name) for name in LIMITS if getattr(args, name) is not None}
     for name, value in given.items():
-        if value < 0 or (value == 0 and name != "rate"):
+        if not math.isfinite(value) or value < 0 or (value == 0 and name != "rate"):
             raise UserError(f"--{name.replace('_', '-')} {value}: expected a number above 0")
     return Limits(**given)
 

@@ -287,4 +287,5 @@ def test_wrong_options_are_refused_before_the_model_is_loaded(run, tmp_path):
         assert "cannot listen there" in refused("--port", taken.getsockname()[1])
     assert "--port 70000" in refused("--port", 70000)
     assert "cannot be read" in refused("--keys", tmp_path / "none")
-    assert "--seconds 0.0" in refused("--seconds", 0)
+    for value in ("0.0", "inf", "nan"):
+        assert f"--seconds {value}: expected a number above 0" in refused("--seconds", value)
