@@ -10,8 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
-PIECES = 32  # numbered pieces of a vocabulary
-PIECE_KIND = "pieces"  # the kind of a span that is a numbered piece in the text itself
+PIECES, PIECE_KIND = 32, "pieces"  # numbered pieces of a vocabulary; the kind of those that stand in the text itself
 
 
 def piece(number: int) -> str:
@@ -31,8 +30,8 @@ _EXTENSIONS = (
     "exe|dll|odt|ods|odp|docx?|xlsx?|csv|po|mo|toml|ya?ml|desktop|service|ogg|mp3|mp4|avi|ttf|sql|php"
 )
 
-# From the most to the least particular: where two could begin at the same character, the earlier one wins. A pattern
-# without an upper limit must not begin again within what it has just failed on, nor have two ways to read a text.
+# From the most to the least particular: of two that begin at the same character the earlier one wins. None may begin
+# again within what it has failed on, nor read a long text in two ways.
 _PATTERNS: dict[str, tuple[str, ...]] = {
     "code": (r"``[^`]{1,300}``", r"`[^`\s][^`]{0,300}`", r"(?<![\w-])--[A-Za-z][\w-]+"),
     "urls": (
@@ -94,11 +93,12 @@ _HINT = re.compile(rf"[\d%{{}}$#<&@/\\`\u27e6]|--|\.[A-Za-z]|{_SYMBOL}|{_FOREIGN
 
 
 class Span(NamedTuple):
-    """A stretch `text` of a segment, from character `start` on."""
+    """A stretch `text` of a segment, from character `start` on; once set aside, `given` is what the source has."""
 
     start: int
     text: str
     kind: str
+    given: str = ""
 
     @property
     def end(self) -> int:
@@ -155,7 +155,7 @@ class SpanFinder:
         """Sets the spans of a text aside, however many."""
         spans = self.find(text)
         marked = _replace(text, spans, range(1, len(spans) + 1))
-        return Marked(marked, tuple(span._replace(text=self.copied(span)) for span in spans))
+        return Marked(marked, tuple(span._replace(text=self.copied(span), given=span.text) for span in spans))
 
     def mark_pair(self, source: str, target: str) -> tuple[str, str]:
         """Sets aside what stands on both sides; the same span has the same number on both, in the source's order."""
@@ -201,7 +201,7 @@ def outside_pieces(text: str, place: int) -> int:
 
 def renumbered(text: str, spans: Sequence[Span]) -> Marked:
     """A part of a marked text with its pieces counted from 1."""
-    parts, numbers = _split(text)
+    parts, numbers = split_at_pieces(text)
     pieces = (piece(number) for number in range(1, len(numbers) + 1))
     return Marked(parts[0] + "".join(map(str.__add__, pieces, parts[1:])), tuple(spans[n - 1] for n in numbers))
 
@@ -213,7 +213,7 @@ def has_words(text: str) -> bool:
 
 def is_whole(text: str, count: int) -> bool:
     """Whether the pieces 1 to `count` stand in a text once each, and no others."""
-    return sorted(_split(text)[1]) == list(range(1, count + 1))
+    return sorted(split_at_pieces(text)[1]) == list(range(1, count + 1))
 
 
 def mend(text: str, count: int) -> str:
@@ -222,7 +222,7 @@ def mend(text: str, count: int) -> str:
     A piece that comes again goes, as does one with another number. A missing one is put behind the piece before it,
     else before the one after it, else at the end.
     """
-    parts, numbers = _split(text)
+    parts, numbers = split_at_pieces(text)
     kept: list[int | None] = []
     for number in numbers:
         kept.append(number if 1 <= number <= count and number not in kept else None)
@@ -259,7 +259,7 @@ def restore(text: str, spans: Sequence[Span]) -> str:
     """
     if not spans:
         return text
-    parts, numbers = _split(mend(text, len(spans)))
+    parts, numbers = split_at_pieces(mend(text, len(spans)))
     numbers = _in_source_order(numbers, [n for n, span in enumerate(spans, start=1) if span.kind == "frame"])
     slots = _nested([[number] for number in numbers], parts, _elements(spans))
     found, before = parts[0], False
@@ -278,7 +278,7 @@ def _joined(left: str, right: str, apart: bool) -> str:
     return f"{left} {right}" if touching else left + right
 
 
-def _split(text: str) -> tuple[list[str], list[int]]:
+def split_at_pieces(text: str) -> tuple[list[str], list[int]]:
     """The text around the pieces, and their numbers."""
     parts = _PIECE.split(text)
     return parts[::2], list(map(int, parts[1::2]))

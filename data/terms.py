@@ -2,7 +2,7 @@
 
 import functools
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,6 +10,7 @@ import snowballstemmer
 
 from data.glossary import Term, read_glossary
 from data.inflection import german_forms
+from data.spans import Span, piece, split_at_pieces
 
 # Words, numbers and single signs; what is left between them is spaces, hyphens and underscores.
 _TOKEN = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)*|\d+|[^\w\s-]")
@@ -31,6 +32,13 @@ class Entry(NamedTuple):
     forms: tuple[str, ...]
     verb: bool
     match_case: bool
+
+
+class Occurrence(NamedTuple):
+    """A term in a text, and the numbers of the pieces whose spans belong to it."""
+
+    entry: Entry
+    pieces: tuple[int, ...]
 
 
 class Glossary:
@@ -69,21 +77,28 @@ class Glossary:
             if keys := list(map(_key_of(entry), _tokens(entry))):
                 self._by_word.setdefault(keys[0], []).append((keys, entry))
 
-    def find(self, text: str) -> list[Entry]:
-        """The terms in a text, in their order, each once; where they overlap, the longest.
+    def find(self, text: str, spans: Sequence[Span] = ()) -> list[Entry]:
+        """The terms of `occurrences`, each once."""
+        return list(dict.fromkeys(found.entry for found in self.occurrences(text, spans)))
+
+    def occurrences(self, text: str, spans: Sequence[Span] = ()) -> list[Occurrence]:
+        """The terms in a text, in their order; where they overlap, the longest.
 
         Args:
             text: a source segment; what is copied is best set aside as numbered pieces before, see `data.spans`.
+            spans: what pieces stand for. Spans as a whole may belong to a term; their parts are no terms.
         """
-        tokens = _TOKEN.findall(text)
+        tokens, owners = _tokens_with_spans(text, spans)
         matches = [match for place in range(len(tokens)) for match in self._matches_at(tokens, place)]
         taken: set[int] = set()
-        found: dict[int, Entry] = {}
+        found: dict[int, Occurrence] = {}
         for start, end, entry in sorted(matches, key=lambda match: match[0] - match[1]):
-            if taken.isdisjoint(range(start, end)):
+            pieces = _whole_spans(owners, start, end)
+            own = pieces is not None and all(spans[n - 1].given.lower() in entry.source.lower() for n in pieces)
+            if own and taken.isdisjoint(range(start, end)):
                 taken.update(range(start, end))
-                found[start] = entry
-        return list(dict.fromkeys(found[start] for start in sorted(found)))
+                found[start] = Occurrence(entry, pieces)
+        return [found[start] for start in sorted(found)]
 
     def _matches_at(self, tokens: list[str], start: int) -> Iterator[tuple[int, int, Entry]]:
         """The terms that begin with this token: their first token, the one after them, and the entry."""
@@ -103,6 +118,28 @@ def open_glossary(path: Path | str, source: str = "en", target: str = "de") -> G
         source, target: the languages.
     """
     return Glossary(read_glossary(path, source, target), target)
+
+
+def _tokens_with_spans(text: str, spans: Sequence[Span]) -> tuple[list[str], list[int]]:
+    """The tokens of a marked text with its spans put back, and for each the number of its piece; 0 for none."""
+    parts, numbers = split_at_pieces(text)
+    tokens = _TOKEN.findall(parts[0])
+    owners = [0] * len(tokens)
+    for number, part in zip(numbers, parts[1:], strict=True):
+        known = 0 < number <= len(spans)
+        # What has no token keeps the words around it apart all the same.
+        inside = (_TOKEN.findall(spans[number - 1].given) if known else []) or [piece(number)]
+        outside = _TOKEN.findall(part)
+        tokens += inside + outside
+        owners += [number] * len(inside) + [0] * len(outside)
+    return tokens, owners
+
+
+def _whole_spans(owners: list[int], start: int, end: int) -> tuple[int, ...] | None:
+    """The pieces whose tokens are those from `start` to `end`; None if one of them goes on outside."""
+    pieces = tuple(dict.fromkeys(filter(None, owners[start:end])))
+    around = [*owners[max(start - 1, 0) : start], *owners[end : end + 1]]
+    return None if set(pieces) & set(around) else pieces
 
 
 def _tokens(entry: Entry) -> list[str]:

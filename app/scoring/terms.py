@@ -73,7 +73,7 @@ def count_terms(
     missed = []
     for number, (source, *sides) in enumerate(zip(sources, translations, references, strict=True), start=1):
         lacking = []
-        for entry in glossary.find(finder.mark(normalise(source)).text):
+        for entry in glossary.find(*finder.mark(normalise(source))):
             met = [is_met(entry, side, glossary.language) for side in sides]
             counts[entry] = [a + b for a, b in zip(counts.get(entry, (0, 0, 0)), (1, *met), strict=True)]
             lacking += [] if met[0] else [entry.target]

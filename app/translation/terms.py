@@ -1,11 +1,15 @@
 """The terms of a glossary as the search needs them: forms in tokens, and the tokens that begin words."""
 
 import functools
+import re
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from data.cleaning import normalise
+from data.forms import PLAIN, TextForm
+from data.spans import Span, piece, split_at_pieces
 from data.subwords import BOS, EOS, SPACE, UNK
 from data.terms import Entry, Glossary
 from data.tokenizer import Tokenizer
@@ -25,19 +29,47 @@ class TermEncoder:
     Args:
         glossary: what to find.
         tokenizer: the model's.
-        lowercase: whether the model knows lower-cased text only.
+        form: how text is written for the model.
     """
 
-    def __init__(self, glossary: Glossary, tokenizer: Tokenizer, lowercase: bool = False):
-        self.glossary, self.tokenizer, self.lowercase = glossary, tokenizer, lowercase
-        self._forms = functools.cache(self._encode)
+    def __init__(self, glossary: Glossary, tokenizer: Tokenizer, form: TextForm = PLAIN):
+        self.glossary, self.tokenizer, self.form = glossary, tokenizer, form
+        self._forms = functools.lru_cache(1 << 14)(self._encode)
 
-    def terms(self, text: str) -> tuple[Forms, ...]:
-        """The forms of each term of a source segment, whose spans are numbered pieces already."""
-        return tuple(forms for entry in self.glossary.find(text) if (forms := self._forms(entry)))
+    def terms(self, text: str, spans: Sequence[Span] = ()) -> tuple[Forms, ...]:
+        """The forms of each term of a source segment.
 
-    def _encode(self, entry: Entry) -> Forms:
-        texts = list(dict.fromkeys(normalise(form, self.lowercase) for form in entry.forms))
+        Args:
+            text: the segment, its spans as numbered pieces.
+            spans: what these stand for; a form that has one gets its piece.
+        """
+        found: dict[Entry, list[tuple[int, ...]]] = {}
+        for entry, numbers in self.glossary.occurrences(text, spans):
+            copied = tuple((spans[number - 1].text, number) for number in numbers)
+            found.setdefault(entry, []).extend(self._forms(entry, copied))
+        return tuple(tuple(dict.fromkeys(forms)) for forms in found.values() if forms)
+
+    def check(self, warn: Callable[[str], None]) -> None:
+        """Warns of terms that cannot be seen to, as their translations lack what is copied from the source."""
+        lost = []
+        for entry in self.glossary.entries:
+            spans = self.form.finder.mark(normalise(entry.source)).spans
+            if not _marked(entry.forms, [(span.text, number) for number, span in enumerate(spans, start=1)]):
+                lost.append((entry, spans))
+        if lost:
+            entry, spans = lost[0]
+            count = f"{len(lost):,} terms" if len(lost) > 1 else "1 term"
+            warn(
+                f"{count} of the glossary cannot be seen to, the first of them {entry.source!r} = {entry.target!r}: "
+                f"{', '.join(repr(span.text) for span in spans)} is copied, so the translation must have it as well"
+            )
+
+    def _encode(self, entry: Entry, copied: tuple[tuple[str, int], ...]) -> Forms:
+        forms = _marked(entry.forms, copied)
+        if copied:
+            # Where the piece stands elsewhere already, the search could not end without writing it again.
+            forms += [rest for form in forms[:] if (rest := _rest(form))]
+        texts = list(dict.fromkeys(normalise(form, self.form.lowercase) for form in forms))
         found = self.tokenizer.target.encode(texts)
         # A word is often split in another way where no space is before it.
         for text, ids in zip(texts, self.tokenizer.target.encode([_SIGN + text for text in texts]), strict=True):
@@ -46,6 +78,24 @@ class TermEncoder:
             if place and "".join(pieces[place:]).replace(SPACE, " ") == text:
                 found.append(ids[place:])
         return tuple(dict.fromkeys(tuple(ids) for ids in found if ids and UNK not in ids))
+
+
+def _marked(forms: Sequence[str], copied: Sequence[tuple[str, int]]) -> list[str]:
+    """The forms that have all that is copied, with numbered pieces for it."""
+    found = []
+    for form in forms:
+        missing = False
+        for text, number in copied:
+            # Not the number within a piece that was put in before.
+            form, count = re.subn(rf"(?<![\w\u27e6]){re.escape(text)}(?!\w)", piece(number), form, count=1)
+            missing |= not count
+        found += [] if missing else [form]
+    return found
+
+
+def _rest(form: str) -> str:
+    """The longest part of a form beside its pieces."""
+    return re.sub(r"^\W+|\W+$", "", max(split_at_pieces(form)[0], key=len))
 
 
 def words_of(tokenizer: Any) -> "Words | None":

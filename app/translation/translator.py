@@ -17,9 +17,10 @@ from app.translation.flow import Flow, Hypothesis
 from app.translation.forced import Given, score_documents
 from app.translation.lines import DocumentLine, chunks
 from app.translation.terms import TermEncoder, words_of
-from app.translation.text import EncodedLine, LineEncoder, Part
+from app.translation.text import EncodedLine, LineEncoder, Part, print_warning
 from data.errors import UserError
 from data.forms import PLAIN, TextForm
+from data.spans import Source
 from data.terms import Glossary
 from data.tokenizer import Tokenizer
 from data.windows import ALONE, WindowOptions
@@ -142,7 +143,7 @@ class Translator:
             model = run.load_model(checkpoint, decoding=True, search=search)
             translator = cls.of_model(model, tokenizer, search, windows, sampling, retrieval, **rest)
         if glossary:
-            translator.use_glossary(glossary)
+            translator.use_glossary(glossary, warn or print_warning)
         if memory:
             from app.translation.memory import open_memory
 
@@ -341,15 +342,19 @@ class Translator:
 
         return entries
 
-    def use_glossary(self, glossary: Glossary) -> None:
-        """Translates the terms of a glossary as it says; a UserError if the engine cannot."""
+    def use_glossary(self, glossary: Glossary, warn: Callable[[str], None] | None = None) -> None:
+        """Translates the terms of a glossary as it says, and warns of those it cannot; a UserError if the engine does
+        not take any.
+        """
         if self.decoder.words is None:
             raise UserError("only the engine keras takes a glossary: leave out --engine")
-        self._terms = TermEncoder(glossary, self.tokenizer, self.lowercase)
+        self._terms = TermEncoder(glossary, self.tokenizer, self.form)
+        if warn:
+            self._terms.check(warn)
 
-    def terms(self, text: str) -> Sequence[Forms]:
-        """The terms that the translation of a segment, with its spans as pieces, must contain."""
-        return self._terms.terms(text) if self._terms else ()
+    def terms(self, source: Source) -> Sequence[Forms]:
+        """The terms that the translation of a segment must contain."""
+        return self._terms.terms(source.text, source.spans) if self._terms else ()
 
     @property
     def lowercase(self) -> bool:
@@ -386,7 +391,7 @@ class Translator:
 
     def _decode(self, parts: list[Part], count: int, report: Callable | None) -> list[list[Decoded]]:
         sources, stored = [part.ids for part in parts], [self.stored(part.source.text) for part in parts]
-        terms = [self.terms(part.source.text) for part in parts]
+        terms = [self.terms(part.source) for part in parts]
 
         def search(rows: list[int]) -> list[list[Decoded]]:
             again = [[side[row] for row in rows] for side in (stored, terms)]

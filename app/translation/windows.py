@@ -255,9 +255,9 @@ class WindowDecoder:
         return list(zip(self.translator.encoder.texts(parts, [own.ids for own in found]), found, strict=True))
 
     def _request(self, window, options):
-        text = window.segment.part.source.text
-        stored = self.translator.stored(text, window.document.store)
-        return window.request(options)._replace(stored=stored, terms=self.translator.terms(text))
+        source = window.segment.part.source
+        stored = self.translator.stored(source.text, window.document.store)
+        return window.request(options)._replace(stored=stored, terms=self.translator.terms(source))
 
     def _search(self, requests: list[Request], count: int = 1) -> list[list[Decoded]]:
         def search(rows: list[int]) -> list[list[Decoded]]:

@@ -4,6 +4,7 @@ import pytest
 
 from data.glossary import Term
 from data.inflection import german_forms
+from data.spans import SpanFinder
 from data.terms import Glossary
 
 
@@ -60,6 +61,22 @@ def test_signs_and_numbers_belong_to_a_term_and_what_is_copied_does_not():
     assert found("Only C", Term("C++", "C++")) == []
     assert found("with Wi-Fi 6", Term("Wi-Fi 6", "WLAN 6")) == ["WLAN 6"]
     assert found("a file \u27e61\u27e7 system", *FILES) == ["Datei", "System"]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("Windows 11 and Windows 10", [("Windows 11", (1,))]),
+        ("10 or 24/7 support", [("24/7-Service", (2,))]),
+        ("Windows 11.2, Windows 24/7, 11 Windows", []),
+        ("$file, <b>file</b> and --file", [("Datei", ())]),
+        ("file-system --file system", [("Dateisystem", ()), ("System", ())]),
+    ],
+)
+def test_spans_belong_to_a_term_as_a_whole(text, expected):
+    terms = (Term("Windows 11", "Windows 11"), Term("24/7 support", "24/7-Service"), *FILES)
+    found = Glossary(terms).occurrences(*SpanFinder().mark(text))
+    assert [(one.entry.target, one.pieces) for one in found] == expected
 
 
 def test_translations_of_one_source_are_alternatives():

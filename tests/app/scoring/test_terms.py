@@ -33,6 +33,12 @@ def test_each_term_of_a_segment_counts_once():
     ]
 
 
+def test_terms_with_numbers_count():
+    glossary = Glossary([Term("404 error", "404-Fehler")])
+    (total, _), _ = count_terms(glossary, ["A 404 error", "404 errors"], ["Ein 404-Fehler", "404"], ["", ""])
+    assert total == TermCount("", "", 2, 1, 0)
+
+
 def test_nothing_is_counted_without_terms_or_sources():
     assert count_terms(None, SOURCES, OUTPUT, REFERENCES) == ([], [])
     assert count_terms(GLOSSARY, None, OUTPUT, REFERENCES) == ([], [])
