@@ -242,6 +242,7 @@ def test_kept_counts_lines_by_kind():
 @pytest.mark.parametrize(
     ("text", "files"),
     [
+        ("See .gitlab-ci.yml.", [".gitlab-ci.yml"]),
         (
             "Edit my-long-name.txt, read-me.first.md and x_y.tar.gz.",
             ["my-long-name.txt", "read-me.first.md", "x_y.tar.gz"],
