@@ -4,7 +4,7 @@ bqemulator speaks BigQuery's REST and gRPC protocols, and here it is given what 
 begins at the row that the client asks for and sends short messages, results of queries can be read by the storage
 service, a load job has the id that the client gave it, a query has a cost, a query over `maximumBytesBilled` is
 refused, results of queries that run at the same time are kept apart, a table made by a query has sums of INT64 as
-INT64, and streams may break as often as they like.
+INT64, a view says its query, and streams may break as often as they like.
 
 Usage: python tests/bigquery_server.py PARENT_PROCESS. It prints one line of JSON, {"rest": PORT, "storage": PORT}.
 """
@@ -25,7 +25,7 @@ answer, sys.stdout = sys.stdout, sys.stderr
 
 import pyarrow
 import sqlglot
-from bqemulator.api.routes import jobs, upload
+from bqemulator.api.routes import jobs, tables, upload
 from bqemulator.config import Settings
 from bqemulator.domain.errors import AlreadyExistsError, InvalidQueryError
 from bqemulator.grpc_api import read_servicer
@@ -140,6 +140,17 @@ def cost_of(call) -> int:
     return total
 
 
+def show_views():
+    """The resource of a view has its query."""
+    resource = tables._table_to_rest
+
+    def with_query(table):
+        view = {"view": {"query": table.view_query, "useLegacySql": False}} if table.view_query else {}
+        return resource(table) | view
+
+    tables._table_to_rest = with_query
+
+
 def follow(parent: int) -> None:
     """Ends this process when its parent has ended, however that happened."""
     while os.getppid() == parent:
@@ -165,4 +176,5 @@ if __name__ == "__main__":
     correct_results()
     share_results()
     charge()
+    show_views()
     asyncio.run(serve())

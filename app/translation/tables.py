@@ -14,7 +14,7 @@ from data.errors import UserError
 from data.files import checksum_of
 from data.warehouse.base import Warehouse
 from data.warehouse.schema import arrow_schema
-from data.warehouse.sql import is_name, statement, table_name, user_query
+from data.warehouse.sql import is_name, statement, tables_in, user_query
 
 # Columns that are taken over where they exist.
 KEPT = {"corpus": "STRING", "split": "STRING", "doc": "STRING", "position": "INT64"}
@@ -100,9 +100,7 @@ class TableTranslator:
 
     def _parts_of(self, what: str, into: str, columns: dict[str, str]) -> dict[int, str]:
         """The parts that are there, with their hashes."""
-        table_name(into)
-        if into == what:
-            raise UserError(f"--into {into}: is the table that is read; choose another name")
+        self.warehouse.check_new(into, [what] if is_name(what) else tables_in(user_query(what)))
         if into not in self.warehouse.tables():
             return {}
         there, wanted = self.warehouse.columns(into), self._columns(columns)

@@ -1,14 +1,14 @@
 """What a database must do to hold corpora: the interface behind DuckDB and BigQuery."""
 
 import abc
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from sqlglot import exp
 
 from data.errors import UserError
-from data.warehouse.schema import standard_schema
-from data.warehouse.sql import Value, table_name
+from data.warehouse.schema import LOADS, PAIRS, standard_schema
+from data.warehouse.sql import Value, table_name, tables_in
 
 if TYPE_CHECKING:
     import pyarrow
@@ -84,14 +84,60 @@ class Warehouse(abc.ABC):
         """Stores a query as a view, replacing any view of that name.
 
         Raises:
-            UserError: the query cannot be run, or a table has that name.
+            UserError: the query cannot be run or reads the view itself, or a table has that name.
         """
+        self.check_new(name, tables_in(query))
         made, common = query.copy(), {cte.alias for cte in query.find_all(exp.CTE)}
         for table in made.find_all(exp.Table):
             if self.namespace and not table.args.get("db") and table.name not in common:
                 for key, part in zip(("catalog", "db"), self.namespace, strict=True):
                     table.set(key, exp.to_identifier(part, quoted=True))
         self.run(exp.Create(kind="VIEW", this=table_name(name), expression=made, replace=True))
+
+    def check_new(self, name: str, read: Iterable[str] = ()) -> None:
+        """Checks the name of a table or view to make, which takes the place of one that is there.
+
+        Whether case tells two names apart depends on the database, so that no two may differ in case alone.
+
+        Args:
+            name: what the user chose.
+            read: the tables and views that it is made of.
+
+        Raises:
+            UserError: no table can have that name, or what would be lost is needed: what it is made of, also by way of
+                views, or the program's own tables.
+        """
+        table_name(name)
+        folded = name.casefold()
+        if folded in {behind.casefold() for behind in self._behind(read)}:
+            raise UserError(f"the new table cannot be {name!r}, which holds what it is made of; choose another name")
+        if folded in (PAIRS, LOADS) or folded.startswith(SCRATCH):
+            raise UserError(
+                f"the new table cannot be {name!r}: {PAIRS}, {LOADS} and names that begin with {SCRATCH} are this "
+                "program's own; choose another name"
+            )
+        for there in self.tables():
+            if there.casefold() == folded and there != name:
+                raise UserError(
+                    f"{self.address} has a table {there!r}, from which {name!r} differs in case alone; write it so, or "
+                    "choose another name"
+                )
+
+    def _behind(self, names: Iterable[str]) -> set[str]:
+        """Tables and views, and all that the views read."""
+        found: set[str] = set()
+        waiting = list(names)
+        while waiting:
+            name = waiting.pop()
+            if name not in found:
+                found.add(name)
+                query = self.view_query(name)
+                waiting += tables_in(query) if query is not None else []
+        return found
+
+    @abc.abstractmethod
+    def view_query(self, name: str) -> exp.Expression | None:
+        """What a view reads, in any dialect; None for the name of anything else."""
 
     @abc.abstractmethod
     def append(self, table: str, batches: "pyarrow.RecordBatchReader", replacing: Parameters | None = None) -> int:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import pyarrow
+import sqlglot
 from sqlglot import exp
 
 from data.errors import UserError
@@ -108,6 +109,13 @@ class DuckWarehouse(Warehouse):
         with self._explained(), self._cursor() as cursor:
             names = [name for (name,) in cursor.execute(query).fetchall()]
         return [name for name in names if not name.startswith(SCRATCH)]
+
+    def view_query(self, name: str) -> exp.Expression | None:
+        """See `Warehouse.view_query`."""
+        query = "SELECT sql FROM duckdb_views() WHERE schema_name = 'main' AND lower(view_name) = lower($name)"
+        with self._explained(), self._cursor() as cursor:
+            found = cursor.execute(query, {"name": name}).fetchone()
+        return sqlglot.parse_one(found[0], read=self.dialect).expression if found else None
 
     def add_function(self, name: str, function: Callable[[list[str]], list[str]]) -> None:
         """See `Warehouse.add_function`."""

@@ -18,7 +18,7 @@ from data.warehouse.base import Warehouse
 from data.warehouse.loading import loads
 from data.warehouse.marks import STILL_THERE, by_corpus, drawn, one_of, share
 from data.warehouse.schema import PAIR_COLUMNS, PAIRS
-from data.warehouse.sql import statement, table_name
+from data.warehouse.sql import statement
 
 # Why a pair is left out, besides `data.cleaning.REASONS`, in the order of the steps.
 FURTHER_REASONS = {
@@ -238,9 +238,7 @@ def _ranks(warehouse: Warehouse, recipe: Recipe, source: str, seen: dict[str, in
 
 
 def _check_tables(warehouse: Warehouse, into: str, source: str) -> None:
-    table_name(into)
-    if into in (source, PAIRS):
-        raise UserError(f"the new table cannot be {into!r}, which holds what it is made of; choose another name")
+    warehouse.check_new(into, [source])
     there = warehouse.columns(source)
     for column, kind in PAIR_COLUMNS.items():
         if there.get(column) != kind:

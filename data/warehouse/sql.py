@@ -86,6 +86,12 @@ def is_name(text: str) -> bool:
     return bool(_NAME.fullmatch(text))
 
 
+def tables_in(query: exp.Expression) -> set[str]:
+    """The names of the tables and views that a query reads."""
+    common = {cte.alias for cte in query.find_all(exp.CTE)}
+    return {table.name for table in query.find_all(exp.Table) if table.name not in common or table.args.get("db")}
+
+
 def user_query(text: str) -> exp.Query:
     """Reads a query that a person wrote.
 

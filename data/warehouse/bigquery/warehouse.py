@@ -134,6 +134,13 @@ class BigQueryWarehouse(Warehouse):
             found = self._connection.rest.list_tables(f"{self.project}.{self.dataset}", **self._limits)
             return sorted(table.table_id for table in found if not table.table_id.startswith(SCRATCH))
 
+    def view_query(self, name: str) -> exp.Expression | None:
+        if name not in self.tables():
+            return None  # of another data set
+        with self._errors(f"looking at the view {name}"):
+            query = self._connection.rest.get_table(self._reference(name), **self._limits).view_query
+        return sqlglot.parse_one(query, read=STANDARD) if query else None
+
     def schema(self, query: exp.Query) -> dict[str, str]:
         """See `Warehouse.schema`; a dry run tells it for nothing."""
         return standard_columns(self._job(_named_columns(_tree(query)), None, dry_run=True).schema)

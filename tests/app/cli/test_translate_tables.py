@@ -105,13 +105,17 @@ def test_what_is_there_is_kept_and_what_changed_is_made_anew(sentences, warehous
     [
         (("nowhere", "--into", "made"), "has no table or view 'nowhere'"),
         (("SELECT de FROM pairs", "--into", "made"), "column 'en' is to be text, and is missing"),
-        (("pairs", "--into", "pairs"), "is the table that is read"),
-        (("pairs", "--into", "loads"), "was not made of such rows"),
+        (("pairs", "--into", "pairs"), "the new table cannot be 'pairs', which holds what it is made of"),
+        (("SELECT en, de FROM pairs", "--into", "Pairs"), "the new table cannot be 'Pairs', which holds"),
+        (("pairs", "--into", "loads"), "the new table cannot be 'loads'"),
+        (("pairs", "--into", "other"), "was not made of such rows"),
         (("pairs", "--into", "made", "--part", "0"), "--part 0: expected at least 1"),
     ],
 )
 def test_what_cannot_be_translated_is_refused(sentences, warehouse, capsys, arguments, message):
     what, *options = arguments
+    with open_warehouse(warehouse) as opened:
+        opened.run("CREATE TABLE other AS SELECT 1 AS n")
     assert message in corpora_command(capsys, "translate", what, "--run", sentences, *options, code=2)
 
 

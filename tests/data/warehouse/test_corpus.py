@@ -65,8 +65,12 @@ def test_a_view_is_a_query_with_a_name(filled):
     assert corpus.size("train") == 2, "it shows what is in the table now"
     filled.make_view("long_news", user_query("WITH t AS (SELECT * FROM pairs) SELECT * FROM t WHERE corpus = 'talks'"))
     assert corpus_of(filled, "long_news").size("train") == 8
-    with pytest.raises(UserError):
-        filled.make_view("pairs", user_query("SELECT 1 AS n"))
+    for name in ("pairs", "Pairs", "Loads", "scratch_view"):
+        with pytest.raises(UserError, match=f"the new table cannot be '{name}'"):
+            filled.make_view(name, user_query("SELECT 1 AS n"))
+    with pytest.raises(UserError, match="cannot be 'long_news', which holds what it is made of"):
+        filled.make_view("long_news", user_query("SELECT * FROM long_news WHERE position > 1"))
+    assert corpus_of(filled, "long_news").size("train") == 8
     assert filled.columns("pairs")["en"] == "STRING"
 
 

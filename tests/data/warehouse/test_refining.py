@@ -9,10 +9,11 @@ from hypothesis import strategies as st
 from data.cleaning import CleaningOptions, CleaningReport, clean
 from data.errors import UserError
 from data.pairs import Pair, consecutive
-from data.warehouse.loading import load
+from data.warehouse.loading import load, loads
 from data.warehouse.opening import open_warehouse
 from data.warehouse.quality import Inspector
 from data.warehouse.refining import Recipe, refine
+from data.warehouse.sql import user_query
 from tests.data.warehouse.sources import ListCorpus, read, texts
 
 QUICK = CleaningOptions(language_filter=False)
@@ -279,6 +280,22 @@ def test_what_cannot_be_refined_is_explained(warehouse):
     ]:
         with pytest.raises(UserError, match=message):
             refine(warehouse, recipe, into)
+    refine(warehouse, Recipe({}, QUICK), "mine")
+    warehouse.make_view("seen", user_query("WITH pairs AS (SELECT * FROM mine) SELECT * FROM pairs"))
+    for into, source, message in [
+        ("Pairs", "mine", "the new table cannot be 'Pairs'"),
+        ("loads", "pairs", "the new table cannot be 'loads'"),
+        ("LOADS", "pairs", "the new table cannot be 'LOADS'"),
+        ("Scratch_left_out", "pairs", "the new table cannot be 'Scratch_left_out'"),
+        ("Mine", "mine", "the new table cannot be 'Mine', which holds what it is made of"),
+        ("mine", "seen", "the new table cannot be 'mine', which holds what it is made of"),
+        ("Mine", "pairs", "has a table 'mine', from which 'Mine' differs in case alone"),
+    ]:
+        with pytest.raises(UserError, match=message):
+            refine(warehouse, Recipe({}, QUICK), into, source)
+    assert len(texts(warehouse)) == len(texts(warehouse, "mine")) == len(loads(warehouse)) == 1
+    warehouse.run("DROP VIEW seen")
+    warehouse.run("DROP TABLE mine")
     warehouse.run("CREATE TABLE other AS SELECT corpus, position FROM pairs")
     with pytest.raises(UserError, match="'other': column 'split' is missing"):
         refine(warehouse, Recipe({}, QUICK), "cleaned", "other")
