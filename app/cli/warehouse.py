@@ -168,16 +168,11 @@ def export(args: argparse.Namespace) -> None:
     from app.terminal import PairsBar, progress_console
     from data.warehouse.exporting import check_place
     from data.warehouse.exporting import export as export_rows
-    from data.warehouse.sql import is_name, statement, user_query
+    from data.warehouse.order import in_order
 
     check_place(args.path)
-    query = None if is_name(args.what) else user_query(args.what)
     with _opened(args, read_only=True) as warehouse:
-        if query is None:
-            columns = warehouse.columns(args.what)
-            order = [column for column in ("corpus", "split", "position") if column in columns]
-            text = f"SELECT * FROM source {'ORDER BY ' if order else ''}{', '.join(order)}"
-            query = statement(text, source=args.what)
+        query = in_order(warehouse, args.what)
         with PairsBar(progress_console(), "exporting") as bar:
             rows = export_rows(warehouse.rows(query), args.path, bar)
     print(f"{args.path}: {rows:,} rows")

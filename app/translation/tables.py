@@ -2,7 +2,7 @@
 
 import itertools
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,7 @@ from app.translation.translator import Translator
 from data.errors import UserError
 from data.files import checksum_of
 from data.warehouse.base import Warehouse
+from data.warehouse.order import in_order
 from data.warehouse.schema import arrow_schema
 from data.warehouse.sql import is_name, statement, tables_in, user_query
 
@@ -91,12 +92,7 @@ class TableTranslator:
             found = f"is {there[self.source]}" if self.source in there else f"is missing; there is {', '.join(there)}"
             raise UserError(f"{self.warehouse.address}, {what}: column {self.source!r} is to be text, and {found}")
         columns = {name: kind for name, kind in KEPT.items() if there.get(name) == kind}
-        names = ", ".join([*columns, self.source])
-        if not is_name(what):
-            return user_query(what), columns
-        order = [name for name in ("corpus", "split", "position") if name in columns]
-        text = f"SELECT {names} FROM source {'ORDER BY ' if order else ''}{', '.join(order)}"
-        return statement(text, source=what), columns
+        return in_order(self.warehouse, what, [*columns, self.source]), columns
 
     def _parts_of(self, what: str, into: str, columns: dict[str, str]) -> dict[int, str]:
         """The parts that are there, with their hashes."""
@@ -124,8 +120,8 @@ class TableTranslator:
                 yield some
             return
         part: list[dict] = []
-        for _, document in itertools.groupby(enumerate(rows), lambda item: item[1]["doc"] or item[0]):
-            part += [row for _, row in document]
+        for document in _documents(rows):
+            part += document
             if len(part) >= self.size:
                 yield part
                 part = []
@@ -145,10 +141,20 @@ class TableTranslator:
         self.warehouse.append(into, pyarrow.RecordBatchReader.from_batches(schema, [batch]), {PART: number})
 
     def _lines(self, part: Sequence[dict], texts: Sequence[str]) -> Iterator[DocumentLine]:
-        """The rows as lines; rows without a document stand alone."""
-        names = [row.get("doc") or place for place, row in enumerate(part)]
-        numbers = {name: number for number, name in enumerate(dict.fromkeys(names))}
-        return (DocumentLine(numbers[name], text) for name, text in zip(names, texts, strict=True))
+        """The rows as lines."""
+        numbers = (number for number, document in enumerate(_documents(part)) for _ in document)
+        return (DocumentLine(number, text) for number, text in zip(numbers, texts, strict=True))
+
+
+def _documents(rows: Iterable[dict]) -> Iterator[list[dict]]:
+    """The rows that stand together and are of one document of one corpus and split; those of none stand alone."""
+
+    def document(numbered):
+        number, row = numbered
+        return (row.get("corpus"), row.get("split"), row["doc"]) if row.get("doc") else number
+
+    for _, found in itertools.groupby(enumerate(rows), document):
+        yield [row for _, row in found]
 
 
 def sql_function(translator: Translator) -> Callable[[Sequence[str]], list[str]]:

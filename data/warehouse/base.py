@@ -36,6 +36,7 @@ class Warehouse(abc.ABC):
     """
 
     dialect: str  # sqlglot's name of it
+    keeps_order = False  # whether rows without ORDER BY come as they were inserted
     namespace: tuple[str, ...] = ()  # catalog and schema that the tables of a view must be named with, if they must
 
     def __init__(self, address: str):

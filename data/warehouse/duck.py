@@ -44,6 +44,7 @@ class DuckWarehouse(Warehouse):
     """
 
     dialect = "duckdb"
+    keeps_order = True
 
     def __init__(self, path: str, read_only: bool = False, create: bool = False):
         super().__init__(path)

@@ -69,6 +69,18 @@ def test_rows_of_a_document_are_translated_in_its_context(documents, warehouse, 
     assert [row["part"] for row in found] == [0, 0, 1, 1, 1]
 
 
+def test_a_document_ends_where_its_corpus_ends(documents, warehouse, capsys):
+    query = "SELECT CASE WHEN position < 2 THEN 'one' ELSE 'two' END AS corpus, '1' AS doc, en, position FROM pairs"
+    corpora_command(capsys, "translate", query, "--run", documents, "--into", "made", "--part", 1)
+    found = rows(warehouse)
+    translator = Translator.of_run(Run.open(documents))
+    apart, together = (
+        [line for part in translator.translate_documents(found) for line in part] for found in ([EN[:2], EN[2:]], [EN])
+    )
+    assert [row["de"] for row in found] == apart != together
+    assert [row["part"] for row in found] == [0, 0, 1, 1, 1]
+
+
 @pytest.mark.slow
 def test_what_is_there_is_kept_and_what_changed_is_made_anew(sentences, warehouse, capsys, monkeypatch):
     command = ("translate", "pairs", "--run", sentences, "--into", "made", "--part", 2)

@@ -1,5 +1,6 @@
 """The warehouse from the command line, from loading to training."""
 
+import pyarrow
 import pyarrow.parquet
 import pytest
 
@@ -63,6 +64,16 @@ def test_from_loading_to_a_clean_table(capsys, corpora, tmp_path):
     assert rows == "corpus\ten\nnews\ttwo\nnews\tfive six\ntalks\tone\n"
     assert run(capsys, "export", "cleaned", tmp_path / "out.parquet") == f"{tmp_path / 'out.parquet'}: 4 rows\n"
     assert pyarrow.parquet.read_table(tmp_path / "out.parquet").num_rows == 4
+
+
+def test_rows_without_a_position_are_exported_as_they_were_inserted(capsys, corpora, tmp_path):
+    """So many that the database sorts them in parts, which puts equal ones into another order."""
+    numbers = [str(number) for number in range(150_000)]
+    columns = {"corpus": ["c"] * len(numbers), "split": ["train"] * len(numbers), "en": numbers, "de": numbers}
+    with open_warehouse(str(tmp_path / "w.duckdb"), create=True) as warehouse:
+        warehouse.append("placeless", pyarrow.table(columns).to_reader())
+    run(capsys, "export", "placeless", tmp_path / "out")
+    assert (tmp_path / "out" / "en.train.txt").read_text().split() == numbers
 
 
 def test_the_filters_of_a_preset(capsys, corpora):

@@ -9,10 +9,11 @@ from data.pairs import Pair
 from data.warehouse.exporting import export
 from data.warehouse.files import open_source
 from data.warehouse.loading import load
+from data.warehouse.order import in_order
 from data.warehouse.profile import profile
 from data.warehouse.quality import Inspector
 from data.warehouse.sql import user_query
-from tests.data.warehouse.sources import ListCorpus
+from tests.data.warehouse.sources import ListCorpus, read
 
 TALKS = [(f"talk {n}", f"Vortrag {n}", f"t{n // 3}") for n in range(9)]
 NEWS = [(f"news {n} has been here", f"Nachricht {n}") for n in range(4)]
@@ -154,6 +155,21 @@ def test_exported_rows_load_again_as_they_were(filled, tmp_path):
         source = open_source(str(tmp_path / "out" / name))
         assert list(source.pairs("train")) == expected
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == names
+
+
+def test_rows_of_a_table_or_query_come_in_reading_order(filled):
+    whole = [row["en"] for row in read(filled, ALL)]
+    assert [row["en"] for row in read(filled, in_order(filled, "pairs"))] == whole
+    assert [row["en"] for row in read(filled, in_order(filled, "SELECT * FROM pairs", ["en"]))] == whole
+    query = "SELECT en FROM pairs WHERE split = 'test' ORDER BY position DESC"
+    assert [row["en"] for row in read(filled, in_order(filled, query))] == ["talk 1", "talk 0"]
+    filled.run("CREATE TABLE placeless AS SELECT corpus, split, en FROM pairs WHERE split = 'test'")
+    for what in ("placeless", "SELECT en FROM pairs", "SELECT * FROM pairs LIMIT 3"):
+        if filled.keeps_order:
+            assert "ORDER" not in in_order(filled, what).sql()
+        else:
+            with pytest.raises(UserError, match="the rows have no order; say it in a SELECT with ORDER BY"):
+                in_order(filled, what)
 
 
 def test_a_folder_gets_all_splits_and_documents_where_there_are_any(filled, tmp_path):
