@@ -129,12 +129,24 @@ def in_dialect(query: exp.Expression | str, dialect: str) -> str:
         dialect: sqlglot's name of the database's dialect.
     """
     tree = _parsed(query) if isinstance(query, str) else query
+    if dialect != STANDARD:
+        tree = _with_escapes(tree.copy())
     return tree.sql(dialect)
 
 
 @functools.lru_cache(maxsize=256)
 def _parsed(text: str) -> exp.Expression:
     return sqlglot.parse_one(text, read=STANDARD)
+
+
+def _with_escapes(tree: exp.Expression) -> exp.Expression:
+    """In the standard a backslash makes % and _ in a pattern of LIKE plain; elsewhere that has to be said."""
+    for like in list(tree.find_all(exp.Like)):
+        if not isinstance(like.parent, exp.Escape):
+            escape = exp.Escape(expression=exp.Literal.string("\\"))
+            like.replace(escape)
+            escape.set("this", like)
+    return tree
 
 
 def _is_target(table: exp.Table) -> bool:

@@ -5,6 +5,7 @@ import sys
 import textwrap
 from pathlib import Path
 
+import pyarrow
 import pytest
 
 from data.corpora.corpora import Corpora
@@ -12,6 +13,7 @@ from data.errors import UserError
 from data.warehouse.loading import load
 from data.warehouse.opening import open_warehouse
 from data.warehouse.quality import Inspector
+from data.warehouse.sql import user_query
 from tests.data.warehouse.sources import ListCorpus, read, texts
 
 REPOSITORY = Path(__file__).resolve().parents[3]
@@ -68,6 +70,27 @@ def test_many_may_read_at_the_same_time(file):
             open_warehouse(str(file))
     finally:
         holder.communicate("")
+
+
+@pytest.mark.parametrize(
+    ("condition", "expected"),
+    [
+        (r"text LIKE '50\\% %'", ["50% off"]),
+        (r"text LIKE r'a\_%'", ["a_b"]),
+        (r"text NOT LIKE 'a\\_b'", ["50% off", "500 % off", "a\\b", "acb"]),
+        (r"text LIKE ANY ('a\\_b', '50%')", ["50% off", "500 % off", "a_b"]),
+        (r"text LIKE 'a\\\\b'", ["a\\b"]),
+        (r"text IN (SELECT text FROM lines WHERE text LIKE 'a\\_b')", ["a_b"]),
+    ],
+)
+def test_a_backslash_makes_signs_of_a_pattern_plain_as_in_bigquery(file, condition, expected):
+    lines = pyarrow.table({"text": ["50% off", "500 % off", "a_b", "a\\b", "acb"]})
+    with open_warehouse(str(file), create=True) as warehouse:
+        warehouse.append("lines", lines.to_reader())
+        query = user_query(f"SELECT text FROM lines WHERE {condition} ORDER BY text")
+        assert [row["text"] for row in read(warehouse, query)] == expected
+        warehouse.make_view("some", query)
+        assert [row["text"] for row in read(warehouse, "SELECT text FROM some ORDER BY text")] == expected
 
 
 def test_a_killed_load_leaves_what_was_there(file):
