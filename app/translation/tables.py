@@ -76,8 +76,7 @@ class TableTranslator:
             if known.get(number) == digest:
                 kept += len(part)
             else:
-                self._write(part, into, columns, number, digest)
-                rows += len(part)
+                rows += self._write(part, into, columns, {PART: number, DIGEST: digest}, number in known)
             number += 1
             if progress:
                 progress(rows + kept)
@@ -95,7 +94,7 @@ class TableTranslator:
         return in_order(self.warehouse, what, [*columns, self.source]), columns
 
     def _parts_of(self, what: str, into: str, columns: dict[str, str]) -> dict[int, str]:
-        """The parts that are there, with their hashes."""
+        """The parts that are there, with their hashes; "" for one whose rows have several."""
         self.warehouse.check_new(into, [what] if is_name(what) else tables_in(user_query(what)))
         if into not in self.warehouse.tables():
             return {}
@@ -105,8 +104,9 @@ class TableTranslator:
                 f"{self.warehouse.address}: table {into!r} was not made of such rows by this command: it has "
                 f"the columns {', '.join(there)}, not {', '.join(wanted)}; choose another name"
             )
-        text = f"SELECT {PART}, MIN({DIGEST}) AS digest FROM made GROUP BY {PART} HAVING MIN({DIGEST}) = MAX({DIGEST})"
-        return {row[PART]: row["digest"] for row in self.warehouse.records(statement(text, made=into))}
+        text = f"SELECT {PART}, MIN({DIGEST}) AS low, MAX({DIGEST}) AS high FROM made GROUP BY {PART}"
+        found = self.warehouse.records(statement(text, made=into))
+        return {row[PART]: row["low"] if row["low"] == row["high"] else "" for row in found}
 
     def _columns(self, columns: dict[str, str]) -> dict[str, str]:
         text = {self.source: "STRING", self.target: "STRING"}
@@ -128,17 +128,18 @@ class TableTranslator:
         if part:
             yield part
 
-    def _write(self, part: list[dict], into: str, columns: dict[str, str], number: int, digest: str) -> None:
+    def _write(self, part: list[dict], into: str, columns: dict[str, str], marks: dict, there: bool) -> int:
         texts = [row[self.source] or "" for row in part]
         found = list(self.translator.translate_lines(self._lines(part, texts)))
         rows = [
             {**{name: row[name] for name in columns}, self.source: row[self.source], self.target: each.text}
-            | {"score": each.score, PART: number, DIGEST: digest}
+            | {"score": each.score, **marks}
             for row, each in zip(part, found, strict=True)
         ]
         schema = arrow_schema(self._columns(columns))
         batch = pyarrow.RecordBatch.from_pylist(rows, schema=schema)
-        self.warehouse.append(into, pyarrow.RecordBatchReader.from_batches(schema, [batch]), {PART: number})
+        replaced = {PART: marks[PART]} if there else None  # to look for what is not there costs a query
+        return self.warehouse.append(into, pyarrow.RecordBatchReader.from_batches(schema, [batch]), replaced)
 
     def _lines(self, part: Sequence[dict], texts: Sequence[str]) -> Iterator[DocumentLine]:
         """The rows as lines."""

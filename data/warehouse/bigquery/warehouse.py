@@ -107,7 +107,7 @@ class BigQueryWarehouse(Warehouse):
         there = new if made else self.columns(table)
         needed = new | {name: there.get(name) for name in replacing or ()}
         check_fits(f"{self.address}, table {table!r}", there, needed)
-        if replacing and not made:
+        if replacing and not made and self._holds(table, replacing):
             return self._replace(table, batches, new, replacing)
         try:
             rows = self._write(table, batches, there)
@@ -251,27 +251,27 @@ class BigQueryWarehouse(Warehouse):
         what = f"{self.address}: adding rows to the table {table}"
         return writing.write(self._connection, self._reference(table), what, batches, columns)
 
+    def _holds(self, table: str, replaced: Parameters) -> bool:
+        """Whether a table has rows to replace; that reads these columns alone, and a MERGE all of them."""
+        condition, values = _equals(replaced)
+        query = statement("SELECT COUNT(*) AS n FROM source", source=table).where(condition)
+        return self.records(query, values)[0]["n"] > 0
+
     def _replace(self, table: str, batches, columns: Mapping[str, str], replacing: Parameters) -> int:
         """Writes the rows to a scratch table, then puts them in the place of others by one MERGE, which is atomic."""
         name = _scratch()
         self._create(name, columns)
         try:
-            rows = self._write(name, batches, columns)
-            conditions = [
-                exp.EQ(this=exp.column(column, quoted=True), expression=exp.Parameter(this=exp.var(f"value_{place}")))
-                for place, column in enumerate(replacing)
-            ]
+            condition, values = _equals(replacing)
             merge = statement(_REPLACEMENT, target=table, source=name)
             gone, added = merge.args["whens"].expressions
-            gone.set("condition", exp.and_(*conditions))
-            names = [exp.column(column, quoted=True) for column in columns]
-            added.set(
-                "then",
-                exp.Insert(
-                    this=exp.Tuple(expressions=names), expression=exp.Tuple(expressions=[name.copy() for name in names])
-                ),
-            )
-            self._job(merge, {f"value_{place}": value for place, value in enumerate(replacing.values())})
+            gone.set("condition", condition)
+            names = exp.Tuple(expressions=[exp.column(column, quoted=True) for column in columns])
+            added.set("then", exp.Insert(this=names, expression=names.copy()))
+            # Asked before the rows are made, which may take hours; they themselves add little to what is read.
+            self._check_cost(merge, values)
+            rows = self._write(name, batches, columns)
+            self._job(merge, values)
             return rows
         finally:
             self._drop(name)
@@ -292,6 +292,16 @@ def plain_bytes(count: int) -> str:
 
 def _tree(query: exp.Expression | str) -> exp.Expression:
     return sqlglot.parse_one(query, read=STANDARD) if isinstance(query, str) else query
+
+
+def _equals(values: Parameters) -> tuple[exp.Expression, Parameters]:
+    """The condition that columns have these values, and its parameters."""
+    named = {f"value_{place}": value for place, value in enumerate(values.values())}
+    conditions = [
+        exp.EQ(this=exp.column(column, quoted=True), expression=exp.Parameter(this=exp.var(name)))
+        for column, name in zip(values, named, strict=True)
+    ]
+    return exp.and_(*conditions), named
 
 
 def _scratch() -> str:

@@ -1,11 +1,14 @@
 """Tables of a warehouse are translated into others: by parts, in documents, resumed, and in SQL."""
 
+from types import SimpleNamespace
+
 import pytest
 
 from app.runs.run import Run
 from app.translation import tables
 from app.translation.translator import Translator
 from data.corpora.corpora import Corpora
+from data.warehouse.duck import DuckWarehouse
 from data.warehouse.opening import open_warehouse
 from tests.app.cli.test_document_translate_command import DOCUMENTS, make_run
 from tests.app.cli.test_warehouse_cli import run as corpora_command
@@ -110,6 +113,30 @@ def test_what_is_there_is_kept_and_what_changed_is_made_anew(sentences, warehous
         capsys, "translate", query.replace("< 3", "IN (0, 2)"), *command[2:], "--part", 2
     )
     assert [row["en"] for row in rows(warehouse)] == [EN[0], EN[2]]
+
+
+class Shouting:
+    """Stands for a `Translator`."""
+
+    independent = True
+
+    def translate_lines(self, lines):
+        return (SimpleNamespace(text=line.text.upper(), score=0.0) for line in lines)
+
+
+def test_only_parts_that_are_there_are_replaced(warehouse, monkeypatch):
+    """To look for others reads the whole table each time, on BigQuery for money."""
+    replaced, append = [], DuckWarehouse.append
+    monkeypatch.setattr(DuckWarehouse, "append", lambda self, *what: replaced.append(what[2]) or append(self, *what))
+    with open_warehouse(warehouse) as opened:
+        translator = tables.TableTranslator(opened, Shouting(), "en", "de", "shouting", 2)
+        assert translator.translate("pairs", "made").rows == 5
+        assert replaced == [None, None, None]
+        opened.run("DELETE FROM made WHERE part = 2")
+        opened.run("UPDATE made SET digest = 'x' WHERE position = 0")
+        assert translator.translate("pairs", "made") == tables.Translated(rows=3, kept=2)
+        assert replaced[3:] == [{"part": 0}, None]
+    assert [row["de"] for row in rows(warehouse)] == [text.upper() for text in EN]
 
 
 @pytest.mark.parametrize(

@@ -156,6 +156,38 @@ def test_tables_that_hold_a_replacement_expire(warehouse, monkeypatch):
     assert numbers(warehouse) == [0]
 
 
+def test_the_whole_table_is_read_only_where_there_is_something_to_replace(warehouse, monkeypatch):
+    rest, asked = warehouse._connection.rest, []
+    query = rest.query
+    monkeypatch.setattr(rest, "query", lambda text, **how: asked.append(text.split()[0]) or query(text, **how))
+    for corpus in "aba":
+        rows = pyarrow.table({"corpus": [corpus] * 3, "n": [1, 2, 3]})
+        warehouse.append("numbers", rows.to_reader(), {"corpus": corpus})
+    assert asked == ["SELECT", "SELECT", "MERGE"]
+    assert [n for batch in warehouse.rows("SELECT n FROM numbers ORDER BY n") for n in batch["n"].to_pylist()] == [
+        *(1, 1, 2, 2, 3, 3)
+    ]
+
+
+def test_a_replacement_over_the_limit_is_refused_before_its_rows_are_made(warehouse, dataset, monkeypatch):
+    warehouse.append("numbers", TABLE.slice(0, 100).to_reader())
+    told = []
+    warehouse.on_cost = told.append
+    assert warehouse.append("numbers", TABLE.slice(0, 1).to_reader(), {"n": 0}) == 1
+    assert told == [warehouse.cost("SELECT n FROM numbers"), warehouse.cost("SELECT * FROM numbers")]
+
+    def never():
+        pytest.fail("a row is read")
+        yield
+
+    with BigQueryWarehouse(dataset, byte_limit=10) as limited:
+        # The emulator charges as much for one column as for all.
+        monkeypatch.setattr(limited, "_holds", lambda *_: True)
+        with pytest.raises(UserError, match="would read .* more than the limit of 10 bytes"):
+            limited.append("numbers", pyarrow.RecordBatchReader.from_batches(TABLE.schema, never()), {"n": 0})
+    assert numbers(warehouse) == list(range(100)) and warehouse.tables() == ["numbers"]
+
+
 def test_nobody_sees_rows_before_the_last_one_is_there(warehouse, monkeypatch):
     warehouse.append("numbers", TABLE.slice(0, 1).to_reader())
     seen = []
