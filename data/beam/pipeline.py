@@ -20,7 +20,18 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from data.beam import RUNNERS, SHARD_PAIRS
 from data.beam.prepared import REPORT
 from data.beam.sources import Part, is_local
-from data.beam.steps import COUNTS, WHOLE, Inspect, Languages, first, shard_key, write_report, write_shard
+from data.beam.steps import (
+    COUNTS,
+    DOCUMENTS,
+    WHOLE,
+    Inspect,
+    Languages,
+    first,
+    in_several,
+    shard_key,
+    write_report,
+    write_shard,
+)
 from data.cleaning import CleaningOptions
 from data.errors import UserError
 from data.files import new_folder
@@ -59,7 +70,8 @@ def prepare(
         The report of each corpus: `splits` has the counts of `CleaningReport.as_dict`, `shards` the files.
 
     Raises:
-        UserError: OUTPUT is there, an unknown runner or option, or a source that cannot be read to its end.
+        UserError: OUTPUT is there, an unknown runner or option, a source that cannot be read to its end, or files that
+            give one id to several documents.
     """
     chosen = _beam_options(runner, pipeline_options)
     if runner == "DataflowRunner":
@@ -86,18 +98,22 @@ def _build(parts, output, options, source, target, shard_pairs, pipeline) -> Non
     counts.append(judged[COUNTS])
     totals = counts | "Counts" >> beam.Flatten() | "Totals" >> beam.CombinePerKey(sum)
     sizes = totals | "Sizes" >> beam.Filter(lambda item: isinstance(item[0][2], int))
-    shards = (
+    written = (
         [judged["pairs"], inspected[WHOLE]]
         | "Rows" >> beam.Flatten()
         | "Shard of each" >> beam.Map(shard_key, shard_pairs)
         | "Shards" >> beam.GroupByKey()
-        | "Write" >> beam.FlatMap(write_shard, beam.pvalue.AsDict(sizes), output, source, target)
+        | "Write"
+        >> beam.FlatMap(write_shard, beam.pvalue.AsDict(sizes), output, source, target).with_outputs(
+            DOCUMENTS, main="shards"
+        )
     )
+    documents = written[DOCUMENTS] | "Stretches" >> beam.GroupByKey() | "In several" >> beam.FlatMap(in_several)
     by_corpus = totals | "Corpus of each" >> beam.Map(lambda item: (item[0][0], item))
     (
-        {"counts": by_corpus, "shards": shards}
+        {"counts": by_corpus, "shards": written["shards"], "documents": documents}
         | "Corpora" >> beam.CoGroupByKey()
-        | "Report" >> beam.FlatMap(write_report, output, options, source, target)
+        | "Report" >> beam.FlatMap(write_report, output, options, source, target, [part.reader.name for part in parts])
     )
 
 

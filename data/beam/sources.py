@@ -63,6 +63,11 @@ class TextReader:
     target: str
     doc: str = ""
 
+    @property
+    def name(self) -> str:
+        """The file that says where documents begin, for messages."""
+        return self.doc or self.source
+
     def __call__(self) -> Iterator[Pair]:
         return consecutive(self._pairs(), lambda number: f"{self.doc or self.source}, line {number:,}")
 
@@ -90,6 +95,11 @@ class ParquetReader:
 
     path: str
     split: str
+
+    @property
+    def name(self) -> str:
+        """The file, for messages."""
+        return self.path
 
     def __call__(self) -> Iterator[Pair]:
         return _RemoteParquet(self.path, self.split).pairs(self.split)

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import itertools
 import json
 import uuid
 from collections import Counter
@@ -18,10 +19,11 @@ from apache_beam.transforms.window import GlobalWindows
 from data.beam.prepared import FORMAT, REPORT
 from data.beam.sources import Part
 from data.cleaning import REASONS, CleaningOptions, CleaningReport, clean, digest, normalise_pairs
+from data.errors import UserError
 from data.pairs import Pair
 
 # Names of a step's side outputs.
-COUNTS, WHOLE = "counts", "whole"
+COUNTS, WHOLE, DOCUMENTS = "counts", "whole", "documents"
 PASSED, DISTINCT = "passed", "distinct"  # the cheap filters, and then the search for equal pairs
 
 
@@ -30,6 +32,15 @@ class Record(NamedTuple):
 
     place: tuple[int, int]
     pair: tuple[str, str, str]
+
+
+class Stretch(NamedTuple):
+    """What a shard has of a document: the shard's file and part, and whether the document begins it and ends it."""
+
+    file: str
+    part: int
+    begins: bool
+    ends: bool
 
 
 class _Counting(beam.DoFn):
@@ -133,7 +144,7 @@ def schema(source: str, target: str) -> pyarrow.Schema:
     return pyarrow.schema([*fields, (source, pyarrow.string()), (target, pyarrow.string())])
 
 
-def write_shard(shard: tuple, sizes: dict, output: str, source: str, target: str) -> Iterator[tuple[str, dict]]:
+def write_shard(shard: tuple, sizes: dict, output: str, source: str, target: str) -> Iterator:
     """Writes the pairs of a shard in reading order; the file appears under its name when it is whole.
 
     Args:
@@ -144,7 +155,7 @@ def write_shard(shard: tuple, sizes: dict, output: str, source: str, target: str
         target: name of the column of the target side.
 
     Yields:
-        The corpus, and what its report says of the file.
+        The corpus, and what its report says of the file; under `DOCUMENTS` each document with its `Stretch`.
     """
     (corpus, split, number, block), records = shard
     records = sorted(records, key=lambda record: record[0])
@@ -165,25 +176,68 @@ def write_shard(shard: tuple, sizes: dict, output: str, source: str, target: str
     with _written(output, corpus, name) as file:
         pyarrow.parquet.write_table(pyarrow.Table.from_arrays(arrays, schema=kinds), file, compression="zstd")
     yield corpus, {"file": name, "split": split, "rows": len(pairs)}
+    for doc in dict.fromkeys(filter(None, docs)):
+        stretch = Stretch(name, number, doc == docs[0], doc == docs[-1])
+        yield beam.pvalue.TaggedOutput(DOCUMENTS, ((corpus, split, doc), stretch))
+
+
+def in_several(document: tuple) -> Iterator[tuple[str, tuple]]:
+    """Takes a document and its stretches, as `write_shard` gives them, and yields `(corpus, (split, doc, stretches))`,
+    in order, if there are several."""
+    (corpus, split, doc), stretches = document
+    stretches = sorted(stretches)
+    if len(stretches) > 1:
+        yield corpus, (split, doc, stretches)
+
+
+def check_together(documents: Iterable[tuple], shards: list[dict], names: list[str]) -> None:
+    """Checks that the documents of several shards go on from the end of one to the beginning of the next.
+
+    Each file was checked by itself when it was read, and two may well give the same id to different documents.
+
+    Args:
+        documents: what `in_several` yields for a corpus.
+        shards: the shards of the corpus, in order.
+        names: of the parts, by number.
+
+    Raises:
+        UserError: others stand between, so that no one could read the result.
+    """
+    following = {one["file"]: other["file"] for one, other in itertools.pairwise(shards)}
+    for split, doc, stretches in documents:
+        for one, other in itertools.pairwise(stretches):
+            if not (one.ends and other.begins and following[one.file] == other.file):
+                raise UserError(
+                    f"{names[other.part]}: document {doc!r} of {split} is in {names[one.part]}, too, and others stand "
+                    "between; the files of a corpus are read as one text, in which a document stands together: give "
+                    "each an id of its own, such as its file's name and a number, or prepare the files one by one "
+                    "with --name"
+                )
 
 
 def write_report(
-    found: tuple[str, dict], output: str, options: CleaningOptions, source: str, target: str
+    found: tuple[str, dict], output: str, options: CleaningOptions, source: str, target: str, names: list[str]
 ) -> Iterator[str]:
     """Writes the report of a corpus, the last of its files: a folder without one is not complete.
 
     Args:
-        found: the corpus, and its `counts` (of `_Counting`) and `shards` (of `write_shard`).
+        found: the corpus, and its `counts` (of `_Counting`), `shards` (of `write_shard`) and `documents` (of
+            `in_several`).
         output: the folder for all corpora.
         options: the filters.
         source: language of the source side.
         target: language of the target side.
+        names: of the parts, by number.
 
     Yields:
         The corpus.
+
+    Raises:
+        UserError: a document does not stand together; see `check_together`.
     """
     corpus, parts = found
     shards = sorted(parts["shards"], key=lambda shard: shard["file"])
+    check_together(parts["documents"], shards, names)
     counts: dict[str, Counter] = {}
     for (_, split, key), count in parts["counts"]:
         counts.setdefault(split, Counter())["seen" if isinstance(key, int) else key] += count

@@ -1,6 +1,7 @@
 """The pipeline keeps exactly what `data.cleaning.clean` keeps, and counts the same."""
 
 import gzip
+import itertools
 import json
 import random
 
@@ -141,6 +142,48 @@ def test_files_by_pattern_are_one_corpus(tmp_path):
     [shard] = [shard["file"] for shard in text.report["shards"] if shard["file"].startswith("train-000001")]
     positions = pyarrow.parquet.read_table(tmp_path / "out" / "text" / shard)["position"].to_pylist()
     assert positions == [4, 5, 6, 7, 8]  # the line at 3 stood in the first file
+
+
+def text_files(folder, *files):
+    """A text file for each string of documents, one letter for each pair; the pairs of all."""
+    folder.mkdir()
+    count = itertools.count()
+    made = [[Pair(f"side {(n := next(count))}", f"Seite {n}", doc.strip("-")) for doc in docs] for docs in files]
+    for number, pairs in enumerate(made):
+        for column, lines in zip(("en", "de", "doc"), zip(*pairs, strict=True), strict=True):
+            (folder / f"{column}.{number}.txt").write_text("".join(f"{line}\n" for line in lines))
+    return [pair for pairs in made for pair in pairs]
+
+
+def test_documents_stand_together_over_all_files_of_a_corpus(tmp_path):
+    good = {"whole": ("aab", "bbb", "bbc"), "long": ("aaaaaa", "bcd"), "none": ("--", "--a", "--")}
+    bad = {"numbered": ("0011", "0011"), "turned": ("ab", "ba"), "apart": ("ab", "c", "b"), "between": ("ab-", "b")}
+    pairs = {name: text_files(tmp_path / name, *files) for name, files in (good | bad).items()}
+    columns = {"en": ["one", "two"], "de": ["eins", "zwei"], "doc": [1, 2]}
+    (tmp_path / "crawl").mkdir()
+    for number in range(2):
+        columns["en"] = [f"{text} {number}" for text in columns["en"]]
+        pyarrow.parquet.write_table(pyarrow.table(columns), tmp_path / "crawl" / f"{number}.parquet")
+    sources = {name: tmp_path / name / "en.*.txt" for name in pairs} | {"crawl": tmp_path / "crawl" / "*.parquet"}
+    results = beam_environment.weitblick(
+        *(
+            ("corpora", "prepare", source, tmp_path / "out" / name, "--shard-pairs", 2, *ONE_PROCESS)
+            for name, source in sources.items()
+        )
+    )
+    for name, (code, shown, error) in zip(sources, results, strict=True):
+        if name in good:
+            assert code == 0, error
+            assert list(PreparedCorpus(tmp_path / "out" / name / name).pairs("train")) == pairs[name]
+        else:
+            assert code == 2 and shown == "" and error.count("\n") == 1, (name, error)
+            assert "is in" in error and "give each an id of its own" in error, (name, error)
+    errors = {name: error for name, (_, _, error) in zip(sources, results, strict=True)}
+    folder = tmp_path / "numbered"
+    assert f"{folder}/doc.1.txt: document " in errors["numbered"]
+    assert f" of train is in {folder}/doc.0.txt, too" in errors["numbered"]
+    assert f"{tmp_path}/crawl/1.parquet: document " in errors["crawl"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == sorted(good)
 
 
 def test_a_job_that_a_server_runs(corpora, tmp_path):
