@@ -16,7 +16,7 @@ from models.memories import (
     check_parts,
     new_memory,
     places_of,
-    settings_in,
+    settings_by_part,
 )
 from models.memories.base import Row, forgotten_bits, past_of, positions_of, windows_of
 from models.memories.inside import StackMemory, summed
@@ -57,9 +57,8 @@ class DocumentTransformer(Transformer):
         *sizes, **settings: see `Transformer`.
         memory: dictionary of kind, sides, layers, read and read_bias, as in a preset's `[memory]`, together with the
             settings of the kind, as in `[memory.KIND]`, by the names of `settings_in`; those left out have their
-            defaults. With mixed = True the
-            target memory holds each token together with its probability, and in training, where `own_choices` would
-            store the likeliest tokens, a mixture, see `models.memories.tokens.StoredTokens`.
+            defaults. With mixed = True the target memory holds each token together with its probability, and in
+            training, where `own_choices` would store the likeliest tokens, a mixture, see `StoredTokens`.
         segment_shift: positions left out between the segments of a window, see `models.positions.shift_segments`.
         begin_id, end_id: the tokens that begin a target segment and end a source segment.
 
@@ -103,13 +102,8 @@ class DocumentTransformer(Transformer):
         self.target_stack: StackMemory | None = None
         if memory["kind"] in WITHOUT_LAYER:
             return
-        known = settings_in(memory["kind"])
-        if unknown := [key for key in memory if key not in {*DEFAULTS, *known}]:
-            raise ValueError(f"memory kind {memory['kind']!r} has no setting {unknown[0]!r}")
+        own = settings_by_part(memory["kind"], {key: memory[key] for key in memory if key not in DEFAULTS})
         parts = places_of(memory["kind"], memory["layers"], memory["read"])
-        own: dict[str, dict[str, Any]] = {part: {} for part in parts}
-        for key, (part, name) in known.items():
-            own[part] |= {name: memory[key]} if key in memory else {}
         if top := [part for part, (layers, _) in parts.items() if layers == TOP]:
             self._make_memories(top[0], memory, own[top[0]])
         if inside := {part: place for part, place in parts.items() if part not in top}:

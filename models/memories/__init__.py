@@ -9,7 +9,7 @@ Importing this package does not import Keras, which takes seconds: to read a pre
 
 import ast
 import importlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -117,6 +117,22 @@ def settings_in(kind: str) -> dict[str, tuple[str, str]]:
     found = [(part, name) for part in parts_of(kind) for name in setting_names(part)]
     names = [name for _, name in found]
     return {name if names.count(name) == 1 else f"{part}.{name}": (part, name) for part, name in found}
+
+
+def settings_by_part(kind: str, given: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """The settings of each of the `parts_of` a kind, from values by the names of `settings_in`.
+
+    Raises:
+        ValueError: the kind has no such setting.
+    """
+    known = settings_in(kind)
+    found: dict[str, dict[str, Any]] = {part: {} for part in parts_of(kind)}
+    for key, value in given.items():
+        if key not in known:
+            raise ValueError(f"memory kind {kind!r} has no setting {key!r}")
+        part, name = known[key]
+        found[part][name] = value
+    return found
 
 
 def in_layers(kind: str) -> bool:
