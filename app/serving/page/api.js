@@ -3,13 +3,22 @@
 import { text } from "./language.js";
 
 const STORED = "weitblick-key";
+// How long to wait before a question is asked again, in milliseconds: longer each time.
+const [PAUSE, LONGEST_PAUSE] = [1_000, 15_000];
 let askKey = async () => null;
+
+export const sleep = (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds));
 
 /** An answer that is an error, with its status; 0 if the server cannot be reached. */
 export class Problem extends Error {
   constructor(status, message) {
     super(message);
     this.status = status;
+  }
+
+  /** Whether the same request may succeed later. */
+  get passing() {
+    return [0, 409, 429].includes(this.status) || this.status >= 500;
   }
 
   /** What to tell a person. */
@@ -64,6 +73,23 @@ async function attempt(method, path, body, options) {
 export async function ask(method, path, body, options) {
   const answer = await send(method, path, body, options);
   return answer.status === 204 ? null : answer.json();
+}
+
+/**
+ * What a path has, however long that takes: a problem that may pass is waited for. `wanted` is given each such problem, and
+ * says whether the answer still counts; without it there is none, but null.
+ */
+export async function askUntil(path, wanted) {
+  for (let pause = PAUSE; ; pause = Math.min(2 * pause, LONGEST_PAUSE)) {
+    try {
+      return await ask("GET", path);
+    } catch (problem) {
+      if (!problem.passing) throw problem;
+      if (!wanted(problem)) return null;
+    }
+    await sleep(pause);
+    if (!wanted(null)) return null;
+  }
 }
 
 /** Gives back what the server holds for this page, even while the page is being closed. */

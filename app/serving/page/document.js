@@ -1,6 +1,6 @@
 // The document that is being translated and corrected: what the page knows of it, and the requests that change it.
 
-import { ask, events, forget } from "./api.js";
+import { ask, askUntil, events, forget } from "./api.js";
 
 // Segments in a request that compares.
 const TOGETHER = 100;
@@ -15,9 +15,11 @@ export class Document {
     this.glossary = glossary;
     this.segments = [];
     this.gaps = [""];
-    this.corrections = 0;
     this.attentions = new Map();
     this.filling = false;
+    // Whether the server may have other segments: a change failed, and nobody knows how far it came.
+    this.stale = false;
+    this.settling = null;
   }
 
   /** Whether it can be asked and corrected: not while it is being translated. */
@@ -30,6 +32,15 @@ export class Document {
     if (!about.documents) return new Document(null, glossary);
     const { id } = await ask("POST", "/api/documents", { glossary });
     return new Document(id, glossary);
+  }
+
+  get corrected() {
+    return this.segments.some(({ corrected }) => corrected);
+  }
+
+  /** Whether a correction can be taken back: one that the server is known to have. */
+  get undoable() {
+    return this.ready && this.corrected && !this.stale;
   }
 
   get path() {
@@ -70,29 +81,43 @@ export class Document {
   }
 
   /** Sets the right translation of a segment; the numbers of those after it that changed. */
-  async correct(number, text) {
-    const { changed } = await ask("PUT", `${this.path}/segments/${number}`, { text });
-    this.corrections += 1;
-    return this.note(changed);
+  correct(number, text) {
+    return this.change("PUT", `${this.path}/segments/${number}`, { text });
   }
 
   /** Takes back the last correction; the numbers of the segments that changed. */
-  async undo() {
-    const { changed } = await ask("POST", `${this.path}/undo`);
-    this.corrections -= 1;
-    return this.note(changed);
+  undo() {
+    return this.change("POST", `${this.path}/undo`);
   }
 
-  async note(changed) {
+  async change(method, path, body) {
     const before = this.segments.map((segment) => segment.translation);
-    await this.refresh();
-    for (const { number } of changed) this.segments[number - 1].before = before[number - 1];
-    return changed.map(({ number }) => number);
+    try {
+      const { changed } = await ask(method, path, body);
+      await this.refresh();
+      for (const { number } of changed) this.segments[number - 1].before = before[number - 1];
+      return changed.map(({ number }) => number);
+    } catch (problem) {
+      this.stale = true;
+      throw problem;
+    }
   }
 
   async refresh() {
-    const { segments } = await ask("GET", this.path);
+    this.learn(await ask("GET", this.path));
+  }
+
+  /** After a change that failed: learns what the server has, as soon as it says so; `wanted` says whether to go on. */
+  settle(wanted) {
+    this.settling ??= askUntil(this.path, () => wanted() && this.stale)
+      .then((found) => found && this.learn(found))
+      .finally(() => (this.settling = null));
+    return this.settling;
+  }
+
+  learn({ segments }) {
     this.segments = segments;
+    this.stale = false;
     this.attentions.clear();
   }
 

@@ -16,6 +16,9 @@ let about = null;
 let current = null;
 let rows = [];
 let running = null;
+let changing = false;
+// Changes of the document are made one after another.
+let lastChange = Promise.resolve();
 
 const tell = (name, values) => show("status", () => say(byId("status"), name, values));
 
@@ -50,24 +53,25 @@ function showDirection() {
 }
 
 async function translate() {
-  if (running) return;
+  if (running || changing) return;
   const written = byId("text").value;
   if (!written.trim()) return tell("empty");
   running = new AbortController();
-  enable(false);
+  enable();
   for (const id of ["status", "problem", "result", "memory"]) byId(id).hidden = true;
   showProgress();
   await attempt(() => fill(written, running.signal));
   running = null;
-  enable(true);
+  enable();
   if (byId("progress").contains(document.activeElement)) byId("translate").focus();
   byId("progress").hidden = true;
 }
 
 /** Switches the buttons on or off that have to wait for a translation; a disabled button would lose the focus. */
-function enable(on) {
+function enable() {
+  const on = !running && !changing;
   for (const id of ["translate", "compare", "copy", "download"]) byId(id).ariaDisabled = String(!on);
-  byId("undo").ariaDisabled = String(!on || !current?.corrections);
+  byId("undo").ariaDisabled = String(!on || !current?.undoable);
 }
 
 async function fill(written, signal) {
@@ -102,11 +106,18 @@ function finish() {
 }
 
 function showRows() {
-  const actions = { correct };
-  rows = current.segments.map((_, place) => new Row(place + 1, current, about, actions));
-  byId("segments").replaceChildren(...rows.map(({ element }) => element));
-  byId("result").hidden = !rows.length;
+  rows = [];
+  showSegments();
   byId("attention").textContent = "";
+}
+
+/** Shows the segments as they are now; rows that are there keep what is being written in them. */
+function showSegments() {
+  const before = rows.length;
+  rows = current.segments.map((_, place) => rows[place] ?? new Row(place + 1, current, about, { correct }));
+  if (!before || rows.length !== before) byId("segments").replaceChildren(...rows.map(({ element }) => element));
+  rows.slice(0, before).forEach((row) => row.show());
+  byId("result").hidden = !rows.length;
 }
 
 function showProgress() {
@@ -123,26 +134,60 @@ function showProgress() {
   }
 }
 
-async function correct(number, right) {
-  await change(() => current.correct(number, right), (numbers) => {
+function correct(number, right) {
+  return change((own) => own.correct(number, right), (numbers) => {
     if (numbers.length) tell("changes", { count: numbers.length, numbers: numbers.join(", ") });
     else tell("noChanges");
   });
 }
 
-async function undo() {
-  if (byId("undo").ariaDisabled === "false") await change(() => current.undo(), () => tell("undone"));
+function undo() {
+  if (byId("undo").ariaDisabled === "false") change((own) => own.undo(), () => tell("undone"));
 }
 
-async function change(action, after) {
-  byId("segments").ariaBusy = "true";
-  enable(false);
-  const numbers = await attempt(action);
-  byId("segments").ariaBusy = "false";
-  enable(true);
-  if (!numbers) return;
-  rows.forEach((row) => row.show());
-  after(numbers);
+/** Carries a change out, after those before it; tells whether the server has it. */
+function change(action, after) {
+  const own = current;
+  const next = () => (own === current ? carryOut(own, action, after) : false);
+  lastChange = lastChange.then(next, next);
+  return lastChange;
+}
+
+async function carryOut(own, action, after) {
+  setChanging(true);
+  try {
+    const numbers = await attempt(() => action(own));
+    if (own !== current) return false;
+    if (!numbers) {
+      recover(own);
+      return false;
+    }
+    showSegments();
+    after(numbers);
+  } finally {
+    setChanging(false);
+  }
+  showFigures();
+  return true;
+}
+
+function setChanging(on) {
+  changing = on;
+  byId("segments").ariaBusy = String(on);
+  enable();
+}
+
+/** Shows what the server has made of a change that failed, once it says so. */
+async function recover(own) {
+  await attempt(() => own.settle(() => own === current));
+  if (own !== current) return;
+  showSegments();
+  enable();
+  if (!own.stale) showFigures();
+}
+
+/** What is asked for after each change. */
+async function showFigures() {
   if (comparing()) await compare();
   showStrip();
 }

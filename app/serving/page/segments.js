@@ -2,6 +2,7 @@
 
 import { Details } from "./details.js";
 import { byId, make } from "./dom.js";
+import { Editor } from "./editor.js";
 import { label, number as written, say, text } from "./language.js";
 import { newWords, showWords } from "./words.js";
 
@@ -9,7 +10,7 @@ import { newWords, showWords } from "./words.js";
 const LIKELY = Math.log(0.7);
 const DOUBTFUL = Math.log(0.4);
 
-/** One segment on the page; `actions` has `correct(number, text)`, which the page carries out. */
+/** One segment on the page; `actions` has `correct(number, text)`, which tells whether the server has it. */
 export class Row {
   constructor(number, document, about, actions) {
     Object.assign(this, { number, document, actions });
@@ -50,6 +51,12 @@ export class Row {
     this.dots.replaceChildren(...(Number.isFinite(score) ? [hint(score)] : []));
     this.showNotes();
     if (!this.panel.hidden) this.details.show();
+    this.editor?.check(this.segment);
+  }
+
+  /** Whether something was typed that the server does not have. */
+  get unsaved() {
+    return Boolean(this.editor?.wanted);
   }
 
   /** Shows, below the translation, whether it was corrected or changed, and what it is without memory. */
@@ -78,40 +85,7 @@ export class Row {
 
   /** Lets a person write the right translation. */
   edit() {
-    if (!this.document.ready || this.editor) return;
-    const box = make("textarea", { value: this.segment.translation, lang: this.target.lang, rows: 3 });
-    label(box, "rightTranslation", { number: this.number });
-    const [keep, leave] = ["save", "cancel"].map((name) => {
-      const button = make("button", { type: "button", className: name === "save" ? "primary" : "" });
-      say(button, name);
-      return button;
-    });
-    this.editor = make("div", { className: "editor" }, box, make("div", { className: "buttons" }, keep, leave));
-    this.target.hidden = true;
-    this.element.classList.add("editing");
-    this.target.after(this.editor);
-    keep.addEventListener("click", () => this.finish(box.value));
-    leave.addEventListener("click", () => this.finish());
-    box.addEventListener("keydown", (event) => {
-      if (event.key === "Escape") this.finish();
-      else if (event.key === "Enter" && !event.shiftKey) this.finish(box.value);
-      else return;
-      event.preventDefault();
-      event.stopPropagation();
-    });
-    box.focus();
-    box.select();
-  }
-
-  /** Ends the correction, with its text, or without one. */
-  finish(right) {
-    this.editor.remove();
-    this.editor = null;
-    this.target.hidden = false;
-    this.element.classList.remove("editing");
-    this.toggle.focus();
-    const wanted = right?.trim();
-    if (wanted && wanted !== this.segment.translation) this.actions.correct(this.number, wanted);
+    if (this.document.ready && !this.editor) this.editor = new Editor(this);
   }
 }
 

@@ -1,0 +1,87 @@
+"""The page when the server or the way to it fails: nothing that was typed or translated is lost."""
+
+from tests.app.serving.browser import AFTER, CORRECTED, KNOWN, translated, translations, wait_for
+
+BOX = "Right translation of segment 1"
+
+
+def answer_once(page, pattern, method, answer):
+    """The next request of this method is answered by a function of its route; all others reach the server."""
+    left = [answer]
+
+    def handle(route):
+        if route.request.method == method and left:
+            left.pop()(route)
+        else:
+            route.continue_()
+
+    page.route(pattern, handle)
+
+
+def refuse(status):
+    return lambda route: route.fulfill(status=status, json={"error": "try again later"})
+
+
+def do_and_answer(status):
+    """The server does what is asked for; the page is told otherwise."""
+
+    def answer(route):
+        route.fetch()
+        refuse(status)(route)
+
+    return answer
+
+
+def type_correction(page):
+    page.get_by_role("button", name="Correct segment 1").click()
+    page.get_by_label(BOX).fill(CORRECTED)
+    page.keyboard.press("Enter")
+
+
+def test_a_correction_that_does_not_reach_the_document_stays_in_its_box(visit, phrases):
+    page = translated(visit(phrases))
+    answer_once(page, "**/segments/1", "PUT", refuse(409))
+    type_correction(page)
+    wait_for(page, "#problem", "The server is busy")
+    assert page.get_by_label(BOX).input_value() == CORRECTED and page.get_by_label(BOX).is_editable()
+    answer_once(page, "**/segments/1", "PUT", lambda route: route.abort())
+    page.keyboard.press("Enter")
+    wait_for(page, "#problem", "The server cannot be reached")
+    assert page.get_by_label(BOX).input_value() == CORRECTED
+    page.keyboard.press("Enter")
+    wait_for(page, "#status", "4 following segments changed")
+    assert translations(page) == AFTER and page.locator(".editor").count() == 0
+
+
+def test_a_correction_that_was_made_although_its_answer_was_late_is_shown(visit, phrases):
+    page = translated(visit(phrases))
+    answer_once(page, "**/segments/1", "PUT", do_and_answer(503))
+    type_correction(page)
+    page.locator(".segment:first-child .tag.corrected").wait_for()
+    assert translations(page) == AFTER and page.locator(".editor").count() == 0
+    page.click("#undo")
+    wait_for(page, "#status", "Taken back")
+    assert translations(page) == KNOWN
+
+
+def test_the_server_is_asked_again_until_it_is_free(visit, phrases):
+    page = translated(visit(phrases))
+    answer_once(page, "**/segments/1", "PUT", do_and_answer(503))
+    answer_once(page, phrases.url + "/api/documents/*", "GET", refuse(409))
+    type_correction(page)
+    wait_for(page, "#problem", "The server is busy")
+    assert page.get_attribute("#undo", "aria-disabled") == "true"
+    page.locator(".segment:first-child .tag.corrected").wait_for()
+    assert page.get_attribute("#undo", "aria-disabled") == "false"
+
+
+def test_a_box_that_was_opened_before_its_segment_changed_corrects_nothing_by_itself(visit, phrases):
+    page = translated(visit(phrases))
+    page.get_by_role("button", name="Correct segment 2").click()
+    type_correction(page)
+    wait_for(page, "#status", "Noted")
+    page.get_by_label("Right translation of segment 2").focus()
+    page.keyboard.press("Enter")
+    assert page.locator(".editor").count() == 0
+    page.wait_for_timeout(200)
+    assert translations(page) == AFTER and page.locator(".tag.corrected").count() == 1
