@@ -76,8 +76,8 @@ export async function ask(method, path, body, options) {
 }
 
 /**
- * What a path has, however long that takes: a problem that may pass is waited for. `wanted` is given each such problem, and
- * says whether the answer still counts; without it there is none, but null.
+ * What a path has, however long that takes: problems that may pass are waited for. `wanted` is given each of them, and
+ * says whether the answer still counts; if not, it is null.
  */
 export async function askUntil(path, wanted) {
   for (let pause = PAUSE; ; pause = Math.min(2 * pause, LONGEST_PAUSE)) {

@@ -16,7 +16,8 @@ export class Editor {
     label(this.box, "rightTranslation", { number: row.number });
     this.buttons = [this.button("save", () => this.save()), this.button("cancel", () => this.leave())];
     this.buttons[0].className = "primary";
-    this.element = make("div", { className: "editor" }, this.box, make("div", { className: "buttons" }, ...this.buttons));
+    const buttons = make("div", { className: "buttons" }, ...this.buttons);
+    this.element = make("div", { className: "editor" }, this.box, buttons);
     this.box.addEventListener("keydown", (event) => this.onKey(event));
     row.target.hidden = true;
     row.element.classList.add("editing");

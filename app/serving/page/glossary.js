@@ -4,7 +4,10 @@ import { Problem, ask, forget } from "./api.js";
 import { byId } from "./dom.js";
 import { text } from "./language.js";
 
-let stored = { terms: "", id: null };
+const NONE = { terms: "", id: null };
+let stored = NONE;
+// Those that a document may still have been opened with.
+const replaced = [];
 
 /** Terms and their translations: a line each, with "=" or a tab between. */
 function read(written) {
@@ -23,16 +26,30 @@ export async function glossaryId(about) {
   const terms = byId("terms").value.trim();
   if (terms === stored.terms) return stored.id;
   const entries = read(terms);
-  forgetGlossary();
+  let id = null;
   if (entries.length) {
     const body = { name: "page", source_lang: about.source, target_lang: about.target, entries_format: "tsv" };
-    const { glossary_id: id } = await ask("POST", "/v2/glossaries", { ...body, entries: entries.join("\n") });
-    stored = { terms, id };
+    ({ glossary_id: id } = await ask("POST", "/v2/glossaries", { ...body, entries: entries.join("\n") }));
   }
-  return stored.id;
+  if (stored.id) replaced.push(stored.id);
+  stored = { terms, id };
+  return id;
 }
 
-export function forgetGlossary() {
-  if (stored.id) forget(`/v2/glossaries/${stored.id}`);
-  stored = { terms: "", id: null };
+/** After the server lost the glossary: it will be sent again. Tells whether there was one. */
+export function loseGlossary() {
+  const lost = stored.id !== null;
+  stored = NONE;
+  return lost;
+}
+
+/** Gives back the glossaries before the present one, when no document needs them any more. */
+export function forgetReplaced() {
+  for (const id of replaced.splice(0)) forget(`/v2/glossaries/${id}`);
+}
+
+export function forgetGlossaries() {
+  if (stored.id) replaced.push(stored.id);
+  stored = NONE;
+  forgetReplaced();
 }

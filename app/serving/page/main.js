@@ -1,14 +1,16 @@
 // The page: translates a text as a document, shows it segment by segment, and carries corrections out.
 
-import { Problem, ask } from "./api.js";
+import { ask } from "./api.js";
 import { Document } from "./document.js";
 import { byId, save } from "./dom.js";
+import { takeDrops } from "./drops.js";
 import { takeFiles } from "./files.js";
-import { forgetGlossary, glossaryId } from "./glossary.js";
+import { forgetGlossaries, forgetReplaced, glossaryId, loseGlossary } from "./glossary.js";
 import { say, text } from "./language.js";
 import { drawStrip } from "./memory.js";
 import { Row, moveByKeys } from "./segments.js";
 import { setUp, showHelp } from "./settings.js";
+import { attempt, tell } from "./status.js";
 
 // The strip costs a call of the model for each window, so that it is drawn unasked only for short texts.
 const SHORT = 40;
@@ -19,26 +21,6 @@ let running = null;
 let changing = false;
 // Changes of the document are made one after another.
 let lastChange = Promise.resolve();
-
-const tell = (name, values) => show("status", () => say(byId("status"), name, values));
-
-function show(id, fill) {
-  byId("problem").hidden = true;
-  byId("status").hidden = true;
-  fill();
-  byId(id).hidden = false;
-}
-
-/** Does something, and says what went wrong. */
-async function attempt(action) {
-  try {
-    return await action();
-  } catch (problem) {
-    if (!(problem instanceof Problem)) throw problem;
-    const words = problem.status === 400 ? problem.message : problem.words;
-    show("problem", () => (byId("problem").textContent = words));
-  }
-}
 
 async function learnAbout() {
   about ??= await ask("GET", "/api");
@@ -58,13 +40,16 @@ async function translate() {
   if (!written.trim()) return tell("empty");
   running = new AbortController();
   enable();
-  for (const id of ["status", "problem", "result", "memory"]) byId(id).hidden = true;
-  showProgress();
-  await attempt(() => fill(written, running.signal));
-  running = null;
-  enable();
-  if (byId("progress").contains(document.activeElement)) byId("translate").focus();
-  byId("progress").hidden = true;
+  for (const id of ["status", "problem"]) byId(id).hidden = true;
+  showProgress(null);
+  try {
+    await attempt(() => fill(written, running.signal));
+  } finally {
+    running = null;
+    enable();
+    if (byId("progress").contains(document.activeElement)) byId("translate").focus();
+    byId("progress").hidden = true;
+  }
 }
 
 /** Switches the buttons on or off that have to wait for a translation; a disabled button would lose the focus. */
@@ -75,27 +60,49 @@ function enable() {
 }
 
 async function fill(written, signal) {
-  current?.close();
-  current = null;
-  const own = await Document.open(await learnAbout(), await glossaryId(await learnAbout()));
-  current = own;
-  setComparing(false);
+  await learnAbout();
+  try {
+    await begin(written, signal);
+  } catch (problem) {
+    // A server that was started anew has no glossary of before.
+    if (problem.status !== 404 || !loseGlossary()) throw problem;
+    await begin(written, signal);
+  }
+}
+
+/** Translates a text as a document of its own; the one before stays until the server has taken the text. */
+async function begin(written, signal) {
+  const own = await Document.open(about, await glossaryId(about));
   try {
     await own.fill(written, signal, (number) => {
       if (number) rows[number - 1].show();
-      else showRows();
-      showProgress();
+      else replaceBy(own);
+      showProgress(own);
     });
     rows.forEach((row) => row.show());
     tell("translated", { count: own.done });
   } catch (problem) {
     const all = own.segments.length;
-    await own.cut();
-    showRows();
+    if (own !== current) own.close();
+    else await cut(own);
     if (problem.name !== "AbortError") throw problem;
     tell("cancelled", { done: own.done, all });
   }
-  finish();
+  if (own === current) finish();
+}
+
+async function cut(own) {
+  await own.cut();
+  showRows();
+}
+
+function replaceBy(own) {
+  current?.close();
+  forgetReplaced();
+  current = own;
+  setComparing(false);
+  byId("memory").hidden = true;
+  showRows();
 }
 
 /** What waits until nothing is being translated. */
@@ -120,14 +127,14 @@ function showSegments() {
   byId("result").hidden = !rows.length;
 }
 
-function showProgress() {
+function showProgress(own) {
   const [bar, words] = [byId("bar"), byId("progress-text")];
-  const all = current?.segments.length ?? 0;
+  const all = own?.segments.length ?? 0;
   byId("progress").hidden = false;
-  if (running && all) {
+  if (all) {
     bar.max = all;
-    bar.value = current.done;
-    say(words, "progress", { done: current.done, all });
+    bar.value = own.done;
+    say(words, "progress", { done: own.done, all });
   } else {
     bar.removeAttribute("value");
     say(words, "starting");
@@ -239,28 +246,8 @@ function onKey(event) {
   event.preventDefault();
 }
 
-function takeDrops() {
-  const shade = (on) => document.body.classList.toggle("dropping", on);
-  const hasFiles = (event) => event.dataTransfer?.types.includes("Files");
-  document.addEventListener("dragover", (event) => {
-    if (!hasFiles(event)) return;
-    event.preventDefault();
-    shade(true);
-  });
-  document.addEventListener("dragleave", (event) => event.relatedTarget === null && shade(false));
-  document.addEventListener("drop", (event) => {
-    shade(false);
-    if (!hasFiles(event)) return;
-    event.preventDefault();
-    takeAll(event.dataTransfer.files);
-  });
-  byId("file").addEventListener("change", () => takeAll([...byId("file").files]));
-}
-
 async function takeAll(files) {
-  const chosen = [...files];
-  byId("file").value = "";
-  await attempt(async () => takeFiles(chosen, await learnAbout(), tell));
+  await attempt(async () => takeFiles(files, await learnAbout(), tell));
 }
 
 setUp(() => {
@@ -279,10 +266,15 @@ byId("download").addEventListener("click", download);
 byId("copy").addEventListener("click", copy);
 byId("memory").addEventListener("toggle", showStrip);
 document.addEventListener("keydown", onKey);
-window.addEventListener("pagehide", () => {
+window.addEventListener("beforeunload", (event) => {
+  if (current?.corrected || rows.some((row) => row.unsaved)) event.preventDefault();
+});
+window.addEventListener("pagehide", (event) => {
+  // A page that the browser keeps comes back with "Back", and needs its document.
+  if (event.persisted) return;
   current?.close();
-  forgetGlossary();
+  forgetGlossaries();
 });
 moveByKeys(() => rows);
-takeDrops();
+takeDrops(takeAll);
 attempt(learnAbout);

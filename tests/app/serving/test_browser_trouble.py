@@ -1,6 +1,17 @@
 """The page when the server or the way to it fails: nothing that was typed or translated is lost."""
 
-from tests.app.serving.browser import AFTER, CORRECTED, KNOWN, translated, translations, wait_for
+import requests
+
+from tests.app.serving.browser import (
+    AFTER,
+    CORRECTED,
+    KNOWN,
+    SOURCES,
+    correct_first,
+    translated,
+    translations,
+    wait_for,
+)
 
 BOX = "Right translation of segment 1"
 
@@ -85,3 +96,54 @@ def test_a_box_that_was_opened_before_its_segment_changed_corrects_nothing_by_it
     assert page.locator(".editor").count() == 0
     page.wait_for_timeout(200)
     assert translations(page) == AFTER and page.locator(".tag.corrected").count() == 1
+
+
+def test_a_corrected_document_stays_until_the_next_text_is_taken(visit, phrases):
+    page = translated(visit(phrases))
+    correct_first(page)
+    page.fill("#text", SOURCES[2])
+    for pattern in ("**/api/documents", "**/segments/stream"):
+        answer_once(page, pattern, "POST", refuse(429))
+        page.click("#translate")
+        wait_for(page, "#problem", "Too many requests")
+        assert page.locator("#result").is_visible() and translations(page) == AFTER
+    page.click("#undo")
+    wait_for(page, "#status", "Taken back")
+    assert translations(page) == KNOWN
+    translated(page, SOURCES[2])
+    assert translations(page) == [KNOWN[2]]
+
+
+def test_a_glossary_that_the_server_lost_is_sent_again(visit, phrases):
+    page = visit(phrases)
+    page.click("#glossary summary")
+    page.fill("#terms", "tray = Kassette")
+    translated(page, SOURCES[3])
+    for stored in requests.get(f"{phrases.url}/v2/glossaries").json()["glossaries"]:
+        requests.delete(f"{phrases.url}/v2/glossaries/{stored['glossary_id']}")
+    translated(page, SOURCES[3])
+    assert translations(page) == [AFTER[3]]
+
+
+def test_the_browser_asks_before_corrections_are_lost(visit, phrases):
+    page = translated(visit(phrases))
+    asks = "window.dispatchEvent(new Event('beforeunload', {cancelable: true})) === false"
+    assert not page.evaluate(asks)
+    page.get_by_role("button", name="Correct segment 1").click()
+    assert not page.evaluate(asks)
+    page.get_by_label(BOX).fill(CORRECTED)
+    assert page.evaluate(asks)
+    page.keyboard.press("Enter")
+    wait_for(page, "#status", "Noted")
+    assert page.evaluate(asks)
+    page.click("#undo")
+    wait_for(page, "#status", "Taken back")
+    assert not page.evaluate(asks)
+
+
+def test_a_page_that_comes_back_from_the_browsers_cache_has_its_document(visit, phrases):
+    page = translated(visit(phrases))
+    page.evaluate("window.dispatchEvent(new PageTransitionEvent('pagehide', {persisted: true}))")
+    page.wait_for_timeout(200)
+    correct_first(page)
+    assert translations(page) == AFTER
