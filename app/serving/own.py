@@ -122,7 +122,7 @@ class Changes(BaseModel):
 
 
 class Undone(Changes):
-    """What is left of the document, and what changed in it."""
+    """How many segments the document has, and what changed in them."""
 
     segments: int
 
@@ -311,8 +311,8 @@ def _add_documents(routes: APIRouter, desk: Desk) -> None:
 
     @routes.post("/documents/{name}/undo", response_model=Undone)
     async def take_back(request: Request, name: str) -> Any:
-        """Takes back the last correction, or the last segments."""
-        return await _use(desk, request, name, undo)
+        """Takes back the last correction; one before the last segments stays."""
+        return await _use(desk, request, name, _take_back)
 
 
 def _add_explanations(routes: APIRouter, desk: Desk) -> None:
@@ -337,6 +337,13 @@ async def _use(desk: Desk, request: Request, name: str, action: Action, texts: S
     owner = desk.admit(request)
     desk.count(owner, texts)
     return await desk.run(desk.documents.use, name, owner, action)
+
+
+def _take_back(document: OpenDocument) -> dict[str, Any]:
+    # A client that did not get an answer may ask twice, and must not lose its text.
+    if not document.session.undoes_correction:
+        raise RefusedError(400, "there is no correction to take back since the last segments were added")
+    return undo(document)
 
 
 def _stream_text(service: Service, text: str, wishes: Wishes, until: float, send: Send) -> None:

@@ -94,6 +94,11 @@ class Session:
         """What retrieval may read of the document: the entries of its trusted segments, which are not to be changed."""
         return self._document.store
 
+    @property
+    def undoes_correction(self) -> bool:
+        """Whether `undo` would take back a correction, and not segments."""
+        return bool(self._changes) and not isinstance(self._changes[-1], int)
+
     def push(self, segments: Sequence[str], corrections: Sequence[str | None] | None = None) -> list[str]:
         """Appends segments to the document, and translates them.
 

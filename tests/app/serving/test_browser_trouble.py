@@ -147,3 +147,35 @@ def test_a_page_that_comes_back_from_the_browsers_cache_has_its_document(visit, 
     page.wait_for_timeout(200)
     correct_first(page)
     assert translations(page) == AFTER
+
+
+def test_undo_whose_answer_is_lost_takes_back_one_correction_only(visit, phrases):
+    page = translated(visit(phrases))
+    correct_first(page)
+    page.get_by_role("button", name="Correct segment 3").click()
+    page.get_by_label("Right translation of segment 3").fill("Es leuchtet.")
+    page.keyboard.press("Enter")
+    wait_for(page, "#status", "No following segment changed")
+    answer_once(page, "**/undo", "POST", do_and_answer(503))
+    answer_once(page, phrases.url + "/api/documents/*", "GET", refuse(409))
+    page.click("#undo")
+    wait_for(page, "#problem", "The server is busy")
+    page.dispatch_event("#undo", "click")  # not before the page knows what the server has
+    page.locator("#undo[aria-disabled='false']").wait_for()
+    assert translations(page) == AFTER
+    page.click("#undo")
+    wait_for(page, "#status", "Taken back")
+    assert translations(page) == KNOWN and page.get_attribute("#undo", "aria-disabled") == "true"
+
+
+def test_undo_that_never_reached_the_server_can_be_pressed_again(visit, phrases):
+    page = translated(visit(phrases))
+    correct_first(page)
+    answer_once(page, "**/undo", "POST", lambda route: route.abort())
+    page.click("#undo")
+    wait_for(page, "#problem", "The server cannot be reached")
+    page.locator("#undo[aria-disabled='false']").wait_for()
+    assert translations(page) == AFTER
+    page.click("#undo")
+    wait_for(page, "#status", "Taken back")
+    assert translations(page) == KNOWN

@@ -152,4 +152,5 @@ def test_a_client_that_leaves_keeps_what_was_translated(phrases):
         while b'"number": 3' not in next(lines):
             pass
     assert [one["translation"] for one in requests.get(url).json()["segments"]] == KNOWN[:4]
-    assert requests.post(f"{url}/undo").json()["segments"] == 0
+    requests.put(f"{url}/segments/4", json={"text": "Das Fach ist leer."})
+    assert requests.post(f"{url}/undo").json() == {"segments": 4, "changed": [{"number": 4, "translation": KNOWN[3]}]}

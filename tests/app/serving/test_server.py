@@ -33,8 +33,12 @@ def test_documents_are_sessions(server, alone):
     assert [one["corrected"] for one in shown] == [True, False, False] and shown[1]["source"] == SEGMENTS[1]
     undone = requests.post(url + "/undo").json()
     assert {one["number"]: one["translation"] for one in undone["changed"]} == session.undo()
-    assert requests.post(url + "/undo").json()["segments"] == 2
-    assert "no segment 3" in requests.put(url + "/segments/3", json={"text": "x"}).json()["error"]
+    assert undone["segments"] == 3
+    # An answer that got lost is asked for again; the text stays.
+    again = requests.post(url + "/undo")
+    assert again.status_code == 400 and "no correction to take back" in again.json()["error"]
+    assert [one["translation"] for one in requests.get(url).json()["segments"]] == session.translations
+    assert "no segment 4" in requests.put(url + "/segments/4", json={"text": "x"}).json()["error"]
     assert requests.post(url + "/segments", json={"segments": []}).status_code == 400
     assert requests.delete(url).status_code == 204 and requests.get(url).status_code == 404
 

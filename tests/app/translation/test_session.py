@@ -79,8 +79,9 @@ def test_a_correction_changes_what_follows_and_undo_takes_it_back(kind):
     assert changed and min(changed) > 2
     after = [RIGHT[1] if n == 1 else changed.get(n + 1, text) for n, text in enumerate(before)]
     assert session.translations == after and session.corrections[1] == RIGHT[1]
+    assert session.undoes_correction
     undone = session.undo()
-    assert session.translations == before and set(undone) == {2, *changed}
+    assert session.translations == before and set(undone) == {2, *changed} and not session.undoes_correction
     assert session.undo() == {} and session.sources == []
     with pytest.raises(UserError, match="nothing to undo"):
         session.undo()
