@@ -1,6 +1,6 @@
 // The document that is being translated and corrected: what the page knows of it, and the requests that change it.
 
-import { ask, askUntil, events, forget } from "./api.js";
+import { Problem, ask, askUntil, events, forget } from "./api.js";
 
 // Segments in a request that compares.
 const TOGETHER = 100;
@@ -73,11 +73,20 @@ export class Document {
     }
   }
 
-  /** Forgets what was not translated before the text was cancelled. */
-  async cut() {
-    if (this.id) await this.refresh();
-    else this.segments = this.segments.filter((segment) => segment.translation !== null);
-    this.gaps = [...this.gaps.slice(0, this.segments.length), ""];
+  /** After a translation that did not come to its end: forgets, at once, what is not translated. */
+  cut() {
+    this.segments = this.segments.filter((segment) => segment.translation !== null);
+    this.stale = this.id !== null;
+  }
+
+  /** Then asks the server, which may have more; it need not answer. */
+  async check() {
+    if (!this.stale) return;
+    try {
+      await this.refresh();
+    } catch (problem) {
+      if (!(problem instanceof Problem)) throw problem;
+    }
   }
 
   /** Sets the right translation of a segment; the numbers of those after it that changed. */
@@ -152,9 +161,11 @@ export class Document {
     return { all: segments.length, count: segments.filter((own) => own.alone !== own.translation).length };
   }
 
-  /** The whole translation, with the white space of the text. */
+  /** The translation as far as there is one, with the white space of the text. */
   joined() {
-    return this.segments.map(({ translation }, place) => this.gaps[place] + translation).join("") + this.gaps.at(-1);
+    const known = this.segments.filter(({ translation }) => translation !== null);
+    const whole = known.length === this.gaps.length - 1;
+    return known.map(({ translation }, place) => this.gaps[place] + translation).join("") + (whole ? this.gaps.at(-1) : "");
   }
 
   close() {

@@ -87,13 +87,18 @@ async function begin(written, signal) {
     else await cut(own);
     if (problem.name !== "AbortError") throw problem;
     tell("cancelled", { done: own.done, all });
+  } finally {
+    if (own === current) finish();
   }
-  if (own === current) finish();
 }
 
+/** Leaves what was translated of a document. */
 async function cut(own) {
-  await own.cut();
+  own.cut();
   showRows();
+  await own.check();
+  showSegments();
+  if (own.stale) recover(own);
 }
 
 function replaceBy(own) {
@@ -190,6 +195,7 @@ async function recover(own) {
   if (own !== current) return;
   showSegments();
   enable();
+  byId("memory").hidden = !rows.length;
   if (!own.stale) showFigures();
 }
 

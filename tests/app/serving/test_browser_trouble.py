@@ -12,6 +12,7 @@ from tests.app.serving.browser import (
     translations,
     wait_for,
 )
+from tests.app.serving.phrase_model import TEXT
 
 BOX = "Right translation of segment 1"
 
@@ -179,3 +180,30 @@ def test_undo_that_never_reached_the_server_can_be_pressed_again(visit, phrases)
     page.click("#undo")
     wait_for(page, "#status", "Taken back")
     assert translations(page) == KNOWN
+
+
+def downloaded(page):
+    with page.expect_download() as waiting:
+        page.click("#download")
+    return waiting.value.path().read_text()
+
+
+def test_what_was_translated_before_the_network_was_lost_can_be_used(visit, phrases):
+    def break_off(route):
+        body = route.fetch().text()
+        route.fulfill(body=body[: body.index('event: segment\ndata: {"number": 4')])
+
+    page = visit(phrases)
+    answer_once(page, "**/segments/stream", "POST", break_off)
+    lost = phrases.url + "/api/documents/*"
+    page.route(lost, lambda route: route.abort())
+    page.fill("#text", TEXT)
+    page.click("#translate")
+    wait_for(page, "#problem", "The server cannot be reached")
+    assert translations(page) == KNOWN[:3] and downloaded(page) == " ".join(KNOWN[:3])
+    assert page.locator("#memory").is_visible()
+    # The server went on, and is asked when it can be reached.
+    page.unroute(lost)
+    page.locator(".segment").nth(7).wait_for()
+    assert translations(page) == KNOWN
+    assert downloaded(page) == " ".join(KNOWN[:5]) + "\n\n" + " ".join(KNOWN[5:])
