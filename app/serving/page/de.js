@@ -85,6 +85,7 @@ export const texts = {
   fileDone: "Fertig",
   fileFailed: "Fehlgeschlagen: {error}",
   fileCancelled: "Abgebrochen",
+  fileGone: "Der Server hat die Datei nicht mehr; bitte senden Sie sie noch einmal",
   fileDownload: "{name} herunterladen",
   fileCancel: "{name} abbrechen",
   fileBar: "Fortschritt von {name}",

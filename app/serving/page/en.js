@@ -85,6 +85,7 @@ export const texts = {
   fileDone: "Done",
   fileFailed: "Failed: {error}",
   fileCancelled: "Cancelled",
+  fileGone: "The server has forgotten the file; send it again",
   fileDownload: "Download {name}",
   fileCancel: "Cancel {name}",
   fileBar: "Progress of {name}",

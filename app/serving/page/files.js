@@ -1,6 +1,6 @@
 // Files that the server translates: sent, watched, cancelled, and fetched.
 
-import { Problem, ask, forget, send } from "./api.js";
+import { Problem, ask, askUntil, forget, send, sleep } from "./api.js";
 import { byId, make, save } from "./dom.js";
 import { label, say, text } from "./language.js";
 
@@ -62,17 +62,25 @@ class Upload {
 
   async watch() {
     while (!this.stopped) {
-      const { status, done, segments, error } = await ask("GET", this.path);
+      const found = await askUntil(this.path, (problem) => this.wait(problem));
       if (this.stopped) return;
+      const { status, done, segments, error } = found;
       if (status === "failed") throw new Problem(500, error ?? "");
       if (segments) this.bar.value = done / segments;
       if (status === "done") return this.finish();
       say(this.state, "fileProgress", { done: done ?? 0, segments: segments ?? "?" });
-      await new Promise((resolve) => setTimeout(resolve, EVERY));
+      await sleep(EVERY);
     }
   }
 
+  /** While the server gives no answer, which stops no translation: says why; tells whether to ask again. */
+  wait(problem) {
+    if (problem && !this.stopped) this.state.textContent = problem.words;
+    return !this.stopped;
+  }
+
   finish() {
+    this.state.classList.remove("bad");
     say(this.state, "fileDone");
     this.bar.value = 1;
     this.cancel.hidden = true;
@@ -83,6 +91,7 @@ class Upload {
     this.bar.hidden = this.cancel.hidden = true;
     this.state.classList.add("bad");
     if (problem.status === 404 && !this.id) say(this.state, "fileNone", { name: this.file.name });
+    else if (problem.status === 404) say(this.state, "fileGone");
     else say(this.state, "fileFailed", { error: problem.status === 500 ? problem.message : problem.words });
   }
 
@@ -97,6 +106,7 @@ class Upload {
     try {
       const answer = await send("GET", `${this.path}/result`);
       save(await answer.blob(), nameOf(answer) ?? this.file.name);
+      this.finish();
     } catch (problem) {
       this.fail(problem);
     }

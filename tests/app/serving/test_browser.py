@@ -129,7 +129,10 @@ def test_a_translation_shows_its_progress_and_can_be_cancelled(visit, phrases):
 
 
 def answer_files(page, states):
-    """Stands in for the server's routes for files; each state is what one question about a file is answered."""
+    """Stands in for the server's routes for files; each state is what one question about a file is answered.
+
+    A state with an `answer` is the status of an error, None for no answer.
+    """
     asked = []
 
     def handle(route):
@@ -147,7 +150,12 @@ def answer_files(page, states):
             route.fulfill(status=204)
         else:
             state = states.pop(0) if len(states) > 1 else states[0]
-            route.fulfill(json={"id": "f1", "name": "manual.docx", "segments": 4, **state})
+            if "answer" not in state:
+                route.fulfill(json={"id": "f1", "name": "manual.docx", "segments": 4, **state})
+            elif state["answer"]:
+                route.fulfill(status=state["answer"], json={"error": "try again later"})
+            else:
+                route.abort()
 
     page.route("**/api/files**", handle)
     return asked
@@ -179,6 +187,35 @@ def test_a_file_is_cancelled_or_fails(visit, phrases):
     answer_files(page, [{"status": "failed", "done": 1, "error": "the file is damaged"}])
     page.set_input_files("#file", {"name": "manual.docx", "mimeType": "", "buffer": b"PK"})
     wait_for(page, "#files", "Failed: the file is damaged")
+
+
+def test_a_file_is_waited_for_while_the_server_does_not_answer(visit, phrases):
+    page = visit(phrases)
+    refused = [{"answer": 503}, {"answer": 429}]
+    answer_files(page, [{"status": "translating", "done": 1}, *refused, {"status": "done", "done": 4}])
+    page.set_input_files("#file", {"name": "manual.docx", "mimeType": "", "buffer": b"PK"})
+    wait_for(page, "#files", "The server is busy")
+    wait_for(page, "#files", "Too many requests")
+    wait_for(page, "#files", "Done")
+    page = visit(phrases)
+    answer_files(page, [{"status": "translating", "done": 1}, {"answer": None}, {"answer": 404}])
+    page.set_input_files("#file", {"name": "manual.docx", "mimeType": "", "buffer": b"PK"})
+    wait_for(page, "#files", "The server cannot be reached")
+    wait_for(page, "#files", "The server has forgotten the file")
+
+
+def test_a_file_can_be_fetched_again_when_that_failed(visit, phrases):
+    page = visit(phrases)
+    answer_files(page, [{"status": "done", "done": 4}])
+    page.set_input_files("#file", {"name": "manual.docx", "mimeType": "", "buffer": b"PK"})
+    wait_for(page, "#files", "Done")
+    page.route("**/result", lambda route: route.abort())
+    page.get_by_role("button", name="Download manual.docx").click()
+    wait_for(page, "#files", "The server cannot be reached")
+    page.unroute("**/result")
+    with page.expect_download():
+        page.get_by_role("button", name="Download manual.docx").click()
+    wait_for(page, "#files", "Done")
 
 
 def test_a_word_document_comes_back_translated(visit, phrases):
