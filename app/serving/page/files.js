@@ -8,15 +8,26 @@ import { label, say, text } from "./language.js";
 const EVERY = 700;
 const PLAIN = /\.(txt|text)$/i;
 
-/** Takes files: a short plain text goes into the text box, all others to the server. */
+/** Takes files: a short plain text that comes alone goes into the text box, all others to the server. */
 export async function takeFiles(files, about, tell) {
-  for (const file of files) {
-    if (PLAIN.test(file.name) && file.size <= about.characters) {
-      byId("text").value = await file.text();
-      tell("fileRead", { name: file.name });
-    } else {
-      new Upload(file).run();
-    }
+  const written = files.length === 1 ? await plainText(files[0], about.characters) : null;
+  if (written === null) {
+    for (const file of files) new Upload(file).run();
+  } else {
+    byId("text").value = written;
+    tell("fileRead", { name: files[0].name });
+  }
+}
+
+/** The text of a file of plain text in UTF-8, with so many bytes at most; null for any other, which the server may know. */
+async function plainText(file, most) {
+  if (!PLAIN.test(file.name) || file.size > most) return null;
+  const bytes = await file.arrayBuffer();
+  try {
+    const written = new TextDecoder("utf-8", { fatal: true }).decode(bytes);
+    return written.includes("\0") ? null : written;
+  } catch {
+    return null;
   }
 }
 

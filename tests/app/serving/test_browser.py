@@ -237,7 +237,8 @@ def test_a_word_document_comes_back_translated(visit, phrases):
 
 DROP = """([names, content]) => {
   const data = new DataTransfer();
-  for (const name of names) data.items.add(new File([content], name));
+  const bytes = typeof content === "string" ? content : new Uint8Array(content);
+  for (const name of names) data.items.add(new File([bytes], name));
   for (const type of ["dragover", "drop"]) {
     document.body.dispatchEvent(new DragEvent(type, {dataTransfer: data, bubbles: true, cancelable: true}));
   }
@@ -252,6 +253,27 @@ def test_plain_text_can_be_dropped_and_a_server_without_files_says_so(visit, phr
     page.route("**/api/files", lambda route: route.fulfill(status=404, json={"error": "Not Found"}))
     page.evaluate(DROP, [["b.docx"], "PK"])
     wait_for(page, "#files", "this server takes no files")
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le", "cp1252"])
+def test_plain_text_is_read_in_utf_8_and_else_sent_as_a_file(visit, phrases, encoding):
+    page = visit(phrases)
+    text = "Press “Öffnen”."
+    page.evaluate(DROP, [["a.txt"], list(text.encode(encoding))])
+    if encoding == "utf-8-sig":
+        wait_for(page, "#status", "a.txt is in the text box")
+        assert page.input_value("#text") == text
+    else:
+        page.locator("#files li").wait_for()
+        assert page.input_value("#text") == "" and page.locator("#status").is_hidden()
+
+
+def test_of_several_texts_none_is_lost(visit, phrases):
+    page = visit(phrases)
+    page.evaluate(DROP, [["a.txt", "b.txt"], SOURCES[2]])
+    for name in ("a.txt", "b.txt"):
+        page.get_by_role("button", name=f"Download {name}").wait_for()
+    assert page.input_value("#text") == ""
 
 
 def test_the_page_asks_for_the_servers_key_and_keeps_it_in_the_tab(visit):
