@@ -240,6 +240,8 @@ async function copy() {
 }
 
 function onKey(event) {
+  // Keys belong to the dialog that is open; Escape closes it.
+  if (document.querySelector("dialog[open]")) return;
   const writing = event.target.matches("textarea, input, select");
   const control = event.ctrlKey || event.metaKey;
   if (control && event.key === "Enter") translate();

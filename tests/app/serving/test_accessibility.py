@@ -75,6 +75,21 @@ def test_everything_can_be_done_with_the_keyboard_alone(visit, phrases):
     assert page.locator("#help").is_hidden()
 
 
+def test_escape_closes_a_dialog_and_then_cancels_a_translation(visit, phrases):
+    page = visit(phrases)
+    phrases.decoder.hold(3)
+    page.fill("#text", TEXT)
+    page.click("#translate")
+    wait_for(page, "#progress-text", "3 of 8 segments")
+    page.click("#help-button")
+    page.keyboard.press("Escape")
+    page.locator("#help").wait_for(state="hidden")
+    assert page.locator("#progress").is_visible()
+    with phrases.left():
+        page.keyboard.press("Escape")
+    wait_for(page, "#status", "Cancelled after 4 of 8 segments")
+
+
 def test_the_page_speaks_the_browsers_language_and_remembers_another(visit, phrases):
     page = visit(phrases, locale="de-AT")
     assert page.inner_text("#translate") == "Übersetzen" and page.get_attribute("html", "lang") == "de"
