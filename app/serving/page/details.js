@@ -3,7 +3,7 @@
 import { byId, make } from "./dom.js";
 import { number as written, label, percent, say, text } from "./language.js";
 
-// Words with less attention are not named.
+// Words with less attention are not named, if there are others.
 const LEAST = 0.1;
 // A word that the mouse only passes is not asked about.
 const PATIENCE = 120;
@@ -61,9 +61,9 @@ export class Details {
   tell({ source, target, weights }, place) {
     const named = weights[place]
       .map((weight, n) => [weight, n === source.length - 1 ? text("end") : source[n]])
-      .filter(([weight]) => weight >= LEAST)
-      .sort(([a], [b]) => b - a);
-    const words = named.map(([weight, word]) => `${bare(word)} ${percent(weight)}`).join(", ");
+      .sort(([a], [b]) => b - a)
+      .filter(([weight], place) => !place || weight >= LEAST);
+    const words = named.map(([weight, word]) => `${bare(word)} (${percent(weight)})`).join(", ");
     say(byId("attention"), "attends", { word: bare(target[place]), words });
   }
 

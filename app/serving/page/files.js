@@ -79,7 +79,7 @@ class Upload {
       if (status === "failed") throw new Problem(500, error ?? "");
       if (segments) this.bar.value = done / segments;
       if (status === "done") return this.finish();
-      say(this.state, "fileProgress", { done: done ?? 0, segments: segments ?? "?" });
+      say(this.state, "progress", { done: done ?? 0, all: segments ?? "?" });
       await sleep(EVERY);
     }
   }

@@ -8,10 +8,10 @@ const LANGUAGES = { de, en };
 const STORED = "weitblick-language";
 let current = "en";
 
-/** The text of a name; a number under `count` chooses between its forms "one" and "other". */
+/** The text of a name; the number under `count`, else under `all`, chooses between its forms "one" and "other". */
 export function text(name, values = {}) {
   const found = LANGUAGES[current][name];
-  const form = typeof found === "string" ? found : values.count === 1 ? found.one : found.other;
+  const form = typeof found === "string" ? found : (values.count ?? values.all) === 1 ? found.one : found.other;
   return form.replace(/\{(\w+)\}/g, (_, key) => String(values[key]));
 }
 

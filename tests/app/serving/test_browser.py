@@ -50,7 +50,7 @@ def test_the_translation_is_compared_with_one_without_memory(visit, phrases):
     page = translated(visit(phrases))
     switch = page.get_by_role("switch", name="Compare without memory")
     switch.click()
-    wait_for(page, "#status", "Without memory, 1 of 8 segments come out differently")
+    wait_for(page, "#status", "Without memory, one of 8 segments comes out differently")
     assert switch.get_attribute("aria-checked") == "true"
     seventh = page.locator(".segment").nth(6).locator(".notes")
     assert SENTENCES[SOURCES[6]][2] in seventh.inner_text() and seventh.locator("mark").all_inner_texts() == ["es"]
@@ -75,13 +75,24 @@ def test_a_word_shows_what_it_looked_at(visit, phrases):
     page = translated(visit(phrases))
     fourth = page.locator(".segment").nth(3)
     fourth.locator(".translation .word", has_text="Fach").hover()
-    wait_for(page, "#attention", "“Fach” looked at tray")
+    wait_for(page, "#attention", "“Fach” looked at tray (")
     weights = fourth.locator(".source .word").evaluate_all(
         "(words) => words.map((word) => [Number(word.style.getPropertyValue('--weight')), word.textContent])"
     )
     assert max(weights)[1] == "tray"
     page.mouse.move(0, 0)
     assert page.locator(".attended").count() == 0
+
+
+def test_a_word_whose_attention_is_spread_names_the_first_of_what_it_looked_at(visit, phrases):
+    page = translated(visit(phrases))
+    source, target = SOURCES[3].split(), KNOWN[3].split()
+    weights = [[0.09, *[0.08] * len(source)]] * len(target)
+    explained = {"attention": {"source": [*source, "(end)"], "target": target, "weights": weights}}
+    page.route("**/segments/4", lambda route: route.fulfill(json=explained))
+    page.locator(".segment").nth(3).locator(".translation .word", has_text="Fach").hover()
+    page.locator("#attention:not(:empty)").wait_for()
+    assert page.inner_text("#attention") == f"“Fach” looked at {source[0]} (9%)"
 
 
 def test_another_translation_is_taken_from_the_search(visit, phrases):
@@ -335,6 +346,6 @@ def test_a_model_in_keras_translates_corrects_and_explains(visit, server, alone)
     session.correct(1, right)
     assert translations(page) == [" ".join(text.split()) for text in session.translations]
     page.click("#compare")
-    wait_for(page, "#status", "of 2 segments come out differently")
+    wait_for(page, "#status", "of 2 segments")
     page.locator("#strip td").first.wait_for()
     assert page.locator("#strip td").count() == 9

@@ -1,6 +1,9 @@
 """The page's files and headers, and the requests that explain a translation; without a browser."""
 
+import json
 import re
+import shutil
+import subprocess
 
 import pytest
 import requests
@@ -64,6 +67,52 @@ def test_both_languages_have_all_texts():
     assert set(places["en"]) == set(places["de"])
     used = "".join(path.read_text() for path in FOLDER.iterdir() if path.stem not in ("en", "de"))
     assert not [name for name in names["en"] if f'"{name}"' not in used and f"{name}:" not in used]
+
+
+SPEAK = """
+import { speak, text } from "./language.js";
+globalThis.document = { documentElement: {}, querySelectorAll: () => [] };
+globalThis.localStorage = { setItem() {} };
+const [code, calls] = JSON.parse(process.argv[2]);
+speak(code);
+console.log(JSON.stringify(calls.map(([name, values]) => text(name, values))));
+"""
+
+
+def spoken(folder, code, *calls):
+    """What the page says in a language: a text's name and its values for each."""
+    if not shutil.which("node"):
+        pytest.skip("THE TEXTS OF THE PAGE ARE NOT TESTED: needs node")
+    for path in FOLDER.glob("*.js"):
+        shutil.copy(path, folder)
+    (folder / "package.json").write_text('{"type": "module"}')
+    (folder / "speak.js").write_text(SPEAK)
+    done = subprocess.run(["node", folder / "speak.js", json.dumps([code, calls])], capture_output=True, check=True)
+    return json.loads(done.stdout)
+
+
+def test_one_and_many_are_told_apart(tmp_path):
+    calls = [
+        ("progress", {"done": 0, "all": 1}),
+        ("progress", {"done": 1, "all": 8}),
+        ("cancelled", {"done": 0, "all": 1}),
+        ("differs", {"count": 1, "all": 8}),
+        ("differs", {"count": 2, "all": 8}),
+    ]
+    assert spoken(tmp_path, "de", *calls) == [
+        "0 von 1 Segment",
+        "1 von 8 Segmenten",
+        "Nach 0 von 1 Segment abgebrochen",
+        "Ohne Gedächtnis lautet ein Segment von 8 anders",
+        "Ohne Gedächtnis lauten 2 Segmente von 8 anders",
+    ]
+    assert spoken(tmp_path, "en", *calls) == [
+        "0 of 1 segment",
+        "1 of 8 segments",
+        "Cancelled after 0 of 1 segment",
+        "Without memory, one of 8 segments comes out differently",
+        "Without memory, 2 of 8 segments come out differently",
+    ]
 
 
 def test_a_text_is_streamed_into_a_document(phrases):
