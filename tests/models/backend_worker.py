@@ -41,6 +41,7 @@ KINDS = {
 }
 MEMORIES = {
     "gru": {"kind": "gru", "slots": 2, "sides": "both", "read_bias": 0.0},
+    "source": {"kind": "gru", "slots": 2, "sides": "encoder", "read_bias": 0.0},
     "variable": {"kind": "variable", "summaries": 2, "segments": 2, "read_bias": 0.0},
     "prism": {"kind": "prism", "places": 2, "share": 0.5, "couplings": 2, "sides": "both", "read_bias": 0.0},
     "mixed": {"kind": "gru", "slots": 2, "sides": "both", "read_bias": 0.0, "mixed": True},
