@@ -2,9 +2,12 @@
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator
-from typing import NamedTuple
+from operator import attrgetter
+from typing import Any, NamedTuple, TypeVar
 
 from data.errors import UserError
+
+T = TypeVar("T")
 
 
 class Pair(NamedTuple):
@@ -41,7 +44,12 @@ def consecutive(pairs: Iterable[Pair], place: Callable[[int], str]) -> Iterator[
         yield pair
 
 
-def by_document(pairs: Iterable[Pair]) -> Iterator[list[Pair]]:
-    """The documents of pairs in reading order; a pair without an id is a document of its own."""
-    for _, group in itertools.groupby(enumerate(pairs), lambda numbered: numbered[1].doc or numbered[0]):
+def by_document(pairs: Iterable[T], document: Callable[[T], Any] = attrgetter("doc")) -> Iterator[list[T]]:
+    """The documents of pairs in reading order; a pair without an id is a document of its own.
+
+    Args:
+        pairs: `Pair`s, or whatever `document` gives the id of.
+        document: the id of a pair's document; false for none.
+    """
+    for _, group in itertools.groupby(enumerate(pairs), lambda numbered: document(numbered[1]) or numbered[0]):
         yield [pair for _, pair in group]

@@ -2,7 +2,7 @@
 
 import itertools
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,7 @@ from app.translation.lines import DocumentLine
 from app.translation.translator import Translator
 from data.errors import UserError
 from data.files import checksum_of
+from data.pairs import by_document
 from data.warehouse.base import Warehouse
 from data.warehouse.order import in_order
 from data.warehouse.schema import arrow_schema
@@ -120,7 +121,7 @@ class TableTranslator:
                 yield some
             return
         part: list[dict] = []
-        for document in _documents(rows):
+        for document in by_document(rows, _document):
             part += document
             if len(part) >= self.size:
                 yield part
@@ -143,19 +144,13 @@ class TableTranslator:
 
     def _lines(self, part: Sequence[dict], texts: Sequence[str]) -> Iterator[DocumentLine]:
         """The rows as lines."""
-        numbers = (number for number, document in enumerate(_documents(part)) for _ in document)
+        numbers = (number for number, document in enumerate(by_document(part, _document)) for _ in document)
         return (DocumentLine(number, text) for number, text in zip(numbers, texts, strict=True))
 
 
-def _documents(rows: Iterable[dict]) -> Iterator[list[dict]]:
-    """The rows that stand together and are of one document of one corpus and split; those of none stand alone."""
-
-    def document(numbered):
-        number, row = numbered
-        return (row.get("corpus"), row.get("split"), row["doc"]) if row.get("doc") else number
-
-    for _, found in itertools.groupby(enumerate(rows), document):
-        yield [row for _, row in found]
+def _document(row: dict) -> tuple | None:
+    """What the rows of one document of one corpus and split have in common."""
+    return (row.get("corpus"), row.get("split"), row["doc"]) if row.get("doc") else None
 
 
 def sql_function(translator: Translator) -> Callable[[Sequence[str]], list[str]]:
