@@ -84,17 +84,15 @@ def read_training(contestant: Contestant | Run) -> Training:
     if not Run.exists(contestant.path):
         return Training()
     run = Run(contestant.path, contestant.preset)
-    finished = run.summary().get("finished")
-    # More updates or minutes extend a finished training.
-    finished = finished if finished and Journal.from_summary(finished).why_finished(run.preset.training) else None
-    found = None if finished else run.checkpoints.latest(lambda _: None)
-    journal = Journal.from_summary(finished or (found[1] if found else {}))
+    ended = run.ended
+    found = None if ended else run.checkpoints.latest(lambda _: None)
+    journal = ended or Journal.from_summary(found[1] if found else {})
     log = read_log(run.path / LOG)
     speeds = [entry["tokens_per_second"] for entry in log if "tokens_per_second" in entry]
     best = [entry for entry in log if "validation" in entry and entry["update"] == (journal.best or {}).get("update")]
     return Training(
         begun=True,
-        finished=bool(finished),
+        finished=bool(ended),
         update=journal.update,
         seconds=journal.seconds,
         tokens=journal.tokens,

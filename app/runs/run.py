@@ -14,6 +14,7 @@ import numpy as np
 from app.presets.preset import Preset, load_preset
 from app.presets.schema import GENERATOR, TRANSLATOR, SearchPreset
 from app.runs.checkpoints import CHECKSUM, WEIGHTS, Checkpoints
+from app.runs.journal import Journal
 from app.runs.weights import build_with, load_arrays, save_arrays
 from data.errors import UserError
 from data.files import atomic_write, checksum, checksum_of, read_json, write_json
@@ -126,6 +127,13 @@ class Run:
     def summary(self) -> dict:
         """The content of `run.json`."""
         return _read_summary(self.path / SUMMARY)
+
+    @property
+    def ended(self) -> Journal | None:
+        """The progress at the training's end; None before it, also where more updates or minutes extend a training."""
+        finished = self.summary().get("finished")
+        journal = Journal.from_summary(finished) if finished else None
+        return journal if journal and journal.why_finished(self.preset.training) else None
 
     def write_summary(self, **values) -> None:
         """Adds values to `run.json`; only for the process that holds the run's lock."""

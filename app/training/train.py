@@ -134,8 +134,8 @@ def open_or_create(path: Path | str, preset: Preset) -> tuple[Run, list[Differen
 
 def _why_finished(run: Run) -> str:
     """Why there is nothing to do, or ""; raising `updates` or `minutes` extends a finished training."""
-    finished = run.summary().get("finished")
-    return Journal.from_summary(finished).why_finished(run.preset.training) if finished else ""
+    ended = run.ended
+    return ended.why_finished(run.preset.training) if ended else ""
 
 
 def _train(run: Run, folders, console, cluster: Cluster) -> None:
