@@ -102,7 +102,7 @@ class DocumentTransformer(Transformer):
         self.target_stack: StackMemory | None = None
         if memory["kind"] in WITHOUT_LAYER:
             return
-        own = settings_by_part(memory["kind"], {key: memory[key] for key in memory if key not in DEFAULTS})
+        own = settings_by_part(memory["kind"], memory)
         parts = places_of(memory["kind"], memory["layers"], memory["read"])
         if top := [part for part, (layers, _) in parts.items() if layers == TOP]:
             self._make_memories(top[0], memory, own[top[0]])

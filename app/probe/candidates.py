@@ -7,7 +7,17 @@ from app.presets.preset import Preset
 from app.presets.schema import MEMORY, ModelPreset, keys
 from app.probe.documents import Task
 from data.errors import UserError
-from models.memories import ALL, RETRIEVAL, TOP, WITHOUT_LAYER, parts_of, places_of, settings_in, trained_kinds
+from models.memories import (
+    ALL,
+    RETRIEVAL,
+    TOP,
+    WITHOUT_LAYER,
+    parts_of,
+    places_of,
+    settings_by_part,
+    settings_in,
+    trained_kinds,
+)
 
 # Two layers, because concat must first join each value to its key, then look it up by the key asked for; rotary,
 # because its windows are long and "the previous word" works the same at every position.
@@ -133,9 +143,9 @@ def reach(candidate: Candidate, task: Task, context: int) -> Reach | None:
     memory = candidate.memory
     if candidate.kind in WITHOUT_LAYER:
         return Reach(context, context) if candidate.kind == "concat" else Reach(0, 0)
-    found = []
+    found, settings = [], settings_by_part(candidate.kind, memory)
     for part, (places, _) in places_of(candidate.kind, memory["layers"], memory["read"]).items():
-        own = {name: memory[key] for key, (of, name) in settings_in(candidate.kind).items() if of == part}
+        own = settings[part]
         if "cache" in own:
             direct = (own["cache"] + own.get("compressed", 0) * own.get("rate", 0)) / task.window_tokens
         elif "segments" in own:

@@ -120,18 +120,18 @@ def settings_in(kind: str) -> dict[str, tuple[str, str]]:
 
 
 def settings_by_part(kind: str, given: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """The settings of each of the `parts_of` a kind, from values by the names of `settings_in`.
+    """The settings of each of the `parts_of` a kind, from values by the names of `settings_in` and of `GENERAL`.
 
     Raises:
         ValueError: the kind has no such setting.
     """
     known = settings_in(kind)
     found: dict[str, dict[str, Any]] = {part: {} for part in parts_of(kind)}
-    for key, value in given.items():
+    for key in (key for key in given if key not in GENERAL):
         if key not in known:
             raise ValueError(f"memory kind {kind!r} has no setting {key!r}")
         part, name = known[key]
-        found[part][name] = value
+        found[part][name] = given[key]
     return found
 
 
