@@ -315,6 +315,12 @@ class SearchPreset:
         """The maximum output tokens, end token included, for a source of `length` tokens."""
         return int(self.max_ratio * length) + self.max_extra + 1
 
+    def penalty(self, tokens: int) -> float:
+        """What the log-probability of an output of `tokens` tokens, end token included, is divided by to rank it, see
+        `models.search.length_penalty`; 1 in greedy search."""
+        alpha = self.length_penalty if self.beam > 1 else 0.0
+        return ((self.length_offset + tokens) / (self.length_offset + 1)) ** alpha
+
 
 # The prefix of the sections with the settings of one kind of memory, such as "memory.gru".
 MEMORY = "memory."

@@ -186,12 +186,8 @@ class CTranslate2Decoder:
         """The best outputs by the length penalty of `models.search`; sampled ones are returned as they are."""
         if self.sampling:
             return [Decoded(list(ids), log_probability) for ids, log_probability in found]
-        alpha = self.search.length_penalty if self.search.beam > 1 else 0.0
-        offset = self.search.length_offset
         # Outputs that were cut off may be equal; the dictionary keeps one.
-        scores = {
-            ids: log_probability / ((len(ids) + 1 + offset) / (1 + offset)) ** alpha for ids, log_probability in found
-        }
+        scores = {ids: log_probability / self.search.penalty(len(ids) + 1) for ids, log_probability in found}
         best = sorted(scores, key=scores.get, reverse=True)[:count]
         return [Decoded(list(ids), scores[ids]) for ids in best]
 

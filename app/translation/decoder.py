@@ -93,9 +93,8 @@ class TokenScore(NamedTuple):
 
 def token_score(decoded: Decoded, search: SearchPreset) -> TokenScore:
     """The log-probability that an output had in its search, without the length penalty."""
-    tokens, offset = len(decoded.ids) + 1, search.length_offset
-    penalty = ((offset + tokens) / (offset + 1)) ** search.length_penalty if search.beam > 1 else 1.0
-    return TokenScore(decoded.score * penalty, tokens)
+    tokens = len(decoded.ids) + 1
+    return TokenScore(decoded.score * search.penalty(tokens), tokens)
 
 
 Forms = Sequence[Sequence[int]]
