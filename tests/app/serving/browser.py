@@ -45,6 +45,15 @@ def translated(page, text=TEXT):
     return page
 
 
+def held(page, phrases, count=3):
+    """The page when it has translated so many of the eight segments and waits for the next."""
+    phrases.decoder.hold(count)
+    page.fill("#text", TEXT)
+    page.click("#translate")
+    wait_for(page, "#progress-text", f"{count} of 8 segments")
+    return page
+
+
 def translations(page):
     """The translation of each segment on the page."""
     return [line.strip() for line in page.locator(".translation").all_inner_texts()]

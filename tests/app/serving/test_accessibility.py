@@ -11,6 +11,7 @@ from tests.app.serving.browser import (
     PHONE,
     SOURCES,
     correct_first,
+    held,
     translated,
     translations,
     wait_for,
@@ -76,11 +77,7 @@ def test_everything_can_be_done_with_the_keyboard_alone(visit, phrases):
 
 
 def test_escape_closes_a_dialog_and_then_cancels_a_translation(visit, phrases):
-    page = visit(phrases)
-    phrases.decoder.hold(3)
-    page.fill("#text", TEXT)
-    page.click("#translate")
-    wait_for(page, "#progress-text", "3 of 8 segments")
+    page = held(visit(phrases), phrases)
     page.click("#help-button")
     page.keyboard.press("Escape")
     page.locator("#help").wait_for(state="hidden")

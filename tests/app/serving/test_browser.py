@@ -8,11 +8,12 @@ from tests.app.serving.browser import (
     KNOWN,
     SOURCES,
     correct_first,
+    held,
     translated,
     translations,
     wait_for,
 )
-from tests.app.serving.phrase_model import SENTENCES, TEXT, phrase_server
+from tests.app.serving.phrase_model import SENTENCES, phrase_server
 
 KEY = "0123456789abcdef"
 
@@ -123,11 +124,7 @@ def test_a_glossary_counts_for_the_next_translation(visit, phrases):
 
 
 def test_a_translation_shows_its_progress_and_can_be_cancelled(visit, phrases):
-    page = visit(phrases)
-    phrases.decoder.hold(3)
-    page.fill("#text", TEXT)
-    page.click("#translate")
-    wait_for(page, "#progress-text", "3 of 8 segments")
+    page = held(visit(phrases), phrases)
     assert page.locator("#bar").evaluate("(bar) => bar.position") == pytest.approx(3 / 8)
     assert translations(page)[:4] == [*KNOWN[:3], "…"]
     assert page.get_by_role("button", name="Correct segment 1").is_disabled()
