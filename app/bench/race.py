@@ -112,7 +112,7 @@ def _ours(changes: Sequence[str], corpora: Sequence[str], folder: Path) -> Gener
     weitblick, where = [sys.executable, "-m", "app"], ["--corpora", *corpora] if corpora else []
     command = [*weitblick, "train", PRESET, "--run", folder / "run", "--set", *changes, *where]
     log, told = folder / "run" / "log.jsonl", 0
-    with open(folder / "ours.log", "ab") as out, subprocess.Popen(command, stdout=out, stderr=out) as process:
+    with open(folder / "ours.log", "wb") as out, subprocess.Popen(command, stdout=out, stderr=out) as process:
         try:
             over = False
             while not over:

@@ -145,8 +145,8 @@ def _race(result: dict) -> Rows:
     table = Rows(
         f"To {goal:g} BLEU on the validation text of {result['preset']}",
         ("", "reached", "updates", "minutes", "best BLEU"),
-        "Lower-cased BLEU by greedy search, of ours after its last update by beam search with averaged weights; "
-        "minutes of training with its validations. Who has not got there in twice the time of the first is given up. "
+        "Lower-cased BLEU by greedy search, and of ours, after its last update, also by beam search with averaged "
+        "weights. Minutes include the validations. JoeyNMT is stopped at the goal, or after twice our time. "
         f"{_when(result['about'])}",
     )
     for name, found in result["contestants"].items():
