@@ -1,7 +1,7 @@
 """Text to token ids in chunks."""
 
 import itertools
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -15,13 +15,12 @@ CHUNK = 10_000  # pairs; part of the format, as sampled segmentations are seeded
 
 
 class Chunk(NamedTuple):
-    """Consecutive pairs; `documents` and `corpora` are int32 arrays parallel to the texts."""
+    """Consecutive pairs; `documents` is an int32 array parallel to the texts, see `Shards.doc`."""
 
     number: int
     sources: list[str]
     targets: list[str]
     documents: np.ndarray
-    corpora: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -61,41 +60,39 @@ class Encoder:
 
 
 def encode_chunks(
-    corpora: Mapping[str, Iterable[Pair]], encoder: Encoder, workers: Workers | int | None
+    pairs: Iterable[Pair], encoder: Encoder, workers: Workers | int | None
 ) -> Iterator[tuple[Chunk, dict]]:
     """Yields every chunk with its encoding, in order.
 
     Args:
-        corpora: pairs by corpus name.
+        pairs: the pairs.
         encoder: what to do with a chunk.
         workers: see `data.shards.encode_pairs`.
 
     Raises:
         UserError: if a worker was ended from outside.
     """
-    jobs = (Job(chunk[:3], len(chunk.sources), chunk) for chunk in _chunks(corpora))
+    jobs = (Job(chunk[:3], len(chunk.sources), chunk) for chunk in _chunks(pairs))
     with opened(workers) as pool:
         yield from pool.map(encoder, jobs)
 
 
-def _chunks(corpora: Mapping[str, Iterable[Pair]]) -> Iterator[Chunk]:
-    numbered = _number(corpora)
+def _chunks(pairs: Iterable[Pair]) -> Iterator[Chunk]:
+    numbered = _number(pairs)
     for number in itertools.count():
         rows = list(itertools.islice(numbered, CHUNK))
         if not rows:
             return
-        pairs, documents, indices = zip(*rows, strict=True)
-        sources, targets = [pair.source for pair in pairs], [pair.target for pair in pairs]
-        yield Chunk(number, sources, targets, np.array(documents, np.int32), np.array(indices, np.int32))
+        chosen, documents = zip(*rows, strict=True)
+        sources, targets = [pair.source for pair in chosen], [pair.target for pair in chosen]
+        yield Chunk(number, sources, targets, np.array(documents, np.int32))
 
 
-def _number(corpora: Mapping[str, Iterable[Pair]]) -> Iterator[tuple[Pair, int, int]]:
-    """Yields (pair, document index or -1, corpus index); a document ends where the next pair has another id."""
-    document = -1
-    for corpus, pairs in enumerate(corpora.values()):
-        last = ""
-        for pair in pairs:
-            if pair.doc and pair.doc != last:
-                document += 1
-            last = pair.doc
-            yield pair, document if pair.doc else -1, corpus
+def _number(pairs: Iterable[Pair]) -> Iterator[tuple[Pair, int]]:
+    """Yields (pair, document index or -1); a document ends where the next pair has another id."""
+    document, last = -1, ""
+    for pair in pairs:
+        if pair.doc and pair.doc != last:
+            document += 1
+        last = pair.doc
+        yield pair, document if pair.doc else -1

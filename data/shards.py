@@ -8,7 +8,7 @@ import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -23,12 +23,12 @@ from data.pairs import Pair
 from data.parallel import Workers
 from data.tokenizer import Tokenizer
 
-FORMAT = 1
+FORMAT = 2
 _SIDES = ("source", "target")
 
 
 def encode_pairs(
-    pairs: Iterable[Pair] | Mapping[str, Iterable[Pair]] | Callable[[], Iterable[Pair] | Mapping[str, Iterable[Pair]]],
+    pairs: Iterable[Pair] | Callable[[], Iterable[Pair]],
     tokenizer: Tokenizer,
     folder: str | Path,
     key: str,
@@ -42,11 +42,10 @@ def encode_pairs(
     """Encodes sentence pairs into shards, or opens the shards that an earlier call with the same arguments made.
 
     Args:
-        pairs: the pairs, drawn only if they must be encoded; or a mapping from corpus name to pairs, whose corpora
-            are encoded one after another and told apart by `Shards.corpus`; or a function that returns either.
+        pairs: the pairs, or a function that gives them; drawn only if they must be encoded.
         tokenizer: a `data.tokenizer.Tokenizer`.
         folder: the cache; every set of shards gets a folder of its own in it.
-        key: names the content of `pairs`, for example a hash of the corpora and the cleaning options. Tokenizer,
+        key: names the content of `pairs`, for example a hash of the corpus and the cleaning options. Tokenizer,
             `sampling`, `seed`, `max_length` and `form` are added to it here.
         sampling: alpha of subword regularisation; 0 means the best segmentation.
         seed: of the sampling; the result does not depend on the number of workers.
@@ -73,9 +72,7 @@ def encode_pairs(
     sweep(folder)
     with new_folder(place, keep=True) as partial:
         pairs = pairs() if callable(pairs) else pairs
-        corpora = pairs if isinstance(pairs, Mapping) else {"": pairs}
-        encoder = Encoder(tokenizer, sampling, seed, max_length, form)
-        _write(partial, key, corpora, encoder, workers, progress)
+        _write(partial, key, pairs, Encoder(tokenizer, sampling, seed, max_length, form), workers, progress)
     return Shards(place, verify=False)
 
 
@@ -151,7 +148,6 @@ class Shards:
             self.documents = _map(self.folder / "documents", "<i4")
         except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, AttributeError, TypeError) as error:
             raise DamagedShards(f"{self.folder}: {error}") from error
-        self._corpus_ends = np.cumsum([corpus["pairs"] for corpus in self.metadata["corpora"]])
 
     def __len__(self) -> int:
         return self.metadata["pairs"]
@@ -169,12 +165,7 @@ class Shards:
     @property
     def too_long(self) -> int:
         """The number of pairs that were left out because a side has more than `max_length` tokens."""
-        return sum(corpus["too_long"] for corpus in self.metadata["corpora"])
-
-    @property
-    def corpora(self) -> tuple[str, ...]:
-        """The names of the corpora, in their order."""
-        return tuple(corpus["name"] for corpus in self.metadata["corpora"])
+        return self.metadata["too_long"]
 
     def source(self, i: int) -> np.ndarray:
         """The source ids of pair `i`."""
@@ -187,10 +178,6 @@ class Shards:
     def doc(self, i: int) -> int:
         """The index of the document of pair `i`, counted from 0 in reading order, or -1 if it stands in none."""
         return int(self.documents[i])
-
-    def corpus(self, i: int) -> int:
-        """The index in `corpora` of the corpus of pair `i`."""
-        return int(np.searchsorted(self._corpus_ends, i, side="right"))
 
 
 class _Column:
@@ -214,12 +201,11 @@ class _Column:
         return {"bytes": self.size, "blake2b": self.hash.hexdigest()}
 
 
-def _write(folder, key, corpora, encoder, workers, progress) -> None:
+def _write(folder, key, pairs, encoder, workers, progress) -> None:
     """Encodes all pairs into `folder`, the metadata last."""
     dtype = "<u2" if encoder.tokenizer.vocabulary_size < 2**16 else "<i4"
     kinds = {f"{side}.tokens": dtype for side in _SIDES} | {f"{side}.offsets": "<i8" for side in _SIDES}
-    kept = np.zeros(len(corpora), np.int64)
-    seen = np.zeros(len(corpora), np.int64)
+    kept = seen = 0
     with contextlib.ExitStack() as stack:
         columns = {name: _Column(folder / name, kind) for name, kind in (kinds | {"documents": "<i4"}).items()}
         for column in columns.values():
@@ -227,33 +213,29 @@ def _write(folder, key, corpora, encoder, workers, progress) -> None:
         for side in _SIDES:
             columns[f"{side}.offsets"].append(np.zeros(1, np.int64))
         ends = dict.fromkeys(_SIDES, 0)
-        for chunk, encoded in stack.enter_context(contextlib.closing(encode_chunks(corpora, encoder, workers))):
+        for chunk, encoded in stack.enter_context(contextlib.closing(encode_chunks(pairs, encoder, workers))):
             for side in _SIDES:
                 tokens, lengths = encoded[side]
                 columns[f"{side}.tokens"].append(tokens)
                 columns[f"{side}.offsets"].append(ends[side] + np.cumsum(lengths, dtype=np.int64))
                 ends[side] += int(lengths.sum(dtype=np.int64))
             columns["documents"].append(chunk.documents[encoded["kept"]])
-            seen += np.bincount(chunk.corpora, minlength=len(corpora))
-            kept += np.bincount(chunk.corpora[encoded["kept"]], minlength=len(corpora))
+            seen += len(chunk.sources)
+            kept += int(encoded["kept"].sum())
             if progress:
-                progress(int(seen.sum()))
+                progress(seen)
         files = {name: column.finish() for name, column in columns.items()}
-    if not kept.sum():
-        raise _nothing_left(int(seen.sum()), encoder.max_length)
-    counts = [
-        {"name": name, "pairs": int(n), "too_long": int(all_ - n)}
-        for name, n, all_ in zip(corpora, kept, seen, strict=True)
-    ]
-    metadata = {"format": FORMAT, "key": key, "dtype": dtype, "pairs": int(kept.sum())}
-    metadata |= {"max_length": encoder.max_length, "corpora": counts, "files": files}
+    if not kept:
+        raise _nothing_left(seen, encoder.max_length)
+    metadata = {"format": FORMAT, "key": key, "dtype": dtype, "pairs": kept, "too_long": seen - kept}
+    metadata |= {"max_length": encoder.max_length, "files": files}
     with atomic_write(folder / "metadata.json", "w") as file:
         json.dump(metadata | {"checksum": checksum_of(metadata)}, file, indent=1)
 
 
 def _nothing_left(seen: int, max_length: int) -> UserError:
     if not seen:
-        return UserError("there is no sentence pair to encode: check the corpora and the cleaning options")
+        return UserError("there is no sentence pair to encode: check the corpus and the cleaning options")
     return UserError(
         f"no sentence pair is left to encode: all {seen:,} have more than max_length = {max_length} tokens on a side; "
         "raise max_length or use a larger vocabulary"

@@ -77,7 +77,7 @@ def prepare(
         if preset.documents.windows != "off":
             _warn_of_no_documents(corpora, report)
         tokenizer = _tokenizer(run, corpora, report)
-        shards = [_shards(corpus, tokenizer, preset, console, workers, worker) for corpus in corpora]
+        shards = [_shards(corpus, tokenizer, preset, console, workers, worker, report) for corpus in corpora]
     pairs = split_pairs(preset, preset.data.validation, "validation", folders)
     validation = None
     if pairs:
@@ -154,7 +154,7 @@ def _tokenizer(run: Run, corpora: list[CleanCorpus], report) -> Tokenizer:
     return tokenizer
 
 
-def _shards(corpus: CleanCorpus, tokenizer, preset, console, workers, worker: int):
+def _shards(corpus: CleanCorpus, tokenizer, preset, console, workers, worker: int, report):
     """Shards of one cleaned corpus, or with subword sampling a function from epoch to shards."""
     sampling, seed, cache = preset.tokenizer.sampling, preset.training.seed, _shards_cache()
     rest = {"max_length": preset.data.max_length, "form": preset.text_form()}
@@ -164,4 +164,8 @@ def _shards(corpus: CleanCorpus, tokenizer, preset, console, workers, worker: in
         return SampledShards(corpus.pairs, tokenizer, own, corpus.key, sampling, seed, **rest)
     with PairsBar(console, f"encoding {corpus.name}", len(corpus)) as bar:
         common = (corpus.pairs, tokenizer, cache, corpus.key)
-        return encode_pairs(*common, **rest, workers=workers, progress=bar)
+        shards = encode_pairs(*common, **rest, workers=workers, progress=bar)
+    if shards.too_long:
+        most = preset.data.max_length
+        report(f"{corpus.name}: {shards.too_long:,} pairs have more than {most} tokens on a side and are left out")
+    return shards

@@ -54,22 +54,19 @@ def test_a_large_vocabulary_keeps_its_ids(tmp_path):
     assert shards.source(0).tolist() == [70_004, 70_005, 70_006]
 
 
-def test_documents_and_corpora(tmp_path):
-    first = [Pair("a", "a", "x"), Pair("b", "b", "x"), Pair("c", "c"), Pair("d", "d", "y")]
-    second = [Pair("e", "e", "y"), Pair("f", "f", "x")]
-    shards = encode_pairs({"one": first, "empty": [], "two": second}, LETTERS, tmp_path, "k")
-    assert [shards.doc(i) for i in range(6)] == [0, 0, -1, 1, 2, 3]
-    assert [shards.corpora[shards.corpus(i)] for i in range(6)] == ["one"] * 4 + ["two"] * 2
+def test_a_document_ends_where_another_begins(tmp_path, monkeypatch):
+    monkeypatch.setattr(encoding, "CHUNK", 4)
+    pairs = [Pair("a", "a", doc) for doc in ("x", "x", "", "y", "y", "x", "", "x")]
+    shards = encode_pairs(pairs, LETTERS, tmp_path, "k")
+    assert [shards.doc(i) for i in range(8)] == [0, 0, -1, 1, 1, 2, -1, 3]
 
 
 def test_too_long_pairs_are_left_out_and_counted(tmp_path):
-    pairs = [Pair("aaaa", "b"), Pair("b", "aaaa", "doc"), Pair("aaa", "aaa", "doc")]
-    shards = encode_pairs({"one": pairs, "two": pairs[:1] + PAIRS}, LETTERS, tmp_path, "k", max_length=3)
-    assert shards.too_long == 3
-    assert [(c["pairs"], c["too_long"]) for c in shards.metadata["corpora"]] == [(1, 2), (3, 1)]
+    pairs = [Pair("aaaa", "b"), Pair("b", "aaaa", "doc"), Pair("aaa", "aaa", "doc"), *PAIRS]
+    shards = encode_pairs(pairs, LETTERS, tmp_path, "k", max_length=3)
+    assert (len(shards), shards.too_long) == (4, 2)
     assert shards.source(0).tolist() == [4, 4, 4]
-    assert shards.doc(0) == 0
-    assert [shards.corpus(i) for i in range(4)] == [0, 1, 1, 1]
+    assert [shards.doc(i) for i in range(4)] == [0, -1, -1, -1]
 
 
 def test_nothing_left_is_an_error_that_says_why(tmp_path):
@@ -296,7 +293,7 @@ def test_sampled_shards_differ_by_epoch_and_leave_the_disk(tmp_path):
 
 
 def test_metadata_is_readable(tmp_path):
-    shards = encode_pairs({"one": PAIRS}, LETTERS, tmp_path, "news")
+    shards = encode_pairs(PAIRS, LETTERS, tmp_path, "news")
     metadata = json.loads((shards.folder / "metadata.json").read_text())
     assert metadata["key"] == "news" and metadata["pairs"] == 3
     assert metadata["files"]["source.tokens"]["bytes"] == 8
