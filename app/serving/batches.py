@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 
 from app.retrieval.entries import Entries
 from app.translation.batch_plan import plan_batches
-from app.translation.decoder import Decoded, Decoder, Forms, Request, TokenScore, length_of, requests_of, window_length
-from data.documents import PackedWindow
+from app.translation.decoder import Decoded, Decoder, Request, TokenScore, length_of, window_length
 from data.errors import UserError
+from data.packing import PackedWindow
 
 # Batches computed at the same time: while one waits for a small operation, the other uses the processor.
 WORKERS = 2
@@ -288,26 +288,17 @@ class BatchedDecoder:
         """The tokens decoded so far for all requests."""
         return self._batches.decoder.output_tokens
 
-    def decode(
-        self,
-        sources: Sequence[Sequence[int]],
-        count: int = 1,
-        progress: Callable[[list[int]], None] | None = None,
-        stored: Sequence[Callable[[], Entries] | None] = (),
-        terms: Sequence[Sequence[Forms]] = (),
+    def decode_segments(
+        self, requests: Sequence[Request], count: int = 1, progress: Callable[[list[int]], None] | None = None
     ) -> list[list[Decoded]]:
-        """See `Decoder.decode`; `progress` is called once, at the end."""
-        found = self.decode_segments(requests_of(sources, self.first_memory, stored, terms), count)
-        if progress:
-            progress(list(range(len(sources))))
-        return found
-
-    def decode_segments(self, requests: Sequence[Request], count: int = 1) -> list[list[Decoded]]:
-        """See `Decoder.decode_segments`."""
+        """See `Decoder.decode_segments`; `progress` is called once, at the end."""
         if count > self.most:
             raise UserError(f"{count} translations of each line need search.beam = {count} or more")
         lengths = [length_of(request.sources) + length_of(request.before) for request in requests]
-        return self._run(Kind("decode_segments", count), requests, lengths)
+        found = self._run(Kind("decode_segments", count), requests, lengths)
+        if progress:
+            progress(list(range(len(requests))))
+        return found
 
     def score(self, sources: Sequence[Sequence[int]], targets: Sequence[Sequence[int]]) -> list[TokenScore]:
         """See `Decoder.score`."""

@@ -11,9 +11,8 @@ from types import ModuleType
 from typing import NamedTuple
 
 from app.presets.schema import SearchPreset
-from app.retrieval.entries import Entries
 from app.translation.batch_plan import plan_batches
-from app.translation.decoder import Decoded, Forms, Request, Sampling, TokenScore, refuse_other_models
+from app.translation.decoder import Decoded, Request, Sampling, TokenScore, refuse_other_models
 from data.errors import UserError
 from data.files import read_manifest
 from data.parallel import cores
@@ -61,7 +60,7 @@ class CTranslate2Decoder:
         self.output_tokens = 0
         self._lock = threading.Lock()
         settings = _read_settings(Path(folder))
-        self.max_positions: int | None = settings["max_positions"]
+        self.max_positions: int = settings["max_positions"]
         self._most_tokens = min(search.batch_tokens, _FASTEST_BATCH[settings["quantization"].startswith("int")])
         self._pieces = json.loads((Path(folder) / "shared_vocabulary.json").read_text(encoding="utf-8"))
         self._ids = {piece: id for id, piece in enumerate(self._pieces)}
@@ -92,21 +91,13 @@ class CTranslate2Decoder:
         """How many outputs of a source there are at most."""
         return 1 if self.sampling else self.search.beam
 
-    def decode_segments(self, requests: Sequence[Request], count: int = 1) -> list[list[Decoded]]:
-        """The best outputs of each segment, each decoded alone."""
-        return self.decode([request.sources[request.current] for request in requests], count)
-
-    def decode(
-        self,
-        sources: Sequence[Sequence[int]],
-        count: int = 1,
-        progress: Callable[[list[int]], None] | None = None,
-        stored: Sequence[Callable[[], Entries] | None] = (),
-        terms: Sequence[Sequence[Forms]] = (),
+    def decode_segments(
+        self, requests: Sequence[Request], count: int = 1, progress: Callable[[list[int]], None] | None = None
     ) -> list[list[Decoded]]:
-        """Finds the best outputs of each source; see `app.translation.keras_decoder.KerasDecoder.decode`."""
+        """Finds the best outputs of each segment, each decoded alone; see `Decoder.decode_segments`."""
         if self.sampling is None and count > self.search.beam:
             raise UserError(f"{count} translations of each line need search.beam = {count} or more")
+        sources = [request.sources[request.current] for request in requests]
         limits = [self._limit(len(source)) for source in sources]
         batches = [(rows, limits[rows[0]]) for rows in self._plan([len(source) + 1 for source in sources])]
         found = dict(self._search(sources, batches, count, progress))

@@ -104,7 +104,7 @@ class Request(NamedTuple):
     """A segment to decode.
 
     Fields:
-        sources: the token ids of each source segment in its window.
+        sources: the token ids of each source segment in its window, without end tokens.
         before: the token ids of each output before its own in the window.
         current: the index in `sources` of the segment to decode.
         memory: the memory state before the window; None for a model that does not read documents.
@@ -120,30 +120,13 @@ class Request(NamedTuple):
     terms: Sequence[Forms] = ()
 
 
-def requests_of(
-    sources: Sequence[Sequence[int]],
-    memory: dict | None,
-    stored: "Sequence[Callable[[], Entries] | None]" = (),
-    terms: Sequence[Sequence[Forms]] = (),
-) -> list[Request]:
-    """Each source as a document of one segment.
-
-    Args:
-        sources: token ids without the end token.
-        memory: the memory at a document's start.
-        stored, terms: see `Request`; empty for none.
-    """
-    parts = zip(sources, stored or [None] * len(sources), terms or [()] * len(sources), strict=True)
-    return [Request([source], [], 0, memory, own, forms) for source, own, forms in parts]
-
-
 def length_of(segments: Sequence[Any]) -> int:
     """The tokens of segments, segment breaks included."""
     return sum(len(ids) + 1 for ids in segments)
 
 
 def window_length(window: Any) -> int:
-    """The tokens of a window (`data.documents.PackedWindow`), on the side that has more."""
+    """The tokens of a window (`data.packing.PackedWindow`), on the side that has more."""
     return max(length_of(window.sources), length_of(window.targets))
 
 
@@ -180,32 +163,28 @@ class Decoder(Protocol):
     @property
     def remembers(self) -> bool: ...
 
-    def decode(
-        self,
-        sources: Sequence[Sequence[int]],
-        count: int = 1,
-        progress: Callable[[list[int]], None] | None = None,
-        stored: "Sequence[Callable[[], Entries] | None]" = (),
-        terms: Sequence[Sequence[Forms]] = (),
+    def decode_segments(
+        self, requests: Sequence[Request], count: int = 1, progress: Callable[[list[int]], None] | None = None
     ) -> list[list[Decoded]]:
-        """Up to `count` outputs for each source, best first.
+        """The best outputs of each segment, after the outputs before it in its window and with its memory.
 
         Args:
-            sources: token ids without end tokens.
-            count: outputs per source.
-            progress: gets the indices of each finished batch.
-            stored: what retrieval may read for each source; empty for nothing.
-            terms: the terms of each source, see `Request`; empty for none.
-        """
+            requests: the segments; no source is empty.
+            count: outputs of each; in beam search at most the beam size.
+            progress: called after each batch with the indices of the segments in it.
 
-    def decode_segments(self, requests: Sequence[Request], count: int = 1) -> list[list[Decoded]]:
-        """Up to `count` outputs of each segment, after the outputs before it in its window and with its memory."""
+        Returns:
+            Up to `count` outputs of each, best first; fewer where no more exist.
+
+        Raises:
+            UserError: for more outputs than the beam size, or a model that gives NaN.
+        """
 
     def score(self, sources: Sequence[Sequence[int]], targets: Sequence[Sequence[int]]) -> list[TokenScore]:
         """The log-probability of given outputs."""
 
     def score_windows(self, documents: Sequence[Sequence[Any]]) -> list[list[TokenScore]]:
-        """The log-probability of the scored segments in each document's windows (`data.documents.PackedWindow`)."""
+        """The log-probability of the scored segments in each document's windows (`data.packing.PackedWindow`)."""
 
     def remember(self, windows: Sequence[Any], memories: Sequence[dict]) -> list[dict]:
         """The memory of each document after one more window."""

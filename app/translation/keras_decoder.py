@@ -16,11 +16,11 @@ from app.runs.precision import batches_at_once
 from app.translation.batch_plan import plan_apart, plan_rows, spread
 from app.translation.chunks import ChunkedSearch, search_function
 from app.translation.compiling import CompiledOnce, compiled, side_by_side
-from app.translation.decoder import Decoded, Forms, Request, Sampling, TokenScore, length_of, requests_of, window_length
+from app.translation.decoder import Decoded, Request, Sampling, TokenScore, length_of, window_length
 from app.translation.keys import DocumentModel, KeyMaker, Observed, model_inputs
 from app.translation.padding import MULTIPLE, least_rows, pad_rows, round_length, round_rows
-from data.documents import INPUTS, PackedWindow, pack
 from data.errors import UserError
+from data.packing import INPUTS, PackedWindow, pack
 from data.tokenizer import BOS, EOS, PAD
 from models.memories import settings_of
 from models.memories.lookup import Search
@@ -101,45 +101,31 @@ class KerasDecoder:
             return None
         return tree.map_structure(lambda leaf: ops.convert_to_numpy(leaf)[0], self.model.initial_memory(1))
 
-    def decode(
-        self,
-        sources: Sequence[Sequence[int]],
-        count: int = 1,
-        progress: Callable[[list[int]], None] | None = None,
-        stored: Sequence[Callable[[], Entries] | None] = (),
-        terms: Sequence[Sequence[Forms]] = (),
-    ) -> list[list[Decoded]]:
-        """Finds the best outputs of each source.
-
-        Args:
-            sources: token ids without the end token, none of them empty.
-            count: outputs per source; in beam search at most the beam size.
-            progress: called after each batch with the indices of the sources in it.
-            stored: gives what retrieval may read for each source; empty for nothing.
-            terms: the terms of each source, see `Request`; empty for none.
-
-        Returns:
-            Up to `count` outputs for each source, best first; fewer where no more exist.
-
-        Raises:
-            UserError: for more outputs than the beam size, or a model that gives NaN.
-        """
-        if self.sampling is None and count > self.search.beam:
-            raise UserError(f"{count} translations of each line need search.beam = {count} or more")
-        return self._decode(requests_of(sources, self.first_memory, stored, terms), count, progress)
-
     @property
     def most(self) -> int:
         """How many outputs of a source there are at most."""
         return 1 if self.sampling else self.search.beam
 
-    def decode_segments(self, requests: Sequence[Request], count: int = 1) -> list[list[Decoded]]:
-        """Finds the best outputs of each segment.
-
-        Raises:
-            UserError: for a model that gives NaN.
-        """
-        return self._decode(requests, count)
+    def decode_segments(
+        self, requests: Sequence[Request], count: int = 1, progress: Callable[[list[int]], None] | None = None
+    ) -> list[list[Decoded]]:
+        """Finds the best outputs of each segment; see `Decoder.decode_segments`."""
+        if self.sampling is None and count > self.search.beam:
+            raise UserError(f"{count} translations of each line need search.beam = {count} or more")
+        results: list[list[Decoded]] = [[] for _ in requests]
+        search = self._search(count)
+        lengths = [length_of(request.sources) + length_of(request.before) for request in requests]
+        # The search costs more where there are terms.
+        batches = self._plan(lengths, [bool(request.terms) for request in requests])
+        inputs = (self._batch([requests[row] for row in rows]) for rows in batches)
+        for rows, found in zip(batches, side_by_side(search, inputs), strict=True):
+            for row, decoded in zip(rows, outputs_of(refuse_broken(found), len(rows)), strict=True):
+                results[row] = decoded
+            with self._lock:
+                self.output_tokens += sum(len(results[row][0].ids) + 1 for row in rows if results[row])
+            if progress:
+                progress(rows)
+        return results
 
     def score(self, sources: Sequence[Sequence[int]], targets: Sequence[Sequence[int]]) -> list[TokenScore]:
         """The log-probability of given outputs.
@@ -315,24 +301,6 @@ class KerasDecoder:
         sizes = [[len(ids) + 1 for window in row for ids in window.targets[window.scored :]] for row in rows]
         scores = [[TokenScore(sum(next(values) for _ in range(size)), size) for size in own] for own in sizes]
         return scores, _unstack(after, len(rows))
-
-    def _decode(
-        self, requests: Sequence[Request], count: int, progress: Callable[[list[int]], None] | None = None
-    ) -> list[list[Decoded]]:
-        results: list[list[Decoded]] = [[] for _ in requests]
-        search = self._search(count)
-        lengths = [length_of(request.sources) + length_of(request.before) for request in requests]
-        # The search costs more where there are terms.
-        batches = self._plan(lengths, [bool(request.terms) for request in requests])
-        inputs = (self._batch([requests[row] for row in rows]) for rows in batches)
-        for rows, found in zip(batches, side_by_side(search, inputs), strict=True):
-            for row, decoded in zip(rows, outputs_of(refuse_broken(found), len(rows)), strict=True):
-                results[row] = decoded
-            with self._lock:
-                self.output_tokens += sum(len(results[row][0].ids) + 1 for row in rows if results[row])
-            if progress:
-                progress(rows)
-        return results
 
     def _batch(self, requests: list[Request]) -> tuple:
         """The arguments of a search: source (B, S), limits (B,), owed (B, P), the largest limit, seed (2,) and context,

@@ -7,7 +7,7 @@ from app.retrieval.segments import SegmentStore
 from app.translation.decoder import Decoded, Request
 from app.translation.inspection import inspect_window
 from app.translation.text import Correction, Part
-from data.documents import PackedWindow
+from data.packing import PackedWindow
 from data.windows import BACKWARD, WindowOptions, cut, next_window
 
 if TYPE_CHECKING:
@@ -234,7 +234,7 @@ class WindowDecoder:
         """Decodes one segment of each window, unless it is known; returns the windows that go on."""
         options = self.translator.windows
         waiting = [window for window in windows if not window.segment.known]
-        groups = self._search([self._request(window, options) for window in waiting])
+        groups = self.translator.search([self._request(window, options) for window in waiting])
         found = [group[0] if group else Decoded([], 0.0) for group in groups]
         parts = [window.segment.part for window in waiting]
         texts = self.translator.encoder.texts(parts, [decoded.ids for decoded in found])
@@ -250,7 +250,7 @@ class WindowDecoder:
     def ways(self, window: Window) -> list[tuple[str, Decoded]]:
         """All translations of a window's next segment that the search has, best first, with their texts."""
         request = self._request(window, self.translator.windows)
-        (found,) = self._search([request], self.decoder.most)
+        (found,) = self.translator.search([request], self.decoder.most)
         parts = [window.segment.part] * len(found)
         return list(zip(self.translator.encoder.texts(parts, [own.ids for own in found]), found, strict=True))
 
@@ -258,14 +258,6 @@ class WindowDecoder:
         source = window.segment.part.source
         stored = self.translator.stored(source.text, window.document.store)
         return window.request(options)._replace(stored=stored, terms=self.translator.terms(source))
-
-    def _search(self, requests: list[Request], count: int = 1) -> list[list[Decoded]]:
-        def search(rows: list[int]) -> list[list[Decoded]]:
-            return self.decoder.decode_segments([requests[row] for row in rows], self.decoder.most)
-
-        sources = [request.sources[request.current] for request in requests]
-        found = self.decoder.decode_segments(requests, count)
-        return self.translator.without_faults(found, sources, count, search)
 
     def _close(self, windows: list[Window]) -> None:
         for window in windows if self.watch else ():

@@ -26,6 +26,7 @@ from data.tokenizer import BOS, EOS, PAD, UNK
 from models.document import DocumentTransformer
 from models.transformer import Transformer
 from tests.app.copy_model import TEXT, small_tokenizer
+from tests.app.decoding import decode
 from tests.app.toy_training import environment, weitblick
 
 pytest.importorskip("ctranslate2", reason='needs the extra "ctranslate2"')
@@ -159,9 +160,9 @@ def test_the_search_finds_the_same_as_the_one_in_keras(run, ours, beam, alpha, o
     limits = {"max_ratio": 1.0, "max_extra": 6, "batch_tokens": 120}
     search = SearchPreset(beam=beam, length_penalty=alpha, length_offset=offset, **limits)
     sources, count = TOKENS.source.encode([*TEXT, "A", "The disk is full. " * 2]), min(beam, 2)
-    expected = KerasDecoder(ours.decoder.model, search).decode(sources, count)
+    expected = decode(KerasDecoder(ours.decoder.model, search), sources, count)
     seen = []
-    found = with_search(run, search).decode(sources, count, seen.extend)
+    found = decode(with_search(run, search), sources, count, seen.extend)
     assert sorted(seen) == list(range(len(sources)))
     cut = [any(len(one.ids) == len(source) + 6 for one in ones) for source, ones in zip(sources, found, strict=True)]
     assert any(cut) and not all(cut), "outputs that end and outputs that are cut off"
@@ -193,24 +194,24 @@ def test_given_translations_are_scored_as_by_keras(ours, theirs):
 def test_a_line_is_translated_the_same_in_any_company(run):
     sources = TOKENS.source.encode([*TEXT, "a", "b", TEXT[0] * 3])
     decoding = with_search(run, SEARCH)
-    alone = [decoding.decode([source], 2)[0] for source in sources]
-    for mine, yours in zip(alone, decoding.decode(sources, 2), strict=True):
+    alone = [decode(decoding, [source], 2)[0] for source in sources]
+    for mine, yours in zip(alone, decode(decoding, sources, 2), strict=True):
         assert [one.ids for one in mine] == [one.ids for one in yours]
     for source, (best, *_) in zip(sources, alone, strict=True):
         assert 1 <= len(best.ids) <= len(source) + SEARCH.max_extra
-    assert decoding.decode([]) == [] and decoding.score([], []) == []
+    assert decode(decoding, []) == [] and decoding.score([], []) == []
 
 
 def test_drawing_heeds_its_options(run):
     sources = TOKENS.source.encode(TEXT)
 
     def draw(count=2, **options):
-        return with_search(run, SEARCH, Sampling(**options)).decode(sources, count)
+        return decode(with_search(run, SEARCH, Sampling(**options)), sources, count)
 
     first = draw(seed=5)
     assert draw(seed=5) == first != draw(seed=6)
     assert all(one[0] != one[1] for one in first)
-    greedy = with_search(run, SearchPreset(beam=1, max_ratio=1.0, max_extra=6)).decode(sources)
+    greedy = decode(with_search(run, SearchPreset(beam=1, max_ratio=1.0, max_extra=6)), sources)
     for options in ({"top_k": 1}, {"top_p": 1e-6}, {"temperature": 1e-3}):
         assert [[one.ids for one in ones] for ones in draw(**options)] == [[one[0].ids] * 2 for one in greedy]
     scored = with_search(run, SEARCH).score(sources, [one[0].ids for one in first])
@@ -233,12 +234,12 @@ def test_an_export_is_kept_with_the_run_until_the_weights_change(tmp_path):
     first = with_search(run, SEARCH)
     (folder,) = (run.path / "exports").iterdir()
     made = (folder / "model.bin").stat().st_mtime_ns
-    assert with_search(run, SEARCH).decode([[9, 8]]) == first.decode([[9, 8]])
+    assert decode(with_search(run, SEARCH), [[9, 8]]) == decode(first, [[9, 8]])
     assert (folder / "model.bin").stat().st_mtime_ns == made
     model = run.load_model()
     enliven(model, seed=10)
     save_arrays(run.path / AVERAGED, read_variables(split_variables(model)[0]))
-    assert with_search(run, SEARCH).decode([[9, 8]]) != first.decode([[9, 8]])
+    assert decode(with_search(run, SEARCH), [[9, 8]]) != decode(first, [[9, 8]])
     (other,) = (run.path / "exports").iterdir()
     assert other != folder
     content = bytearray((other / "model.bin").read_bytes())
@@ -262,7 +263,7 @@ def test_the_commands_need_keras_once_and_the_folder_never(ours, tmp_path):
     done = subprocess.run(stranger, input=text, capture_output=True, text=True, encoding="utf-8", cwd="/")
     # The example has one limit for all lines, so it goes on where the others are cut off.
     sources = TOKENS.source.encode([line.lower() for line in TEXT])
-    found = Translator.of_run(run).decoder.decode(sources)
+    found = decode(Translator.of_run(run).decoder, sources)
     whole = [len(ones[0].ids) < len(source) + 6 for source, ones in zip(sources, found, strict=True)]
     pairs = list(zip(done.stdout.split("\n"), expected.split("\n"), strict=True))
     assert not done.stderr and pairs[len(TEXT)] == ("", "") and any(whole)
@@ -328,7 +329,7 @@ def test_a_run_is_scored_with_either_engine(run, tmp_path, capsys):
     files = ["--source", str(tmp_path / "in.en"), "--reference", str(tmp_path / "in.de")]
     for engine in (["--engine", "ctranslate2", "--quantization", "int8"], ["--engine", "ctranslate2"]):
         assert main(["evaluate", str(run.path), *files, *engine]) == 0
-        record = json.loads(next(run.results_folder.glob("in*.json")).read_text())
+        record = json.loads(next((run.path / "results").glob("in*.json")).read_text())
         assert record["engine"] == {"name": "ctranslate2", "quantization": (engine[3:] or ["float32"])[0]}
         assert record["versions"]["ctranslate2"] and "keras" not in record["versions"]
     assert "BLEU" in capsys.readouterr().out

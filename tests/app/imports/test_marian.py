@@ -14,6 +14,7 @@ from app.runs.run import Run
 from app.training.train import open_or_create, train
 from app.translation.translator import Translator
 from data.errors import UserError
+from tests.app.decoding import decode
 from tests.app.imports.toy_marian import SIZE, write_checkpoint, write_json
 from tests.app.toy_training import WORDS, write_corpus
 from tests.slow import slow_but
@@ -83,7 +84,7 @@ def test_it_translates_alike_here_and_exported(run, tmp_path):
     result = translator.translate_batch(
         [[tokenizer.piece(id) for id in ids]], beam_size=1, max_decoding_length=4, disable_unk=True
     )
-    (decoded,), count = alone.decoder.decode([ids]), len(result[0].hypotheses[0])
+    (decoded,), count = decode(alone.decoder, [ids]), len(result[0].hypotheses[0])
     assert count and result[0].hypotheses[0] == [tokenizer.piece(id) for id in decoded[0].ids[:count]]
 
 

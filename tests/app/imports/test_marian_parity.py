@@ -8,6 +8,7 @@ from app.imports.marian import import_marian
 from app.imports.marian_tokenizer import read_vocabulary
 from app.presets.schema import SearchPreset
 from app.translation.keras_decoder import KerasDecoder
+from tests.app.decoding import decode
 from tests.app.imports.toy_marian import CONFIG, SIZE, write_checkpoint
 from tests.app.toy_training import WORDS
 
@@ -100,7 +101,7 @@ def test_searches_find_the_same(torch, theirs, run, order, sources, beam, alpha)
     search = SearchPreset(beam=beam, length_penalty=alpha, length_offset=0.0, **limits)
     decoder = KerasDecoder(run.load_model(), search)
     compared, others = [], []
-    for source, (output,), row in zip(ours, decoder.decode(ours), generated, strict=True):
+    for source, (output,), row in zip(ours, decode(decoder, ours), generated, strict=True):
         length = int(np.argmax(row[1:] == 0)) + 1
         # At the limit Marian stops with any token, and our search with the end token.
         if row[length] == 0 and max(length, len(output.ids) + 1) < LIMIT:

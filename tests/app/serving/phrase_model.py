@@ -17,7 +17,7 @@ from app.serving.application import application
 from app.serving.limits import Keys, Limits
 from app.serving.metrics import Metrics
 from app.serving.service import Service
-from app.translation.decoder import Decoded, Request, requests_of
+from app.translation.decoder import Decoded, Request
 from app.translation.translator import Translator
 from data.subwords import SPACE
 from data.windows import FORWARD, WindowOptions
@@ -133,15 +133,12 @@ class PhraseDecoder:
         self.go.clear()
         self.left = left
 
-    def decode_segments(self, requests, count=1):
+    def decode_segments(self, requests, count=1, progress=None):
         if self.left == 0:
             self.go.wait(20)
         elif self.left is not None:
             self.left -= 1
         return [self._ways(request)[:count] for request in requests]
-
-    def decode(self, sources, count=1, progress=None, stored=(), terms=()):
-        return self.decode_segments(requests_of(sources, self.first_memory, stored, terms), count)
 
     def remember(self, windows, memories):
         found = []

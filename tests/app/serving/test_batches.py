@@ -18,8 +18,9 @@ from app.serving.service import Service, Wishes
 from app.translation.decoder import Request
 from app.translation.keras_decoder import outputs_of
 from app.translation.translator import Translator
-from data.documents import PackedWindow
+from data.packing import PackedWindow
 from tests.app.copy_model import TEXT, CopyModel, small_tokenizer
+from tests.app.decoding import decode
 from tests.app.export.test_export_ctranslate2 import new_run
 from tests.app.translation.test_session import RIGHT, SEGMENTS, translator
 
@@ -227,7 +228,7 @@ def test_counters_count_what_many_threads_decode(monkeypatch):
     decoder = Translator.of_model(CopyModel(tokenizer.vocabulary_size), tokenizer, SearchPreset(beam=1)).decoder
     sources = tokenizer.source.encode(TEXT)
     with ThreadPoolExecutor(8) as pool:
-        found = list(pool.map(lambda n: decoder.decode([sources[n % 4]])[0][0].ids, range(64)))
+        found = list(pool.map(lambda n: decode(decoder, [sources[n % 4]])[0][0].ids, range(64)))
     assert found == sources * 16
     assert decoder.output_tokens == 16 * sum(len(ids) + 1 for ids in sources)
 

@@ -12,6 +12,7 @@ from app.translation.keras_decoder import KerasDecoder
 from data.tokenizer import EOS, PAD
 from models.search import refuse_nan
 from models.transformer import Transformer
+from tests.app.decoding import decode
 
 VOCABULARY = 60
 LENGTHS = (3, 9, 1, 14, 6, 2)
@@ -106,9 +107,9 @@ def test_batches_side_by_side_keep_their_order_and_are_counted():
     lines = [list(row[:length]) for row, length in zip(sources(), LENGTHS, strict=True)] * 5
     decoding = KerasDecoder(model, SearchPreset(beam=2, max_ratio=1.0, max_extra=2, batch_tokens=48))
     seen = []
-    found = decoding.decode(lines, 2, seen.append)
+    found = decode(decoding, lines, 2, seen.append)
     assert len(seen) > 3 and sorted(row for rows in seen for row in rows) == list(range(len(lines)))
-    one = KerasDecoder(model, SearchPreset(beam=2, max_ratio=1.0, max_extra=2, batch_tokens=10_000)).decode(lines, 2)
+    one = decode(KerasDecoder(model, SearchPreset(beam=2, max_ratio=1.0, max_extra=2, batch_tokens=10_000)), lines, 2)
     assert [[d.ids for d in line] for line in found] == [[d.ids for d in line] for line in one]
     assert decoding.output_tokens == sum(len(line[0].ids) + 1 for line in found)
 
@@ -131,7 +132,7 @@ def test_in_bfloat16_no_input_is_ever_alone_in_a_batch():
     model.step = watched
     sources = [draw.integers(4, 300, draw.integers(2, 20)).tolist() for _ in range(40)]
     settings = {"beam": 4, "max_ratio": 1.0, "max_extra": 10}
-    small, large = (KerasDecoder(model, SearchPreset(**settings, batch_tokens=n)).decode(sources) for n in (16, 4096))
+    small, large = (decode(KerasDecoder(model, SearchPreset(**settings, batch_tokens=n)), sources) for n in (16, 4096))
     assert rows and min(rows) >= 2 * 4
     same = [mine[0].ids == other[0].ids for mine, other in zip(small, large, strict=True)]
     # Other processors may add up in another order; docs/results.md promises no more.

@@ -12,6 +12,7 @@ from app.translation.decoder import Sampling
 from app.translation.keras_decoder import KerasDecoder
 from app.presets.schema import SearchPreset
 from models.transformer import Transformer
+from tests.app.decoding import decode
 
 random = np.random.default_rng(5)
 model = Transformer(40, 1, 1, width=16, hidden=16, heads=2)
@@ -24,19 +25,19 @@ limits = {"max_ratio": 1.0, "max_extra": 3, "batch_tokens": 80}
 found = {}
 for beam in (1, 3):
     decoding = KerasDecoder(model, SearchPreset(beam=beam, **limits))
-    found[f"beam {beam}"] = [[list(d) for d in source] for source in decoding.decode(sources, beam)]
+    found[f"beam {beam}"] = [[list(d) for d in source] for source in decode(decoding, sources, beam)]
 found["score"] = [list(score) for score in decoding.score(sources, sources[::-1])]
 drawing = KerasDecoder(model, SearchPreset(beam=1, **limits), Sampling(top_k=5, seed=-3))
-drawn = drawing.decode(sources, 2)
-again = KerasDecoder(model, SearchPreset(beam=1, **limits), Sampling(top_k=5, seed=-3)).decode(sources, 2)
-found["same draws"] = drawn == again and drawn != drawing.decode(sources, 2)
+drawn = decode(drawing, sources, 2)
+again = decode(KerasDecoder(model, SearchPreset(beam=1, **limits), Sampling(top_k=5, seed=-3)), sources, 2)
+found["same draws"] = drawn == again and drawn != decode(drawing, sources, 2)
 entries = decoding.entries(sources, sources[::-1])
 found["kept"] = [float(np.sum(part.keys**2)) for part in entries]
 read = [lambda: concatenated(entries)] * 5
-found["retrieval"] = [[list(d) for d in source] for source in decoding.decode(sources, stored=read)]
+found["retrieval"] = [[list(d) for d in source] for source in decode(decoding, sources, stored=read)]
 table = model.weights[0]
 table.assign(-np.asarray(table.numpy()))
-found["other weights"] = [[list(d) for d in source] for source in decoding.decode(sources)]
+found["other weights"] = [[list(d) for d in source] for source in decode(decoding, sources)]
 print(json.dumps(found))
 """
 

@@ -18,6 +18,7 @@ from data.spans import KINDS, PIECES, SpanFinder, has_words, piece
 from data.tokenizer import Tokenizer
 from models.transformer import Transformer
 from tests.app.copy_model import TEXT
+from tests.app.decoding import decode
 from tests.app.odd_lines import LINES
 
 FORM = TextForm(copy=KINDS, capitals=True)
@@ -93,7 +94,7 @@ def test_documents_keep_it():
 def test_scores_are_the_model_s_own_whatever_had_to_come():
     found = translator(1)
     sources = [line.parts[0].ids for line in found.encoder.lines(["Copy %s to /tmp now", "the 5 files"])]
-    outputs = [group[0] for group in found.decoder.decode(sources)]
+    outputs = [group[0] for group in decode(found.decoder, sources)]
     again = found.decoder.score(sources, [output.ids for output in outputs])
     assert [output.score for output in outputs] == pytest.approx([one.log_probability for one in again], abs=1e-3)
 

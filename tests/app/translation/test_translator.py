@@ -20,6 +20,7 @@ from data.errors import UserError
 from data.forms import TextForm
 from models.transformer import Transformer
 from tests.app.copy_model import TEXT, CopyModel, CountingTokenizer, small_tokenizer
+from tests.app.decoding import decode
 
 TOKENIZER = small_tokenizer()
 MODEL = CopyModel(TOKENIZER.vocabulary_size)
@@ -255,7 +256,7 @@ def test_a_line_is_translated_the_same_in_any_company(searching):
 
 def test_beam_scores_are_the_teacher_forced_ones(searching):
     sources = TOKENIZER.source.encode(TEXT)
-    for source, found in zip(sources, searching.decoder.decode(sources, 3), strict=True):
+    for source, found in zip(sources, decode(searching.decoder, sources, 3), strict=True):
         forced = searching.decoder.score([source] * 3, [decoded.ids for decoded in found])
         assert [s.log_probability for s in forced] == pytest.approx([d.score for d in found], abs=1e-3)
 
