@@ -1,9 +1,8 @@
 """Scores a system, or a file of translations, on a test set: by lines, by documents, by pronouns."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -45,14 +44,6 @@ _OPTIONAL = (
     "terms_missed",
 )
 Baseline = System | Path | str
-
-
-class Example(NamedTuple):
-    """A segment, its translation, and the reference."""
-
-    source: str
-    hypothesis: str
-    reference: str
 
 
 @dataclass(frozen=True)
@@ -369,34 +360,6 @@ def read_baseline(baseline: Baseline | None, test: TestSet) -> tuple[str, list[s
         lines = lines[: test.first]
     check_lengths(lines, test.references, f"the baseline {baseline}")
     return str(baseline), lines
-
-
-def decode_bleu(
-    translator: Any,
-    sources: Sequence[str],
-    references: Sequence[str],
-    lowercase: bool | None = None,
-    shown: int = 1,
-    progress: Callable[[float], None] | None = None,
-) -> tuple[float, list[Example]]:
-    """BLEU of a translator's actual output; quick enough to run during training.
-
-    Args:
-        translator: an `app.translation.translator.Translator`, or an object with the same interface.
-        sources, references: segments.
-        lowercase: whether to ignore case; by default as for the model.
-        shown: number of examples, evenly spaced over all segments.
-        progress: see `Translator.translate_all`.
-
-    Returns:
-        BLEU, 0 to 100, and the examples.
-    """
-    hypotheses = translator.translate_all(sources, progress)
-    lowercase = translator.lowercase if lowercase is None else lowercase
-    figure = bleu(hypotheses, references, ScoreOptions(lowercase, samples=0))
-    step = max(1, len(sources) // max(1, shown))
-    rows = range(step // 2, len(sources), step)[:shown]
-    return figure.value, [Example(sources[row], hypotheses[row], references[row]) for row in rows]
 
 
 def _decisions(

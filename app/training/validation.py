@@ -1,8 +1,6 @@
 """Validates a model during training: loss on the validation split, and BLEU, or what a generator writes."""
 
-import itertools
 import math
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -67,27 +65,27 @@ class Translations:
         self.preset, self.in_documents = preset, preset.documents.windows != "off"
         lines = preset.training.bleu_lines or len(prepared.validation_pairs)
         documents = list(by_document(prepared.validation_pairs))
-        chosen = spread_documents(documents, lines) if self.in_documents else [spread(prepared.validation_pairs, lines)]
-        pairs = list(itertools.chain.from_iterable(chosen))
-        self.sources, self.references = [pair.source for pair in pairs], [pair.target for pair in pairs]
-        self.translator = self._translator(transformer, prepared.tokenizer, [len(document) for document in chosen])
+        alone = [spread(prepared.validation_pairs, lines)]
+        self.chosen = spread_documents(documents, lines) if self.in_documents else alone
+        greedy, windows = replace(preset.search, beam=1), preset.window_options()
+        rest = {"form": preset.text_form(), "max_length": preset.data.max_length}
+        self.translator = Translator.of_model(transformer, prepared.tokenizer, greedy, windows, **rest)
 
     def __call__(self) -> dict:
         """Returns `bleu` and a `sample` of source, reference and output."""
-        from app.scoring.evaluation import decode_bleu
+        from app.scoring.metrics import ScoreOptions, bleu
 
-        lowercase = self.preset.data.lowercase
-        bleu, examples = decode_bleu(self.translator, self.sources, self.references, lowercase=lowercase)
-        source, output, reference = examples[0]
-        return {"bleu": bleu, "sample": {"source": source, "reference": reference, "output": output}}
-
-    def _translator(self, transformer, tokenizer, sizes: list[int]):
-        data, search = self.preset.data, replace(self.preset.search, beam=1)
-        rest = {"form": self.preset.text_form(), "max_length": data.max_length}
-        translator = Translator.of_model(transformer, tokenizer, search, self.preset.window_options(), **rest)
-        if not self.in_documents:
-            return translator
-        return LinesOfDocuments(translator, sizes)
+        sources = [[pair.source for pair in document] for document in self.chosen]
+        references = [pair.target for document in self.chosen for pair in document]
+        if self.in_documents:
+            found = [line for document in self.translator.translate_documents(sources) for line in document]
+        else:
+            found = self.translator.translate_all(sources[0])
+        score = bleu(found, references, ScoreOptions(self.preset.data.lowercase, samples=0))
+        shown = len(found) // 2
+        source = [line for document in sources for line in document][shown]
+        sample = {"source": source, "reference": references[shown], "output": found[shown]}
+        return {"bleu": score.value, "sample": sample}
 
 
 class WrittenText:
@@ -110,27 +108,6 @@ class WrittenText:
         self.writer.read(self.beginning)
         output = self.writer.write(2 * BEGINNING).strip()
         return {"sample": {"beginning": self.beginning, "reference": self.reference, "output": output}}
-
-
-class LinesOfDocuments:
-    """Translates a fixed set of documents, passed and returned as one list of lines, for callers that only use lines.
-
-    Args:
-        translator: a `Translator`.
-        sizes: number of lines in each document.
-    """
-
-    def __init__(self, translator: Translator, sizes: list[int]):
-        self.translator, self.sizes = translator, sizes
-
-    def translate_all(self, lines: list[str], progress: Callable[[float], None] | None = None) -> list[str]:
-        """One translation for each line; `progress` is called once, at the end."""
-        rest = iter(lines)
-        documents = [list(itertools.islice(rest, size)) for size in self.sizes]
-        found = list(itertools.chain.from_iterable(self.translator.translate_documents(documents)))
-        if progress:
-            progress(1.0)
-        return found
 
 
 def _batches(shards: Shards, preset: Preset) -> list[Batch]:

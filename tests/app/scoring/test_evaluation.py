@@ -7,7 +7,6 @@ from app.presets.preset import Preset
 from app.presets.schema import SearchPreset
 from app.scoring.evaluation import (
     DocumentOptions,
-    decode_bleu,
     evaluate,
     evaluate_lines,
     evaluate_translations,
@@ -17,7 +16,6 @@ from app.scoring.metrics import ScoreOptions, bleu
 from app.scoring.report import show_evaluation
 from app.scoring.system import System
 from app.scoring.testsets import TestSet
-from app.translation.translator import Translator
 from data.errors import UserError
 from tests.app.copy_model import TEXT, CopyModel, run_of, small_tokenizer
 
@@ -218,17 +216,6 @@ def test_the_table_has_every_figure():
         assert f"{score.name}|{score.signature}" in text.splitlines()
     for word in ("little, test", "95% interval", "other.de", "BLEU by source length", "0-10"):
         assert word in text
-
-
-def test_validation_decodes_and_scores(tokenizer):
-    translator = Translator.of_model(CopyModel(tokenizer.vocabulary_size), tokenizer, SearchPreset(beam=1))
-    figure, examples = decode_bleu(translator, TEXT, [line.lower() for line in TEXT], shown=2)
-    assert figure == pytest.approx(bleu(TEXT, [line.lower() for line in TEXT]).value)
-    assert [example.source for example in examples] == [TEXT[1], TEXT[3]]
-    assert examples[0].hypothesis == TEXT[1]
-    assert examples[0].reference == TEXT[1].lower()
-    lower, _ = decode_bleu(translator, TEXT, [line.lower() for line in TEXT], lowercase=True)
-    assert lower == pytest.approx(100)
 
 
 def test_bleu_by_position_counts_the_segments_before_in_each_document():

@@ -1,0 +1,30 @@
+from types import SimpleNamespace
+
+import pytest
+
+from app.presets.preset import load_preset
+from app.scoring.metrics import bleu
+from app.training.validation import Translations
+from data.pairs import Pair
+from tests.app.copy_model import TEXT, CopyModel, small_tokenizer
+
+LOWERED = [line.lower() for line in TEXT]
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected", "shown"),
+    [
+        (["bleu_lines=0"], bleu(TEXT, LOWERED).value, len(TEXT) // 2),
+        (["bleu_lines=0", "lowercase=true"], 100.0, len(TEXT) // 2),
+        (["bleu_lines=1"], bleu(TEXT[:1], LOWERED[:1]).value, 0),
+    ],
+)
+def test_bleu_and_a_sample_are_those_of_what_the_model_translates(changes, expected, shown):
+    """A model that copies translates by copying."""
+    tokenizer, pairs = small_tokenizer(), [Pair(line, line.lower()) for line in TEXT]
+    prepared = SimpleNamespace(validation_pairs=pairs, tokenizer=tokenizer)
+    preset = load_preset("starter", ["copy=[]", "capitals=false", *changes])
+    found = Translations(CopyModel(tokenizer.vocabulary_size), prepared, preset)()
+    assert found["bleu"] == pytest.approx(expected)
+    output = TEXT[shown].lower() if "lowercase=true" in changes else TEXT[shown]
+    assert found["sample"] == {"source": TEXT[shown], "reference": LOWERED[shown], "output": output}
