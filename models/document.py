@@ -6,7 +6,7 @@ import keras
 from keras import ops
 
 from models import Nested, Tensor
-from models.masks import group_mask, look_ahead_mask, padding_mask
+from models.masks import PAD, group_mask, look_ahead_mask, padding_mask
 from models.memories import (
     ALL,
     ATTENTION,
@@ -265,9 +265,9 @@ class DocumentTransformer(Transformer):
 
     def _encode_after(self, source, memory):
         """The encodings of one window of each row, with what its memory holds."""
-        mask, positions = padding_mask(source, self.pad_id), self._shifted("source", source, self._positions(source))
+        mask, positions = padding_mask(source), self._shifted("source", source, self._positions(source))
         mask = ops.broadcast_to(mask, (*ops.shape(source), ops.shape(source)[1]))
-        mask = self._visible(mask, ops.not_equal(source, self.pad_id))
+        mask = self._visible(mask, ops.not_equal(source, PAD))
         encodings = self._read_source(source, mask, positions, read=self._read_after("source", memory))
         if self.source_memory is None:
             return encodings
@@ -398,7 +398,7 @@ class DocumentTransformer(Transformer):
     def _remember_target(self, states, inputs, memory, own_choices=False, training=None):
         """Remembers each state together with the token that follows it in its window."""
         following = inputs["target_following"]
-        inside = ops.not_equal(following, self.pad_id)
+        inside = ops.not_equal(following, PAD)
         # At a segment's end the next input begins another segment, and is not what follows.
         ends = ops.not_equal(following, _moved(inputs["target"]))
         mixing = {}
@@ -418,12 +418,12 @@ class DocumentTransformer(Transformer):
 
     def _after_prefix(self, state, source, prefix, read):
         length = ops.shape(prefix)[1]
-        real = ops.not_equal(prefix, self.pad_id)
+        real = ops.not_equal(prefix, PAD)
         mask = self._visible(ops.logical_and(real[:, None], look_ahead_mask(length)), real)
         positions = self._shifted("target", prefix, self._positions(prefix))
         x = self.target_positions(self.target_embedding(prefix), positions)
         sources = state["shared"]["sources"]
-        caches = self.decoder.prefill(x, sources, mask, padding_mask(source, self.pad_id), positions, read)
+        caches = self.decoder.prefill(x, sources, mask, padding_mask(source), positions, read)
         state = (write_prefix if self.settings["attention"] == LSH else share_prefix)(state, caches, real)
         if self.segment_shift:
             before = ops.sum(ops.cast(ops.equal(prefix, self.begin_id), "int32"), axis=1, keepdims=True)

@@ -4,6 +4,7 @@ from keras import ops
 
 from models import Tensor
 
+PAD = 0  # the id of padding
 # A score that leaves no weight; a row of nothing else gets the plain mean.
 MASKED = -1e9
 
@@ -19,17 +20,16 @@ def group_mask(rows: Tensor, columns: Tensor) -> Tensor:
     return ops.logical_and(ops.equal(rows[:, :, None], columns[:, None]), ops.not_equal(columns, 0)[:, None])
 
 
-def padding_mask(tokens: Tensor, pad_id: int = 0) -> Tensor:
+def padding_mask(tokens: Tensor) -> Tensor:
     """Which positions hold a token rather than padding.
 
     Args:
         tokens: integer tensor (B, S).
-        pad_id: the id that stands for padding.
 
     Returns:
         Boolean tensor (B, 1, S): every query position may attend to the real tokens alone.
     """
-    return ops.expand_dims(ops.not_equal(tokens, pad_id), axis=1)
+    return ops.expand_dims(ops.not_equal(tokens, PAD), axis=1)
 
 
 def look_ahead_mask(length: int | Tensor) -> Tensor:

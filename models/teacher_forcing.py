@@ -7,6 +7,7 @@ from keras import ops, tree
 
 from models import Nested, Tensor
 from models.loss import smoothed_cross_entropy
+from models.masks import PAD
 from models.r_drop import twin_losses
 from models.ranking import ranking_loss
 
@@ -34,7 +35,7 @@ class TeacherForcing(keras.Model):
     Returns:
         The decoder's states (B, T, D); with R-Drop in training {"twins": (2 * B, T, D)}, and in several parts
         {"parts": list with what each part gives}. Labels for `fit` are token
-        ids (B, T), padded with `transformer.pad_id`. The loss of a batch is the sum over its target tokens, divided by
+        ids (B, T), padded with `models.masks.PAD`. The loss of a batch is the sum over its target tokens, divided by
         their number or, where `fit` gets sample weights (B,), all equal, by that weight: with gradient accumulation,
         the mean number of tokens in the update's batches. Extra losses of layers (`add_loss`) are added.
         Metrics are `loss`, the smoothed cross-entropy with all that is added to it, `nll`, the plain negative
@@ -150,7 +151,7 @@ class TeacherForcing(keras.Model):
         self.trackers["tokens"].update_state(tokens)
 
     def _real(self, labels):
-        return ops.cast(ops.not_equal(labels, self.transformer.pad_id), "float32")
+        return ops.cast(ops.not_equal(labels, PAD), "float32")
 
     def compute_metrics(
         self, x: Any, y: Tensor, y_pred: Tensor, sample_weight: Tensor | None = None
@@ -206,8 +207,8 @@ class DocumentTeacherForcing(TeacherForcing):
         mean over batches of what it adds to the loss. The carried memory is in `carried`, non-trainable variables.
 
     Raises:
-        ValueError: `ranking` without a memory that is carried, or with a single lane in a part; lanes that cannot be
-            divided equally among the parts.
+        ValueError: `ranking` without a memory that is carried, with a single lane in a part, or with
+            `context_discount`; lanes that cannot be divided equally among the parts.
     """
 
     def __init__(
@@ -225,6 +226,8 @@ class DocumentTeacherForcing(TeacherForcing):
         super().__init__(transformer, smoothing, r_drop=0.0, parts=parts, **kwargs)
         self.lanes, self.own_choices = lanes, own_choices
         self.ranking, self.margin, self.context_discount = ranking, margin, context_discount
+        if ranking and context_discount:
+            raise ValueError("ranking compares memories, and context_discount is for windows without one: choose one")
         if lanes % parts:
             raise ValueError(f"{lanes} lanes cannot be divided equally among {parts} parts")
         if ranking:
@@ -268,10 +271,11 @@ class DocumentTeacherForcing(TeacherForcing):
         states, after = self.transformer.document_states(inputs, memory, training, self.own_choices)
         for name, loss in self.transformer.extra_losses.items() if training else ():
             self._extra_losses[name] = self._extra_losses.get(name, 0.0) + ops.cast(loss, "float32")
-        result = self._compared(inputs, states, memory, seeds) if ranks else states
+        if ranks:
+            return self._compared(inputs, states, memory, seeds), after
         if training and self.context_discount:
-            result = {"right": states, "following": inputs["target_following"]}
-        return result, after
+            return {"right": states, "following": inputs["target_following"]}, after
+        return states, after
 
     def _part_losses(self, labels, states, tokens):
         if not isinstance(states, dict):

@@ -10,7 +10,7 @@ from models.attention import cache_places, with_room
 from models.dropout import ByteDropout
 from models.embedding import TokenEmbedding
 from models.encoder import Encoder, EncoderLayer
-from models.masks import group_mask, look_ahead_mask
+from models.masks import PAD, group_mask, look_ahead_mask
 from models.normalisation import LayerNorm
 from models.positions import PositionEmbedding
 
@@ -118,7 +118,6 @@ class TextGenerator(keras.Model):
         positions, max_positions: see `models.transformer.Transformer`.
         tied: whether the table of token vectors is also that of the output.
         vectors, vectors_trainable: width of pre-trained token vectors if it is not D, and whether they change.
-        pad_id: the id of padding.
 
     Call arguments:
         inputs: as for `document_states`.
@@ -149,7 +148,6 @@ class TextGenerator(keras.Model):
         tied: bool = True,
         vectors: int | None = None,
         vectors_trainable: bool = True,
-        pad_id: int = 0,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -172,9 +170,8 @@ class TextGenerator(keras.Model):
             "tied": tied,
             "vectors": vectors,
             "vectors_trainable": vectors_trainable,
-            "pad_id": pad_id,
         }
-        self.pad_id, self.positions_kind, self.max_positions = pad_id, positions, max_positions
+        self.positions_kind, self.max_positions = positions, max_positions
         options: dict[str, Any] = {"dtype": self.dtype_policy}
         train = vectors_trainable or vectors is None
         self.target_embedding = TokenEmbedding(
@@ -318,20 +315,13 @@ class TextGenerator(keras.Model):
         """
         batch, length = ops.shape(prefix)
         memory = self.initial_memory(batch) if memory is None else memory
-        real, positions = ops.not_equal(prefix, self.pad_id), ops.arange(length, dtype="int32")[None]
+        real, positions = ops.not_equal(prefix, PAD), ops.arange(length, dtype="int32")[None]
         mask = ops.logical_and(real[:, None], look_ahead_mask(length))
         x, caches = self.stack.prefill(self.positions(self.target_embedding(prefix), positions), mask, positions)
         nowhere = ops.zeros_like(real)
         _, after = self._recurrent(x, _Marks(real, nowhere, nowhere, real), memory)
-        heads, size = self.settings["heads"], self.settings["width"] // self.settings["heads"]
-        zeros = ops.zeros((batch, heads, steps, 1, size), self.compute_dtype)
-        unwritten = ops.full((batch, steps), -1, "int32")
-        return {
-            **after,
-            "entries": ops.concatenate([ops.where(real, 0, -1), unwritten], axis=1),
-            "position": ops.sum(ops.cast(real, "int32"), axis=1),
-            "written": [tuple(ops.concatenate([part, zeros], axis=2) for part in layer) for layer in caches],
-        }
+        entries, position = ops.where(real, 0, -1), ops.sum(ops.cast(real, "int32"), axis=1)
+        return with_room({**after, "entries": entries, "position": position, "written": caches}, steps)
 
     def lengthen_state(self, state: Nested, steps: int) -> Nested:
         """The state with room for so many more steps."""

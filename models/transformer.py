@@ -11,7 +11,7 @@ from models.decoder import Decoder
 from models.dropout import ByteDropout
 from models.embedding import TokenEmbedding
 from models.encoder import Encoder
-from models.masks import look_ahead_mask, padding_mask, score_ceilings
+from models.masks import PAD, look_ahead_mask, padding_mask, score_ceilings
 from models.past import Read, nothing
 from models.positions import PositionEmbedding
 from models.stack import LSH
@@ -41,7 +41,6 @@ class Transformer(keras.Model):
             ones; with tied tables the first counts.
         vectors_trainable: whether the tables for which a width was given change in training.
         output_bias: whether each token's logit has a learned bias.
-        pad_id: the id of padding.
 
     Call arguments:
         inputs: {"source": (B, S), "target": (B, T)} token ids; the target is the decoder's input and begins with the
@@ -85,7 +84,6 @@ class Transformer(keras.Model):
         target_vectors: int | None = None,
         vectors_trainable: bool = True,
         output_bias: bool = False,
-        pad_id: int = 0,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -119,10 +117,9 @@ class Transformer(keras.Model):
             "target_vectors": target_vectors,
             "vectors_trainable": vectors_trainable,
             "output_bias": output_bias,
-            "pad_id": pad_id,
         }
         layer.update(rotary=positions == "rotary", dtype=self.dtype_policy)
-        self.pad_id, self.tie, self.max_positions = pad_id, tie, max_positions
+        self.tie, self.max_positions = tie, max_positions
         self.positions_kind = positions
         self._make_embeddings(vocabulary_size, width, (source_vectors, target_vectors), vectors_trainable)
         self.source_positions = PositionEmbedding(
@@ -181,7 +178,7 @@ class Transformer(keras.Model):
 
     def encode(self, source: Tensor, training: bool | None = None, return_weights: bool = False) -> Any:
         """Encodings (B, S, D) of source tokens (B, S); with return_weights also L attention weights (B, H, S, S)."""
-        mask = self._visible(padding_mask(source, self.pad_id), ops.not_equal(source, self.pad_id))
+        mask = self._visible(padding_mask(source), ops.not_equal(source, PAD))
         return self._read_source(source, mask, self._positions(source), training, return_weights)
 
     def _visible(self, mask, groups):
@@ -245,9 +242,9 @@ class Transformer(keras.Model):
         return self.encode(source)
 
     def _decode(self, target, encodings, source, training=None):
-        mask = ops.logical_and(padding_mask(target, self.pad_id), look_ahead_mask(ops.shape(target)[1]))
-        mask = self._visible(mask, ops.not_equal(target, self.pad_id))
-        source_mask, positions = padding_mask(source, self.pad_id), self._positions(target)
+        mask = ops.logical_and(padding_mask(target), look_ahead_mask(ops.shape(target)[1]))
+        mask = self._visible(mask, ops.not_equal(target, PAD))
+        source_mask, positions = padding_mask(source), self._positions(target)
         read = self._read_first("target", ops.shape(target)[0])
         return self._read_target(target, encodings, mask, source_mask, positions, training, read)
 
@@ -279,7 +276,7 @@ class Transformer(keras.Model):
     def _state_before(self, source, encodings, max_length):
         """The state before the first step, from the source (B, S) and its encodings (B, S, D)."""
         batch, sources = ops.shape(source)[0], self.decoder.source_keys_values(encodings)
-        ceilings = score_ceilings(padding_mask(source, self.pad_id)[:, None])
+        ceilings = score_ceilings(padding_mask(source)[:, None])
         return {
             "shared": {"sources": sources, "ceilings": ceilings},
             "written": self.decoder.empty_caches(batch, max_length),

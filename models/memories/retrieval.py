@@ -45,19 +45,6 @@ class RetrievalSettings:
     entries: int = option(384, "the most entries that a segment reads, those of the most similar segments", low=1)
 
 
-class Stored(NamedTuple):
-    """The entries that each of B inputs may read.
-
-    keys: (B, N, D) float16 or float32.
-    tokens: (B, N) int32, the token that followed; 0 for padding.
-    trust: (B, N) float32, 0 to 1.
-    """
-
-    keys: Tensor
-    tokens: Tensor
-    trust: Tensor
-
-
 class Neighbours(NamedTuple):
     """The nearest entries of each of R rows, nearest first.
 
@@ -102,7 +89,9 @@ class RetrievalModel:
 
         Args:
             source, max_length: see `Transformer.initial_state`.
-            stored: the fields of `Stored`, by name. N is at least the number of neighbours.
+            stored: the entries that each of B inputs may read, N of them and at least the number of neighbours:
+                "keys" (B, N, D) float16 or float32; "tokens" (B, N) int32, the token that followed, 0 for padding; and
+                "trust" (B, N) float32, 0 to 1.
             **context: what else the model takes.
         """
         state = self.model.initial_state(source, max_length, **context)
@@ -141,8 +130,8 @@ def nearest(queries: Tensor, stored: dict[str, Tensor], beam: int, count: int) -
 
     Args:
         queries: (B * K, D) float32.
-        stored: the fields of `Stored`, with keys of any float dtype, in which products are computed; and "squares"
-            (B, N) float32, the mean squares of the keys, `FAR` for padding.
+        stored: see `RetrievalModel.initial_state`, with keys of any float dtype, in which products are computed; and
+            "squares" (B, N) float32, the mean squares of the keys, `FAR` for padding.
         beam: K.
         count: k, at most N.
     """

@@ -106,7 +106,7 @@ def beam_search(
     Args:
         step: callable, `(tokens (N,), state) -> (logits (N, V), state)`, logits of any float dtype.
         state: nested dict, tuple or list of tensors with B rows, which are repeated to N = B * K here. See
-            `models.search.state` for leaves under the key `"fixed"`.
+            `models.search.state` for leaves that keep their B rows.
         batch: int. B. In a TensorFlow graph also an int32 scalar.
         beam: int. K.
         max_length: int. T, the most tokens of a hypothesis, the end token included. In a TensorFlow graph also an int32

@@ -2,14 +2,14 @@
 
 A decoding state is any nest of dicts, tuples and lists whose leaves have the rows as axis 0. Within one search a leaf
 keeps its shape and dtype (caches are allocated at their full length, not grown). A search that follows K hypotheses of
-each of B inputs repeats each leaf to B * K rows, and the rows follow the hypotheses. Three dictionary keys mark
-leaves that are treated differently:
+each of B inputs repeats each leaf to B * K rows, and the rows follow the hypotheses. Two dictionary keys mark
+leaves that keep their B rows:
 
-- `"fixed"`: does not change during decoding and is the same for all hypotheses of one input. It is repeated once.
-- `"shared"`: the same, but it keeps its B rows: the step function sees to it that K rows of `tokens` belong to each.
-- `"written"`: what the hypotheses of an input write down together, such as keys and values. It keeps its B rows too,
-  and its second last axis, of size 1, becomes K: the place where hypothesis k writes. It is never reordered, which
-  would cost more than the rest of a step; the step function keeps in an ordinary leaf which of it is whose.
+- `"shared"`: does not change during decoding and is the same for all hypotheses of one input. The step function sees to
+  it that K rows of `tokens` belong to each.
+- `"written"`: what the hypotheses of an input write down together, such as keys and values. Its second last axis, of
+  size 1, becomes K: the place where hypothesis k writes. It is never reordered, which would cost more than the rest of
+  a step; the step function keeps in an ordinary leaf which of it is whose.
 """
 
 import warnings
@@ -21,7 +21,7 @@ from keras import ops, tree
 
 from models import Nested, Step, Tensor
 
-FIXED, SHARED, WRITTEN = "fixed", "shared", "written"
+SHARED, WRITTEN = "shared", "written"
 
 
 class Hypotheses(NamedTuple):
@@ -64,7 +64,7 @@ def repeat_rows(state: Nested, times: int) -> Nested:
 
 
 def reorder_rows(state: Nested, rows: Tensor) -> Nested:
-    """Row n of the result is row `rows[n]` of `state`; what has one row for each input, or is fixed, stays as it is."""
+    """Row n of the result is row `rows[n]` of `state`; what has one row for each input stays as it is."""
     return map_leaves(lambda leaf, key: leaf if key else ops.take(leaf, rows, axis=0), state)
 
 
@@ -74,9 +74,9 @@ def by_input(key: str | None) -> bool:
 
 
 def map_leaves(function: Callable[[Tensor, str | None], Tensor], state: Nested, key: str | None = None) -> Nested:
-    """Applies a function of a leaf and of the key above it ("fixed", "shared", "written" or None) to all leaves."""
+    """Applies a function of a leaf and of the key above it ("shared", "written" or None) to all leaves."""
     if isinstance(state, dict):
-        special = (FIXED, SHARED, WRITTEN)
+        special = (SHARED, WRITTEN)
         found = ((name, map_leaves(function, part, name if name in special else key)) for name, part in state.items())
         return type(state)(found)
     if isinstance(state, tuple) and hasattr(state, "_fields"):

@@ -235,7 +235,6 @@ def promote(logits: Tensor, outlook: Outlook, terms: Terms, words: Words) -> tup
     """
     size, rows = logits.shape[-1], ops.arange(ops.shape(logits)[0], dtype="int32")
     places = ops.reshape(rows, (-1, outlook.kept.shape[1]))[:, :, None] * size + terms.tokens[:, None]
-
     places = ops.reshape(places, (-1, 1))
 
     def with_nodes(values, of_nodes):

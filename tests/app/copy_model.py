@@ -30,13 +30,13 @@ class CopyModel:
 
     def initial_state(self, source, max_length):
         self.shapes.append(tuple(source.shape))
-        return {"fixed": {"source": source}, "position": ops.zeros((ops.shape(source)[0],), "int32")}
+        return {"source": source, "position": ops.zeros((ops.shape(source)[0],), "int32")}
 
     def step(self, tokens, state):
-        source, position = state["fixed"]["source"], state["position"]
+        source, position = state["source"], state["position"]
         here = ops.cast(ops.arange(ops.shape(source)[1]) == position[:, None], "int32")
         logits = self._logits(ops.sum(source * here, axis=1))
-        return logits, {"fixed": state["fixed"], "position": position + 1}
+        return logits, {"source": source, "position": position + 1}
 
     def __call__(self, inputs, training=False):
         length = ops.shape(inputs["target"])[1]

@@ -37,13 +37,13 @@ class Toy:
         """The state for inputs (B,), a nest of dict, list and tuple."""
         rows = ops.shape(inputs)[0]
         prefix = ops.zeros((rows, self.length), dtype="int32")
-        return {"fixed": {"inputs": inputs}, "caches": [(prefix,)], "position": ops.zeros((rows,), dtype="int32")}
+        return {"inputs": inputs, "caches": [(prefix,)], "position": ops.zeros((rows,), dtype="int32")}
 
     def step(self, tokens, state):
         ((prefix,),), position = state["caches"], state["position"]
         here = ops.arange(self.length, dtype="int32")[None, :] == position[:, None]
         prefix = ops.where(here, tokens[:, None] + 1, prefix)
-        key = ops.sum(prefix * ops.convert_to_tensor(self.weights), axis=1) + 17 * state["fixed"]["inputs"]
+        key = ops.sum(prefix * ops.convert_to_tensor(self.weights), axis=1) + 17 * state["inputs"]
         logits = ops.take(ops.convert_to_tensor(self.table), key % self.ROWS, axis=0)
         return ops.cast(logits, self.dtype), {**state, "caches": [(prefix,)], "position": position + 1}
 

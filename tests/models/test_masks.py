@@ -18,10 +18,6 @@ def test_padding_mask_by_hand():
     assert mask.dtype == "bool"
 
 
-def test_padding_mask_takes_another_padding_id():
-    assert ops.convert_to_numpy(padding_mask(np.array([[0, 9, 5]]), pad_id=9)).tolist() == [[[X, _, X]]]
-
-
 @pytest.mark.parametrize(
     "length,expected",
     [

@@ -17,17 +17,17 @@ class Cache(NamedTuple):
     values: object
 
 
-def test_rows_are_repeated_side_by_side_and_fixed_leaves_are_never_reordered():
+def test_rows_are_repeated_side_by_side_and_shared_leaves_never():
     numbers = ops.array([[1.0, 2.0], [3.0, 4.0]])
-    state = {"fixed": {"mask": numbers > 2.0}, "layers": [Cache(numbers, (numbers,)), {"fixed": numbers}], "none": ()}
+    state = {"shared": {"mask": numbers > 2.0}, "layers": [Cache(numbers, (numbers,)), {"shared": numbers}], "none": ()}
     repeated = repeat_rows(state, 2)
     np.testing.assert_array_equal(repeated["layers"][0].keys, [[1, 2], [1, 2], [3, 4], [3, 4]])
     moved = reorder_rows(repeated, ops.array([3, 0, 0, 1], dtype="int32"))
     assert isinstance(moved["layers"][0], Cache) and moved["none"] == ()
     for leaf in (moved["layers"][0].keys, moved["layers"][0].values[0]):
         np.testing.assert_array_equal(leaf, [[3, 4], [1, 2], [1, 2], [1, 2]])
-    assert moved["fixed"]["mask"] is repeated["fixed"]["mask"]
-    assert moved["layers"][1]["fixed"] is repeated["layers"][1]["fixed"]
+    assert moved["shared"]["mask"] is state["shared"]["mask"]
+    assert moved["layers"][1]["shared"] is numbers
 
 
 def test_a_leaf_without_rows_is_refused():
@@ -115,7 +115,7 @@ def breaking(toy, value=float("nan"), number=1, time=2):
 
     def step(tokens, state):
         logits, following = toy.step(tokens, state)
-        here = ops.logical_and(state["fixed"]["inputs"] == number, state["position"] == time - 1)
+        here = ops.logical_and(state["inputs"] == number, state["position"] == time - 1)
         place = ops.logical_and(here[:, None], ops.arange(toy.vocabulary) == 5)
         return ops.where(place, value, logits), following
 
