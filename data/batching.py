@@ -6,11 +6,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from data.feeding import as_dataset
 from data.shards import Shards
 from data.tokenizer import BOS, EOS
-
-__all__ = ["Batch", "Batches", "as_dataset", "assemble", "fill", "ordered", "share"]
 
 Batch = tuple[dict[str, np.ndarray], np.ndarray]
 

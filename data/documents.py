@@ -13,8 +13,6 @@ from data.shards import Shards
 from data.tokenizer import UNK
 from data.windows import WindowOptions, cut_documents, follow
 
-__all__ = ["INPUTS", "DocumentBatches", "PackedWindow", "WindowOptions", "pack"]
-
 
 class DocumentBatches(Batches):
     """Batches of documents side by side, the same ones for the same seed and epoch.

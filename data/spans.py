@@ -117,7 +117,7 @@ class SpanFinder:
     """Finds what must be copied.
 
     Args:
-        kinds: which of `KINDS` are set aside. A numbered piece that stands in the text itself always is.
+        kinds: which of `KINDS` are set aside. A numbered piece that stands in the text itself is, too, if any kind is.
         numbers: "source" copies numbers as they are; "german" turns 1,234.56 into 1.234,56.
 
     Raises:

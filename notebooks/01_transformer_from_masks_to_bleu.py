@@ -58,10 +58,10 @@ from app.scoring.metrics import ScoreOptions, bleu, score
 from app.training.schedules import WarmUp
 from app.translation.decoder import Sampling
 from app.translation.translator import Translator
-from data.batching import Batches, as_dataset, ordered
+from data.batching import Batches, ordered
 from data.cleaning import CleaningReport, clean
 from data.corpora.corpora import Corpora
-from data.feeding import dataset_of
+from data.feeding import as_dataset, dataset_of
 from data.shards import encode_pairs
 from data.tokenizer import BOS, EOS, PAD, UNK, Tokenizer
 from models.attention import SelfAttention

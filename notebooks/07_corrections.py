@@ -53,9 +53,10 @@ from app.training.optimizer import FusedAdam
 from app.training.schedules import WarmUp
 from app.translation.memory import TranslationMemory, entries_of
 from app.translation.translator import Translator
-from data.documents import DocumentBatches, PackedWindow
+from data.documents import DocumentBatches
 from data.feeding import dataset_of
 from data.glossary import Term
+from data.packing import PackedWindow
 from data.pairs import Pair
 from data.shards import encode_pairs
 from data.terms import Glossary

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 REPORT, RESULTS = "REPORT.md", "results.json"
 MAIN = ("s-BLEU", "d-BLEU", "chrF2++", ALL, CONTENT)
-SHUFFLED = ("s-BLEU", "d-BLEU", "chrF2++")
+COMPARED_WHEN_SHUFFLED = ("s-BLEU", "d-BLEU", "chrF2++")
 TITLES = {CONTENT: "CXMI, right less wrong"}
 # At least so many digits after the point: systems differ by tenths of a BLEU point.
 DIGITS = 2
@@ -167,9 +167,9 @@ def _test_set(plan: Plan, records: dict[str, Records], name: str, chosen: Sequen
 
 def _control(records: dict[str, Records], name: str) -> list[str]:
     """What scores lose with the context of shuffled documents."""
-    fallen = _differences({run: found.control(name) for run, found in records.items()}, SHUFFLED)
+    fallen = _differences({run: found.control(name) for run, found in records.items()}, COMPARED_WHEN_SHUFFLED)
     return (
-        ["", "Shuffled documents less those in order:", "", *markdown_table(["run", *SHUFFLED], fallen)]
+        ["", "Shuffled documents less those in order:", "", *markdown_table(["run", *COMPARED_WHEN_SHUFFLED], fallen)]
         if fallen
         else []
     )

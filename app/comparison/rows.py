@@ -17,12 +17,12 @@ from app.scoring.departures import departures
 from app.scoring.evaluation import DOCUMENTS, MOSES
 from app.scoring.results import Results
 from data.corpora.corpora import is_folder, parse_mixture
+from data.corpora.folder import SPLITS
 from data.corpora.wmt14 import OFFICIAL
 from data.errors import UserError
 
 # Where commands look for folders of corpora, as on the pages of docs/.
 CORPORA = "../corpora"
-SPLITS = ("train", "validation", "test")
 # What a row names by itself.
 _APART = ("training.seed", "training.start")
 _KEPT = ("name", "value", "low", "high", "units", "count", "signature")

@@ -3,25 +3,12 @@
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
+from data.corpora.folder import SPLITS
 from data.errors import UserError
 
-SPLITS = ("train", "validation", "test")
-_SCORE = {
-    "corpora": list[str],
-    "split": str,
-    "baseline": str,
-    "contrapro": bool,
-    "items": int,
-    "control": bool,
-    "samples": int,
-}
-_MEASURES: dict[str, dict[str, Any]] = {
-    "recall": {"minutes": float, "distances": list[int], "documents": int, "records": list[str]},
-    "costs": {"corpus": str, "tokens": list[int]},
-    "stacks": {"quick": bool, "records": list[str]},
-}
+_LISTS = {tuple[str, ...]: list[str], tuple[int, ...]: list[int]}  # what TOML has for a field's type
 _TYPES: dict[Any, str] = {
     str: "a string in quotes",
     int: "a whole number of at least 0",
@@ -99,6 +86,11 @@ class Stacks:
     records: tuple[str, ...] = ()
 
 
+def _keys(kind: Any) -> dict[str, Any]:
+    """The keys of a section and the types of their values, which are the fields of its dataclass."""
+    return {key: _LISTS.get(found, found) for key, found in get_type_hints(kind).items()}
+
+
 def checked(table: dict[str, Any], known: dict[str, Any], path: Path, section: str = "") -> dict[str, Any]:
     """A table, all of whose keys are known and have the right type; `section` stands before keys in messages."""
     for key, value in table.items():
@@ -136,7 +128,7 @@ def scoring(table: dict[str, Any], systems: dict[str, Any], path: Path) -> Scori
         UserError: an unknown key, or values that make no sense.
     """
     where = f"{path}: score."
-    found = checked(table, _SCORE, path, "score.")
+    found = checked(table, _keys(Scoring), path, "score.")
     if not found.get("corpora"):
         raise UserError(f"{where}corpora: expected a list of corpora with documents, such as europarl")
     if found.get("split", "test") not in SPLITS:
@@ -166,7 +158,7 @@ def section(content: dict[str, Any], name: str, kind: Any, path: Path) -> Any:
     """
     if name not in content:
         return None
-    found = checked(content[name], _MEASURES[name], path, f"{name}.")
+    found = checked(content[name], _keys(kind), path, f"{name}.")
     for key in ("distances", "tokens"):
         if key in found and not (found[key] and min(found[key])):
             raise UserError(f"{path}: {name}.{key}: expected numbers of at least 1, got {found[key]}")

@@ -32,7 +32,7 @@ def concatenated(parts: Sequence[Entries]) -> Entries:
 
 
 def padded(parts: Sequence[Entries], rows: int, size: int, width: int) -> dict[str, np.ndarray]:
-    """The entries of each row of a batch, as `models.memories.retrieval.Stored` by name.
+    """The entries of each row of a batch, as `models.memories.retrieval.RetrievalModel.initial_state` takes them.
 
     Args:
         parts: the entries of the first rows; further rows have none.

@@ -73,7 +73,7 @@ class Log:
 
     def __init__(self, path: Path | str, update: int):
         self.path = Path(path)
-        kept = [line for line in self._lines() if _update_of(line) <= update]
+        kept = [line for line in _lines(self.path) if _update_of(line) <= update]
         with atomic_write(self.path, "w") as file:
             file.write("".join(kept))
 
@@ -81,13 +81,6 @@ class Log:
         """Adds one entry; it must have an `update`."""
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(entry, ensure_ascii=False) + "\n")
-
-    def entries(self) -> list[dict]:
-        """All entries, oldest first."""
-        return [json.loads(line) for line in self._lines()]
-
-    def _lines(self) -> list[str]:
-        return _lines(self.path)
 
 
 def read_log(path: Path | str) -> list[dict]:

@@ -3,6 +3,8 @@
 import os
 from pathlib import Path
 
+from data.parallel import cores
+
 # Instructions that multiply bfloat16 matrices: AMX tiles, or AVX-512's dot product, which oneDNN uses as well.
 BFLOAT16_FLAGS = {"amx_bf16", "avx512_bf16"}
 # The operations of a search are too small for threads below this width of the model.
@@ -130,11 +132,6 @@ def batches_at_once() -> int:
         return 1
     alone = threads()["intra_op"] == 1 and not _accelerators()
     return max(_FEW, min(cores(), _MANY)) if alone else _FEW
-
-
-def cores() -> int:
-    """The processor cores that this process may use."""
-    return len(os.sched_getaffinity(0))
 
 
 def processor() -> str:

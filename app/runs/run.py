@@ -145,11 +145,6 @@ class Run:
         self.write_summary(checksums={**_checksums(self.path), name: sums})
 
     @property
-    def results_folder(self) -> Path:
-        """Where scores and translations go."""
-        return self.path / "results"
-
-    @property
     def checkpoints(self) -> Checkpoints:
         """The run's checkpoints."""
         return Checkpoints(self.path / "checkpoints", self.preset.training.keep)

@@ -166,7 +166,7 @@ def ratio(scale: float = 100.0) -> Figure:
     return lambda sums: scale * float(sums[0] / sums[1]) if sums[1] else float("nan")
 
 
-def by_document(statistics: Sequence, lengths: Sequence[int]) -> np.ndarray:
+def summed_by_document(statistics: Sequence, lengths: Sequence[int]) -> np.ndarray:
     """Sums segment statistics within each document.
 
     Args:

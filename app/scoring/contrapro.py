@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from app.scoring.bootstrap import SAMPLES, Measure, measure, ratio
-from app.scoring.forced import score_in_blocks
+from app.scoring.forced import part_of, score_in_blocks
 from app.scoring.testsets import shuffled
 from app.translation.translator import Translator
 from data.corpora.corpora import corpus_folders
@@ -107,8 +107,7 @@ def choose_pronouns(
     }
     decisions = {}
     for part, (condition, before) in enumerate(contexts.items()):
-        share = progress and (lambda share, part=part: progress((part + share) / len(contexts)))
-        decisions[condition] = _decide(translator, items, before, share)
+        decisions[condition] = _decide(translator, items, before, part_of(progress, part, len(contexts)))
     return decisions
 
 

@@ -4,8 +4,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from app.scoring.bootstrap import SAMPLES, Measure, by_document, measure, ratio
-from app.scoring.forced import score_in_blocks
+from app.scoring.bootstrap import SAMPLES, Measure, measure, ratio, summed_by_document
+from app.scoring.forced import part_of, score_in_blocks
 from app.scoring.testsets import TestSet, in_order, shuffled
 from app.translation.translator import Translator
 
@@ -47,7 +47,7 @@ def context_use(
     flat = [pair for part in parts for pair in part]
     orders = [parts, test.cut([flat[n] for n in order]), [[pair] for pair in flat]]
     scores = tuple(
-        _scores(translator, part, _share(progress, number, len(orders))) for number, part in enumerate(orders)
+        _scores(translator, part, part_of(progress, number, len(orders))) for number, part in enumerate(orders)
     )
     right, wrong, alone = (
         np.array([score.log_probability for score in part])
@@ -57,15 +57,10 @@ def context_use(
     lengths = [len(part) for part in parts]
     found = []
     for name, gains in {RIGHT: right - alone, WRONG: wrong - alone, CONTENT: right - wrong}.items():
-        statistics = by_document(np.stack([gains, tokens], axis=1), lengths)
+        statistics = summed_by_document(np.stack([gains, tokens], axis=1), lengths)
         found.append(measure(name, statistics, ratio(1.0), samples=samples, digits=4))
     return found
 
 
 def _scores(translator: Translator, documents: Sequence, progress) -> list:
     return [score for scores in score_in_blocks(translator, documents, "all", progress) for score in scores]
-
-
-def _share(progress, part: int, parts: int):
-    """The progress callback for one of several parts."""
-    return progress and (lambda share: progress((part + share) / parts))

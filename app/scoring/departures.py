@@ -33,24 +33,29 @@ def departures(
     Raises:
         UserError: what the preset's search needs is missing or damaged: its language model, or a learnt gate.
     """
-    return [*_settings(run, record), *_reading(run, record, shuffled), *_computing(run, record), *_scoring(run, scores)]
+    plain = System(run).choices
+    return [
+        *_settings(run, plain, record),
+        *_reading(plain, record, shuffled),
+        *_computing(run, record),
+        *_scoring(run, scores),
+    ]
 
 
-def _settings(run: Run, record: Mapping[str, Any]) -> Iterator[str]:
-    """Keys with other values than in the preset."""
-    plain = {**System(run).choices, "retrieval": asdict(run.preset.retrieval)}
+def _settings(run: Run, plain: Mapping[str, Any], record: Mapping[str, Any]) -> Iterator[str]:
+    """Keys with other values than in the preset; `plain` are the run's own choices."""
+    sections = {**plain, "retrieval": asdict(run.preset.retrieval)}
     for section, name in _SECTIONS.items():
-        own, found = plain[section], record.get(section, {})
+        own, found = sections[section], record.get(section, {})
         for key in own:
             if key in found and found[key] != own[key]:
                 yield f"{name}.{key}={to_toml(found[key])} instead of {to_toml(own[key])}"
-    if "retrieval" in System(run).choices and "retrieval" not in record:
+    if "retrieval" in plain and "retrieval" not in record:
         yield f"memory.retrieval.own=0.0 instead of {run.preset.retrieval.own}"
 
 
-def _reading(run: Run, record: Mapping[str, Any], shuffled: bool) -> Iterator[str]:
-    """What was read beside the model, and in which order."""
-    plain = System(run).choices
+def _reading(plain: Mapping[str, Any], record: Mapping[str, Any], shuffled: bool) -> Iterator[str]:
+    """What was read beside the model, and in which order; `plain` are the run's own choices."""
     for key, what in (("memory", "translation memory"), ("glossary", "glossary")):
         if record.get(key):
             yield f"the {what} {record[key]['name']}"

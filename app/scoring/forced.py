@@ -7,13 +7,19 @@ from app.translation.translator import Translator
 
 BLOCK = 2000  # segments scored at once
 Pairs = Sequence[tuple[str, str]]
+Progress = Callable[[float], None]  # called with the share done
+
+
+def part_of(progress: Progress | None, part: int, parts: int) -> Progress | None:
+    """The progress of one of several parts, the first of which is number 0."""
+    return progress and (lambda share: progress((part + share) / parts))
 
 
 def score_in_blocks(
     translator: Translator,
     documents: Sequence[Pairs],
     scored: str = "all",
-    progress: Callable[[float], None] | None = None,
+    progress: Progress | None = None,
 ) -> list[list[TokenScore]]:
     """Scores given translations in blocks of documents of similar length, so that progress can be reported.
 

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 
-from app.scoring.bootstrap import FEWEST, SAMPLES, SEED, Comparison, Measure, by_document, measure
+from app.scoring.bootstrap import FEWEST, SAMPLES, SEED, Comparison, Measure, measure, summed_by_document
 from app.scoring.testsets import TestSet
 from data.errors import UserError
 
@@ -307,7 +307,8 @@ def _statistics(metric, hypotheses: Documents, references: Documents, joined: bo
         lines = [[" ".join(document) for document in side] for side in (hypotheses, references)]
         return np.asarray(metric._extract_corpus_statistics(lines[0], [lines[1]]), "float64")
     lines = [[line for document in side for line in document] for side in (hypotheses, references)]
-    return by_document(metric._extract_corpus_statistics(lines[0], [lines[1]]), [len(each) for each in references])
+    lengths = [len(each) for each in references]
+    return summed_by_document(metric._extract_corpus_statistics(lines[0], [lines[1]]), lengths)
 
 
 def _figure(metric) -> Callable[[np.ndarray], float]:

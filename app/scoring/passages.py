@@ -4,7 +4,7 @@ import itertools
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
-from app.scoring.forced import score_in_blocks
+from app.scoring.forced import part_of, score_in_blocks
 from app.translation.translator import Translator
 from data.pairs import Pair, by_document
 
@@ -53,9 +53,9 @@ def gains(
         progress: called with the share done.
     """
     pairs = [[pair[:2] for pair in own] for own in passages]
-    halves = [progress and (lambda share, half=half: progress((half + share) / 2)) for half in range(2)]
-    right = score_in_blocks(translator, pairs, "all", halves[0])
-    alone = iter(score_in_blocks(translator, [[pair] for own in pairs for pair in own], "all", halves[1]))
+    single = [[pair] for own in pairs for pair in own]
+    right = score_in_blocks(translator, pairs, "all", part_of(progress, 0, 2))
+    alone = iter(score_in_blocks(translator, single, "all", part_of(progress, 1, 2)))
     found = []
     for own, scores in zip(passages, right, strict=True):
         without = [next(alone)[0] for _ in own]

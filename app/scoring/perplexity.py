@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 
 from app.runs.run import Run
-from app.scoring.bootstrap import by_document, measure
+from app.scoring.bootstrap import measure, summed_by_document
 from app.scoring.kneser_ney import KneserNey
 from app.scoring.results import Results
 from app.scoring.testsets import TestSet
 from data.cleaning import normalise
-from data.documents import PackedWindow
+from data.packing import PackedWindow
 from data.shards import Shards
 from data.tokenizer import BOS, EOS, PAD
 from data.windows import cut
@@ -134,7 +134,7 @@ class _Text:
 
     def perplexity(self, nats: np.ndarray, weights: str) -> Perplexity:
         """The figures, given the negative log-likelihood of each document (N,)."""
-        words = by_document([len(line.split()) + 1 for line in self.lines], list(map(len, self.documents)))
+        words = summed_by_document([len(line.split()) + 1 for line in self.lines], list(map(len, self.documents)))
         tokens = sum(len(line) + 1 for document in self.documents for line in document)
         size = sum(len(line.encode()) + 1 for line in self.lines)
         found = measure("perplexity", np.stack([nats, words], axis=1), lambda sums: math.exp(sums[0] / sums[1]))

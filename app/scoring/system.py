@@ -168,7 +168,8 @@ class System:
     @functools.cached_property
     def decided(self) -> dict:
         """The settings decided by the machine: precision, backend, processor, cores and threads."""
-        from app.runs.precision import cores, decided, decoding_policy, processor_name
+        from app.runs.precision import decided, decoding_policy, processor_name
+        from data.parallel import cores
 
         if self.engine != KERAS:
             chosen = {"precision": self.engine.quantization, "backend": self.engine.name}

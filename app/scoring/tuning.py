@@ -59,10 +59,11 @@ def read(translator: Translator, test: TestSet, progress: Callable[[float], None
         progress: called with the share that is done.
     """
     parts: list[Readings] = []
-    for number, document in enumerate(test.pairs(), start=1):
+    documents = list(test.pairs())
+    for number, document in enumerate(documents, start=1):
         parts += _read_document(translator, document)
         if progress:
-            progress(number / max(1, len(test.cut(test.references))))
+            progress(number / len(documents))
     return Readings(*map(np.concatenate, zip(*parts, strict=True)))
 
 

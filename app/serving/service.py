@@ -16,8 +16,8 @@ from app.translation.sentences import cut_text
 from app.translation.session import Session
 from app.translation.text import LineEncoder
 from app.translation.translator import Translator
-from data.documents import PackedWindow
 from data.language import LanguageJudge
+from data.packing import PackedWindow
 from data.terms import Glossary
 from data.windows import BACKWARD, FORWARD, cut
 
@@ -156,8 +156,8 @@ class Service:
     def _translate(self, translator: Translator, texts: Sequence[str], wishes: Wishes) -> list[str]:
         pieces = PieceTranslator(translator, wishes.sentences, wishes.lines)
         if not wishes.tags:
-            cuts = [[cut_text(text, wishes.sentences, wishes.lines)] for text in texts]
-            return [text for (text,) in pieces.translate_cuts(cuts)]
+            cuts = [cut_text(text, wishes.sentences, wishes.lines) for text in texts]
+            return pieces.translate_cuts([(number, cut, None) for number, cut in enumerate(cuts)])
         read = [read_markup(text, wishes.tags) for text in texts]
         blocks = [[part.piece for part in own if isinstance(part, Block)] for own in read]
         found = iter([parts for own in pieces.translate(blocks) for parts in own])

@@ -76,7 +76,7 @@ def train(
     if cluster.description:
         console.print(cluster.description)
     if preset.documents.windows != "off":
-        lanes = cluster.lanes_per_device(preset.documents.lanes)
+        lanes = cluster.lanes_per_model(preset.documents.lanes)
         if preset.training.ranking and lanes < 2:
             raise UserError(
                 "training.ranking: takes wrong documents from the other lanes of a device, so each device needs at "
@@ -203,7 +203,7 @@ def _compiled(run: Run, prepared: Prepared, precision: str, parts: int, console,
     with cluster.scope():
         transformer = _transformer(run, prepared.tokenizer, precision, begins, console.print)
     # Outside the scope, since inside it `fit` would distribute batches, which the cluster does.
-    model = teacher_forcing(transformer, run.preset, cluster.lanes_per_device(run.preset.documents.lanes), parts)
+    model = teacher_forcing(transformer, run.preset, cluster.lanes_per_model(run.preset.documents.lanes), parts)
     with cluster.scope():
         model.build()
         optimizer = _optimizer(run.preset, transformer)

@@ -47,7 +47,7 @@ class Attention:
             https://aclanthology.org/D19-1453 (the layer before the last aligns best)
         """
         layer = max(0, len(self.weights) - 2)
-        sources, targets = words_of(self.source[:-1]), words_of(self.target[:-1])
+        sources, targets = pieces_by_word(self.source[:-1]), pieces_by_word(self.target[:-1])
         weights = self.weights[layer].mean(axis=0)[:-1]
         summed = [weights[:, group].sum(axis=1) for group in [*sources.values(), [len(self.source) - 1]]]
         found = np.stack(summed, axis=1)
@@ -92,7 +92,7 @@ def attend(translator: "Translator", sentence: str, translation: str | None = No
     return Attention(pieces(source), pieces(target), translator.decoder.attend(source, target), text)
 
 
-def words_of(pieces: Sequence[str]) -> dict[int, list[int]]:
+def pieces_by_word(pieces: Sequence[str]) -> dict[int, list[int]]:
     """The pieces of each word, by the place of its first: a word begins at a space."""
     found: dict[int, list[int]] = {}
     first = 0

@@ -4,17 +4,13 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
-from app.translation.lines import DocumentLine
+from app.translation.lines import FIRST_LINES, MOST_CHARACTERS, MOST_LINES, DocumentLine
 from app.translation.text import EncodedLine
 from app.translation.windows import Document, Line, Segment, Window, WindowDecoder, segments_of
 from data.errors import UserError
 
 if TYPE_CHECKING:
     from app.translation.translator import Translator
-
-# Limits on the lines read ahead of the output: few at first, so that the first output comes soon.
-FIRST_LINES, MOST_LINES = 8, 4096
-MOST_CHARACTERS = 1 << 20
 
 
 class Hypothesis(NamedTuple):

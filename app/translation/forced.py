@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from app.translation.decoder import Decoder, TokenScore
-from data.documents import PackedWindow
+from data.packing import PackedWindow
 from data.windows import WindowOptions, cut
 
 
@@ -21,7 +21,7 @@ class Given(NamedTuple):
     scored: bool
 
 
-def score_documents(
+def score_given(
     decoder: Decoder, options: WindowOptions, documents: Sequence[Sequence[Given]]
 ) -> list[list[TokenScore]]:
     """Scores the segments marked as scored, each given what is read before it in its document and nothing after it.

@@ -141,8 +141,9 @@ class Writer:
             (ids,) = self.tokenizer.target.encode([normalise(line, self.lowercase)])
             if number:
                 self.lines.append([])
-            if len(self.lines[-1]) + len(ids) >= self.longest:
-                raise UserError(f"a line of {len(ids)} tokens was given; the model reads lines of up to {self.longest}")
+            length = len(self.lines[-1]) + len(ids)
+            if length >= self.longest:
+                raise UserError(f"a line of {length} tokens was given; the model reads lines of up to {self.longest}")
             self.lines[-1] += ids
         self._ahead = None
 

@@ -19,9 +19,9 @@ BREAKS = "[\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029]+"
 
 # How documents are separated in the input; see `DocumentLines`.
 BLANK, COLUMN, FILE = "blank", "column", "file"
-# Limits on the lines of a chunk.
-_FIRST_CHUNK, _LAST_CHUNK = 8, 4096
-_CHUNK_CHARACTERS = 1 << 20
+# Limits on the lines that are read ahead of the output: few at first, so that the first output comes soon.
+FIRST_LINES, MOST_LINES = 8, 4096
+MOST_CHARACTERS = 1 << 20
 
 
 class LineReader:
@@ -149,10 +149,10 @@ def chunks(lines: Iterable[str]) -> Iterator[list[str]]:
     """
     waiting = getattr(lines, "waiting", lambda: False)
     lines = iter(lines)
-    most, failure, ended = _FIRST_CHUNK, None, False
+    most, failure, ended = FIRST_LINES, None, False
     while not ended:
         chunk, characters = [], 0
-        while len(chunk) < most and characters < _CHUNK_CHARACTERS and not (chunk and waiting()):
+        while len(chunk) < most and characters < MOST_CHARACTERS and not (chunk and waiting()):
             try:
                 chunk.append(next(lines))
             except StopIteration:
@@ -164,7 +164,7 @@ def chunks(lines: Iterable[str]) -> Iterator[list[str]]:
             characters += len(chunk[-1])
         if chunk:
             yield chunk
-        most = min(2 * most, _LAST_CHUNK)
+        most = min(2 * most, MOST_LINES)
     if failure:
         raise failure
 

@@ -84,43 +84,30 @@ class PieceTranslator:
 
     def translate(self, documents: Sequence[Sequence[Piece]]) -> list[list[tuple[Part, ...]]]:
         """The translation of each piece of each document: texts, and each of its tags once."""
-        cuts = [[self._cuts(piece) for piece in own] for own in documents]
-        known = [
-            [piece.known for piece, parts in zip(*both, strict=True) for _ in parts] for both in _pairs(documents, cuts)
-        ]
-        flat = [[cut for parts in own for cut in parts] for own in cuts]
-        texts = iter([text for own in self.translate_cuts(flat, known) for text in own])
-        found = [
-            [self._joined(piece, [next(texts) for _ in parts]) for piece, parts in zip(*both, strict=True)]
-            for both in _pairs(documents, cuts)
-        ]
+        flat = [(number, piece) for number, own in enumerate(documents) for piece in own]
+        cuts = [self._cuts(piece) for _, piece in flat]
+        numbered = zip(flat, cuts, strict=True)
+        texts = iter(self.translate_cuts([(number, cut, p.known) for (number, p), own in numbered for cut in own]))
+        found = [self._joined(p, [next(texts) for _ in own]) for (_, p), own in zip(flat, cuts, strict=True)]
         # Those whose tags the model has not kept: by the texts between them.
-        left = [[p for p, parts in zip(*both, strict=True) if parts is None] for both in _pairs(documents, found)]
-        again = [[self._between(text) for piece in own for text in piece.texts] for own in left]
-        rest = iter([text for own in self.translate_cuts(again) for text in own] if any(again) else [])
-        return [
-            [_filled(piece, rest) if parts is None else parts for piece, parts in zip(*both, strict=True)]
-            for both in _pairs(documents, found)
-        ]
+        left = [place for place, parts in enumerate(found) if parts is None]
+        again = [(flat[place], text) for place in left for text in flat[place][1].texts]
+        rest = iter(self.translate_cuts([(number, self._between(text), None) for (number, _), text in again]))
+        for place in left:
+            found[place] = _filled(flat[place][1], rest)
+        ended = iter(found)
+        return [[next(ended) for _ in own] for own in documents]
 
-    def translate_cuts(
-        self, documents: Sequence[Sequence[Cut]], known: Sequence[Sequence[str | None]] = ()
-    ) -> list[list[str]]:
-        """The translation of each text of each document.
+    def translate_cuts(self, cuts: Sequence[tuple[int, Cut, str | None]]) -> list[str]:
+        """The translation of each of some texts.
 
         Args:
-            documents: the texts, cut into segments.
-            known: translations that a person has given; such a text must be one segment.
+            cuts: for each text, the number of its document, the text cut into segments, and the translation that a
+                person has given, if any; such a text must be one segment.
         """
-        known = known or [[None] * len(own) for own in documents]
-        lines = [
-            DocumentLine(number, segment, right)
-            for number, both in enumerate(_pairs(documents, known), start=1)
-            for cut, right in zip(*both, strict=True)
-            for segment in cut.segments
-        ]
+        lines = [DocumentLine(number, segment, known) for number, cut, known in cuts for segment in cut.segments]
         found = self._lines(lines)
-        return [[cut.joined([next(found) for _ in cut.segments]) for cut in own] for own in documents]
+        return [cut.joined([next(found) for _ in cut.segments]) for _, cut, _ in cuts]
 
     def _lines(self, lines: list[DocumentLine]) -> Iterator[str]:
         """The translation of each line."""
@@ -239,7 +226,3 @@ def _without_tags(text: str) -> str:
 
 def _with_signs(text: str) -> str:
     return text.replace("&lt;", "<").replace("&gt;", ">")
-
-
-def _pairs(one: Sequence[Any], other: Sequence[Any]) -> Iterator[tuple[Any, Any]]:
-    return zip(one, other, strict=True)

@@ -98,7 +98,7 @@ def _rest(form: str) -> str:
     return re.sub(r"^\W+|\W+$", "", max(split_at_pieces(form)[0], key=len))
 
 
-def words_of(tokenizer: Any) -> "Words | None":
+def word_borders(tokenizer: Any) -> "Words | None":
     """Where words begin and end among the tokens: at spaces, and at all that is no letter.
 
     Returns:

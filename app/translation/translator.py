@@ -11,12 +11,12 @@ from app.retrieval.segments import SegmentStore
 from app.runs.gate import GateWeights, read_gate
 from app.runs.run import Run
 from app.translation.batch_plan import Share
-from app.translation.decoder import KERAS, Decoded, Decoder, Engine, Forms, Sampling, TokenScore
+from app.translation.decoder import KERAS, Decoded, Decoder, Engine, Forms, Request, Sampling, TokenScore
 from app.translation.faults import choose
 from app.translation.flow import Flow, Hypothesis
-from app.translation.forced import Given, score_documents
+from app.translation.forced import Given, score_given
 from app.translation.lines import DocumentLine, chunks
-from app.translation.terms import TermEncoder, words_of
+from app.translation.terms import TermEncoder, word_borders
 from app.translation.text import EncodedLine, LineEncoder, Part, print_warning
 from data.errors import UserError
 from data.forms import PLAIN, TextForm
@@ -105,7 +105,13 @@ class Translator:
 
         segments = windows.size if windows.windows == "segments" else 1
         decoder = KerasDecoder(
-            model, search or SearchPreset(), sampling, segments, _span_ids(tokenizer), retrieval, words_of(tokenizer)
+            model,
+            search or SearchPreset(),
+            sampling,
+            segments,
+            _span_ids(tokenizer),
+            retrieval,
+            word_borders(tokenizer),
         )
         return cls(decoder, tokenizer, windows, **rest)
 
@@ -293,7 +299,7 @@ class Translator:
             [Given(*pair, place >= first) for place, pair in enumerate(own) if any(pair)]
             for own, first in zip(pairs, firsts, strict=True)
         ]
-        found = map(iter, score_documents(self.decoder, self.windows, given))
+        found = map(iter, score_given(self.decoder, self.windows, given))
         return [
             [next(scores) if any(pair) else TokenScore(0.0, 0) for pair in own[first:]]
             for own, first, scores in zip(pairs, firsts, found, strict=True)
@@ -376,6 +382,21 @@ class Translator:
         """Whether windows do not depend on each other, so that those of a document can be decoded side by side."""
         return not (self.windows.sliding or self.decoder.remembers or (self.reads and self.decoder.retrieval.own > 0))
 
+    def search(
+        self, requests: Sequence[Request], count: int = 1, progress: Callable[[list[int]], None] | None = None
+    ) -> list[list[Decoded]]:
+        """The best outputs of each segment, as `Decoder.decode_segments` finds them; those that loop or miss a copy are
+        replaced, see `app.translation.faults.choose`.
+        """
+        most, found = self.decoder.most, self.decoder.decode_segments(requests, count, progress)
+
+        def again(rows: list[int]) -> list[list[Decoded]]:
+            return self.decoder.decode_segments([requests[row] for row in rows], most)
+
+        sources = [request.sources[request.current] for request in requests]
+        more = again if most > count else None
+        return choose(found, sources, self.span_ids, more, self.decoder.search.refuse_loops)
+
     def _translate_chunk(
         self, lines: Sequence[str], count: int, number: int, progress: Callable[[float], None] | None = None
     ) -> list[list[Hypothesis]]:
@@ -385,38 +406,12 @@ class Translator:
             for line, own in zip(lines, self.encoder.lines(lines, number), strict=True)
         ]
         parts = [part for line in encoded for part in line.parts]
-        report = progress and Share([len(part.ids) for part in parts], progress)
-        decoded = iter(self._texts(parts, self._decode(parts, count, report)))
+        memory, report = self.decoder.first_memory, progress and Share([len(part.ids) for part in parts], progress)
+        requests = [
+            Request([part.ids], [], 0, memory, self.stored(part.source.text), self.terms(part.source)) for part in parts
+        ]
+        decoded = iter(self._texts(parts, self.search(requests, count, report)))
         return [_join([next(decoded) for _ in line.parts], line.unchanged) for line in encoded]
-
-    def _decode(self, parts: list[Part], count: int, report: Callable | None) -> list[list[Decoded]]:
-        sources, stored = [part.ids for part in parts], [self.stored(part.source.text) for part in parts]
-        terms = [self.terms(part.source) for part in parts]
-
-        def search(rows: list[int]) -> list[list[Decoded]]:
-            again = [[side[row] for row in rows] for side in (stored, terms)]
-            return self.decoder.decode([sources[row] for row in rows], self.decoder.most, None, *again)
-
-        found = self.decoder.decode(sources, count, report, stored, terms)
-        return self.without_faults(found, sources, count, search)
-
-    def without_faults(
-        self,
-        found: list[list[Decoded]],
-        sources: list[list[int]],
-        count: int,
-        search: Callable[[list[int]], list[list[Decoded]]],
-    ) -> list[list[Decoded]]:
-        """Replaces outputs that loop or miss a copy, see `app.translation.faults.choose`.
-
-        Args:
-            found: up to `count` outputs of each source.
-            sources: token ids.
-            count: outputs wanted.
-            search: finds as many outputs as there are of some sources, named by their numbers.
-        """
-        again = search if self.decoder.most > count else None
-        return choose(found, sources, self.span_ids, again, self.decoder.search.refuse_loops)
 
     def _texts(self, parts: list[Part], decoded: list[list[Decoded]]) -> list[list[Hypothesis]]:
         owners = (part for part, group in zip(parts, decoded, strict=True) for _ in group)

@@ -35,6 +35,7 @@ from data.beam.steps import (
 from data.cleaning import CleaningOptions
 from data.errors import UserError
 from data.files import new_folder
+from data.parallel import cores
 
 _IN_USER_CODE = re.compile(r"data\.errors\.UserError: (.*?)(?: \[while running|\n|$)")
 
@@ -186,10 +187,9 @@ def _beam_options(runner: str, given) -> PipelineOptions:
 
 def _defaults(runner: str, flags: list[str]) -> list[str]:
     """On this machine, a process for each core, where there is more than one."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    if runner != "DirectRunner" or any(flag.startswith("--direct_") for flag in flags) or cores == 1:
+    if runner != "DirectRunner" or any(flag.startswith("--direct_") for flag in flags) or cores() == 1:
         return []
-    return ["--direct_running_mode=multi_processing", f"--direct_num_workers={cores}"]
+    return ["--direct_running_mode=multi_processing", f"--direct_num_workers={cores()}"]
 
 
 def _check_remote(parts: list[Part], output: str) -> None:

@@ -14,8 +14,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data.batching import Batches, as_dataset, assemble, ordered, plan_epoch
-from data.feeding import in_background
+from data.batching import Batches, assemble, ordered, plan_epoch
+from data.feeding import as_dataset, in_background
 from data.pairs import Pair
 from data.shards import SampledShards, encode_pairs
 from tests.data.fake_tokenizer import LetterTokenizer

@@ -12,8 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data.batching import as_dataset
-from data.documents import INPUTS, DocumentBatches, PackedWindow, pack
+from data.documents import DocumentBatches
+from data.feeding import as_dataset
+from data.packing import INPUTS, PackedWindow, pack
 from data.pairs import Pair
 from data.shards import SampledShards, encode_pairs
 from data.windows import BACKWARD, DROPOUTS, WINDOWS, WindowOptions, cut
@@ -407,7 +408,8 @@ def test_an_epoch_of_many_segments_is_planned_in_little_memory():
     script = textwrap.dedent("""
         import resource
         import numpy as np
-        from data.documents import DocumentBatches, WindowOptions
+        from data.documents import DocumentBatches
+        from data.windows import WindowOptions
         class Lengths:
             def __init__(self, n):
                 random = np.random.default_rng(0)

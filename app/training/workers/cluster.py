@@ -43,8 +43,8 @@ class Cluster:
         devices = "1 device" if each == 1 else f"{each} devices"
         return f"Worker {self.index} of {self.workers} ({role}), {devices} each: {shared}"
 
-    def lanes_per_device(self, lanes: int) -> int:
-        """How many of a batch's lanes each device reads.
+    def lanes_per_model(self, lanes: int) -> int:
+        """How many of a batch's lanes one copy of the model reads: all, where a batch stays one array.
 
         Raises:
             UserError: they cannot be divided equally.

@@ -42,8 +42,8 @@ class MirroredCluster(Cluster):
         """The number of this worker's first device."""
         return self.index * self.devices // self.workers
 
-    def lanes_per_device(self, lanes: int) -> int:
-        return super().lanes_per_device(lanes) // self.devices
+    def lanes_per_model(self, lanes: int) -> int:
+        return super().lanes_per_model(lanes) // self.devices
 
     def scope(self) -> AbstractContextManager:
         return self.strategy.scope()

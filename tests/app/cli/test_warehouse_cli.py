@@ -193,9 +193,9 @@ def test_the_results_of_a_run_become_tables(capsys, tmp_path):
     rows = run(capsys, "sql", query, *address).splitlines()[1:]
     assert rows[:2] == ["other\t30\t7.5\t26.5\teins", "other\t30\t7.5\t26.5\tzwei"]
     assert [row.split("\t")[0] for row in rows] == ["other", "other", "toy-run", "toy-run"]
-    (folder.results_folder / "toy-test.de").write_text("eins\ndrei\n")
+    (folder.path / "results" / "toy-test.de").write_text("eins\ndrei\n")
     error = run(capsys, "export", "--run", tmp_path / "toy-run", *address, code=2)
     assert "toy-test.de: the file was edited or damaged" in error
-    (folder.results_folder / "toy-test.json").write_text("{")
+    (folder.path / "results" / "toy-test.json").write_text("{")
     error = run(capsys, "export", "--run", tmp_path / "toy-run", *address, code=2)
     assert "toy-test.json: the file is damaged" in error

@@ -302,6 +302,5 @@ def test_a_file_system_without_locks_gets_a_file_that_names_the_holder(tmp_path,
         pass
 
 
-def test_results_of_a_run_stand_in_it(run):
-    assert run.results_folder == run.path / "results"
+def test_a_run_says_when_it_was_made(run):
     assert json.loads((run.path / "run.json").read_text())["created"].endswith("+00:00")

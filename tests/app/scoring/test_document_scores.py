@@ -7,7 +7,7 @@ import pytest
 from sacrebleu.metrics import BLEU, CHRF
 from sacrebleu.significance import PairedTest
 
-from app.scoring.bootstrap import by_document, measure, ratio
+from app.scoring.bootstrap import measure, ratio, summed_by_document
 from app.scoring.metrics import score_documents
 from app.scoring.testsets import TestSet, has_documents, in_order, load_documents, shuffled
 from data.corpora.corpora import Corpora
@@ -130,7 +130,7 @@ def test_documents_without_anything_to_measure_are_no_error():
 
 
 def test_statistics_are_added_up_within_documents():
-    assert by_document([[1, 1], [2, 1], [3, 1]], [2, 1]).tolist() == [[3, 2], [3, 1]]
+    assert summed_by_document([[1, 1], [2, 1], [3, 1]], [2, 1]).tolist() == [[3, 2], [3, 1]]
 
 
 def test_a_corpus_is_cut_into_its_documents(tmp_path):

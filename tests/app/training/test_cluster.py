@@ -227,9 +227,9 @@ def test_a_chief_waits_for_its_port_and_tells_for_whom_it_waits(monkeypatch):
 def test_lanes_that_cannot_be_divided_are_refused(tmp_path):
     cluster = Cluster()
     cluster.devices = 4
-    assert cluster.lanes_per_device(8) == 8
+    assert cluster.lanes_per_model(8) == 8
     with pytest.raises(UserError, match="10 lanes cannot be divided among 4 devices; .* documents.lanes=12"):
-        cluster.lanes_per_device(10)
+        cluster.lanes_per_model(10)
 
 
 @pytest.mark.parametrize("backend", ["jax", "torch"])

@@ -21,9 +21,9 @@ from app.translation.keras_decoder import KerasDecoder
 from app.translation.lines import DocumentLine, DocumentLines, LineReader
 from app.translation.text import LineEncoder
 from app.translation.translator import Translator
-from data.documents import PackedWindow, pack
 from data.errors import UserError
 from data.forms import PLAIN
+from data.packing import PackedWindow, pack
 from data.tokenizer import BOS, EOS, PAD, UNK
 from data.windows import WindowOptions, cut
 from models.document import DocumentTransformer
@@ -293,7 +293,8 @@ def test_only_a_window_is_waited_for(kind, waits):
 
 
 def test_nothing_of_the_past_is_kept_and_little_is_read_ahead():
-    from app.translation.flow import MOST_LINES, Flow
+    from app.translation.flow import Flow
+    from app.translation.lines import MOST_LINES
 
     kept = []
 
@@ -304,18 +305,17 @@ def test_nothing_of_the_past_is_kept_and_little_is_read_ahead():
     class Fast:
         """Copies: the search does not matter here."""
 
-        without_faults = staticmethod(lambda found, *_: found)
         stored = match = staticmethod(lambda *_: None)
         terms, reads = staticmethod(lambda *_: ()), False
         windows, independent, span_ids = WindowOptions("tokens", tokens=12, sliding=True), False, range(0)
         encoder = translator().encoder
-        decoder = type("Decoder", (), {"first_memory": {}, "remembers": False, "most": 1})()
+        decoder = type("Decoder", (), {"first_memory": {}, "remembers": False})()
 
-    def search(requests, count):
+    def search(requests):
         kept.append([len(request.sources) for request in requests])
         return [[Decoded(request.sources[-1], 0.0)] for request in requests]
 
-    Fast.decoder.decode_segments = search
+    Fast.search = staticmethod(search)
     flow = Flow(Fast, lines(), None)
     most = 0
     for count, _ in enumerate(flow, start=1):

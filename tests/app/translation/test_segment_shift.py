@@ -5,7 +5,7 @@ import pytest
 from app.presets.schema import SearchPreset
 from app.translation.decoder import Request
 from app.translation.keras_decoder import KerasDecoder
-from data.documents import PackedWindow
+from data.packing import PackedWindow
 from tests.models.test_segment_shift import SHIFT, model_of
 
 

@@ -16,8 +16,8 @@ from app.presets.schema import SearchPreset
 from app.translation.lines import DocumentLine
 from app.translation.session import Session
 from app.translation.translator import Translator
-from data.documents import PackedWindow
 from data.errors import UserError
+from data.packing import PackedWindow
 from data.windows import ALONE, WindowOptions
 from models.document import DocumentTransformer
 from models.memories import settings_of

@@ -3,7 +3,7 @@
 import pytest
 
 from app.presets.schema import SearchPreset
-from app.translation.terms import TermEncoder, words_of
+from app.translation.terms import TermEncoder, word_borders
 from app.translation.translator import Translator
 from data.forms import TextForm
 from data.glossary import Term
@@ -22,7 +22,7 @@ def tokenizer():
 
 
 def test_words_begin_at_spaces_and_signs_and_after_them(tokenizer):
-    pieces, words = tokenizer.pieces(), words_of(tokenizer)
+    pieces, words = tokenizer.pieces(), word_borders(tokenizer)
     assert words.begins[EOS] and words.opens[BOS]
     for id, text in enumerate(pieces):
         if text.startswith("<0x"):
