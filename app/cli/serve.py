@@ -33,6 +33,7 @@ EXAMPLES = """
   weitblick serve runs/starter --port 5000 --engine ctranslate2 --quantization int8
   weitblick serve runs/starter-documents --beam 1 --glossary terms.tsv
   weitblick serve runs/starter --host 0.0.0.0 --keys keys.txt --rate 600
+  weitblick serve runs/starter --name translate.example.org --keys keys.txt
 """
 AFTER_INTERRUPT = "the server had not started"
 LIMITS = ("rate", "characters", "seconds", "documents", "idle_seconds")
@@ -43,6 +44,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("path", metavar="RUN", help=RUN_HELP)
     parser.add_argument("--host", default="127.0.0.1", help="the address to listen on (127.0.0.1: this machine only)")
     parser.add_argument("--port", type=int, default=8000, metavar="N", help="the port (8000); 0 takes a free one")
+    parser.add_argument(
+        "--name",
+        nargs="+",
+        default=[],
+        metavar="HOST",
+        help="names under which a proxy with TLS makes the server known, such as translate.example.org",
+    )
     parser.add_argument(
         "--keys", metavar="FILE", help="serve only clients that send one of these keys, one on each line"
     )
@@ -83,21 +91,24 @@ def run(args: argparse.Namespace) -> None:
     from app.serving.server import LOOPBACK, is_loopback, listen, serve
     from app.serving.service import Service
 
+    from app.serving.names import Names, public_name
     limits, keys = _limits(args), Keys.read(args.keys) if args.keys else None
     run = with_chosen_precision(Run.open(args.path), args)
     run = with_chosen_windows(with_chosen_memory(run, args), args)
     search, engine = chosen_search(run.preset, args, (*WINDOWS, *RETRIEVAL)), chosen_engine(args)
+    public = [public_name(name) for name in args.name]
     listening = listen(args.host, args.port)
     log_to_stderr()
     loopback = is_loopback(args.host)
-    if not loopback and not keys:
+    if (public or not loopback) and not keys:
         log("open to everybody who reaches this address; --keys FILE says who may use it", logging.WARNING)
     load_engine(engine, run, args.checkpoint)
     metrics, data = Metrics(), run.preset.data
     translator = translator_of(run, search, args, engine=engine)
     service = Service(translator, data.source, data.target, limits, metrics.batch)
     service.warm_up()
-    app = application(service, metrics, keys, (*LOOPBACK, args.host) if loopback else ())
+    names = Names((*LOOPBACK, args.host) if loopback or public else (), public)
+    app = application(service, metrics, keys, names)
     serve(app, listening, limits)
 
 

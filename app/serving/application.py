@@ -1,6 +1,6 @@
 """The web application: all APIs side by side, and the page."""
 
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI, Request, Response
@@ -14,6 +14,7 @@ from app.serving.desk import Desk
 from app.serving.guard import Guard, refusal
 from app.serving.limits import Keys, RefusedError
 from app.serving.metrics import Metrics
+from app.serving.names import Names
 from app.serving.service import Service
 
 _ABOUT = """Translates texts, and documents segment by segment with memory and corrections.
@@ -22,14 +23,14 @@ LibreTranslate's and DeepL's own descriptions hold for their paths, of which thi
 """
 
 
-def application(service: Service, metrics: Metrics, keys: Keys | None = None, hosts: Collection[str] = ()) -> ASGIApp:
+def application(service: Service, metrics: Metrics, keys: Keys | None = None, names: Names | None = None) -> ASGIApp:
     """The application.
 
     Args:
         service: translates; it is stopped with the application.
         metrics: count what the service does.
         keys: that open the server; None for an open one.
-        hosts: names under which the server may be called, see `Guard`; none for any.
+        names: under which the server may be called; None for any.
     """
     desk = Desk(service, keys or Keys(), metrics)
 
@@ -54,7 +55,7 @@ def application(service: Service, metrics: Metrics, keys: Keys | None = None, ho
     app.include_router(page.router())
     _add_operation(app, desk)
     _explain_errors(app)
-    return Guard(app, service.limits, metrics, hosts)
+    return Guard(app, service.limits, metrics, names or Names())
 
 
 def _add_operation(app: FastAPI, desk: Desk) -> None:

@@ -17,7 +17,7 @@ from app.serving.documents import Documents
 from app.serving.fields import checked
 from app.serving.files import Files, TranslatedFile, output_name
 from app.serving.glossaries import Glossaries
-from app.serving.limits import Keys, Limits, Rates, RefusedError
+from app.serving.limits import KeyRefusedError, Keys, Limits, Rates, RefusedError
 from app.serving.metrics import Metrics
 from app.serving.service import Service
 from data.errors import UserError
@@ -68,7 +68,7 @@ class Desk:
         if wait := self.rates.take(client):
             raise RefusedError(429, "too many requests; slow down", wait)
         if owner is None:
-            raise RefusedError(403, "the key is missing or wrong")
+            raise KeyRefusedError
         return owner
 
     def count(self, owner: str, texts: Sequence[str], most: int | None = None) -> int:

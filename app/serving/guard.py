@@ -5,16 +5,16 @@ import logging
 import math
 import secrets
 import time
-from collections.abc import Collection
 from typing import Any
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.serving.limits import Limits, RefusedError
+from app.serving.limits import KeyRefusedError, Limits, RefusedError
 from app.serving.logs import described, log
 from app.serving.metrics import Metrics
+from app.serving.names import Names
 
 # Nothing that the server sends may load or run anything, unless a page says what it needs.
 HEADERS = {
@@ -38,7 +38,10 @@ class DisconnectedError(Exception):
 
 def refusal(path: str, error: RefusedError) -> Response:
     """An error in the form that clients of the path's API expect."""
-    headers = {"retry-after": str(max(1, math.ceil(error.wait)))} if error.wait else None
+    headers = {"retry-after": str(max(1, math.ceil(error.wait)))} if error.wait else {}
+    if isinstance(error, KeyRefusedError):
+        # The page asks for a key where one would help, and not where an address is refused.
+        headers["www-authenticate"] = "Bearer"
     name = next((name for prefix, name in _ERROR_NAMES.items() if path.startswith(prefix)), "error")
     return JSONResponse({name: error.message}, error.status, headers)
 
@@ -47,19 +50,18 @@ class Guard:
     """Wraps the application.
 
     - A request is passed on when all of its body has been read, which is limited in size and time.
-    - Its `Host` must be one of `hosts`, so that a foreign page cannot reach a server on loopback by a name of its own;
-      an `Origin` must be the server itself. There are no CORS headers.
+    - Its `Host` and its `Origin` must be the server's. There are no CORS headers. One that came by a public name counts
+      as one by TLS, so that addresses in its answer begin with `https`.
     - Every answer has `HEADERS`. An error that nobody has handled is a 500 that says nothing.
     - Each request is logged and counted, by the route that it took.
 
     Args:
         app: the application.
-        limits, metrics: of the server.
-        hosts: allowed names of the server; none for any.
+        limits, metrics, names: of the server.
     """
 
-    def __init__(self, app: ASGIApp, limits: Limits, metrics: Metrics, hosts: Collection[str] = ()):
-        self.app, self.limits, self.metrics, self.hosts = app, limits, metrics, frozenset(hosts)
+    def __init__(self, app: ASGIApp, limits: Limits, metrics: Metrics, names: Names):
+        self.app, self.limits, self.metrics, self.names = app, limits, metrics, names
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers one request."""
@@ -78,7 +80,8 @@ class Guard:
             await send(message)
 
         try:
-            self._check_origin(Headers(scope=scope))
+            if self.names.check(Headers(scope=scope)):
+                scope["scheme"] = "https"
             upload = scope["method"] == "POST" and scope["path"] in UPLOADS
             most, seconds = (
                 (self.limits.upload, self.limits.upload_seconds)
@@ -99,15 +102,6 @@ class Guard:
                 await refusal(scope["path"], RefusedError(500, "internal error"))(scope, receive, sending)
         finally:
             noted.write()
-
-    def _check_origin(self, headers: Headers) -> None:
-        host = headers.get("host", "")
-        name = host.rsplit(":", 1)[0] if not host.endswith("]") else host
-        if self.hosts and name not in self.hosts:
-            raise RefusedError(403, "the server is not known by this name")
-        origin = headers.get("origin")
-        if origin is not None and origin.partition("://")[2] != host:
-            raise RefusedError(403, "pages of other sites may not use this server")
 
     async def _read(self, scope: Scope, receive: Receive, most: int) -> bytes:
         length = int(Headers(scope=scope).get("content-length", "0")[:20])

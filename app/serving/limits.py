@@ -28,6 +28,13 @@ class RefusedError(Exception):
         self.status, self.message, self.wait = status, message, wait
 
 
+class KeyRefusedError(RefusedError):
+    """A request that a right key would open the server to."""
+
+    def __init__(self) -> None:
+        super().__init__(403, "the key is missing or wrong")
+
+
 @dataclass(frozen=True)
 class Limits:
     """Limits of the server.

@@ -9,11 +9,15 @@ let askKey = async () => null;
 
 export const sleep = (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds));
 
-/** An answer that is an error, with its status; 0 if the server cannot be reached. */
+/** An answer that is an error, with its status and headers; 0 if the server cannot be reached. */
 export class Problem extends Error {
-  constructor(status, message) {
+  constructor(status, message, headers = new Headers()) {
     super(message);
     this.status = status;
+    // Only where a key would help the server says how it is sent.
+    this.asksKey = status === 403 && headers.has("www-authenticate");
+    // When to ask again at the earliest, in milliseconds.
+    this.wait = 1_000 * (Number(headers.get("retry-after")) || 0);
   }
 
   /** Whether the same request may succeed later. */
@@ -25,7 +29,7 @@ export class Problem extends Error {
   get words() {
     const error = this.message;
     if (this.status === 0) return text("offline");
-    if (this.status === 403) return text("keyMissing");
+    if (this.status === 403) return text(this.asksKey ? "keyMissing" : "foreign", { host: location.host });
     if (this.status === 404) return text("gone");
     if (this.status === 413) return text("tooMuch", { error });
     if (this.status === 429) return text("slowDown");
@@ -43,15 +47,11 @@ export async function send(method, path, body, options = {}) {
   for (;;) {
     const answer = await attempt(method, path, body, options);
     if (answer.ok) return answer;
-    if (answer.status === 403) {
-      const key = await askKey(sessionStorage.getItem(STORED) !== null);
-      if (key !== null) {
-        sessionStorage.setItem(STORED, key);
-        continue;
-      }
-    }
-    const problem = await answer.json().catch(() => ({}));
-    throw new Problem(answer.status, problem.error ?? problem.message ?? answer.statusText);
+    const said = await answer.json().catch(() => ({}));
+    const problem = new Problem(answer.status, said.error ?? said.message ?? answer.statusText, answer.headers);
+    const key = problem.asksKey ? await askKey(sessionStorage.getItem(STORED) !== null) : null;
+    if (key === null) throw problem;
+    sessionStorage.setItem(STORED, key);
   }
 }
 

@@ -116,6 +116,8 @@ export const texts = {
   keyWords: "die Wörter eines Segments und worauf sie sich stützen",
   keyDetails: "Einzelheiten eines Segments",
   keyCorrect: "das Segment berichtigen",
+  foreign: "Der Server nimmt keine Anfragen von Seiten unter {host} an; wer ihn betreibt, kann sie mit der Option --name " +
+    "erlauben",
   keyUndo: "die letzte Berichtigung rückgängig machen",
   keyCompare: "ohne Gedächtnis vergleichen",
   keySave: "die Übersetzung herunterladen",

@@ -112,6 +112,7 @@ export const texts = {
   keySegments: "the segment before or after, in the translation",
   keyWords: "the words of a segment and what they looked at",
   keyDetails: "details of a segment",
+  foreign: "The server takes no requests from pages at {host}; whoever runs it can allow that with its option --name",
   keyCorrect: "correct the segment",
   keyUndo: "take back the last correction",
   keyCompare: "compare without memory",

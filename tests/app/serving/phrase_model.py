@@ -16,6 +16,7 @@ from app.presets.schema import SearchPreset
 from app.serving.application import application
 from app.serving.limits import Keys, Limits
 from app.serving.metrics import Metrics
+from app.serving.names import Names
 from app.serving.service import Service
 from app.translation.decoder import Decoded, Request
 from app.translation.translator import Translator
@@ -186,7 +187,7 @@ class PhraseDecoder:
 class PhraseServer:
     """A server in this process; `decoder.hold` makes it wait."""
 
-    def __init__(self, keys: Sequence[str] = (), order: str = FORWARD, **limits):
+    def __init__(self, keys: Sequence[str] = (), order: str = FORWARD, public: Sequence[str] = (), **limits):
         tokenizer = PhraseTokenizer()
         self.decoder = PhraseDecoder(tokenizer)
         translator = Translator(self.decoder, tokenizer, WindowOptions("segments", size=1, order=order))
@@ -194,8 +195,9 @@ class PhraseServer:
         self.socket = socket.create_server(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{self.socket.getsockname()[1]}"
         self.metrics = Metrics()
-        app = application(service, self.metrics, Keys(keys), ("127.0.0.1",))
-        self._server = uvicorn.Server(uvicorn.Config(app, log_config=None, timeout_graceful_shutdown=5))
+        app = application(service, self.metrics, Keys(keys), Names(("127.0.0.1",), public))
+        config = uvicorn.Config(app, log_config=None, proxy_headers=False, timeout_graceful_shutdown=5)
+        self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._server.run, kwargs={"sockets": [self.socket]})
         self._thread.start()
 
