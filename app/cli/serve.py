@@ -36,7 +36,7 @@ EXAMPLES = """
   weitblick serve runs/starter --name translate.example.org --keys keys.txt
 """
 AFTER_INTERRUPT = "the server had not started"
-LIMITS = ("rate", "characters", "seconds", "documents", "idle_seconds")
+LIMITS = ("rate", "characters", "seconds", "documents", "idle_seconds", "files", "file_size", "file_characters")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -59,8 +59,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seconds", type=float, metavar="X", help="longest time to translate a request (60)")
     parser.add_argument("--documents", type=int, metavar="N", help="documents open at the same time (100)")
     parser.add_argument(
-        "--idle-seconds", type=float, metavar="X", help="forget a document that is not used for so long (3600)"
+        "--idle-seconds", type=float, metavar="X", help="forget a document or file that is not used for so long (3600)"
     )
+    parser.add_argument("--files", type=int, metavar="N", help="files kept at the same time, in memory (20)")
+    parser.add_argument("--file-size", type=int, metavar="N", help="MiB of a file (32, the most that is read of one)")
+    parser.add_argument("--file-characters", type=int, metavar="N", help="characters of text in a file (2,000,000)")
     add_search(parser)
     add_engine(parser)
     add_precision(parser)
@@ -88,15 +91,15 @@ def run(args: argparse.Namespace) -> None:
     from app.serving.limits import Keys
     from app.serving.logs import log, log_to_stderr
     from app.serving.metrics import Metrics
+    from app.serving.names import Names, public_name
     from app.serving.server import LOOPBACK, is_loopback, listen, serve
     from app.serving.service import Service
 
-    from app.serving.names import Names, public_name
     limits, keys = _limits(args), Keys.read(args.keys) if args.keys else None
+    public = [public_name(name) for name in args.name]
     run = with_chosen_precision(Run.open(args.path), args)
     run = with_chosen_windows(with_chosen_memory(run, args), args)
     search, engine = chosen_search(run.preset, args, (*WINDOWS, *RETRIEVAL)), chosen_engine(args)
-    public = [public_name(name) for name in args.name]
     listening = listen(args.host, args.port)
     log_to_stderr()
     loopback = is_loopback(args.host)

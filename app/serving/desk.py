@@ -104,6 +104,8 @@ class Desk:
             columns: of a table.
             own: whether a file that is clearly in another language is refused.
         """
+        if len(content) > self.limits.file_bytes:
+            raise RefusedError(413, self.limits.file_too_large)
         options = Options(name, self.service.source, self.service.target, tuple(columns))
         terms = self.glossary(glossary, owner)
         document = await self.run(_opened, content, options)

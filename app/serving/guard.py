@@ -62,6 +62,7 @@ class Guard:
 
     def __init__(self, app: ASGIApp, limits: Limits, metrics: Metrics, names: Names):
         self.app, self.limits, self.metrics, self.names = app, limits, metrics, names
+        self._uploads = asyncio.Semaphore(limits.files)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers one request."""
@@ -82,13 +83,7 @@ class Guard:
         try:
             if self.names.check(Headers(scope=scope)):
                 scope["scheme"] = "https"
-            upload = scope["method"] == "POST" and scope["path"] in UPLOADS
-            most, seconds = (
-                (self.limits.upload, self.limits.upload_seconds)
-                if upload
-                else (self.limits.body, self.limits.read_seconds)
-            )
-            body = await asyncio.wait_for(self._read(scope, receive, most), seconds)
+            body = await self._body(scope, receive)
             await self.app(scope, _replay(body, receive), sending)
         except DisconnectedError:
             noted.status = 400
@@ -103,7 +98,17 @@ class Guard:
         finally:
             noted.write()
 
-    async def _read(self, scope: Scope, receive: Receive, most: int) -> bytes:
+    async def _body(self, scope: Scope, receive: Receive) -> bytes:
+        limits = self.limits
+        if scope["method"] != "POST" or scope["path"] not in UPLOADS:
+            words = f"the request is larger than {limits.body} bytes"
+            return await asyncio.wait_for(self._read(scope, receive, limits.body, words), limits.read_seconds)
+        # As many as may be kept: whether a client has a key is seen when its file is in memory.
+        async with self._uploads:
+            read = self._read(scope, receive, limits.file_bytes + limits.body, limits.file_too_large)
+            return await asyncio.wait_for(read, limits.upload_seconds)
+
+    async def _read(self, scope: Scope, receive: Receive, most: int, too_large: str) -> bytes:
         length = int(Headers(scope=scope).get("content-length", "0")[:20])
         body, size, more = bytearray(), 0, length <= _MOST_DRAINED * most
         while more:
@@ -115,7 +120,7 @@ class Guard:
                 body += message.get("body", b"")
             more = message.get("more_body", False) and size <= _MOST_DRAINED * most
         if max(size, length) > most:
-            raise RefusedError(413, f"the request is larger than {most} bytes")
+            raise RefusedError(413, too_large)
         return bytes(body)
 
 

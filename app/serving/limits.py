@@ -53,8 +53,8 @@ class Limits:
         glossaries: that are kept.
         terms: of a glossary.
         alternatives: of a text.
-        upload: bytes of a request with a file.
-        upload_seconds: in which such a request must have come in.
+        file_size: MiB of a file.
+        upload_seconds: in which a request with one must have come in.
         file_characters: of the text in a file.
         files: that are kept, until they are not asked for in `idle_seconds`.
         files_at_once: that are translated at the same time.
@@ -74,12 +74,22 @@ class Limits:
     glossaries: int = 100
     terms: int = 5000
     alternatives: int = 5
-    upload: int = 10 << 20
-    upload_seconds: float = 60.0
-    file_characters: int = 1_000_000
+    file_size: int = 32
+    upload_seconds: float = 180.0
+    file_characters: int = 2_000_000
     files: int = 20
     files_at_once: int = 2
     file_seconds: float = 600.0
+
+    @property
+    def file_bytes(self) -> int:
+        """`file_size` in bytes."""
+        return self.file_size << 20
+
+    @property
+    def file_too_large(self) -> str:
+        """What is said of a larger file."""
+        return f"the file is larger than {self.file_size} MiB"
 
 
 class Keys:

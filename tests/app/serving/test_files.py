@@ -67,8 +67,9 @@ def test_files_of_other_formats(server):
         ("a.pdf", b"%PDF", 400, "these can: .txt"),
         ("a.docx", b"x", 400, "not a zip archive"),
         ("a.csv", b"a,b\n1,c\n", 400, "--columns"),
-        ("a.txt", b"x" * 1_000_001, 413, "characters of text"),
-        ("a.txt", b"x" * (11 << 20), 413, "larger than 10485760"),
+        ("a.txt", b"x" * 2_000_001, 413, "characters of text"),
+        ("a.txt", b"x" * ((32 << 20) + 1), 413, "the file is larger than 32 MiB"),
+        ("a.txt", b"x" * (34 << 20), 413, "the file is larger than 32 MiB"),
         ("../../etc/passwd", b"x", 400, "without an ending"),
     ],
 )

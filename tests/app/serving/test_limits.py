@@ -1,5 +1,6 @@
 """Keys, rates, stored glossaries and open documents."""
 
+import socket
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -158,6 +159,19 @@ def test_a_document_that_failed_half_way_is_gone_and_one_that_is_busy_says_so():
 
 
 def test_what_was_answered_with_503_before_it_began_is_not_translated():
+def test_as_many_files_are_read_at_once_as_may_be_kept():
+    with phrase_server(files=1) as server, ThreadPoolExecutor(1) as pool:
+        head = "POST /api/files HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-length: 10\r\n\r\n"
+        with socket.create_connection(server.socket.getsockname()) as slow:
+            slow.sendall(head.encode())
+            time.sleep(0.2)
+            other = pool.submit(requests.post, f"{server.url}/api/files", files={"file": ("a.txt", b"One.")})
+            time.sleep(0.3)
+            assert not other.done() and requests.get(f"{server.url}/health").status_code == 200
+            slow.sendall(b"not a form")
+            assert other.result(10).status_code == 200
+
+
     with phrase_server(at_once=2, seconds=0.3) as server, ThreadPoolExecutor(4) as pool:
         seen, decode = [], server.decoder.decode_segments
         server.decoder.decode_segments = lambda requests, count=1: seen.extend(requests) or decode(requests, count)

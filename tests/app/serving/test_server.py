@@ -292,5 +292,6 @@ def test_wrong_options_are_refused_before_the_model_is_loaded(run, tmp_path):
     assert "--port 70000" in refused("--port", 70000)
     assert "cannot be read" in refused("--keys", tmp_path / "none")
     assert "--name https://a.example: expected the name of a host" in refused("--name", "https://a.example")
+    assert "--file-size 0: expected a number above 0" in refused("--file-size", 0)
     for value in ("0.0", "inf", "nan"):
         assert f"--seconds {value}: expected a number above 0" in refused("--seconds", value)
