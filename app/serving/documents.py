@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from app.serving.limits import Limits, RefusedError
 from app.translation.attention import attend
 from app.translation.decoder import TokenScore
+from app.translation.lines import one_line
 from app.translation.sentences import Cut
 from app.translation.session import Session
 from data.errors import UserError
@@ -133,9 +134,13 @@ class Documents:
                 del self._documents[name]
 
 
-def push(document: OpenDocument, segments: list[str], most: int) -> dict[str, Any]:
-    """Appends segments to a document of at most so many."""
-    return {"first": _first(document, segments, most), "translations": document.session.push(segments)}
+def push(
+    document: OpenDocument, segments: list[str], most: int, corrections: Sequence[str | None] | None = None
+) -> dict[str, Any]:
+    """Appends segments to a document of at most so many; some may have their right translations already."""
+    first = _first(document, segments, most)
+    known = [text if text is None else one_line(text) for text in corrections] if corrections is not None else None
+    return {"first": first, "translations": document.session.push(segments, known)}
 
 
 def push_text(document: OpenDocument, cut: Cut, most: int, send: Send) -> None:
@@ -162,7 +167,8 @@ def undo(document: OpenDocument) -> dict[str, Any]:
 
 def shown(document: OpenDocument) -> dict[str, Any]:
     """All of a document."""
-    return {"id": document.name, "segments": _segments(document.session)}
+    session = document.session
+    return {"id": document.name, "segments": _segments(session), "undoable": session.undoes_correction}
 
 
 def explained(document: OpenDocument, number: int) -> dict[str, Any]:

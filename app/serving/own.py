@@ -73,6 +73,9 @@ class Segments(_Body):
     """The next segments of a document."""
 
     segments: list[str] = Field(min_length=1)
+    corrections: list[str | None] | None = Field(
+        None, description="their right translations as far as they are known, null for a segment without one"
+    )
 
 
 class Correction(_Body):
@@ -192,6 +195,7 @@ class Document(BaseModel):
 
     id: str
     segments: list[Segment]
+    undoable: bool = Field(description="whether there is a correction to take back")
 
 
 class About(BaseModel):
@@ -286,8 +290,9 @@ def _add_documents(routes: APIRouter, desk: Desk) -> None:
     @routes.post("/documents/{name}/segments", response_model=Pushed)
     async def add(request: Request, name: str, body: Segments) -> Any:
         """Translates the next segments of a document, with what the model remembers of it."""
-        most = desk.limits.segments
-        return await _use(desk, request, name, lambda document: push(document, body.segments, most), body.segments)
+        most, known = desk.limits.segments, body.corrections
+        texts = body.segments + [text for text in known or () if text is not None]
+        return await _use(desk, request, name, lambda document: push(document, body.segments, most, known), texts)
 
     @routes.post("/documents/{name}/segments/stream", response_class=StreamingResponse)
     async def add_text(request: Request, name: str, body: Text) -> StreamingResponse:

@@ -83,8 +83,9 @@ class EchoSession:
         self.wait.set()
 
     translations = property(lambda self: [source.upper() for source in self.sources])
+    undoes_correction = False
 
-    def push(self, segments):
+    def push(self, segments, corrections=None):
         self.wait.wait(10)
         if "break" in segments:
             raise RuntimeError("broken")
@@ -158,7 +159,6 @@ def test_a_document_that_failed_half_way_is_gone_and_one_that_is_busy_says_so():
         documents.use(name, "", shown)
 
 
-def test_what_was_answered_with_503_before_it_began_is_not_translated():
 def test_as_many_files_are_read_at_once_as_may_be_kept():
     with phrase_server(files=1) as server, ThreadPoolExecutor(1) as pool:
         head = "POST /api/files HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-length: 10\r\n\r\n"
@@ -172,6 +172,7 @@ def test_as_many_files_are_read_at_once_as_may_be_kept():
             assert other.result(10).status_code == 200
 
 
+def test_what_was_answered_with_503_before_it_began_is_not_translated():
     with phrase_server(at_once=2, seconds=0.3) as server, ThreadPoolExecutor(4) as pool:
         seen, decode = [], server.decoder.decode_segments
         server.decoder.decode_segments = lambda requests, count=1: seen.extend(requests) or decode(requests, count)

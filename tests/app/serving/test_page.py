@@ -22,6 +22,24 @@ def opened(server, segments):
     return url
 
 
+def test_segments_are_added_with_the_translations_that_are_known(phrases):
+    url = opened(phrases, SOURCES[:1])
+    known = ["Öffnen Sie die\nKassette.", None]
+    added = requests.post(f"{url}/segments", json={"segments": SOURCES[:2], "corrections": known})
+    after = SENTENCES[SOURCES[1]][1]
+    assert added.json() == {"first": 2, "translations": ["Öffnen Sie die Kassette.", after]}
+    shown = requests.get(url).json()
+    assert [one["corrected"] for one in shown["segments"]] == [False, True, False] and shown["undoable"] is False
+    requests.put(f"{url}/segments/3", json={"text": "Gut."})
+    assert requests.get(url).json()["undoable"] is True
+    requests.post(f"{url}/undo")
+    assert requests.get(url).json()["undoable"] is False
+    wrong = requests.post(f"{url}/segments", json={"segments": SOURCES[:2], "corrections": ["Eins."]})
+    assert wrong.status_code == 400 and len(requests.get(url).json()["segments"]) == 3
+    long = requests.post(f"{url}/segments", json={"segments": ["a"], "corrections": ["a" * 50_000]})
+    assert long.status_code == 413
+
+
 def test_the_page_may_load_its_own_files_and_nothing_else(phrases):
     page = requests.get(phrases.url)
     assert page.headers["content-type"].startswith("text/html") and page.headers["x-content-type-options"] == "nosniff"
