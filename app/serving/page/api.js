@@ -76,21 +76,26 @@ export async function ask(method, path, body, options) {
 }
 
 /**
- * What a path has, however long that takes: problems that may pass are waited for. `wanted` is given each of them, and
- * says whether the answer still counts; if not, it is null.
+ * What an action gives, however long that takes: problems that may pass are waited for. `wanted` is given each of them,
+ * and says whether the answer still counts; if not, it is null.
  */
-export async function askUntil(path, wanted) {
+export async function insist(action, wanted) {
   for (let pause = PAUSE; ; pause = Math.min(2 * pause, LONGEST_PAUSE)) {
+    let wait = pause;
     try {
-      return await ask("GET", path);
+      return await action();
     } catch (problem) {
       if (!problem.passing) throw problem;
       if (!wanted(problem)) return null;
+      wait = Math.max(pause, problem.wait);
     }
-    await sleep(pause);
+    await sleep(wait);
     if (!wanted(null)) return null;
   }
 }
+
+/** What a path has, however long that takes; see `insist`. */
+export const askUntil = (path, wanted) => insist(() => ask("GET", path), wanted);
 
 /** Gives back what the server holds for this page, even while the page is being closed. */
 export function forget(path) {

@@ -10,6 +10,7 @@ export const texts = {
   shortcuts: "Tastenkürzel",
   close: "Schließen",
   cancel: "Abbrechen",
+  goOn: "Fortfahren",
   direction: "{source} – {target}",
   en: "Englisch",
   de: "Deutsch",
@@ -32,6 +33,7 @@ export const texts = {
     other: "Nach {done} von {all} Segmenten abgebrochen",
   },
   empty: "Es gibt keinen Text zum Übersetzen",
+  sureTranslate: "Die neue Übersetzung ersetzt die jetzige. Ihre Berichtigungen gehen dabei verloren.",
 
   translation: "Übersetzung",
   undo: "Rückgängig",
@@ -46,6 +48,8 @@ export const texts = {
   correctOf: "Segment {number} berichtigen",
   rightTranslation: "Richtige Übersetzung von Segment {number}",
   save: "Speichern",
+  approve: "Unverändert gespeichert gilt die Übersetzung als freigegeben.",
+  emptyCorrection: "Eine Berichtigung kann nicht leer sein. Mit Abbrechen oder Esc bleibt die Übersetzung, wie sie ist",
   corrected: "berichtigt",
   changed: "geändert",
   before: "Vorher:",
@@ -57,6 +61,8 @@ export const texts = {
   },
   noChanges: "Gespeichert. Kein folgendes Segment hat sich geändert",
   undone: "Rückgängig gemacht",
+  restored: "Der Server hatte das Dokument verloren. Er hat es nun wieder, samt Ihren Berichtigungen; diese lassen sich " +
+    "nicht mehr rückgängig machen",
   differs: {
     one: "Ohne Gedächtnis lautet ein Segment von {all} anders",
     other: "Ohne Gedächtnis lauten {count} Segmente von {all} anders",
@@ -102,12 +108,14 @@ export const texts = {
   keyWrong: "Dieser Schlüssel ist falsch.",
   keyUse: "Weiter",
   keyMissing: "Ohne Schlüssel übersetzt der Server nichts",
+  foreign: "Der Server nimmt keine Anfragen von Seiten unter {host} an; wer ihn betreibt, kann sie mit der Option --name " +
+    "erlauben",
 
   offline: "Der Server ist nicht erreichbar",
   tooMuch: "Der Text ist zu lang: {error}",
   slowDown: "Zu viele Anfragen; bitte einen Augenblick warten",
   late: "Der Server ist ausgelastet: {error}",
-  gone: "Das Dokument ist abgelaufen; bitte übersetzen Sie den Text noch einmal",
+  gone: "Der Server hat das Dokument nicht mehr; die nächste Berichtigung stellt es wieder her",
   failed: "Der Server meldet: {error}",
 
   keyTranslate: "übersetzen; eine Berichtigung speichern",
@@ -115,9 +123,7 @@ export const texts = {
   keySegments: "voriges oder nächstes Segment, in der Übersetzung",
   keyWords: "die Wörter eines Segments und worauf sie sich stützen",
   keyDetails: "Einzelheiten eines Segments",
-  keyCorrect: "das Segment berichtigen",
-  foreign: "Der Server nimmt keine Anfragen von Seiten unter {host} an; wer ihn betreibt, kann sie mit der Option --name " +
-    "erlauben",
+  keyCorrect: "das Segment berichtigen oder freigeben",
   keyUndo: "die letzte Berichtigung rückgängig machen",
   keyCompare: "ohne Gedächtnis vergleichen",
   keySave: "die Übersetzung herunterladen",

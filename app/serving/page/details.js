@@ -78,18 +78,20 @@ export class Details {
     say(heading, "alternatives");
     const list = make("ul", { className: "alternatives" }, make("li", {}, text("loading")));
     row.panel.replaceChildren(line, ...(row.document.ready ? [heading, list] : []));
+    this.list = list;
     if (row.document.ready) {
       try {
-        await this.list(list);
+        await this.fill(list);
       } catch (problem) {
         list.replaceChildren(make("li", {}, problem.words));
       }
     }
   }
 
-  async list(list) {
+  async fill(list) {
     const { row } = this;
-    const found = await row.document.alternatives(row.number);
+    const found = await row.document.alternatives(row.number, () => this.list === list && !row.panel.hidden);
+    if (!found) return;
     const others = found.filter((one) => one.text !== row.segment.translation);
     list.replaceChildren(...others.map((one) => this.alternative(one)));
     if (!others.length) {

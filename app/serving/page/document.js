@@ -1,22 +1,30 @@
 // The document that is being translated and corrected: what the page knows of it, and the requests that change it.
 
-import { Problem, ask, askUntil, events, forget } from "./api.js";
+import { Problem, ask, events, forget, insist } from "./api.js";
+import { withGlossary } from "./glossary.js";
 
-// Segments in a request that compares.
+// Segments in a request that compares or restores.
 const TOGETHER = 100;
+// The longest time that a browser can wait, in milliseconds.
+const LONGEST = 2 ** 31 - 1;
 
 /**
  * A document. `segments` hold `source`, `translation` (null until it is there), `corrected`, `score` and `tokens`; after a
  * change `before`, the translation that was replaced; in a comparison `alone`, that without memory.
  */
 export class Document {
-  constructor(id, glossary) {
-    this.id = id;
-    this.glossary = glossary;
+  constructor(about, terms, glossary) {
+    Object.assign(this, { about, terms, glossary });
+    this.id = null;
     this.segments = [];
     this.gaps = [""];
     this.attentions = new Map();
+    this.asking = Promise.resolve();
     this.filling = false;
+    // Whether the last correction can be taken back, by what the server said last.
+    this.undoes = false;
+    // Whether the last change was one of a document that had to be restored.
+    this.restored = false;
     // Whether the server may have other segments: a change failed, and nobody knows how far it came.
     this.stale = false;
     this.settling = null;
@@ -27,11 +35,22 @@ export class Document {
     return this.id !== null && !this.filling;
   }
 
-  /** Opens one; a server whose model reads documents backward opens none, and its segments cannot be corrected. */
-  static async open(about, glossary) {
-    if (!about.documents) return new Document(null, glossary);
-    const { id } = await ask("POST", "/api/documents", { glossary });
-    return new Document(id, glossary);
+  /**
+   * Opens one, with the terms of a glossary and its id. A server whose model reads documents backward opens none, and
+   * segments cannot be corrected then.
+   */
+  static async open(about, terms, glossary) {
+    const own = new Document(about, terms, glossary);
+    if (about.documents) own.connect(await ask("POST", "/api/documents", { glossary }));
+    return own;
+  }
+
+  /** Takes the name that the server has for it, and asks for it now and then: what nobody uses is forgotten. */
+  connect({ id, idle_seconds: seconds }) {
+    clearInterval(this.pulse);
+    this.id = id;
+    const pause = Math.min((1_000 * seconds) / 3, LONGEST);
+    this.pulse = setInterval(() => this.ready && this.question("").catch(() => {}), pause);
   }
 
   get corrected() {
@@ -40,7 +59,7 @@ export class Document {
 
   /** Whether a correction can be taken back: one that the server is known to have. */
   get undoable() {
-    return this.ready && this.corrected && !this.stale;
+    return this.ready && this.undoes && !this.stale;
   }
 
   get path() {
@@ -91,25 +110,59 @@ export class Document {
 
   /** Sets the right translation of a segment; the numbers of those after it that changed. */
   correct(number, text) {
-    return this.change("PUT", `${this.path}/segments/${number}`, { text });
+    return this.change(() => ask("PUT", `${this.path}/segments/${number}`, { text }), number);
   }
 
   /** Takes back the last correction; the numbers of the segments that changed. */
   undo() {
-    return this.change("POST", `${this.path}/undo`);
+    // A document that was restored has no correction to take back.
+    return this.change(() => this.restored || ask("POST", `${this.path}/undo`));
   }
 
-  async change(method, path, body) {
+  /** Makes a change; the numbers of the other segments that are different after it. */
+  async change(action, corrected = null) {
     const before = this.segments.map((segment) => segment.translation);
     try {
-      const { changed } = await ask(method, path, body);
+      await this.make(action);
       await this.refresh();
-      for (const { number } of changed) this.segments[number - 1].before = before[number - 1];
-      return changed.map(({ number }) => number);
     } catch (problem) {
       this.stale = true;
       throw problem;
     }
+    const numbers = before.map((_, place) => place + 1).filter((number) => number !== corrected);
+    const changed = numbers.filter((number) => this.segments[number - 1].translation !== before[number - 1]);
+    for (const number of changed) this.segments[number - 1].before = before[number - 1];
+    return changed;
+  }
+
+  /** Does something with the document, which is restored first if the server has lost it. */
+  async make(action) {
+    this.restored = false;
+    try {
+      return await action();
+    } catch (problem) {
+      if (problem.status !== 404) throw problem;
+    }
+    await withGlossary(this.about, this.terms, (glossary) => this.restore(glossary));
+    this.restored = true;
+    return action();
+  }
+
+  /** Opens the document anew, with its corrections. */
+  async restore(glossary) {
+    const opened = await ask("POST", "/api/documents", { glossary });
+    const path = `/api/documents/${opened.id}`;
+    try {
+      for (const some of parts(this.segments, this.about.characters)) {
+        const corrections = some.map(({ corrected, translation }) => (corrected ? translation : null));
+        await ask("POST", `${path}/segments`, { segments: some.map(({ source }) => source), corrections });
+      }
+    } catch (problem) {
+      forget(path);
+      throw problem;
+    }
+    this.glossary = glossary;
+    this.connect(opened);
   }
 
   async refresh() {
@@ -118,35 +171,48 @@ export class Document {
 
   /** After a change that failed: learns what the server has, as soon as it says so; `wanted` says whether to go on. */
   settle(wanted) {
-    this.settling ??= askUntil(this.path, () => wanted() && this.stale)
+    this.settling ??= insist(() => ask("GET", this.path), () => wanted() && this.stale)
       .then((found) => found && this.learn(found))
       .finally(() => (this.settling = null));
     return this.settling;
   }
 
-  learn({ segments }) {
+  learn({ segments, undoable }) {
     this.segments = segments;
+    this.undoes = undoable;
     this.stale = false;
     this.attentions.clear();
+  }
+
+  /**
+   * Asks about the document, after all that was asked before: the server lets few requests wait. Null if that is not
+   * `wanted` any more when its turn comes.
+   */
+  question(path, wanted = () => true) {
+    const asked = this.asking.then(() => (wanted() ? ask("GET", `${this.path}${path}`) : null));
+    this.asking = asked.catch(() => {});
+    return asked;
   }
 
   /** What the words of a segment attended to; null if the server cannot tell. Each is asked for once. */
   attention(number) {
     if (!this.ready) return Promise.resolve(null);
     if (!this.attentions.has(number)) {
-      const asked = ask("GET", `${this.path}/segments/${number}`).then((found) => found.attention);
+      const asked = this.question(`/segments/${number}`).then((found) => found.attention);
       this.attentions.set(number, asked);
+      asked.catch(() => this.attentions.get(number) === asked && this.attentions.delete(number));
     }
     return this.attentions.get(number);
   }
 
-  async alternatives(number) {
-    return (await ask("GET", `${this.path}/segments/${number}/alternatives`)).alternatives;
+  /** The translations of a segment that the search has; null if they are not `wanted` any more. */
+  async alternatives(number, wanted) {
+    return (await this.question(`/segments/${number}/alternatives`, wanted))?.alternatives ?? null;
   }
 
   /** How the memory was used in each segment; null for a memory that cannot be shown. */
   async memory() {
-    return this.id ? (await ask("GET", `${this.path}/memory`)).segments : null;
+    return this.id ? (await this.question("/memory")).segments : null;
   }
 
   /** Translates each segment that is not corrected alone; returns how many there are, and how many come out otherwise. */
@@ -169,6 +235,23 @@ export class Document {
   }
 
   close() {
+    clearInterval(this.pulse);
     if (this.id) forget(this.path);
   }
+}
+
+/** Segments in parts that fit into requests of so many characters. */
+function parts(segments, characters) {
+  const found = [[]];
+  let size = 0;
+  for (const segment of segments) {
+    const own = segment.source.length + (segment.corrected ? segment.translation.length : 0);
+    if (found.at(-1).length === TOGETHER || size + own > characters) {
+      found.push([]);
+      size = 0;
+    }
+    found.at(-1).push(segment);
+    size += own;
+  }
+  return found.filter((some) => some.length);
 }

@@ -2,6 +2,7 @@
 
 import { make } from "./dom.js";
 import { label, say } from "./language.js";
+import { tell } from "./status.js";
 
 /** A text as the server keeps it. */
 const oneLine = (text) => text.replace(/[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]+/g, " ").trim();
@@ -18,12 +19,21 @@ export class Editor {
     this.buttons[0].className = "primary";
     const buttons = make("div", { className: "buttons" }, ...this.buttons);
     this.element = make("div", { className: "editor" }, this.box, buttons);
+    if (!row.segment.corrected) this.note();
     this.box.addEventListener("keydown", (event) => this.onKey(event));
     row.target.hidden = true;
     row.element.classList.add("editing");
     row.target.after(this.element);
     this.box.focus();
     this.box.select();
+  }
+
+  /** Says how a translation is approved that is right already. */
+  note() {
+    const note = make("p", { className: "quiet", id: `approve-${this.row.number}` });
+    say(note, "approve");
+    this.box.after(note);
+    this.box.setAttribute("aria-describedby", note.id);
   }
 
   button(name, action) {
@@ -41,10 +51,20 @@ export class Editor {
     event.stopPropagation();
   }
 
-  /** The text, on one line, if it is another than at the start: the segment may have changed since. */
-  get wanted() {
-    const written = oneLine(this.box.value);
-    return written && written !== oneLine(this.started) ? written : null;
+  /** The text, on one line. */
+  get written() {
+    return oneLine(this.box.value);
+  }
+
+  /** Whether it is another than at the start: the segment may have changed since. */
+  get changed() {
+    return this.written !== "" && this.written !== oneLine(this.started);
+  }
+
+  /** Whether it is the translation that the segment has now, and that no person has approved yet. */
+  get approves() {
+    const { translation, corrected } = this.row.segment;
+    return !corrected && this.written === oneLine(translation);
   }
 
   get waiting() {
@@ -59,8 +79,9 @@ export class Editor {
 
   async save() {
     if (this.waiting) return;
-    if (!this.wanted) return this.close();
-    this.sent = this.wanted;
+    if (!this.written) return tell("emptyCorrection");
+    if (!this.changed && !this.approves) return this.close();
+    this.sent = this.written;
     this.waiting = true;
     let kept = false;
     try {
@@ -73,7 +94,7 @@ export class Editor {
 
   /** Ends if the server has the text after all. */
   check({ translation, corrected }) {
-    if (!this.waiting && corrected && translation === this.sent && this.wanted === this.sent) this.close();
+    if (!this.waiting && corrected && translation === this.sent && this.written === this.sent) this.close();
   }
 
   leave() {

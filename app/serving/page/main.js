@@ -5,12 +5,13 @@ import { Document } from "./document.js";
 import { byId, save } from "./dom.js";
 import { takeDrops } from "./drops.js";
 import { takeFiles } from "./files.js";
-import { forgetGlossaries, forgetReplaced, glossaryId, loseGlossary } from "./glossary.js";
+import { forgetGlossaries, forgetReplaced, glossaryTerms, withGlossary } from "./glossary.js";
 import { say, text } from "./language.js";
 import { drawStrip } from "./memory.js";
 import { Row, moveByKeys } from "./segments.js";
 import { setUp, showHelp } from "./settings.js";
 import { attempt, tell } from "./status.js";
+import { sure } from "./sure.js";
 
 // The strip costs a call of the model for each window, so that it is drawn unasked only for short texts.
 const SHORT = 40;
@@ -38,6 +39,7 @@ async function translate() {
   if (running || changing) return;
   const written = byId("text").value;
   if (!written.trim()) return tell("empty");
+  if (correctionsAtRisk() && !(await sure("sureTranslate"))) return;
   running = new AbortController();
   enable();
   for (const id of ["status", "problem"]) byId(id).hidden = true;
@@ -52,6 +54,9 @@ async function translate() {
   }
 }
 
+/** Whether there are corrections that are lost with the document, or with the box that they were typed into. */
+const correctionsAtRisk = () => current?.corrected || rows.some((row) => row.unsaved);
+
 /** Switches the buttons on or off that have to wait for a translation; a disabled button would lose the focus. */
 function enable() {
   const on = !running && !changing;
@@ -61,18 +66,12 @@ function enable() {
 
 async function fill(written, signal) {
   await learnAbout();
-  try {
-    await begin(written, signal);
-  } catch (problem) {
-    // A server that was started anew has no glossary of before.
-    if (problem.status !== 404 || !loseGlossary()) throw problem;
-    await begin(written, signal);
-  }
+  const terms = glossaryTerms();
+  await withGlossary(about, terms, async (id) => begin(await Document.open(about, terms, id), written, signal));
 }
 
 /** Translates a text as a document of its own; the one before stays until the server has taken the text. */
-async function begin(written, signal) {
-  const own = await Document.open(about, await glossaryId(about));
+async function begin(own, written, signal) {
   try {
     await own.fill(written, signal, (number) => {
       if (number) rows[number - 1].show();
@@ -175,7 +174,8 @@ async function carryOut(own, action, after) {
       return false;
     }
     showSegments();
-    after(numbers);
+    if (own.restored) tell("restored");
+    else after(numbers);
   } finally {
     setChanging(false);
   }
@@ -275,7 +275,7 @@ byId("copy").addEventListener("click", copy);
 byId("memory").addEventListener("toggle", showStrip);
 document.addEventListener("keydown", onKey);
 window.addEventListener("beforeunload", (event) => {
-  if (current?.corrected || rows.some((row) => row.unsaved)) event.preventDefault();
+  if (correctionsAtRisk()) event.preventDefault();
 });
 window.addEventListener("pagehide", (event) => {
   // A page that the browser keeps comes back with "Back", and needs its document.

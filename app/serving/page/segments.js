@@ -56,7 +56,7 @@ export class Row {
 
   /** Whether something was typed that the server does not have. */
   get unsaved() {
-    return Boolean(this.editor?.wanted);
+    return Boolean(this.editor?.changed);
   }
 
   /** Shows, below the translation, whether it was corrected or changed, and what it is without memory. */

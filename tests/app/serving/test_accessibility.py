@@ -165,6 +165,10 @@ def test_axe_finds_no_serious_fault(visit, phrases, look):
     page.keyboard.press("Escape")
     page.locator("#help-button").click()
     found += faults("help")
+    page.click("#translate")
+    page.locator("#sure").wait_for()
+    found += faults("question")
+    page.click("#sure-no")
     assert not found, json.dumps(found, indent=1)
 
 
