@@ -94,9 +94,6 @@ export async function insist(action, wanted) {
   }
 }
 
-/** What a path has, however long that takes; see `insist`. */
-export const askUntil = (path, wanted) => insist(() => ask("GET", path), wanted);
-
 /** Gives back what the server holds for this page, even while the page is being closed. */
 export function forget(path) {
   attempt("DELETE", path, undefined, { keepalive: true }).catch(() => {});

@@ -4,7 +4,7 @@ import { ask } from "./api.js";
 import { Document } from "./document.js";
 import { byId, save } from "./dom.js";
 import { takeDrops } from "./drops.js";
-import { takeFiles } from "./files.js";
+import { filesAtRisk, forgetFiles, takeFiles } from "./files.js";
 import { forgetGlossaries, forgetReplaced, glossaryTerms, withGlossary } from "./glossary.js";
 import { say, text } from "./language.js";
 import { drawStrip } from "./memory.js";
@@ -275,12 +275,13 @@ byId("copy").addEventListener("click", copy);
 byId("memory").addEventListener("toggle", showStrip);
 document.addEventListener("keydown", onKey);
 window.addEventListener("beforeunload", (event) => {
-  if (correctionsAtRisk()) event.preventDefault();
+  if (correctionsAtRisk() || filesAtRisk()) event.preventDefault();
 });
 window.addEventListener("pagehide", (event) => {
   // A page that the browser keeps comes back with "Back", and needs its document.
   if (event.persisted) return;
   current?.close();
+  forgetFiles();
   forgetGlossaries();
 });
 moveByKeys(() => rows);
