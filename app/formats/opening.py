@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from app.formats.base import MOST_BYTES, FileDocument, Options
 from data.errors import UserError
+from data.installing import extra_command
 
 
 class _Reader(NamedTuple):
@@ -75,6 +76,4 @@ def open_document(content: bytes, options: Options) -> FileDocument:
         module = importlib.import_module(f"app.formats.{reader.module}")
         return getattr(module, reader.function)(content, options)
     except ImportError as error:
-        raise UserError(
-            f'{options.name}: {error.name} is not installed: run pip install -e ".[files]" in the checkout'
-        ) from error
+        raise UserError(f"{options.name}: {error.name} is not installed: {extra_command('files')}") from error

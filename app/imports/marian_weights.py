@@ -7,6 +7,7 @@ import numpy as np
 
 from app.imports.marian_tokenizer import Vocabulary
 from data.errors import UserError
+from data.installing import extra_command, package_command
 from data.subwords import BOS, PAD
 
 SAFETENSORS, TORCH = "model.safetensors", "pytorch_model.bin"
@@ -52,9 +53,7 @@ def _read_safetensors(path: Path) -> dict[str, Any]:
         from safetensors import SafetensorError
         from safetensors.numpy import load_file
     except ImportError as error:
-        raise UserError(
-            f'{path}: the package that reads it is not installed: run pip install -e ".[import]" in the checkout'
-        ) from error
+        raise UserError(f"{path}: safetensors, which reads it, is not installed: {extra_command('import')}") from error
     try:
         return load_file(path)
     except (SafetensorError, TypeError, KeyError) as error:
@@ -66,8 +65,8 @@ def _read_torch(path: Path) -> dict[str, Any]:
         import torch
     except ImportError as error:
         raise UserError(
-            f"{path}: only PyTorch reads this file: run pip install torch, or download {SAFETENSORS} if the model has "
-            "it"
+            f"{path}: only PyTorch reads this file: {package_command('torch')}; or download {SAFETENSORS} if the model "
+            "has it"
         ) from error
     import pickle
 

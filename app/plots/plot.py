@@ -14,6 +14,7 @@ from app.plots.scores import LENGTH, POSITION, draw_scores
 from app.plots.sentence import alignment_size, attention_size, draw_alignment, draw_attention
 from data.errors import UserError
 from data.files import atomic_write
+from data.installing import extra_command
 
 FOLDER = "plots"
 _LEARNING = (7.6, 5.0)  # inches
@@ -77,7 +78,7 @@ def _write(known: Known, source: Any, figures: Sequence[str], folder: Path) -> P
 def _save(drawing: Drawing, folder: Path) -> None:
     files = render(drawing.name, drawing.fill, drawing.size)
     if files is None:
-        raise UserError("figures need Matplotlib: pip install matplotlib")
+        raise UserError(f"figures need Matplotlib: {extra_command('plots')}")
     for kind, content in files.items():
         with atomic_write(folder / f"{drawing.name}.{kind}") as file:
             file.write(content)

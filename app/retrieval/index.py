@@ -20,6 +20,7 @@ from app.retrieval.store import Store
 from app.runs.lock import locked
 from data.errors import UserError
 from data.files import checksum, named_errors, new_folder, remove_folder
+from data.installing import extra_command
 
 KINDS = ("exact", "ivfpq")
 LEAST = 10_000  # entries that product quantization needs for its training, by faiss' guidelines
@@ -252,5 +253,5 @@ def import_faiss() -> ModuleType:
     try:
         import faiss
     except ImportError as error:
-        raise UserError('faiss is not installed: run pip install -e ".[retrieval]" in the checkout') from error
+        raise UserError(f"faiss is not installed: {extra_command('retrieval')}") from error
     return faiss

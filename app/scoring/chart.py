@@ -8,6 +8,7 @@ from app.figure import beside, curve, svg
 from app.scoring.metrics import LengthScore
 from data.errors import UserError
 from data.files import atomic_write
+from data.installing import extra_command
 
 
 def draw_corrected(texts: Mapping[str, Sequence[LengthScore]], path: str | Path) -> None:
@@ -22,7 +23,7 @@ def draw_corrected(texts: Mapping[str, Sequence[LengthScore]], path: str | Path)
     """
     content = svg("corrected", lambda figure: _fill(figure.subplots(), texts))
     if content is None:
-        raise UserError("the figure needs Matplotlib: pip install matplotlib")
+        raise UserError(f"the figure needs Matplotlib: {extra_command('plots')}")
     with atomic_write(path) as file:
         file.write(content)
 

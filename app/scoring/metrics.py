@@ -8,6 +8,7 @@ import numpy as np
 from app.scoring.bootstrap import FEWEST, SAMPLES, SEED, Comparison, Measure, measure, summed_by_document
 from app.scoring.testsets import TestSet
 from data.errors import UserError
+from data.installing import package_command
 
 Documents = Sequence[Sequence[str]]
 
@@ -351,7 +352,7 @@ def _sacremoses():
     try:
         import sacremoses
     except ImportError:
-        raise UserError('tokenisation "moses" needs the package sacremoses: pip install sacremoses') from None
+        raise UserError(f'tokenisation "moses" needs sacremoses: {package_command("sacremoses")}') from None
     return sacremoses
 
 

@@ -15,6 +15,7 @@ from app.translation.batch_plan import plan_batches
 from app.translation.decoder import Decoded, Request, Sampling, TokenScore, refuse_other_models
 from data.errors import UserError
 from data.files import read_manifest
+from data.installing import extra_command
 from data.parallel import cores
 from data.tokenizer import BOS, EOS, PAD
 
@@ -225,7 +226,5 @@ def import_ctranslate2() -> ModuleType:
     try:
         import ctranslate2
     except ImportError as error:
-        raise UserError(
-            'CTranslate2 is not installed: run pip install -e ".[ctranslate2]" or make export in the checkout'
-        ) from error
+        raise UserError(f"CTranslate2 is not installed: {extra_command('ctranslate2')}") from error
     return ctranslate2

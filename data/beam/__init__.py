@@ -7,6 +7,7 @@ import logging
 from importlib.util import find_spec
 
 from data.errors import UserError
+from data.installing import extra_command
 
 # The values of --runner and Beam's names for them. Beam's own DirectRunner would first try to download a server
 # from the web; this is the one that does its work in Python.
@@ -27,7 +28,7 @@ def check_installed() -> None:
     missing = [package for package in ("apache_beam", "pyarrow") if find_spec(package) is None]
     if missing:
         raise UserError(
-            f"corpora prepare needs {' and '.join(missing)}: pip install -e '.[beam]', best in a virtual "
+            f"corpora prepare needs {' and '.join(missing)}: {extra_command('beam', pinned=False)}, best in a virtual "
             "environment of its own (docs/beam.md)"
         )
     # Beam warns whenever it is imported without the packages for Google's cloud, needed or not.

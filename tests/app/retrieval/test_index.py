@@ -1,4 +1,5 @@
 import errno
+import re
 import resource
 import shutil
 import sys
@@ -11,6 +12,7 @@ from app.retrieval.entries import Entries
 from app.retrieval.index import ExactIndex, IvfPqIndex, build_index, open_index, shape_of
 from app.retrieval.store import Store, build_store
 from data.errors import UserError
+from data.installing import extra_command
 
 WIDTH, SIZE = 4, 10_500
 
@@ -192,7 +194,7 @@ def test_too_few_entries_and_unknown_kinds(small):
 @pytest.mark.parametrize("kind", index.KINDS)
 def test_faiss_is_missing(small, monkeypatch, kind):
     monkeypatch.setitem(sys.modules, "faiss", None)
-    with pytest.raises(UserError, match=r"faiss is not installed: run pip install -e \"\.\[retrieval\]\""):
+    with pytest.raises(UserError, match=re.escape(f"faiss is not installed: {extra_command('retrieval')}")):
         build_index(small, kind)
 
 

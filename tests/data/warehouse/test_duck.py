@@ -10,6 +10,7 @@ import pytest
 
 from data.corpora.corpora import Corpora
 from data.errors import UserError
+from data.installing import extra_command
 from data.warehouse.loading import load
 from data.warehouse.opening import open_warehouse
 from data.warehouse.quality import Inspector
@@ -187,4 +188,4 @@ def test_without_the_package_the_user_is_told_what_to_install(file):
             print(error)
     """
     out, _ = python(program, file).communicate(timeout=60)
-    assert "needs DuckDB: pip install -e '.[warehouse]'" in out
+    assert f"needs DuckDB: {extra_command('warehouse')}" in out

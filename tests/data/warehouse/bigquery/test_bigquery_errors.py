@@ -13,6 +13,7 @@ import pyarrow
 import pytest
 
 from data.errors import UserError
+from data.installing import extra_command
 from data.warehouse.bigquery.warehouse import BigQueryWarehouse, plain_bytes
 from data.warehouse.opening import open_warehouse
 from tests import bigquery_emulator
@@ -186,7 +187,7 @@ def test_missing_packages_name_what_to_install():
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert "UserError" in done.stderr
-    assert "pip install -e '.[bigquery]'" in done.stderr
+    assert extra_command("bigquery") in done.stderr
 
 
 def test_the_cost_is_known_beforehand(warehouse):
