@@ -1,6 +1,7 @@
 """Where files go, and how they get there whole."""
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import json
@@ -51,10 +52,11 @@ def atomic_write(path: Path | str, mode: str = "wb") -> Iterator[IO]:
             yield file
         return
     path = Path(os.path.realpath(path))
+    _refuse_folder(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     sweep(path.parent, path.name)
     partial = _partial(path)
-    handle = os.open(partial, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+    handle = _create(partial, path)
     try:
         with os.fdopen(handle, mode, **text) as file:
             _own(handle)
@@ -67,6 +69,33 @@ def atomic_write(path: Path | str, mode: str = "wb") -> Iterator[IO]:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(partial)
         raise
+
+
+def check_writable(path: Path | str, folder: bool = False) -> None:
+    """Raises at once what `atomic_write` would raise at the end of a command, after hours of work.
+
+    Missing folders above `path` are made, as they would be then.
+
+    Args:
+        path: what will be written.
+        folder: whether it will be a folder, by `new_folder`.
+
+    Raises:
+        UserError: the folder is there already.
+        OSError: nothing can be written there.
+    """
+    path = Path(path)
+    if folder:
+        refuse_existing(path)
+    elif path.exists() and not path.is_file() and not path.is_dir():
+        return
+    path = Path(os.path.realpath(path))
+    if not folder:
+        _refuse_folder(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = _partial(path)
+    os.close(_create(partial, path))
+    os.unlink(partial)
 
 
 @contextlib.contextmanager
@@ -170,6 +199,19 @@ def named_errors(path: Path) -> Iterator[None]:
 def _partial(path: Path) -> Path:
     """A new name beside `path` for what is unfinished."""
     return path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
+
+
+def _create(partial: Path, path: Path) -> int:
+    """Creates the file that shall become `path`, which an error names, as the user did."""
+    try:
+        return os.open(partial, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
+
+
+def _refuse_folder(path: Path) -> None:
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
 
 
 def _own(handle: int) -> None:

@@ -18,6 +18,7 @@ from app.bench.contestant import PEERS, Contestant, ContestantFailed, peers_inst
 from app.bench.shapes import SHAPES, quick
 from app.training.signals import sigterm_raises
 from data.errors import UserError
+from data.files import check_writable
 
 PARTS = ("training", "search", "startup", "input", "stacks", "server", "backends", "race")
 UNLESS_NAMED = PARTS[:-2]  # what is measured by default: JAX is an extra, and a race needs a corpus and an hour
@@ -111,6 +112,7 @@ def _run(args, console) -> None:
     )
     if needs_peers and not peers_installed():
         raise UserError(f"{PEERS}: the peers are not installed; start this as `make bench`, which installs them")
+    check_writable(args.results)
     results = _read(args.results)
     about = {"repeat": args.repeat, "corpus": args.corpus, "quick": args.quick}
     if parts:

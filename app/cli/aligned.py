@@ -19,9 +19,9 @@ def aligned(args: argparse.Namespace) -> None:
     """
     if not 0 < args.share < 1:
         raise UserError(f"--share {args.share:g}: expected a number between 0 and 1")
-    from data.files import refuse_existing
+    from data.files import check_writable
 
-    refuse_existing(args.output)
+    check_writable(args.output, folder=True)
     from app.scoring.aligned import alignment_scores, divided
     from app.terminal import decoding_progress
     from data.corpora.corpora import Corpora

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from app.cli.options import add_corpora
 from data.errors import UserError
+from data.files import check_writable
 
 if TYPE_CHECKING:
     from app.comparison.plan import Plan
@@ -70,6 +71,8 @@ def run(args: argparse.Namespace) -> None:
         raise UserError(f"--items {args.items}: is a number above 0 for --contrapro; leave it out for all items")
     if args.write and not args.write.endswith(".md"):
         raise UserError(f"--write {args.write}: is a Markdown page; expected a name that ends in .md")
+    if args.write:
+        check_writable(args.write)
     items = args.items if args.contrapro else None
     plan = read_plan(find_plan(args.plan), args.runs, args.corpora, items)
     chosen = plan.chosen(args.only, args.seeds)

@@ -22,6 +22,8 @@ from app.cli.options import (
 )
 from app.cli.scoring import check_sides, chosen_baseline, system_of
 from data.errors import UserError
+from data.files import check_writable
+from data.installing import need
 
 HELP = "score whole documents: BLEU, consistency, use of context, pronouns"
 EXAMPLES = """
@@ -119,6 +121,9 @@ def _check(args: argparse.Namespace) -> None:
         raise UserError("--plot shows BLEU by segments corrected before: add --corrected")
     if args.plot and args.shuffle_documents:
         raise UserError("--plot counts the segments corrected before in a document: leave out --shuffle-documents")
+    if args.plot:
+        check_writable(args.plot)
+        need("matplotlib", "plots", "--plot")
     check_files(args)
     if args.items and not args.contrapro:
         raise UserError("--items is for --contrapro: add it, or leave out --items")

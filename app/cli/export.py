@@ -45,12 +45,12 @@ def run(args: argparse.Namespace) -> None:
         raise UserError("--quantization is for --to ctranslate2; a SavedModel has --precision")
     from app.runs.run import Run
     from app.translation.ctranslate2 import import_ctranslate2
-    from data.files import refuse_existing
+    from data.files import check_writable
 
     run = Run.open(args.path)
     options = {"checkpoint": args.checkpoint, "search": chosen_search(run.preset, args)}
     # Checks come before loading TensorFlow, which takes seconds.
-    refuse_existing(args.directory)
+    check_writable(args.directory, folder=True)
     if args.to == "ctranslate2":
         import_ctranslate2()
     load_keras()

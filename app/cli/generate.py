@@ -52,8 +52,11 @@ def run(args: argparse.Namespace) -> None:
     if args.length < 1:
         raise UserError(f"--length {args.length}: must be at least 1")
     from app.runs.run import Run
+    from data.files import check_writable
 
     run = Run.open(args.path, "generator")
+    if args.state:
+        check_writable(args.state)
     load_engine(KERAS, run, args.checkpoint)
     from app.translation.generation import Choice, Writer
 

@@ -32,10 +32,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Imports the model and prints what it is."""
-    from data.files import refuse_existing
+    from data.files import check_writable
 
     # Checks come before loading TensorFlow, which takes seconds.
-    refuse_existing(args.path)
+    check_writable(args.path, folder=True)
     load_keras()
     from app.imports.marian import import_marian
 

@@ -20,9 +20,9 @@ def passages(args: argparse.Namespace) -> None:
         raise UserError(f"--share {args.share:g}: expected a number between 0 and 1")
     if args.segments < 2:
         raise UserError(f"--segments {args.segments}: a passage needs at least 2 segments, or there is no context")
-    from data.files import refuse_existing
+    from data.files import check_writable
 
-    refuse_existing(args.output)
+    check_writable(args.output, folder=True)
     from app.runs.run import Run
 
     run = Run.open(args.path)

@@ -10,6 +10,8 @@ from pathlib import Path
 
 from app.plots import OF_COMPARISON, OF_DOCUMENT, OF_RUNS, OF_SENTENCE
 from data.errors import UserError
+from data.files import check_writable
+from data.installing import need
 
 HELP = "draw learning curves, attention, memories and scores"
 EXAMPLES = """
@@ -65,6 +67,9 @@ def run(args: argparse.Namespace) -> None:
     if others:
         kinds = (OF_COMPARISON, "a comparison") if compared else (OF_RUNS, "a run")
         raise UserError(f"--only {others[0]}: the figures of {kinds[1]} are {', '.join(kinds[0])}")
+    need("matplotlib", "plots", "a figure")
+    if args.output:
+        check_writable(folder / "learning.svg")
     if compared:
         done = draw_comparison(Path(compared[0]), args.only, folder)
     else:

@@ -11,6 +11,8 @@ from app.cli import probe_run
 from app.cli.options import add_set
 from app.cli.startup import load_keras
 from data.errors import UserError
+from data.files import check_writable
+from data.installing import extra_command
 from models.memories import trained_kinds
 
 HELP = "measure how far back each memory remembers"
@@ -80,13 +82,15 @@ def run(args: argparse.Namespace) -> None:
     if draw(results, figure):
         print(f"results in {results.path}, figure in {figure}")
     else:
-        print(f"results in {results.path}; for a figure, `pip install matplotlib` and run the same command again")
+        print(f"results in {results.path}; for a figure, run this and then the same command again:")
+        print(f"  {extra_command('plots')}")
 
 
 def _examine(wanted, results) -> None:
     from app.probe.experiment import examine
     from app.terminal import TimeBar, progress_console
 
+    check_writable(results.path)
     load_keras()
     console = progress_console()
     for candidate in wanted:

@@ -6,6 +6,7 @@ from app.cli.options import add_corpora, load_engine
 from app.cli.startup import load_keras
 from app.translation.decoder import KERAS
 from data.errors import UserError
+from data.files import check_writable
 
 LINES = {"context": 1000, "stores": 400, "forgotten": 400, "length": 0, "training": 0}
 SPLITS = {name: "test" if name in ("length", "training") else "validation" for name in LINES}
@@ -47,9 +48,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Prints the measurement; seconds and memory by length are also written to --output."""
+    from pathlib import Path
+
+    from app.probe.length_report import RESULTS
     from app.runs.run import Run
 
     _check(args)
+    if args.measure in ("length", "training"):
+        check_writable(Path(args.output) / RESULTS)
     run = Run.open(args.path)
     documents = run.preset.documents.windows != "off"
     if documents == (args.measure == "stores"):

@@ -86,11 +86,11 @@ def translate(run: "Run", search: SearchPreset, args: argparse.Namespace) -> Non
     path, data = args.files[0], run.preset.data
     options = Options(path, data.source, data.target, tuple(args.columns or ()))
     document = open_document(Path(path).read_bytes(), options)
-    translator = translator_of(run, search, args, engine=chosen_engine(args))
-    with _progress() as progress:
-        content = translate_document(document, path, translator, progress)
+    # Opened first, so that a place where nothing can be written is not found out hours later.
     with atomic_write(args.output) as file:
-        file.write(content)
+        translator = translator_of(run, search, args, engine=chosen_engine(args))
+        with _progress() as progress:
+            file.write(translate_document(document, path, translator, progress))
 
 
 @contextlib.contextmanager

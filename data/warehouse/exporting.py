@@ -11,7 +11,7 @@ import pyarrow
 from data.bitexts.tmx import DOCUMENT
 from data.corpora.folder import SPLITS
 from data.errors import UserError
-from data.files import atomic_write, new_folder
+from data.files import atomic_write, check_writable, new_folder
 
 # What XML 1.0 cannot hold, not even escaped.
 _NO_XML = re.compile("[\0-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
@@ -85,10 +85,11 @@ def _tmx(batches, path: Path) -> None:
 
 
 def check_place(path: Path | str) -> None:
-    """Refuses an existing folder before the rows are read."""
+    """Refuses an existing folder, and a place where nothing can be written, before the rows are read."""
     path = Path(path)
     if path.suffix not in (".parquet", ".tmx") and path.exists():
         raise UserError(f"{path} is there already; choose another name, or one that ends in .parquet or .tmx")
+    check_writable(path)
 
 
 def _folder(batches, path: Path) -> None:

@@ -9,7 +9,16 @@ import time
 import pytest
 
 from data.errors import UserError
-from data.files import atomic_write, new_folder, read_manifest, remove_folder, scratch_folder, sweep, write_manifest
+from data.files import (
+    atomic_write,
+    check_writable,
+    new_folder,
+    read_manifest,
+    remove_folder,
+    scratch_folder,
+    sweep,
+    write_manifest,
+)
 
 KILLED = """
 import os, sys
@@ -149,6 +158,35 @@ def test_what_is_no_plain_file_is_written_in_place(tmp_path):
         file.write(b"text")
     assert (full.value.errno, full.value.filename) == (errno.ENOSPC, "/dev/full")
     assert stat.S_ISCHR(os.stat("/dev/full").st_mode)
+
+
+def test_a_folder_in_the_place_of_a_file_is_refused_before_anything_is_written(tmp_path):
+    (tmp_path / "there").mkdir()
+    with pytest.raises(IsADirectoryError) as refused, atomic_write(tmp_path / "there"):
+        pytest.fail("the block was entered")
+    assert refused.value.filename == str(tmp_path / "there")
+
+
+def test_what_cannot_be_written_is_known_beforehand_by_its_own_name(tmp_path):
+    (tmp_path / "file").touch()
+    for folder in (False, True):
+        with pytest.raises(OSError, match="file"):
+            check_writable(tmp_path / "file" / "out", folder)
+    (tmp_path / "there").mkdir()
+    with pytest.raises(IsADirectoryError):
+        check_writable(tmp_path / "there")
+    check_writable(tmp_path / "there", folder=True)
+    with pytest.raises(UserError, match="exists already"):
+        check_writable(tmp_path / "file", folder=True)
+    # Its own name still fits, that of the unfinished file does not.
+    long = tmp_path / ("x" * 250)
+    with pytest.raises(OSError, match="too long") as refused:
+        check_writable(long)
+    assert refused.value.filename == str(long)
+    check_writable(tmp_path / "new" / "out")
+    check_writable(tmp_path / "file")
+    check_writable("/dev/null")
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["file", "new", "there"]
 
 
 def test_a_manifest_knows_each_file_and_itself(tmp_path):

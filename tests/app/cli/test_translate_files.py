@@ -80,6 +80,17 @@ def test_what_makes_no_sense_is_refused(run, tmp_path, monkeypatch, capsys, argu
     assert (tmp_path / "a.html").read_text() == PAGE and not (tmp_path / "b.html").exists()
 
 
+def test_a_place_that_cannot_be_written_is_known_before_the_translation(run, tmp_path, monkeypatch, capsys):
+    from app.formats import translation
+
+    monkeypatch.setattr(translation, "translate_document", lambda *_: pytest.fail("it was translated"))
+    (tmp_path / "a.html").write_text(PAGE)
+    (tmp_path / "there.html").mkdir()
+    assert translate(run, tmp_path / "a.html", "--output", tmp_path / "a.html" / "b.html") == 2
+    assert translate(run, tmp_path / "a.html", "--output", tmp_path / "there.html") == 2
+    assert "Is a directory" in capsys.readouterr().err
+
+
 @pytest.mark.slow
 def test_lines_stay_lines_whatever_they_are_called(run, tmp_path, capsys):
     for name in ("a.txt", "lines", "newstest.en"):
