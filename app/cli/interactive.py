@@ -1,11 +1,17 @@
 """The part of `translate` that talks to a person: segments in, translations out, corrections back."""
 
 import argparse
+import contextlib
+import itertools
 import shlex
 import sys
+import tempfile
+import time
 from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from app.training.signals import Terminated, first_interrupt_waits, hangup_raises
 from data.errors import UserError
 
 if TYPE_CHECKING:
@@ -20,7 +26,8 @@ HELP = """Type a segment to translate it. Other lines:
   :save FILE     keep the session
   :load FILE     go on with one that was kept
   :new           begin another document
-  :help, :quit   this text; the end (or Ctrl-D)"""
+  :help, :quit   this text; the end (or Ctrl-D)
+Ctrl-C clears the line. Corrections that were not saved when a document ends are kept in a file, which is named."""
 # The lowest similarity of the matches shown, unless --fuzzy sets it.
 LEAST = 0.75
 
@@ -36,6 +43,7 @@ class Loop:
     def __init__(self, translator: "Translator", least: float = LEAST):
         self.translator, self.least = translator, least
         self.session: Session = translator.session()
+        self._saved = self._content()
         self._commands: dict[str, Callable[[str], Iterable[str]]] = {
             "undo": lambda _: self._changes(self.session.undo()) or ["taken back"],
             "show": lambda _: self._shown(),
@@ -62,6 +70,33 @@ class Loop:
         elif line:
             yield from self._translate(line)
 
+    def keep(self) -> list[str]:
+        """Saves corrections that would be lost, under a new name; returns a line that says where, if there are any.
+
+        Raises:
+            UserError: it can be saved nowhere.
+        """
+        content = self._content()
+        if content == self._saved or all(correction is None for correction in content[1]):
+            return []
+        for folder in ("", tempfile.gettempdir()):
+            with contextlib.suppress(OSError):
+                path = _new_file(Path(folder))
+                self.session.save(path)
+                self._saved = content
+                return [f"the corrections were not saved; they are kept in {path}, and :load {path} goes on with them"]
+        raise UserError("the corrections cannot be kept, neither here nor among temporary files: use :save FILE")
+
+    def _content(self) -> tuple[list[str], list[str | None]]:
+        return self.session.sources, self.session.corrections
+
+    def _begin(self, session: "Session") -> list[str]:
+        """Turns to another session; returns where the corrections of the one before are."""
+        said = self.keep()
+        self.session = session
+        self._saved = self._content()
+        return said
+
     def _translate(self, line: str) -> Iterator[str]:
         for offer in self.translator.offers(line, self.least):
             yield f"   {100 * offer.similarity:.0f}% match: {offer.text}"
@@ -87,15 +122,22 @@ class Loop:
     def _save(self, rest: str) -> list[str]:
         path = _only_file(rest, "save")
         self.session.save(path)
+        self._saved = self._content()
         return [f"kept in {path}"]
 
     def _load(self, rest: str) -> list[str]:
-        self.session = self.translator.session(_only_file(rest, "load"))
-        return [f"{len(self.session.sources)} segments"]
+        said = self._begin(self.translator.session(_only_file(rest, "load")))
+        return [*said, f"{len(self.session.sources)} segments"]
 
     def _new(self, _: str) -> list[str]:
-        self.session = self.translator.session()
-        return ["a new document"]
+        return [*self._begin(self.translator.session()), "a new document"]
+
+
+def _new_file(folder: Path) -> Path:
+    """A name that is not taken, of the present second."""
+    stem = time.strftime("session-%Y%m%d-%H%M%S")
+    names = (f"{stem}{end}.json" for end in itertools.chain([""], (f"-{n}" for n in itertools.count(2))))
+    return next(path for path in map(folder.joinpath, names) if not path.exists())
 
 
 def _only_file(rest: str, command: str) -> str:
@@ -122,13 +164,26 @@ def check(args: argparse.Namespace) -> None:
 
 
 def talk(translator: "Translator", least: float | None) -> None:
-    """Reads lines until the input ends, and answers each."""
+    """Reads lines until the input ends, and answers each; keeps corrections however it ends."""
     loop = Loop(translator, LEAST if least is None else least)
     asking = sys.stdin.isatty()
     if asking:
         import readline  # noqa: F401  # lets the person edit the line
 
         print(HELP, file=sys.stderr)
+    with hangup_raises():
+        try:
+            for line in _typed(asking):
+                with first_interrupt_waits(_say_wait) if asking else contextlib.nullcontext():
+                    _answer(loop, line)
+        finally:
+            # A terminal that was closed takes no more lines.
+            with contextlib.suppress(OSError):
+                _keep(loop)
+
+
+def _typed(asking: bool) -> Iterator[str]:
+    """The lines of the dialogue, up to its end."""
     while True:
         try:
             line = input("> " if asking else "")
@@ -137,10 +192,31 @@ def talk(translator: "Translator", least: float | None) -> None:
         except UnicodeDecodeError:
             print("error: this line is not UTF-8", file=sys.stderr)
             continue
+        except KeyboardInterrupt as interrupt:
+            if not asking or isinstance(interrupt, Terminated):
+                raise
+            print("\n:quit or Ctrl-D ends the dialogue", file=sys.stderr)
+            continue
         if line.strip() in (":quit", ":q"):
             return
-        try:
-            for answer in loop.answer(line):
-                print(answer, flush=True)
-        except UserError as error:
-            print(f"error: {error}", file=sys.stderr, flush=True)
+        yield line
+
+
+def _answer(loop: Loop, line: str) -> None:
+    try:
+        for answer in loop.answer(line):
+            print(answer, flush=True)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr, flush=True)
+
+
+def _say_wait() -> None:
+    print("\nthe answer is finished first; Ctrl-C once more ends the dialogue", file=sys.stderr, flush=True)
+
+
+def _keep(loop: Loop) -> None:
+    try:
+        for line in loop.keep():
+            print(f"\n{line}", file=sys.stderr, flush=True)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr, flush=True)

@@ -9,7 +9,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 
@@ -21,6 +21,26 @@ class Terminated(KeyboardInterrupt):
 def sigterm_raises() -> Iterator[None]:
     """Makes SIGTERM raise `Terminated`, as Ctrl-C raises KeyboardInterrupt."""
     with _handled({signal.SIGTERM: _terminate}), _raised_again():
+        yield
+
+
+@contextlib.contextmanager
+def hangup_raises() -> Iterator[None]:
+    """Makes a terminal that is closed raise `Terminated` as well, unless `nohup` has it ignored."""
+    ignored = signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    with _handled({} if ignored else {signal.SIGHUP: _terminate}):
+        yield
+
+
+@contextlib.contextmanager
+def first_interrupt_waits(report: Callable[[], None]) -> Iterator[None]:
+    """Lets what is done here finish on the first Ctrl-C, after calling `report`; the second one raises."""
+
+    def wait(number, _):
+        signal.signal(number, signal.default_int_handler)
+        report()
+
+    with _handled({signal.SIGINT: wait}):
         yield
 
 

@@ -236,7 +236,7 @@ class Session:
 
     @classmethod
     def load(cls, translator: "Translator", path: Path | str) -> "Session":
-        """Goes on with a session that was saved; nothing is translated anew.
+        """Goes on with a session that was saved; nothing that was translated is translated anew.
 
         Raises:
             UserError: the file is damaged or no session, or is that of another model's vocabulary.
@@ -247,7 +247,9 @@ class Session:
         session._append([line["source"] for line in lines], [line["correction"] for line in lines])
         for entry, line in zip(session._entries, lines, strict=True):
             for segment, (text, ids) in zip(entry.segments, line["parts"], strict=True):
-                entry.line.texts[segment.place], segment.own, segment.known = text, ids, True
+                entry.line.texts[segment.place], segment.own = text, ids
+                # It has neither where the session was saved while it was translated.
+                segment.known = segment.known or bool(ids)
         session._changes = [change if isinstance(change, int) else tuple(change) for change in content["changes"]]
         session._translate()
         return session

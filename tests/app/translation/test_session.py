@@ -248,6 +248,22 @@ def test_a_saved_session_goes_on_as_if_nothing_had_happened(kind, tmp_path):
     assert loaded.translations == session.translations == []
 
 
+def interrupted(_):
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("kind", ["retrieval", "gru"])
+def test_what_was_saved_before_its_translation_is_translated_when_it_is_loaded(kind, tmp_path, monkeypatch):
+    whole, session = translator(kind).session(), translator(kind).session()
+    whole.push(SEGMENTS[:2])
+    session.push(SEGMENTS[:1])
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(session._decoder, "decode", interrupted)
+        session.push(SEGMENTS[1:2])
+    session.save(tmp_path / "session.json")
+    assert translator(kind).session(tmp_path / "session.json").translations == whole.translations
+
+
 def test_a_file_that_is_no_session_is_refused(tmp_path):
     session = translator("gru").session()
     session.push(SEGMENTS[:2])
