@@ -8,6 +8,7 @@ names them: see docs/cluster.md.
 
 import argparse
 import shlex
+from pathlib import Path
 
 from app.cli.options import add_corpora, add_set, program
 from app.cli.startup import load_keras
@@ -18,7 +19,7 @@ EXAMPLES = """
   weitblick train starter                                      into runs/starter
   weitblick train starter --run runs/post --set norm=post minutes=5
   weitblick train news-small --corpora ../corpora
-  weitblick train mine.toml                                    a preset of your own
+  weitblick train mine.toml                                    a preset of your own, into runs/mine
 """
 AFTER_INTERRUPT = "run the same command again to resume from the last checkpoint"
 NEXT_STEPS = """
@@ -35,7 +36,7 @@ USES = {
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the command's arguments."""
     parser.add_argument("preset", metavar="PRESET", help="a name of `weitblick presets`, or the path of a .toml file")
-    parser.add_argument("--run", metavar="DIR", dest="path", help="the run folder; runs/NAME by default")
+    parser.add_argument("--run", metavar="DIR", dest="path", help="the run folder; runs/PRESET by default")
     add_set(parser, "keys of the preset to change, such as training.updates=500 or, if unambiguous, updates=500")
     add_corpora(parser)
 
@@ -47,7 +48,8 @@ def run(args: argparse.Namespace) -> None:
 
     addresses = find_addresses()
     preset = load_preset(args.preset, args.set)
-    path = args.path or f"runs/{preset.name}"
+    # By the file, as `make train` does: a copy may still have the name of its original.
+    path = args.path or f"runs/{Path(args.preset).stem}"
     load_keras()
     from app.scoring.testsets import load_test_set
     from app.training.train import train

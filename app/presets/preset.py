@@ -34,7 +34,7 @@ from models.memories import RETRIEVAL, parts_of, settings_in, settings_of
 from models.options import choices_of
 
 FOLDER = Path(__file__).parent
-# A preset's name is also the name of a run folder.
+# That of a preset that comes along is also the name of its run folder.
 NAME = re.compile(r"[\w-][\w.-]{0,99}")
 # What some keys are called in the presets of runs from earlier versions, and their names of today.
 FORMER = {
@@ -381,8 +381,8 @@ def _outside(value: float, limits: Mapping[str, Any]) -> str:
 def _checked(preset: Preset, where: Any) -> Preset:
     if not NAME.fullmatch(preset.name):
         raise UserError(
-            f"{where}: name: it becomes the name of a run's folder, so it must consist of at most 100 letters, "
-            f"digits, . _ and - and not begin with a dot; got {to_toml(preset.name)}"
+            f"{where}: name: expected at most 100 letters, digits, . _ and -, and no dot at the beginning; "
+            f"got {to_toml(preset.name)}"
         )
     wrong = check_together({section: preset.section(section) for section in SECTIONS})
     if wrong:

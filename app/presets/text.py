@@ -28,7 +28,7 @@ This page is written by `weitblick presets --markdown`.
 
 | key | default | what it is |
 | --- | --- | --- |
-| `name` | the file's name | name of the preset and of its folder in `runs/`: letters, digits, `.`, `_` and `-` |
+| `name` | the file's name | what records and reports call it: letters, digits, `.`, `_` and `-` |
 | `description` | `""` | one line for the list of presets |"""
 
 

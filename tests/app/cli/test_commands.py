@@ -128,6 +128,14 @@ def test_another_training_in_the_same_folder_is_refused(place, capsys):
     assert "model.dropout: 0.1 -> 0.5" in capsys.readouterr().err
 
 
+def test_a_copy_of_a_preset_trains_into_a_folder_of_its_own(place, tmp_path, monkeypatch, capsys):
+    """`weitblick presets starter > mine.toml` leaves the name of the original in the copy."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.toml").write_text('name = "starter"\n' + PRESET, encoding="utf-8")
+    command(capsys, "train", "mine.toml", "--corpora", place)
+    assert [path.name for path in (tmp_path / "runs").iterdir()] == ["mine"]
+
+
 def test_a_missing_test_set_is_found_before_the_training(place, capsys, tmp_path):
     arguments = ["train", place / "tiny.toml", "--run", tmp_path / "run", "--corpora", place, "--set", "test=none"]
     assert "no corpus 'none'" in command(capsys, *arguments, code=2)
