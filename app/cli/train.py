@@ -59,7 +59,7 @@ def run(args: argparse.Namespace) -> None:
     for name in preset.data.test:
         load_test_set(name, "test", preset.corpora(args.corpora))
     cluster = join_cluster(addresses)
-    run = train(preset, path, args.corpora, cluster=cluster)
+    run = train(preset, path, args.corpora, cluster=cluster, named=preset.keys_in(args.set))
     if not cluster.chief:
         return
     print(_best(run))

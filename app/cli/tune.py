@@ -10,6 +10,8 @@ weighs what is found (adaptive kNN-MT) and tries it as well.
 
 With --language-model the text is translated without the model and with several weights of it. The weight with the
 highest BLEU becomes the run's, with the model; if none scores higher than the translator alone, nothing is kept.
+
+A training that goes on keeps what was chosen, unless its preset changes in that key or --set names it.
 """
 
 import argparse
@@ -112,6 +114,7 @@ def _check(args: argparse.Namespace) -> None:
 def _tune(run: "Run", test: "TestSet", search: "SearchPreset", args: argparse.Namespace) -> None:
     from app.runs.gate import write_gate
     from app.runs.run import Run
+    from app.runs.tuned import tune as keep
     from app.scoring import tuning
     from app.terminal import decoding_progress
 
@@ -132,7 +135,7 @@ def _tune(run: "Run", test: "TestSet", search: "SearchPreset", args: argparse.Na
     _show(test, [off, *rows])
     best = _best(rows)
     stored = Run.open(run.path)
-    stored.update_preset(stored.preset.with_overrides(_changes(best.settings)))
+    keep(stored, _changes(best.settings))
     if best.gate:
         write_gate(stored, best.gate, {"test_set": test.summary(), "weights": stored.weights_file(args.checkpoint)[2]})
 
@@ -141,6 +144,7 @@ def _tune_language_model(run: "Run", test: "TestSet", search: "SearchPreset", ar
     from rich.console import Console
 
     from app.runs.run import Run
+    from app.runs.tuned import tune as keep
     from app.scoring import fusion
 
     load_engine(KERAS, run, args.checkpoint)
@@ -158,7 +162,7 @@ def _tune_language_model(run: "Run", test: "TestSet", search: "SearchPreset", ar
         result = "does not help: it is not kept."
         if stored.preset.search.language_model == model:
             changes = ["search.language_model="]
-    stored.update_preset(stored.preset.with_overrides(changes))
+    keep(stored, changes)
     console.print(f"{args.language_model} {result}")
 
 

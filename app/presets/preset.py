@@ -117,17 +117,27 @@ class Preset:
         Raises:
             UserError: an unknown or ambiguous key, a bad value, or values that do not go together.
         """
-        overrides = list(overrides)
-        kind = self.memory.kind
+        values: dict[str, dict[str, Any]] = {}
+        for section, key, value in self._read(overrides):
+            values.setdefault(section, {})[key] = value
+        changed = {section: replace(self.section(section), **found) for section, found in values.items()}
+        return _checked(self._with(changed), "--set" if values else self.name)
+
+    def keys_in(self, overrides: Iterable[str]) -> set[str]:
+        """The keys that overrides change, such as "training.updates"; see `with_overrides`."""
+        return {f"{section}.{key}" for section, key, _ in self._read(overrides)}
+
+    def value(self, key: str) -> Any:
+        """The value of a key such as "training.updates"."""
+        section, _, name = key.rpartition(".")
+        return getattr(self.section(section), name)
+
+    def _read(self, overrides: Iterable[str]) -> list[tuple[str, str, Any]]:
+        overrides, kind = list(overrides), self.memory.kind
         for text in overrides:
             name, _, written = text.partition("=")
             kind = written.strip(" \"'") if name.strip() == "memory.kind" else kind
-        values: dict[str, dict[str, Any]] = {}
-        for text in overrides:
-            section, key, value = _read_override(text, kind)
-            values.setdefault(section, {})[key] = value
-        changed = {section: replace(self.section(section), **found) for section, found in values.items()}
-        return _checked(self._with(changed), "--set" if overrides else self.name)
+        return [_read_override(text, kind) for text in overrides]
 
     def _with(self, changed: Mapping[str, Any]) -> "Preset":
         """A copy with some sections replaced."""

@@ -1,7 +1,7 @@
 """Trains a preset into a run folder; the same command resumes a training exactly where it stopped."""
 
 import contextlib
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 import keras
@@ -13,6 +13,7 @@ from app.runs.averaging import average
 from app.runs.journal import Journal
 from app.runs.lock import locked
 from app.runs.run import Run
+from app.runs.tuned import forget_replaced, with_tuned
 from app.runs.weights import split_variables
 from app.terminal import progress_console
 from app.training.diagnosis import explain
@@ -53,6 +54,7 @@ def train(
     folders: Iterable[Path | str] = (),
     console: Console | None = None,
     cluster: Cluster | None = None,
+    named: Collection[str] = (),
 ) -> Run:
     """Trains, or resumes training, to the end that the preset sets; then averages the last checkpoints.
 
@@ -63,6 +65,7 @@ def train(
         console: where progress is shown, by default standard error.
         cluster: the workers and devices that share the training; by default this process with one device. All workers
             call this with the same arguments.
+        named: keys such as "search.beam" that the user has set for this call, whatever `weitblick tune` chose.
 
     Returns:
         The finished run. Does nothing if it was already finished.
@@ -88,7 +91,8 @@ def train(
         with cluster.chief_first():
             if cluster.chief:
                 held.enter_context(locked(path))
-            run, changed = open_or_create(path, preset) if cluster.chief else (open_shared(path, preset), [])
+            run, changed = open_or_create(path, preset, named) if cluster.chief else (open_shared(path, preset), [])
+        _say_what_counts(run, preset, changed, console)
         why = _why_finished(run)
         if not why:
             _train(run, folders, console, cluster)
@@ -99,8 +103,22 @@ def train(
     return run
 
 
-def open_or_create(path: Path | str, preset: Preset) -> tuple[Run, list[Difference]]:
-    """The run in a folder, with `preset` as its preset, and the differences from before.
+def _say_what_counts(run: Run, asked: Preset, changed: list[Difference], console: Console) -> None:
+    """What is different in a run that was there, from before and from what was asked for."""
+    if changed:
+        console.print(f"{run.path}: its preset has changed: {'; '.join(map(str, changed))}.")
+    if kept := asked.differences(run.preset):
+        console.print(
+            f"{run.path}: keeps what `weitblick tune` chose: {'; '.join(map(str, kept))}. "
+            "Name a key with --set, or change it in the preset, to have another value."
+        )
+
+
+def open_or_create(path: Path | str, preset: Preset, named: Collection[str] = ()) -> tuple[Run, list[Difference]]:
+    """The run in a folder, with `preset` and what was tuned as its preset, and the differences from before.
+
+    Args:
+        path, preset, named: as for `train`.
 
     Raises:
         UserError: the folder holds an imported run, or a training with a checkpoint that differs in keys that must not
@@ -109,6 +127,7 @@ def open_or_create(path: Path | str, preset: Preset) -> tuple[Run, list[Differen
     sweep(path)
     if not Run.exists(path):
         return Run.create(path, preset), []
+    preset = with_tuned(path, preset, named)
     Run.restore_preset(path, preset)
     run = Run.open(path, kind=None)
     if run.summary().get("imported"):
@@ -129,6 +148,7 @@ def open_or_create(path: Path | str, preset: Preset) -> tuple[Run, list[Differen
         )
     if changed:
         run.update_preset(preset)
+        forget_replaced(run)
     return run, changed
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from app.presets.preset import Preset
 from app.runs.checkpoints import Checkpoint
 from app.runs.run import Run
+from app.runs.tuned import with_tuned
 from app.training.workers.cluster import Cluster
 from data.errors import UserError
 
@@ -32,7 +33,8 @@ def open_shared(path: Path | str, preset: Preset, patience: float = PATIENCE) ->
         run = Run.open(path, kind=None)
     except UserError as error:
         raise UserError(f"{error}. Worker 0 has it: the folder must be on storage that all workers share") from error
-    others = preset.differences(run.preset)
+    # Worker 0 has forgotten by now what was named anew.
+    others = with_tuned(path, preset).differences(run.preset)
     if others:
         raise UserError(
             f"{path}: worker 0 was started with different settings: {'; '.join(map(str, others))}; use the same command"
