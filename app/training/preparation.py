@@ -1,17 +1,19 @@
 """Prepares a preset's corpora for training: cleaned text, a tokenizer and batches."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import data.cleaning as cleaning
 from app.presets.preset import Preset
+from app.presets.schema import DataPreset
 from app.runs.run import REPORT, TOKENIZER, Run
 from app.terminal import PairsBar, progress_console
 from app.training.first_stage import borrow_tokenizer, take_tokenizer
 from app.training.text import CleanCorpus, cleaning_options, digest, training_text
 from data.batching import Batches
+from data.corpora.corpora import parse_mixture
 from data.documents import DocumentBatches
 from data.errors import UserError
 from data.files import cache_folder, write_json
@@ -85,6 +87,26 @@ def prepare(
         validation = encode_pairs(pairs, tokenizer, _shards_cache(), digest(pairs), max_length=length, form=form)
     batches = _batches(preset, shards, [corpus.weight for corpus in corpora], counts, tokenizer)
     return Prepared(tokenizer, batches, digest([corpus.key for corpus in corpora]), validation, pairs)
+
+
+def text_lines(data: DataPreset) -> Iterator[str]:
+    """What is trained, validated and tested on, and a note where the latter are another text, by default."""
+    corpora = [name for name, _ in parse_mixture(data.corpora)]
+    yield "; ".join(
+        f"{what}: {', '.join(names) or 'none'}"
+        for what, names in (("training text", corpora), ("validation", data.validation), ("test", data.test))
+    )
+    default = DataPreset()
+    elsewhere = [
+        f"data.{key}"
+        for key in ("validation", "test")
+        if (names := getattr(data, key)) == getattr(default, key) and not set(names) & set(corpora)
+    ]
+    if elsewhere:
+        yield (
+            f"note: {' and '.join(elsewhere)}: {', '.join(default.validation)} by default, which is other text than is "
+            "trained on; name corpora with text of its kind"
+        )
 
 
 def document_batches(preset: Preset, shards: Any, **rest: Any) -> DocumentBatches:

@@ -21,7 +21,7 @@ from app.training.first_stage import take_weights
 from app.training.machine import settle_machine
 from app.training.objective import marked, teacher_forcing
 from app.training.optimizer import FusedAdam
-from app.training.preparation import Prepared, prepare
+from app.training.preparation import Prepared, prepare, text_lines
 from app.training.schedules import WarmUp, decays_to_zero, timed
 from app.training.signals import wait_for_update
 from app.training.state import restore_state
@@ -161,6 +161,8 @@ def _why_finished(run: Run) -> str:
 def _train(run: Run, folders, console, cluster: Cluster) -> None:
     _make_deterministic(run.preset)
     precision, parts = settle_machine(run, cluster, console.print)
+    for line in text_lines(run.preset.data):
+        console.print(line)
     found = shared_checkpoint(run, cluster, console.print)
     summary = found[1] if found else {}
     with cluster.chief_first():

@@ -3,8 +3,9 @@ import json
 import numpy as np
 import pytest
 
+from app.presets.schema import DataPreset
 from app.runs.run import Run
-from app.training.preparation import prepare, split_pairs
+from app.training.preparation import prepare, split_pairs, text_lines
 from data.errors import UserError
 from data.files import cache_folder, read_json
 from tests.app.toy_training import toy_preset, write_corpus
@@ -41,6 +42,15 @@ def test_text_goes_through_cleaning_tokenizer_and_batches(tmp_path, toy):
     assert len(prepared.validation) == len(prepared.validation_pairs) == 10
     assert "pairs kept" in lines[0]
     assert "Training a bpe tokenizer with 400 pieces" in lines[2]
+
+
+def test_the_user_is_told_which_text_is_validated_and_tested_on():
+    own = DataPreset(corpora=("handbook", "news:0.5"), validation=("handbook",), test=())
+    assert list(text_lines(own)) == ["training text: handbook, news; validation: handbook; test: none"]
+    line, note = text_lines(DataPreset(corpora=("handbook",)))
+    assert line == "training text: handbook; validation: software; test: software"
+    assert note.startswith("note: data.validation and data.test: software by default, which is other text")
+    assert len(list(text_lines(DataPreset(corpora=("handbook", "software:0.1"))))) == 1
 
 
 def test_nothing_is_done_twice(tmp_path, toy, monkeypatch):
