@@ -257,7 +257,7 @@ class TrainingPreset:
     clip_norm: float = option(1.0, "gradients with a larger norm are scaled down to this norm; 0 = off", low=0.0)
     precision: str = option(
         "auto",
-        "auto: bfloat16 where the machine multiplies it faster (AMX, AVX-512 BF16, a GPU), else float32",
+        "auto: bfloat16 where the machine multiplies it faster (AMX, AVX-512 BF16, recent GPUs), else float32",
         choices=("auto", "float32", "bfloat16"),
     )
     deterministic: bool = option(False, "repeatable and resumable bit for bit; slower")

@@ -1,12 +1,18 @@
-"""What this machine computes with: number format, backend, processor and threads."""
+"""What this machine computes with: number format, backend, processor, GPUs and threads."""
 
 import os
+import shutil
 from pathlib import Path
+from typing import NamedTuple
+
+from data.installing import package_command
 
 from data.parallel import cores
 
 # Instructions that multiply bfloat16 matrices: AMX tiles, or AVX-512's dot product, which oneDNN uses as well.
 BFLOAT16_FLAGS = {"amx_bf16", "avx512_bf16"}
+# From this compute capability on (Ampere), GPUs of NVIDIA have units for bfloat16; older ones emulate it, slowly.
+AMPERE = (8, 0)
 # The operations of a search are too small for threads below this width of the model.
 WIDE = 1024
 # Batches that TensorFlow computes at the same time: with several threads an operation, and the most.
@@ -17,7 +23,7 @@ def keras_policy(precision: str) -> str:
     """The Keras dtype policy for a preset's `training.precision`.
 
     Args:
-        precision: "float32", "bfloat16" or "auto", which takes bfloat16 where the processor multiplies it faster.
+        precision: "float32", "bfloat16" or "auto", which takes bfloat16 where the machine multiplies it faster.
 
     Returns:
         "float32" or "mixed_bfloat16" (weights stay in float32).
@@ -161,25 +167,82 @@ def _named_threads(name: str) -> int:
 def _fast_bfloat16() -> bool:
     import keras
 
+    if accelerators := _accelerators():
+        return all(one.fast_bfloat16 for one in accelerators)
     if keras.backend.backend() == "jax":
-        import jax
-
         # XLA has no fast bfloat16 product on CPUs.
-        return jax.default_backend() != "cpu"
+        return False
     flags = next((line for line in _cpuinfo() if line.startswith("flags")), "")
-    return bool(BFLOAT16_FLAGS & set(flags.split())) or bool(_accelerators())
+    return bool(BFLOAT16_FLAGS & set(flags.split()))
 
 
-def _accelerators() -> list:
+class Accelerator(NamedTuple):
+    """A GPU or TPU that the backend sees: its name, and whether it multiplies bfloat16 matrices faster."""
+
+    name: str
+    fast_bfloat16: bool
+
+
+def devices() -> str:
+    """What the backend computes on, in words: the GPUs, or the processor."""
+    names = [one.name for one in _accelerators()]
+    return ", ".join(f"{names.count(name)} {name}" for name in dict.fromkeys(names)) or "the processor"
+
+
+def idle_gpu() -> str:
+    """What to do where this machine has a GPU that TensorFlow does not see; "" elsewhere."""
     import keras
 
-    if keras.backend.backend() == "tensorflow":
-        import tensorflow as tf
+    # The user may want it so.
+    hidden = os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1")
+    if keras.backend.backend() != "tensorflow" or hidden or not _has_nvidia() or _accelerators():
+        return ""
+    return (
+        "this machine has a GPU, but TensorFlow does not see it and computes on the processor; its libraries are "
+        f"installed by: {package_command('tensorflow[and-cuda]')}"
+    )
 
-        return tf.config.list_physical_devices("GPU")
+
+def _has_nvidia() -> bool:
+    return any(Path("/dev").glob("nvidia[0-9]*")) or shutil.which("nvidia-smi") is not None
+
+
+def _accelerators() -> list[Accelerator]:
+    import keras
+
+    return {"tensorflow": _of_tensorflow, "jax": _of_jax, "torch": _of_torch}[keras.backend.backend()]()
+
+
+def _of_tensorflow() -> list[Accelerator]:
+    import tensorflow as tf
+
+    found = []
+    for gpu in tf.config.list_physical_devices("GPU"):
+        about = tf.config.experimental.get_device_details(gpu)
+        # GPUs of others have no such number.
+        found.append(Accelerator(about.get("device_name", "GPU"), about.get("compute_capability", (0, 0)) >= AMPERE))
+    return found
+
+
+def _of_jax() -> list[Accelerator]:
+    import jax
+
+    found = []
+    for device in jax.devices():
+        # A text such as "9.0".
+        major = getattr(device, "compute_capability", "").partition(".")[0]
+        fast = device.platform == "tpu" or (major.isdecimal() and int(major) >= AMPERE[0])
+        found += [Accelerator(device.device_kind, fast)] if device.platform != "cpu" else []
+    return found
+
+
+def _of_torch() -> list[Accelerator]:
     import torch
 
-    return list(range(torch.cuda.device_count()))
+    return [
+        Accelerator(torch.cuda.get_device_name(number), torch.cuda.get_device_capability(number) >= AMPERE)
+        for number in range(torch.cuda.device_count())
+    ]
 
 
 def _cpuinfo() -> list[str]:

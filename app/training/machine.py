@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from app.runs.precision import decided, keras_policy, set_threads, settle_for_parts, threads
+from app.runs.precision import decided, idle_gpu, keras_policy, set_threads, settle_for_parts, threads
 from app.runs.run import Run
 from app.training.workers.cluster import Cluster
 from data.errors import UserError
@@ -24,7 +24,7 @@ def settle_machine(run: Run, cluster: Cluster, report: Callable[[str], None]) ->
     Args:
         run: the run.
         cluster: the workers, which all follow the chief.
-        report: called with a line for the user if this machine would decide differently.
+        report: called with a line for the user if this machine would decide differently, or has a GPU that is idle.
 
     Returns:
         The training's precision, "float32" or "bfloat16", and in how many parts a batch is computed.
@@ -32,6 +32,8 @@ def settle_machine(run: Run, cluster: Cluster, report: Callable[[str], None]) ->
     Raises:
         UserError: `training.deterministic` is on, and this process cannot use as many threads as the training did.
     """
+    if warning := idle_gpu():
+        report(f"warning: {warning}")
     training = run.preset.training
     sessions = _sessions(run) if cluster.chief else []
     own = keras_policy(training.precision)

@@ -12,6 +12,7 @@ from app.presets.schema import MEMORY
 from app.runs.averaging import average
 from app.runs.journal import Journal
 from app.runs.lock import locked
+from app.runs.precision import devices
 from app.runs.run import Run
 from app.runs.tuned import forget_replaced, with_tuned
 from app.runs.weights import split_variables
@@ -233,7 +234,7 @@ def _compiled(run: Run, prepared: Prepared, precision: str, parts: int, console,
     model.compile(optimizer=optimizer, jit_compile=keras.backend.backend() == "jax")
     console.print(
         f"{transformer.count_params():,} weights, {prepared.tokenizer.vocabulary_size:,} pieces, "
-        f"{transformer.dtype_policy.name}, {prepared.batches.batches_per_epoch(0):,} batches an epoch."
+        f"{transformer.dtype_policy.name}, {prepared.batches.batches_per_epoch(0):,} batches an epoch, on {devices()}."
     )
     return model
 

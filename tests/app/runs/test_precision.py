@@ -2,10 +2,12 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from app.runs import precision
+from data.installing import package_command
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 
@@ -52,10 +54,64 @@ def test_a_named_format_is_taken_on_any_processor(monkeypatch):
     assert precision.keras_policy("float32") == "float32"
 
 
-def test_auto_takes_bfloat16_on_an_accelerator(monkeypatch):
+def make_gpus(monkeypatch, *found):
+    """As TensorFlow describes them: a name and a compute capability each, or nothing."""
+    import tensorflow as tf
+
+    details = [{"device_name": one[0], "compute_capability": one[1]} if one else {} for one in found]
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: list(range(len(details))))
+    monkeypatch.setattr(tf.config.experimental, "get_device_details", lambda gpu: details[gpu])
+
+
+H200, T4 = ("NVIDIA H200", (9, 0)), ("Tesla T4", (7, 5))
+
+
+@pytest.mark.parametrize(
+    "found, policy, shown",
+    [
+        ([H200, H200], "mixed_bfloat16", "2 NVIDIA H200"),
+        ([T4], "float32", "1 Tesla T4"),
+        ([H200, T4], "float32", "1 NVIDIA H200, 1 Tesla T4"),
+        ([None], "float32", "1 GPU"),
+    ],
+)
+def test_auto_takes_bfloat16_on_gpus_that_have_units_for_it(monkeypatch, found, policy, shown):
+    """Whatever the processor beside them can do."""
+    make_processor(monkeypatch, PROCESSORS["Sapphire Rapids"])
+    monkeypatch.setattr(precision, "_accelerators", precision._of_tensorflow)
+    make_gpus(monkeypatch, *found)
+    assert precision.keras_policy("auto") == policy
+    assert precision.devices() == shown
+
+
+def test_accelerators_of_the_other_backends_are_asked_in_their_own_way(monkeypatch):
+    kinds = {"H200": "9.0", "T4": "7.5", "MI300": "gfx942"}
+    found = [SimpleNamespace(platform="gpu", device_kind=kind, compute_capability=own) for kind, own in kinds.items()]
+    found += [SimpleNamespace(platform="tpu", device_kind="TPU v4"), SimpleNamespace(platform="cpu", device_kind="cpu")]
+    monkeypatch.setitem(sys.modules, "jax", SimpleNamespace(devices=lambda: found))
+    assert precision._of_jax() == [("H200", True), ("T4", False), ("MI300", False), ("TPU v4", True)]
+    capability = [(8, 0), (7, 5)]
+    cuda = SimpleNamespace(
+        device_count=lambda: 2, get_device_name=str, get_device_capability=lambda number: capability[number]
+    )
+    monkeypatch.setitem(sys.modules, "torch", SimpleNamespace(cuda=cuda))
+    assert precision._of_torch() == [("0", True), ("1", False)]
+
+
+def test_a_gpu_that_tensorflow_does_not_see_is_named_with_what_to_install(monkeypatch):
     make_processor(monkeypatch, PROCESSORS["Haswell"])
-    monkeypatch.setattr(precision, "_accelerators", lambda: ["GPU:0"])
-    assert precision.keras_policy("auto") == "mixed_bfloat16"
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setattr(precision, "_has_nvidia", lambda: True)
+    assert precision.idle_gpu().endswith(package_command("tensorflow[and-cuda]"))
+    assert precision.devices() == "the processor"
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "-1")
+    assert precision.idle_gpu() == ""
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+    monkeypatch.setattr(precision, "_accelerators", lambda: [precision.Accelerator("H200", True)])
+    assert precision.idle_gpu() == ""
+    monkeypatch.setattr(precision, "_accelerators", lambda: [])
+    monkeypatch.setattr(precision, "_has_nvidia", lambda: False)
+    assert precision.idle_gpu() == ""
 
 
 def test_a_system_without_cpuinfo_gets_float32_and_a_name(monkeypatch):

@@ -77,6 +77,12 @@ def test_a_training_keeps_its_precision_on_another_processor(tmp_path, use):
     assert [session["precision"] for session in run.summary()["sessions"]] == ["mixed_bfloat16"]
 
 
+def test_a_gpu_that_is_idle_is_reported_first(tmp_path, use, monkeypatch):
+    use(FAST)
+    monkeypatch.setattr(machine, "idle_gpu", lambda: "this machine has a GPU")
+    assert settle(Run.create(tmp_path / "run", toy_preset(tmp_path)))[1] == ["warning: this machine has a GPU"]
+
+
 def test_another_machine_is_reported_in_one_line_and_noted(tmp_path, use):
     use(PLAIN)
     run = begun(tmp_path)
