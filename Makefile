@@ -6,8 +6,11 @@ TO ?= ctranslate2
 DIR ?= $(RUN)-$(TO)
 VENV := .venv
 PEERS := .venv-peers
-# One more than cores: many tests wait for programs that they start.
-TEST_PROCESSES := $(shell expr $$(nproc) + 1)
+# One more than cores, as many tests wait for programs that they start; but one for each 4 GB of free memory at most.
+TEST_PROCESSES = $(shell kilobytes=$$(awk '/^MemAvailable/ { print $$2 }' /proc/meminfo 2>/dev/null \
+    || expr $$(sysctl -n hw.memsize) / 1024); \
+    awk -v most=$$(getconf _NPROCESSORS_ONLN) -v room=$${kilobytes:-0} \
+    'BEGIN { n = int(room / 4000000); if (n > most + 1) n = most + 1; print n < 1 ? 1 : n }')
 PYTHON_HERE := $(VENV)/bin/python
 PIP := $(PYTHON_HERE) -m pip install --disable-pip-version-check -qq --constraint constraints.txt
 DEPENDENCIES := setup.cfg pyproject.toml constraints.txt
@@ -90,7 +93,7 @@ test test-slow: $(VENV)/installed-test .venv-bigquery/installed .venv-beam/insta
 	$(PYTEST) --ignore tests/app $(ARGS) || test $$? = 5
 
 test-backends: $(VENV)/installed-test $(VENV)/installed-backends ## run the tests that need JAX and PyTorch (a large download)
-	$(PYTHON_HERE) -m pytest -n $(shell nproc) --dist loadfile --no-loadscope-reorder -m backends $(ARGS)
+	$(PYTHON_HERE) -m pytest -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder -m backends $(ARGS)
 
 bench: $(VENV)/installed-ctranslate2 $(PEERS)/installed ## measure beside other programs (a large download, then more than half an hour)
 	@$(PYTHON_HERE) -m app.bench $(ARGS)
