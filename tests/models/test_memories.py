@@ -12,7 +12,7 @@ import pytest
 from keras import ops
 
 from models.attention import SelfAttention
-from models.memories import kinds, memory, new_memory, settings_of
+from models.memories import WITHOUT_LAYER, in_layers, kinds, memory, new_memory, settings_of
 from models.memories.base import Memory, Row, forgotten_bits, windows_of
 from models.memories.cells import CELLS, GRUCell, MinimalCell
 from models.memories.gru import GRUMemory, GRUSettings
@@ -47,7 +47,6 @@ KINDS = {
     "compressive-queries": {"kind": "compressive", "cache": 2, "compressed": 1, "rate": 3, "compression": "queries"},
     "compressive-attention": {"kind": "compressive", "cache": 1, "compressed": 2, "rate": 2, "rebuilt": "attention"},
 }
-IN_LAYERS = ("recurrence", "compressive")
 
 
 @keras.saving.register_keras_serializable(package="tests")
@@ -57,7 +56,7 @@ class Remembering(keras.layers.Layer):
     def __init__(self, memory, dropout=0.0, **kwargs):
         super().__init__(**kwargs)
         self.settings = {"memory": memory, "dropout": dropout}
-        self.in_layers = memory["kind"] in IN_LAYERS
+        self.in_layers = in_layers(memory["kind"])
         options = {"read": "attention"} if self.in_layers else {"dropout": dropout, "bias": 1.0}
         self.inside = LayerMemory(WIDTH, **memory, **options, dtype=self.dtype_policy, name="inside")
         if self.in_layers:
@@ -243,14 +242,10 @@ def test_nothing_is_read_where_nothing_was_written():
 
 
 def test_unknown_kinds_and_settings_are_refused():
-    with pytest.raises(
-        ValueError,
-        match="one of none, concat, retrieval, compressive, gru, prism, recurrence, fixed, variable, got 'lstm'",
-    ):
+    with_layer = [kind for kind in kinds() if kind not in WITHOUT_LAYER]
+    with pytest.raises(ValueError, match=f"one of {', '.join(kinds())}, got 'lstm'"):
         new_memory("lstm", WIDTH)
-    with pytest.raises(
-        ValueError, match="'concat' has no layer; choose from compressive, gru, prism, recurrence, fixed, variable"
-    ):
+    with pytest.raises(ValueError, match=f"'concat' has no layer; choose from {', '.join(with_layer)}$"):
         new_memory("concat", WIDTH)
     with pytest.raises(ValueError, match="'gru' has no setting 'segments'; it has slots, cell, keep_bias"):
         new_memory("gru", WIDTH, segments=2)
@@ -259,13 +254,18 @@ def test_unknown_kinds_and_settings_are_refused():
 
 
 def test_settings_read_from_the_text_of_a_file_are_those_of_the_file():
-    assert kinds()[:8] == ("none", "concat", "retrieval", "compressive", "gru", "prism", "recurrence", "fixed")
+    assert kinds()[:3] == WITHOUT_LAYER and {"compressive", "gru", "fixed", "variable"} < set(kinds())
     read, declared = fields(settings_of("gru")), fields(GRUSettings)
     assert [(key.name, key.type, key.default, key.metadata) for key in read] == [
         (key.name, key.type, key.default, key.metadata) for key in declared
     ]
     assert read[1].metadata["choices"] == tuple(CELLS)
     assert settings_of("none")() == settings_of("concat")()
+
+
+def test_every_kind_with_a_layer_passes_the_shared_checks():
+    checked = {settings["kind"] for settings in KINDS.values()}
+    assert checked == set(kinds()) - set(WITHOUT_LAYER), "add the kind to KINDS, with small settings"
 
 
 def test_a_kind_belongs_to_one_file_and_its_settings_are_its_own():

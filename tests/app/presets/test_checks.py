@@ -3,10 +3,16 @@
 import pytest
 
 from app.presets.preset import load_preset
+from models.memories import WITHOUT_LAYER, kinds, setting_names
 from tests.app.presets.test_preset import IN_LAYERS, refusal
 
 CONCAT = ["memory.kind=concat", "windows=tokens", "context_discount=0.1"]
 GRU = ["memory.kind=gru", "windows=tokens"]
+CHOOSE = f"choose one of {', '.join(kind for kind in kinds() if kind not in WITHOUT_LAYER)}"
+
+
+def _having(setting):
+    return " and ".join(kind for kind in kinds() if setting in setting_names(kind))
 
 
 @pytest.mark.parametrize(
@@ -27,7 +33,7 @@ GRU = ["memory.kind=gru", "windows=tokens"]
         (["positions=learned", "max_positions=103"], ["model.max_positions", "104"]),
         (["memory.kind=gru"], ["memory.kind", '"gru"', "documents.windows", '"dynamic"']),
         (["windows=segments", "memory.kind=concat"], ["documents.size", "at least 2", "got 1"]),
-        (["training.ranking=0.1"], ["training.ranking", 'memory.kind = "none"', "choose one of compressive, gru, "]),
+        (["training.ranking=0.1"], ["training.ranking", 'memory.kind = "none"', CHOOSE]),
         (["windows=tokens", "segment_shift=9"], ["documents.segment_shift", 'memory.kind = "concat"']),
         ([*GRU, "segment_shift=9"], ["documents.segment_shift", 'not "gru"']),
         (
@@ -56,15 +62,12 @@ GRU = ["memory.kind=gru", "windows=tokens"]
         ([*IN_LAYERS, "read=attention", "memory.kind=gru+recurrence"], ["memory.read", "only what holds", '"auto"']),
         ([*IN_LAYERS, "memory.kind=recurrence+compressive"], ["memory.kind", "the same positions twice"]),
         (["windows=tokens", "memory.kind=gru+concat"], ["memory.kind", '"concat" cannot be combined']),
-        (
-            ["order=backward"],
-            ["documents.order", 'memory.kind = "none" carries none', "choose one of compressive, gru, "],
-        ),
+        (["order=backward"], ["documents.order", 'memory.kind = "none" carries none', CHOOSE]),
         (["memory.kind=concat", "windows=tokens", "order=backward"], ["documents.order", '"concat"', '"forward"']),
-        (["memory_cache=9"], ["search.memory_cache", 'memory.kind = "none"', "compressive and recurrence"]),
+        (["memory_cache=9"], ["search.memory_cache", 'memory.kind = "none"', _having("cache")]),
         (
             [*IN_LAYERS, "memory.kind=recurrence", "memory_compressed=9"],
-            ["search.memory_compressed", '"recurrence" has no compressed', "it is for compressive"],
+            ["search.memory_compressed", '"recurrence" has no compressed', f"it is for {_having('compressed')}"],
         ),
         (["windows=tokens", "positions=learned"], ["model.positions", '"tokens"', "rotary"]),
         (["windows=segments", "size=3", "positions=learned", "max_positions=303"], ["model.max_positions", "304"]),

@@ -36,6 +36,8 @@ PACKAGED = [
     "wmt14-base",
     "wmt14-big",
 ]
+# The kinds of memory that have a section of their own.
+WITH_SETTINGS = [kind for kind in kinds() if dataclasses.fields(settings_of(kind))]
 DOCUMENTS = ["documents-small", "starter-documents"]
 
 
@@ -158,16 +160,10 @@ def test_a_path_as_text_needs_no_path_object(tmp_path):
         ("[documents]\nback_propagation = 0", ["documents.back_propagation", "at least 1", "got 0"]),
         ("[documents]\ncontext_word_dropout = 1.0", ["documents.context_word_dropout", "below 1"]),
         ("[documents]\nword_dropout = 0.1", ['"documents.word_dropout"', "called documents.context_word_dropout now"]),
-        (
-            '[memory]\nkind = "lstm"',
-            ["memory.kind", '"lstm"', "none, concat, retrieval, compressive, gru, prism, recurrence, fixed, variable"],
-        ),
-        ("[memory]\nslots = 9", ['"memory.slots"', "use memory.gru.slots"]),
-        ("[memory]\nsegments = 9", ["memory.fixed.segments or memory.variable.segments"]),
-        (
-            "[memory]\nside = 9",
-            ['"memory.side"', 'did you mean "sides"', "read_bias, retrieval, compressive, gru, prism, recurrence"],
-        ),
+        ('[memory]\nkind = "lstm"', ["memory.kind", '"lstm"', ", ".join(kinds())]),
+        ("[memory]\nslots = 9", ['"memory.slots"', "; use memory.", "memory.gru.slots"]),
+        ("[memory]\nsegments = 9", ["memory.fixed.segments or ", "memory.variable.segments"]),
+        ("[memory]\nside = 9", ['"memory.side"', 'did you mean "sides"', f"read_bias, {', '.join(WITH_SETTINGS)}"]),
         ("[memory.gru]\nslots = 0", ["memory.gru.slots", "at least 1"]),
         ("[memory.gru]\nslot = 1", ['"memory.gru.slot"', 'did you mean "slots"', "cell, keep_bias"]),
         ("[memory.gru]\ncell = 'lstm'", ["memory.gru.cell", '"lstm"', "gru, minimal"]),

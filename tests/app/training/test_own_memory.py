@@ -22,6 +22,9 @@ from models.options import option
 from tests.app.kill_training import differences
 from tests.app.toy_training import write_corpus, write_preset
 
+# No reader would call a memory so.
+KIND = "last_of_tests"
+
 
 @dataclass(frozen=True)
 class LastSettings:
@@ -70,7 +73,7 @@ CHANGES = [
     "back_propagation=2",
     "training.batch_tokens=96",
     "vocabulary=340",
-    "memory.kind=last",
+    f"memory.kind={KIND}",
     "scale=2.0",
     "read_bias=0.0",
     "updates=12",
@@ -89,10 +92,10 @@ class Interrupted(Exception):
 @pytest.fixture(scope="module", autouse=True)
 def declared():
     """Registers the memory as a decorator in its file would, for these tests alone."""
-    memory("last", LastSettings)(LastMemory)
+    memory(KIND, LastSettings)(LastMemory)
     yield
     for registry in (memories._settings, memories._layers, memories._modules):
-        registry.pop("last")
+        registry.pop(KIND)
 
 
 @pytest.fixture(scope="module")
@@ -120,10 +123,10 @@ def preset_in(folder):
 
 
 def test_presets_offer_it(folder):
-    assert kinds()[-1] == "last" and [key.name for key in fields(settings_of("last"))] == ["scale"]
+    assert kinds()[-1] == KIND and [key.name for key in fields(settings_of(KIND))] == ["scale"]
     kept = (folder / "run" / "preset.toml").read_text()
-    assert "[memory.last]\nscale = 2.0  # factor on what is remembered" in kept and "[memory.gru]" not in kept
-    assert "## `[memory.last]`" in reference()
+    assert f"[memory.{KIND}]\nscale = 2.0  # factor on what is remembered" in kept and "[memory.gru]" not in kept
+    assert f"## `[memory.{KIND}]`" in reference()
 
 
 def test_it_is_trained(folder):
@@ -174,7 +177,7 @@ def test_it_is_probed(tmp_path, monkeypatch, eagerly):
     for name, value in {"LANES": 4, "WINDOWS": 4, "CHECK_EVERY": 1, "CHECKED": 4}.items():
         monkeypatch.setattr(learning, name, value)
     options = ["--minutes", "0.0001", "--distances", "1", "2", "--documents", "4", "--output", str(tmp_path)]
-    assert cli.main(["probe", "--memory", "last", "--set", "scale=0.5", *options]) == 0
-    found = json.loads((tmp_path / "probe.json").read_text())["memories"]["last"]
+    assert cli.main(["probe", "--memory", KIND, "--set", "scale=0.5", *options]) == 0
+    found = json.loads((tmp_path / "probe.json").read_text())["memories"][KIND]
     assert found["settings"]["scale"] == 0.5 and len(found["recall"]) == 2
-    assert b"last" in (tmp_path / "recall.svg").read_bytes()
+    assert KIND.encode() in (tmp_path / "recall.svg").read_bytes()
