@@ -1,10 +1,11 @@
 """The registry: names, paths, mixtures."""
 
 import os
+from pathlib import Path
 
 import pytest
 
-from data.corpora.corpora import Corpora, corpus_folders, parse_mixture
+from data.corpora.corpora import Corpora, Corpus, corpus_folders, parse_mixture
 from data.errors import UserError
 from data.pairs import Pair
 
@@ -26,6 +27,15 @@ def home(tmp_path, monkeypatch):
 
 def names(corpora):
     return [corpus.name for corpus in corpora]
+
+
+def test_the_page_names_all_that_a_corpus_needs(home):
+    members = {name for name in vars(Corpus) if not name.startswith("_")} | set(Corpus.__annotations__)
+    page = (Path(__file__).parents[3] / "docs" / "corpora.md").read_text(encoding="utf-8")
+    chapter = page.partition("## To add a corpus to the project")[2]
+    assert len(members) == 12 and [name for name in members if f"`{name}`" not in chapter] == []
+    for name in ("software", "wmt14", str(home / "talks")):
+        assert [member for member in members if not hasattr(Corpora().open(name), member)] == []
 
 
 def test_folder_is_found_by_name_and_by_path(home):
