@@ -91,12 +91,16 @@ def test_no_file_is_too_long():
 def missing_hints(package: str) -> Iterator[str]:
     """Arguments and results of public functions without a hint."""
     for name, _, tree in modules(package):
-        for node in _public_functions(tree):
-            arguments = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
-            bare = [one.arg for one in arguments if one.arg not in ("self", "cls") and not one.annotation]
-            if not node.returns and node.name != "__init__":
-                bare.append("result")
-            yield from (f"{name}.{node.name}: {one}" for one in bare)
+        yield from (f"{name}.{one}" for one in _bare(tree))
+
+
+def _bare(tree: ast.AST) -> Iterator[str]:
+    for node in _public_functions(tree):
+        arguments = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
+        bare = [one.arg for one in arguments if one.arg not in ("self", "cls") and not one.annotation]
+        if not node.returns and node.name != "__init__":
+            bare.append("result")
+        yield from (f"{node.name}: {one}" for one in bare)
 
 
 def _public_functions(tree: ast.AST) -> Iterator[ast.FunctionDef]:
@@ -110,6 +114,12 @@ def _public_functions(tree: ast.AST) -> Iterator[ast.FunctionDef]:
 
 def test_public_functions_are_hinted():
     assert not [one for package in ("app", "data", "models") for one in missing_hints(package)]
+
+
+def test_the_example_of_a_memory_could_be_a_file_of_this_house():
+    page = (REPOSITORY / "docs" / "memory.md").read_text(encoding="utf-8")
+    example = re.search(r"```python\n(from dataclasses.*?)```", page, re.DOTALL)[1]
+    assert "@memory(" in example and list(_bare(ast.parse(example))) == []
 
 
 def declared() -> set[str]:
