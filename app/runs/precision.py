@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 from data.installing import package_command
-
 from data.parallel import cores
 
 # Instructions that multiply bfloat16 matrices: AMX tiles, or AVX-512's dot product, which oneDNN uses as well.
