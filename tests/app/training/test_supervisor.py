@@ -177,7 +177,7 @@ def test_tokens_a_second_count_this_session_alone(tmp_path):
     supervisor.log_start -= 1.0
     supervisor.model.train_batch()
     supervisor.on_train_batch_end(0, {"loss": 1.0})
-    entry = read_log(run.path)[-1]
+    entry = json.loads(supervisor.log.path.read_text().splitlines()[-1])
     assert entry["update"] == 20
     assert 5 <= entry["tokens_per_second"] <= 7  # 7 tokens in a little more than a second
 
