@@ -8,8 +8,7 @@ from typing import Any, NamedTuple
 
 from app.retrieval.entries import Entries
 from app.translation.batch_plan import plan_batches
-from app.translation.decoder import Decoded, Decoder, Request, TokenScore, length_of, window_length
-from data.errors import UserError
+from app.translation.decoder import Decoded, Decoder, Request, TokenScore, length_of, refuse_more, window_length
 from data.packing import PackedWindow
 
 # Batches computed at the same time: while one waits for a small operation, the other uses the processor.
@@ -292,8 +291,7 @@ class BatchedDecoder:
         self, requests: Sequence[Request], count: int = 1, progress: Callable[[list[int]], None] | None = None
     ) -> list[list[Decoded]]:
         """See `Decoder.decode_segments`; `progress` is called once, at the end."""
-        if count > self.most:
-            raise UserError(f"{count} translations of each line need search.beam = {count} or more")
+        refuse_more(count, self.most)
         lengths = [length_of(request.sources) + length_of(request.before) for request in requests]
         found = self._run(Kind("decode_segments", count), requests, lengths)
         if progress:

@@ -74,17 +74,15 @@ class Translations:
     def __call__(self) -> dict:
         """Returns `bleu` and a `sample` of source, reference and output."""
         from app.scoring.metrics import ScoreOptions, bleu
+        from app.scoring.system import translated
+        from app.scoring.testsets import TestSet
 
-        sources = [[pair.source for pair in document] for document in self.chosen]
-        references = [pair.target for document in self.chosen for pair in document]
-        if self.in_documents:
-            found = [line for document in self.translator.translate_documents(sources) for line in document]
-        else:
-            found = self.translator.translate_all(sources[0])
-        score = bleu(found, references, ScoreOptions(self.preset.data.lowercase, samples=0))
+        sources, references = ([[pair[side] for pair in document] for document in self.chosen] for side in (0, 1))
+        test = TestSet.of_documents("validation", sources, references, "the validation text")
+        found = translated(self.translator, test, test.sources, self.in_documents)
+        score = bleu(found, test.references, ScoreOptions(self.preset.data.lowercase, samples=0))
         shown = len(found) // 2
-        source = [line for document in sources for line in document][shown]
-        sample = {"source": source, "reference": references[shown], "output": found[shown]}
+        sample = {"source": test.sources[shown], "reference": test.references[shown], "output": found[shown]}
         return {"bleu": score.value, "sample": sample}
 
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from app.presets.schema import SearchPreset
 from app.translation.batch_plan import plan_batches
-from app.translation.decoder import Decoded, Request, Sampling, TokenScore, refuse_other_models
+from app.translation.decoder import Decoded, Request, Sampling, TokenScore, refuse_more, refuse_other_models
 from data.errors import UserError
 from data.files import read_manifest
 from data.installing import extra_command
@@ -96,8 +96,8 @@ class CTranslate2Decoder:
         self, requests: Sequence[Request], count: int = 1, progress: Callable[[list[int]], None] | None = None
     ) -> list[list[Decoded]]:
         """Finds the best outputs of each segment, each decoded alone; see `Decoder.decode_segments`."""
-        if self.sampling is None and count > self.search.beam:
-            raise UserError(f"{count} translations of each line need search.beam = {count} or more")
+        if self.sampling is None:
+            refuse_more(count, self.search.beam)
         sources = [request.sources[request.current] for request in requests]
         limits = [self._limit(len(source)) for source in sources]
         batches = [(rows, limits[rows[0]]) for rows in self._plan([len(source) + 1 for source in sources])]

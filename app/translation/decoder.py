@@ -52,6 +52,16 @@ def refuse_other_models(search: SearchPreset, reason: str) -> None:
             raise UserError(f"search.{key}: {reason}, or leave it out with 'search.{key} = {nothing}'")
 
 
+def refuse_more(count: int, most: int) -> None:
+    """Refuses to give more outputs of a line than a search has.
+
+    Raises:
+        UserError: it names the key that sets how many there are.
+    """
+    if count > most:
+        raise UserError(f"{count} translations of each line need search.beam = {count} or more")
+
+
 @dataclass(frozen=True)
 class Sampling:
     """Settings for random sampling, instead of a search for the likeliest translation.

@@ -16,7 +16,7 @@ from app.runs.precision import batches_at_once
 from app.translation.batch_plan import plan_apart, plan_rows, spread
 from app.translation.chunks import ChunkedSearch, search_function
 from app.translation.compiling import CompiledOnce, compiled, side_by_side
-from app.translation.decoder import Decoded, Request, Sampling, TokenScore, length_of, window_length
+from app.translation.decoder import Decoded, Request, Sampling, TokenScore, length_of, refuse_more, window_length
 from app.translation.keys import DocumentModel, KeyMaker, Observed, model_inputs
 from app.translation.padding import MULTIPLE, least_rows, pad_rows, round_length, round_rows
 from data.errors import UserError
@@ -110,8 +110,8 @@ class KerasDecoder:
         self, requests: Sequence[Request], count: int = 1, progress: Callable[[list[int]], None] | None = None
     ) -> list[list[Decoded]]:
         """Finds the best outputs of each segment; see `Decoder.decode_segments`."""
-        if self.sampling is None and count > self.search.beam:
-            raise UserError(f"{count} translations of each line need search.beam = {count} or more")
+        if self.sampling is None:
+            refuse_more(count, self.search.beam)
         results: list[list[Decoded]] = [[] for _ in requests]
         search = self._search(count)
         lengths = [length_of(request.sources) + length_of(request.before) for request in requests]

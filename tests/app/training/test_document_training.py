@@ -11,6 +11,7 @@ import pytest
 from app.presets.preset import load_preset
 from app.runs.run import TOKENIZER, Run
 from app.runs.weights import read_variables, split_variables
+from app.scoring.metrics import ScoreOptions, bleu
 from app.training.first_stage import take_tokenizer, take_weights
 from app.training.objective import marked
 from app.training.preparation import prepare
@@ -281,16 +282,19 @@ def test_validation_reads_whole_documents_with_their_memory(tmp_path, first, ord
             variable.assign(variable + 5)
     validation = Validation(model, prepared, run.preset)
     english = (first / "toy" / "en.validation.txt").read_text().splitlines()
-    assert validation.output.sources in (english[0:4], english[4:8])
+    ((*chosen,),) = validation.output.chosen
+    sources = [pair.source for pair in chosen]
+    assert sources in (english[0:4], english[4:8])
     found = [validation(), validation()]
     assert found[0]["nll"] == found[1]["nll"]  # nothing dropped, nothing left over from the first time
     assert found[0]["nll"] == pytest.approx(_nll(model, prepared, order), rel=1e-5)
     translator = Translator.of_model(
         model, prepared.tokenizer, replace(run.preset.search, beam=1), run.preset.window_options()
     )
-    (expected,) = translator.translate_documents([validation.output.sources])
+    (expected,) = translator.translate_documents([sources])
     assert found[0]["sample"]["output"] in expected
-    assert validation.output.translator.translate_all(validation.output.sources) == expected
+    assert list(validation.output.translator.translate_documents([sources])) == [expected]
+    assert found[0]["bleu"] == bleu(expected, [pair.target for pair in chosen], ScoreOptions(samples=0)).value
     assert found[0]["nll"] != pytest.approx(_nll(model, prepared, order, forget=True), rel=1e-5)
 
 
