@@ -15,6 +15,7 @@ from app.cli.options import (
     chosen_search,
     load_engine,
 )
+from app.cli.scoring import system_of
 from app.translation.decoder import KERAS
 from data.errors import UserError
 
@@ -188,20 +189,17 @@ def translate(args: argparse.Namespace) -> None:
     """
     from app.runs.run import Run
     from app.terminal import PairsBar, progress_console
+    from data.files import checksum_of
 
     if args.part < 1:
         raise UserError(f"--part {args.part}: expected at least 1 row")
     run = Run.open(args.run_folder)
     search, data = chosen_search(run.preset, args), run.preset.data
     with _opened(args) as warehouse:
-        load_engine(KERAS, run, args.checkpoint)
+        system = system_of(run, args.checkpoint, search)
+        translator, made_by = system.translator, checksum_of(system.made_by)
         from app.translation.tables import TableTranslator
-        from app.translation.translator import Translator
-        from data.files import checksum_of
 
-        _, _, weights = run.weights_file(args.checkpoint)
-        made_by = checksum_of([weights, repr(search), repr(run.preset.documents)])
-        translator = Translator.of_run(run, args.checkpoint, search)
         tables = TableTranslator(warehouse, translator, data.source, data.target, made_by, args.part)
         with PairsBar(progress_console(), "translating") as bar:
             found = tables.translate(args.what, args.into, bar)
