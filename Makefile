@@ -28,7 +28,7 @@ help: ## this list
 	@echo "Weitblick: English-to-German translation with Transformers"; echo
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile; echo
 	@echo "Variables, with their defaults or an example:"
-	@echo "  PRESET=starter                 a name of 'make presets', or the path of a .toml file"
+	@echo "  PRESET=starter                 a name from 'make presets', or the path of a .toml file"
 	@echo "  RUN=runs/starter               the folder of the training; runs/PRESET unless given"
 	@echo "  SET=\"updates=500 norm=post\"    preset keys to change; spaces in quotes or brackets are kept"
 	@echo "  CORPORA=../corpora             where corpus folders are found"
@@ -38,11 +38,11 @@ help: ## this list
 	@echo "  FILE=in.txt OUTPUT=out.txt     for translate; the terminal unless given; or FILE=in.docx OUTPUT=out.docx"
 	@echo "  ENGINE=ctranslate2             for translate, serve: starts faster; installed on first use"
 	@echo "  TO=ctranslate2 DIR=model       for export: or TO=savedmodel; DIR is RUN-TO unless given"
-	@echo "  QUANTIZATION=int8              for both: smaller and faster in CTranslate2"
+	@echo "  QUANTIZATION=int8              with either ctranslate2: smaller and faster"
 	@echo "  ARGS=\"-k preset\"               for test: pytest's; for eval-doc, compare, serve, plot, bench, notebook: see ARGS=--help"
 	@echo; echo "All commands and options: $(VENV)/bin/weitblick --help"
 
-train: $(VENV)/installed ## train PRESET into RUN, and score it unless SET is given; goes on where it was stopped
+train: $(VENV)/installed ## train PRESET into RUN, and score it unless SET is given; resumes where it stopped
 	@$(PYTHON_HERE) -m app train "$(PRESET)" --run "$(RUN)" $(if $(SET),--set "$$SET") $(CORPORA_OPTION)
 # Settings are chosen by validation: with SET the test split is left alone.
 	$(if $(SET),,@$(PYTHON_HERE) -m app evaluate "$(RUN)" $(CORPORA_OPTION))
@@ -63,7 +63,7 @@ translate: $(VENV)/installed$(if $(filter ctranslate2,$(ENGINE)),-ctranslate2) $
 serve: $(VENV)/installed-serve $(if $(filter ctranslate2,$(ENGINE)),$(VENV)/installed-ctranslate2) ## serve RUN over HTTP on this machine, until Ctrl-C
 	@$(PYTHON_HERE) -m app serve "$(RUN)" $(if $(ENGINE),--engine "$(ENGINE)") $(QUANTIZATION_OPTION) $(ARGS)
 
-export: $(VENV)/installed$(if $(filter ctranslate2,$(TO)),-ctranslate2) ## write RUN into DIR for another program to translate with
+export: $(VENV)/installed$(if $(filter ctranslate2,$(TO)),-ctranslate2) ## export RUN into DIR, for other programs to translate with
 	@$(PYTHON_HERE) -m app export "$(RUN)" --to "$(TO)" "$(DIR)" $(QUANTIZATION_OPTION)
 
 plot: $(VENV)/installed-plots ## draw RUN into RUN/plots: learning curves, attention, memory, scores
@@ -84,7 +84,7 @@ notebooks: $(VENV)/installed-lab ## open the notebooks in JupyterLab
 
 PYTEST = $(PYTHON_HERE) -m pytest -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder --durations 15 \
     --durations-min 4 -m "not backends and $(SPEED)"
-test: SPEED = not slow ## run the tests on all cores, but for the slow ones
+test: SPEED = not slow ## run all tests except the slow ones, on all cores
 test-slow: SPEED = slow ## run the slow tests
 
 # Two halves, as processes grow with each test: three of them would need more than 20 GB at the end. 5: none was chosen.
@@ -95,7 +95,7 @@ test test-slow: $(VENV)/installed-test .venv-bigquery/installed .venv-beam/insta
 test-backends: $(VENV)/installed-test $(VENV)/installed-backends ## run the tests that need JAX and PyTorch (a large download)
 	$(PYTHON_HERE) -m pytest -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder -m backends $(ARGS)
 
-bench: $(VENV)/installed-ctranslate2 $(PEERS)/installed ## measure beside other programs (a large download, then more than half an hour)
+bench: $(VENV)/installed-ctranslate2 $(PEERS)/installed ## measure against other programs (a large download, then more than half an hour)
 	@$(PYTHON_HERE) -m app.bench $(ARGS)
 
 lint: $(VENV)/installed-test ## check style with ruff and types with mypy

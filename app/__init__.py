@@ -1,3 +1,3 @@
-"""What a person runs: command line, presets, training, evaluation and translation."""
+"""The application: command line, presets, training, evaluation and translation."""
 
 __version__ = "0.2.0"

@@ -1,7 +1,7 @@
-"""The style of all figures, and how one becomes a file.
+"""The style of all figures, and how a figure is rendered to files.
 
-Curves differ in colour, marker and line, bars in colour and hatching, and maps of numbers in lightness alone, so that a
-figure can be read in print without colour and with any kind of colour vision.
+Curves differ in colour, marker and line style, bars in colour and hatching, and heat maps in lightness alone. So every
+figure can be read in print without colour, and with any kind of colour vision.
 """
 
 import io
@@ -10,13 +10,13 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 INK, FAINT, LINE = "#1f2d3d", "#5c6875", "#d5dbe1"
-# The palette of Okabe and Ito 2008, "Color Universal Design", https://jfly.uni-koeln.de/color, without its yellow, too
-# light for a line. Neighbours differ in lightness as well.
+# The palette of Okabe and Ito 2008, "Color Universal Design", https://jfly.uni-koeln.de/color, without its yellow,
+# which is too light for a line. Neighbours differ in lightness as well.
 COLOURS = ("#0072b2", "#e69f00", "#009e73", "#d55e00", "#56b4e9", "#000000", "#cc79a7")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 LINES: tuple[Any, ...] = ("-", "--", "-.", ":", (0, (8, 2)), (0, (5, 1, 1, 1, 1, 1)))
 HATCHES = ("", "///", "...", "xxx", "\\\\\\", "+++")
-# From light to dark; and from orange, which is lighter, over white to dark blue.
+# From light to dark; and from orange, the lighter end, through white to dark blue.
 LIGHT_TO_DARK = ("#ffffff", "#cfe3f1", "#5ba4d0", "#0072b2", "#00263c")
 AROUND_ZERO = ("#d98a00", "#f6dcae", "#ffffff", "#9cc7e2", "#00486f")
 
@@ -27,7 +27,7 @@ STYLE: dict[str, Any] = {
     "savefig.dpi": 200,
     "font.size": 10,
     "text.color": INK,
-    # A dollar sign is one: labels are often text that was translated.
+    # A dollar sign is just that: labels are often translated text.
     "text.parse_math": False,
     "axes.edgecolor": FAINT,
     "axes.labelcolor": INK,
@@ -56,23 +56,23 @@ _METADATA: dict[str, dict[str, Any]] = {"svg": {"Date": None}, "png": {"Software
 
 
 def curve(number: int) -> dict[str, Any]:
-    """Colour, marker and line of the curve `number`, from 0, as arguments of `Axes.plot`."""
+    """Colour, marker and line style of curve `number` (from 0), as arguments of `Axes.plot`."""
     looks = {"color": COLOURS, "marker": MARKERS, "linestyle": LINES}
     return {name: values[number % len(values)] for name, values in looks.items()}
 
 
 def hatched(number: int) -> dict[str, Any]:
-    """Colour and hatching of a group of bars `number`, from 0, as arguments of `Axes.bar`."""
+    """Colour and hatching of the group of bars `number` (from 0), as arguments of `Axes.bar`."""
     return {"color": COLOURS[number % len(COLOURS)], "hatch": HATCHES[number % len(HATCHES)]}
 
 
 def every(count: int, most: int = 10) -> int:
-    """Which points of a curve of `count` get a marker, as `markevery`: every nth, at most so many."""
+    """The `markevery` of a curve of `count` points: every nth point has a marker, at most `most` of them."""
     return max(1, -(-count // most))
 
 
 def colours(shades: tuple[str, ...]) -> Any:
-    """A colour map over `LIGHT_TO_DARK` or `AROUND_ZERO`; needs Matplotlib."""
+    """A colour map of `LIGHT_TO_DARK` or `AROUND_ZERO`; needs Matplotlib."""
     from matplotlib.colors import LinearSegmentedColormap
 
     return LinearSegmentedColormap.from_list("weitblick", shades)
@@ -86,7 +86,7 @@ def beside(axis: Any) -> None:
 def render(
     name: str, fill: Callable[[Any], None], size: tuple[float, float] = SIZE, kinds: tuple[str, ...] = ("svg", "png")
 ) -> Mapping[str, bytes] | None:
-    """A figure as the content of files; None where Matplotlib is not installed.
+    """Renders a figure; returns the content of each file by kind, or None if Matplotlib is not installed.
 
     Args:
         name: of the figure; equal results give identical files. The text of an SVG can be searched.
@@ -101,7 +101,7 @@ def render(
         return None
     found = {}
     with rc_context({**STYLE, "svg.hashsalt": name}), warnings.catch_warnings():
-        # A letter that the font has not is a box in a PNG, and itself in an SVG.
+        # A letter that the font lacks becomes a box in a PNG; an SVG keeps the letter.
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
         figure = Figure(figsize=size)
         fill(figure)
@@ -113,6 +113,6 @@ def render(
 
 
 def svg(name: str, fill: Callable[[Any], None], size: tuple[float, float] = SIZE) -> bytes | None:
-    """Like `render`, for an SVG alone."""
+    """Like `render`, but only for an SVG."""
     found = render(name, fill, size, ("svg",))
     return found["svg"] if found else None

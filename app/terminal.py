@@ -1,4 +1,4 @@
-"""What a person sees while something takes long."""
+"""Progress bars and lines for work that takes long."""
 
 import contextlib
 import sys
@@ -13,12 +13,12 @@ _OFTEN = 1000  # pairs between two looks at the clock
 
 
 def progress_console() -> Console:
-    """Standard error, for lines as they are: neither wrapped nor coloured."""
+    """Standard error as a console that prints lines as they are, neither wrapped nor coloured."""
     return Console(stderr=True, soft_wrap=True, markup=False, highlight=False)
 
 
 class _Line:
-    """One line that changes, with a bar; plain lines where no one watches."""
+    """One line that changes, with a bar; plain lines if the console is not a terminal."""
 
     def __init__(self, console: Console, label: str, start: int, total: int | None):
         self.console = console
@@ -35,7 +35,7 @@ class _Line:
             self.bar.stop()
 
     def _show(self, done: int, text: str, plain: str, last: bool = False) -> None:
-        """Shows a text beside the bar, or, not often, a plain line."""
+        """Shows a text next to the bar; without a bar, prints a plain line now and then."""
         now = time.monotonic()
         if self.bar:
             self.bar.start()
@@ -52,7 +52,7 @@ class ProgressBar(_Line):
         console: where to print.
         start: number of the first update.
         updates: number of the last update.
-        time_left: gives the seconds that a time limit leaves (None without one), or None.
+        time_left: gives the seconds that a time limit leaves; None without a limit.
     """
 
     def __init__(self, console: Console, start: int, updates: int, time_left: Callable[[], float | None]):
@@ -74,16 +74,16 @@ class ProgressBar(_Line):
 
 
 class TimeBar(_Line):
-    """A line for what ends when its time is over, or before.
+    """A line for work that ends when its time is up, or sooner.
 
     Args:
         console: where to print.
         label: what is being done.
-        seconds: the most time that it takes.
+        seconds: the most time that it may take.
 
     Call arguments:
         done: seconds that have passed.
-        text: how it stands.
+        text: the current state.
     """
 
     def __init__(self, console: Console, label: str, seconds: float):
@@ -96,12 +96,12 @@ class TimeBar(_Line):
 
 
 class PairsBar(_Line):
-    """A line with the number of pairs done, pairs a second and the time left, once there is any to tell.
+    """A line with the number of pairs done, pairs a second and, as soon as it is known, the time left.
 
     Args:
         console: where to print.
         label: what is being done.
-        total: number of all pairs, or None where no one knows.
+        total: number of all pairs; None if unknown.
 
     Call arguments:
         done: number of pairs done.
@@ -120,7 +120,7 @@ class PairsBar(_Line):
         self._show(done, text, f"{self.label}: {text}")
 
     def count(self, pairs: Iterable) -> Iterator:
-        """Passes pairs on and shows how many."""
+        """Yields the pairs, and shows how many have passed."""
         for number, pair in enumerate(pairs, start=1):
             yield pair
             if not number % _OFTEN:

@@ -13,20 +13,20 @@ Batch = tuple[dict[str, np.ndarray], np.ndarray]
 
 
 class Batches:
-    """Batches of one or several corpora, the same ones for the same seed and epoch.
+    """Batches of one or several corpora; the same seed and epoch give the same batches.
 
-    In an epoch a corpus of weight 1 gives every pair exactly once, of weight 2 twice, of weight 0.5 a half that is
-    drawn anew for each epoch. Pairs of like lengths (in steps of `multiple`) share a batch; a batch holds at most
-    `batch_tokens` tokens a side, padding included, except that a pair longer than that is a batch of its own.
+    In each epoch a corpus of weight 1 gives every pair exactly once, of weight 2 twice, of weight 0.5 a half that is
+    drawn again for each epoch. Pairs of similar lengths (in steps of `multiple`) share a batch; a batch holds at most
+    `batch_tokens` tokens a side, padding included, except that a longer pair is a batch of its own.
 
     Args:
         shards: the `Shards`, a list of them (one a corpus), or a function from epoch to such a list, for text that
-            is encoded anew for each epoch.
+            is encoded again for each epoch.
         batch_tokens: the most that B times T, and B times S, may be.
         seed: of order, drawing and bucketing.
         weights: a positive number for each of `shards`; `None` means 1.
         multiple: S and T are padded up to a multiple of this.
-        counts: `counts` of an earlier object with the same arguments. Only of use where `shards` is a function: then
+        counts: `counts` of an earlier object with the same arguments. Mainly of use if `shards` is a function: then
             `stream` need not encode the epochs before its start to learn how many batches they had.
 
     Example:
@@ -65,7 +65,7 @@ class Batches:
             yield assemble(shards, plan.indices(number), self.multiple, bases)
 
     def batches_per_epoch(self, epoch: int) -> int:
-        """The number of batches in `epoch`; differs between epochs where weights or encodings do."""
+        """The number of batches in `epoch`; it varies between epochs with fractional weights or changing encodings."""
         if self._counted(epoch) not in self.counts:
             self._plan(epoch)
         return self.counts[self._counted(epoch)]
@@ -78,13 +78,13 @@ class Batches:
         return epoch, update
 
     def stream(self, update: int = 0) -> Iterator[Batch]:
-        """Yields batches for ever, beginning exactly where drawing `update` batches from `stream(0)` would end."""
+        """Yields batches forever, beginning exactly where drawing `update` batches from `stream(0)` would end."""
         epoch, start = self.position(update)
         for number in itertools.count(epoch):
             yield from self.epoch(number, start if number == epoch else 0)
 
     def _counted(self, epoch: int) -> int:
-        """The key in `counts`: where all epochs have the same lengths they have the same number of batches."""
+        """The key in `counts`: if all epochs have the same lengths, they have the same number of batches."""
         whole = self._weights is None or all(float(weight).is_integer() for weight in self._weights)
         return 0 if whole and not callable(self._shards) else epoch
 
@@ -102,14 +102,14 @@ class Batches:
         return _as_list(self._shards(epoch)) if callable(self._shards) else self._shards
 
     def _plan_epoch(self, shards: list[Shards], epoch: int, weights: Sequence[float]) -> Any:
-        """What `epoch` reads batches by, with as many entries as there are batches."""
+        """The plan from which `epoch` makes batches, with as many entries as there are batches."""
         return plan_epoch(shards, self.batch_tokens, self.seed, epoch, weights, self.multiple)
 
 
 def ordered(
     shards: Shards | Sequence[Shards], batch_tokens: int, multiple: int = 8
 ) -> Iterator[tuple[np.ndarray, Batch]]:
-    """Yields every pair once in order of length, for losses and scores that do not depend on an order.
+    """Yields every pair once in order of length, for losses and scores that do not depend on the order.
 
     Args:
         shards: the `Shards`, or a list of them, numbered one after another.
@@ -132,7 +132,7 @@ def assemble(shards: Sequence[Shards], indices: np.ndarray, multiple: int, bases
 
     Returns:
         `({"source": (B, S), "target": (B, T)}, labels (B, T))`, int32, 0 where padded: `source` ends with EOS,
-        `target` begins with BOS, `labels` is `target` moved one to the left and ends with EOS.
+        `target` begins with BOS, `labels` is `target` shifted one to the left and ends with EOS.
     """
     bases = bases_of(shards) if bases is None else bases
     source, ends = _pad(shards, bases, indices, "source", multiple)
@@ -147,17 +147,17 @@ def assemble(shards: Sequence[Shards], indices: np.ndarray, multiple: int, bases
 
 
 def share(batch: Batch, index: int, count: int) -> Batch:
-    """One of `count` parts of a batch: every `count`-th row from row `index` on; a row of padding where there is none.
+    """One of `count` parts of a batch: every `count`-th row from row `index` on; a row of padding if there is none.
 
-    Neighbours in a batch are of like length, so all parts are about as much work. A lane of documents is in the same
-    part of each batch.
+    Neighbours in a batch have similar lengths, so all parts take about the same work. A lane of documents is in the
+    same part of every batch.
     """
     inputs, labels = fill(batch, count) if len(batch[1]) < count else batch
     return {key: matrix[index::count] for key, matrix in inputs.items()}, labels[index::count]
 
 
 def fill(batch: Batch, multiple: int) -> Batch:
-    """Adds rows of padding, so that the number of rows can be divided by `multiple`."""
+    """Adds rows of padding, so that the number of rows is divisible by `multiple`."""
     inputs, labels = batch
     missing = -len(labels) % multiple
 
@@ -211,7 +211,7 @@ def _bucket(pairs, source, target, budget: int, multiple: int) -> tuple[np.ndarr
     target length ends and the next begins.
 
     Returns:
-        The pairs in the new order, and where each batch begins, the end of the last one included.
+        The pairs in the new order, and where each batch begins and the last one ends.
     """
     source, target = source // multiple, target // multiple
     width = int(source.max()) + 1
@@ -225,10 +225,10 @@ def _bucket(pairs, source, target, budget: int, multiple: int) -> tuple[np.ndarr
 
 
 def _cut(sources, targets, counts, budget: int) -> np.ndarray:
-    """Cuts a row of cells, each of some pairs with the same S and T, into batches.
+    """Cuts a row of cells, each with some pairs of the same S and T, into batches.
 
-    A cell is cut into batches of one size; what is left over is filled up from the next cells. So the shapes are few,
-    and the same ones in all epochs that have the same pairs.
+    A cell is cut into batches of one size, and the rest is filled up from the next cells. So there are few shapes, and
+    the same ones in all epochs with the same pairs.
     """
     starts, end = [0], 0
     open_pairs, open_source, open_target = 0, 0, 0
@@ -260,7 +260,7 @@ def bases_of(shards: Sequence[Shards]) -> np.ndarray:
 
 
 def _padded_lengths(shards, indices: np.ndarray, multiple: int) -> tuple[np.ndarray, np.ndarray]:
-    """S and T of each pair if it stood alone: one more than its tokens, up to a multiple."""
+    """S and T of each pair on its own: one more than its tokens, rounded up to a multiple."""
     padded = []
     for name in ("source_lengths", "target_lengths"):
         lengths = [getattr(one, name) for one in shards]

@@ -41,7 +41,7 @@ def _junk_table() -> dict[int, str | None]:
 
 JUNK = _junk_table()
 _SURROGATE = re.compile("[\ud800-\udfff]")
-# Joiners hold emoji together and shape Arabic or Indic letters; beside a Latin letter, digit or space they are junk.
+# Joiners hold emoji together and shape Arabic or Indic letters; next to a Latin letter, digit or space they are junk.
 _NO_JOINER = "[^\0-\u036f\u1e00-\u1eff\\s]"
 _JOINERS = re.compile(f"(?<!{_NO_JOINER})[\u200c\u200d]+|[\u200c\u200d]+(?!{_NO_JOINER})")
 
@@ -49,15 +49,15 @@ _JOINERS = re.compile(f"(?<!{_NO_JOINER})[\u200c\u200d]+|[\u200c\u200d]+(?!{_NO_
 def normalise(text: str, lowercase: bool = False) -> str:
     """Gives equal text one spelling; training and translation both begin with it.
 
-    - Unicode's composed form (NFC).
-    - Every run of white space, line ends and no-break spaces included, becomes one space; none at the ends.
-    - Control characters go; those of U+0080-U+009F become the Windows-1252 characters that they once were.
-    - Invisible characters go: zero-width space, byte order mark, direction marks, noncharacters, and the soft hyphen,
-      which would split words for the tokenizer. Joiners stay where they bind emoji or letters of other scripts.
+    - Text gets Unicode's composed form (NFC).
+    - Every run of white space, line ends and no-break spaces included, becomes one space; none stay at the ends.
+    - Control characters are removed; those of U+0080-U+009F become the Windows-1252 characters that they once were.
+    - Invisible characters are removed: zero-width space, byte order mark, direction marks, noncharacters, and the soft
+      hyphen, which would split words for the tokenizer. Joiners stay where they bind emoji or letters of other scripts.
     - Half a surrogate pair becomes U+FFFD.
 
-    Applied twice it gives the same as applied once. Quotes, dashes and ellipses stay as they are: which one stands
-    where is part of the translation.
+    Applying it twice gives the same as applying it once. Quotes, dashes and ellipses stay as they are: which one is
+    used where is part of the translation.
 
     Args:
         text: one segment.
@@ -75,7 +75,7 @@ def normalise(text: str, lowercase: bool = False) -> str:
 
 
 def _repaired(text: str) -> str:
-    # All that is junk is not printable, except for one invisible mark.
+    # All junk is unprintable, except for one invisible mark.
     if text.isprintable() and "\u034f" not in text:
         return unicodedata.normalize("NFC", text)
     text = unicodedata.normalize("NFC", _SURROGATE.sub("\ufffd", text.translate(JUNK)))
@@ -90,13 +90,13 @@ class CleaningOptions:
 
     Args:
         lowercase: whether both sides become lower case.
-        max_words: pairs with a side of more words are left out.
+        max_words: pairs with more words on a side are left out.
         max_ratio: pairs where one side has more than this many times the characters of the other are left out.
             Characters, not words: one German word may stand for five English ones.
         max_copied_words: pairs with equal sides are left out when they have more words than this. Shorter ones are
             mostly names ("Home Assistant") and worth learning; longer ones are untranslated, and a few of them in a
             hundred are enough to make a model copy (Khayrallah and Koehn 2018).
-        deduplicate: whether only the first of equal pairs stays.
+        deduplicate: whether only the first of several equal pairs stays.
         language_filter: whether pairs with a side that is clearly in another language are left out, see
             `data.language.LanguageJudge`.
 
@@ -161,9 +161,9 @@ def clean(
     report: CleaningReport | None = None,
     workers: Workers | int | None = 1,
 ) -> Iterator[Pair]:
-    """Normalises the pairs of a training split and passes on the good ones in their order.
+    """Normalises the pairs of a training split and passes on the good ones in order.
 
-    Of what has passed only a hash of 64 bits is remembered, to find duplicates: about 70 bytes a pair.
+    To find duplicates, it remembers only a 64-bit hash of each pair that gets that far: about 70 bytes a pair.
 
     Args:
         pairs: raw pairs.
@@ -171,8 +171,8 @@ def clean(
         source: language of the source side, an ISO 639-1 code.
         target: language of the target side.
         report: is counted up while the pairs are drawn.
-        workers: the processes that do the work, or their number, and `None` means one a core; the result does not
-            depend on it. With 1 each pair is passed on before the next one is read, else they go in chunks.
+        workers: the processes that do the work, or their number; for `None` see `data.parallel.Workers`. The result
+            does not depend on it. With 1 each pair is passed on before the next one is read, else they go in chunks.
 
     Yields:
         Normalised pairs.
@@ -197,7 +197,7 @@ def clean(
 
 
 def digest(pair: Pair) -> int:
-    """A hash of 64 bits of both sides of a normalised pair: equal pairs have equal hashes, others almost never."""
+    """A 64-bit hash of both sides of a normalised pair: equal pairs have equal hashes, others almost never."""
     text = f"{pair.source}\n{pair.target}".encode()
     return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "little")
 
@@ -210,9 +210,10 @@ def normalise_pairs(pairs: Iterable[Pair], options: CleaningOptions | None = Non
 
 
 class _Inspection(NamedTuple):
-    """What can be determined for a pair alone; hashes of other pairs only save work.
+    """What can be found out about a pair on its own; hashes of other pairs only save work.
 
-    `fault` is the first reason to leave it out; one without those that come before duplicates has a `digest`.
+    `fault` is the first reason to leave it out. If duplicates are left out, a pair without any of the reasons that come
+    before "duplicate" has a `digest`.
     """
 
     fault: str | None
@@ -222,7 +223,7 @@ class _Inspection(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class _Inspector:
-    """Inspects pairs, in any process; the language judges are created where they are first needed."""
+    """Inspects pairs, in any process; the language judges are created when they are first needed."""
 
     options: CleaningOptions
     source: str
@@ -232,7 +233,7 @@ class _Inspector:
         return [self.pair(Pair(*pair)) for pair in pairs]
 
     def pair(self, pair: Pair, known: Container[int] = ()) -> _Inspection:
-        """Inspects one raw pair; where its digest is known, the language is not judged."""
+        """Inspects one raw pair; if its digest is known, its language is not judged."""
         lowercase = self.options.lowercase
         pair = Pair(normalise(pair.source, lowercase), normalise(pair.target, lowercase))
         fault = _fault(pair, self.options)
@@ -269,7 +270,7 @@ def _fault(pair: Pair, options: CleaningOptions) -> str | None:
     source, target = pair.source, pair.target
     if not source or not target:
         return "empty"
-    # Between words of normalised text stands exactly one space.
+    # Exactly one space separates the words of normalised text.
     if max(source.count(" "), target.count(" ")) >= options.max_words:
         return "long"
     if max(len(source), len(target)) > options.max_ratio * min(len(source), len(target)):

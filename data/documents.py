@@ -15,24 +15,23 @@ from data.windows import WindowOptions, cut_documents, follow
 
 
 class DocumentBatches(Batches):
-    """Batches of documents side by side, the same ones for the same seed and epoch.
+    """Batches of documents side by side; the same seed and epoch give the same batches.
 
-    A batch has a row for each of `lanes` lanes. In a lane documents follow one another, each of them cut into windows
-    that are read in the order of `options`; a row holds the next windows of its lane, so that a memory state may be
-    carried from a lane's row to its row in the next batch. Where an epoch ends, some lanes have run out: their rows are
-    empty. In an epoch a corpus of weight 1 gives every segment exactly once as one to be scored, of weight 2 twice, of
-    weight 0.5 those of a half of its documents, drawn anew for each epoch. A pair that stands in no document is one of
-    its own.
+    A batch has a row for each of `lanes` lanes. In a lane documents follow one another, each cut into windows that are
+    read in the order of `options`. A row holds the next windows of its lane, so a memory state can be carried from a
+    lane's row to its row in the next batch. Towards the end of an epoch some lanes have run out, and their rows are
+    empty. In each epoch every segment of a corpus of weight 1 is scored exactly once, of weight 2 twice; a corpus of
+    weight 0.5 gives half of its documents, drawn again for each epoch. A pair without a document counts as a document.
 
     Args:
         shards, seed, weights, multiple: see `data.batching.Batches`.
         lanes: B, documents read side by side.
         batch_tokens: the most that B times T, and B times S, may be, except that each row holds at least one window.
-        back_propagation: the most windows in a row, which are those that gradients can run through.
+        back_propagation: the most windows in a row; gradients can run through all of them.
         options: how documents are cut, and what is left out in training.
         counts: `counts` of an earlier object with the same arguments; with them `stream` need not plan the epochs
             before its start to learn how many batches they had.
-        copied: the ids of what is copied from source to target, which `source_dropout` leaves alone.
+        copied: the ids of pieces that are copied from source to target, which `source_dropout` leaves alone.
 
     Example:
 
@@ -69,7 +68,7 @@ class DocumentBatches(Batches):
         """Yields the batches of one epoch, from the one with index `start` on."""
         _, plan = self._plan(epoch)
         for number in range(start, len(plan)):
-            # Never 0 at the end: a seed with zeros behind it is the same seed.
+            # The last number is never 0: zeros at the end of a seed change nothing.
             random = _random(self.seed, epoch, number + 1)
             rows = [[plan.documents.window(w, random) for w in row] for row in plan.windows(number)]
             inputs, labels = pack(rows, self.multiple)
@@ -79,7 +78,7 @@ class DocumentBatches(Batches):
             yield inputs, labels
 
     def _counted(self, epoch: int) -> int:
-        """The key in `counts`: documents meet in other lanes in every epoch, and fill other numbers of rows."""
+        """The key in `counts`: each epoch spreads documents over the lanes differently and so has its own count."""
         return epoch
 
     def _plan_epoch(self, shards: list[Shards], epoch: int, weights: Sequence[float]) -> "LanePlan":
@@ -91,7 +90,7 @@ class DocumentBatches(Batches):
 
 
 class Documents:
-    """The documents of one or several corpora, cut into windows; twenty bytes a window and no object for any.
+    """The documents of one or several corpora, cut into windows: twenty bytes a window, and no Python object for each.
 
     Args:
         shards: a list of `Shards`.
@@ -101,8 +100,8 @@ class Documents:
     Attributes:
         cut: (N, 3) `first`, `current` and `end` of all windows, counted over all of `shards`; each document's in the
             order in which they are read.
-        bounds: (D + 1,) each document's first window, the number of all windows included.
-        per_shard: (len(shards),) documents of each of `shards`.
+        bounds: (D + 1,) each document's first window, and at the end the number of all windows.
+        per_shard: (len(shards),) the number of documents in each of `shards`.
     """
 
     def __init__(self, shards: list[Shards], options: WindowOptions, copied: range = range(0)):
@@ -164,7 +163,7 @@ class Documents:
 
     def _hidden(self, segment, random):
         """A segment (N,) with some of its words hidden."""
-        # A numbered piece stays: no context tells which one belongs here, and the search demands those of the source.
+        # A numbered piece stays: no context says which one belongs here, and the search demands those of the source.
         copied = (segment >= self._copied.start) & (segment < self._copied.stop)
         chosen = random.random(len(segment)) < self._options.source_dropout
         return np.where(chosen & ~copied, UNK, segment)
@@ -205,7 +204,7 @@ def plan_lanes(
 ) -> LanePlan:
     """Draws and shuffles the documents of one epoch, gives each a lane, and cuts the lanes into rows.
 
-    A row takes at most `back_propagation` windows and, a longer window apart, `room` tokens a side.
+    A row takes at most `back_propagation` windows and, unless a single window is longer, `room` tokens a side.
     """
     bases = np.cumsum([0, *documents.per_shard])
     drawn = [draw(size, weight, random) for size, weight in zip(documents.per_shard, weights, strict=True)]
@@ -226,7 +225,7 @@ def plan_lanes(
 
 
 def _lanes(loads: np.ndarray, lanes: int) -> np.ndarray:
-    """A lane for each document: large ones first, each into the lane with the least load, so that all end together."""
+    """A lane for each document: the largest first, each into the lane with the least load, so that all end together."""
     lane = np.empty(len(loads), np.int16 if lanes < 2**15 else np.int32)
     heap = [(0.0, number) for number in range(lanes)]
     by_load = np.argsort(-loads, kind="stable")

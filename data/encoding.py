@@ -1,4 +1,4 @@
-"""Text to token ids in chunks."""
+"""Turns text into token ids in chunks."""
 
 import itertools
 from collections.abc import Iterable, Iterator
@@ -40,7 +40,7 @@ class Encoder:
     form: TextForm = PLAIN
 
     def __call__(self, number: int, sources: list[str], targets: list[str]) -> dict:
-        """Returns `kept` (a boolean array over the pairs) and, of each side, flat tokens and lengths of those kept."""
+        """Returns `kept` (a boolean array over the pairs) and, for each side, flat tokens and lengths of those kept."""
         sides = [self._ids(texts, number, side) for side, texts in enumerate(self.form.pairs(sources, targets))]
         lengths = np.array([[len(ids) for ids in side] for side in sides], dtype=np.int32).reshape(2, -1)
         kept = (lengths <= self.max_length).all(axis=0)
@@ -70,7 +70,7 @@ def encode_chunks(
         workers: see `data.shards.encode_pairs`.
 
     Raises:
-        UserError: if a worker was ended from outside.
+        UserError: a worker was ended from outside.
     """
     jobs = (Job(chunk[:3], len(chunk.sources), chunk) for chunk in _chunks(pairs))
     with opened(workers) as pool:

@@ -2,7 +2,7 @@
 
 
 class UserError(Exception):
-    """Something the user can mend: bad input, a missing file, an unreachable network.
+    """Something the user can fix: bad input, a missing file, an unreachable network.
 
     The message is one line that names the file, line or key, what was expected and what to do. The command line
     prints it without a traceback and exits with code 2.

@@ -1,4 +1,4 @@
-"""Batches to `keras.Model.fit`: a tf.data pipeline on TensorFlow, a generator with a thread behind it elsewhere."""
+"""Feeds batches to `keras.Model.fit`: by a tf.data pipeline on TensorFlow, by a generator with a thread elsewhere."""
 
 import contextlib
 import itertools
@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-AHEAD = 8  # batches that are made before they are asked for
+AHEAD = 8  # batches that are made before they are needed
 
 
 def as_dataset(batches: Any, update: int = 0) -> Any:
@@ -20,7 +20,7 @@ def as_dataset(batches: Any, update: int = 0) -> Any:
         update: number of the first batch, counted over all epochs.
 
     Returns:
-        An endless dataset, as of `dataset_of`.
+        An endless dataset, see `dataset_of`.
     """
     return dataset_of(lambda: batches.stream(update), batches.inputs)
 
@@ -29,12 +29,12 @@ def with_update_tokens(batches: Iterable, accumulate: int) -> Iterator[tuple[Any
     """Yields each batch with the number that its loss is divided by.
 
     An update averages the gradients of `accumulate` batches. For the result to be the mean over the update's target
-    tokens, whatever batch they stand in, the summed loss of each batch is divided by the mean number of tokens of the
+    tokens, whichever batch they are in, the summed loss of each batch is divided by the mean number of tokens of the
     update's batches.
 
     Args:
-        batches: `(inputs, labels)`, the first one beginning an update; labels (B, T) with 0 for padding.
-        accumulate: batches of an update.
+        batches: `(inputs, labels)`, the first of which begins an update; labels (B, T) with 0 for padding.
+        accumulate: batches per update.
     """
     batches = iter(batches)
     while update := list(itertools.islice(batches, accumulate)):
@@ -49,12 +49,12 @@ def dataset_of(draw: Callable[[], Iterator], inputs: Iterable[str] = ("source", 
         draw: returns an iterator of `(inputs, labels)`: a dictionary of int32 matrices, for example
             `{"source": (B, S), "target": (B, T)}`, and another such matrix (B, T).
         inputs: the keys of that dictionary.
-        accumulate: batches of an update. With several, each batch gets sample weights (B,) for
-            `models.teacher_forcing.TeacherForcing`, all of them the number of `with_update_tokens`.
+        accumulate: batches per update. With several, each batch gets sample weights (B,) for
+            `models.teacher_forcing.TeacherForcing`, all equal to the number from `with_update_tokens`.
 
     Returns:
         A `tf.data.Dataset` on TensorFlow, where a plain generator would fix the shapes to those of the first batches; a
-        generator on other backends. Both make a few batches ahead of their use.
+        generator on other backends. Both make a few batches in advance.
     """
     import keras
 
@@ -79,13 +79,13 @@ def dataset_of(draw: Callable[[], Iterator], inputs: Iterable[str] = ("source", 
 def in_background(items: Iterable, ahead: int = AHEAD, patience: float | None = None) -> Iterator:
     """Yields `items` while a thread draws up to `ahead` of them in advance.
 
-    An exception of `items` is raised here, after the items before it. The thread ends with the items, or when the
-    generator is closed; where `items` is a generator, it is closed by the thread.
+    An exception in `items` is raised here, after the items before it. The thread ends with the items, or when the
+    generator is closed; if `items` is a generator, the thread closes it.
 
     Args:
-        items: what is drawn.
-        ahead: how many items wait to be used.
-        patience: seconds that the next item may take; None for any time.
+        items: what to draw.
+        ahead: how many items may wait to be used.
+        patience: seconds that the next item may take; None for no limit.
 
     Raises:
         TimeoutError: it took longer.
@@ -128,5 +128,5 @@ def in_background(items: Iterable, ahead: int = AHEAD, patience: float | None = 
             yield item
     finally:
         stopped.set()
-        # No longer: it may be busy encoding the next epoch, or wait for what never comes.
+        # Wait no longer: it may be busy encoding the next epoch, or be waiting for something that never comes.
         thread.join(timeout=5 if patience is None else 0)

@@ -1,4 +1,4 @@
-"""Where files go, and how they get there whole."""
+"""Where files go, and how they are written whole or not at all."""
 
 import contextlib
 import errno
@@ -17,14 +17,14 @@ from typing import IO, Any
 
 from data.errors import UserError
 
-LONGEST = 1 << 20  # bytes or characters of a line or segment: no sentence, but a file of another kind
+LONGEST = 1 << 20  # bytes or characters of a line or segment; a longer one is a sign of another kind of file
 _CHUNK = 1 << 16
 _JUST_MADE = 5  # seconds in which a partial file may not be locked yet
-_LEFT_BEHIND = 24 * 3600  # seconds without a write, where the file system has no locks
+_LEFT_BEHIND = 24 * 3600  # seconds without a write, for file systems without locks
 
 
 def cache_folder() -> Path:
-    """The folder for what can be made again: $WEITBLICK_CACHE, else weitblick in the user's cache folder."""
+    """The folder for files that can be made again: $WEITBLICK_CACHE, or else weitblick in the user's cache folder."""
     if os.environ.get("WEITBLICK_CACHE"):
         return Path(os.environ["WEITBLICK_CACHE"])
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
@@ -41,12 +41,12 @@ def atomic_write(path: Path | str, mode: str = "wb") -> Iterator[IO]:
 
     Yields:
         An open file object. It is flushed to disk and renamed at the end of the block; on any error, Ctrl-C
-        included, it is removed and what stood at `path` before stays as it was. A symbolic link stays one, and its
+        included, it is removed and an earlier file at `path` stays as it was. A symbolic link stays one, and its
         target is written; a device or a pipe is written in place.
     """
     path = Path(path)
     text = {} if "b" in mode else {"encoding": "utf-8", "newline": "\n"}
-    # By its own name: /dev/stdout and /dev/fd/N may lead to a pipe, which has no other.
+    # Opened by its own name: /dev/stdout and /dev/fd/N may lead to a pipe, which has no other.
     if path.exists() and not path.is_file() and not path.is_dir():
         with named_errors(path), open(path, mode, **text) as file:
             yield file
@@ -81,7 +81,7 @@ def check_writable(path: Path | str, folder: bool = False) -> None:
         folder: whether it will be a folder, by `new_folder`.
 
     Raises:
-        UserError: the folder is there already.
+        UserError: the folder exists already.
         OSError: nothing can be written there.
     """
     path = Path(path)
@@ -103,13 +103,13 @@ def new_folder(path: Path | str, keep: bool = False) -> Iterator[Path]:
     """Makes a folder that appears under its name only when it is complete.
 
     Args:
-        path: where the folder shall stand, missing or empty; missing folders above it are made. A symbolic link
-            stays one, and the folder appears where it points to.
+        path: the new folder, missing or empty; missing folders above it are made. A symbolic link stays one, and the
+            folder appears where it points to.
         keep: a folder that another process has finished in the meantime is kept, and this one dropped; for caches,
-            whose name stands for their content.
+            whose names identify their content.
 
     Yields:
-        The path of a folder beside it, to write into. It is renamed at the end of the block; on any error, Ctrl-C
+        The path of a folder next to it, to write into. It is renamed at the end of the block; on any error, Ctrl-C
         included, it is removed.
 
     Raises:
@@ -133,9 +133,9 @@ def new_folder(path: Path | str, keep: bool = False) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def scratch_folder(path: Path | str) -> Iterator[Path]:
-    """Makes a folder beside `path`, for what will become `path`; removes it at the end of the block.
+    """Makes a folder next to `path`, for what will become `path`; removes it at the end of the block.
 
-    What killed programs left of such folders is removed first.
+    Such folders that killed programs left behind are removed first.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -170,7 +170,7 @@ def remove_folder(path: Path | str) -> None:
 
 
 def sweep(folder: Path | str, name: str | None = None) -> None:
-    """Removes unfinished files and folders that killed programs left in a folder; not those of living ones.
+    """Removes unfinished files and folders that killed programs left in a folder, but not those of running ones.
 
     Args:
         folder: where to look.
@@ -197,12 +197,12 @@ def named_errors(path: Path) -> Iterator[None]:
 
 
 def _partial(path: Path) -> Path:
-    """A new name beside `path` for what is unfinished."""
+    """A new name next to `path` for an unfinished file or folder."""
     return path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
 
 
 def _create(partial: Path, path: Path) -> int:
-    """Creates the file that shall become `path`, which an error names, as the user did."""
+    """Creates the file that will become `path`; an error names `path`, as the user did."""
     try:
         return os.open(partial, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
     except OSError as error:
@@ -215,13 +215,13 @@ def _refuse_folder(path: Path) -> None:
 
 
 def _own(handle: int) -> None:
-    """Marks an open file or folder as being written; the mark ends with the process, however that ends."""
+    """Marks an open file or folder as being written; the mark ends with the process, however it ends."""
     with contextlib.suppress(OSError):  # some network file systems have no locks
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def _is_abandoned(partial: Path) -> bool:
-    """Whether no process writes it: nobody holds its lock or, where there are no locks, nobody wrote for a day."""
+    """Whether no process writes it: nobody holds its lock or, if there are no locks, nobody wrote to it for a day."""
     try:
         idle = time.time() - max(path.stat().st_mtime for path in [partial, *partial.rglob("*")])
         if idle < _JUST_MADE:
@@ -251,10 +251,10 @@ def _sync(path: Path) -> None:
 
 
 def limited_lines(file: IO[bytes], name: str) -> Iterator[bytes]:
-    """The lines of a binary file without "\\n", which alone ends them.
+    """The lines of a binary file without the "\\n" that alone ends a line.
 
     Args:
-        file: anything that has `read`; it may be packed, and as large as it likes.
+        file: anything that has `read`; it may be compressed, and of any size.
         name: what messages call it.
 
     Raises:
@@ -279,7 +279,7 @@ def _long_line(name, number: int) -> UserError:
 
 
 def refuse_long(text: str, place: str) -> str:
-    """Returns a segment.
+    """Returns a segment unless it is too long.
 
     Raises:
         UserError: it has more than `LONGEST` characters; the message begins with `place`.
@@ -346,15 +346,15 @@ def write_json(path: Path | str, content: dict) -> None:
 
 
 def write_between(path: Path | str, begin: str, end: str, text: str) -> None:
-    """Replaces what stands between two markers of a page.
+    """Replaces the text between two markers in a page.
 
     Args:
-        path: of the page.
+        path: the page.
         begin, end: the markers, each on a line of its own; they stay.
-        text: what shall stand between them, with an empty line before and after it.
+        text: the new text, which gets an empty line before and after it.
 
     Raises:
-        UserError: the page is not there, or has no markers.
+        UserError: the page cannot be read, or lacks a marker.
     """
     try:
         page = Path(path).read_text(encoding="utf-8")
@@ -379,7 +379,8 @@ def read_manifest(path: Path | str) -> dict:
     """Reads what `write_manifest` wrote.
 
     Raises:
-        UserError: it cannot be read, or it or a file of its folder is not what was written; names the file.
+        UserError: it cannot be read, or it or a file in its folder is not as it was written; the message names the
+            file.
     """
     path, content = Path(path), read_json(path)
     if content.pop("checksum", None) != checksum_of(content) or not isinstance(content.get("files"), dict):

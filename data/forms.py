@@ -1,4 +1,4 @@
-"""What text becomes before the tokenizer, and translations after it: spans set aside, capitals read as a sentence."""
+"""How text is changed before the tokenizer, and translations after it: spans set aside, capitals read as a sentence."""
 
 import functools
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ class TextForm:
 
     Args:
         lowercase: whether letters become lower case.
-        copy: kinds of spans that are copied, of `data.spans.KINDS`. Without any, a line is never left unchanged.
+        copy: the kinds of spans that are copied, from `data.spans.KINDS`. Without any, every line is translated.
         numbers: how numbers are copied, one of `NUMBERS`.
         capitals: whether a line in capitals is read as a sentence, and its translation written in capitals.
     """
@@ -32,17 +32,17 @@ class TextForm:
         return SpanFinder(self.copy, self.numbers)
 
     def source(self, line: str, count: Count | None = None) -> Source:
-        """A line to translate; it may have more spans than there are pieces.
+        """Prepares a line for translation; it may have more spans than there are pieces.
 
         Args:
             line: a segment.
-            count: gives the number of tokens of each of some words, see `data.spans.as_sentence`.
+            count: gives the number of tokens of each word in a list, see `data.spans.as_sentence`.
         """
         source = read(normalise(line), self.finder, self.capitals, count)
         return source._replace(text=normalise(source.text, True)) if self.lowercase else source
 
     def pair(self, source: str, target: str) -> tuple[str, str]:
-        """A pair to learn from, of normalised text; spans that stand on one side alone stay text."""
+        """A pair of normalised text as the model learns it; spans that are on one side alone stay text."""
         if self.copy:
             source, target = self.finder.mark_pair(source, target)
         if self.capitals and in_capitals(source):
@@ -50,7 +50,7 @@ class TextForm:
         return source, target
 
     def pairs(self, sources: Sequence[str], targets: Sequence[str]) -> tuple[list[str], list[str]]:
-        """The sides of several pairs, as of `pair`."""
+        """The sides of several pairs, as from `pair`."""
         found = [self.pair(*pair) for pair in zip(sources, targets, strict=True)]
         return [source for source, _ in found], [target for _, target in found]
 

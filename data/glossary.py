@@ -1,4 +1,4 @@
-"""Glossaries: terms and how they are to be translated, from .tsv, .csv and .tbx files."""
+"""Glossaries: terms and their translations, from .tsv, .csv and .tbx files."""
 
 import csv
 import itertools
@@ -30,8 +30,8 @@ class Term(NamedTuple):
     Args:
         source: the term, as `data.cleaning.normalise` writes text.
         target: its translation, likewise.
-        part: its part of speech as the file names it, in lower case; "" where it does not say.
-        match_case: whether it is only the term in exactly this case.
+        part: its part of speech as the file names it, in lower case; "" if it does not.
+        match_case: whether text must have exactly this case to be the term.
     """
 
     source: str
@@ -43,10 +43,10 @@ class Term(NamedTuple):
 def read_glossary(path: Path | str, source: str = "en", target: str = "de") -> list[Term]:
     """Reads a glossary.
 
-    - .tsv, .csv (with commas or semicolons): a source term, its translation and, as wanted, the part of speech and
-      the word `case` on each line. A first line may name the columns: `source` and `target` or codes of the
-      languages, `part`, `case`; then other columns are skipped. So are empty lines and those that begin with `#`.
-    - .tbx: TBX of 2008 (`martif`) and 2019 (`tbx`). Each term of a concept in the one language goes with each in the
+    - .tsv, .csv (with commas or semicolons): each line has a source term, its translation and, optionally, the part of
+      speech and the word `case`. The first line may name the columns: `source` and `target` or codes of the languages,
+      `part`, `case`; other columns are then skipped. Empty lines and those that begin with `#` are skipped.
+    - .tbx: TBX of 2008 (`martif`) and 2019 (`tbx`). Each term of a concept in one language is paired with each in the
       other, preferred ones first; deprecated, superseded and not recommended ones are left out.
 
     Args:
@@ -59,7 +59,7 @@ def read_glossary(path: Path | str, source: str = "en", target: str = "de") -> l
 
     Raises:
         UserError: the file is missing, of another kind, damaged, or has no term in both languages; or a term is empty
-            or has more than `MOST_WORDS` words; names file and line.
+            or has more than `MOST_WORDS` words. The message names file and line.
 
     References:
         ISO 30042:2019, https://www.tbxinfo.net
@@ -133,7 +133,7 @@ def _csv_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
 
 
 class _Columns:
-    """The columns that a first line names."""
+    """The columns that the first line names."""
 
     def __init__(self, names: list[str], source: int, target: int):
         names = [name.strip().lower() for name in names]
@@ -192,7 +192,7 @@ def _tbx(path: Path, source: str, target: str) -> Iterator[tuple[int, Term]]:
 
 
 def _usable(section: Element) -> Iterator[tuple[bool, str, str]]:
-    """Of each term in one language that may be used: whether it is preferred, its text, its part of speech."""
+    """For each term in one language that may be used: whether it is preferred, its text and its part of speech."""
     for group in section:
         if group.tag not in ("tig", "ntig", "termSec"):
             continue

@@ -1,4 +1,4 @@
-"""Held-out text in training text, found by hashes of segments."""
+"""Finds held-out text in training text by hashes of segments."""
 
 import hashlib
 from collections.abc import Iterable
@@ -7,11 +7,11 @@ import numpy as np
 
 from data.pairs import Pair
 
-SHORTEST = 3  # words; shorter segments, such as "Yes, please", stand everywhere and give nothing away
+SHORTEST = 3  # words; shorter segments, such as "Yes, please", occur everywhere and give nothing away
 
 
 def segment_hash(text: str) -> int:
-    """A hash of 64 bits of a segment without case and white space; 0 where it has fewer than `SHORTEST` words."""
+    """A 64-bit hash of a segment without case and white space; 0 if it has fewer than `SHORTEST` words."""
     words = text.casefold().split()
     if len(words) < SHORTEST:
         return 0
@@ -19,7 +19,7 @@ def segment_hash(text: str) -> int:
 
 
 def segment_hashes(pairs: Iterable[Pair]) -> np.ndarray:
-    """The hashes of both sides of pairs (N, 2), uint64."""
+    """The hashes of both sides of pairs, (N, 2), uint64."""
     sides = [(segment_hash(pair.source), segment_hash(pair.target)) for pair in pairs]
     return np.array(sides, np.uint64).reshape(-1, 2)
 

@@ -1,31 +1,31 @@
-"""The inflected forms of German words and phrases, by the dictionary of simplemma (Barbaresi 2021)."""
+"""The inflected forms of German words and phrases, from the dictionary of simplemma (Barbaresi 2021)."""
 
 import functools
 import re
 from collections.abc import Iterable, Mapping, Sequence
 
-# A word of a phrase, after which the inflected noun does not come any more: "Name der Datei", "Suche nach Text".
+# The noun to inflect comes before the first of these words in a phrase: "Name der Datei", "Suche nach Text".
 _FUNCTION_WORDS = frozenset(
     ("am", "an", "auf", "aus", "bei", "beim", "bis", "das", "dem", "den", "der", "des", "die", "durch", "ein", "eine")
     + ("einem", "einen", "einer", "eines", "für", "gegen", "hinter", "im", "in", "ins", "mit", "nach", "oder", "ohne")
     + ("über", "um", "und", "unter", "vom", "von", "vor", "wegen", "zu", "zum", "zur", "zwischen")
 )
 _ADJECTIVE = ("", "e", "er", "es", "en", "em")
-# For a noun that the dictionary has not, not even as the last part of a compound.
+# For a noun that the dictionary does not have, not even as the last part of a compound.
 _NOUN = ("", "e", "s", "es", "n", "en", "er", "ern")
 _VERB = ("e", "st", "t", "en", "te", "ten", "end")
-# A shorter end of a word is hardly a noun.
+# A shorter last part of a word is hardly a noun.
 _SHORTEST_NOUN = 4
 
 
 def german_forms(phrases: Sequence[tuple[str, bool]]) -> list[tuple[str, ...]]:
-    """The forms of phrases, each of which begins with the phrase itself.
+    """The forms of each phrase, the phrase itself first.
 
-    The noun is inflected, the adjectives before it likewise, and of compounds that the dictionary does not know the
-    last part: "Projektordner" like "Ordner". A phrase without a noun inflects its last word.
+    The noun is inflected, and so are the adjectives before it. A compound that the dictionary does not know is
+    inflected like its last part: "Projektordner" like "Ordner". In a phrase without a noun, the last word is inflected.
 
     Args:
-        phrases: each, and whether it is a verb.
+        phrases: each phrase, and whether it is a verb.
 
     Example:
         >>> german_forms([("Projektordner", False), ("Name der Datei", False)])[1]
@@ -48,13 +48,13 @@ def _split(phrase: str) -> tuple[list[str], str, str]:
 
 def _phrase_forms(phrase: str, before: list[str], head: str, rest: str, forms: Iterable[str]) -> tuple[str, ...]:
     found = {" ".join([*words, form]) + rest for form in {head, *forms} for words in _agreeing(before, head)}
-    # A sentence may begin with it.
+    # A sentence may begin with the phrase.
     found |= {form[0].upper() + form[1:] for form in found}
     return phrase, *sorted(found - {phrase})
 
 
 def _agreeing(words: list[str], head: str) -> list[list[str]]:
-    """The words before the head: if it is a noun, adjectives with each ending, the same for all."""
+    """The words before the head; if it is a noun, with each adjective ending, the same for all adjectives."""
     if not head[:1].isupper() or not any(map(_is_adjective, words)):
         return [words]
     return [words] + [
@@ -83,10 +83,10 @@ def _regular(word: str, verb: bool) -> list[str]:
 
 
 def _inflected(words: set[str]) -> dict[str, set[str]]:
-    """The forms of each word that the dictionary knows, itself or its last part."""
+    """The forms of each word that the dictionary knows, as a whole or by its last part."""
     lemmas = {word: found for word in words if (found := _last_part(word))}
     forms: dict[str, set[str]] = {lemma: {lemma} for _, lemma in lemmas.values()}
-    # A single pass over a million forms, as the dictionary goes from form to lemma.
+    # A single pass over a million forms, as the dictionary leads from form to lemma.
     for form, lemma in _dictionary().items() if forms else ():
         if lemma in forms:
             forms[lemma].add(form)
@@ -97,14 +97,14 @@ def _inflected(words: set[str]) -> dict[str, set[str]]:
 
 
 def _last_part(word: str) -> tuple[str, str] | None:
-    """What of a word stands before its last part that the dictionary knows, and the lemma of that part."""
+    """The beginning of a word, before the last part that the dictionary knows, and the lemma of that part."""
     places = [0, word.rfind("-") + 1]
     if word[:1].isupper():
         places += range(places[1] + 1, len(word) - _SHORTEST_NOUN + 1)
     for place in places:
         last = word[place:] if place <= places[1] else word[place:].capitalize()
         lemma = _dictionary().get(last, "")
-        # "erweitert" belongs to "erweitern", but is no form of it before a noun.
+        # "erweitert" belongs to "erweitern", but is not a form of it before a noun.
         if lemma and lemma[0].isupper() == last[0].isupper() and (lemma[0].isupper() or last.startswith(lemma)):
             return word[:place], lemma
     return None

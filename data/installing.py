@@ -17,7 +17,7 @@ def extra_command(name: str, pinned: bool = True) -> str:
 
     Args:
         name: of the extra.
-        pinned: whether the versions of constraints.txt go with it.
+        pinned: whether to install the versions of constraints.txt.
     """
     if _is_checkout():
         return _install(pinned, "-e", f"{_short(CHECKOUT)}[{name}]")
@@ -26,15 +26,15 @@ def extra_command(name: str, pinned: bool = True) -> str:
 
 
 def package_command(requirement: str) -> str:
-    """The same for a package that no extra has."""
+    """The same for a package that belongs to no extra."""
     return _install(True, requirement)
 
 
 def need(module: str, extra: str, what: str) -> None:
-    """Says what to install where `what` would fail for want of a module.
+    """Checks that the module which `what` needs is installed.
 
     Raises:
-        UserError: the module is missing.
+        UserError: it is missing; the message says how to install it.
     """
     if find_spec(module) is None:
         raise UserError(f"{what} needs {module}: {extra_command(extra)}")
@@ -50,7 +50,7 @@ def _is_checkout() -> bool:
 
 
 def _short(path: Path | str) -> str:
-    """A path as one would type it here: relative if it is below this folder."""
+    """A path as you would type it here: relative if it is below this folder."""
     # Links are not resolved: the one in a virtual environment is what makes its Python that of the environment.
     path, here = Path(os.path.abspath(path)), Path.cwd()
     return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)

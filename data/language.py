@@ -1,10 +1,10 @@
-"""Tells when a segment is clearly not in the language that it should be in."""
+"""Finds segments that are clearly not in the language that they should be in."""
 
 import functools
 import re
 
-# Frequent words that the other languages of these lists do not have; two of them settle most segments for the price
-# of a set intersection. Words that are also words elsewhere ("die", "was", "in", "also") are left out.
+# Frequent words that the other language here does not have; two of them settle most segments for the price of a set
+# intersection. Words that also exist in the other language ("die", "was", "in", "also") are left out.
 _COMMON_WORDS = {
     "en": "the and that with this are have not you from they their has been which these what when there your his her "
     "its would could should about into only other than then them some such very where who how because between each "
@@ -15,8 +15,8 @@ _COMMON_WORDS = {
 }
 _COMMON_WORDS = {language: frozenset(words.split()) for language, words in _COMMON_WORDS.items()}
 
-# What the guess is between, besides the two languages of the corpus: those that web text mixes in. Close relatives of
-# German and English that web text hardly has (Luxembourgish, Scots, Low German) would only take names from them.
+# The languages to guess from, besides the two of the corpus: those that web text mixes in. Close relatives of German
+# and English that are rare in web text (Luxembourgish, Scots, Low German) would only take names from them.
 _OTHERS = "ar bg cs da de el en es et fi fr he hr hu it ja ko lt lv nl no pl pt ro ru sk sl sv tr uk zh"
 
 # Each alternative starts where a word starts, so that a line without spaces does not take quadratic time.
@@ -29,9 +29,9 @@ _NOT_PROSE = re.compile(
     """,
     re.VERBOSE,
 )
-# Without any of these signs there is nothing of that kind, which is found out much faster.
+# Without any of these signs there is nothing of that kind; this check is much faster.
 _SIGNS = re.compile(r"[<\d/\\@_=~|{}$%#*+^\[\]&-]|www\.")
-# Chinese and Japanese put no spaces between words, so there every sign counts as one.
+# Chinese and Japanese put no spaces between words, so every character counts as one.
 _WORD = re.compile(r"[\u3040-\u30ff\u3400-\u9fff]|[^\W\d_\u3040-\u30ff\u3400-\u9fff]+(?:['’][^\W\d_]+)*")
 
 
@@ -43,19 +43,19 @@ def prose_words(text: str) -> list[str]:
 
 
 class LanguageJudge:
-    """Judges segments of one language; in doubt for the segment.
+    """Judges segments of one language; in doubt, it accepts the segment.
 
-    Numbers, names of files, addresses, markup and placeholders are no evidence and are left out first. Of what stays
-    at least `min_words` words and `min_bytes` bytes of UTF-8 are needed; shorter segments, such as interface strings,
-    are never called foreign. Two frequent words of the language and none of `other` settle it, at a tenth of the price
-    of the rest; only what they do not settle is given to py3langid, a naive Bayes classifier of byte n-grams. A segment
-    is foreign where one other language gets at least `certainty` of the probability. For `other` itself two of its
-    frequent words must stand there too, because lists of English names and terms are at home in German text.
+    Numbers, file names, addresses, markup and placeholders are not evidence and are removed first. At least `min_words`
+    words and `min_bytes` bytes of UTF-8 must remain; shorter segments, such as interface strings, are never called
+    foreign. Two frequent words of the language and none of `other` settle it, at a tenth of the cost of the rest; only
+    segments that they do not settle go to py3langid, a naive Bayes classifier of byte n-grams. A segment is foreign if
+    one other language gets at least `certainty` of the probability. For `other` itself, two of its frequent words must
+    occur too, because German text often has lists of English names and terms.
 
     Args:
-        language: ISO 639-1 code of the language that is expected; of one that py3langid does not know, no segment is
-            ever called foreign.
-        other: that of the other side of the corpus.
+        language: ISO 639-1 code of the expected language; if py3langid does not know it, no segment is ever called
+            foreign.
+        other: code of the language of the corpus's other side.
         min_words: fewest words to judge by.
         min_bytes: fewest bytes of UTF-8 to judge by.
         certainty: probability, 0.5 to 1.

@@ -19,7 +19,7 @@ class PackedWindow(NamedTuple):
     Fields:
         sources: the source segments' ids, without EOS.
         targets: the target segments' ids, without BOS or EOS; may be fewer than `sources`, or none.
-        scored: `targets[scored:]` are scored, those before are context.
+        scored: `targets[scored:]` are scored; those before are context.
         reset: whether the window is the first of its document.
         remembered: whether a memory may be written from this window.
     """
@@ -34,23 +34,23 @@ class PackedWindow(NamedTuple):
 def pack(rows: Sequence[Sequence[PackedWindow]], multiple: int = 8, windows: int | None = None) -> Batch:
     """Joins each row's windows, and pads the rows into one batch.
 
-    A source segment is followed by EOS, a target segment by EOS in the labels and preceded by BOS in the decoder's
-    input: where a window has several segments, these are the breaks between them.
+    A source segment is followed by EOS; a target segment is followed by EOS in the labels and preceded by BOS in the
+    decoder's input. In a window with several segments, these are the breaks between them.
 
     Args:
         rows: the windows of each of the B lanes; a lane may have none.
         multiple: S and T are padded up to a multiple of this.
-        windows: W, if it shall be larger than the largest number of windows in a row.
+        windows: W, if it should be larger than the largest number of windows in a row.
 
     Returns:
         `(inputs, labels (B, T))`, all int32 and 0 where padded. `inputs` has `source` (B, S), `target` (B, T), and for
-        either side `*_windows`, the number of the token's window in its row from 1 on, `*_positions`, which begin at 0
-        in each window, and `*_remembered`, 1 where a memory may be written from this token; `target_following` (B, T),
-        the label of each token, scored or not, but 0 for the last one of a window; and `resets` (B, W), 1 where window
+        each side `*_windows`, the number of the token's window in its row, from 1, `*_positions`, which begin at 0 in
+        each window, and `*_remembered`, 1 where a memory may be written from this token; `target_following` (B, T), the
+        label of each token, scored or not, but 0 for the last one of a window; and `resets` (B, W), 1 where window
         w + 1 of the row is the first of its document. `labels` are 0 where not scored.
 
     Raises:
-        ValueError: if a row has more than `windows` windows.
+        ValueError: a row has more than `windows` windows.
 
     Example:
 
@@ -83,8 +83,8 @@ def pack(rows: Sequence[Sequence[PackedWindow]], multiple: int = 8, windows: int
 class _Layout(NamedTuple):
     """Where one side's tokens go; G segments, N tokens, breaks included.
 
-    `segments` are the ids of the G segments, `sizes` (G,) their lengths with the break, `order` (G,) their places in
-    their windows, `row`, `column`, `window`, `position`, `remembered` (N,) say it of each token, `shape` is (B, S).
+    `segments` are the ids of the G segments, `sizes` (G,) their lengths with the break and `order` (G,) their places in
+    their windows; `row`, `column`, `window`, `position` and `remembered` (N,) belong to each token; `shape` is (B, S).
     """
 
     segments: list
@@ -119,7 +119,7 @@ class _Layout(NamedTuple):
 
 
 def _layout(counts: np.ndarray, windows: list[PackedWindow], segments: list, multiple: int) -> _Layout:
-    """Lays out one side: `counts` (B,) windows a row, `windows` and `segments` those of all rows one after another."""
+    """Lays out one side: `counts` (B,) are windows a row, `windows` and `segments` those of all rows in order."""
     number = np.array([len(own) for own in segments], np.int64)
     every = [segment for own in segments for segment in own]
     sizes = np.array([len(segment) + 1 for segment in every], np.int64)

@@ -11,7 +11,7 @@ T = TypeVar("T")
 
 
 class Pair(NamedTuple):
-    """One source segment, its translation, and the id of the document they stand in ("" where there is none)."""
+    """One source segment, its translation, and the id of their document ("" if there is none)."""
 
     source: str
     target: str
@@ -19,14 +19,14 @@ class Pair(NamedTuple):
 
 
 def consecutive(pairs: Iterable[Pair], place: Callable[[int], str]) -> Iterator[Pair]:
-    """Passes pairs on, ids of documents in one line, and refuses documents whose segments do not stand together.
+    """Passes pairs on, with document ids on one line, and refuses documents whose segments are not consecutive.
 
     Args:
         pairs: in reading order.
-        place: for the number of a pair, counted from 1, where it stands, such as "doc.train.txt, line 7".
+        place: turns the number of a pair, counted from 1, into its place, such as "doc.train.txt, line 7".
 
     Raises:
-        UserError: a document goes on after another one.
+        UserError: a document continues after another one.
     """
     last, ended = "", set()
     for number, pair in enumerate(pairs, start=1):
@@ -45,11 +45,11 @@ def consecutive(pairs: Iterable[Pair], place: Callable[[int], str]) -> Iterator[
 
 
 def by_document(pairs: Iterable[T], document: Callable[[T], Any] = attrgetter("doc")) -> Iterator[list[T]]:
-    """The documents of pairs in reading order; a pair without an id is a document of its own.
+    """Groups pairs in reading order by document; a pair without an id is a document of its own.
 
     Args:
-        pairs: `Pair`s, or whatever `document` gives the id of.
-        document: the id of a pair's document; false for none.
+        pairs: `Pair`s, or anything else for which `document` gives the id.
+        document: gives the id of a pair's document; a false value for none.
     """
     for _, group in itertools.groupby(enumerate(pairs), lambda numbered: document(numbered[1]) or numbered[0]):
         yield [pair for _, pair in group]

@@ -1,4 +1,4 @@
-"""Work on chunks of text, in this process or in a pool of others, in the order of the input."""
+"""Works on chunks of text in this process or in a pool of others, in the order of the input."""
 
 import contextlib
 import functools
@@ -21,7 +21,7 @@ MOST_WORKERS = 16  # each holds a chunk of text, so this bounds memory
 
 
 class Job(NamedTuple):
-    """Arguments of a function, the number of pairs in them, and what goes with the result."""
+    """Arguments of a function, the number of pairs in them, and anything to return with the result."""
 
     arguments: tuple
     size: int
@@ -32,8 +32,8 @@ class Workers:
     """Runs jobs in other processes, which start when there is enough to do and end with the block.
 
     Args:
-        count: number of processes; 1 means this process alone, `None` one process a core once there is more work than
-            `SMALL`.
+        count: number of processes; 1 means this process alone, `None` one process a core, at most `MOST_WORKERS`, once
+            there is more work than `SMALL`.
 
     Example:
 
@@ -112,7 +112,7 @@ class Workers:
 
 @contextlib.contextmanager
 def opened(workers: "Workers | int | None") -> Iterator[Workers]:
-    """`Workers` that are there already, to be left open, or a number of new ones."""
+    """Existing `Workers`, which are left open, or a number of new ones."""
     if isinstance(workers, Workers):
         yield workers
     else:
@@ -139,12 +139,12 @@ def _start_worker() -> None:
 
 
 def _end_with_parent() -> None:
-    """Ends this worker when its parent is killed; it would wait for work for ever."""
+    """Ends this worker when its parent is killed; otherwise it would wait for work forever."""
     parent_process().join()
     os._exit(1)
 
 
-# A function may hold a large tokenizer: it comes with every job, and is made once.
+# A function may hold a large tokenizer: it comes with every job, but is unpickled only once.
 _unpickled = functools.lru_cache(maxsize=2)(pickle.loads)
 
 

@@ -45,22 +45,22 @@ def encode_pairs(
         pairs: the pairs, or a function that gives them; drawn only if they must be encoded.
         tokenizer: a `data.tokenizer.Tokenizer`.
         folder: the cache; every set of shards gets a folder of its own in it.
-        key: names the content of `pairs`, for example a hash of the corpus and the cleaning options. Tokenizer,
+        key: identifies the content of `pairs`, for example a hash of the corpus and the cleaning options. Tokenizer,
             `sampling`, `seed`, `max_length` and `form` are added to it here.
         sampling: alpha of subword regularisation; 0 means the best segmentation.
         seed: of the sampling; the result does not depend on the number of workers.
         max_length: pairs with more tokens than this on either side are left out and counted.
         form: how pairs are written for the model before they are encoded.
-        workers: the processes that encode, or their number; `None` means one a core, and none beside this one for
-            small corpora.
+        workers: the processes that encode, or their number; `None` means one a core, or this process alone for small
+            corpora.
         progress: called with the number of pairs done so far.
 
     Returns:
         The `Shards`.
 
     Raises:
-        UserError: if no pair is left, or a worker process was ended from outside.
-        OSError: if the disk is full or `folder` cannot be written; nothing half-written is left behind.
+        UserError: no pair is left, or a worker process was ended from outside.
+        OSError: the disk is full or `folder` cannot be written; nothing half-written is left behind.
     """
     seed = seed if sampling else 0
     name = checksum_of([FORMAT, key, tokenizer.fingerprint, sampling, seed, max_length, repr(form)])
@@ -77,17 +77,17 @@ def encode_pairs(
 
 
 class SampledShards:
-    """Shards with other segmentations in every epoch, for `Batches`: subword regularisation.
+    """Shards with different segmentations in every epoch, for `Batches`: subword regularisation.
 
     Args:
-        pairs: a function that gives the pairs anew, as `encode_pairs` takes them.
+        pairs: a function that gives the pairs each time, as `encode_pairs` takes it.
         tokenizer, folder, key, sampling, seed, max_length, form, workers: see `encode_pairs`.
 
     Call arguments:
         epoch: the epoch, counted from 0.
 
     Returns:
-        The epoch's `Shards`. Those of the epoch that was asked for before are removed from the disk.
+        The epoch's `Shards`. Those of the epoch requested before are removed from disk.
 
     References:
         Kudo 2018, Subword Regularization, https://arxiv.org/abs/1804.10959
@@ -133,7 +133,7 @@ class Shards:
         verify: compare the checksums of all files (reads them once).
 
     Raises:
-        DamagedShards: if the folder is not whole.
+        DamagedShards: the folder is incomplete or damaged.
     """
 
     def __init__(self, folder: str | Path, verify: bool = True):
@@ -176,7 +176,7 @@ class Shards:
         return self.target_tokens[self.target_offsets[i] : self.target_offsets[i + 1]]
 
     def doc(self, i: int) -> int:
-        """The index of the document of pair `i`, counted from 0 in reading order, or -1 if it stands in none."""
+        """The index of the document of pair `i`, counted from 0 in reading order, or -1 if it has none."""
         return int(self.documents[i])
 
 

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
-PIECES, PIECE_KIND = 32, "pieces"  # numbered pieces of a vocabulary; the kind of those that stand in the text itself
+PIECES, PIECE_KIND = 32, "pieces"  # numbered pieces of a vocabulary; the kind of those that are in the text itself
 
 
 def piece(number: int) -> str:
@@ -30,8 +30,8 @@ _EXTENSIONS = (
     "exe|dll|odt|ods|odp|docx?|xlsx?|csv|po|mo|toml|ya?ml|desktop|service|ogg|mp3|mp4|avi|ttf|sql|php"
 )
 
-# From the most to the least particular: of two that begin at the same character the earlier one wins. None may begin
-# again within what it has failed on, nor read a long text in two ways.
+# From the most to the least specific: of two that begin at the same character the earlier one wins. No pattern may
+# start again within text that it has failed on, or match a long text in two ways.
 _PATTERNS: dict[str, tuple[str, ...]] = {
     "code": (r"``[^`]{1,300}``", r"`[^`\s][^`]{0,300}`", r"(?<![\w-])--[A-Za-z][\w-]+"),
     "urls": (
@@ -83,17 +83,17 @@ _ICU_HEAD = r"\{\s*\w+\s*,\s*(?:plural|select|selectordinal)\s*,(?:\s*offset:\d+
 _ICU = re.compile(_ICU_HEAD)
 _ICU_FRAME = (_ICU_HEAD, r"\}\s*[=\w]+\s*\{", r"\}\s*\}", r"#")
 _TAG = re.compile(r"<(/?)([A-Za-z][\w:.-]*)[^<>]*?(/?)>")
-# Elements of HTML that have no end.
+# HTML elements without an end tag.
 _VOID = {"area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "param", "source", "track", "wbr"}
 _ENGLISH_NUMBER = re.compile(r"[€£¥$]?(?:\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d+\.\d+)[^\d.,]*")
-# Kinds that touch no letter in any source, nor in its translation.
+# Kinds that touch no letter in a source, and so may touch none in its translation.
 _APART = {"numbers", "phones"}
 # Without one of these a text has no span.
 _HINT = re.compile(rf"[\d%{{}}$#<&@/\\`\u27e6]|--|\.[A-Za-z]|{_SYMBOL}|{_FOREIGN}")
 
 
 class Span(NamedTuple):
-    """A stretch `text` of a segment, from character `start` on; once set aside, `given` is what the source has."""
+    """A stretch of a segment from character `start` on; once set aside, `text` is the copy and `given` the original."""
 
     start: int
     text: str
@@ -117,7 +117,7 @@ class SpanFinder:
     """Finds what must be copied.
 
     Args:
-        kinds: which of `KINDS` are set aside. A numbered piece that stands in the text itself is, too, if any kind is.
+        kinds: which of `KINDS` are set aside. If there are any, so is a numbered piece that is in the text itself.
         numbers: "source" copies numbers as they are; "german" turns 1,234.56 into 1.234,56.
 
     Raises:
@@ -145,20 +145,20 @@ class SpanFinder:
         self._branched = re.compile("|".join([own, *frame, *groups]))
 
     def find(self, text: str) -> list[Span]:
-        """All spans of a text, in their order, however many."""
+        """All spans of a text in order, however many."""
         if not self.kinds or not _HINT.search(text):
             return []
         pattern = self._branched if _ICU.search(text) else self._plain
         return [Span(match.start(), match[0], match.lastgroup or "") for match in pattern.finditer(text)]
 
     def mark(self, text: str) -> Marked:
-        """Sets the spans of a text aside, however many."""
+        """Sets aside the spans of a text, however many."""
         spans = self.find(text)
         marked = _replace(text, spans, range(1, len(spans) + 1))
         return Marked(marked, tuple(span._replace(text=self.copied(span), given=span.text) for span in spans))
 
     def mark_pair(self, source: str, target: str) -> tuple[str, str]:
-        """Sets aside what stands on both sides; the same span has the same number on both, in the source's order."""
+        """Sets aside up to `PIECES` spans that both sides have; each has one number, in the source's order."""
         if not _HINT.search(source) or not _HINT.search(target):
             return source, target
         targets, free = self.find(target), {}
@@ -178,7 +178,7 @@ class SpanFinder:
 
 
 def german_number(text: str) -> str:
-    """A number with the marks of German: a comma for decimals, points between thousands; versions, times, dates stay.
+    """A number in German style: a comma for decimals, points between thousands; versions, times and dates stay.
 
     Example:
         >>> german_number("1,234.56"), german_number("3.5"), german_number("1.2.3")
@@ -195,32 +195,32 @@ def count_pieces(text: str) -> int:
 
 
 def outside_pieces(text: str, place: int) -> int:
-    """A place of a marked text, or the end of the piece in which it is."""
+    """A place in a marked text or, if it is inside a piece, the end of that piece."""
     return next((match.end() for match in _PIECE.finditer(text) if match.start() < place < match.end()), place)
 
 
 def renumbered(text: str, spans: Sequence[Span]) -> Marked:
-    """A part of a marked text with its pieces counted from 1."""
+    """A part of a marked text with its pieces renumbered from 1."""
     parts, numbers = split_at_pieces(text)
     pieces = (piece(number) for number in range(1, len(numbers) + 1))
     return Marked(parts[0] + "".join(map(str.__add__, pieces, parts[1:])), tuple(spans[n - 1] for n in numbers))
 
 
 def has_words(text: str) -> bool:
-    """Whether a marked text has a letter, and so something to translate, beside its pieces."""
+    """Whether a marked text has a letter, and so something to translate, besides its pieces."""
     return any(character.isalpha() for character in text)
 
 
 def is_whole(text: str, count: int) -> bool:
-    """Whether the pieces 1 to `count` stand in a text once each, and no others."""
+    """Whether a text has each of the pieces 1 to `count` once, and no others."""
     return sorted(split_at_pieces(text)[1]) == list(range(1, count + 1))
 
 
 def mend(text: str, count: int) -> str:
-    """Sees to it that each of the pieces 1 to `count` stands in a text once.
+    """Makes sure that a text has each of the pieces 1 to `count` once.
 
-    A piece that comes again goes, as does one with another number. A missing one is put behind the piece before it,
-    else before the one after it, else at the end.
+    A repeated piece is removed, as is one with another number. A missing one is put after the piece with the number
+    before it, or else before the one with the next higher number, or else at the end.
     """
     parts, numbers = split_at_pieces(text)
     kept: list[int | None] = []
@@ -245,13 +245,13 @@ def _insert(text: str, number: int, found: set[int]) -> str:
 
 
 def restore(text: str, spans: Sequence[Span]) -> str:
-    """Puts the spans of `SpanFinder.mark` into a translation for its pieces.
+    """Replaces the pieces in a translation with the spans that `SpanFinder.mark` set aside.
 
-    The frame of a message with branches keeps its order, and tags nest: where the translation's order would make two
+    The frame of a message with branches keeps its order, and tags nest: if the translation's order would make two
     elements overlap, the smaller one stays where it is and the other is put around it.
 
     Args:
-        text: a translation; pieces that are doubled or missing are mended.
+        text: a translation; repeated or missing pieces are put right first, see `mend`.
         spans: those of its source.
 
     Returns:
@@ -273,7 +273,7 @@ def restore(text: str, spans: Sequence[Span]) -> str:
 
 
 def _joined(left: str, right: str, apart: bool) -> str:
-    """Two texts as one; those that stay apart get a space between letters and digits."""
+    """Two texts as one; if `apart`, with a space between letters and digits that would touch."""
     touching = apart and left and right and left[-1].isalnum() and right[0].isalnum()
     return f"{left} {right}" if touching else left + right
 
@@ -285,7 +285,7 @@ def split_at_pieces(text: str) -> tuple[list[str], list[int]]:
 
 
 def _in_source_order(numbers: list[int], chosen: list[int]) -> list[int]:
-    """The numbers with the chosen ones, in their order, at the places where chosen ones stand."""
+    """The numbers, with the chosen ones put in the order of `chosen`; the others stay where they are."""
     rest = iter(chosen)
     return [next(rest) if number in chosen else number for number in numbers]
 
@@ -312,8 +312,8 @@ def _nested(slots: list[list[int]], parts: Sequence[str], elements: Sequence[tup
 
     Args:
         slots: the number of the piece at each place.
-        parts: the text around the places, one more.
-        elements: of `_elements`.
+        parts: the text around the places, one part more than places.
+        elements: from `_elements`.
 
     Returns:
         The numbers of the pieces at each place.
@@ -332,7 +332,7 @@ def _nested(slots: list[list[int]], parts: Sequence[str], elements: Sequence[tup
 
 
 def _around(low: int, high: int, settled: Sequence[tuple[int, int]]) -> tuple[int, int]:
-    """The smallest interval from `low` to `high` at least that overlaps none in part."""
+    """The smallest interval around `low` to `high` that overlaps none of `settled` only in part."""
     before = None
     while before != (low, high):
         before = low, high
@@ -344,7 +344,7 @@ def _around(low: int, high: int, settled: Sequence[tuple[int, int]]) -> tuple[in
 
 
 def in_capitals(text: str) -> bool:
-    """Whether a marked text is written in capitals: words of four letters or more, or several."""
+    """Whether a marked text is written in capitals, and has at least four letters or several words."""
     letters = [character for character in text if character.isalpha()]
     if len(letters) < 4 and len(text.split()) < 2:
         return False
@@ -352,12 +352,12 @@ def in_capitals(text: str) -> bool:
 
 
 def as_sentence(text: str, count: Count | None = None) -> str:
-    """A text in capitals as a sentence is written: in lower case, with a capital at its beginning.
+    """A text in capitals written as a sentence: in lower case, with a capital at its beginning.
 
     Args:
         text: a marked text.
-        count: gives the number of tokens of each of some words. Where it is given, a word that takes fewer tokens in
-            capitals, such as an abbreviation, stays in capitals.
+        count: gives the number of tokens of each word in a list. With it, a word that takes fewer tokens in capitals,
+            such as an abbreviation, stays in capitals.
     """
 
     def lowered(match: re.Match) -> str:
@@ -374,10 +374,10 @@ class Source(NamedTuple):
     """A line as the model reads it, and what its translation needs.
 
     Fields:
-        text: the line with its spans as numbered pieces; "" where there is nothing to translate.
-        spans: what piece 1, 2 ... stand for.
+        text: the line with its spans as numbered pieces; "" if there is nothing to translate.
+        spans: what pieces 1, 2 ... stand for.
         capitals: whether the line was in capitals, as its translation will be.
-        unchanged: the translation of a line without anything to translate.
+        unchanged: the translation of a line that has nothing to translate.
     """
 
     text: str
@@ -386,16 +386,16 @@ class Source(NamedTuple):
     unchanged: str = ""
 
     def translation(self, text: str) -> str:
-        """The line's translation of what the model wrote."""
+        """The translation of the line, from what the model wrote."""
         return restore(text.upper() if self.capitals else text, self.spans)
 
 
 def read(text: str, finder: SpanFinder, capitals: bool = False, count: Count | None = None) -> Source:
-    """A line to translate; it may have more spans than there are pieces.
+    """Prepares a line for translation; it may have more spans than there are pieces.
 
     Args:
         text: a normalised segment.
-        finder: of what is copied. Without kinds every line is translated.
+        finder: finds what is copied. Without kinds, every line is translated.
         capitals: whether a line in capitals is read as a sentence.
         count: see `as_sentence`.
     """
@@ -407,12 +407,12 @@ def read(text: str, finder: SpanFinder, capitals: bool = False, count: Count | N
 
 
 class Kept(NamedTuple):
-    """How many of the lines with spans of a kind have kept all of them, neither lost nor doubled.
+    """How many of the lines with spans of a kind kept all of them, none lost or repeated.
 
     Fields:
         lines: lines whose source has a span of the kind.
         kept: those whose translation has each as often as the source.
-        lost: the numbers, from 0, of the others.
+        lost: the line numbers of the others, from 0.
     """
 
     lines: int
@@ -425,7 +425,7 @@ def kept(finder: SpanFinder, sources: Sequence[str], translations: Sequence[str]
 
     Args:
         finder: its kinds are counted. A message's frame counts as placeholders.
-        sources, translations: as many of one as of the other.
+        sources, translations: equally many of both.
     """
     found: dict[str, list[tuple[int, bool]]] = {}
     for number, (source, translation) in enumerate(zip(sources, translations, strict=True)):

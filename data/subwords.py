@@ -1,4 +1,4 @@
-"""Text to the ids of subwords and back, by one SentencePiece model."""
+"""Turns text into the ids of subwords and back, with one SentencePiece model."""
 
 import codecs
 import functools
@@ -33,7 +33,7 @@ class Subwords:
         proto: bytes, the serialised SentencePiece model.
 
     Raises:
-        UserError: `proto` is not such a model, or one with other special ids.
+        UserError: `proto` is not such a model, or has other special ids.
 
     References:
         - Kudo and Richardson 2018, SentencePiece, https://arxiv.org/abs/1808.06226
@@ -79,7 +79,7 @@ class Subwords:
     def encode_sampled(self, texts: list[str], alpha: float, seed: int) -> list[list[int]]:
         """Turns texts into ids by randomly drawn segmentations: subword regularisation.
 
-        Same texts, alpha and seed: same ids, in any thread or process.
+        The same texts, alpha and seed give the same ids in any thread or process.
 
         Args:
             texts: segments.
@@ -99,14 +99,14 @@ class Subwords:
         if alpha == 0:
             return self.encode(texts)
         texts = _checked(texts)
-        # The library's generator is made, from one global seed, in the thread that a call for a list starts; with one
-        # thread per call the draws depend on that seed alone. Its largest value would mean "take the clock".
+        # A call for a list starts a thread, in which the library makes its generator from one global seed; with one
+        # thread per call the draws depend on that seed alone. The largest seed would mean "use the clock".
         with _seed_lock:
             sentencepiece.set_random_generator_seed(seed % 0xFFFFFFFF)
             return self._processor.encode(texts, num_threads=1, enable_sampling=True, alpha=alpha, nbest_size=-1)
 
     def decode(self, ids: Iterable[Iterable[int]]) -> list[str]:
-        """Turns ids into texts; pad, unk, bos and eos are left out, bytes that are not UTF-8 become U+FFFD.
+        """Turns ids into texts; pad, unk, bos and eos are left out, and bytes that are not UTF-8 become U+FFFD.
 
         Raises:
             IndexError: an id is outside the vocabulary.
@@ -115,9 +115,9 @@ class Subwords:
         return self._processor.decode(rows, num_threads=1) if rows else []
 
     def decode_beginning(self, ids: Sequence[int]) -> str:
-        """The text of ids that others will follow, without a character at its end whose last bytes are still to come.
+        """The text of ids that more will follow, without a last character some of whose bytes are still to come.
 
-        So the text of more ids goes on with the text of fewer.
+        So the text of more ids begins with the text of fewer.
         """
         spelled = itertools.takewhile(self._processor.is_byte, map(int, reversed(ids)))
         end = bytes(int(self.piece(id)[1:-1], 16) for id in spelled)[::-1]  # <0xE2> is a byte
@@ -151,5 +151,5 @@ class Subwords:
 def _checked(texts: list[str]) -> list[str]:
     if isinstance(texts, str):
         raise TypeError("a list of texts is expected, not one text")
-    # Half of a surrogate pair is no character; it can only stem from a damaged file or command line.
+    # Half of a surrogate pair is not a character; it can only come from a damaged file or command line.
     return [text if text.isprintable() else _SURROGATES.sub("\ufffd", text) for text in texts]

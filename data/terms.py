@@ -1,4 +1,4 @@
-"""Terms of a glossary in a text: which of them a source has, and in which forms their translations are accepted."""
+"""Terms of a glossary in a text: which of them a source has, and which forms of their translations are accepted."""
 
 import functools
 import re
@@ -12,7 +12,7 @@ from data.glossary import Term, read_glossary
 from data.inflection import german_forms
 from data.spans import Span, piece, split_at_pieces
 
-# Words, numbers and single signs; what is left between them is spaces, hyphens and underscores.
+# Words, numbers and single signs; only spaces, hyphens and underscores are left between them.
 _TOKEN = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)*|\d+|[^\w\s-]")
 
 
@@ -24,7 +24,7 @@ class Entry(NamedTuple):
         target: its preferred translation.
         forms: all accepted forms of all its translations, the preferred one first.
         verb: whether the term is a verb.
-        match_case: whether it is only the term in exactly this case.
+        match_case: whether text must have exactly this case to be the term.
     """
 
     source: str
@@ -44,11 +44,11 @@ class Occurrence(NamedTuple):
 class Glossary:
     """Finds the terms of a glossary in source text.
 
-    Words are compared in the singular, and those of verbs ("to save", or the part of speech says so) by their stems,
-    so that "saved" and "saving" are found. Other words are not compared so, as "setting" is no form of "set".
+    Words are compared in the singular. Those of verbs ("to save", or marked so by the part of speech) are compared by
+    their stems, so that "saved" and "saving" are found; other words are not, as "setting" is not a form of "set".
 
     Args:
-        terms: of `data.glossary.read_glossary`; those with the same source are alternatives.
+        terms: from `data.glossary.read_glossary`; those with the same source are alternatives.
         language: the target's. Only German is inflected.
 
     Example:
@@ -71,7 +71,7 @@ class Glossary:
             Entry(source, targets[0], tuple(dict.fromkeys(form for _ in targets for form in next(found))), *kind)
             for (source, *kind), targets in groups.items()
         ]
-        # By the first word. Where two terms are equally long, the one that minds the case is more particular.
+        # By the first word. Of two equally long terms, the case-sensitive one is more specific, so it comes first.
         self._by_word: dict[str, list[tuple[list[str], Entry]]] = {}
         for entry in sorted(self.entries, key=lambda entry: not entry.match_case):
             if keys := list(map(_key_of(entry), _tokens(entry))):
@@ -82,11 +82,11 @@ class Glossary:
         return list(dict.fromkeys(found.entry for found in self.occurrences(text, spans)))
 
     def occurrences(self, text: str, spans: Sequence[Span] = ()) -> list[Occurrence]:
-        """The terms in a text, in their order; where they overlap, the longest.
+        """The terms in a text in order; of overlapping ones, the longest.
 
         Args:
-            text: a source segment; what is copied is best set aside as numbered pieces before, see `data.spans`.
-            spans: what pieces stand for. Spans as a whole may belong to a term; their parts are no terms.
+            text: a source segment; spans are best set aside as numbered pieces before, see `data.spans`.
+            spans: what pieces stand for. A whole span may belong to a term, but a part of one may not.
         """
         tokens, owners = _tokens_with_spans(text, spans)
         matches = [match for place in range(len(tokens)) for match in self._matches_at(tokens, place)]
@@ -127,7 +127,7 @@ def _tokens_with_spans(text: str, spans: Sequence[Span]) -> tuple[list[str], lis
     owners = [0] * len(tokens)
     for number, part in zip(numbers, parts[1:], strict=True):
         known = 0 < number <= len(spans)
-        # What has no token keeps the words around it apart all the same.
+        # Even a span without a token keeps the words around it apart.
         inside = (_TOKEN.findall(spans[number - 1].given) if known else []) or [piece(number)]
         outside = _TOKEN.findall(part)
         tokens += inside + outside
@@ -136,7 +136,7 @@ def _tokens_with_spans(text: str, spans: Sequence[Span]) -> tuple[list[str], lis
 
 
 def _whole_spans(owners: list[int], start: int, end: int) -> tuple[int, ...] | None:
-    """The pieces whose tokens are those from `start` to `end`; None if one of them goes on outside."""
+    """The pieces whose tokens are those from `start` to `end`; None if one of them continues outside."""
     pieces = tuple(dict.fromkeys(filter(None, owners[start:end])))
     around = [*owners[max(start - 1, 0) : start], *owners[end : end + 1]]
     return None if set(pieces) & set(around) else pieces
@@ -154,7 +154,7 @@ def _same_case(tokens: list[str], entry: Entry) -> bool:
 
 
 def _key_of(entry: Entry) -> Callable[[str], str]:
-    """How words of a term are compared."""
+    """The function that makes words comparable with those of a term."""
     return _stem if entry.verb else _singular
 
 

@@ -1,4 +1,4 @@
-"""The tokenizer of a model: subwords of source and target, and how one SentencePiece model for both is trained."""
+"""The tokenizer of a model: subwords of source and target, and the training of one SentencePiece model for both."""
 
 import functools
 import hashlib
@@ -18,9 +18,9 @@ from data.subwords import BOS, EOS, PAD, UNK, Subwords
 KINDS = ("unigram", "bpe")
 
 # SentencePiece writes a space as U+2581 inside its pieces and so cannot tell it from a real U+2581. Its own two rule
-# tables mend that: before segmentation U+2581 becomes a pair of noncharacters that no text contains, after joining the
-# pair becomes U+2581 again; a noncharacter that a text does contain is doubled. They travel inside the model file, so
-# tensorflow-text and every other SentencePiece runtime follow them too.
+# tables solve this: before segmentation U+2581 becomes a pair of noncharacters that no text contains, and after joining
+# the pair becomes U+2581 again; a noncharacter that a text does contain is doubled. The tables are part of the model
+# file, so tensorflow-text and every other SentencePiece runtime follow them too.
 _ESCAPE = "2581\tFDD0 FDD1\nFDD0\tFDD0 FDD0\n"
 _UNESCAPE = "FDD0 FDD1\t2581\nFDD0 FDD0\tFDD0\n"
 
@@ -43,23 +43,23 @@ _TRAINER_OPTIONS = {
 
 
 class Tokenizer:
-    """Turns text into the ids of subwords and back, on each side by a SentencePiece model; both share one vocabulary.
+    """Turns text into the ids of subwords and back, with a SentencePiece model for each side; both share a vocabulary.
 
-    The model that `train` makes is that of both sides. It knows bytes for characters that it has not seen, so that
-    `decode(encode(texts)) == texts` for any text of Unicode scalar values: spaces, tabs, control characters, emoji and
-    SentencePiece's own sign for a space, U+2581, included. Digits are always pieces of their own, which helps a
+    `train` makes one model for both sides. It spells characters that it has not seen as bytes, so that
+    `decode(encode(texts)) == texts` for any text of Unicode scalar values, including spaces, tabs, control characters,
+    emoji and SentencePiece's own sign for a space, U+2581. Digits are always pieces of their own, which helps a
     translation model to copy numbers. The object can be pickled.
 
     Args:
         source: bytes, the serialised SentencePiece model of the source.
-        target: that of the target, which has the same pieces in the same order and splits text into other ones of
-            them; None where it is the same.
+        target: the same of the target, which has the same pieces in the same order but splits text differently; None
+            if one model serves both.
 
     Attributes:
-        source, target: `data.subwords.Subwords`, with which text of either side is encoded and decoded.
+        source, target: `data.subwords.Subwords`, which encode and decode text of the two sides.
 
     Raises:
-        UserError: what is given is not such a model, or the two have other pieces.
+        UserError: an argument is not such a model, or the two have different pieces.
 
     Example:
 
@@ -100,8 +100,8 @@ class Tokenizer:
             vocabulary_size: number of pieces, of which 4 are special and 256 stand for bytes.
             kind: "unigram" (Kudo 2018) or "bpe" (Sennrich et al. 2016).
             seed: chooses the sample when there are more than `max_lines` lines.
-            max_lines: how many lines, drawn evenly from all of them, are learned from. Bounds the memory: about
-                1.2 GB for the default of ordinary sentences with "unigram", a third of that with "bpe".
+            max_lines: how many lines, drawn evenly from all of them, to learn from. This bounds the memory: the
+                default takes about 1.2 GB for ordinary sentences with "unigram", a third of that with "bpe".
             symbols: texts that are always one piece, such as the numbered pieces of `data.spans`.
 
         Returns:
@@ -142,7 +142,7 @@ class Tokenizer:
             raise UserError(f"{path}: {error}; take it from a backup or train the run anew") from error
 
     def save(self, path: Path | str) -> list[Path]:
-        """Writes the model to `path`, and that of the target, if it is another, to `target_file(path)`.
+        """Writes the model to `path`, and that of the target, if it differs, to `target_file(path)`.
 
         Returns:
             The files, each written whole or not at all.
@@ -151,7 +151,7 @@ class Tokenizer:
         if self.target is self.source:
             target_file(path).unlink(missing_ok=True)
             files = [Path(path)]
-        # That of the source is last: where it exists, the tokenizer is whole.
+        # The source's model is written last: if it exists, the tokenizer is complete.
         for file, proto in zip(files, reversed(self._protos), strict=True):
             with atomic_write(file, "wb") as opened:
                 opened.write(proto)
@@ -164,7 +164,7 @@ class Tokenizer:
 
     @functools.cached_property
     def fingerprint(self) -> str:
-        """A hash of the models, for the keys of caches."""
+        """A hash of the models, for cache keys."""
         if self.target is self.source:
             return self.source.fingerprint
         return hashlib.sha256(f"{self.source.fingerprint} {self.target.fingerprint}".encode()).hexdigest()
@@ -184,7 +184,7 @@ class Tokenizer:
 
 
 def target_file(path: Path | str) -> Path:
-    """Where the model of the target is kept beside that of the source, if it is another."""
+    """Where the target's model is kept, next to the source's, if it differs from it."""
     return Path(path).with_suffix(f".target{Path(path).suffix}")
 
 
@@ -224,7 +224,7 @@ def sample_lines(lines: Iterable[str], count: int, seed: int) -> list[str]:
 
 
 def _handed_over(lines: list[str]) -> Iterator[str]:
-    """Empties the list while it is read: the trainer keeps its own copy, and two would be one too many."""
+    """Empties the list while it is read: the trainer keeps its own copy, and a second one would waste memory."""
     while lines:
         yield lines.pop()
 
@@ -244,7 +244,7 @@ def _without_paths(proto: bytes) -> bytes:
 
 
 def _size_error(size: int, message: str) -> UserError:
-    """Says in the preset's words what the trainer says in its own."""
+    """Puts the trainer's message into the terms of a preset."""
     if most := re.search(r"too high .* value <= (\d+)", message):
         return UserError(
             f"tokenizer.vocabulary = {size} is more than the training text allows; set tokenizer.vocabulary to "

@@ -34,16 +34,17 @@ def read_vectors(source: str | Path, wanted: set[str], width: int | None = None)
             - a .zip of such files;
             - a .npz with the matrix (words, width) under "word2vec" (or "vectors", "embeddings") and its words, in the
               same order, under "words" (or "vocab", "vocabulary", "tokens", "index2word", "itos"), as an array of
-              strings. Python objects in it are refused: what unpickles them could run any program.
+              strings. Python objects in it are refused, as unpickling them could run any code.
         wanted: the words whose vectors are needed; no others are kept.
-        width: of the model. Where a .zip holds several widths, the smallest that is not less is taken, or else the
+        width: of the model. If a .zip holds several widths, the smallest that is at least this is taken, or else the
             largest.
 
     Yields:
         Words and their vectors, float32 `(width of the file,)`, in the order of the file.
 
     Raises:
-        UserError: the source is missing, damaged or laid out otherwise; names the file and, of a text file, the line.
+        UserError: the source is missing, damaged or laid out differently; the message names the file and, for a text
+            file, the line.
     """
     if str(source) == PACKAGE:
         yield from _read_package(wanted)

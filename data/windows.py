@@ -8,39 +8,40 @@ import numpy as np
 WINDOWS = ("segments", "tokens", "dynamic")
 FORWARD, BACKWARD = ORDERS = ("forward", "backward")
 DROPOUTS = ("context_segment_dropout", "context_word_dropout", "source_dropout")
-FIRST_LIMIT = 32  # tokens of a document's first window in "dynamic"; each further one may hold twice as many
+FIRST_LIMIT = 32  # tokens of a document's first window in "dynamic"; each later one may hold twice as many as the last
 
 
 @dataclass(frozen=True)
 class WindowOptions:
-    """How a document is cut. A segment costs its source tokens and one more, for the break behind it.
+    """How a document is cut. A segment costs its source tokens and one more, for the break after it.
 
-    Without `sliding`, windows follow one another and all of their segments are scored; what came before is left to a
-    memory. With it, each segment is scored in a window of its own, which begins with as many of the previous segments
-    as are allowed, as context.
+    Without `sliding`, windows follow one another and all of their segments are scored; earlier text is left to a
+    memory. With it, each segment is scored in a window of its own, which begins with as many previous segments as the
+    limit allows, as context.
 
     Args:
         windows: what limits a window. "segments": `size` segments; "tokens": `tokens` source tokens, in whole segments;
-            "dynamic": window n of a document, from 0, holds `min(tokens, 32 * 2**n)` source tokens, so that a window
-            grows with its document (with `sliding` it grows by itself, and "dynamic" is "tokens").
+            "dynamic": window n of a document, from 0, holds `min(tokens, 32 * 2**n)` source tokens, so that windows
+            grow with the document (with `sliding` they grow anyway, and "dynamic" is the same as "tokens").
         size: segments of a window, its context included.
-        tokens: source tokens of a window, its context included; a segment that is longer is a window by itself.
+        tokens: source tokens of a window, its context included; a longer segment is a window by itself.
         sliding: whether windows overlap, for context by concatenation.
         order: "forward", or "backward", where the same windows are read from the last to the first; the segments of a
             window keep their order. Not with `sliding`, whose context is what was read before.
         context_target: with `sliding`, whether the previous target segments are given as well.
-        context_segment_dropout: share of context segments left out in training; without `sliding`, of windows not
-            remembered.
-        context_word_dropout: share of context words replaced by the unknown piece; without `sliding`, not remembered.
+        context_segment_dropout: share of context segments left out in training; without `sliding`, share of windows
+            that are not remembered.
+        context_word_dropout: share of context words replaced by the unknown piece; without `sliding`, share of words
+            that are not remembered.
         source_dropout: share of source words that are replaced by the unknown piece in training, in the segments that
-            are scored; their translations stay, so that it pays to look for them in the context. The context stays
-            whole in a window, as in CoWord dropout (Fernandes et al. 2021, "Measuring and Increasing Context Usage in
-            Context-Aware Machine Translation", section 5). What a memory keeps of the source, however, is written from
-            the encodings of what was hidden: whole ones would need the encoder twice. What it keeps of the target has
-            all words.
+            are scored; their translations stay, so that it pays to look for them in the context. The context inside a
+            window stays whole, as in CoWord dropout (Fernandes et al. 2021, "Measuring and Increasing Context Usage in
+            Context-Aware Machine Translation", section 5). What a memory keeps of the source, however, comes from
+            encodings without the hidden words: whole ones would need the encoder twice. What it keeps of the target
+            has all words.
 
     Raises:
-        ValueError: if a value is out of range.
+        ValueError: a value is out of range.
     """
 
     windows: str = "segments"
@@ -67,7 +68,7 @@ class WindowOptions:
                 raise ValueError(f"{name} must be at least 0 and below 1, got {getattr(self, name)}")
 
     def limit(self, number: int) -> int:
-        """The most source tokens of a document's window `number`, counted from 0, where tokens limit it."""
+        """The most source tokens of a document's window `number`, counted from 0, if tokens limit it."""
         growing = self.windows == "dynamic" and not self.sliding
         return min(self.tokens, FIRST_LIMIT << min(number, 40)) if growing else self.tokens
 
@@ -83,8 +84,8 @@ def next_window(
 
     Args:
         source_lengths: the source tokens of the document's segments, without EOS, as far as they are known. A window
-            that ends with them might be longer if more were known. Segments before those that fit in a window may be
-            left away, with `position` counted from what is left.
+            that ends with the last of them might be longer if more were known. Earlier segments that no longer fit into
+            the window may be left out; `position` then counts from those that are left.
         position: the first segment that has not been scored.
         number: how many windows of the document came before.
         options: how the document is cut.
@@ -118,7 +119,7 @@ def cut(source_lengths: Sequence[int] | np.ndarray, options: WindowOptions) -> n
         options: how it is cut.
 
     Returns:
-        (W, 3), int32: `first`, `current` and `end` of each window, as of `next_window`, in the order in which they are
+        (W, 3), int32: `first`, `current` and `end` of each window, see `next_window`, in the order in which they are
         read; every segment is in `current` to `end - 1` of exactly one of them.
 
     Example:
@@ -132,15 +133,15 @@ def cut(source_lengths: Sequence[int] | np.ndarray, options: WindowOptions) -> n
 
 
 def cut_documents(source_lengths: Sequence[int] | np.ndarray, bounds: np.ndarray, options: WindowOptions) -> np.ndarray:
-    """All windows of many documents that stand one after another.
+    """All windows of many documents, one after another.
 
     Args:
         source_lengths: (N,) the source tokens of all segments.
-        bounds: (D + 1,) where each document begins, the end of the last one included.
+        bounds: (D + 1,) where each document begins, and where the last one ends.
         options: how they are cut.
 
     Returns:
-        (W, 3), int32, as of `cut`, counted over all documents; no window reaches into another document.
+        (W, 3), int32, as from `cut`, counted over all documents; no window reaches into another document.
     """
     bounds = np.asarray(bounds, np.int64)
     windows = _cut_forward(source_lengths, bounds, options)
@@ -171,7 +172,7 @@ def _cut_forward(source_lengths: Sequence[int] | np.ndarray, bounds: np.ndarray,
 
 
 def _starts(cumulative: np.ndarray, bounds: np.ndarray, options: WindowOptions) -> np.ndarray:
-    """Where windows begin that follow one another and are limited by tokens; `cumulative` (N + 1,) are costs."""
+    """Where windows begin, if they follow one another and tokens limit them; `cumulative` (N + 1,) are costs."""
     marked = np.zeros(len(cumulative), bool)
     position, end = bounds[:-1], bounds[1:]
 
@@ -181,7 +182,7 @@ def _starts(cumulative: np.ndarray, bounds: np.ndarray, options: WindowOptions) 
         return np.maximum(fitting, position + 1)
 
     number = 0
-    while True:  # as long as windows grow, all documents' at once
+    while True:  # as long as windows grow, those of all documents at once
         unfinished = position < end
         position, end = position[unfinished], end[unfinished]
         if options.limit(number) == options.tokens:
@@ -194,7 +195,7 @@ def _starts(cumulative: np.ndarray, bounds: np.ndarray, options: WindowOptions) 
 
 
 def follow(following: np.ndarray, starts: np.ndarray, ends: np.ndarray, marked: np.ndarray) -> None:
-    """Marks what one gets to from each of `starts`, itself included, by `following`, before the one of `ends`."""
+    """Marks each of `starts`, and all that `following` leads to from there, before the end in `ends`."""
     steps, marks = memoryview(following), memoryview(marked.view(np.uint8))  # item access without NumPy's overhead
     for place, end in zip(starts.tolist(), ends.tolist(), strict=True):
         while place < end:

@@ -22,7 +22,7 @@ _LINE_BREAKS = ("lb", "xlf:lb")
 
 
 class Unit(NamedTuple):
-    """One unit, and where it stands; names of elements are without their namespaces.
+    """One unit and its position; the names of its elements have no namespaces.
 
     Args:
         line: where its first tag begins.
@@ -36,20 +36,20 @@ class Unit(NamedTuple):
 
 
 def read_units(path: Path, format: str, roots: tuple[str, ...], units: tuple[str, ...]) -> Iterator[Unit]:
-    """Streams the units of an XML file, which may be packed by gzip (.gz), in any encoding and any namespace.
+    """Streams the units of an XML file, which may be compressed with gzip (.gz), in any encoding and any namespace.
 
     Args:
         path: the file.
         format: what it should be, for messages.
         roots: what the outermost element may be.
-        units: names of the elements to yield; what stands in no such element is skipped.
+        units: names of the elements to yield; everything outside them is skipped.
 
     Yields:
         Each unit when it is complete.
 
     Raises:
-        UserError: the file is no such XML, is cut short, declares entities, cannot be decoded, has elements that are
-            nested too deeply, or too long a unit; names the line where it can.
+        UserError: the file is not such XML, is cut short, declares entities, cannot be decoded, or has elements that
+            are nested too deeply or a unit that is too long. The message names the line if it can.
     """
     from defusedxml.ElementTree import XMLParser
 
@@ -71,10 +71,10 @@ def read_units(path: Path, format: str, roots: tuple[str, ...], units: tuple[str
 
 
 def segment_text(element: Element | None) -> str:
-    """The text of a segment, "" for None, without the code of the original format; code for a line break is a space.
+    """The text of a segment, "" for None, without code of the original format; code for a line break becomes a space.
 
     Text that is only marked (`<hi>`, `<g>`, `<pc>`, `<mrk>`) stays. Text within code (`<sub>`, such as a footnote or
-    the title of a link) is no part of the sentence and goes with it.
+    the title of a link) is not part of the sentence and is removed with it.
     """
     if element is None:
         return ""
@@ -90,10 +90,10 @@ def segment_text(element: Element | None) -> str:
 
 
 class _Collector:
-    """The target of a parser: builds units, and forgets what stands around them."""
+    """The target of a parser: builds units, and forgets everything around them."""
 
     def __init__(self, path: Path, format: str, roots: tuple[str, ...], units: tuple[str, ...]):
-        self.since = 0  # bytes since the last unit, or sign of progress outside of units
+        self.since = 0  # bytes since the last unit, or since the last tag or text outside units
         self.expat: Any = None
         self._path, self._format, self._roots, self._names = path, format, roots, units
         self._units: list[Unit] = []

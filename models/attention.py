@@ -1,4 +1,4 @@
-"""Multi-head attention of a sequence on itself and on another one, with weights that can be looked at."""
+"""Multi-head attention of a sequence on itself and on another one, with weights that can be inspected."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -35,7 +35,7 @@ class Attention(keras.layers.Layer):
         self.dropout = ByteDropout(dropout, dtype=self.dtype_policy, name="dropout")
 
     def _dense(self, parts, name):
-        """Several projections side by side, each as spread at the start as if it were alone."""
+        """Several projections side by side, each initialised with the same spread as if it were alone."""
         spread = keras.initializers.VarianceScaling(1.0, "fan_in", "uniform")
         return keras.layers.Dense(parts * self.width, kernel_initializer=spread, dtype=self.dtype_policy, name=name)
 
@@ -56,8 +56,8 @@ class Attention(keras.layers.Layer):
             training: whether dropout is on.
 
         Returns:
-            Output (B, T, D) and the attention weights (B, H, T, S), those before dropout. A row that may attend to
-            nothing gets the plain mean of the values.
+            Output (B, T, D) and the attention weights (B, H, T, S) before dropout. A row that may attend to nothing
+            gets the plain mean of the values.
         """
         weights = _masked_softmax(self._scores(queries, keys), attention_mask)
         mixed = ops.matmul(self.dropout(weights, training=training), values)
@@ -68,14 +68,14 @@ class Attention(keras.layers.Layer):
     def attend_rows(
         self, queries: Tensor, keys: Tensor, values: Tensor, ceilings: Tensor, pasts: Sequence[PastStep] = ()
     ) -> Tensor:
-        """The same for one position of each of the B * K hypotheses of a search, all dense work on a plain matrix.
+        """The same for one position of each of the B * K hypotheses of a search, with all dense work on plain matrices.
 
         Args:
             queries: (B, H, K, D/H).
             keys, values: (B, H, S, D/H).
-            ceilings: (B, 1, 1 or K, S) float32, the most that a score may be: infinite, or `MASKED` where there is
-                nothing to attend to. (TensorFlow's optimiser takes a product with something added to it for another
-                pattern, and inside a loop the result then is empty.)
+            ceilings: (B, 1, 1 or K, S) float32, the upper limit of a score: infinite, or `MASKED` where there is
+                nothing to attend to. (Not a term to be added: TensorFlow's optimiser mistakes a product plus a term for
+                another pattern, and inside a loop the result is then empty.)
             pasts: further keys and values, see `PastStep`.
 
         Returns:
@@ -91,7 +91,7 @@ class Attention(keras.layers.Layer):
         return self.output_dense(ops.reshape(ops.transpose(mixed, (0, 2, 1, 3)), (-1, self.width)))
 
     def _mixed(self, weights, parts):
-        """The sum of several values by weights for all of them; joined, all would be copied at each step."""
+        """The sum of several values, weighted; joining them would copy them all at each step."""
         *others, last = parts
         start, mixed = 0, []
         for values in others:
@@ -130,7 +130,7 @@ class SelfAttention(Attention):
         x: tensor (B, T, D).
         attention_mask: boolean, broadcastable to (B, T, T); True means "may attend". None lets everything attend.
         positions: integer tensor (B, T) or (1, T), needed for rotary.
-        past: optional, what may be attended to as well; it needs an `attention_mask` of all three axes.
+        past: optional, what else may be attended to; it needs an `attention_mask` with all three axes.
         return_weights: also return the attention weights (B, H, T, T), with a past (B, H, T, P + T).
         training: whether dropout is on.
 
@@ -141,7 +141,7 @@ class SelfAttention(Attention):
         Vaswani et al. 2017, section 3.2.
     """
 
-    # How many projections are made.
+    # Number of projections.
     parts = 3
 
     def __init__(self, width: int, heads: int, dropout: float = 0.0, rotary: bool = False, **kwargs: Any) -> None:
@@ -186,7 +186,7 @@ class SelfAttention(Attention):
         attention_mask: Tensor | None = None,
         training: bool | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """As `attend`, of a sequence's own `queries_keys_values`, with a past before it."""
+        """As `attend`, for a sequence's own `queries_keys_values`, with a past before it."""
         if past is not None:
             before = self.past_keys_values(past)
             keys, values = (ops.concatenate(both, axis=2) for both in zip(before, (keys, values), strict=True))
@@ -194,7 +194,7 @@ class SelfAttention(Attention):
         return self.attend(queries, keys, values, attention_mask, training)
 
     def past_keys_values(self, past: Past) -> KeysValues:
-        """Keys and values of a past, each (B, H, P, D/H), by the projections of the sequence's own."""
+        """Keys and values of a past, each (B, H, P, D/H), by the same projections as those of the sequence."""
         kernel, bias = self.query_key_value.kernel, self.query_key_value.bias
         kernel, bias, x = (ops.cast(part, self.compute_dtype) for part in (kernel, bias, past.values))
         _, kernel = ops.split(kernel, [self.width], axis=1)
@@ -204,7 +204,7 @@ class SelfAttention(Attention):
         return keys, values
 
     def look(self, x: Tensor, values: Tensor, mask: Tensor) -> Tensor:
-        """What positions find elsewhere by content alone; no weight of this layer gets a gradient from it.
+        """What positions find elsewhere by content alone, without a gradient for the weights of this layer.
 
         Args:
             x: (B, S, D).
@@ -237,10 +237,10 @@ class SelfAttention(Attention):
         Args:
             x: (B * K, D).
             cache: keys and values of all hypotheses so far, each (B, H, T, K, D/H).
-            places: (B * H, 1) int32, where the new ones go in the cache as a matrix (B * H * T, K * D/H).
+            places: (B * H, 1) int32, where the new ones go in the cache, seen as a matrix (B * H * T, K * D/H).
             ceilings: (B, 1, K, T * K) float32, see `attend_rows`: infinite for what belongs to a hypothesis.
             positions: (B, 1) int32, needed for rotary.
-            pasts: what all hypotheses of an input may attend to as well.
+            pasts: what else all hypotheses of an input may attend to.
 
         Returns:
             Output (B * K, D) and the cache with the new keys and values.
@@ -252,11 +252,11 @@ class SelfAttention(Attention):
         return self.attend_rows(queries, keys, values, self._visible(ceilings, new, keys), pasts), cache
 
     def _visible(self, ceilings, new, keys):
-        """The ceilings of a step by what the new keys (B, H, K, D/H) see of all (B, H, T * K, D/H)."""
+        """A step's ceilings, limited to what the new keys (B, H, K, D/H) see of all keys (B, H, T * K, D/H)."""
         return ceilings
 
     def _flat_shape(self, entries):
-        """(B, H, T * K, D/H), with a -1 for what the graph does not know."""
+        """(B, H, T * K, D/H), with -1 for a size that the graph does not know."""
         batch, _, length, beam, _ = entries.shape
         if batch is None and length is None:
             return (ops.shape(entries)[0], self.heads, -1, self.size)
@@ -268,7 +268,7 @@ class SelfAttention(Attention):
 
 @keras.saving.register_keras_serializable(package="weitblick")
 class CrossAttention(Attention):
-    """Attention of one sequence on another, whose keys and values are computed once and given to each call.
+    """Attention of one sequence on another, whose keys and values are computed once and passed to each call.
 
     Args:
         width, heads, dropout: see `Attention`.
@@ -328,12 +328,11 @@ class CrossAttention(Attention):
 
 
 def with_room(state: Nested, steps: int) -> Nested:
-    """A decoding state whose caches have room for so many more steps.
+    """A decoding state whose caches have room for more steps.
 
     Args:
-        state: among other things "written", L pairs of caches (B, H, T, K, D/H), and "entries" (B * K, T), see
-            `cache_places`.
-        steps: how many.
+        state: contains "written", L pairs of caches (B, H, T, K, D/H), and "entries" (B * K, T), see `cache_places`.
+        steps: how many more.
     """
 
     def zeros(cache):
@@ -351,7 +350,7 @@ def cache_places(cache: Tensor, entries: Tensor, place: Tensor) -> tuple[Tensor,
     Args:
         cache: (B, H, T, K, D/H).
         entries: (B * K, T) int32: which of the K at each position a hypothesis attends to, -1 for none.
-        place: (B, 1) int32, the position at hand.
+        place: (B, 1) int32, the place of the current position.
 
     Returns:
         Places (B * H, 1) and ceilings (B, 1, K, T * K).

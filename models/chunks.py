@@ -1,4 +1,4 @@
-"""A function of single positions, computed one portion of them after another."""
+"""A function that treats each position by itself, computed one portion of positions at a time."""
 
 from collections.abc import Callable
 
@@ -12,12 +12,12 @@ from models.loss import portions
 def in_chunks(
     function: Callable[[Tensor], Tensor], count: int, x: Tensor, variables: list, seeds: list[tuple]
 ) -> Tensor:
-    """What a function gives for each position; of all positions nothing but inputs and results is kept.
+    """Applies a function to each position; only inputs and results are kept for all positions.
 
     The backward pass computes each portion a second time.
 
     Args:
-        function: (N, D) -> (N, C), each row by itself.
+        function: (N, D) -> (N, C), each row independently.
         count: number of portions.
         x: (..., D).
         variables: the trainable variables that the function uses.
@@ -31,7 +31,7 @@ def in_chunks(
     """
 
     def part_of(number):
-        # No portion draws what another draws.
+        # Each portion draws different random numbers.
         fixed = [(variable, value + ops.cast([0, number], value.dtype)) for variable, value in seeds]
         return lambda part, *values: called_with(function, variables, values, fixed)(part)
 

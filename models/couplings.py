@@ -1,4 +1,4 @@
-"""An invertible network of single positions: affine couplings, each of which changes one half by the other."""
+"""An invertible network for single positions: affine couplings, each of which changes one half using the other."""
 
 from typing import Any
 
@@ -10,10 +10,11 @@ from models import Tensor
 
 @keras.saving.register_keras_serializable(package="weitblick")
 class Couplings(keras.layers.Layer):
-    """y = f(x) with an inverse that is as cheap, computed in float32 around products in the layer's type.
+    """y = f(x) with an equally cheap inverse, computed in float32 around matrix products in the layer's type.
 
-    Coupling k leaves one half a of the numbers as it is and gives the other half b the value b * exp(s(a)) + t(a);
-    which half that is alternates. |s| is below 1, so that neither way can explode. At the start s and t are 0.
+    Coupling k leaves one half a of the numbers unchanged and replaces the other half b with b * exp(s(a)) + t(a); the
+    halves swap roles from one coupling to the next. |s| is below 1, so that neither direction can explode. Initially s
+    and t are 0.
 
     Args:
         width: D; even.
@@ -56,7 +57,7 @@ class Couplings(keras.layers.Layer):
         return ops.concatenate([first, second], axis=-1)
 
     def inverse(self, y: Tensor) -> Tensor:
-        """x with y = f(x), (..., D) float32."""
+        """The x for which y = f(x), (..., D) float32."""
         first, second = ops.split(ops.cast(y, "float32"), 2, axis=-1)
         for number in reversed(range(self.couplings)):
             scale, shift = self._scale_and_shift(number, second)

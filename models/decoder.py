@@ -25,7 +25,7 @@ class DecoderLayer(TransformerLayer):
         attention_mask: boolean, broadcastable to (B, T, T).
         source_mask: boolean, broadcastable to (B, T, S). None lets everything attend.
         positions: integer tensor (B, T) or (1, T).
-        read: gives what is read of memories, from what self-attention is given.
+        read: maps the input of self-attention to what is read from memories.
         training: whether dropout is on.
 
     Returns:
@@ -75,7 +75,7 @@ class DecoderLayer(TransformerLayer):
         seen: dict[str, Tensor] | None = None,
         training: bool | None = None,
     ) -> list[Sublayer]:
-        """The parts of a call with these arguments, which put into `seen` what a call returns beside its output."""
+        """The parts of a call with these arguments; they put into `seen` what a call returns besides its output."""
         seen = {} if seen is None else seen
 
         def attend(x):
@@ -108,7 +108,7 @@ class DecoderLayer(TransformerLayer):
         positions: Tensor | None,
         read: Callable[[Tensor], Reading],
     ) -> tuple[Tensor, KeysValues]:
-        """Like a call without dropout, with the cache it leaves: keys and values, each (B, H, T, 1, D/H)."""
+        """Like a call without dropout, but also returns the cache: keys and values, each (B, H, T, 1, D/H)."""
         cache = []
 
         def attend(x):
@@ -171,13 +171,13 @@ class Decoder(Stack):
         attention_mask: boolean, broadcastable to (B, T, T); usually look-ahead and padding together.
         source_mask: boolean, broadcastable to (B, T, S); usually `padding_mask(source)`.
         positions: integer tensor (B, T) or (1, T).
-        read: what each layer reads of memories, see `models.past.Read`.
+        read: what each layer reads from memories, see `models.past.Read`.
         training: whether dropout is on.
 
     Returns:
         States (B, T, D); the input of the last layer's feed-forward network (B, T, D); and two lists of attention
-        weights per layer: on the target (B, H, T, T) and on the source (B, H, T, S). A stack that forgets its
-        activations gives nothing but the states in training.
+        weights per layer: on the target (B, H, T, T) and on the source (B, H, T, S). A stack that keeps no activations
+        returns only the states in training.
 
     References:
         Vaswani et al. 2017, section 3.1.
@@ -190,7 +190,7 @@ class Decoder(Stack):
         return [layer.source_keys_values(encodings) for layer in self.stack]
 
     def empty_caches(self, batch: int | Tensor, length: int) -> list[KeysValues]:
-        """L caches for `length` positions, each a pair of zeros (B, H, T, 1, D/H); a search makes the 1 its K."""
+        """L caches for `length` positions, each a pair of zeros (B, H, T, 1, D/H); a search turns the 1 into its K."""
         heads, size = self.settings["heads"], self.settings["width"] // self.settings["heads"]
         zeros = ops.zeros((batch, heads, length, 1, size), self.compute_dtype)
         return [(zeros, zeros) for _ in self.stack]
@@ -204,9 +204,9 @@ class Decoder(Stack):
         positions: Tensor | None,
         read: Read = nothing,
     ) -> list[KeysValues]:
-        """Caches as `step` takes them, with what a target (B, T, D) that is known already leaves in them.
+        """Caches for `step`, filled by a target (B, T, D) that is already known.
 
-        Args: see the call. A position that is padding leaves something, too; `step` writes over it.
+        Args: see the call; `sources` as for `step`. Padding fills its places, too; `step` overwrites them.
         """
         caches, x = [], self.begun(x)
         for number, (layer, source) in enumerate(zip(self.stack, sources, strict=True)):
@@ -246,10 +246,10 @@ class Decoder(Stack):
         read: Read = nothing,
         place: Tensor | None = None,
     ) -> tuple[Tensor, Tensor, list[KeysValues]]:
-        """One more position of each hypothesis of a search, by keys and values that are in caches.
+        """One more position of each hypothesis of a search, using keys and values from caches.
 
-        The caches of an input hold what all its hypotheses ever wrote and are never reordered. `entries` defines which
-        of it belongs to which hypothesis.
+        The caches of an input hold everything that its hypotheses ever wrote and are never reordered. `entries` says
+        what of it belongs to which hypothesis.
 
         Args:
             x: (B * K, D).
@@ -258,8 +258,8 @@ class Decoder(Stack):
             entries: (B * K, T) int32: which of the K at each position a hypothesis attends to, -1 for none.
             source_ceilings: (B, 1, 1, S) float32, infinite for real source tokens and `MASKED` for padding.
             positions: (B, 1) int32, this position.
-            read: what each layer reads of memories; a past is a tuple of `PastStep`.
-            place: (B, 1) int32, where it is written in the caches; None: at `positions`.
+            read: what each layer reads from memories; a past is a tuple of `PastStep`.
+            place: (B, 1) int32, where to write in the caches; None: at `positions`.
 
         Returns:
             States (B * K, D), the input of the last layer's feed-forward network (B * K, D) and the list of caches.

@@ -18,7 +18,7 @@ from models.memories import (
     places_of,
     settings_by_part,
 )
-from models.memories.base import Row, forgotten_bits, past_of, positions_of, windows_of
+from models.memories.base import Row, past_of, windows_of, writes_of
 from models.memories.inside import StackMemory, summed
 from models.memories.reading import GatedRead
 from models.memories.tokens import StoredTokens
@@ -29,37 +29,41 @@ from models.stack import LSH, PLAIN
 from models.transformer import Transformer
 
 SIDES = ("encoder", "both")
-# Of the settings that all memories have.
+# Defaults of the settings that all memories have.
 DEFAULTS = {"kind": "none", "sides": "both", "layers": (AUTO,), "read": AUTO, "read_bias": -2.0, "mixed": False}
 
 
 @keras.saving.register_keras_serializable(package="weitblick")
 class DocumentTransformer(Transformer):
-    """A Transformer over windows of documents, with a memory state from one window to the next.
+    """A Transformer over windows of documents that carries a memory state from one window to the next.
 
-    The source memory is written from the encodings and read by the encoder's positions, above its stack. The decoder's
-    positions read above their stack: the source memory too, or with sides = "both" a memory of their own, written from
-    each state together with the token that follows it, as kNN-MT stores them (Khandelwal et al. 2021, "Nearest Neighbor
-    Machine Translation", section 2): the end token after a segment's last state, and none after a window's. In
-    translation it is the token that the search chose after the target memory was read. In training it is the
-    reference's or, with `own_choices`, the likeliest one before the target memory is read, as all windows of a batch
-    are decoded before any of them is remembered; a segment still ends where the reference does. As neither stack
-    depends on the memory, all windows of a batch pass them together, and only the slots go from window to window.
-    Without a memory ("none", "concat") its weights and results are a Transformer's.
+    The source memory is written from the encodings. The encoder's positions read it above the encoder's stack. The
+    decoder's positions read above their own stack: either the source memory too, or, with sides = "both", a target
+    memory.
 
-    With memory.layers = "all" or a list of numbers, from 1, each of these layers on both sides (with sides = "encoder"
-    on the source side alone) has a memory of its own instead. It is written from what the layer's self-attention is
-    given in the windows before, and read there, see `models.memories.inside`. So a stack is still passed layer by
-    layer with all windows side by side. What a decoder's layer remembers of a target are the layer's states for the
-    tokens that it was given.
+    The target memory is written from each state together with the token that follows it, as kNN-MT stores them
+    (Khandelwal et al. 2021, "Nearest Neighbor Machine Translation", section 2): the end token after a segment's last
+    state, and none after a window's. In translation it is the token that the search chose after the target memory was
+    read. In training it is the reference's token or, with `own_choices`, the likeliest one before the target memory is
+    read, because all windows of a batch are decoded before any of them is remembered; a segment still ends where the
+    reference does.
+
+    As neither stack depends on the memory, all windows of a batch pass through them together, and only the slots go
+    from window to window. Without a memory ("none", "concat") the weights and results are those of a Transformer.
+
+    With memory.layers = "all" or a list of numbers, from 1, each of these layers on both sides (with sides = "encoder",
+    only on the source side) has its own memory instead. This is written from the inputs of the layer's self-attention
+    in earlier windows, and read there, see `models.memories.inside`. So a stack still processes all windows side by
+    side, layer by layer. What a decoder layer remembers of a target are the layer's states for the tokens that it was
+    given.
 
     Args:
         *sizes, **settings: see `Transformer`.
         memory: dictionary of kind, sides, layers, read and read_bias, as in a preset's `[memory]`, together with the
             settings of the kind, as in `[memory.KIND]`, by the names of `settings_in`; those left out have their
-            defaults. With mixed = True the target memory holds each token together with its probability, and in
-            training, where `own_choices` would store the likeliest tokens, a mixture, see `StoredTokens`.
-        segment_shift: positions left out between the segments of a window, see `models.positions.shift_segments`.
+            defaults. With mixed = True the target memory holds each token together with its probability; in training,
+            where `own_choices` would store the likeliest tokens, it then holds a mixture, see `StoredTokens`.
+        segment_shift: positions skipped between the segments of a window, see `models.positions.shift_segments`.
         begin_id, end_id: the tokens that begin a target segment and end a source segment.
 
     Call arguments:
@@ -175,7 +179,8 @@ class DocumentTransformer(Transformer):
 
     @property
     def extra_losses(self) -> dict[str, Tensor]:
-        """What the memories added to the loss in the last call in training, by name; summed over sides and layers."""
+        """The memories' extra losses in the last call by name, summed over sides and layers; training adds them to the
+        loss."""
         return summed([*self._losses_above.values(), *(stack.found_losses for stack in self._stacks.values())])
 
     @property
@@ -184,7 +189,7 @@ class DocumentTransformer(Transformer):
         return {side: stack for side, stack in stacks.items() if stack is not None}
 
     def initial_memory(self, batch: int | Tensor) -> Nested:
-        """The memory of documents that begin: a nested dictionary of tensors with the batch as axis 0; {} for none."""
+        """The memory at a document's start: a nested dictionary of tensors with the batch as axis 0; {} for none."""
         self._make_weights()
         sides = {"source": self.source_memory, "target": self.target_memory}
         found = {side: memory.initial_state(batch) for side, memory in sides.items() if memory is not None}
@@ -203,11 +208,11 @@ class DocumentTransformer(Transformer):
                 same four for "target", the decoder's input (B, T); "target_following" (B, T), the token after each
                 state, which is the end token at a segment's end and padding at a window's; "resets" (B, W), 1 for a
                 document's first window.
-            memory: from `initial_memory` or the call before.
+            memory: from `initial_memory` or the previous call.
             training: whether dropout is on.
-            own_choices: remember the likeliest token of each state in place of the one in "target_following", except
-                at a segment's end. A translator's memory holds its own output; a model that was trained with the
-                reference's trusts its memory too much.
+            own_choices: remember the likeliest token of each state instead of the one in "target_following", except at
+                a segment's end. In translation, the memory holds the model's own output; a model that was trained with
+                the reference's tokens trusts its memory too much.
 
         Returns:
             States (B, T, D), and the memory.
@@ -237,11 +242,11 @@ class DocumentTransformer(Transformer):
             source: source tokens (B, S) of the window, all its segments.
             max_length: how many steps there may be.
             prefix: (B, P) target tokens of the window's earlier segments, the decoder's input for them, padded at the
-                end; a row may have none. `step` then goes on after them.
-            memory: the memory before the window; that of a document's start by default.
+                end; a row may have none. `step` then continues after them.
+            memory: the memory before the window; by default that of a document's start.
 
         Returns:
-            A nested state as `Transformer.initial_state` gives.
+            A nested state like that of `Transformer.initial_state`.
         """
         memory = self.initial_memory(ops.shape(source)[0]) if memory is None else memory
         encodings = self._encode_after(source, memory)
@@ -264,7 +269,7 @@ class DocumentTransformer(Transformer):
         return self._read_after(side, self.initial_memory(batch))
 
     def _encode_after(self, source, memory):
-        """The encodings of one window of each row, with what its memory holds."""
+        """The encodings of one window of each row, including what is read from its memory."""
         mask, positions = padding_mask(source), self._shifted("source", source, self._positions(source))
         mask = ops.broadcast_to(mask, (*ops.shape(source), ops.shape(source)[1]))
         mask = self._visible(mask, ops.not_equal(source, PAD))
@@ -274,7 +279,7 @@ class DocumentTransformer(Transformer):
         return encodings + self.source_read(encodings, self.source_memory.past(memory["source"]))
 
     def _read_after(self, side: str, memory: Nested) -> Read:
-        """What the layers of a side read of a memory in one window of each row."""
+        """What the layers of a side read from a memory in one window of each row."""
         stack = self._stacks.get(side)
         return stack.read_window(memory[_inside(side)]) if stack else nothing
 
@@ -295,16 +300,17 @@ class DocumentTransformer(Transformer):
             inputs, memory: as for `document_states`.
 
         Returns:
-            A dictionary of tensors: "source_gates" (B, S) and "target_gates" (B, T), the mean reading gate of each
-            position; "source_slots" (B, S, N) and "target_slots" (B, T, N), reading attention on what its window may
-            read; "writes" (B, W, M), the share of each source slot that window w wrote anew; "forgotten" (B, W, M), its
-            `forgotten_bits`; and "attended" (B, W, M, S), what slots looked at. {} without a memory above the stacks.
+            A dictionary of tensors: "source_gates" (B, S) and "target_gates" (B, T), each position's mean reading gate;
+            "source_slots" (B, S, N) and "target_slots" (B, T, N), its reading attention on what its window may read;
+            "writes" (B, W, M), the share of each source slot that window w newly wrote; "forgotten" (B, W, M), the
+            slot's `forgotten_bits`; and "attended" (B, W, M, S), what slots looked at. {} without a memory above the
+            stacks.
         """
         if self.source_memory is None:
             return {}
         encodings, _ = self._encode_windows(inputs, memory)
         seen, _ = self._remember_source(encodings, inputs, memory)
-        found = self._written(encodings, inputs, memory)
+        found = writes_of(self.source_memory, encodings, _row(inputs, "source"), memory["source"])
         added, *source = self.source_read(encodings, seen, return_weights=True)
         states, _ = self._write_windows(inputs, encodings + added, memory)
         if self.target_memory is None:
@@ -314,28 +320,15 @@ class DocumentTransformer(Transformer):
         _, *target = self.target_read(states, seen, return_weights=True)
         for side, (gates, weights) in {"source": source, "target": target}.items():
             found[f"{side}_gates"] = ops.mean(ops.cast(gates, "float32"), axis=-1)
-            # A window attends to its own slots alone, so the sum over windows leaves one entry for each slot.
+            # A window attends only to its own slots, so the sum over windows leaves one entry for each slot.
             weights = ops.mean(ops.cast(weights, "float32"), axis=1)
             weights = ops.reshape(weights, (*ops.shape(weights)[:2], ops.shape(inputs["resets"])[1], -1))
             found[f"{side}_slots"] = ops.sum(weights, axis=2)
         return found
 
-    def _written(self, encodings, inputs, memory):
-        layer, row = self.source_memory, _row(inputs, "source")
-        found: dict[str, list] = {"writes": [], "forgotten": [], "attended": []}
-        goes_on = ops.logical_not(ops.cast(inputs["resets"], "bool"))
-        states, _ = layer.states_before(encodings, row, memory["source"])
-        prepared, here = layer.prepare(encodings), positions_of(row)
-        for window in range(ops.shape(inputs["resets"])[1]):
-            before = keras.tree.map_structure(lambda leaf, window=window: leaf[window], states)
-            _, (share, weights) = layer.write(prepared, here[window], before)
-            found["writes"].append(ops.mean(share, axis=-1))
-            found["forgotten"].append(ops.where(goes_on[:, window, None], forgotten_bits(share), 0.0))
-            found["attended"].append(weights)
-        return {name: ops.stack(each, axis=1) for name, each in found.items()}
-
     def _read_windows(self, inputs, memory, training=None):
-        """Encodings with what was read, what the windows saw of the source memory, and a copy of the memory after."""
+        """The encodings with what was read, what the windows saw of the source memory, and a copy of the memory after
+        the windows."""
         encodings, memory = self._encode_windows(inputs, memory, training)
         if self.source_memory is None:
             return encodings, None, memory
@@ -365,7 +358,7 @@ class DocumentTransformer(Transformer):
         return self._shifted(side, inputs[side], inputs[f"{side}_positions"])
 
     def _shifted(self, side, tokens, positions):
-        """Positions (B, T) or (1, T) with `segment_shift` more for each segment that stands before in the window."""
+        """Positions (B, T) or (1, T), plus `segment_shift` for each earlier segment in the window."""
         if not self.segment_shift:
             return positions
         if side == "target":
@@ -399,7 +392,7 @@ class DocumentTransformer(Transformer):
         """Remembers each state together with the token that follows it in its window."""
         following = inputs["target_following"]
         inside = ops.not_equal(following, PAD)
-        # At a segment's end the next input begins another segment, and is not what follows.
+        # At a segment's end the next input begins another segment and is not what follows.
         ends = ops.not_equal(following, _moved(inputs["target"]))
         mixing = {}
         if own_choices and training and self.target_tokens is not None:
@@ -441,7 +434,7 @@ def _row(inputs, side):
 
 
 def _seen_by_target(seen, inputs):
-    """What target positions may read of the source memory, from what source positions may."""
+    """What target positions may read of the source memory, from what source positions may read."""
     return past_of(_row(inputs, "target"), seen.own.values, seen.own.filled)
 
 

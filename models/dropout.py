@@ -1,4 +1,4 @@
-"""Dropout that spends one random byte, not one random float, on each element."""
+"""Dropout that uses one random byte, rather than one random float, for each element."""
 
 import math
 from typing import Any
@@ -11,11 +11,11 @@ from models import Tensor
 
 @keras.saving.register_keras_serializable(package="weitblick")
 class ByteDropout(keras.layers.Layer):
-    """Zeroes elements at random in training and scales the rest so that the mean stays.
+    """Zeroes elements at random in training and scales the rest so that the mean stays the same.
 
     The rate is rounded to a multiple of 1/256 (0.1 becomes 26/256 = 0.1016) and the scale follows the rounded rate. On
-    a processor drawing random numbers is most of what dropout costs; a byte each makes it about three times cheaper
-    than `keras.layers.Dropout`.
+    a CPU, most of the cost of dropout is drawing random numbers; one byte per element makes it about three times
+    cheaper than `keras.layers.Dropout`.
 
     Args:
         rate: share of elements to zero, in [0, 1).
@@ -23,7 +23,7 @@ class ByteDropout(keras.layers.Layer):
 
     Call arguments:
         x: tensor of any shape.
-        training: zeroes only if True.
+        training: elements are zeroed only if True.
 
     References:
         Srivastava et al. 2014, "Dropout: a simple way to prevent neural networks from overfitting".

@@ -20,7 +20,7 @@ class TokenEmbedding(keras.layers.Layer):
         vocabulary_size: number of tokens V.
         width: model width D.
         vector_width: width of the stored vectors if it is not D (pre-trained word vectors); a learned projection
-            without bias joins the two.
+            without bias converts between the two.
         table_trainable: whether the vectors change in training.
         output_bias: whether each token's logit has a learned bias.
 
@@ -76,7 +76,7 @@ class TokenEmbedding(keras.layers.Layer):
         return x * self.width**0.5
 
     def output_states(self, states: Tensor) -> Tensor:
-        """States (..., D) of which the logits are the products with `output_vectors`: (..., E)."""
+        """States (..., D) as vectors (..., E) whose products with `output_vectors` are the logits."""
         states = self._projected(states)
         if self.bias is None:
             return states
@@ -97,7 +97,7 @@ class TokenEmbedding(keras.layers.Layer):
         return scores if self.bias is None else scores + ops.convert_to_tensor(self.bias)
 
     def likeliest(self, states: Tensor) -> Tensor:
-        """The likeliest token at each state, without a gradient: (..., D) -> int32 (...); not all logits at once."""
+        """The likeliest token at each state, without a gradient: (..., D) -> int32 (...). Never holds all logits."""
         rows = ops.stop_gradient(self.output_states(states))
         shape, rows = ops.shape(rows)[:-1], ops.reshape(rows, (-1, rows.shape[-1]))
         vectors = ops.transpose(ops.cast(self.output_vectors, rows.dtype))

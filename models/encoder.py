@@ -21,7 +21,7 @@ class EncoderLayer(TransformerLayer):
         x: tensor (B, S, D).
         attention_mask: boolean, broadcastable to (B, S, S).
         positions: integer tensor (B, S) or (1, S), for rotary.
-        read: gives what is read of memories, from what self-attention is given.
+        read: maps the input of self-attention to what is read from memories.
         return_weights: also return the attention weights (B, H, S, S).
         training: whether dropout is on.
 
@@ -82,12 +82,12 @@ class Encoder(Stack):
         x: embedded source (B, S, D).
         attention_mask: boolean, broadcastable to (B, S, S); usually `padding_mask(source)`.
         positions: integer tensor (B, S) or (1, S), for rotary.
-        read: what each layer reads of memories, see `models.past.Read`.
+        read: what each layer reads from memories, see `models.past.Read`.
         return_weights: also return a list of L attention weights (B, H, S, S).
         training: whether dropout is on.
 
     Returns:
-        Encodings (B, S, D), or those and the list of weights. A stack that forgets its activations has no weights in
+        Encodings (B, S, D), or those and the list of weights. A stack that keeps no activations returns no weights in
         training.
 
     References:

@@ -1,4 +1,4 @@
-"""Ensembles: several translators of which the search takes the mean."""
+"""Ensembles: several translators whose probabilities the search averages."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,7 +11,7 @@ from models.joint import LEADER, JointDocumentModel, JointModel
 
 
 class _Mean:
-    """The probability of a token is the mean of what the models give it."""
+    """The probability of a token is the mean of the probabilities that the models give it."""
 
     def joined(self, logits: list[Tensor]) -> Tensor:
         found = ops.stack([ops.log_softmax(each) for each in logits])
@@ -19,19 +19,19 @@ class _Mean:
 
 
 class Ensemble(_Mean, JointModel):
-    """The mean of the probabilities of several `models.transformer.Transformer`, in search as in scoring."""
+    """The mean of the probabilities of several `models.transformer.Transformer`, in search and in scoring alike."""
 
 
 class DocumentEnsemble(_Mean, JointDocumentModel):
-    """The same for several `models.document.DocumentTransformer`, whose memories may be of different kinds."""
+    """The same for several `models.document.DocumentTransformer`, which may have different kinds of memory."""
 
 
 def ensemble(models: Sequence[Any], documents: bool) -> JointModel:
-    """The mean of the probabilities of some translators with the same tokens.
+    """Combines translators with the same tokens by the mean of their probabilities.
 
     Args:
-        models: at least two; the keys of retrieval are those of the first.
-        documents: whether they read documents.
+        models: at least two; the first provides the keys for retrieval.
+        documents: whether the models read documents.
 
     References:
         Sutskever et al. 2014, "Sequence to Sequence Learning with Neural Networks", section 3.6, for ensembles in

@@ -1,4 +1,4 @@
-"""A translator whose search also listens to a language model of the target side."""
+"""A translator whose search also uses a language model of the target side."""
 
 from typing import Any
 
@@ -9,19 +9,19 @@ LANGUAGE_MODEL = "language_model"
 
 
 class FusedModel(JointDocumentModel):
-    """Adds a generator's logits, times a weight, to those of a translator.
+    """Adds a generator's logits, multiplied by a weight, to those of a translator.
 
-    So the probability of a token is `p_translator * p_generator ** weight` over the sum of this for all tokens, in
-    search as in scoring. Both carry their state through a document.
+    The probability of a token is therefore `p_translator * p_generator ** weight`, divided by the sum of this over all
+    tokens, in search and in scoring alike. Both models carry their state through a document.
 
     Args:
         translator: a `models.document.DocumentTransformer`.
         generator: a `models.text_generator.TextGenerator` with the same tokens.
-        weight: of its logits.
+        weight: the weight of the generator's logits.
 
     References:
         Gulcehre et al. 2015, "On Using Monolingual Corpora in Neural Machine Translation", section 4.1 (shallow
-        fusion); here the sum is normalised again at each token.
+        fusion); here the sum is renormalised at each token.
     """
 
     def __init__(self, translator: Any, generator: Any, weight: float) -> None:

@@ -1,4 +1,4 @@
-"""What functions need whose gradients are written by hand, some of which `keras.ops` cannot say."""
+"""Tools for functions with hand-written gradients, some of which `keras.ops` does not offer."""
 
 from collections.abc import Callable, Sequence
 
@@ -7,24 +7,24 @@ from keras import ops
 
 from models import Tensor
 
-# Of a random state for each use of `next_seeds`, so that no draw is used twice.
+# How many draws each use of `next_seeds` reserves of a random state, so that no draw is used twice.
 DRAWS = 256
 
 
 def custom_gradient(function: Callable[..., tuple[Tensor, Callable]]) -> Callable[..., Tensor]:
-    """`keras.ops.custom_gradient` with the same two faces on every backend.
+    """`keras.ops.custom_gradient` with the same interface on every backend.
 
     Args:
-        function: of tensors; gives a tensor, and a function from the gradient of that to those of its arguments.
+        function: takes tensors; returns a tensor, and a function from that tensor's gradient to those of the arguments.
     """
 
     @ops.custom_gradient
     def with_gradient(*arguments):
-        # Without this, TensorFlow's tape would keep what is computed here.
+        # Without stop_gradient, TensorFlow's tape would keep what is computed here.
         result, gradient = function(*map(ops.stop_gradient, arguments))
 
         def of_upstream(*given, upstream=None):
-            # PyTorch gives the arguments once more and the upstream gradient by name; the others it alone.
+            # PyTorch passes the arguments again and the upstream gradient by name; the others pass only the gradient.
             return gradient(given[0] if upstream is None else upstream)
 
         return result, of_upstream
@@ -35,15 +35,15 @@ def custom_gradient(function: Callable[..., tuple[Tensor, Callable]]) -> Callabl
 def pullback(
     function: Callable[..., Tensor], *arguments: Tensor
 ) -> tuple[Tensor, Callable[[Tensor], Sequence[Tensor]]]:
-    """A function's result, and the way from the result's gradient to the arguments' gradients.
+    """A function's result, and how to get from the result's gradient to the arguments' gradients.
 
     Args:
-        function: of the arguments, a tensor.
+        function: takes the arguments and returns a tensor.
         *arguments: float tensors.
 
     Returns:
-        The result; and a function of its gradient, to be called once, that gives one gradient for each argument, zeros
-        where the result does not depend on it. What that needs is kept until then.
+        The result; and a function of its gradient, to be called once, that returns one gradient for each argument,
+        zeros where the result does not depend on it. What the function needs is kept until then.
     """
     return _PULLBACKS[keras.backend.backend()](function, arguments)
 
@@ -51,9 +51,9 @@ def pullback(
 def called_with(
     function: Callable[..., Tensor], variables: list, values: Sequence[Tensor], fixed: list[tuple]
 ) -> Callable[..., Tensor]:
-    """The function, with `values` for the values of some variables, and for others those in the pairs `fixed`.
+    """The function, with `values` as the values of `variables`, and those in the pairs `fixed` for other variables.
 
-    A variable that it changes is as before afterwards.
+    A variable that it changes has its old value again afterwards.
     """
 
     def call(*arguments):
@@ -67,7 +67,7 @@ def next_seeds(variables: list) -> list[tuple]:
     """Takes the value of each random state among some variables, for a function that has to repeat its draws.
 
     Returns:
-        Pairs of variable and value. There may be `DRAWS` draws from each.
+        Pairs of variable and value. Up to `DRAWS` draws may be made from each.
     """
     taken = []
     for variable in variables:
@@ -79,7 +79,7 @@ def next_seeds(variables: list) -> list[tuple]:
 
 
 def later(values: Tensor, first: Tensor) -> Tensor:
-    """The same values, for computations that must not begin before `first` is known, so that they fill no memory."""
+    """The same values, for computations that must not start before `first` is known, so as not to fill the memory."""
     return _LATER[keras.backend.backend()](values, first)
 
 

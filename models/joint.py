@@ -1,4 +1,4 @@
-"""Several models of the same tokens that decide on each token together."""
+"""Several models with the same tokens that decide on each token together."""
 
 from typing import Any
 
@@ -13,11 +13,11 @@ LEADER = "translator"
 class JointModel:
     """Translators and language models whose logits are joined at each token. It has no weights of its own.
 
-    The model called `LEADER` is a translator, whose keys and looks are those of the whole. In the state of a search its
-    parts lie beside the states of the others, each of which has the name of its model.
+    The model called `LEADER` is a translator; its keys and its source attention are those of the joint model. A search
+    state holds the translator's entries and, next to them, the state of each other model under that model's name.
 
     Args:
-        models: by name; logits are joined in their order.
+        models: models by name; logits are joined in their order.
     """
 
     def __init__(self, models: dict[str, Any]) -> None:
@@ -30,7 +30,7 @@ class JointModel:
         self.max_positions = min(model.max_positions for model in learned or [self.translator])
 
     def joined(self, logits: list[Tensor]) -> Tensor:
-        """The logits (..., V) of the whole from those of each model, all float32."""
+        """The joint logits (..., V) from those of each model, all float32."""
         raise NotImplementedError
 
     @property
@@ -56,13 +56,13 @@ class JointModel:
         return {**self.translator.initial_state(source, max_length), **found}
 
     def lengthen_state(self, state: Nested, steps: int) -> Nested:
-        """The state with room for so many more steps."""
+        """The state with room for `steps` more steps."""
         own, others = self._apart(state)
         found = {name: model.lengthen_state(others[name], steps) for name, model in self.others.items()}
         return {**self.translator.lengthen_state(own, steps), **found}
 
     def step(self, tokens: Tensor, state: Nested) -> tuple[Tensor, Nested]:
-        """One step of all; see `models.transformer.Transformer.step`."""
+        """One step of all models; see `models.transformer.Transformer.step`."""
         logits, _, state = self.step_with_key(tokens, state)
         return logits, state
 
@@ -81,11 +81,11 @@ class JointModel:
 
 
 class JointDocumentModel(JointModel):
-    """The same for models that read documents; each carries a memory of its own."""
+    """The same for models that read documents; each carries its own memory."""
 
     @property
     def output_embedding(self) -> "JointDocumentModel":
-        """What makes logits of states, which hold those of all models side by side."""
+        """What turns states into logits; a state holds those of all models side by side."""
         return self
 
     def __call__(self, inputs: dict[str, Tensor], training: bool | None = None) -> Tensor:
@@ -94,7 +94,7 @@ class JointDocumentModel(JointModel):
         return self.logits(self.document_states(inputs, memory)[0])
 
     def initial_memory(self, batch: int | Tensor) -> Nested:
-        """The memories of the models that have one, where documents begin."""
+        """The memories at the start of documents, of the models that have one."""
         return self._memory({name: model.initial_memory(batch) for name, model in self.models.items()})
 
     def document_states(self, inputs: dict[str, Tensor], memory: Nested) -> tuple[Tensor, Nested]:
@@ -118,7 +118,7 @@ class JointDocumentModel(JointModel):
         return self.translator.inspect_memory(inputs, memory.get(LEADER, {}))
 
     def logits(self, states: Tensor) -> Tensor:
-        """Logits (..., V) of what `document_states` gave."""
+        """Logits (..., V) from what `document_states` returned."""
         found, begin = [], 0
         for model in self.models.values():
             end = begin + model.states_width
@@ -129,7 +129,7 @@ class JointDocumentModel(JointModel):
 
     @property
     def states_width(self) -> int:
-        """The numbers in a state."""
+        """How many numbers a state has."""
         return sum(model.states_width for model in self.models.values())
 
     def initial_state(
@@ -142,5 +142,5 @@ class JointDocumentModel(JointModel):
         return {**own, **found}
 
     def begin(self, name: str, source: Tensor, max_length: int, prefix: Tensor | None, memory: Nested) -> Nested:
-        """The initial state of one of the others."""
+        """The initial state of one of the other models."""
         return self.others[name].initial_state(source, max_length, prefix, memory)

@@ -1,12 +1,12 @@
-"""Label-smoothed cross-entropy straight from the decoder's states, with a gradient of its own."""
+"""Label-smoothed cross-entropy straight from the decoder's states, with a hand-written gradient."""
 
 from keras import ops
 
 from models import Tensor
 from models.gradients import custom_gradient
 
-# Rows are taken in so many portions: the float32 numbers of one fit the processor's cache, and all of them together
-# would need rows x vocabulary x 4 bytes several times over.
+# Number of portions in which rows are processed: the float32 numbers of one portion fit the CPU's cache; those of all
+# rows together would need rows x vocabulary x 4 bytes several times over.
 BLOCKS = 8
 
 
@@ -21,26 +21,26 @@ def smoothed_cross_entropy(
     """Weighted sum of cross-entropies against the true token mixed with a uniform distribution over the vocabulary.
 
     The loss of one row is -(1 - e) log p[label] - e/V sum(log p). As the weights are known, the gradient p - target is
-    formed together with the loss, one block of rows after the other, with one exponential for each logit; the uniform
-    part needs only the mean of the table, the true token only its row. The logits are never kept.
+    computed together with the loss, one block of rows at a time, with one exponential for each logit; the uniform part
+    needs only the mean of the table, and the true token only its row. The logits are never kept.
 
     Args:
         states: (N, D) in any float type.
-        table: output vectors (V, D), of which the logits are the products with the states.
+        table: output vectors (V, D); the logits are the products of states and vectors.
         labels: integer tensor (N,).
-        weights: float tensor (N,), of what the rows count for; 0 for padding.
+        weights: float tensor (N,), how much each row counts; 0 for padding.
         smoothing: the share e of the uniform distribution.
-        reported: (N,), what the rows count for in the second result, if it is not `weights`.
+        reported: (N,), how much each row counts in the second result, if not `weights`.
 
     Returns:
         Two float32 scalars in nats: the smoothed loss and the plain negative log-likelihood. Only the first has a
-        gradient, in the states and the table.
+        gradient, with respect to the states and the table.
 
     References:
         Szegedy et al. 2016, "Rethinking the Inception Architecture", section 7; Vaswani et al. 2017, section 5.4.
     """
-    table = ops.cast(table, table.dtype)  # a variable's value: TensorFlow's custom gradients are those of tensors alone
-    # One tensor, because PyTorch's custom gradient passes on that of only one.
+    table = ops.cast(table, table.dtype)  # the value of a variable: TensorFlow's custom gradients need tensors
+    # One tensor, because PyTorch's custom gradient passes on the gradient of only one.
     both = _loss(smoothing)(states, table, labels, weights, weights if reported is None else reported)
     return both[0], both[1]
 
@@ -99,7 +99,7 @@ def towards_targets(
     reported: Tensor,
     smoothing: float,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Completes losses and gradients by what does not go through the softmax.
+    """Completes losses and gradients with the parts that do not go through the softmax.
 
     Args:
         softmax: the logs of its denominators (N,), and the gradients that go through it, those of the states (N, D)
@@ -107,7 +107,7 @@ def towards_targets(
         states, table, labels, weights, reported, smoothing: see `smoothed_cross_entropy`.
 
     Returns:
-        The two losses (2,), and the gradients of the first in the states and the table, all float32.
+        The two losses (2,), and the gradients of the first with respect to the states and the table, all float32.
     """
     total, in_states, in_table = softmax
     mean, own = ops.mean(ops.cast(table, "float32"), axis=0), ops.take(ops.cast(table, states.dtype), labels, axis=0)
@@ -124,20 +124,22 @@ def towards_targets(
 
 
 def _block(states, weighted, vectors):
-    """Log of the softmax's denominator (n,), the mean vector under the softmax (n, D), and its part of the table's."""
+    """The log of the softmax's denominator (n,), the mean vector under it (n, D), and its part of the table's gradient
+    (V, D)."""
     softmax = Softmax(states, vectors)
     return ops.squeeze(softmax.log_denominator, -1), softmax.mean, softmax.outer(softmax.powers, weighted)
 
 
 class Softmax:
-    """The softmax of some rows, not divided by its denominator: products of width D are, which spares a pass over V.
+    """The softmax of some rows without division by its denominator: products of width D are divided instead, which
+    saves a pass over V.
 
     Args:
         states: (n, D) in any float type.
         vectors: output vectors (V, D) of the same type.
 
     Attributes:
-        shifted: logits less the highest of each row (n, V), float32.
+        shifted: logits minus the highest of each row (n, V), float32.
         powers: their exponentials in the type of the states.
         total: sums of the exponentials (n, 1).
         log_denominator: logs of the softmax's denominators (n, 1).
@@ -166,7 +168,7 @@ class Softmax:
 
 
 def portions(rows: Tensor, count: int) -> list[Tensor]:
-    """(N, D) -> `count` tensors (n, D), the last rows of zeros."""
+    """(N, D) -> `count` tensors (n, D), filled up with rows of zeros at the end."""
     total, width = ops.shape(rows)
     size = (total + count - 1) // count
     padded = ops.pad(rows, ((0, size * count - total), (0, 0)))

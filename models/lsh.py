@@ -1,4 +1,4 @@
-"""Attention by locality-sensitive hashing, whose cost grows with n log n."""
+"""Attention by locality-sensitive hashing; its cost grows with n log n."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ from models.masks import MASKED, group_mask, look_ahead_mask, score_ceilings
 from models.past import Past
 from models.positions import rotate
 
-# The score of a position with itself: too low to count beside any other, and above what is masked.
+# The score of a position with itself: too low to count against any other, but above what is masked.
 ITSELF = -1e5
 
 
@@ -20,29 +20,29 @@ ITSELF = -1e5
 class LSHAttention(SelfAttention):
     """Attention of each position on those whose keys fall into the same bucket, and on its neighbours.
 
-    Queries and keys are one projection, the keys of length 1. A round hashes the keys into buckets by random rotations,
-    sorts positions by bucket, and lets each attend to those of its bucket that stand less than `chunk` places away. One
-    more round has a single bucket, so that each position attends to its neighbours, and attention over no more than
-    `chunk` positions is full attention. What several rounds let a position see counts once, as in a softmax over all of
+    Queries and keys come from the same projection; keys have length 1. A round hashes the keys into buckets by random
+    rotations, sorts positions by bucket, and lets each attend to those of its bucket that are less than `chunk` places
+    away. One more round has a single bucket, so each position attends to its neighbours, and attention over at most
+    `chunk` positions is full attention. What a position sees in several rounds counts once, as in a softmax over all of
     it; the rounds are computed one after another and joined by their log-sum-exp. A position attends to itself only if
     it sees nothing else.
 
     Which positions a causal position sees depends on nothing that comes later, unlike in the paper, where chunks have
-    fixed borders. So decoding with a cache sees the same. The rotations are fixed, the same for all layers and
-    backends, so that training, scoring and search see the same, too; more rounds can be chosen for a trained model.
+    fixed borders. So decoding with a cache sees the same. The rotations are fixed and the same for all layers and
+    backends, so training, scoring and search see the same, too; a trained model can be used with more rounds.
 
     Args:
         width, heads, rotary: see `SelfAttention`.
-        dropout: must be 0. Which weights a draw of them would fall on depends on the order, and so on what comes later.
+        dropout: must be 0. Which weights it dropped would depend on the order, and so on what comes later.
         causal: no position attends to a later one.
         chunk: how far a position sees among those of its bucket.
-        rounds: of hashing.
-        buckets: of each round; even.
+        rounds: number of hashing rounds.
+        buckets: number of buckets in each round; even.
 
     Call arguments:
         x: tensor (B, T, D).
         attention_mask: integer (B, T), the group of each position, from 1, or 0 for padding: positions attend to those
-            of their group, which stands in one piece. None for a single group.
+            of their group, which must be contiguous. None for a single group.
         positions: integer tensor (B, T) or (1, T), needed for rotary.
         past: must be None.
         return_weights: also return None, as there is no matrix of weights.
@@ -137,9 +137,9 @@ class LSHAttention(SelfAttention):
         return ops.cast(mixed, values.dtype)[:, :, :length]
 
     def _sorted(self, keys, groups):
-        """For each round lists of tensors (B, H, N): each position's bucket, its place in the order of buckets, and the
-        order; the first round has a single bucket. Groups and padding have buckets of their own; those of padding are
-        -1."""
+        """Three lists with a tensor (B, H, N) for each round: each position's bucket, its place in the order of
+        buckets, and that order. The first round has a single bucket. Each group has its own buckets; those of padding
+        are -1."""
         shape = ops.shape(keys)[:3]
         own = ops.broadcast_to(ops.arange(shape[2], dtype="int32"), shape)
         groups = ops.broadcast_to(ops.cast(groups, "int32")[:, None], shape)
@@ -168,7 +168,7 @@ class LSHAttention(SelfAttention):
         seen = self._seen(own, others)
         itself = ops.equal(own[..., self.rounds + 1, None], others[..., None, :, self.rounds + 1])
         scores = ops.where(itself, ITSELF, ops.cast(self._scores(queries, keys), "float32"))
-        # What several rounds see counts once.
+        # What is seen in several rounds counts once.
         times = sum(ops.cast(each, "float32") for each in seen)
         scores = ops.where(seen[number], scores - ops.log(ops.maximum(times, 1.0)), MASKED)
         total = ops.logsumexp(scores, axis=-1, keepdims=True)
@@ -176,7 +176,7 @@ class LSHAttention(SelfAttention):
         return ops.reshape(ops.matmul(weights, values), shape), ops.reshape(total, (*shape[:3], 1))
 
     def _seen(self, own, others):
-        """For each round which of some positions see which others: booleans (B, H, N / chunk, chunk, n)."""
+        """For each round, which positions see which others: booleans (B, H, N / chunk, chunk, n)."""
         seen = []
         for member, place in ((each, each + self.rounds + 1) for each in range(self.rounds + 1)):
             apart = own[..., place, None] - others[..., None, :, place]
@@ -216,7 +216,7 @@ class LSHAttention(SelfAttention):
         return ops.where(itself, ITSELF, score_ceilings(seen))
 
     def _behind(self, own, beam):
-        """How many of a hypothesis' own (B, H, K, T * K) stand behind each of the T positions, in the same shape."""
+        """How many of a hypothesis's own entries (B, H, K, T * K) come after each of the T positions, in that shape."""
         counts = ops.reshape(ops.cast(own, "int32"), (*ops.shape(own)[:3], -1, beam))
         counts = ops.sum(counts, axis=-1)
         behind = ops.sum(counts, axis=-1, keepdims=True) - ops.cumsum(counts, axis=-1)

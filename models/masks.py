@@ -5,18 +5,18 @@ from keras import ops
 from models import Tensor
 
 PAD = 0  # the id of padding
-# A score that leaves no weight; a row of nothing else gets the plain mean.
+# A score that leaves no weight; a row in which all scores are masked gets the plain mean.
 MASKED = -1e9
 
 
 def score_ceilings(mask: Tensor) -> Tensor:
-    """The most that scores may be, float32 in the shape of a mask: infinite where it is true, else `MASKED`."""
+    """Upper limits of scores, float32 in the shape of a mask: infinite where it is true, else `MASKED`."""
     return ops.where(mask, float("inf"), MASKED)
 
 
 def group_mask(rows: Tensor, columns: Tensor) -> Tensor:
-    """Boolean (B, T, S): which columns (B, S) are of the same group, a number from 1, as each row (B, T); 0 is padding,
-    to which nothing attends."""
+    """Boolean (B, T, S): which columns (B, S) belong to the same group as each row (B, T). Groups are numbered from 1;
+    0 is padding, to which nothing attends."""
     return ops.logical_and(ops.equal(rows[:, :, None], columns[:, None]), ops.not_equal(columns, 0)[:, None])
 
 
@@ -27,7 +27,7 @@ def padding_mask(tokens: Tensor) -> Tensor:
         tokens: integer tensor (B, S).
 
     Returns:
-        Boolean tensor (B, 1, S): every query position may attend to the real tokens alone.
+        Boolean tensor (B, 1, S): every query position may attend only to real tokens.
     """
     return ops.expand_dims(ops.not_equal(tokens, PAD), axis=1)
 

@@ -1,4 +1,4 @@
-"""Layer normalisation with a gradient of its own."""
+"""Layer normalisation with a hand-written gradient."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from keras import ops
 from models import Tensor
 from models.gradients import custom_gradient
 
-EPSILON = 1e-5  # PyTorch's, as in the published systems; Keras' own is 100 times larger
+EPSILON = 1e-5  # PyTorch's, as in the published systems; Keras' default is 100 times larger
 
 
 @keras.saving.register_keras_serializable(package="weitblick")
@@ -16,7 +16,7 @@ class LayerNorm(keras.layers.Layer):
     """Gives each vector mean 0 and variance 1, then scales and shifts it by learned weights; computed in float32.
 
     The same as `keras.layers.LayerNormalization(epsilon=1e-5)`, with the gradient written out: automatic
-    differentiation of the single steps passes about three times as often over the numbers.
+    differentiation of the individual steps makes about three times as many passes over the numbers.
 
     Call arguments:
         x: tensor (..., D) of any float type.
@@ -55,7 +55,7 @@ def _normalise(x, gamma, beta):
         upstream = ops.cast(upstream, "float32")
         count, width = ops.shape(upstream)[0], upstream.shape[-1]
         along = upstream * normal
-        # Sums over rows and over columns as matrix products, which are the fastest reductions on a processor.
+        # Sums over rows and over columns as matrix products, which are the fastest reductions on a CPU.
         ones, column = ops.ones((1, count), "float32"), ops.reshape(gamma / width, (width, 1))
         in_gamma, in_beta = (ops.reshape(ops.matmul(ones, part), (width,)) for part in (along, upstream))
         in_x = (upstream * gamma - ops.matmul(upstream, column) - normal * ops.matmul(along, column)) * scale

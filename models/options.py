@@ -1,4 +1,4 @@
-"""Settings that are chosen by people: what they are, how large they may be, and why one would change them."""
+"""Settings that people choose: what they are, their limits, and why you would change them."""
 
 from collections.abc import Callable
 from dataclasses import Field, field
@@ -21,12 +21,12 @@ def option(
     """One setting, as a field of a frozen dataclass.
 
     Args:
-        default: its value where none is given; tuples stand for lists of strings.
+        default: its value if none is given; tuples stand for lists of strings.
         why: one line that explains it.
         choices: the allowed strings, or a function that returns them; empty for any.
         joined: whether several of the choices may be joined by "+".
         low, high: the smallest and the largest allowed number.
-        above, below: like `low` and `high`, with the limit itself left out.
+        above, below: like `low` and `high`, excluding the limit itself.
 
     Example:
         @dataclass(frozen=True)
@@ -38,6 +38,6 @@ def option(
 
 
 def choices_of(key: Field) -> tuple[str, ...]:
-    """The strings that a setting may be; empty for any."""
+    """The strings that a setting allows; empty for any."""
     choices = key.metadata["choices"]
     return tuple(choices() if callable(choices) else choices)

@@ -10,11 +10,11 @@ from models.pieces import Pieces
 
 
 class Own(NamedTuple):
-    """What each of the W windows of a row may read, where all its positions may read the same.
+    """What each of the W windows of a row may read, if all positions of a window may read the same.
 
     values: (W, B, M, D).
-    filled: boolean (W, B, M).
-    pieces: where the windows stand.
+    filled: boolean (W, B, M), which of them may be read.
+    pieces: where the windows are.
     """
 
     values: Tensor
@@ -27,10 +27,10 @@ class Past(NamedTuple):
 
     values: (B, P, D).
     mask: boolean (B, S, P), or (B, 1, P) if all may read the same.
-    positions: integer (B, P) for rotary positions, by the count of the row's own; None: all stand at 0.
-    row: boolean (B, S, S), which positions of the row itself may be attended to beside those of the own window; None
-        for none.
-    own: the same window by window, where that is all.
+    positions: integer (B, P) for rotary positions, counted like the row's own; None: all are at 0.
+    row: boolean (B, S, S), which positions of the row itself may be attended to in addition to those of the same
+        window; None for none.
+    own: the same, window by window, if there is nothing else to read.
     """
 
     values: Tensor
@@ -52,18 +52,18 @@ class PastStep(NamedTuple):
 
 
 class Reading(NamedTuple):
-    """What a layer reads of memories: a past for its self-attention, in a step of a search a tuple of `PastStep`, and
-    what is added to the result of that."""
+    """What a layer reads from memories: a past for its self-attention (in a step of a search, a tuple of `PastStep`),
+    and what is added to the result of self-attention."""
 
     past: Any = None
     added: Tensor | None = None
 
     def plus(self, output: Tensor) -> Tensor:
-        """The result of self-attention with what is added to it."""
+        """The result of self-attention, plus what is added to it."""
         return output if self.added is None else output + self.added
 
 
-# From a layer's number, and then from what its self-attention is given, to what it reads.
+# Maps a layer's number, and then the input of its self-attention, to what the layer reads.
 Read = Callable[[int], Callable[[Tensor], Reading]]
 
 
@@ -77,7 +77,7 @@ NOTHING = nothing(0)
 
 
 def together(readings: list[Reading]) -> Reading:
-    """What a layer reads of several memories, of which one at most is read by self-attention."""
+    """What a layer reads from several memories, at most one of which is read by self-attention."""
     pasts = [reading.past for reading in readings if reading.past is not None]
     added = [reading.added for reading in readings if reading.added is not None]
     (past,) = pasts or [None]
@@ -85,7 +85,7 @@ def together(readings: list[Reading]) -> Reading:
 
 
 def mask_with(past: Past, mask: Tensor) -> Tensor:
-    """The mask (B, S, P + S) of a past and of the own positions, which may attend to each other by (B, S, S)."""
+    """The mask (B, S, P + S) of a past and of the row's own positions; `mask` (B, S, S) is that of the latter."""
     shape = (*ops.shape(mask)[:2], ops.shape(past.values)[1])
     own = mask if past.row is None else ops.logical_or(mask, past.row)
     return ops.concatenate([ops.broadcast_to(past.mask, shape), own], axis=-1)

@@ -1,4 +1,4 @@
-"""The windows of a row as sequences of their own."""
+"""The windows of a row as separate sequences."""
 
 from typing import NamedTuple
 
@@ -9,13 +9,14 @@ from models import Tensor
 
 
 class Pieces(NamedTuple):
-    """Where the W windows of rows (B, S) stand, to take them apart, N positions each, and to join them again.
+    """Where the W windows of rows (B, S) are, to split rows into windows of N positions each and to join them again.
 
-    What each window does by itself costs W times less there than on the whole row with a mask.
+    Work within each window costs W times less on the separate windows than on the whole row with a mask.
 
-    places: (W, B, N) int32, in the rows as one sequence (B * S); where a window is shorter than N, those of others.
-    real: boolean (W, B, N), false there.
-    back: (B, S) int32, in the windows as one sequence (W * B * N); some place for padding.
+    places: (W, B, N) int32, indices into the rows as one sequence (B * S); where a window is shorter than N, the places
+        after its end are those of other positions.
+    real: boolean (W, B, N), false for these.
+    back: (B, S) int32, indices into the windows as one sequence (W * B * N); arbitrary for padding.
     """
 
     places: Tensor
@@ -27,7 +28,7 @@ class Pieces(NamedTuple):
         """The pieces of rows.
 
         Args:
-            windows: integer tensor (B, S): 1 to W, or 0 for padding; the positions of a window stand side by side.
+            windows: integer tensor (B, S): 1 to W, or 0 for padding; the positions of a window are contiguous.
             starts: (B, W) int32, the first place of each window.
             sizes: (B, W) int32.
         """
@@ -57,7 +58,7 @@ def _rows_at(x, places):
 
 
 def _longest(sizes, length):
-    """The size of the longest window, at least 1; on JAX, whose shapes do not depend on numbers, that of the row."""
+    """The size of the longest window, at least 1; on JAX, where shapes cannot depend on values, the row's length."""
     if keras.backend.backend() == "jax":
         return length
     longest = ops.maximum(ops.max(sizes), 1)

@@ -1,4 +1,4 @@
-"""How a model knows where a token stands: sinusoidal, learned or rotary positions."""
+"""How a model knows where a token is: sinusoidal, learned or rotary positions."""
 
 from typing import Any
 
@@ -45,22 +45,22 @@ def rotate(x: Tensor, positions: Tensor) -> Tensor:
     angles = ops.expand_dims(ops.cast(positions, "float32"), -1) * _frequencies(size)
     angles = ops.expand_dims(angles, 1)
     sine, cosine = (ops.cast(ops.repeat(each, 2, axis=-1), x.dtype) for each in (ops.sin(angles), ops.cos(angles)))
-    # A product with a matrix of 0, 1 and -1: to take every second column is three times as slow, with its gradient.
+    # A product with a matrix of 0, 1 and -1: taking every second column is three times as slow, gradient included.
     return x * cosine + ops.matmul(x, ops.cast(_quarter_turn(size), x.dtype)) * sine
 
 
 def _quarter_turn(width: int) -> np.ndarray:
-    """The matrix (D, D) that makes (-b, a) of each pair of columns (a, b)."""
+    """The matrix (D, D) that turns each pair of columns (a, b) into (-b, a)."""
     return np.kron(np.eye(width // 2, dtype="float32"), np.array([[0, 1], [-1, 0]], "float32"))
 
 
 def shift_segments(positions: Tensor, begins: Tensor, shift: int) -> Tensor:
-    """Leaves a gap between the segments of a window, so that they are told apart by their positions.
+    """Leaves a gap between the segments of a window, so that their positions tell them apart.
 
     Args:
         positions: integer tensor (B, T) or (1, T), counted from 0 in each window.
-        begins: boolean (B, T), which tokens begin a segment; a window's first token does in any case.
-        shift: the positions left out at each border.
+        begins: boolean (B, T), which tokens begin a segment; a window's first token always does.
+        shift: how many positions to skip at each border.
 
     Returns:
         Integer tensor (B, T).
@@ -86,7 +86,7 @@ class PositionEmbedding(keras.layers.Layer):
 
     Args:
         kind: "sinusoidal", "learned", or "rotary" (adds nothing: attention turns its queries and keys instead).
-        max_positions: rows of the learned table; the other kinds know no limit.
+        max_positions: rows of the learned table; the other kinds have no limit.
 
     Call arguments:
         x: embeddings (B, T, D).
@@ -115,7 +115,7 @@ class PositionEmbedding(keras.layers.Layer):
         if self.kind == "sinusoidal":
             return x + ops.cast(sinusoidal_positions(positions, x.shape[-1]), x.dtype)
         if self.kind == "learned":
-            # A clipped index would silently give two positions the same vector, so lengths are checked by the caller.
+            # A clipped index would silently give two positions the same vector, so the caller checks lengths.
             return x + ops.cast(ops.take(self.table, positions, axis=0), x.dtype)
         return x
 

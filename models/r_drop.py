@@ -1,4 +1,4 @@
-"""R-Drop: two passes of a model with different dropout shall agree on each token."""
+"""R-Drop: two passes of a model with different dropout should agree on each token."""
 
 from keras import ops
 
@@ -12,27 +12,27 @@ def twin_losses(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The mean cross-entropy of two passes, and the divergence between their distributions.
 
-    The divergence of a token is the mean of KL(p|q) and KL(q|p). As in `models.loss.smoothed_cross_entropy` the
-    gradient is formed together with the loss, one block of rows after the other, and the logits are never kept.
+    The divergence of a token is the mean of KL(p|q) and KL(q|p). As in `models.loss.smoothed_cross_entropy`, the
+    gradient is computed together with the loss, one block of rows at a time, and the logits are never kept.
 
     Args:
-        states: (2N, D) in any float type, those of the first pass and then those of the second.
-        table: output vectors (V, D), of which the logits are the products with the states.
+        states: (2N, D) in any float type, first those of the first pass, then those of the second.
+        table: output vectors (V, D); the logits are the products of states and vectors.
         labels: integer tensor (N,).
-        weights: float tensor (N,), of what the tokens count for; 0 for padding.
+        weights: float tensor (N,), how much each token counts; 0 for padding.
         smoothing: see `smoothed_cross_entropy`.
         alpha: half of it is the weight of the divergence in the loss.
 
     Returns:
         Three float32 scalars in nats, weighted sums over tokens: the smoothed cross-entropy with the weighted
-        divergence added, the plain negative log-likelihood, and the divergence. Only the first has a gradient, in the
-        states and the table.
+        divergence added, the plain negative log-likelihood, and the divergence. Only the first has a gradient, with
+        respect to the states and the table.
 
     References:
         Liang et al. 2021, "R-Drop: Regularized Dropout for Neural Networks", section 2.1, equations 2 to 4; the loss is
         half of theirs.
     """
-    table = ops.cast(table, table.dtype)  # a variable's value: TensorFlow's custom gradients are those of tensors alone
+    table = ops.cast(table, table.dtype)  # the value of a variable: TensorFlow's custom gradients need tensors
     found = _loss(smoothing, alpha)(states, table, ops.concatenate([labels, labels]), weights)
     return found[0], found[1], found[2]
 
@@ -65,11 +65,11 @@ def _through_softmax(states, table, weights, alpha):
 
 
 def _block(first, second, weights, vectors, alpha):
-    """Of some tokens: the logs of both denominators, the gradients in both states and the table, and the divergence.
+    """For some tokens: the logs of both denominators, the gradients of both states and the table, and the divergence.
 
-    With d = log p - log q the gradient of KL(p|q) + KL(q|p) in the first pass's logits is p (d - KL(p|q) + 1) - q. Only
-    p, q and their products with the logits' difference are as wide as the vocabulary; what is the same for a whole row
-    is applied to products of width D.
+    With d = log p - log q, the gradient of KL(p|q) + KL(q|p) in the first pass's logits is p (d - KL(p|q) + 1) - q.
+    Only p, q and their products with the logits' difference are as wide as the vocabulary; factors that are the same
+    for a whole row are applied to products of width D.
     """
     dtype, of_p, of_q = first.dtype, Softmax(first, vectors), Softmax(second, vectors)
     difference = ops.cast(of_p.shifted - of_q.shifted, dtype)
@@ -78,7 +78,7 @@ def _block(first, second, weights, vectors, alpha):
     shift = of_p.log_denominator - of_q.log_denominator
     kl_p = ops.sum((first - second) * of_p.mean, axis=-1, keepdims=True) - shift
     kl_q = shift - ops.sum((first - second) * of_q.mean, axis=-1, keepdims=True)
-    # Half the cross-entropy's weight for each pass, and that of each divergence.
+    # The weight of each pass's cross-entropy, and that of each divergence.
     half, share = weights / 2, alpha / 4 * weights
     on_p, on_q = half + share * (1 - constant - kl_p), half + share * (1 + constant - kl_q)
     by_p, by_q = of_p.powers * difference, of_q.powers * difference

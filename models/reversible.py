@@ -1,4 +1,4 @@
-"""Chains of steps that keep only their end: in the backward pass each step's input is computed from its output."""
+"""Chains of steps that keep only their end: the backward pass computes each step's input from its output."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol
@@ -9,29 +9,29 @@ from keras import ops
 from models import Tensor
 from models.gradients import called_with, custom_gradient, later, pullback
 
-# The distance of the numbers that states of `BDIA` may be.
+# The spacing of the numbers that may occur in states of `BDIA`.
 GRID = 2.0**-9
 _PLACES = np.array([1, 2, 4, 8, 16, 32, 64, 128], "int32")
 
 
 class Rule(Protocol):
-    """How a step makes the next state from the previous one, the current one and the change that a function finds."""
+    """How a step makes the next state from the previous one, the current one and the change a function computes."""
 
     def ahead(self, previous: Tensor, current: Tensor, change: Tensor) -> tuple[Tensor, Any]:
-        """The next state, and what has to be kept for the way back."""
+        """The next state, and what must be kept for the way back."""
 
     def back(self, following: Tensor, current: Tensor, change: Tensor, kept: Any) -> Tensor:
         """The previous state."""
 
     def gradients(self, upstream: Tensor) -> tuple[Tensor, Tensor | float, Tensor]:
-        """From the next state's gradient to those of the previous state, the current state and the change."""
+        """The gradients of the previous state, the current state and the change, from that of the next state."""
 
 
 class Coupling:
     """next = previous + change(current).
 
-    Two steps are one reversible block: with (x1, x2) before it, y1 = x1 + F(x2) and y2 = x2 + G(y1). States are
-    float32, so that what is added can be taken away again up to rounding.
+    Two steps form one reversible block: with (x1, x2) before it, y1 = x1 + F(x2) and y2 = x2 + G(y1). States are
+    float32, so that what is added can be subtracted again, up to rounding.
 
     References:
         Gomez et al. 2017, "The Reversible Residual Network", equations 6 to 8; Kitaev et al. 2020, "Reformer: The
@@ -49,7 +49,7 @@ class Coupling:
 
 
 class Euler:
-    """next = current + change(current), on the grid of `BDIA`; a chain's first step, before which there is nothing."""
+    """next = current + change(current), on the grid of `BDIA`; a chain's first step, which has no previous state."""
 
     def ahead(self, previous: Tensor, current: Tensor, change: Tensor) -> tuple[Tensor, Any]:
         return current + on_grid(change), None
@@ -64,9 +64,9 @@ class Euler:
 class BDIA:
     """next = gamma * previous + (1 - gamma) * current + (1 + gamma) * change(current), undone bit by bit.
 
-    All states are multiples of `GRID`. Half of one is so only if it is an even multiple, so that whether it is odd is
-    kept, one bit for each number. The gradient passes rounding as if there were none. With gamma = 0, which is its
-    mean, a step is that of an ordinary residual network.
+    All states are multiples of `GRID`. Half a state is one only if the state is an even multiple, so one bit per number
+    is kept: whether it is odd. The gradient ignores rounding. With gamma = 0, which is its mean, a step is that of an
+    ordinary residual network.
 
     Args:
         gamma: (B, 1, 1), 1/2 or -1/2 for each row.
@@ -92,13 +92,13 @@ class BDIA:
         return self.gamma * upstream, (1 - self.gamma) * upstream, (1 + self.gamma) * upstream
 
     def _new(self, current, change):
-        # The change is rounded first, so that what is left is exact in whatever order it is computed.
+        # The change is rounded first, so that the rest is exact in whatever order it is computed.
         return on_grid((1 - self.gamma) * current + (1 + self.gamma) * on_grid(change))
 
 
 @custom_gradient
 def on_grid(x: Tensor) -> Tensor:
-    """The nearest multiples of `GRID`, float32; the gradient passes as if they were x."""
+    """The nearest multiples of `GRID`, float32; the gradient is that of x itself."""
 
     def gradient(upstream):
         return ops.cast(upstream, x.dtype)
@@ -107,7 +107,7 @@ def on_grid(x: Tensor) -> Tensor:
 
 
 def _packed(bits):
-    """Eight of the 0 or 1 (..., D) in a byte."""
+    """Packs eight of the bits 0 or 1 (..., D) into a byte."""
     bits = ops.pad(bits, (*((0, 0) for _ in bits.shape[:-1]), (0, -bits.shape[-1] % 8)))
     bits = ops.reshape(bits, (*ops.shape(bits)[:-1], bits.shape[-1] // 8, 8))
     return ops.cast(ops.sum(bits * _PLACES, axis=-1), "uint8")
@@ -121,7 +121,7 @@ def _unpacked(packed, width):
 class Step(NamedTuple):
     """One step of a chain.
 
-    function: of the current state (B, T, D) and of what all steps are given, the change (B, T, D).
+    function: takes the current state (B, T, D) and what all steps are given, and returns the change (B, T, D).
     variables: the trainable variables that it uses.
     fixed: further variables that it uses, each with the value to use, such as random states.
     rule: see `Rule`.
@@ -134,18 +134,18 @@ class Step(NamedTuple):
 
 
 def chain(steps: Sequence[Step], previous: Tensor, current: Tensor, *given: Tensor) -> tuple[Tensor, Tensor]:
-    """The last two states of a chain; training keeps nothing else of it.
+    """The last two states of a chain; training keeps nothing else except what the steps' rules keep.
 
-    The backward pass goes from the end to the start. It computes each change a second time, finds by it the state
-    before, and lets the gradient through. So a chain costs one more forward pass, and memory that does not grow with
-    its length.
+    The backward pass goes from the end to the start. It computes each change a second time, uses it to find the state
+    before, and passes the gradient on. So a chain costs one more forward pass, and memory that does not grow with its
+    length, except by the bits that `BDIA` keeps.
 
     Args:
-        steps: of the chain.
+        steps: the steps of the chain.
         previous, current: the first two states (B, T, D), float32.
-        *given: float tensors that each step's function is given as well.
+        *given: float tensors that are passed to each step's function as well.
     """
-    # A cast, because TensorFlow's custom gradients are those of tensors alone, not of variables.
+    # A cast, because TensorFlow's custom gradients need tensors, not variables.
     values = [ops.cast(variable, variable.dtype) for step in steps for variable in step.variables]
 
     @custom_gradient
@@ -191,7 +191,7 @@ def _split(steps, arguments):
 
 
 def _backward(steps, states, kept, given, values, upstream):
-    """The gradients of the pair, of what all steps are given and of all values."""
+    """The gradients of the pair, of what all steps are given, and of all values."""
     current, following = states
     in_current, in_following = ops.unstack(upstream, 2)
     in_given = [ops.zeros_like(each, dtype="float32") for each in given]

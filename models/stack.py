@@ -1,4 +1,4 @@
-"""What the encoder and the decoder have in common: layers of one shape, one upon another."""
+"""What the encoder and the decoder have in common: a stack of layers of the same shape."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -23,7 +23,7 @@ ATTENTIONS: dict[str, type[SelfAttention]] = {FULL: SelfAttention, LSH: LSHAtten
 
 
 class Sublayer(NamedTuple):
-    """A part of a layer: what it computes, `function`, by the weights of `layer`, and the residual around it."""
+    """A part of a layer: the `function` that it computes with the weights of `layer`, and the residual around it."""
 
     residual: Residual
     layer: keras.layers.Layer
@@ -31,7 +31,7 @@ class Sublayer(NamedTuple):
 
     @property
     def layers(self) -> tuple[keras.layers.Layer, keras.layers.Layer]:
-        """Where its variables are."""
+        """The layers that hold its variables."""
         return self.residual, self.layer
 
 
@@ -42,20 +42,20 @@ class TransformerLayer(keras.layers.Layer):
         width: model width D.
         hidden: inner width of the feed-forward network.
         heads: number of heads H.
-        dropout, attention_dropout, activation_dropout: rates after each sublayer, on the attention weights and inside
+        dropout, attention_dropout, activation_dropout: rates after each sublayer, on the attention weights, and inside
             the feed-forward network.
         activation: activation of the feed-forward network.
         norm: "pre" or "post".
         rotary: use rotary positions.
         stack: "plain", "reversible" or "bdia", see `Stack`; the last two need norm = "pre".
-        attention: "full" or "lsh"; with the latter attention masks are groups, see `LSHAttention`.
+        attention: "full" or "lsh"; with "lsh", attention masks are groups, see `LSHAttention`.
         lsh_chunk, lsh_rounds, lsh_buckets: settings of `LSHAttention`.
-        feed_forward_chunks: portions in which the feed-forward network is computed.
+        feed_forward_chunks: number of portions in which the feed-forward network is computed.
 
-    Where the stack is reversible, the layer's input x and its output are the pair of streams.
+    In a reversible stack, the layer's input x and its output are each the pair of streams.
     """
 
-    # Whether no position attends to a later one.
+    # True if no position attends to a later one.
     causal = False
 
     def __init__(
@@ -131,11 +131,12 @@ class TransformerLayer(keras.layers.Layer):
 
 
 class Stack(keras.layers.Layer):
-    """L layers of one kind and shape, and the normalisation at their end that pre-norm needs.
+    """L layers of one kind and shape, and the final normalisation that pre-norm needs.
 
-    With stack = "reversible" there are two streams, which both begin as the stack's input and end as their mean. Each
-    sublayer reads one and adds to the other. With stack = "bdia" it is an ordinary stack, in training with a random
-    average of each two layers. The training of these two keeps no activations of the layers, see `models.reversible`.
+    With stack = "reversible" there are two streams, both of which start as the stack's input; the output is their mean.
+    Each sublayer reads one and adds to the other. With stack = "bdia" it is an ordinary stack, but in training each two
+    successive layers are averaged with a random weight. Neither keeps the layers' activations in training, see
+    `models.reversible`.
 
     Args:
         layers: number of layers L.
@@ -159,7 +160,7 @@ class Stack(keras.layers.Layer):
         ]
         # Pre-norm leaves the last sum unnormalised.
         self.norm = LayerNorm(dtype=self.dtype_policy, name="norm") if settings.get("norm") == "pre" else None
-        # For the averages of layers.
+        # For averaging layers.
         self.seed_generator = keras.random.SeedGenerator() if self.kind == BDIA_STACK else None
 
     def build(self, input_shape: Any, *_: Any) -> None:
@@ -170,28 +171,28 @@ class Stack(keras.layers.Layer):
 
     @property
     def forgets(self) -> bool:
-        """Whether training keeps no activations of the layers."""
+        """True if training keeps no activations of the layers."""
         return self.kind != PLAIN
 
     def begun(self, x: Tensor) -> Any:
-        """What the first layer is given of the stack's input (..., D)."""
+        """The first layer's input, from that of the stack (..., D)."""
         if self.kind != REVERSIBLE:
             return x
         x = ops.cast(x, "float32")
         return x, x
 
     def ended(self, x: Any) -> Tensor:
-        """The stack's output (..., D), from that of the last layer."""
+        """The stack's output (..., D), from that of its last layer."""
         if self.kind == REVERSIBLE:
             x = (x[0] + x[1]) / 2
         return self.norm(x) if self.norm else x
 
     def recomputed(self, x: Tensor, given: tuple, **settings: Any) -> Tensor:
-        """The stack's output in training, of which no activations of the layers are kept.
+        """The stack's output in training, without keeping activations of the layers.
 
         Args:
             x: (B, T, D).
-            given: float tensors that all layers are given.
+            given: float tensors that are passed to all layers.
             **settings: further arguments of the layers' `sublayers`.
         """
         if self.kind == BDIA_STACK:

@@ -15,14 +15,15 @@ from models.normalisation import LayerNorm
 
 @keras.saving.register_keras_serializable(package="weitblick")
 class FeedForward(keras.layers.Layer):
-    """Two dense layers with an activation between them, applied to each position alone.
+    """Two dense layers with an activation between them, applied to each position separately.
 
     Args:
         width: model width D.
         hidden: width of the inner layer.
         activation: name of a Keras activation, such as "relu", "gelu" or "swish".
         dropout: dropout rate after the activation.
-        chunks: portions of the positions computed one after another, which spares memory and takes a little longer.
+        chunks: number of portions into which positions are split; they are computed one after another, which saves
+            memory and takes a little longer.
 
     Call arguments:
         x: tensor (B, T, D).
@@ -84,7 +85,7 @@ class Residual(keras.layers.Layer):
         norm: "post" for norm(x + dropout(f(x))), as in the paper, or "pre" for x + dropout(f(norm(x))), which trains
             without a careful warm-up and needs one more normalisation at the end of the stack.
         dropout: dropout rate on the function's output.
-        two_streams: x is the pair of streams (x1, x2) of a reversible stack, and the result (x2, x1 + f(x2)).
+        two_streams: x is the pair of streams (x1, x2) of a reversible stack, and the result is (x2, x1 + f(x2)).
 
     Call arguments:
         x: tensor (B, T, D), or two of them.

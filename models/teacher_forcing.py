@@ -1,4 +1,4 @@
-"""What `fit` trains: a Transformer that is given the true target up to each position."""
+"""What `fit` trains: a Transformer that gets the true target up to each position."""
 
 from typing import Any
 
@@ -16,31 +16,32 @@ from models.ranking import ranking_loss
 class TeacherForcing(keras.Model):
     """Wraps a Transformer with its training loss, so that `compile` and `fit` work on every backend.
 
-    The wrapped model's logits never leave the loss, which is formed straight from the decoder's states.
+    The wrapped model's logits never leave the loss, which is computed straight from the decoder's states.
 
     Args:
         transformer: the model to train.
         smoothing: label smoothing, share of the uniform distribution.
         r_drop: the weight alpha of R-Drop (Liang et al. 2021, section 2.1); 0 = off. In training each batch then passes
-            the model twice, with different dropout. The loss is half the paper's, so that its cross-entropy is the mean
-            of both; alpha / 2 times the divergence between them is added, see `models.r_drop.twin_losses`.
-        parts: in how many parts a batch is computed in training, the n-th of every `parts` rows in each. The losses are
-            those of the whole batch, which needs a row for each part. Nothing in one part waits for another, so that
-            TensorFlow computes them side by side: cores are used better than by threads of one operation after another.
+            through the model twice, with different dropout. The loss is half the paper's, so its cross-entropy is the
+            mean of both passes; alpha / 2 times the divergence between them is added, see `models.r_drop.twin_losses`.
+        parts: the number of parts in which a batch is computed in training; part n gets the n-th of every `parts` rows.
+            The losses are those of the whole batch, which needs a row for each part. No part waits for another, so
+            TensorFlow computes them side by side: this uses cores better than threads within one operation at a time.
 
     Call arguments:
         inputs: {"source": (B, S), "target": (B, T)}.
         training: whether dropout is on.
 
     Returns:
-        The decoder's states (B, T, D); with R-Drop in training {"twins": (2 * B, T, D)}, and in several parts
-        {"parts": list with what each part gives}. Labels for `fit` are token
-        ids (B, T), padded with `models.masks.PAD`. The loss of a batch is the sum over its target tokens, divided by
-        their number or, where `fit` gets sample weights (B,), all equal, by that weight: with gradient accumulation,
-        the mean number of tokens in the update's batches. Extra losses of layers (`add_loss`) are added.
-        Metrics are `loss`, the smoothed cross-entropy with all that is added to it, `nll`, the plain negative
-        log-likelihood, both the mean in nats per target token, and `tokens`, the number of target tokens; with R-Drop
-        `divergence`, in nats per target token.
+        The decoder's states (B, T, D); in training with R-Drop {"twins": (2 * B, T, D)}, and in several parts
+        {"parts": list of what each part returns}.
+
+        Labels for `fit` are token ids (B, T), padded with `models.masks.PAD`. The loss of a batch is the sum over its
+        target tokens, divided by their number or, if `fit` gets sample weights (B,), all equal, by that weight: with
+        gradient accumulation, the mean number of tokens in the update's batches. Extra losses of layers (`add_loss`)
+        are added. Metrics are `loss`, the smoothed cross-entropy with all that is added to it, and `nll`, the plain
+        negative log-likelihood, both the mean in nats per target token; `tokens`, the number of target tokens; and with
+        R-Drop `divergence`, in nats per target token.
     """
 
     def __init__(
@@ -66,7 +67,7 @@ class TeacherForcing(keras.Model):
         return _one_or_parts([self._states(part, training) for part in self._divided(inputs, training)])
 
     def _divided(self, values: Any, training: bool | None) -> list[Any]:
-        """What each part has of tensors with B rows."""
+        """What each part gets of tensors with B rows."""
         count = self.parts if training else 1
         if count == 1:
             return [values]
@@ -87,25 +88,25 @@ class TeacherForcing(keras.Model):
         training: bool | None = True,
     ) -> Tensor:
         tokens = ops.sum(self._real(y)) if sample_weight is None else ops.max(sample_weight)
-        # Each part has added its own extra losses; as over batches, their mean counts.
+        # Each part has added its own extra losses; their mean counts, as it does over batches.
         share = 1.0 / self.parts if _in_parts(y_pred) else 1.0
         found = self.with_extra_losses(self.token_losses(y, y_pred, tokens), share)
         self.note(found, tokens)
         return found["loss"]
 
     def with_extra_losses(self, found: dict[str, Tensor], share: float = 1.0) -> dict[str, Tensor]:
-        """Losses by name, with what layers added by `add_loss` in the last call in "loss", times `share`."""
+        """Losses by name; "loss" now includes, times `share`, what layers added by `add_loss` in the last call."""
         for loss in self.losses:
             found = {**found, "loss": found["loss"] + share * ops.cast(ops.sum(loss), "float32")}
         return found
 
     def token_losses(self, labels: Tensor, states: Nested, tokens: Tensor) -> dict[str, Tensor]:
-        """What some rows add to the losses of their batch.
+        """What some rows contribute to the losses of their batch.
 
         Args:
             labels: target ids (B, T) of these rows.
             states: what `call` returned.
-            tokens: the number of target tokens in the whole batch, of which these rows may be a part.
+            tokens: the number of target tokens in the whole batch, which may have more rows than these.
 
         Returns:
             Scalars by name, of which "loss" is to be minimised: sums over these rows, divided by `tokens`.
@@ -129,7 +130,7 @@ class TeacherForcing(keras.Model):
         return dict(zip(("loss", "nll", "divergence"), found, strict=True))
 
     def _cross_entropy(self, labels, states, weights, reported, tokens):
-        """As `token_losses`; `weights` and `reported` (B, T) are what tokens count for in "loss" and in "nll"."""
+        """As `token_losses`; `weights` and `reported` (B, T) say how much tokens count in "loss" and in "nll"."""
         rows, table = self._rows(states)
         # An empty batch has loss 0 and no gradient, not NaN.
         weights, reported = (ops.reshape(each, (-1,)) / ops.maximum(tokens, 1.0) for each in (weights, reported))
@@ -144,7 +145,7 @@ class TeacherForcing(keras.Model):
         return ops.reshape(states, (-1, states.shape[-1])), embedding.output_vectors
 
     def note(self, found: dict[str, Tensor], tokens: Tensor) -> None:
-        """Adds the losses of a whole batch, by name as `token_losses` gives them, to the metrics."""
+        """Adds the losses of a whole batch, by name as from `token_losses`, to the metrics."""
         for name in ("loss", "nll", "divergence"):
             if name in found:
                 self.trackers[name].update_state(found[name], sample_weight=tokens)
@@ -177,23 +178,23 @@ class TeacherForcing(keras.Model):
 
 @keras.saving.register_keras_serializable(package="weitblick")
 class DocumentTeacherForcing(TeacherForcing):
-    """The same for a `DocumentTransformer`: from one batch to the next it carries the memory of its lanes.
+    """The same for a `DocumentTransformer`: it carries the memory of its lanes from one batch to the next.
 
-    Gradients end at the beginning of a batch, which makes it truncated back-propagation over the batch's windows
+    Gradients end at the beginning of a batch, so this is truncated back-propagation over the batch's windows
     (Williams and Peng 1990, "An Efficient Gradient-Based Algorithm for On-Line Training of Recurrent Networks").
 
     Args:
         transformer: the model to train.
         smoothing: see `TeacherForcing`.
-        lanes: rows B of each batch. Row b goes on where row b of the batch before ended.
-        parts: see `TeacherForcing`; each has as many lanes as the others.
+        lanes: rows B of each batch. Row b continues where row b of the previous batch ended.
+        parts: see `TeacherForcing`; all parts have the same number of lanes.
         own_choices: see `DocumentTransformer.document_states`.
-        ranking: weight of `models.ranking.ranking_loss` in the loss of the batches marked for it; 0 = off. They are
-            read a second time, each lane with the memory that another of its part had before the batch.
-        margin: of the ranking loss, in nats a token.
-        context_discount: weight in the loss of the targets in a window that are context (Lupo et al. 2022, "Focused
-            Concatenation for Context-Aware Neural Machine Translation", section 3.1). In training only; the divisor of
-            the loss stays the number of the other targets, and the metric `nll` is theirs.
+        ranking: weight of `models.ranking.ranking_loss` in the loss of the batches marked for it; 0 = off. These are
+            read a second time, each lane with the memory that another lane of its part had before the batch.
+        margin: margin of the ranking loss, in nats per token.
+        context_discount: weight in the loss of those targets in a window that are context (Lupo et al. 2022, "Focused
+            Concatenation for Context-Aware Neural Machine Translation", section 3.1). It applies only in training; the
+            loss is still divided by the number of the other targets, and the metric `nll` is theirs.
 
     Call arguments:
         inputs: as for `DocumentTransformer.document_states`; with `ranking`, "ranked" (B, 1) may be 1 in all rows.
@@ -203,8 +204,8 @@ class DocumentTeacherForcing(TeacherForcing):
         As `TeacherForcing`, or in training a dictionary for `token_losses`. With "ranked": the decoder's states after
         the right memory, those after the wrong one, whether there is a wrong one, and the tokens to be compared; the
         metric `ranking` is the ranking loss in nats per compared token. With `context_discount`: the decoder's states,
-        and the token that follows each in its window. Extra losses of memories are metrics by their names, each the
-        mean over batches of what it adds to the loss. The carried memory is in `carried`, non-trainable variables.
+        and the token that follows each in its window. Each extra loss of the memories is a metric by its name, the mean
+        over batches of what it adds to the loss. The carried memory is in `carried`, non-trainable variables.
 
     Raises:
         ValueError: `ranking` without a memory that is carried, with a single lane in a part, or with
@@ -265,7 +266,7 @@ class DocumentTeacherForcing(TeacherForcing):
         return _one_or_parts(list(found))
 
     def _read(self, inputs, memory, training):
-        """What some lanes give for `token_losses`, and their memory after the batch."""
+        """What `token_losses` needs of some lanes, and their memory after the batch."""
         ranks = training and self.ranking and "ranked" in inputs
         seeds = [(seed, seed.value * 1) for seed in self._seeds()] if ranks else []  # * 1 makes a copy
         states, after = self.transformer.document_states(inputs, memory, training, self.own_choices)
@@ -321,14 +322,14 @@ class DocumentTeacherForcing(TeacherForcing):
         wrong = ops.cond(ranked, lambda: self._states_after_another(inputs, memory, seeds), lambda: states)
         numbers = ops.arange(1, ops.shape(inputs["resets"])[1] + 1, dtype=inputs["target_windows"].dtype)
         counted = ops.equal(inputs["target_windows"][:, None], numbers[None, :, None])
-        # A document's first window has read nothing that could be of use.
+        # A document's first window has read nothing that could help.
         counted = ops.logical_and(counted, ops.equal(inputs["resets"], 0)[..., None])
         return {"right": states, "wrong": wrong, "counted": counted, "ranked": ranked}
 
     def _states_after_another(self, inputs, memory, seeds):
         """The states of all windows, each after the memory that another lane had before the batch."""
         another = tree.map_structure(lambda leaf: ops.roll(leaf, self.lanes // self.parts // 2, axis=0), memory)
-        # Nothing is written, so that every window reads another document and nothing of its own.
+        # Nothing is written, so every window reads another document and nothing of its own.
         unchanged = ("resets", "source_remembered", "target_remembered")
         inputs = {**inputs, **{name: ops.zeros_like(inputs[name]) for name in unchanged}}
         values = [(variable, variable.value) for variable in self.transformer.variables]

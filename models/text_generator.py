@@ -17,12 +17,12 @@ from models.positions import PositionEmbedding
 
 @keras.saving.register_keras_serializable(package="weitblick")
 class CausalLayer(EncoderLayer):
-    """An `EncoderLayer` whose positions attend to no later one, with a cache for one position after another."""
+    """An `EncoderLayer` whose positions attend to no later one, with a cache for computing position by position."""
 
     causal = True
 
     def prefill(self, x: Tensor, attention_mask: Tensor, positions: Tensor) -> tuple[Tensor, KeysValues]:
-        """Like a call without dropout, with the cache it leaves: keys and values, each (B, H, T, 1, D/H)."""
+        """Like a call without dropout, but also returns the cache: keys and values, each (B, H, T, 1, D/H)."""
         cache: list[Tensor] = []
 
         def attend(x):
@@ -58,7 +58,7 @@ class CausalStack(Encoder):
     layer_class = CausalLayer
 
     def prefill(self, x: Tensor, attention_mask: Tensor, positions: Tensor) -> tuple[Tensor, list[KeysValues]]:
-        """The states (B, T, D) of a text that is known already, and the caches that it leaves."""
+        """The states (B, T, D) of a text that is already known, and the caches filled by it."""
         x, caches = self.begun(x), []
         for layer in self.stack:
             x, cache = layer.prefill(x, attention_mask, positions)
@@ -72,9 +72,9 @@ class CausalStack(Encoder):
 
         Args:
             x: (B * K, D).
-            caches: of each layer, none for a stack without layers.
+            caches: one for each layer; empty for a stack without layers.
             entries: (B * K, T) int32, see `models.attention.cache_places`.
-            position: (B * K,) int32, the position at hand.
+            position: (B * K,) int32, the current position.
 
         Returns:
             The states (B * K, D), the caches, and the entries with this position.
@@ -107,13 +107,14 @@ class _Marks(NamedTuple):
 class TextGenerator(keras.Model):
     """Scores the next token of a text, and carries what it has read from window to window.
 
-    Tokens are embedded and pass layers of self-attention, which see the window up to them; a long short-term memory
-    over all of the document's tokens is added to that. Its state is what is carried: the memory state of a document, as
-    a `models.document.DocumentTransformer` has one. The targets of a corpus are the text; sources are not looked at.
+    Embedded tokens pass through layers of self-attention, which see the window up to each token; the output of a long
+    short-term memory over all of the document's tokens is added to the result. The state of this recurrent layer is
+    what is carried: it is the memory state of a document, like that of a `models.document.DocumentTransformer`. The
+    targets of a corpus are the text; sources are ignored.
 
     Args:
         vocabulary_size: number of tokens V.
-        layers: of self-attention, L; with 0 the recurrent layer is alone.
+        layers: number of self-attention layers L; with 0 there is only the recurrent layer.
         width, hidden, heads, dropout, attention_dropout, activation_dropout, activation, norm: see `TransformerLayer`.
         positions, max_positions: see `models.transformer.Transformer`.
         tied: whether the table of token vectors is also that of the output.
@@ -124,7 +125,8 @@ class TextGenerator(keras.Model):
         training: whether dropout is on.
 
     Returns:
-        Logits (B, T, V), float32, each row being a document's beginning: row t scores the token after token t.
+        Logits (B, T, V), float32, where each row of the batch starts a document: position t scores the token after
+        token t.
 
     References:
         Hochreiter and Schmidhuber 1997, "Long Short-Term Memory"; Vaswani et al. 2017 for the layers; Merity 2019,
@@ -227,11 +229,11 @@ class TextGenerator(keras.Model):
 
     @property
     def states_width(self) -> int:
-        """The numbers in a state of which logits are made."""
+        """The width of the states from which logits are made."""
         return self.settings["width"]
 
     def initial_memory(self, batch: int | Tensor) -> Nested:
-        """The state of documents that begin: a dictionary of tensors with the batch as axis 0."""
+        """The state at the start of documents: a dictionary of tensors with the batch as axis 0."""
         zeros = ops.zeros((batch, self.settings["width"]), "float32")
         return {"cell": zeros, "hidden": zeros}
 
@@ -243,9 +245,9 @@ class TextGenerator(keras.Model):
         Args:
             inputs: "target" (B, T), "target_windows", "target_positions", "target_remembered" and "resets", as for a
                 `DocumentTransformer`.
-            memory: from `initial_memory` or the call before.
+            memory: from `initial_memory` or the previous call.
             training: whether dropout is on.
-            own_choices: makes no difference, as a text has no other side.
+            own_choices: has no effect, as a text has no other side.
         """
         windows, positions = inputs["target_windows"], inputs["target_positions"]
         mask = ops.logical_and(group_mask(windows, windows), look_ahead_mask(ops.shape(windows)[1]))
@@ -264,9 +266,9 @@ class TextGenerator(keras.Model):
         return self.document_states(inputs, memory)[1]
 
     def _recurrent(self, x, marks, memory):
-        """What the recurrent layer says at each position (B, T, D), and its state after the last remembered one.
+        """The recurrent layer's output at each position (B, T, D), and its state after the last remembered one.
 
-        A window goes on from what was remembered before it.
+        A window continues from what was remembered before it.
         """
         inputs = self._cell_inputs(x)
 
@@ -277,7 +279,7 @@ class TextGenerator(keras.Model):
             after = self._cell(given[..., : inputs.shape[-1]], before)
             after = [ops.where(here.real, *pair) for pair in zip(after, before, strict=True)]
             kept = [ops.where(here.remembered, *pair) for pair in zip(after, kept, strict=True)]
-            # As both results, because Keras' scan on TensorFlow wants them of one structure.
+            # The same for both results, because Keras' scan on TensorFlow requires them to have one structure.
             return [*after, *kept], [*after, *kept]
 
         given = ops.concatenate([inputs, *(ops.cast(mark, inputs.dtype)[..., None] for mark in marks)], axis=-1)
@@ -286,14 +288,14 @@ class TextGenerator(keras.Model):
         return ops.cast(ops.swapaxes(found, 0, 1), x.dtype), {"cell": cell, "hidden": hidden}
 
     def _cell_inputs(self, x):
-        """What the recurrent layer's gates get of its inputs: (..., D) -> (..., 4 * D)."""
+        """What the recurrent layer's gates get from its inputs: (..., D) -> (..., 4 * D)."""
         kernel, bias = (ops.cast(weight, x.dtype) for weight in (self.cell.kernel, self.cell.bias))
         return ops.matmul(x, kernel) + bias
 
     def _cell(self, inputs, state):
-        """The state of the recurrent layer after a position, (B, D) each; the first part is what it says.
+        """The state of the recurrent layer after a position, (B, D) each; the first part is its output.
 
-        It is float32 in every precision: bfloat16 would lose what is added in small parts.
+        It is float32 in every precision: bfloat16 would lose what is added in small amounts.
         """
         hidden, cell = state
         recurrent = ops.matmul(ops.cast(hidden, inputs.dtype), ops.cast(self.cell.recurrent_kernel, inputs.dtype))
@@ -302,13 +304,13 @@ class TextGenerator(keras.Model):
         return [ops.sigmoid(show) * ops.tanh(cell), cell]
 
     def initial_state(self, prefix: Tensor, steps: int, memory: Nested | None = None) -> Nested:
-        """What `step` needs to go on after a beginning.
+        """What `step` needs to continue after a prefix.
 
         Args:
-            prefix: (B, P) tokens that the window begins with, without the last, which the first step is given; padded
-                at the end, P may be 0.
+            prefix: (B, P) tokens that the window begins with, except the last, which is the input of the first step;
+                padded at the end; P may be 0.
             steps: how many steps there may be.
-            memory: the memory before the window; that of a document's start by default.
+            memory: the memory before the window; by default that of a document's start.
 
         Returns:
             A nested state, see `models.search.state`.
@@ -324,7 +326,7 @@ class TextGenerator(keras.Model):
         return with_room({**after, "entries": entries, "position": position, "written": caches}, steps)
 
     def lengthen_state(self, state: Nested, steps: int) -> Nested:
-        """The state with room for so many more steps."""
+        """The state with room for `steps` more steps."""
         return with_room(state, steps)
 
     def step(self, tokens: Tensor, state: Nested) -> tuple[Tensor, Nested]:

@@ -34,11 +34,11 @@ class Transformer(keras.Model):
         stack: how layers are joined, "plain", "reversible" or "bdia", see `models.stack.Stack`.
         attention: "full" or "lsh", see `models.lsh.LSHAttention`, whose settings are lsh_chunk, lsh_rounds and
             lsh_buckets.
-        feed_forward_chunks: portions in which feed-forward networks are computed, see `FeedForward`.
+        feed_forward_chunks: number of portions in which feed-forward networks are computed, see `FeedForward`.
         positions: "sinusoidal", "learned" or "rotary"; max_positions limits the learned ones.
-        tie: which tables are one: "all" (source, target, output), "target" (target and output) or "none".
-        source_vectors, target_vectors: width of the stored vectors of each side where it is not D, for pre-trained
-            ones; with tied tables the first counts.
+        tie: which tables are the same: "all" (source, target, output), "target" (target and output) or "none".
+        source_vectors, target_vectors: width of the stored vectors of each side if it is not D, for pre-trained ones;
+            with tie = "all" the first counts.
         vectors_trainable: whether the tables for which a width was given change in training.
         output_bias: whether each token's logit has a learned bias.
 
@@ -137,7 +137,7 @@ class Transformer(keras.Model):
             train, bias = trainable or vector_width is None, self.tie in ties and self.settings["output_bias"]
             return TokenEmbedding(vocabulary_size, width, vector_width, train, bias, dtype=self.dtype_policy, name=name)
 
-        # Each with the ties by which it is that of the output as well.
+        # Each with the ties under which it is also the output table.
         self.source_embedding = self.target_embedding = table("source_embedding", vectors[0], ("all",))
         if self.tie != "all":
             self.target_embedding = table("target_embedding", vectors[1], ("target",))
@@ -145,7 +145,7 @@ class Transformer(keras.Model):
 
     @property
     def states_width(self) -> int:
-        """The numbers in a state of which logits are made."""
+        """The width of the states from which logits are made."""
         return self.settings["width"]
 
     @property
@@ -155,7 +155,7 @@ class Transformer(keras.Model):
 
     @property
     def layers_in_order(self) -> list:
-        """The layers of a forward pass, one after another; what a memory adds is not among them."""
+        """The layers of a forward pass, one after another, without those of a memory."""
         return [self.source_embedding, *self.encoder.stack, self.target_embedding, *self.decoder.stack]
 
     def build(self, input_shape: Any = None) -> None:
@@ -182,7 +182,7 @@ class Transformer(keras.Model):
         return self._read_source(source, mask, self._positions(source), training, return_weights)
 
     def _visible(self, mask, groups):
-        """A stack's `attention_mask`: a boolean one, or for LSH attention the numbers of groups (B, T)."""
+        """A stack's `attention_mask`: the boolean `mask`, or for LSH attention the numbers of groups (B, T)."""
         return mask if self.settings["attention"] != LSH else ops.cast(groups, "int32")
 
     def _read_source(self, source, mask, positions, training=None, return_weights=False, read=nothing):
@@ -210,7 +210,7 @@ class Transformer(keras.Model):
         return states, weights
 
     def keys(self, inputs: dict[str, Tensor], kind: str = "feed_forward") -> Tensor:
-        """What stands for each decoder position in a retrieval memory, see `models.memories.retrieval`.
+        """The key of each decoder position in a retrieval memory, see `models.memories.retrieval`.
 
         Args:
             inputs: as for a call.
@@ -225,20 +225,20 @@ class Transformer(keras.Model):
         return ops.cast(_key(states, inner, kind), "float32")
 
     def source_attention(self, inputs: dict[str, Tensor]) -> Tensor:
-        """What part of its attention each decoder position gives to each source token; for plots.
+        """The share of its attention that each decoder position gives to each source token; for plots.
 
         Args:
             inputs: as for a call.
 
         Returns:
-            Float32 (B, L, H, T, S): row t is what the token after target token t was chosen from.
+            Float32 (B, L, H, T, S): row t belongs to the choice of the token after target token t.
         """
         encodings = self._encode_alone(inputs["source"])
         _, _, (_, weights) = self._decode(inputs["target"], encodings, inputs["source"])
         return ops.cast(ops.stack(weights, axis=1), "float32")
 
     def _encode_alone(self, source):
-        """The encodings of a source that nothing came before."""
+        """The encodings of a source without anything before it."""
         return self.encode(source)
 
     def _decode(self, target, encodings, source, training=None):
@@ -249,7 +249,7 @@ class Transformer(keras.Model):
         return self._read_target(target, encodings, mask, source_mask, positions, training, read)
 
     def _read_first(self, side, batch):
-        """What the layers of a side read of memories in which there is nothing yet."""
+        """What the layers of a side read from memories that are still empty."""
         return nothing
 
     def _read_target(self, target, encodings, mask, source_mask, positions, training=None, read=nothing):
@@ -266,8 +266,8 @@ class Transformer(keras.Model):
             max_length: how many steps there may be; at most max_positions with learned positions.
 
         Returns:
-            A nested state; axis 0 of each tensor is the batch. A search for K hypotheses of each source makes it one of
-            B * K rows, see `models.search.state`; `"shared"` and `"written"` keep one row for each source.
+            A nested state; axis 0 of each tensor is the batch. A search for K hypotheses of each source turns it into
+            one of B * K rows, see `models.search.state`; `"shared"` and `"written"` keep one row for each source.
         """
         if self.positions_kind == "learned" and isinstance(max_length, int) and max_length > self.max_positions:
             raise ValueError(f"{max_length} steps are more than the {self.max_positions} learned positions")
@@ -285,7 +285,7 @@ class Transformer(keras.Model):
         }
 
     def lengthen_state(self, state: Nested, steps: int) -> Nested:
-        """The state with room for so many more steps."""
+        """The state with room for `steps` more steps."""
         return with_room(state, steps)
 
     def step(self, tokens: Tensor, state: Nested) -> tuple[Tensor, Nested]:
@@ -293,7 +293,7 @@ class Transformer(keras.Model):
 
         Args:
             tokens: the last target token of each row (B * K,), at first the begin-of-sequence token.
-            state: from `initial_state` or the step before. All hypotheses of a source are at the same position.
+            state: from `initial_state` or the previous step. All hypotheses of a source are at the same position.
 
         Returns:
             Logits (B * K, V) of the next token, and the state after this step.
@@ -312,7 +312,7 @@ class Transformer(keras.Model):
         return states
 
     def _step_read(self, shared: Nested, beam: int) -> Read:
-        """What the layers read of memories in a step."""
+        """What the layers read from memories in a step."""
         return nothing
 
     def _step_states(self, tokens, state):
@@ -321,7 +321,7 @@ class Transformer(keras.Model):
         place, shared = ops.reshape(position, (-1, beam))[:, :1], state["shared"]
         # How far positions are ahead of places in the caches.
         positions = place + shared["ahead"] if "ahead" in shared else place
-        # What a row writes now is number k of its source's at this position.
+        # What row k of a source writes now is entry k at this position.
         here = ops.equal(ops.arange(ops.shape(caches[0][0])[2], dtype="int32"), ops.expand_dims(position, 1))
         own = ops.expand_dims(ops.arange(ops.shape(tokens)[0], dtype="int32") % beam, 1)
         entries = ops.where(here, own, state["entries"])
@@ -334,7 +334,7 @@ class Transformer(keras.Model):
         return states, inner, {"shared": shared, "written": caches, "entries": entries, "position": position + 1}
 
     def _make_weights(self):
-        # Keras does so before a call, and cannot when another method has made a part of them.
+        # Keras does so before a call, but cannot if another method has already made some of them.
         if not self.built:
             self.build()
 

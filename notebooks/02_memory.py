@@ -14,20 +14,20 @@
 # %% [markdown]
 # # Memory, from a gate to the scores of a document
 #
-# The first notebook translates sentences, each as if there were no other. But "it" is *er*, *sie* or *es* in German,
-# depending on a noun that may stand sentences before. This notebook shows how a model carries something from one part
-# of a document to the next: what a gate does, how documents become batches, what slots are, a model that must remember,
-# a small one that translates a real document, and the scores that tell whether it helps.
+# The first notebook translates sentences, each as if there were no others. But "it" is *er*, *sie* or *es* in German,
+# depending on a noun that may be several sentences back. This notebook shows how a model carries something from one
+# part of a document to the next: what a gate does, how documents become batches, what slots are, a model that must
+# remember, a small model that translates a real document, and the scores that tell whether memory helps.
 #
 # Again each section makes **one claim**, shows it with **one short cell and one figure**, and checks it with an
-# `assert` where a claim can be checked. The cells import what the program itself runs on; the whys stand in
-# `docs/memory.md`, the scores in `docs/document-scores.md`.
+# `assert` where a claim can be checked. The cells import what the program itself runs on; `docs/memory.md` gives the
+# reasons, and `docs/document-scores.md` explains the scores.
 #
 # The shapes have one letter for each axis, here and in the code: `B` batch (or lanes of documents), `S` source length,
 # `T` target length, `D` model width, `W` windows in a row, `M` memory slots.
 #
-# All of it takes less than four minutes on two processor cores. With `WEITBLICK_QUICK=1` in the environment the
-# trainings are cut short and a made-up corpus stands in for the real one, so that no network is needed.
+# The whole notebook takes less than four minutes on two processor cores. With `WEITBLICK_QUICK=1` in the environment
+# the trainings are cut short and a made-up corpus replaces the real one, so that no network is needed.
 
 # %%
 import itertools
@@ -91,15 +91,15 @@ print("quick mode" if QUICK else "full mode", "on", keras.backend.backend())
 #
 # ## A gated cell keeps what it holds until it is told otherwise
 #
-# A plain recurrent network rewrites its state at every step, and what it read is soon washed out. The *gated recurrent
+# A plain recurrent network rewrites its state at every step, so what it has read is soon lost. The *gated recurrent
 # unit* has two gates, numbers between 0 and 1 that it computes itself from its state `h` and its input `x`:
 #
 # $$h' = z\,h + (1 - z)\tanh(W\,[r\,h,\ x] + b)$$
 #
 # `z` says how much of the old state is kept; `r` says how much of it the new content may depend on. Here the weights
 # are set by hand, so that one input number is a value, one says "write" and closes `z`, and one says "fresh" and closes
-# `r`. The cell then holds the first value (step 3) over steps at which other values rush by, replaces it (step 9), and
-# adds another one to it (step 15). A trained cell finds its own reasons to open and close.
+# `r`. The cell then holds the first value (step 3) while other values pass by, replaces it (step 9), and adds another
+# one to it (step 15). A trained cell finds its own reasons to open and close.
 
 # %%
 cell = GRUCell(width=3)
@@ -129,14 +129,14 @@ figures.heatmaps({"A cell with weights set by hand": seen.T}, rows, xlabel="step
 # %% [markdown]
 # ## The bias of the gate says how far back it reaches before it has learnt anything
 #
-# Before training, `z` hovers around the sigmoid of its bias, whatever comes in. What stood in the state then still has
-# the share $z^n$ after `n` windows, and about as much of the gradient finds its way back: 0.73 each time with a bias of
-# 1, only 0.27 with a bias of -1. A model cannot learn to keep what it never sees the use of, so a cell that is written
-# by every window wants a bias above 0.
+# Before training, `z` hovers around the sigmoid of its bias, whatever comes in. After `n` windows the old content of
+# the state then still has the share $z^n$, and about as much of the gradient finds its way back: 0.73 each time with a
+# bias of 1, only 0.27 with a bias of -1. A model cannot learn to keep something that it never sees used, so a cell that
+# is written by every window needs a bias above 0.
 #
-# The slots of section 3 are not: a slot changes by the share of a window that belongs to it, and where that is a tenth,
-# a cell that writes boldly still reaches far. Hence the default of `keep_bias`, below 0: what belongs to a slot is
-# taken, the rest passes by. (Solid: measured on random input; dashed: the power.)
+# The slots of section 3 are not written by every window: a slot changes by the share of a window that belongs to it,
+# and where that is a tenth, a cell that writes boldly still reaches far back. Hence the default of `keep_bias`, below
+# 0: what belongs to a slot is taken, and the rest passes by. (Solid: measured on random input; dashed: the power.)
 
 # %%
 after, curves, styles = np.arange(17), {}, {}
@@ -164,9 +164,9 @@ figures.lines(curves, "windows since", "share", title, bottom=0, styles=styles)
 # ## A document is cut into windows, by segments, by tokens, or growing
 #
 # A *window* is what the model sees at once: consecutive segments of one document. With a memory, windows follow one
-# another, and what came before is left to the memory. `dynamic` starts with small ones and doubles their limit. The way
-# without a memory is `concat`: windows *slide*, and each segment (dark) is translated with some of those before it
-# (light) in view. Whatever the way, each segment is translated exactly once.
+# another, and what came before is left to the memory. `dynamic` starts with small windows and doubles their limit. The
+# way without a memory is `concat`: windows *slide*, and each segment (dark) is translated with some earlier segments
+# (light) in view. In every case, each segment is translated exactly once.
 
 # %%
 lengths = random.integers(4, 20, 16)
@@ -189,9 +189,9 @@ figures.heatmaps(panels, columns=[""] * 16, rows=[""] * 16, cell=0.13, xlabel="s
 # ## Documents lie side by side, and their windows end to end
 #
 # To keep a processor busy, a batch reads several documents at once. Each row is a *lane*: in it documents follow one
-# another, each as windows in order, and the row of the next batch goes on where this one stops. `pack` lays out what
-# each lane has next. Colours are windows; in the second lane the first window has two segments, with the end token
-# (source) or the begin token (target) as the break between them. The labels are the targets one step ahead.
+# another, each as windows in order, and the same row of the next batch continues where this one stops. `pack` lays out
+# what comes next in each lane. Colours are windows; in the second lane the first window has two segments, with the end
+# token (source) or the begin token (target) as the break between them. The labels are the targets one step ahead.
 
 # %%
 lanes = [
@@ -209,10 +209,10 @@ figures.tokens(panels, groups=dict(zip(panels, groups, strict=True)))
 # %% [markdown]
 # ## Attention stays inside a window; the memory goes from window to window; nothing leaves its document
 #
-# Which input does a position feel? Change one token after the other and see which of the decoder's states move. Without
-# a memory each target position feels its own window's source, all of it. With one it also feels the source of earlier
-# windows, until a reset begins the next document. On the target side each position feels its past in its own window,
-# and with the memory (`sides = "both"`) all that was written in the windows before.
+# Which input does a position feel? Change one token after another and see which of the decoder's states move. Without a
+# memory, each target position feels the whole source of its own window. With a memory it also feels the source of
+# earlier windows, until a reset begins the next document. On the target side each position feels the earlier positions
+# of its own window, and with the memory (`sides = "both"`) everything that was written in earlier windows.
 #
 # The first lane of the batch above: windows 1 and 2 are one document, window 3 begins another.
 
@@ -256,9 +256,9 @@ figures.masks(panels, xlabel="changed token", ylabel="decoder's position", rows=
 #
 # The `gru` memory is `M` vectors of width `D` for each document, its *slots*. They compete for the positions of a
 # window: each position belongs mostly to the slot that is most like it, and its shares sum to one over the *slots*, not
-# over the positions as attention usually does. A slot gets the mean of what belongs to it as the input of its gated
+# over the positions as is usual in attention. A slot gets the mean of what belongs to it as the input of its gated
 # cell, and changes by no more than the amount that belongs to it. So a slot keeps what it holds until something of the
-# same kind comes by, and many slots hold many things. Even untrained ones do not all do the same.
+# same kind comes along, and many slots hold many things. Even untrained slots do not all do the same.
 
 # %%
 model = DocumentTransformer(40, **sizes, memory={"kind": "gru", "slots": 6})
@@ -275,8 +275,8 @@ figures.heatmaps(panels, cell=0.26, xlabel="source position", ylabel="slot", bar
 # ## A new document begins with the slots that every document begins with
 #
 # All documents start from the same slots. A memory is a *pure function*: the state goes in and comes out, and nothing
-# is hidden in the layer. So a reset is no more than a choice between two tensors, and no trace of the former document
-# can be left.
+# is hidden in the layer. So a reset is just a choice between two tensors, and no trace of the previous document can
+# remain.
 
 # %%
 memory = GRUMemory(width=32, slots=6)
@@ -296,10 +296,10 @@ figures.lines(curves, "window", "distance", title, bottom=0, marks=marks, styles
 # %% [markdown]
 # ## Reading starts nearly closed, so that a trained model stays what it was
 #
-# Encoder and decoder attend to the slots and add what they find through a gate of its own, `x + g · found`. A memory is
-# added to a model that already translates sentences; an open gate would pour into it what it has not learnt to use. The
-# default of `read_bias` starts near a tenth. It must not start at zero either: the gradient that could open the gate
-# is proportional to `g (1 - g)`, the second curve, and at -6 hardly any is left.
+# Encoder and decoder attend to the slots and add what they find through a separate gate, `x + g · found`. A memory is
+# added to a model that already translates sentences; an open gate would feed it what it has not learnt to use. With the
+# default of `read_bias` the gate starts near a tenth. It must not start at zero either: the gradient that could open
+# the gate is proportional to `g (1 - g)`, the second curve, and at -6 hardly any of it is left.
 
 # %%
 biases = np.arange(-8, 3)
@@ -328,12 +328,13 @@ figures.lines(curves, "read_bias", "mean over positions", "Reading, untrained", 
 # %% [markdown]
 # ## Inside the layers, positions can be kept as they are, or squeezed
 #
-# Slots stand above the stacks and hold what belongs together, without saying where it stood. A memory *inside* a layer
-# (`memory.layers = "all"`) can do with less cleverness: what the layer's self-attention was given in the windows before
-# is kept, and becomes further keys and values, at its distance. `recurrence` keeps the last positions. `compressive`
-# makes one vector (light) of every two positions that leave that cache, and keeps those for longer.
+# Slots sit above the stacks and hold what belongs together, without saying where it was. A memory *inside* a layer
+# (`memory.layers = "all"`) can be simpler: the layer keeps what its self-attention was given in earlier windows, as
+# further keys and values at their distance. `recurrence` keeps the last positions. `compressive` makes one vector
+# (light) of every two positions that leave that cache, and keeps these vectors for longer.
 #
-# Six windows of four positions, read in two rows. Shown is what the second row may attend to; its windows are darkest.
+# The figure has six windows of four positions, read in two rows, and shows what the second row may attend to; its own
+# windows are darkest.
 
 # %%
 row = Row(np.repeat([[1, 2, 3]], 4, axis=1), np.zeros((1, 3), int), np.ones((1, 12), bool))
@@ -369,11 +370,11 @@ figures.heatmaps(
 # %% [markdown]
 # # 4. The recall probe
 #
-# ## A document in which an answer stands some windows before its question
+# ## A document in which an answer comes some windows before its question
 #
-# Does a memory remember? In text one cannot tell: most sentences need no context. So the *recall probe* makes documents
-# up. A fact gives a key its value; some windows of filler later a question asks for it, and the target of the question
-# is the value. Nothing in the question's own window says what it is.
+# Does a memory remember? Real text does not show it: most sentences need no context. So the *recall probe* makes
+# documents up. A fact gives a key its value; some windows of filler later, a question asks for it, and the target of
+# the question is the value. Nothing in the question's own window says what the value is.
 
 # %%
 task = Task(keys=4, values=8, facts=1)
@@ -397,9 +398,10 @@ figures.pieces({f"window {n + 1}": shown(segment.source) for n, segment in enume
 # ## Without a memory a model guesses; with slots it soon knows
 #
 # One encoder and one decoder layer of width 64, trained as `weitblick probe` does it, in lessons: short documents
-# first, longer ones when those are known. There are eight values, so guessing gets one question in eight right. The
-# model without a memory gets such documents for half as long, which is more updates as it is faster, and can do no
-# better. *That* is what makes the probe honest: were it clearly above the dotted line, the answer would have leaked.
+# first, longer ones once those are learnt. There are eight values, so guessing gets one question in eight right. The
+# model without a memory trains on such documents for half as long, which is still more updates because it is faster,
+# and can do no better than guess. *That* is what makes the probe honest: if this model were clearly above the dotted
+# line, the answer would have leaked.
 
 # %%
 minutes = 0.01 if QUICK else 5  # at most; a model that knows all lessons ends sooner
@@ -420,10 +422,11 @@ figures.lines(curves, "updates", "share", title, bottom=0, styles=styles)
 # %% [markdown]
 # ## It remembers across all distances that it was trained on, and farther
 #
-# Training documents had 16 segments at most, so no question was farther from its fact than 15 windows. Up to there the
-# answer is there nearly always. At 32 windows, more than twice as far as any it has seen, it is still there far more
-# often than by chance. (The band is the 95% interval.) This is the easiest task; with several facts in a document, keys
-# and values must be kept together, which takes longer to learn. `docs/probe.md` has those curves, for all memories.
+# Training documents had at most 16 segments, so no question was farther from its fact than 15 windows. Up to that
+# distance the model nearly always knows the answer. At 32 windows, more than twice as far as anything it has seen, it
+# still knows it far more often than by chance. (The band is the 95% interval.) This is the easiest task; with several
+# facts in a document, keys and values must be kept together, which takes longer to learn. `docs/probe.md` shows those
+# curves, for all memories.
 
 # %%
 distances, asked = (1, 4) if QUICK else (1, 2, 4, 8, 16, 32), 64 if QUICK else 512
@@ -444,10 +447,10 @@ figures.lines(curves, "windows between fact and question", "share", "Recall agai
 # %% [markdown]
 # ## It has sorted its slots by what comes in
 #
-# Now the slots can be read. Which words belong to which slot? Nobody told it that there are facts, questions and
-# filler: the loss of the answers did. All that is "ask" goes to one slot. Values and filler are spread over several,
-# and not alike: about half of the values would have to move to be where filler goes. What should be kept is partly
-# kept out of harm's way.
+# Now the slots can be read. Which words belong to which slot? Nobody told the model that there are facts, questions and
+# filler; it learnt this from the loss of the answers. Everything that is "ask" goes to one slot. Values and filler are
+# spread over several slots, and differently: about half of the values would have to move to match the filler. So what
+# should be kept is partly kept out of harm's way.
 
 # %%
 documents = [training_document(task, 12, np.random.default_rng(seed)) for seed in range(64)]
@@ -470,14 +473,14 @@ figures.heatmaps({"where words belong": list(shares.values())}, list(shares), xl
 # %% [markdown]
 # # 5. A real document
 #
-# ## In a document, words come back
+# ## In a document, words recur
 #
 # Now to text. The corpus `software` has documents: the source files that messages come from. This notebook takes those
 # of Home Assistant, one document for each of its components, and lines of up to twelve words.
 #
-# Is there anything to remember? For each segment count how many of its content words stood before in its own document,
-# and compare with as many segments from elsewhere. That difference is what a memory has to work with: it can tell which
-# of a word's translations this document has chosen.
+# Is there anything to remember? For each segment, count how many of its content words occurred earlier in its own
+# document, and compare with as many segments from elsewhere. That difference is what a memory has to work with: it can
+# tell which of a word's translations this document has chosen.
 
 # %%
 corpus = Corpora().open(made_up.write_documents(tempfile.mkdtemp()) if QUICK else "software")
@@ -499,7 +502,7 @@ print(f"{len(train):,} pairs in {len(documents)} documents to train on, {len(val
 
 
 def seen_before(documents, longest=16):
-    """For each place in a document the share of content words that stood before it."""
+    """For each place in a document, the share of content words that occurred before it."""
     found, total = np.zeros(longest), np.zeros(longest)
     for document in documents:
         known = set()
@@ -524,7 +527,7 @@ figures.lines(curves, "segment of the document", "share of words", "Content word
 # Long contexts from fresh weights are known to collapse, so a memory is learnt in a second stage. The first trains an
 # ordinary `Transformer` on shuffled sentences. The second takes its weights by name, adds a memory, whose weights are
 # fresh and learn faster than the old ones, and reads documents in order. The fair comparison is a second stage
-# *without* a memory, with just as many updates on the same batches: whatever that gains is not the memory's merit.
+# *without* a memory, with just as many updates on the same batches: whatever that stage gains is not due to the memory.
 
 # %%
 VOCABULARY = 320 if QUICK else 1500
@@ -575,14 +578,14 @@ curves = {name: (every * np.arange(len(loss)) + ends * (name != "sentences"), lo
 figures.lines(curves, "updates", "nats a token", "Validation loss in two stages", marks={"documents": ends})
 
 # %% [markdown]
-# ## The decoder's gate opens as the document goes on
+# ## The decoder's gate opens as the document proceeds
 #
-# `Translator` is the program's own way from documents to documents. It can tell, window by window, how the
-# memory was used; `weitblick translate --document --show-memory` writes the same numbers for a model of your own.
+# `Translator` is what the program itself uses to translate documents. It can tell, window by window, how the memory was
+# used; `weitblick translate --document --show-memory` writes the same numbers for a model of your own.
 #
-# Here the reading gates of the encoder (source) and of the decoder (target), averaged over each segment of a document
-# of the test split. The dotted height is where they began. The decoder has learnt to listen to its memory, and the more
-# of the document it holds, the more; the encoder's gate has hardly moved.
+# The figure shows the reading gates of the encoder (source) and of the decoder (target), averaged over each segment of
+# a document of the test split. The dotted line is where they began. The decoder has learnt to listen to its memory, and
+# the more of the document the memory holds, the more it listens; the encoder's gate has hardly moved.
 
 # %%
 search = SearchPreset(beam=1)
@@ -602,8 +605,8 @@ figures.lines(curves, "segment", "mean gate", "How far the reading gates are ope
 # %% [markdown]
 # ## The gate is open at some pieces more than at others
 #
-# The same gates, piece by piece: the darker a tile, the more of the memory is added there. Mind that the *pattern* of a
-# gate says where the model listens, not that what it hears is of use to it. For that there are scores.
+# The same gates, piece by piece: the darker a tile, the more of the memory is added there. The *pattern* of a gate only
+# says where the model listens, not that what it hears is useful. For that there are scores.
 
 # %%
 shades, cut_into = {}, {}
@@ -619,10 +622,10 @@ figures.pieces(cut_into, f"Source pieces; white is a gate of {low:.3f}, the dark
 # %% [markdown]
 # ## Each window writes some slots and leaves others alone
 #
-# How much of each slot did each window write anew? Slots that are left alone hold what came long before. The probe's
-# slots were sorted within two hundred updates, because each answer's loss told them to. Text tells much less: most
-# words can be translated without context. That is why a memory for translation needs long training, on much text, and
-# scores that see small effects.
+# How much of each slot did each window rewrite? Slots that are left alone hold what came long before. The probe's slots
+# were sorted within two hundred updates, because each answer's loss told them to. Text tells much less: most words can
+# be translated without context. That is why a memory for translation needs long training, on a lot of text, and scores
+# that detect small effects.
 
 # %%
 writes = np.array([look["writes"] for look in looks])
@@ -635,7 +638,7 @@ figures.heatmaps({"share of a slot written anew": writes.T}, xlabel="window", yl
 #
 # ## Each score is blind to something
 #
-# Before trusting scores, see what they do when one knows the truth. Take the references, which are perfect, and damage
+# Before trusting scores, see what they do when the truth is known. Take the references, which are perfect, and damage
 # them on purpose:
 #
 # * **ends moved**: the last word of each segment goes to the start of the next. s-BLEU compares segment by segment and
@@ -643,8 +646,8 @@ figures.heatmaps({"share of a slot written anew": writes.T}, xlabel="window", yl
 # * **every other noun renamed** by adding "zeug" to it: the document calls one thing by two names. Consistency falls.
 # * **every noun renamed**: worse for BLEU, yet *consistent*. Only "terms as in the reference" notices that it is wrong.
 #
-# (Consistency looks at what a repeated word was translated by. The aligner that finds this out is shown both names, as
-# it would have to be for real synonyms.)
+# (Consistency looks at how a repeated word was translated. The aligner that finds this out is shown both names, as it
+# would have to be for real synonyms.)
 
 # %%
 kept = [(name, own) for name, own in named_documents if len(own) >= 3]
@@ -692,11 +695,11 @@ figures.bars(found, labels, "score", "References, damaged on purpose", form="", 
 # %% [markdown]
 # ## Did the memory help? Ask whole documents, not sentences
 #
-# Now the two models of the second stage. Intervals and p-values draw whole *documents*: segments of a document depend
-# on each other, and drawing them one by one would make any difference look surer than it is. With as few documents as
-# here the intervals are wide, and after a minute of training honest numbers mostly say *not to be told apart*. That is
-# what a test is for. (Of many scores one may fall below p = 0.05 by chance alone.) And consistency proves nothing by
-# itself: a model that knows few words repeats them, and so surpasses even the reference.
+# Now the two models of the second stage. Intervals and p-values come from drawing whole *documents*: segments of a
+# document depend on each other, and drawing them one by one would make any difference look more certain than it is.
+# With as few documents as here the intervals are wide, and after a minute of training honest numbers mostly say *no
+# clear difference*. That is what a test is for. (Of many scores, one may fall below p = 0.05 by chance alone.) And
+# consistency proves nothing by itself: a model that knows few words repeats them, and so surpasses even the reference.
 
 # %%
 sources = documents.cut(documents.sources)
@@ -729,14 +732,14 @@ figures.bars(values, labels, "score", "Two models, with 95% intervals of documen
 # BLEU sees only the best translation. *CXMI* asks the model itself: by how much, in nats a token, does the document
 # before a segment raise the probability of its reference? The model without a memory has exactly zero.
 #
-# The control is the **wrong context**: the same with segments from other documents before. A model may gain from any
-# context at all, because it tells it what kind of text this is. *Right less wrong* is what the content of this document
-# gives.
+# The control is the **wrong context**: the same, but preceded by segments from other documents. A model may gain from
+# any context at all, because context tells it what kind of text this is. *Right less wrong* is what the content of this
+# document gives.
 #
-# Read together with the scores above: the slots are used, and used for what they hold, and yet the output is hardly
-# better. The two do not contradict each other. CXMI puts the *reference* of the segments before into the memory; when
-# the model translates, it remembers its own words, and so far these are poor. In the other direction, a BLEU that rises
-# while CXMI stays at zero would not be the memory's merit.
+# Together with the scores above: the slots are used, and used for what they hold, and yet the output is hardly better.
+# The two results do not contradict each other. CXMI puts the *reference* of earlier segments into the memory; when the
+# model translates, it remembers its own words, and so far these are poor. Conversely, if BLEU rose while CXMI stayed at
+# zero, the gain would not be due to the memory.
 
 # %%
 use = {kind: context_use(translator, documents, options.samples) for kind, translator in translators.items()}
@@ -769,6 +772,6 @@ print(f"{equal:.0%} of all segments are translated alike")
 # * `weitblick train starter-documents` gives the model of `make train` a memory, on the same text; `documents-small`
 #   does so on larger corpora. `memory.kind` swaps one memory for another.
 # * `weitblick probe` draws recall against distance for all memories, in minutes.
-# * `make eval-doc` scores a run on documents, with a baseline beside it, and adds ContraPro: whether the model knows
-#   *er*, *sie* or *es* from the sentence before.
+# * `make eval-doc` scores a run on documents, next to a baseline, and adds ContraPro: whether the model knows *er*,
+#   *sie* or *es* from the sentence before.
 # * `weitblick translate RUN --document --show-memory FILE` writes the gates and slots of your own model and text.

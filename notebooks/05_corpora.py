@@ -15,16 +15,16 @@
 # # Corpora, from a table to the text worth training on
 #
 # A model learns what its text says, mistakes included. This notebook looks at parallel text before any model does: what
-# is in it, asked in SQL; how long its segments are; which pairs cleaning leaves out, and why, with examples; and how
-# nearly equal pairs are found among tens of thousands without comparing all with all.
+# is in it, queried in SQL; how long its segments are; which pairs cleaning leaves out, and why, with examples; and how
+# to find nearly equal pairs among tens of thousands without comparing every pair with every other.
 #
 # Each section makes **claims** with **one short cell and one figure** each, and runs alone once the two cells below
-# have run. At the end there are exercises with answers. The commands that do the same stand in `docs/warehouse.md`,
-# those for BigQuery in `docs/bigquery.md`; neither an account nor, after the first run, a network is needed here.
+# have run. At the end there are exercises with answers. The commands that do the same are in `docs/warehouse.md`, those
+# for BigQuery in `docs/bigquery.md`; this notebook needs no account and, after the first run, no network.
 #
-# All of it takes less than three minutes on two processor cores, most of it for the next cell but one.
-# `make notebooks` opens JupyterLab, where the sliders can be moved. With `WEITBLICK_QUICK=1` in the environment a
-# made-up corpus stands in for the real one.
+# The whole notebook takes less than three minutes on two processor cores, most of it for the next cell but one.
+# `make notebooks` opens JupyterLab, where you can move the sliders. With `WEITBLICK_QUICK=1` in the environment a
+# made-up corpus replaces the real one.
 
 # %%
 import itertools
@@ -57,11 +57,11 @@ print("quick mode" if QUICK else "full mode", "with DuckDB")
 
 # %% [markdown]
 # A *warehouse* is a database with one table, `pairs`. Here it is a DuckDB file; the columns that filters need are
-# computed at loading, on all cores. Two corpora go in:
+# computed during loading, on all cores. Two corpora go in:
 #
-# * the real one: `software`, messages of free programs, which pip can fetch anywhere (if made up, household orders);
-# * `crawl`, a small one of the kind that one gets from the web, made here: good pairs, and in documents of their own
-#   pairs with one kind of fault each. Of these we know what cleaning should find.
+# * the real one: `software`, messages of free programs, which pip can fetch anywhere (in quick mode, household orders);
+# * `crawl`, a small corpus made here, like those from the web: good pairs, and separate documents of pairs with one
+#   kind of fault each. For these we know what cleaning should find.
 
 # %%
 folder = tempfile.mkdtemp()
@@ -75,7 +75,7 @@ for corpus in (real, Corpora([folder]).open("crawl")):
 
 
 def rows(query, **values):
-    """The rows of a query in standard SQL, as dictionaries; values stand in it as @name."""
+    """The rows of a query in standard SQL, as dictionaries; the query writes values as @name."""
     return warehouse.records(statement(query), values)
 
 
@@ -85,8 +85,8 @@ def rows(query, **values):
 # ## One table holds all corpora, and each pair knows where it came from
 #
 # A row is a pair with its corpus, split, document and place, the text of both sides, and what filters look at: words,
-# characters, a hash (`digest`), whether a side is in a wrong language, and eight `band`s, of which section 4 has more.
-# So a question about text is a question in SQL.
+# characters, a hash (`digest`), whether a side is in the wrong language, and eight `band`s, which section 4 explains.
+# So a question about text becomes a question in SQL.
 
 # %%
 print(", ".join(f"{name} {kind}" for name, kind in list(PAIR_COLUMNS.items())[:-BANDS]), "...")
@@ -103,7 +103,7 @@ figures.bars(bars, splits, "pairs", "Pairs of each corpus and split", form="{:,}
 # %% [markdown]
 # ## A question takes a line
 #
-# How much does each project give, and how long are its messages? The documents of `software` are named
+# How much does each project contribute, and how long are its messages? The documents of `software` are named
 # `project:file`. On the command line: `weitblick corpora sql "SELECT ..."`.
 
 # %%
@@ -122,13 +122,13 @@ figures.bars({"pairs": [row["pairs"] for row in projects]}, labels, "pairs", "Pa
 # ## The same query text runs in DuckDB and in BigQuery
 #
 # All queries are written in GoogleSQL, the SQL of BigQuery, and translated for DuckDB. Corpora that outgrow a file can
-# move to BigQuery, and no question is asked otherwise: with an account only the address changes,
+# move to BigQuery, and the queries stay the same: with an account, only the address changes,
 #
 #     weitblick corpora load crawl --warehouse bigquery:my-project.corpora
 #     weitblick corpora sql "SELECT ..." --warehouse bigquery:my-project.corpora
 #
-# Without one, an emulator serves BigQuery on this machine; `docs/bigquery.md`, section "Without an account", says how
-# to start it. Where it runs, the cell loads the small corpus into it as well and compares the answers.
+# Without an account, an emulator serves BigQuery on this machine; `docs/bigquery.md`, section "Without an account",
+# says how to start it. If it is running, the cell also loads the small corpus into it and compares the answers.
 
 # %%
 query = user_query(
@@ -154,8 +154,8 @@ figures.bars(bars, labels, "pairs", "Pairs of `crawl` whose German is shorter, b
 #
 # ## Most segments are short, and a few are very long
 #
-# The number of words of the longer side. The median says what a model mostly sees; the last hundredth says what sets
-# its memory use, as a batch is as long as its longest segment. `max_words` and `max_length` of a preset cut the tail.
+# The number of words of the longer side. The median says what a model mostly sees; the longest hundredth determines its
+# memory use, because a batch is as long as its longest segment. `max_words` and `max_length` of a preset cut the tail.
 # (Both axes are logarithmic.)
 
 # %%
@@ -174,10 +174,10 @@ figures.lines(
 # %% [markdown]
 # ## The shorter a pair, the wilder its ratio
 #
-# If one side is much longer than the other, something is missing. How much is much? The label of a button may well be
-# three times as long in German, but no page is. The ratio is counted in characters, since one German word may stand for
-# five English ones; the band holds nine tenths of the pairs. The filter `max_ratio = 4` must let short pairs pass, and
-# so is generous for long ones.
+# If one side is much longer than the other, something is missing. How much is much? A button label may well be three
+# times as long in German, but no page is. The ratio is counted in characters, since one German word may stand for five
+# English ones; the band holds nine tenths of the pairs. The filter `max_ratio = 4` must let short pairs pass, so it is
+# generous to long ones.
 
 # %%
 found = rows("SELECT en_words, en_length, de_length FROM pairs WHERE corpus = @corpus AND split = 'train'", corpus=REAL)
@@ -198,10 +198,10 @@ bands = {"German / English": (low, high)}
 figures.lines(curves, "English words", "ratio", title, bottom=0, bands=bands, styles=styles)
 
 # %% [markdown]
-# ## What a limit costs is seen at the limit
+# ## To see what a limit costs, look just above it
 #
-# Which value is right? Look at the pairs just above it. At 4 there are translations of something else, and explanations
-# that the translator has added. Move the slider: at 2 hundreds of pairs would have to go, most of them good.
+# Which value is right? Look at the pairs just above it. At 4 you find translations of something else, and explanations
+# that the translator has added. Move the slider: at 2, hundreds of pairs would have to go, most of them good.
 
 # %%
 RATIO = "GREATEST(en_length, de_length) / LEAST(en_length, de_length)"
@@ -227,9 +227,9 @@ figures.slider(at, limit=FloatSlider(1.5 if QUICK else 4.0, min=1.5, max=6, step
 # %% [markdown]
 # # 3. Cleaning
 #
-# ## Of edited text little has to go, of a crawl much
+# ## Little of an edited text has to go, but much of a crawl
 #
-# `refine` makes a new table of the training pairs that are worth keeping and counts the others, each for the first
+# `refine` makes a new table of the training pairs that are worth keeping, and counts each of the others under the first
 # reason that applies. Nothing is lost: `pairs` stays as it is. On the command line:
 # `weitblick corpora clean --into cleaned`.
 
@@ -247,9 +247,9 @@ figures.bars(shares, labels, "% of the pairs", "What cleaning leaves out", form=
 # %% [markdown]
 # ## What is left out, and why
 #
-# Numbers do not say whether a filter is right; examples do. Each filter alone, on the real corpus: `left_out` switches
-# all others off, and asks for the pairs that are in `pairs` and not in the new table. (In the quick mode the corpus has
-# no such pairs, and the examples are those of `crawl`.)
+# Numbers do not say whether a filter is right; examples do. Here is each filter alone, on the real corpus: `left_out`
+# switches all others off, and asks for the pairs that are in `pairs` but not in the new table. (In the quick mode the
+# corpus has no such pairs, and the examples are those of `crawl`.)
 
 # %%
 OFF = {"max_words": 10**6, "max_ratio": 1e6, "max_copied_words": 10**6, "deduplicate": False, "language_filter": False}
@@ -280,12 +280,12 @@ figures.bars(
 )
 
 # %% [markdown]
-# ## Each filter finds its own fault, and some faults two of them
+# ## Each filter finds its own fault, and some faults are found by two
 #
-# Of `crawl` we know the truth. Rows are what was done to the pairs of a document, columns are the filters, each alone.
-# What is not translated is also in the wrong language, and what equals another pair also nearly equals it. Empty sides
-# are not in the picture: they are always left out. A few good pairs go as well, mostly because the corpus that they
-# are drawn from has nearly equal ones.
+# For `crawl` we know the truth. Rows are what was done to the pairs of a document; columns are the filters, each alone.
+# An untranslated pair is also in the wrong language, and a pair that equals another also nearly equals it. Empty sides
+# are not in the picture: they are always left out. A few good pairs go as well, mostly because the corpus that they are
+# drawn from has nearly equal ones.
 
 # %%
 kinds = ["good", "long", "ratio", "untranslated", "duplicate", "language", "near"]
@@ -306,7 +306,7 @@ figures.heatmaps({"Share of the pairs that are left out": shares}, kinds, list(a
 # %% [markdown]
 # ## A training would leave out the same pairs
 #
-# The warehouse has the filters in SQL, and a training has them in Python, pair by pair. They must not differ, or a
+# The warehouse has the filters in SQL, and a training has them in Python, pair by pair. The two must not differ, or a
 # score would depend on where the text was cleaned. Here are both, for the same corpus.
 
 # %%
@@ -327,20 +327,20 @@ figures.bars(
 #
 # ## MinHash proposes pairs by their similarity
 #
-# Two versions of a page differ in a number or a name. The *Jaccard similarity* says how much: words are taken two by
-# two, and what both texts have is divided by what either has. To compare all with all would take, for a million pairs,
-# five hundred billion comparisons.
+# Two versions of a page differ in a number or a name. The *Jaccard similarity* says how much: take the words two by
+# two, and divide the number that both texts have by the number that either has. For a million pairs, comparing every
+# pair with every other would take five hundred billion comparisons.
 #
-# *MinHash* gives each pair eight numbers, its bands. Two pairs with the similarity $s$ have a band in common with the
-# probability $1 - (1 - s^4)^8$: likely above 0.7, unlikely below 0.4. So only pairs with a common band are compared.
-# Dots are random texts, some of whose words were replaced; the line is the formula.
+# *MinHash* gives each pair eight numbers, its bands. Two pairs with a similarity of $s$ have a band in common with a
+# probability of $1 - (1 - s^4)^8$: likely above 0.7, unlikely below 0.4. So only pairs with a common band are compared.
+# The dots are random texts, some of whose words were replaced; the line is the formula.
 
 # %%
 drawn, vocabulary = random.Random(1), [f"w{number}" for number in range(20_000)]
 
 
 def shingles(en, de):
-    """All runs of two words in both sides, told apart by side; the last word of a side stands alone."""
+    """All runs of two words of both sides, each marked with its side; the last word of a side is a run by itself."""
     sides = [re.sub(r"[\W_]+", " ", side.lower()).split() for side in (en, de)]
     return {(n, *own[i : i + 2]) for n, own in enumerate(sides) for i in range(len(own))}
 
@@ -376,8 +376,8 @@ figures.lines(curves, "Jaccard similarity", "share", title, styles={"measured": 
 # ## Edited text has them too
 #
 # Messages come in families: one for each device, each permission, each error. How many pairs go depends on the
-# threshold, and the right one on what the corpus is for. A model does not need "Could not open the file" for forty
-# kinds of file; but in a family the names *are* what differs, and whoever removes them removes words.
+# threshold, and the right threshold on what the corpus is for. A model does not need "Could not open the file" for
+# forty kinds of file; but in a family the names *are* what differs, and removing pairs removes words.
 
 # %%
 thresholds = (1.0, 0.8, 0.6) if QUICK else (1.0, 0.9, 0.8, 0.7, 0.6, 0.5)
@@ -391,12 +391,12 @@ curves = {"pairs": (thresholds, gone)}
 figures.lines(curves, "threshold", "pairs", "Left out as nearly equal", bottom=0, styles={"pairs": "o-"})
 
 # %% [markdown]
-# ## At the threshold one sees what it means
+# ## To see what a threshold means, look just above it
 #
-# Pairs with a common band and the first pair that has it, with their similarity: what MinHash proposes. In the full
-# mode that is ten thousand comparisons in the place of 680 million. Most of these pairs are only somewhat alike: for
-# one of them a common band is unlikely, but there are very many. The comparison turns them down. Move the slider and
-# read what lies just above the threshold.
+# MinHash proposes pairs with a common band, each with the first pair that has that band. They are shown with their
+# similarity. In full mode that is ten thousand comparisons instead of 680 million. Most of these pairs are only
+# somewhat similar: for any one of them a common band is unlikely, but there are very many. The comparison rejects them.
+# Move the slider and read what lies just above the threshold.
 
 # %%
 ONE_BAND = """
@@ -434,10 +434,10 @@ figures.slider(
 #
 # ## A preset reads a table, and text never leaves the warehouse as a file
 #
-# `corpora = ["warehouse:cleaned"]` in a preset trains on the new table; a query in its place mixes, samples and
-# filters. Documents are drawn by a hash, the same ones everywhere. Here half of the real corpus' documents, and a tenth
-# of these for validation, besides those that are there. The good pairs of `crawl` stand in the real corpus as well,
-# which is named first and so keeps them.
+# `corpora = ["warehouse:cleaned"]` in a preset trains on the new table; a query instead of the table mixes, samples and
+# filters. Documents are drawn by a hash, the same ones everywhere. Here we take half of the real corpus' documents, and
+# a tenth of these for validation, in addition to the validation documents already there. The good pairs of `crawl` also
+# occur in the real corpus, which is named first and so keeps them.
 
 # %%
 recipe = Recipe(corpora={REAL: 0.5, "crawl": 1.0}, near=0.8, validation=0.1, seed=1)
@@ -458,8 +458,8 @@ figures.bars({"pairs": list(sizes.values())}, list(sizes), "pairs", "The table `
 #
 # # Answers
 #
-# **1.** Those with one English text and different hashes of the pair. They are no mistakes: a button and a title, or
-# *du* and *Sie*, differ by where the message stands. Only a model that sees the context can tell which one is right.
+# **1.** Those with one English text and different hashes of the pair. They are not mistakes: a button and a title, or
+# *du* and *Sie*, differ by where the message appears. Only a model that sees the context can tell which one is right.
 
 # %%
 SEVERAL = """
@@ -470,8 +470,8 @@ for row in rows(SEVERAL, corpus=REAL):
     print(f"{row['n']} translations of {row['en'][:60]!r}: {row['one'][:40]!r}, {row['other'][:40]!r} ...")
 
 # %% [markdown]
-# **2.** Ask for both, at several limits. At 2 and 3 half as many more would go by words, good ones among them: German
-# joins words, and "time zone" and *Zeitzone* already have a ratio of 2.
+# **2.** Ask for both, at several limits. At 2 and 3, counting words would remove half as many pairs again, good ones
+# among them: German joins words, and "time zone" and *Zeitzone* already have a ratio of 2.
 
 # %%
 BOTH = """
@@ -484,6 +484,6 @@ for limit in (1.5, 2.0, 3.0, 4.0):
     print(f"above {limit:g}: {answer['characters']:6,} pairs by characters, {answer['words']:6,} by words")
 
 # %% [markdown]
-# **3.** A family of a thousand pairs with a common band needs 999 comparisons and not half a million. What it can miss:
-# the first pair of the band may be less like a later one than some pair between them is. Eight bands give eight firsts,
-# so that this is rare.
+# **3.** A family of a thousand pairs with a common band needs 999 comparisons instead of half a million. What it can
+# miss: the first pair of the band may be less similar to a later one than some pair between them is. Eight bands give
+# eight first pairs, so this is rare.

@@ -22,8 +22,8 @@
 # first section have run. At the end there are exercises with answers. The model is `models/text_generator.py`, the
 # writer `app/translation/generation.py`; `docs/generator.md` has the commands for a model of your own.
 #
-# All of it takes less than five minutes on two processor cores. With `WEITBLICK_QUICK=1` in the environment the
-# training is cut short and a made-up corpus stands in for the real one, so that no network is needed.
+# The whole notebook takes less than five minutes on two processor cores. With `WEITBLICK_QUICK=1` in the environment
+# the training is cut short and a made-up corpus replaces the real one, so that no network is needed.
 
 # %%
 import copy
@@ -67,8 +67,9 @@ print("quick mode" if QUICK else "full mode", "on", keras.backend.backend())
 
 # %% [markdown]
 # The text is the German side of `software`, the program's default corpus: messages of free programs, which pip can
-# fetch anywhere. A document is what one component of Home Assistant says. The model has two layers of self-attention,
-# which see a window of up to 64 tokens, and one recurrent layer, whose state goes on through the whole document.
+# fetch anywhere. A document holds the messages of one component of Home Assistant. The model has two layers of
+# self-attention, which see a window of up to 64 tokens, and one recurrent layer, whose state is carried through the
+# whole document.
 
 # %%
 corpus = Corpora().open(made_up.write_documents(tempfile.mkdtemp()) if QUICK else "software")
@@ -107,7 +108,7 @@ print(f"{len(train):,} lines to train on; validation after each round {losses} n
 assert history["val_nll"][-1] < history["val_nll"][0]
 
 # %% [markdown]
-# Two functions for what follows: `writer` begins a document, and `nats` says how unlikely each token of a text is.
+# Two functions for the cells below: `writer` begins a document, and `nats` says how unlikely each token of a text is.
 
 # %%
 BEGINNINGS = ("Das", "Bitte", "Wo ist") if QUICK else ("Das Gerät", "Möchten Sie", "Geben Sie den")
@@ -146,7 +147,7 @@ nats_of = compiled(nats_of, model, shape, model.initial_memory(1), ("int32", 2))
 
 
 def nats(lines, carried=True):
-    """Of each token of a document (N,), line ends included; without `carried` each window begins afresh."""
+    """The nats of each token of a document (N,), line ends included; without `carried` each window starts afresh."""
     found, memory = [], model.initial_memory(1)
     for begin, _, end in cut([len(own) for own in lines], windows).tolist():
         part = lines[begin:end]
@@ -162,10 +163,10 @@ print(f"{len(texts)} documents to look at, {sum(len(own) for own in texts):,} li
 # %% [markdown]
 # # 1. What comes next
 #
-# ## The answer is a probability for every token, and depends on what stands before
+# ## The answer is a probability for every token, and depends on what comes before
 #
-# The six likeliest tokens after three beginnings. All 2,000 have a probability; together they make 1. An underscore is
-# the space before a word.
+# The figure shows the six likeliest tokens after three beginnings. All 2,000 have a probability; together they make 1.
+# An underscore is the space before a word.
 
 # %%
 panels = {}
@@ -179,11 +180,11 @@ most = max(found[0][1] for found in panels.values())
 figures.neighbours(panels, "probability", limit=1.3 * most)
 
 # %% [markdown]
-# ## Nothing is known of what comes later
+# ## The model knows nothing of what comes later
 #
 # In training all positions of a line are asked at once, each for the token after it. A model that could see that token
-# would have nothing to learn, so the look-ahead mask hides it. Exchange one token in the middle of a document: from
-# there on the answers change, through the attention's window and the recurrent state. Before it none does.
+# would have nothing to learn, so the look-ahead mask hides it. Replace one token in the middle of a document: from
+# there on the answers change, through the attention's window and the recurrent state. Before it, none changes.
 
 # %%
 line = next(own for own in tokenizer.target.encode([pair.target for pair in test]) if len(own) >= (6 if QUICK else 14))
@@ -206,7 +207,7 @@ figures.lines({"change": (np.arange(len(change)), change)}, "position", "logits"
 # ## Draws are as frequent as they are likely
 #
 # `weitblick generate` draws the next token. The n-th draw of a document depends on the seed and on n alone, so that a
-# text can be written again. Here the first draw of many seeds, beside the probabilities.
+# text can be reproduced. Here is the first draw of many seeds, next to the probabilities.
 
 # %%
 DRAWS = 300 if QUICK else 1500
@@ -226,8 +227,8 @@ figures.bars(groups, labels, "", f"After {BEGINNINGS[0]!r}", form="{:.2f}")
 # %% [markdown]
 # ## Temperature makes sure things surer, or chances more even
 #
-# All logits are divided by it before the softmax. Below 1 the likeliest tokens take all, at 0 only the first is left;
-# above 1 the text gets adventurous, and soon no text. Move the slider in JupyterLab.
+# All logits are divided by the temperature before the softmax. Below 1 the likeliest tokens take over, and at 0 only
+# the first is left; above 1 the text gets adventurous, and soon is no text at all. Move the slider in JupyterLab.
 
 # %%
 logits = writer(BEGINNINGS[0]).log_probabilities()
@@ -250,8 +251,8 @@ figures.slider(warm, temperature=FloatSlider(0.7, min=0.1, max=2, step=0.1))
 # ## Three ways to cut the tail
 #
 # The thousands of unlikely tokens have some probability together, and one of them is enough to derail a line. *Top-k*
-# always keeps as many tokens; *top-p* and *min-p* keep few where the model is sure and many where it is not. Each
-# point is a place in the test text: how unsure the model is there, and how many tokens are left.
+# always keeps the same number of tokens; *top-p* and *min-p* keep few where the model is sure and many where it is not.
+# Each point is a place in the test text: how unsure the model is there, and how many tokens are left.
 
 # %%
 places = []
@@ -278,9 +279,9 @@ figures.lines(curves, "entropy in bits", "tokens left", "Places", logy=True, sty
 #
 # ## The beginning is kept, and many calls write what one call does
 #
-# An often copied generator asks for one answer *at each position of its input* and appends them all: it repeats what it
-# was given, one place shifted. This one asks once for each new token. A call for thirty tokens is thirty calls for one;
-# what was given stays as it is.
+# A generator that is often copied asks for one answer *at each position of its input* and appends them all: it repeats
+# what it was given, shifted by one place. This one asks once for each new token. A call for thirty tokens is the same
+# as thirty calls for one; what was given stays as it is.
 
 # %%
 GIVEN = f"{BEGINNINGS[1]}"
@@ -300,8 +301,8 @@ figures.pieces(tiles, "Dark: given; light: written", shades=shades)
 # ## The likeliest text goes round in circles
 #
 # Always taking the likeliest token (temperature 0) leads into a circle: what has just been said makes itself likelier.
-# The share of four-token sequences that stood before in the same text says how much. Drawing gets out of it; so do a
-# penalty on what came lately (`--repetition-penalty`) and a ban on sequences that are there already (`--no-repeat`).
+# The share of four-token sequences that occurred before in the same text says how much. Drawing gets out of it; so do a
+# penalty on recent tokens (`--repetition-penalty`) and a ban on sequences that are there already (`--no-repeat`).
 
 # %%
 TOKENS = 60 if QUICK else 250
@@ -315,7 +316,7 @@ WAYS = {
 
 
 def repeated(lines):
-    """The share of sequences of four tokens, line ends included, that stood before."""
+    """The share of sequences of four tokens, line ends included, that came before."""
     flat = [id for own in lines for id in (*own, EOS)]
     found = [tuple(flat[n : n + 4]) for n in range(len(flat) - 3)]
     return 1 - len(set(found)) / len(found)
@@ -337,9 +338,9 @@ figures.bars(
 #
 # ## With its state the model is surprised a little less
 #
-# The attention sees a window. What stood before it reaches the model only by the recurrent state. Take it away at each
-# window's beginning, and the test text gets a little less likely, most of all late in a document. The lines on the
-# bars are 95% intervals.
+# The attention sees a window. What came before it reaches the model only through the recurrent state. Remove the state
+# at the beginning of each window, and the test text gets a little less likely, most of all late in a document. The
+# lines on the bars are 95% intervals.
 
 # %%
 with_state, without = ([nats(lines, carried) for lines in texts] for carried in (True, False))
@@ -358,14 +359,15 @@ style = {"form": "{:.3f}", "xlabel": "tokens before"}
 figures.bars({"": means}, names, "nats a token", "What the state spares", errors={"": errors}, **style)
 
 # %% [markdown]
-# # 5. Beside counting
+# # 5. Compared with counting
 #
 # ## Two minutes of training do not beat counting, but both together beat each
 #
 # A model of *n-grams* counts which token followed which n - 1 others, and falls back on shorter ones where there is
 # nothing to count (Kneser-Ney smoothing). Counting takes seconds and knows every phrase of the training text by heart;
 # on messages that say the same thing again and again that is hard to beat in two minutes. The network knows what is
-# alike, and the document so far. Neither knows what the other does: a mixture of both is better than either.
+# similar, and the document so far. Each knows something that the other does not, so a mixture of both is better than
+# either.
 
 # %%
 lines = tokenizer.target.encode([pair.target for pair in train])
@@ -388,15 +390,15 @@ figures.lines(curves, "share of the network", "perplexity of a token", "A mixtur
 # %% [markdown]
 # # Exercises
 #
-# 1. `beam` searches for the likeliest rest of a line. Is what it finds likelier than what taking the likeliest token
-#    finds? Is it better text?
-# 2. The weight of the mixture was read off the test text. What is wrong with that, and does it matter here?
+# 1. `beam` searches for the likeliest rest of a line. Is its result likelier than that of taking the likeliest token
+#    each time? Is it better text?
+# 2. The weight of the mixture was chosen on the test text. What is wrong with that, and does it matter here?
 # 3. Which tokens does the recurrent state help with most?
 #
 # # Answers
 #
-# **1.** Often likelier, as taking the best token now can spoil what comes after it; where the best tokens lead to a
-# likely end, both find the same line. Better, hardly: likely messages are short and common ones.
+# **1.** It is often likelier, as taking the best token now can spoil what comes after it; where the best tokens lead to
+# a likely end, both find the same line. It is hardly better: likely messages are short and common.
 
 # %%
 for beginning in BEGINNINGS:
@@ -407,7 +409,7 @@ for beginning in BEGINNINGS:
         print(f"{name:16} {-nats([own]).sum():6.2f} nats in all: {tokenizer.target.decode([own])[0][:70]}")
 
 # %% [markdown]
-# **2.** The weight is chosen by the same text that judges it, so that the figure is too good. One number chosen from
+# **2.** The weight is chosen on the same text that judges it, so the figure is too good. But one number chosen from
 # thousands of tokens cannot fit much by chance: on the validation text the best weight is nearly the same.
 
 # %%
@@ -420,8 +422,8 @@ mixed = [-np.log((1 - w) * counting + w * network).mean() for w in weights]
 print(f"best share of the network on the validation text: {weights[int(np.argmin(mixed))]:.2f}")
 
 # %% [markdown]
-# **3.** First come the end of a line and the space before an unusual word: the state knows how the lines of this
-# document are built. After them come words that single documents are about.
+# **3.** First the end of a line and the space before an unusual word: the state knows how the lines of this document
+# are built. Then come words that are the topic of single documents.
 
 # %%
 spared = {}

@@ -14,18 +14,19 @@
 # %% [markdown]
 # # Corrections, from one corrected segment to a translation memory
 #
-# A person corrects *die Anzeige* to *der Bildschirm* in the first line of a manual. Must it be done again in every line
-# that follows? This notebook shows what makes a correction carry on: a memory that the model has learnt to use,
-# stored translations that any model can read, a glossary, and a translation memory; and what each of them holds.
+# A person corrects *die Anzeige* to *der Bildschirm* in the first line of a manual. Must the same correction be made
+# again in every line that follows? This notebook shows what carries a correction forward: a memory that the model has
+# learnt to use, stored translations that any model can read, a glossary, and a translation memory; and what each of
+# them holds.
 #
 # Each section makes **claims** with **one short cell and one figure** each, and runs alone once the two cells below
-# have run. Beside each claim stands its **control**: the same model without the memory, or with a wrong one. At the end
-# there are exercises with answers. The commands that do the same for your own runs stand in `docs/corrections.md`,
-# together with measurements on real text.
+# have run. Each claim has its **control**: the same model without the memory, or with a wrong one. At the end there are
+# exercises with answers. The commands that do the same for your own runs are in `docs/corrections.md`, together with
+# measurements on real text.
 #
-# The text is made up and tiny, so that its models are learnt in a minute and we know what is right. All of it takes
-# less than four minutes on two processor cores and needs no network. `make notebooks` opens JupyterLab, where the
-# sliders can be moved. With `WEITBLICK_QUICK=1` in the environment the trainings are cut short, and what only a trained
+# The text is made up and tiny, so that its models are trained in a minute and we know what is right. The whole notebook
+# takes less than four minutes on two processor cores and needs no network. `make notebooks` opens JupyterLab, where you
+# can move the sliders. With `WEITBLICK_QUICK=1` in the environment the trainings are cut short, and what only a trained
 # model can do is not asserted.
 
 # %%
@@ -70,12 +71,13 @@ QUICK = os.environ.get("WEITBLICK_QUICK") == "1"
 print("quick mode" if QUICK else "full mode", "on", keras.backend.backend())
 
 # %% [markdown]
-# The text: manuals of two things, each of which has two German names. Four in five take the usual one, and each manual
-# keeps to the name that it has used first. A segment may also say "it", which must then be *er*, *sie* or *es*.
+# The text: manuals of two things, each of which has two German names. Four in five use the usual name, and each manual
+# keeps to the name that it used first. A segment may also say "it", which must then be *er*, *sie* or *es*.
 #
 # The models: one encoder and one decoder layer, twice. `gru` carries slots from segment to segment (the notebook
 # `02_memory` shows how); `none` is its control and sees each segment alone. Both read the same batches. `Translator` is
-# the program's own way from documents to documents, and `Translator.session()` gives a document that a person corrects.
+# what the program itself uses to translate documents, and `Translator.session()` gives a document that a person
+# corrects.
 
 # %%
 train, test = made_up.manuals(2000, seed=1), made_up.manuals(200, seed=2)
@@ -193,8 +195,8 @@ print(f"{len(train):,} manuals to train on; {len(wanting)} others in which the f
 #
 # ## The English does not say which name; the manual does
 #
-# Of the first uses, one in five has the rarer name, and nothing in the segment tells which. Whoever knows the first
-# use knows all others.
+# One in five first uses has the rarer name, and nothing in the segment tells which. Once you know the first use, you
+# know all others.
 
 # %%
 uses = {"first use": [], "after the usual name": [], "after the rarer name": []}
@@ -214,13 +216,13 @@ title = "How often a thing has the rarer of its names"
 figures.bars({"share": list(rarer.values())}, list(rarer), "share", title, form="{:.0%}", top=1.15)
 
 # %% [markdown]
-# ## Who remembers need not guess again
+# ## A model that remembers need not guess again
 #
 # How surprising are the references of unseen manuals, segment by segment? At the start both models know only how often
-# each name is taken, which leaves 0.50 nats open (dotted). Without a memory it stays so, and "it" comes on top. With
-# one the later segments hold hardly any surprise. (In the second segment most manuals name their second thing.)
+# each name is used, which leaves 0.50 nats open (dotted). Without a memory it stays that way, and "it" adds to it. With
+# one, the later segments hold hardly any surprise. (In the second segment most manuals name their second thing.)
 #
-# Here the memory holds the *references* of the segments before. That is what a correction puts into it as well.
+# Here the memory holds the *references* of the earlier segments. A correction puts the same into it.
 
 # %%
 surprise = {}
@@ -241,9 +243,9 @@ figures.lines(curves, "segment of the manual", "nats a segment", "Surprise", bot
 # ## The corrected name is carried on, and with it the words that depend on it
 #
 # A session translates the manual, with the usual name throughout. The person corrects **only the first segment**. The
-# session puts the correction into the memory in place of the model's own words and translates what follows anew. What
-# changed is marked: the name in all later segments, the articles, and *sie*, which becomes *er* and *ihn*. The battery
-# keeps its name, since nobody has said anything about it.
+# session puts the correction into the memory in place of the model's own words and translates the following segments
+# again. What changed is marked: the name in all later segments, the articles, and *sie*, which becomes *er* and *ihn*.
+# The battery keeps its name, since nobody has said anything about it.
 
 # %%
 before, after, _ = corrected(translators["gru"], MANUAL)
@@ -257,8 +259,8 @@ figures.table(columns, "gru: who corrects the first segment corrects the manual"
 # %% [markdown]
 # ## Without a memory nothing follows
 #
-# The control is the same session on the model that sees each segment alone. It keeps the correction where it was given,
-# and goes on as before: four more corrections for the person to make.
+# The control is the same session on the model that sees each segment alone. It keeps the correction where it was made,
+# and continues as before: four more corrections for the person to make.
 
 # %%
 before, after, _ = corrected(translators["none"], MANUAL)
@@ -268,12 +270,12 @@ columns = {"source": [source for source, _ in MANUAL], "translated": before, "se
 figures.table(columns, "none: the correction stays where it is", {(place, 2) for place in changed})
 
 # %% [markdown]
-# ## So it is in all manuals, and what was not corrected mostly stays
+# ## It is the same in all manuals, and what was not corrected mostly stays
 #
-# One manual may be luck. Now many, which neither model has seen, and whose first thing has its rarer name. Left: of the
-# later segments with this thing, the share that has the name of the correction. Right: of the segments with the *other*
-# thing, the share that changed though nobody asked for it. With `gru` a few do: where the
-# model hesitates between two names, a changed slot may tip the balance.
+# One manual may be luck. Here are many that neither model has seen, and whose first thing has its rarer name. Left: of
+# the later segments with this thing, the share that has the name of the correction. Right: of the segments with the
+# *other* thing, the share that changed although nobody asked for it. With `gru` a few do: where the model hesitates
+# between two names, a changed slot may tip the balance.
 
 # %%
 found = {kind: shares(translator) for kind, translator in translators.items()}
@@ -288,9 +290,9 @@ figures.bars(found, labels, "share", title, form="{:.0%}", top=1.15)
 # %% [markdown]
 # ## Undo takes back exactly what the correction did
 #
-# A memory is a pure function of what was read, so going back is reading again. Two corrections, the second in the sixth
-# segment, where the person has second thoughts and writes *die Anzeige*: only what comes after it changes. Then both
-# are undone, one by one. (Columns are what the person did, cells what the display is called.)
+# A memory is a pure function of what was read, so going back means reading again. There are two corrections, the second
+# in the sixth segment, where the person has second thoughts and writes *die Anzeige*: only what comes after it changes.
+# Then both are undone, one by one. (Columns show what the person did, cells what the display is called.)
 
 # %%
 session = translators["gru"].session()
@@ -307,7 +309,7 @@ assert QUICK or len({tuple(state) for state in states.values()}) == 3
 
 
 def display(source, translation):
-    """What a segment calls the display; of one that says "it", the translation."""
+    """What a segment calls the display; the translation if it says "it"."""
     names = ["Anzeige", "Bildschirm"]
     return next((name for name in names if name in translation), translation if thing_in(source) is None else "")
 
@@ -320,10 +322,10 @@ marked = {(r, c) for c in range(2, len(names)) for r in range(len(shown)) if cel
 figures.table(columns, "What each step changed", marked, widths=[1.5, 1, 1, 1, 1, 1])
 
 # %% [markdown]
-# ## What stands before the correction stays
+# ## What comes before the correction stays
 #
 # Move the slider: which segment does the person correct? (One with the battery is given the reference, and nothing
-# needs to follow.) Only later segments are translated anew. That is what one expects who works from top to bottom: what
+# needs to follow.) Only later segments are translated again. Someone who works from top to bottom expects this: what
 # has been read and approved does not change unseen.
 
 
@@ -345,8 +347,8 @@ figures.slider(correct, segment=IntSlider(6, min=1, max=8))
 # ## One corrected segment leaves a trace in some slots, and it lasts
 #
 # Read the manual twice, once after the model's own first segment and once after the person's; **all other segments are
-# the same**. Dark are the slots of the target side that differ. The trace sits in few of the slots, those to which the
-# name belongs, and is still there at the end, though seven segments have been written over it.
+# the same**. The slots of the target side that differ are dark. The trace sits in a few of the slots, those to which
+# the name belongs, and is still there at the end, although seven segments have been written over it.
 
 # %%
 translator, contents = translators["gru"], {}
@@ -372,11 +374,11 @@ figures.heatmaps({title: apart.T}, segments, xlabel="slot", ylabel="after segmen
 # %% [markdown]
 # ## A retrieval memory holds what a person approved, and its own output only if told to
 #
-# The other kind of memory needs no training. Of a trusted translation it stores, for each token, the decoder's state
-# before it and the token itself; the next section reads them. After a correction of the third segment, this is what a
-# session has stored (dark: trust 1, light: 0.3). By default only the correction. With `own = 0.3` the model's own
-# output is stored as well and counts by a third: a way to be consistent where nobody corrects, and to be consistently
-# wrong.
+# The other kind of memory needs no training. For each token of a trusted translation it stores the decoder's state
+# before the token and the token itself; the next section reads them. This is what a session has stored after a
+# correction of the third segment (dark: trust 1, light: 0.3): by default only the correction. With `own = 0.3` the
+# model's own output is stored as well and counts by a third: a way to be consistent where nobody corrects, and to be
+# consistently wrong.
 
 # %%
 stored = {}
@@ -399,13 +401,13 @@ figures.pieces(pieces, "Stored with own = 0 and own = 0.3, by segment; the darke
 # %% [markdown]
 # # 4. Retrieval: corrections without training
 #
-# ## A stored token counts where the state is like the one before which it was written
+# ## A stored token counts where the state is like the one in which it was written
 #
-# The person has corrected "Please check the display." Now the model without a memory is to write "Can the display be
-# replaced?" At each step its state (rows) is compared with all stored states (columns); dark is how much the stored
-# token would count beside the model's own choice: `weight` at distance 0, nothing from `threshold` on. The sentences
-# are different, but the state in which *den Bildschirm* was written is like the one in which the display is to be named
-# again. Move the slider: with a larger threshold everything begins to look alike.
+# The person has corrected "Please check the display." Now the model without a memory has to translate "Can the display
+# be replaced?" At each step its state (rows) is compared with all stored states (columns); the darker a cell, the more
+# the stored token would count next to the model's own choice: `weight` at distance 0, nothing from `threshold` on. The
+# sentences are different, but the state in which *den Bildschirm* was written is similar to the one in which the
+# display must be named again. Move the slider: with a larger threshold everything begins to look alike.
 
 # %%
 translator = translator_of("none", weight=0.9)
@@ -434,9 +436,9 @@ figures.slider(count_for, threshold=FloatSlider(2, min=0.1, max=4, step=0.1))
 # ## So the model without a memory follows as well, if the reach is right
 #
 # The same manuals and the same correction as in section 2, on the model that remembers nothing by itself, with its
-# trusted translations read at several thresholds. At the smallest only a sentence that comes again word for word is
-# found: the control. The larger the threshold, the more segments follow; too large, and the other thing is called by
-# the corrected name, too: everything sounds like the correction. How far states lie apart depends on the model. Hence
+# trusted translations read at several thresholds. At the smallest, only a sentence that recurs word for word is found:
+# the control. The larger the threshold, the more segments follow; if it is too large, the other thing is called by the
+# corrected name, too: everything sounds like the correction. How far apart states lie depends on the model. Hence
 # `weitblick tune`, which chooses the threshold on validation text.
 
 # %%
@@ -459,10 +461,10 @@ figures.lines(curves, "threshold", "share", title, logx=True, bottom=-0.02, mark
 #
 # ## Terms of a glossary appear from the first segment on, without any correction
 #
-# Who knows the names beforehand need not correct. A glossary constrains the search: a hypothesis gets a bonus while it
-# writes a term that is owed, and may not end before all are in. For that the search needs room: a beam of 4, and
-# `term_bonus` at its default of 3.5 nats a token. The glossary asks for the rarer name of each thing; the control is
-# the same search without it. The articles are right, too: the model knows which one goes with a name that it writes.
+# If you know the names beforehand, you need not correct. A glossary constrains the search: a hypothesis gets a bonus
+# while it writes a required term, and may not end before all terms are in. For that the search needs room: a beam of 4,
+# and `term_bonus` at its default of 3.5 nats a token. The glossary asks for the rarer name of each thing; the control
+# is the same search without it. The articles are right, too: the model knows which one goes with a name that it writes.
 
 # %%
 lines, references = zip(*(pair for manual in made_up.manuals(8, seed=3, rarer=1.0) for pair in manual), strict=True)
@@ -490,9 +492,9 @@ figures.bars(bars, ["has the term", "as in the reference"], "share", title, form
 # %% [markdown]
 # ## Even a word that the model has never written appears, but the sentence around it suffers
 #
-# *Monitor* stands nowhere in the training text. The glossary gets it out of the model all the same, letter by letter.
-# What stands around it is the model's own, which does not know what to do with such a word. A term that matters belongs
-# into training text, or into corrections, where it stands in sentences.
+# *Monitor* occurs nowhere in the training text. The glossary gets it out of the model all the same, letter by letter.
+# The words around it are the model's own, and the model does not know what to do with such a word. A term that matters
+# belongs in the training text, or in corrections, where it appears in sentences.
 
 # %%
 assert not any("Monitor" in target for manual in train for _, target in manual)
@@ -510,13 +512,13 @@ figures.table(columns, "The same search with no, one and another glossary", mark
 # %% [markdown]
 # # 6. A translation memory
 #
-# ## What is offered is the stored translation of a similar sentence
+# ## It offers the stored translation of a similar sentence
 #
-# Translation memories are files of pairs, from documents that were translated before; here forty manuals of the
-# customer who takes the rarer name of everything. For a new line `offers` finds stored pairs by their words and ranks
-# them by the share of words that agree. `translator.fuzzy` takes the best as it is, if it is similar enough: good for
-# sentences that come again, and wrong by a word for all others. Move the slider to see what the least similarity lets
-# through.
+# Translation memories are files of pairs, from documents that were translated before; here they are forty manuals of
+# the customer who uses the rarer name of everything. For a new line, `offers` finds stored pairs by their words and
+# ranks them by the share of words that agree. `translator.fuzzy` takes the best one as it is, if it is similar enough:
+# good for sentences that recur, and wrong by a word for all others. Move the slider to see what the minimum similarity
+# lets through.
 
 
 # %%
@@ -552,9 +554,9 @@ figures.slider(offers, least=FloatSlider(0.5, min=0.1, max=1, step=0.1))
 # %% [markdown]
 # ## Read token by token, the memory also helps with sentences that it does not have
 #
-# `translator.use` reads the entries of the most similar pairs in the search, as corrections are read. The lines are
-# those of manuals that are not in the memory, the rarer names are wanted, and nobody corrects anything. The control is
-# the memory of another customer, who takes the usual names.
+# `translator.use` reads the entries of the most similar pairs during the search, just as corrections are read. The
+# lines are those of manuals that are not in the memory, the rarer names are wanted, and nobody corrects anything. The
+# control is the memory of another customer, who uses the usual names.
 
 # %%
 fresh = [pair for manual in made_up.manuals(8, seed=3, rarer=1.0) for pair in manual if thing_in(pair[0])]
@@ -576,15 +578,15 @@ figures.bars(right, labels, "share", "New lines, read with a translation memory"
 # # Exercises
 #
 # 1. What is all this worth to a person? Count how many segments of a manual must be corrected, from top to bottom,
-#    until all of it is right: without a memory, with retrieval, with `gru`, with both.
+#    until the whole manual is right: without a memory, with retrieval, with `gru`, with both.
 # 2. "It is too old." becomes *Sie ist zu alt.*, and the person corrects nothing but this line, to *Er ist zu alt.* What
 #    will the display be called afterwards, and why?
 #
 # # Answers
 #
-# **1.** A segment is corrected when it differs from the reference; what follows is translated anew. Both together need
-# more corrections than `gru` alone: the threshold was chosen for the other model, and here retrieval speaks up where it
-# should not. Tune it for the model that it is used with.
+# **1.** A segment is corrected when it differs from the reference; the following segments are translated again. Both
+# together need more corrections than `gru` alone: the threshold was chosen for the other model, and here retrieval
+# interferes where it should not. Tune it for the model that it is used with.
 
 
 # %%
@@ -617,7 +619,7 @@ figures.bars({"corrections": list(needed.values())}, list(needed), "corrections 
 # %% [markdown]
 # **2.** Still *die Anzeige*; only the corrected line changes. In every manual of the training text the name comes
 # before the pronoun, so the model has learnt to carry names on and to choose a pronoun by the last name. It has never
-# had a reason to infer a name from a pronoun. A memory carries on what its training made worth carrying.
+# had a reason to infer a name from a pronoun. A memory carries forward what training made worth carrying.
 
 # %%
 before, after, _ = corrected(translators["gru"], MANUAL, number=4)

@@ -1,4 +1,4 @@
-"""Executes a notebook's text source and writes the notebook with its outputs beside it.
+"""Executes a notebook's text source and writes the notebook with its outputs next to it.
 
     python notebooks/execute.py                  all notebooks of this folder
     python notebooks/execute.py SOURCE.py        one of them
@@ -31,22 +31,22 @@ def execute(source: Path, environment: dict | None = None) -> nbformat.NotebookN
 
     Args:
         source: a Jupytext source in the percent format.
-        environment: the kernel's environment variables; this process' by default.
+        environment: the kernel's environment variables; those of this process by default.
 
     Returns:
-        The notebook with its outputs, without what would differ at the next run for no reason.
+        The notebook with its outputs, without anything that would differ at the next run for no reason.
 
     Raises:
         CellExecutionError: a cell failed; the message has its text and error.
     """
     notebook = as_notebook(source)
     environment = dict(os.environ if environment is None else environment)
-    # The packages are found even where they are not installed.
+    # The packages are found even if they are not installed.
     places = [str(FOLDER.parent), environment.get("PYTHONPATH", "")]
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, places))
-    environment["WEITBLICK_STILL"] = "1"  # pictures in the place of sliders, which show nothing without a kernel
+    environment["WEITBLICK_STILL"] = "1"  # pictures instead of sliders, which show nothing without a kernel
     with tempfile.TemporaryDirectory() as sockets:
-        # By TCP, which is the default, others on this machine might listen; the kernel would warn of it.
+        # Over TCP, the default, others on this machine might listen; the kernel would warn about it.
         private = {"transport": "ipc", "ip": f"{sockets}/kernel"} if os.name == "posix" else {}
         config = Config({"KernelManager": private})
         client = NotebookClient(notebook, timeout=None, kernel_name="python3", record_timing=False, config=config)

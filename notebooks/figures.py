@@ -35,7 +35,7 @@ def masks(panels, rows=None, columns=None, xlabel="may look at ...", ylabel="pos
     Args:
         panels: title to boolean matrix (rows, columns).
         rows, columns: labels of the cells; numbers by default.
-        xlabel, ylabel: of every panel, and of the first.
+        xlabel, ylabel: labels of every panel, and of the first one.
     """
     with plt.rc_context(STYLE):
         matrices = [np.asarray(matrix) for matrix in panels.values()]
@@ -56,12 +56,12 @@ def heatmaps(panels, rows=None, columns=None, xlabel="", ylabel="", signed=False
     Args:
         panels: title to matrix (rows, columns).
         rows, columns: labels of the cells; numbers by default.
-        xlabel, ylabel: of every panel, and of the first.
+        xlabel, ylabel: labels of every panel, and of the first one.
         signed: numbers around zero, in two colours, instead of numbers from zero up; in small matrices those clearly
             below zero have a dash.
         cell: size of a cell in inches; by default panels share the width of the page.
         share: whether the largest number of all panels sets the colours, or each panel has its own.
-        bar: what the colour stands for, written at a scale beside the last panel; "" for no scale.
+        bar: what the colour stands for, written at a scale next to the last panel; "" for no scale.
     """
     with plt.rc_context(STYLE):
         matrices = [np.asarray(matrix, dtype="float32") for matrix in panels.values()]
@@ -99,16 +99,16 @@ def heatmaps(panels, rows=None, columns=None, xlabel="", ylabel="", signed=False
 def lines(
     curves, xlabel="", ylabel="", title="", logx=False, logy=False, marks=None, bottom=None, styles=None, bands=None
 ):
-    """Curves with their names at their side.
+    """Curves with their names next to them.
 
     Args:
         curves: name to y values, or to a pair of x and y values.
         xlabel, ylabel, title: texts.
         logx, logy: logarithmic axes.
-        marks: name to an x value at which a dotted line stands.
+        marks: name to an x value that gets a dotted line.
         bottom: lowest y shown.
-        styles: name to a matplotlib line style such as "--" or "o", or with the number of a colour "C1--".
-        bands: name to low and high y values, between which the curve's colour is laid lightly.
+        styles: name to a matplotlib line style such as "--" or "o", or "C1--" with the number of a colour.
+        bands: name to low and high y values; the area between them is shaded in the curve's colour.
     """
     with plt.rc_context(STYLE):
         figure, axis = plt.subplots(figsize=(7.6, 3.3))
@@ -150,11 +150,11 @@ def lines(
 
 
 def bars(groups, labels, ylabel="", title="", errors=None, form="{:.1f}", top=None, xlabel=""):
-    """Bars beside each other, each with its number.
+    """Bars side by side, each with its number.
 
     Args:
         groups: name to values, one for each label.
-        labels: what stands below the bars.
+        labels: the texts below the bars.
         ylabel, xlabel, title: texts.
         errors: name to half-widths of intervals, one for each label.
         form: how a number is written; "" for no numbers.
@@ -189,7 +189,7 @@ def bars(groups, labels, ylabel="", title="", errors=None, form="{:.1f}", top=No
 
 
 def density(x, y, xlabel="", ylabel="", title="", limit=None):
-    """Where many points lie, with the diagonal on which both numbers are equal."""
+    """Where many points are, with the diagonal on which both numbers are equal."""
     with plt.rc_context(STYLE):
         figure, axis = plt.subplots(figsize=(5.2, 4.2))
         limit = limit or max(max(x), max(y))
@@ -211,8 +211,8 @@ def tokens(panels, names=None, groups=None):
     Args:
         panels: title to integer matrix (rows, columns).
         names: what is written for some ids, such as {2: "bos"}; padding, 0, is a dot.
-        groups: title to integer matrix of the same shape: boxes with an equal number have an equal colour, 0 has none.
-            By default padding, special tokens and others have one each.
+        groups: title to integer matrix of the same shape: boxes with equal numbers have the same colour, 0 has none.
+            By default padding, special tokens and others have one colour each.
     """
     names = {0: "·", 2: "bos", 3: "eos"} if names is None else names
     with plt.rc_context(STYLE):
@@ -230,7 +230,7 @@ def tokens(panels, names=None, groups=None):
 
 
 def pieces(sentences, title="", shades=None):
-    """Sentences cut into pieces, each piece a coloured tile; an underscore at the start stands for a space before.
+    """Sentences cut into pieces, each piece a coloured tile; an underscore at its start stands for a space before it.
 
     Args:
         sentences: label to list of pieces.
@@ -263,7 +263,7 @@ def pieces(sentences, title="", shades=None):
 
 
 def ranking(texts, values, xlabel="", title="", form="{:.2f}"):
-    """Texts with a bar each, as long as the value says; the values are negative and the best is first.
+    """Texts, each with a bar as long as its value; the values are negative and the best comes first.
 
     Args:
         texts: one for each bar.
@@ -292,7 +292,7 @@ def neighbours(panels, xlabel="", limit=1.0):
 
     Args:
         panels: title to pairs of a text and a number.
-        xlabel: of every panel.
+        xlabel: label of every panel.
         limit: the largest number that a bar can show.
     """
     with plt.rc_context(STYLE):
@@ -310,13 +310,13 @@ def neighbours(panels, xlabel="", limit=1.0):
 
 
 def table(columns, title="", marked=(), widths=None):
-    """Texts in rows and columns; what is marked is bold on a coloured ground.
+    """Texts in rows and columns; marked cells are bold on a coloured ground.
 
     Args:
         columns: header to list of texts, all of the same length; long texts are wrapped.
         title: text.
         marked: pairs of a row's and a column's number, from 0.
-        widths: of the columns, in any unit; equal by default.
+        widths: widths of the columns, in any unit; equal by default.
     """
     widths = np.array(widths or [1] * len(columns), "float")
     edges = np.cumsum([0, *(7.6 * widths / widths.sum())])
@@ -348,9 +348,9 @@ def table(columns, title="", marked=(), widths=None):
 
 
 def slider(draw, **positions):
-    """A cell's output with sliders, drawn anew whenever one is moved.
+    """A cell's output with sliders; it is drawn again whenever a slider is moved.
 
-    Where the notebook is executed for its file, with nobody to move a slider, the first positions are drawn.
+    When the notebook is executed for its file, with nobody to move a slider, the first positions are drawn.
 
     Args:
         draw: prints and draws; called with the value of each slider.
@@ -363,7 +363,7 @@ def slider(draw, **positions):
 
 
 def _panels(count, cell, matrices):
-    """A figure with panels beside each other, as wide as their matrices where a cell has a fixed size."""
+    """A figure with panels side by side, as wide as their matrices if cells have a fixed size."""
     if cell is None:
         return _as_row(*plt.subplots(1, count, figsize=(7.6, 3.0), sharey=True))
     shapes = [matrix.shape for matrix in matrices]

@@ -1,14 +1,14 @@
 """Trains on a tenth, three tenths and all of a corpus, from GloVe and from random vectors, for notebook 04.
 
     python notebooks/learning_curves.py --corpora ../corpora                a few hours on two cores
-    python notebooks/learning_curves.py --corpora ../corpora --until 60     one of them
+    python notebooks/learning_curves.py --corpora ../corpora --until 60     one of these hours
     python notebooks/learning_curves.py --corpus software --preset starter  on text that pip can fetch
 
-What is finished is not done again, and a training that was stopped, however it was, goes on with the same command.
-When all trainings are scored, their results are written into learning_curves.json, which the notebook draws.
+What is finished is not done again, and a training that was stopped in any way resumes with the same command. When all
+trainings are scored, their results are written into learning_curves.json, which the notebook draws.
 
 Both starts have the same layers: a table of width 50 for the source and a projection to the model's width. They differ
-in the numbers of the table alone. Each seed draws its own part of the corpus, its own tokenizer and its own weights.
+only in the numbers of the table. Each seed draws its own part of the corpus, its own tokenizer and its own weights.
 """
 
 import argparse
@@ -37,10 +37,10 @@ from data.vectors import load_vectors
 
 OUTPUT = Path(__file__).with_suffix(".json")
 STARTS = ("random", "glove")
-WIDTH = 50  # of the GloVe vectors, and so of the random ones
+WIDTH = 50  # width of the GloVe vectors, and so of the random ones
 # The same for all sizes. A small part is soon known by heart, so the weights around the lowest validation loss count.
 SETTINGS = (
-    "model.tie=target",  # the source has a table of its own
+    "model.tie=target",  # the source has its own table
     "training.minutes=0",
     "training.schedule=linear",
     "training.monitor=loss",
@@ -101,7 +101,7 @@ class Curves:
         return True
 
     def missing(self) -> Iterator[tuple[str, Job]]:
-        """What is not done yet, in its order."""
+        """What is not done yet, in order."""
         for job in self.jobs:
             if not self._is_trained(job):
                 yield "train", job
@@ -146,7 +146,7 @@ class Curves:
         return Run.exists(self._path(job)) and bool(Run.open(self._path(job)).summary().get("finished"))
 
     def _record(self, job: Job) -> dict:
-        """The record of the scores; {} where there is none."""
+        """The record of the scores; {} if there is none."""
         return Results(self._path(job)).record(f"{self.options.corpus}-test") if self._is_trained(job) else {}
 
     def _training(self, job: Job) -> list[str]:
@@ -174,7 +174,7 @@ class Curves:
         return ["evaluate", str(self._path(job)), *corpora]
 
     def _part(self, folder: Path, job: Job) -> str:
-        """The name of the corpus that a job trains on, with the drawn pairs in the order of the whole.
+        """The name of the corpus that a job trains on; its pairs are in the order of the whole corpus.
 
         With the same seed a small part is inside each larger one.
         """

@@ -87,11 +87,11 @@ def documents(seed: int = 0) -> list[list[tuple[str, str]]]:
 def manuals(count: int, seed: int = 0, rarer: float = 0.2, length: int = 8) -> list[list[tuple[str, str]]]:
     """Manuals of two things of `TERMS`, each of which is called by the same German name throughout.
 
-    The English text does not say by which one; the first use decides. A segment may say "it" of what was named last.
+    The English text does not say which one; the first use decides. A segment may say "it" for what was named last.
 
     Args:
-        count: how many.
-        seed: of the draw.
+        count: how many manuals.
+        seed: the seed of the draw.
         rarer: the share of things that are called by the rarer of their names.
         length: segments of a manual.
     """
@@ -103,7 +103,7 @@ def write_corpus(folder, validation: int = 24, test: int = 24) -> str:
     """Writes the pairs as a folder corpus that `data.corpora.corpora.Corpora` reads.
 
     Args:
-        folder: where to; made if it is not there.
+        folder: where to write; made if it is not there.
         validation, test: pairs for these splits; all others are for training.
 
     Returns:
@@ -115,7 +115,7 @@ def write_corpus(folder, validation: int = 24, test: int = 24) -> str:
 
 
 def write_documents(folder, validation: int = 8, test: int = 8) -> str:
-    """The same for the documents; `validation` and `test` are numbers of documents."""
+    """Like `write_corpus`, for the documents; `validation` and `test` are numbers of documents."""
     for split, found in _split(documents(), validation, test).items():
         lines = [(*pair, f"{split} {number}") for number, document in enumerate(found) for pair in document]
         _write(folder, split, **dict(zip(("en", "de", "doc"), zip(*lines, strict=True), strict=True)))
@@ -123,16 +123,16 @@ def write_documents(folder, validation: int = 8, test: int = 8) -> str:
 
 
 def write_crawl(folder, pairs, each: int = 50, seed: int = 1) -> str:
-    """Writes a folder corpus as one gets it from the web: good pairs, and pairs with one kind of fault each.
+    """Writes a folder corpus of the kind found on the web: good pairs, and pairs with one kind of fault each.
 
     Args:
-        folder: where to; made if it is not there.
+        folder: where to write; made if it is not there.
         pairs: pairs to draw from, all different; the longer ones are taken.
         each: pairs for each fault; there are eight times as many good ones.
-        seed: of the draw.
+        seed: the seed of the draw.
 
     Returns:
-        The folder's path. The documents are called after what was done to their pairs: "good", "empty", "long",
+        The folder's path. The documents are named after what was done to their pairs: "good", "empty", "long",
         "ratio", "untranslated", "duplicate", "language" and "near".
     """
     longest = sorted(dict.fromkeys(tuple(pair[:2]) for pair in pairs), key=lambda pair: len(pair[0].split()))
@@ -161,9 +161,9 @@ def write_vectors(path, lines, width: int = 24, window: int = 3) -> str:
     They are the first singular vectors of the positive mutual information of words that stand near each other.
 
     Args:
-        path: of the file.
+        path: the path of the file.
         lines: the text.
-        width: of the vectors.
+        width: the width of the vectors.
         window: how many words apart two words may be.
 
     Returns:

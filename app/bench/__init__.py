@@ -1,1 +1,1 @@
-"""`make bench`: Weitblick beside what people would use instead, measured in turns; see `__main__.py`."""
+"""`make bench`: Weitblick compared with what people would use instead, measured in turns; see `__main__.py`."""

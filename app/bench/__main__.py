@@ -1,6 +1,6 @@
-"""Measures Weitblick beside what people would use instead, in turns, each contestant in a process of its own.
+"""Compares Weitblick with what people would use instead, in turns, each contestant in a process of its own.
 
-Run it on a machine that does nothing else. Results of parts that are not run stay as an earlier run left them.
+Run it on a machine that does nothing else. Parts that are not run keep the results of an earlier run.
 """
 
 import argparse
@@ -260,7 +260,7 @@ def _trained(args) -> Path:
 
 
 def _sweeps(results: dict, shape, about: dict, anew: bool) -> dict:
-    """The trials of an earlier run where shape, text, machine and versions are the same; else none."""
+    """The trials of an earlier run if shape, text, machine and versions are the same; otherwise none."""
     fixed = ("processor", "flags", "threads", "versions", "peer_versions")
     made_with = {"shape": shape.as_dict(), "corpus": about["corpus"]} | {key: about["machine"][key] for key in fixed}
     known = results.setdefault("sweeps", {})
@@ -271,7 +271,7 @@ def _sweeps(results: dict, shape, about: dict, anew: bool) -> dict:
 
 @contextlib.contextmanager
 def _progress(console, total: int):
-    """Yields a function that names the unit of work which begins."""
+    """Yields a function that is called with the name of the unit of work that begins."""
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TextColumn("left"))
     with Progress(*columns, TimeRemainingColumn(elapsed_when_finished=False), console=console) as progress:
         task = progress.add_task("", total=total)

@@ -1,6 +1,6 @@
-"""Training of one batch again and again, on TensorFlow and on JAX, beside keras-hub.
+"""Training on one batch again and again, with TensorFlow and with JAX, compared with keras-hub.
 
-XLA compiles for each shape of a batch. With one shape it is seen at its best, and no peer waits for compilation.
+XLA compiles for each batch shape. With one shape it is seen at its best, and no peer waits for compilation.
 """
 
 import importlib.util
@@ -28,13 +28,13 @@ def measure(shape: Shape, corpus: str, repeat: int, folder: Path, step: Callable
 
     Args:
         shape: the model and its batch.
-        corpus: where the batch is from.
+        corpus: where the batch comes from.
         repeat: turns; in each turn every contestant does the same updates.
         folder: for text, runs and logs; what is in it is replaced.
         step: called with a line for the progress bar whenever a unit of work begins.
 
     Returns:
-        For JSON: precision to "ours, jax" and the like to rates or an error.
+        For JSON: for each precision, "ours, jax" and the like to rates or an error.
 
     Raises:
         UserError: JAX is not installed.

@@ -16,15 +16,15 @@ PATIENCE = 900  # seconds until a silent contestant is given up
 
 
 class ContestantFailed(Exception):
-    """A contestant ended, or said nothing, where an answer was due; the message says why in one line."""
+    """A contestant ended, or said nothing, when an answer was due; the message says why in one line."""
 
 
 class Contestant:
-    """A process of its own: own memory, own threads, own packages.
+    """A separate process with its own memory, threads and packages.
 
     Args:
         module: its module in `app.bench.contestants`.
-        spec: what it shall do; JSON.
+        spec: what it is to do; for JSON.
         peers: whether it runs in the environment of the peers.
         log: the file that gets what it prints.
         variables: what is added to its environment.
@@ -55,7 +55,7 @@ class Contestant:
                 stdout=subprocess.PIPE,
                 stderr=errors,
                 text=True,
-                start_new_session=True,  # a group of its own, which ends as one; Ctrl-C is the benchmark's to answer
+                start_new_session=True,  # a process group that ends as one; Ctrl-C is for the benchmark to handle
             )
         self._send(spec)
 

@@ -1,6 +1,6 @@
-"""Makes a model of the base shape that translates just as a trained one of half its width does.
+"""Makes a model of the base shape that translates exactly as a trained model of half its width does.
 
-Speed of search depends on how long the translations are, so random weights will not do, and training the base shape
+The speed of search depends on how long the translations are, so random weights will not do, and training the base shape
 takes days. Widening keeps the function: each vector h of the small model becomes [h, h].
 
 References:
@@ -18,7 +18,7 @@ from data.errors import UserError
 
 # Added pieces have this logit in every state; the best real one is never near it.
 UNUSED_LOGIT = -60.0
-SHIFT = 2.0  # length of what the last normalisation adds, so that added pieces can be told from real ones
+SHIFT = 2.0  # length of the vector that the last normalisation adds; it separates added pieces from real ones
 POSITIONS = 1024
 PARTS = {"query_key_value": 3, "key_value": 2}
 
@@ -29,8 +29,8 @@ def grow(small: Run, path: Path | str, layers: int, vocabulary: int) -> Run:
     Args:
         small: a trained run with pre-norm layers and without pre-trained vectors.
         path: the folder of the new run.
-        layers: encoder and decoder layers wanted; added ones change nothing, but are computed.
-        vocabulary: pieces wanted; added ones are never chosen.
+        layers: encoder and decoder layers wanted; added layers are computed, but change nothing.
+        vocabulary: pieces wanted; added pieces are never chosen.
 
     Returns:
         The new run, which has its weights as an average.
@@ -67,7 +67,7 @@ def grow(small: Run, path: Path | str, layers: int, vocabulary: int) -> Run:
 
 
 def widened(weights: dict) -> dict:
-    """Each weight for vectors that hold everything twice; inputs count half, so that sums stay what they were."""
+    """Each weight for vectors that hold everything twice; inputs count half, so that sums stay the same."""
     found = {}
     for name, array in weights.items():
         kind = name.rpartition("/")[2]
@@ -114,7 +114,7 @@ def _idle_layers(weights: dict, side: str, count: int, wanted: int) -> dict:
 
 
 def _mark_unused(weights: dict, vocabulary: int) -> None:
-    """Adds pieces to all tables. Their vectors, [v, -v], see nothing of a state [h, h] but what is added to it here."""
+    """Adds pieces to all tables. Of a state [h, h], their vectors, [v, -v], see only what is added to it here."""
     half = weights["decoder/norm/beta"].shape[0] // 2
     direction = np.concatenate([np.ones(half), -np.ones(half)]) * (2 * half) ** -0.5
     weights["decoder/norm/beta"] = (weights["decoder/norm/beta"] + SHIFT * direction).astype("float32")

@@ -1,4 +1,4 @@
-"""Input: how fast text is encoded and batches are fed, beside what training eats."""
+"""Input: how fast text is encoded and batches are fed, compared with what training consumes."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -7,7 +7,7 @@ from app.bench.contestant import Contestant
 from app.bench.shapes import SHAPES
 from app.bench.training import PRESET
 
-SHAPE = SHAPES["tiny"]  # the one that eats fastest
+SHAPE = SHAPES["tiny"]  # the one that consumes batches fastest
 SECONDS = 5
 
 

@@ -15,10 +15,10 @@ from app.bench.contestant import Contestant, ContestantFailed
 from app.presets.preset import load_preset
 
 PRESET = "multi30k-tiny"
-DROPOUT = "dropout=0.2"  # of both: the preset's is for twice as many updates
+DROPOUT = "dropout=0.2"  # for both: the preset's value is for twice as many updates
 SCHEDULE = ("schedule=linear", "updates=3500", "warmup=500")  # ours; JoeyNMT has none like it
 GOAL, EVERY = 38.0, 250  # validation BLEU; updates between validations
-PATIENCE = 2.0  # a peer is given up after so many times our seconds
+PATIENCE = 2.0  # a peer is given up after this many times our seconds
 POLL_SECONDS = 1.0
 SILENCE = 900  # seconds for loading, and for a search through the validation text
 
@@ -42,11 +42,11 @@ def measure(
     """Trains one after the other until a validation reaches the goal.
 
     Args:
-        changes: of the preset.
+        changes: changes of the preset.
         corpora: folders that hold corpus folders.
         folder: for text, runs and logs; what is in it is replaced.
         step: called with a line for the progress bar whenever a unit of work begins.
-        goal: BLEU.
+        goal: the BLEU to reach.
 
     Returns:
         For JSON: the goal, and for each contestant its validations or an error.
@@ -80,7 +80,7 @@ def measure(
 
 
 def until(validations: Iterator[Validation], goal: float, seconds: float = float("inf")) -> list[Validation]:
-    """The validations up to the first that reaches the goal, or that comes later than so many seconds."""
+    """The validations up to the first one that reaches the goal or comes later than so many seconds."""
     found = []
     for one in validations:
         found.append(one)
@@ -107,8 +107,11 @@ def _specification(changes: Sequence[str], folder: Path) -> dict:
 
 
 def _ours(changes: Sequence[str], corpora: Sequence[str], folder: Path) -> Generator[Validation]:
-    """The validations of `weitblick train`, which is ended with the iterator, and after its end that of the averaged
-    weights with beam search, as `weitblick evaluate` scores them."""
+    """The validations of `weitblick train`, which is ended with the iterator.
+
+    After the end of the training, the last one is of the averaged weights with beam search, as `weitblick evaluate`
+    scores them.
+    """
     weitblick, where = [sys.executable, "-m", "app"], ["--corpora", *corpora] if corpora else []
     command = [*weitblick, "train", PRESET, "--run", folder / "run", "--set", *changes, *where]
     log, told = folder / "run" / "log.jsonl", 0
@@ -145,7 +148,7 @@ def _read(log: Path) -> list[Validation]:
 
 
 def _answers(one: Contestant, seconds: float) -> Iterator[Validation]:
-    """Its validations; the first may be late, and each takes as long as it takes."""
+    """A contestant's validations; the wait allows for a late first one and for slow ones."""
     while True:
         answer = one.answer(2 * seconds + SILENCE)
         yield Validation(answer["update"], answer["seconds"], answer["bleu"])

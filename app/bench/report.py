@@ -14,12 +14,12 @@ from app.bench.training import told
 from data.errors import UserError
 from data.files import atomic_write, write_between
 
-COLUMNS = 140  # of tables that go to a file
+COLUMNS = 140  # width of tables that go to a file
 BEGIN, END = "<!-- begin: written by make bench -->", "<!-- end: written by make bench -->"
 
 
 class Rows:
-    """A table that can be shown in both ways.
+    """A table for the terminal or for Markdown.
 
     Args:
         title: what it shows; Markdown puts it above the table.
@@ -51,7 +51,7 @@ class Rows:
 
 
 def tables(results: dict) -> list[Rows]:
-    """All tables of what has been measured."""
+    """The tables of everything that has been measured."""
     found = []
     for name, shape in results.get("training", {}).items():
         found.append(_training(shape))
@@ -190,7 +190,7 @@ def _search(result: dict) -> Rows:
 def _search_sweep(result: dict) -> Rows:
     trials: dict[str, list[dict]] = {}
     for trial in result["sweep"]:
-        # In results of before EOLE was measured, all are CTranslate2's.
+        # In results from before EOLE was measured, all trials are CTranslate2's.
         trials.setdefault(trial.get("engine", "ctranslate2"), []).append(trial)
     best = "; ".join(f"{engine} with {told_search(fastest(tried))}" for engine, tried in trials.items())
     note = f"Fastest: {best}."
@@ -348,7 +348,7 @@ def machine_line(machine: dict) -> str:
 
 
 def write_page(path: Path | str, results: dict) -> None:
-    """Replaces what stands between the two markers of a page, and writes the figures beside it, as JSON.
+    """Replaces the text between the two markers of a page, and writes the figures next to it, as JSON.
 
     Raises:
         UserError: nothing was measured, or the page is not there or has no markers.

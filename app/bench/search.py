@@ -1,4 +1,4 @@
-"""Search: target tokens a second and latency of Weitblick beside CTranslate2 and EOLE, with the same weights."""
+"""Search: target tokens a second and latency of Weitblick, CTranslate2 and EOLE, with the same weights."""
 
 import contextlib
 import os
@@ -16,17 +16,17 @@ MODULES = {
     "eole": ("eole_search", True),
 }
 BEAM = 4
-# Each peer's kinds of numbers; the int8 of EOLE 0.6.4 ends with an error.
+# Each peer's kinds of numbers; EOLE 0.6.4 ends with an error in int8.
 COMPUTE = {
     "ctranslate2": ("int8", "int8_float32", "int8_bfloat16", "bfloat16", "float32"),
     "eole": ("bfloat16", "float32"),
 }
-# CTranslate2 has Intel's library for matrix products, but takes it on other processors only where it is told to.
+# CTranslate2 has Intel's library for matrix products, but uses it on other makers' processors only if told to.
 MKL = {"CT2_USE_MKL": "1"}
 BATCHES = (512, 1024, 2048)
 TRIAL_LINES, LATENCY_LINES, WARMUP_LINES = 300, 50, 8
 GROWN = {"layers": 6, "vocabulary": 32_000}
-# The base shape takes so long that each turn translates another share of the lines, not all.
+# The base shape takes so long that each turn translates a different share of the lines, not all of them.
 SHAPES = {"own": {"grow": None, "whole": True}, "base": {"grow": GROWN, "whole": False}}
 
 
@@ -196,7 +196,7 @@ def _checked(answer: dict) -> dict:
 
 
 def _scores(outputs: list[list[str]], references, repeat: int, whole: bool) -> dict:
-    """BLEU and chrF of the first turn's translations, or of all turns' where each did a share."""
+    """BLEU and chrF of the first turn's translations, or of all turns' together if each did a share."""
     from sacrebleu.metrics import BLEU, CHRF
 
     lines = list(outputs[0])
@@ -212,7 +212,7 @@ def _scores(outputs: list[list[str]], references, repeat: int, whole: bool) -> d
 
 
 def _every(lines: list[str], count: int) -> list[str]:
-    """About so many lines, evenly from all."""
+    """About so many lines, evenly spread over all."""
     return lines[:: max(1, len(lines) // count)][:count]
 
 

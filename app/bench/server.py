@@ -1,4 +1,4 @@
-"""The server under load: many users beside a long document, memory over many requests, rate beside `translate`."""
+"""The server under load: many users during a long document, memory over many requests, rate next to `translate`'s."""
 
 import contextlib
 import http.client
@@ -16,12 +16,12 @@ from typing import Any
 from app.bench.contestant import REPOSITORY, Contestant, ContestantFailed
 
 BEAM = 4
-# Users who each send a line, wait for its translation and send the next one, beside a document of so many lines.
+# Users who each send a line, wait for its translation and send the next; for how long; lines of a document meanwhile.
 USERS, SECONDS, DOCUMENT = 50, 60.0, 400
 # Requests while the memory is watched, and after how many it is read.
 REQUESTS, EVERY = 10_000, 2_000
-# The same lines for the server and `translate`: at most so many, in requests of 50, the most that DeepL takes, so many
-# of them at the same time.
+# The server and `translate` get the same lines: at most this many. The server gets them in requests of 50, the most
+# that DeepL takes, and this many requests at the same time.
 LINES, TOGETHER, CONNECTIONS = 3000, 50, 20
 # Seconds until the server must have started, or have answered.
 PATIENCE = 300
@@ -68,13 +68,13 @@ def measure(run: Path, lines: Sequence[str], repeat: int, quick: bool, folder: P
 
 
 class _Server:
-    """A running `weitblick serve`; each request has a connection of its own."""
+    """A running `weitblick serve`; each request has its own connection."""
 
     def __init__(self, port: int, process: int):
         self._port, self.process = port, process
 
     def translate(self, texts: Sequence[str]) -> list[str]:
-        """Translates texts, each for itself.
+        """Translates texts, each on its own.
 
         Raises:
             ContestantFailed: the answer is an error.
@@ -100,7 +100,7 @@ class _Server:
         return text, time.perf_counter() - begin
 
     def memory(self) -> int | None:
-        """Bytes of memory that the process holds; None where the system does not tell."""
+        """Bytes of memory that the process holds; None if the system does not tell."""
         with contextlib.suppress(OSError), open(f"/proc/{self.process}/status") as file:
             return next(int(line.split()[1]) * 1024 for line in file if line.startswith("VmRSS:"))
         return None
@@ -140,7 +140,7 @@ def _port(process: subprocess.Popen, log: Path) -> int:
 def _rates(
     server: _Server, run: Path, lines: Sequence[str], repeat: int, folder: Path, step: Callable
 ) -> dict[str, list]:
-    """Lines a second of both, in turns, after one turn that does not count."""
+    """Lines a second of both, in turns, after a first turn that does not count."""
     requests = [lines[start : start + TOGETHER] for start in range(0, len(lines), TOGETHER)]
     rates: dict[str, list[float]] = {"server": [], "translate": []}
     spec = {"run": str(run), "beam": BEAM}

@@ -1,4 +1,4 @@
-"""The model shapes that are measured, and how long."""
+"""The model shapes that are measured, and for how long."""
 
 from dataclasses import asdict, dataclass
 
@@ -7,8 +7,8 @@ from dataclasses import asdict, dataclass
 class Shape:
     """One Transformer and its token batch.
 
-    `warmup` updates come before the first turn, `updates` are those of one turn, and in the sweep each setting gets
-    `trial_warmup` and then `trial_updates`.
+    `warmup` updates come before the first turn, and a turn has `updates`. In the sweep, each setting gets
+    `trial_warmup` and then `trial_updates` updates.
     """
 
     name: str
@@ -69,7 +69,7 @@ SHAPES = {
 
 
 def quick(shape: Shape) -> Shape:
-    """The same shape with as few updates as say anything."""
+    """The same shape with the fewest updates that still say anything."""
     values = {**shape.as_dict(), "warmup": 1, "updates": 2, "trial_warmup": 1, "trial_updates": 1}
     return Shape(**values)
 
@@ -78,7 +78,7 @@ def matrix_flops(shape: dict, sums: dict) -> float:
     """Floating-point operations of all matrix products of a training on given tokens, forward and backward.
 
     A product of (m, k) and (k, n) has 2mkn, and the backward pass twice as many. Only real tokens count, not padding;
-    attention counts each pair of positions, also those that the look-ahead mask hides.
+    attention counts each pair of positions, even those that the look-ahead mask hides.
 
     Args:
         shape: see `Shape`.

@@ -1,4 +1,4 @@
-"""What stacks cost by depth and by length, each measured in a process of its own, and how exact they are."""
+"""What stacks cost by depth and by length, each measured in a separate process, and how exact they are."""
 
 import functools
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -12,7 +12,7 @@ from data.files import atomic_write
 DEPTHS = (2, 6, 12, 24)
 LENGTHS = (512, 1024, 2048, 4096, 8192, 16384, 32768, 65536)
 WIDTH = 256
-# The three ways to join layers with full attention, and LSH attention alone and with all that spares memory.
+# The three ways to join layers with full attention, then LSH attention alone and with everything that saves memory.
 STACKS: dict[str, dict[str, Any]] = {
     "plain": {},
     "reversible": {"stack": "reversible"},
@@ -20,16 +20,16 @@ STACKS: dict[str, dict[str, Any]] = {
     "lsh": {"attention": "lsh"},
     "reformer": {"attention": "lsh", "stack": "reversible", "feed_forward_chunks": 8},
 }
-# By depth, with as many tokens as a batch of training has.
+# By depth, with as many tokens as a training batch has.
 BY_DEPTH: Sequence[str] = ("plain", "reversible", "bdia")
 ROWS, LENGTH = 16, 256
 PRECISIONS = ("float32", "bfloat16")
-# Scoring has no backward pass, for which layers could forget: there only attention matters.
+# Scoring has no backward pass, so layers keep nothing that they could forget: only attention matters there.
 BY_LENGTH: dict[str, Sequence[str]] = {"training": tuple(STACKS), "scoring": ("plain", "lsh")}
 LAYERS = 2
 # LSH attention: rounds of hashing, and the length at which they are compared with full attention.
 ROUNDS, TOKENS = (0, 1, 2, 4, 8, 16), 2048
-# Longer inputs are left out once a call takes so long.
+# Longer inputs are left out once a call takes longer than this.
 PATIENCE = 60.0
 
 
@@ -50,8 +50,8 @@ def measure(repeat: int, quick: bool, log: Path, step: Callable[[str], None]) ->
         step: called with a line before each measurement.
 
     Returns:
-        Under "depth" and "length" lists of rows: what was measured, "seconds" and "megabytes", the most memory of a
-        call above what there was before; or "error". Under "undone" and "approached" those of
+        Under "depth" and "length", lists of rows: what was measured, "seconds", and "megabytes", the peak memory of a
+        call above what was in use before; or "error". Under "undone" and "approached", the rows of
         `app.bench.contestants.exactness`.
     """
     depths, lengths = _sizes(quick)

@@ -71,7 +71,7 @@ def measure(run: Path, repeat: int, folder: Path, step: Callable) -> dict:
 
 
 def _timed(command) -> tuple[float, str]:
-    """Runs a command with the sentence as its input: the seconds it takes, and what it prints.
+    """Runs a command with the sentence as its input; returns the seconds it takes and what it prints.
 
     Raises:
         ContestantFailed: it failed.

@@ -11,7 +11,7 @@ from app.bench.shapes import Shape, matrix_flops
 
 PRESET = "starter"
 PRECISIONS = ("float32", "bfloat16")
-# Each peer's settings, of which a trial on one batch chooses; compiled ones are seen at their best, as nothing is
+# Each peer's settings; a trial on one batch chooses one. It shows compiled settings at their best, as nothing is
 # compiled twice. Ours chooses for itself.
 SETTINGS: dict[str, list[dict]] = {
     "ours": [],
@@ -55,7 +55,7 @@ def measure(
         repeat: turns; in each turn every contestant does the same updates.
         folder: for text, runs and logs; what is in it is replaced.
         step: called with a line for the progress bar whenever a unit of work begins.
-        sweeps: contestant to trials of an earlier run, which are not done again; new ones are added.
+        sweeps: contestant to trials of an earlier run, which are not done again; new trials are added.
         save: called after each new trial.
 
     Returns:
@@ -77,7 +77,7 @@ def measure(
 
 
 def specification(shape: Shape, changes: list[str], folder: Path) -> dict:
-    """What contestants are told; `changes` are those of the preset."""
+    """What contestants are told; `changes` are changes of the preset."""
     return {
         "folder": str(folder),
         "preset": PRESET,
@@ -112,7 +112,7 @@ def _sweep(name: str, spec: dict, folder: Path, step, trials: list[dict], save) 
 
 
 def _best(trials) -> dict | None:
-    """The fastest setting, or None where all failed.
+    """The fastest setting, or None if all failed.
 
     A compiled one must be a tenth faster in the trial, which has one batch shape and compiles once.
     """
@@ -135,7 +135,7 @@ def in_turns(
 
     Args:
         shape: has the number of updates.
-        chosen: contestant to its setting; None where no setting worked.
+        chosen: contestant to its setting; None if no setting worked.
         start: starts a contestant with a setting.
         repeat: turns.
         step: called with a line whenever a unit of work begins.

@@ -1,4 +1,4 @@
-"""Vocabularies of a given size, whatever the text allows."""
+"""Vocabularies of a given size, even if the text allows fewer pieces."""
 
 from data.tokenizer import Tokenizer
 

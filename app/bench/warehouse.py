@@ -1,13 +1,13 @@
-"""Whether a warehouse holds a large corpus: 4.5 million pairs loaded, cleaned and deduplicated, and streamed again.
+"""Tests a warehouse on a large corpus: 4.5 million pairs are loaded, cleaned, deduplicated, and streamed again.
 
     python -m app.bench.warehouse --folder bench/warehouse
     python -m app.bench.warehouse --pairs 50000 --near 0.8
 
-The pairs are made up: words drawn as Zipf has it, lengths as in news and speeches, and among them exact duplicates,
-nearly equal pairs, and pairs that the filters leave out. They are written as a corpus folder first, which is not
-measured. Then a DuckDB file is filled from it, cleaned, deduplicated and read in the order of its documents, each step
-in this process and those that help it. Languages are not looked at unless --languages says so: that takes a multiple of
-the time of all the rest, in a warehouse and without one.
+The pairs are made up: words follow Zipf's law, lengths are as in news and speeches, and there are exact duplicates,
+nearly equal pairs, and pairs that the filters leave out. They are first written as a corpus folder, which is not
+measured. Then a DuckDB file is filled from it, cleaned, deduplicated and read in the order of its documents; each step
+runs in this process and its helpers. Languages are not checked unless --languages is given: that takes a multiple of
+the time of everything else, with or without a warehouse.
 """
 
 import argparse
@@ -31,7 +31,7 @@ from data.warehouse.quality import Inspector
 from data.warehouse.refining import Recipe, refine
 
 SEED, WORDS, CHUNK, PAIRS_OF_DOCUMENT = 1, 60_000, 50_000, 25
-# Of all pairs: those that repeat one before, those that do with one word changed, and those that are left out.
+# Shares of all pairs: those that repeat an earlier one, those that repeat one with a word added, and those left out.
 EXACT, NEAR, LOPSIDED = 0.03, 0.02, 0.01
 
 
@@ -51,8 +51,8 @@ def measure(folder: Path, args: argparse.Namespace) -> dict:
     """Runs the steps.
 
     Returns:
-        For JSON: seconds, seconds of processors, pairs a second and the most memory of all processes for each step, and
-        the counts.
+        For JSON: the counts and, for each step, seconds, processor seconds, pairs a second and the peak memory of all
+        processes.
     """
     address = Path(args.folder) / f"bench-{args.pairs}.duckdb"
     address.unlink(missing_ok=True)
@@ -99,7 +99,7 @@ def measure(folder: Path, args: argparse.Namespace) -> dict:
 
 
 def write_corpus(folder: Path, pairs: int) -> None:
-    """A corpus folder of made-up pairs in documents."""
+    """Writes a corpus folder of made-up pairs in documents."""
     folder.mkdir(parents=True, exist_ok=True)
     random = np.random.default_rng(SEED)
     vocabularies = [_words(random) for _ in "ab"]
@@ -145,13 +145,13 @@ def _words(random) -> np.ndarray:
 
 
 def _processor_seconds() -> float:
-    """What this process and those that it has started and that have ended have used of all processors."""
+    """The processor time of this process and of its children that have ended, on all processors."""
     used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     return sum(times.ru_utime + times.ru_stime for times in used)
 
 
 class Memory:
-    """The most resident memory of this process and its children, looked at ten times a second; `peak` in bytes."""
+    """The peak memory of this process and its children, looked at ten times a second; `peak` in bytes."""
 
     def __init__(self):
         self.peak, self._done = 0, threading.Event()
@@ -173,7 +173,7 @@ class Memory:
 
 
 def _family() -> list[int]:
-    """This process and all below it."""
+    """This process and all its descendants."""
     found = [os.getpid()]
     for pid in found:
         for task in Path(f"/proc/{pid}/task").glob("*/children"):
@@ -182,7 +182,7 @@ def _family() -> list[int]:
 
 
 def _resident(pid: int) -> int:
-    """Its share of the memory that it holds, in bytes: what several processes share counts once."""
+    """A process's share of the memory that it holds, in bytes: what several processes share counts once."""
     lines = _text(Path(f"/proc/{pid}/smaps_rollup")).splitlines()
     return sum(int(line.split()[1]) for line in lines if line.startswith("Pss:")) * 1024
 

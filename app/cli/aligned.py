@@ -1,4 +1,4 @@
-"""The action of `weitblick corpora` that leaves out pairs whose sides are no translations of each other."""
+"""The action of `weitblick corpora` that leaves out pairs whose sides are not translations of each other."""
 
 import argparse
 import math
@@ -7,15 +7,17 @@ from pathlib import Path
 from app.cli.options import add_languages
 from data.errors import UserError
 
-EPILOG = "Scores come from an aligner of the other half of the corpus; docs/corpora.md has an example."
+EPILOG = (
+    "Each half of the corpus is scored by an aligner that learnt from the other half; docs/corpora.md has an example."
+)
 
 
 def aligned(args: argparse.Namespace) -> None:
-    """Writes the pairs of a corpus whose words align best, as a corpus of their own.
+    """Writes the pairs of a corpus whose words align best, as a new corpus.
 
     A word aligner learns from every other pair and scores the rest: the mean over the words of both sides of
-    log p(word | other side) - log p(word), in nats. Lines that slipped, or that are translations of something else, are
-    at the end and are left out.
+    log p(word | other side) - log p(word), in nats. Misaligned lines, and lines that translate something else, score
+    lowest and are left out.
     """
     if not 0 < args.share < 1:
         raise UserError(f"--share {args.share:g}: expected a number between 0 and 1")
@@ -39,7 +41,7 @@ def aligned(args: argparse.Namespace) -> None:
     write_folder(args.output, (pairs[place] for place in kept), corpus.source, corpus.target, made)
     print(
         f"{args.name}: {len(kept):,} of {len(pairs):,} pairs, with {made['least']:.2f} nats a word or more; "
-        f"training finds them with --corpora {Path(args.output).resolve().parent}"
+        f"to train on them, add --corpora {Path(args.output).resolve().parent}"
     )
     for place in left_out[: args.show]:
         print(f"\nleft out, {scores[place]:.2f}")

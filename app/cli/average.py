@@ -1,4 +1,4 @@
-"""Averages the weights of a run's last checkpoints. Training does this at its end; --last sets another number."""
+"""Averages the weights of a run's last checkpoints. Training does this when it ends; --last sets another number."""
 
 import argparse
 

@@ -11,8 +11,8 @@ EPILOG = "Apache Beam is best installed in its own virtual environment; see docs
 def prepare(args: argparse.Namespace) -> None:
     """Cleans corpora on many machines, with the same result as the cleaning that training does on one.
 
-    Each corpus becomes a folder of Parquet files in OUTPUT, which `--corpora OUTPUT` then finds by name, with a report
-    of what was left out and why. Validation and test pairs are kept unfiltered.
+    Each corpus becomes a folder of Parquet files in OUTPUT, with a report of what was left out and why;
+    `--corpora OUTPUT` then finds it by name. Validation and test pairs are kept unfiltered.
     """
     from data.beam import check_installed
 
@@ -48,7 +48,7 @@ def add(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         metavar="SOURCE",
         help="a corpus, or a quoted file pattern: 'gs://bucket/crawl/*.parquet', "
-        "'crawl/en.*.txt.gz' (with a de.REST beside each en.REST)",
+        "'crawl/en.*.txt.gz' (with a de.REST next to each en.REST)",
     )
     parser.add_argument("output", metavar="OUTPUT", help="the folder to create; may be gs://... or similar")
     parser.add_argument(

@@ -1,9 +1,9 @@
-"""Trains and scores all systems of a plan and reports what came out.
+"""Trains and scores all systems of a plan and reports the results.
 
-Each system and seed gets a run folder, runs/PLAN/SYSTEM-SEED, beside REPORT.md and results.json, which are written
-after each step. What is done is not done again, and what was interrupted, however it was, goes on with the next call.
-"mechanisms" and "mechanisms-quick" are plans that come with Weitblick and compare all its memories and stacks; both
-take every kind of memory in, one that you have added as well. docs/compare.md explains plans and the report.
+Each system and seed gets a run folder, runs/PLAN/SYSTEM-SEED. REPORT.md and results.json, next to these folders, are
+written after each step. Finished steps are not repeated, and the next call resumes an interrupted one, however it was
+interrupted. The plans "mechanisms" and "mechanisms-quick" come with Weitblick and compare all its memories and stacks,
+including kinds of memory that you have added. docs/compare.md explains plans and the report.
 """
 
 import argparse
@@ -22,15 +22,17 @@ EXAMPLES = """
   weitblick compare my-plan.toml --status                  what is done
   weitblick compare my-plan.toml --only none gru --until 90
   weitblick compare my-plan.toml --jobs 2                  two steps at a time
-  weitblick compare mechanisms-quick                       does everything run here? minutes
-  weitblick compare mechanisms --write docs/comparison.md  all memories and stacks: hours
+  weitblick compare mechanisms-quick                       does everything run here? takes minutes
+  weitblick compare mechanisms --write docs/comparison.md  all memories and stacks: takes hours
 """
-AFTER_INTERRUPT = "what is done is kept; run the same command again to go on"
+AFTER_INTERRUPT = "finished steps are kept; run the same command again to continue"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the command's arguments."""
-    parser.add_argument("plan", metavar="PLAN", help="a TOML file with systems, seeds and test sets, or mechanisms")
+    parser.add_argument(
+        "plan", metavar="PLAN", help="a TOML file with systems, seeds and test sets; or mechanisms, as below"
+    )
     parser.add_argument("--runs", metavar="DIR", help="the folder of all runs and the report; runs/PLAN by default")
     parser.add_argument("--status", action="store_true", help="only show what is done")
     parser.add_argument("--only", nargs="+", default=[], metavar="SYSTEM", help="only these systems")
@@ -40,22 +42,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=float,
         default=0.0,
         metavar="MINUTES",
-        help="start nothing after so many minutes; a training that is running then writes a checkpoint and stops",
+        help="start nothing new after this time; a training still running then writes a checkpoint and stops",
     )
     parser.add_argument(
         "--jobs",
         type=int,
         default=1,
         metavar="N",
-        help="do N steps at a time, each on its share of the cores (1): sooner done, as one alone seldom fills all",
+        help="run N steps at a time, each on its share of the cores (1): faster, as one step rarely uses all cores",
     )
     add_corpora(parser)
-    parser.add_argument("--contrapro", action="store_true", help="score pronouns as well, whatever the plan says")
+    parser.add_argument("--contrapro", action="store_true", help="score pronouns as well, even if the plan does not")
     parser.add_argument("--items", type=int, default=0, metavar="N", help="for --contrapro: N items, spread evenly")
     parser.add_argument(
         "--write",
         metavar="PAGE",
-        help="write all that is known into this Markdown page, with JSON and charts beside it",
+        help="write all known results into this Markdown page, with JSON and charts next to it",
     )
 
 
@@ -88,15 +90,15 @@ def run(args: argparse.Namespace) -> None:
         queue = Queue(plan, args.only, args.until, progress_console().print, seeds=args.seeds, jobs=args.jobs)
         left = queue.run()
     finally:
-        # What is known stands on the page, too, where a step has failed or the queue was stopped.
+        # The page gets all known results, even if a step has failed or the queue was stopped.
         _write(plan, args.write)
     _show(plan, chosen)
     if left:
-        print(f"The time is over, with {len(left)} of the steps left; the same command goes on with them.")
+        print(f"Time is up. Steps left: {len(left)}; run the same command again to continue.")
 
 
 def _show(plan: "Plan", contestants: list) -> None:
-    """The table of what is done, what failed, and where the report is."""
+    """Shows the table of what is done, what failed, and where the report is."""
     from rich.console import Console
 
     from app.comparison.report import REPORT, read_failures, status_table
@@ -109,7 +111,7 @@ def _show(plan: "Plan", contestants: list) -> None:
 
 
 def _write(plan: "Plan", page: str | None) -> None:
-    """The page, if one was asked for."""
+    """Writes the page, if --write names one."""
     if page:
         from app.comparison.page import write_page
 

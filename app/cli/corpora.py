@@ -1,7 +1,7 @@
 """Lists the corpora that presets can name, or shows one; loads corpora into a warehouse and refines them there.
 
-A folder with files such as en.train.txt, de.train.txt and, if documents are known, doc.train.txt is a corpus. Corpus
-folders are searched for in the folders of --corpora and of the environment variable WEITBLICK_CORPORA.
+A corpus is a folder with files such as en.train.txt, de.train.txt and, if documents are known, doc.train.txt. Corpus
+folders are searched for in the folders that --corpora and the environment variable WEITBLICK_CORPORA name.
 
 A warehouse is a DuckDB file or a data set in BigQuery, see docs/warehouse.md.
 """
@@ -18,7 +18,7 @@ EXAMPLES = """
   weitblick corpora show software                          fetch it, count it, show its first pairs
   weitblick corpora show multi30k --corpora ../corpora
   weitblick corpora passages runs/gru mdn mdn-context      text where context matters
-  weitblick corpora aligned web-pages web-aligned          without lines that are no translations
+  weitblick corpora aligned web-pages web-aligned          without lines that are not translations
   weitblick corpora load software notes.tmx --warehouse corpora.duckdb
   weitblick corpora clean --into cleaned --near 0.8 --warehouse corpora.duckdb
   weitblick corpora translate cleaned --run runs/starter --into translated --warehouse corpora.duckdb
@@ -36,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     }
     prepare = "clean corpora with Apache Beam, on this machine or a cluster"
     context = "write the passages of a corpus whose context matters most, to train on them more often"
-    translations = "write the pairs of a corpus whose words align best, without wrong ones"
+    translations = "write the pairs of a corpus whose words align best, and leave out wrong ones"
     others = {
         "prepare": (prepare, beam.add, beam.prepare),
         "passages": (context, passages.add, passages.passages),

@@ -2,7 +2,7 @@
 
 Reports BLEU, chrF2++ and TER with signatures and 95% bootstrap intervals, BLEU by source length, and the speed; writes
 them and the translations to results/ in the run folder. A model that was trained on documents translates documents.
-Of a generator it reports the perplexity. With --hypotheses the command scores a file instead, without a model.
+For a generator it reports the perplexity. With --hypotheses the command scores a file instead, without a model.
 """
 
 import argparse
@@ -53,7 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--lines", type=int, default=0, metavar="N", help="score the first N lines only")
     parser.add_argument("--hypotheses", metavar="FILE", help="score these translations; needs no RUN")
     parser.add_argument("--pair", default=None, metavar="EN-DE", help="for --hypotheses: the languages (en-de)")
-    parser.add_argument("--baseline", metavar="RUN|FILE", help="compare with this file, or run (evaluated if needed)")
+    parser.add_argument("--baseline", metavar="RUN|FILE", help="compare with this file, or run (scored if needed)")
     add_search(parser)
     add_memory(parser)
     add_glossary(parser)
@@ -62,14 +62,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--again", action="store_true", help="translate again even if results of these weights and this search exist"
     )
-    parser.add_argument("--tokenize", choices=("13a", "intl", "char", "none"), default="13a", help="for BLEU (13a)")
+    parser.add_argument(
+        "--tokenize", choices=("13a", "intl", "char", "none"), default="13a", help="tokenisation for BLEU (13a)"
+    )
     parser.add_argument("--lowercase", action="store_true", help="ignore case (default: as in the run's preset)")
     parser.add_argument(
         "--ngram",
         type=int,
         default=0,
         metavar="N",
-        help="of a generator: also the perplexity of a Kneser-Ney model of N-grams of its training text",
+        help="for a generator: also report the perplexity of a Kneser-Ney N-gram model of its training text",
     )
     parser.add_argument("--moses", action="store_true", help="also report BLEU on lower-cased Moses tokens")
 
@@ -83,7 +85,7 @@ def run(args: argparse.Namespace) -> None:
     if run and run.preset.model.kind == GENERATOR:
         return _score_generator(run, args)
     if args.ngram:
-        raise UserError("--ngram is for generators, whose perplexity it stands beside: leave it out")
+        raise UserError("--ngram is for generators: leave it out")
     evaluations = _score_run(run, args) if run else _score_file(args)
     for evaluation in evaluations:
         show_evaluation(evaluation)

@@ -1,4 +1,4 @@
-"""Translates documents with a run's model and scores them, with scores that only whole documents allow.
+"""Translates documents with a run's model, and scores them with metrics that need whole documents.
 
 Reports s-BLEU, d-BLEU and chrF2++ with bootstrap over whole documents, the consistency of terms, and how much context
 raises the reference's probability (CXMI); with --contrapro also pronoun accuracy. Writes scores and translations to
@@ -41,8 +41,6 @@ AFTER_INTERRUPT = "finished translations are kept; run the same command again"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the command's arguments."""
-    import argparse
-
     switch = argparse.BooleanOptionalAction
     parser.add_argument("path", nargs="?", metavar="RUN", help=RUN_HELP)
     parser.add_argument(
@@ -59,7 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_corpora(parser)
     parser.add_argument("--hypotheses", metavar="FILE", help="score these translations of one corpus; needs no RUN")
     parser.add_argument("--pair", default=None, metavar="EN-DE", help="for --hypotheses: the languages (en-de)")
-    parser.add_argument("--baseline", metavar="RUN|FILE", help="compare with this file, or run (evaluated if needed)")
+    parser.add_argument("--baseline", metavar="RUN|FILE", help="compare with this file, or run (scored if needed)")
     parser.add_argument("--consistency", action=switch, default=True, help="measure the consistency of terms (yes)")
     parser.add_argument("--cxmi", action=switch, default=True, help="measure the use of context by CXMI (yes)")
     parser.add_argument("--contrapro", action="store_true", help="measure the accuracy of pronouns on contrapro/")
@@ -71,13 +69,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "the corrections of other documents; this lowers the scores of a model that uses context",
     )
     parser.add_argument(
-        "--segments", metavar="LOW-HIGH", help="only the documents of so many segments, such as 8-80 (default: all)"
+        "--segments", metavar="LOW-HIGH", help="only documents with this many segments, such as 8-80 (default: all)"
     )
     parser.add_argument(
         "--corrected",
         action="store_true",
-        help="post-edit the documents: after each segment its reference is its correction, which memories hold for the "
-        "segments that follow; compared with the same run without, unless --baseline names another",
+        help="post-edit the documents: after each segment, its reference becomes its correction, which memories hold "
+        "for later segments; compared with the same run without corrections, unless --baseline names another",
     )
     parser.add_argument("--plot", metavar="FILE", help="for --corrected: BLEU by segments corrected before, as SVG")
     add_memory(parser)
@@ -181,7 +179,7 @@ def _score_run(args: argparse.Namespace):
 
 
 def _documents(args: argparse.Namespace, name: str, corpora):
-    """The documents of a corpus, of the sizes that were asked for."""
+    """The documents of a corpus, only those of the sizes in --segments if it is given."""
     from app.scoring.testsets import load_documents
 
     test = load_documents(name, args.split, corpora)

@@ -3,8 +3,9 @@
 ctranslate2: for CTranslate2 (C++ and Python; fast on CPUs, tens of megabytes); needs the extra of that name.
 DIR/translate.py is a working example; DIR/README.txt describes the files.
 
-savedmodel: for TensorFlow with tensorflow-text alone. Text in, text out: tokenizer and search are inside. If the preset
-copies numbers, tags and the like, DIR/assets.extra/spans.py sets them aside and puts them back; see docs/exports.md.
+savedmodel: needs only TensorFlow and tensorflow-text. Text in, text out: tokenizer and search are included. If the
+preset copies numbers, tags and the like, DIR/assets.extra/spans.py sets them aside and puts them back; see
+docs/exports.md.
 """
 
 import argparse

@@ -1,7 +1,7 @@
-"""Goes on with a text: a generator reads its beginning and writes what may follow.
+"""Continues a text: a generator reads its beginning and writes what may follow.
 
 The beginning is an argument or standard input; a line break in it ends a line. Text appears as it is written. With
---state the document is kept in a file, and the next call goes on with it; its beginning is then what is added.
+--state the document is kept in a file, and the next call adds its beginning to that document and continues it.
 """
 
 import argparse
@@ -28,22 +28,36 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("text", nargs="?", metavar="TEXT", help="the beginning; standard input by default")
     parser.add_argument("--length", type=int, default=100, metavar="N", help="tokens to write (100)")
     parser.add_argument(
-        "--temperature", type=float, default=1.0, metavar="T", help="below 1 likelier text; 0 the likeliest token (1)"
+        "--temperature",
+        type=float,
+        default=1.0,
+        metavar="T",
+        help="below 1: likelier text; 0: always the likeliest token (1)",
     )
     parser.add_argument("--top-k", type=int, default=0, metavar="K", help="draw from the K likeliest tokens")
     parser.add_argument(
-        "--top-p", type=float, default=1.0, metavar="P", help="draw from the likeliest tokens of probability P together"
+        "--top-p",
+        type=float,
+        default=1.0,
+        metavar="P",
+        help="draw from the likeliest tokens that together have probability P",
     )
     parser.add_argument(
-        "--min-p", type=float, default=0.0, metavar="P", help="draw from tokens at least P times as likely as the first"
+        "--min-p",
+        type=float,
+        default=0.0,
+        metavar="P",
+        help="draw from tokens at least P times as likely as the likeliest",
     )
     parser.add_argument(
-        "--repetition-penalty", type=float, default=1.0, metavar="F", help="above 1: what came lately is less likely"
+        "--repetition-penalty", type=float, default=1.0, metavar="F", help="above 1: recent tokens become less likely"
     )
-    parser.add_argument("--no-repeat", type=int, default=0, metavar="N", help="no N tokens come twice in a row")
-    parser.add_argument("--beam", type=int, default=0, metavar="K", help="search for the likeliest lines; no draws")
-    parser.add_argument("--seed", type=int, default=1, metavar="N", help="of the draws (1)")
-    parser.add_argument("--state", metavar="FILE", help="keep the document here, and go on with it if it exists")
+    parser.add_argument("--no-repeat", type=int, default=0, metavar="N", help="no sequence of N tokens comes twice")
+    parser.add_argument(
+        "--beam", type=int, default=0, metavar="K", help="search for the likeliest lines instead of drawing"
+    )
+    parser.add_argument("--seed", type=int, default=1, metavar="N", help="random seed (1)")
+    parser.add_argument("--state", metavar="FILE", help="keep the document in FILE; if FILE exists, continue it")
     add_checkpoint(parser)
 
 

@@ -1,9 +1,9 @@
-"""Makes a run of a model that another program trained: it translates, is scored and exported like any other run.
+"""Turns a model that another program trained into a run. It translates, is scored and is exported like any other run.
 
 marian: a Marian model in Hugging Face's layout, such as those of OPUS-MT: a folder with config.json, source.spm,
 target.spm, vocab.json, and model.safetensors (needs the extra "import") or pytorch_model.bin (needs PyTorch).
 
-A second stage of training that starts from the run adds a memory to the model, see docs/import.md.
+To add a memory to the model, train a second stage that starts from the run; see docs/import.md.
 """
 
 import argparse
@@ -11,7 +11,7 @@ import argparse
 from app.cli.options import add_set, program
 from app.cli.startup import load_keras
 
-HELP = "make a run of a model of another program"
+HELP = "turn another program's model into a run"
 EXAMPLES = """
   weitblick import marian opus --run runs/opus
   weitblick import marian opus --run runs/opus --set beam=6 data.test=software

@@ -19,15 +19,16 @@ if TYPE_CHECKING:
     from app.translation.translator import Translator
 
 HELP = """Type a segment to translate it. Other lines:
-  = TEXT         the right translation of the last segment; those that follow are translated anew
-  = N TEXT       that of segment N
+  = TEXT         the right translation of the last segment
+  = N TEXT       the right translation of segment N; later segments are translated again
   :undo          take back the last correction or segment
   :show          the document so far
-  :save FILE     keep the session
-  :load FILE     go on with one that was kept
-  :new           begin another document
-  :help, :quit   this text; the end (or Ctrl-D)
-Ctrl-C clears the line. Corrections that were not saved when a document ends are kept in a file, which is named."""
+  :save FILE     save the session
+  :load FILE     continue a saved session
+  :new           begin a new document
+  :help          show this text
+  :quit          end the dialogue (or Ctrl-D)
+Ctrl-C clears the line. If a document ends with unsaved corrections, they are kept in a file; its name is shown."""
 # The lowest similarity of the matches shown, unless --fuzzy sets it.
 LEAST = 0.75
 
@@ -37,7 +38,7 @@ class Loop:
 
     Args:
         translator: a `Translator`.
-        least: the lowest similarity of offers of its translation memory.
+        least: the lowest similarity of its translation memory's offers.
     """
 
     def __init__(self, translator: "Translator", least: float = LEAST):
@@ -74,7 +75,7 @@ class Loop:
         """Saves corrections that would be lost, under a new name; returns a line that says where, if there are any.
 
         Raises:
-            UserError: it can be saved nowhere.
+            UserError: they cannot be saved anywhere.
         """
         content = self._content()
         if content == self._saved or all(correction is None for correction in content[1]):
@@ -84,14 +85,14 @@ class Loop:
                 path = _new_file(Path(folder))
                 self.session.save(path)
                 self._saved = content
-                return [f"the corrections were not saved; they are kept in {path}, and :load {path} goes on with them"]
+                return [f"the unsaved corrections are kept in {path}; :load {path} continues with them"]
         raise UserError("the corrections cannot be kept, neither here nor among temporary files: use :save FILE")
 
     def _content(self) -> tuple[list[str], list[str | None]]:
         return self.session.sources, self.session.corrections
 
     def _begin(self, session: "Session") -> list[str]:
-        """Turns to another session; returns where the corrections of the one before are."""
+        """Switches to another session; returns a line that says where the previous one's corrections are, if any."""
         said = self.keep()
         self.session = session
         self._saved = self._content()
@@ -123,7 +124,7 @@ class Loop:
         path = _only_file(rest, "save")
         self.session.save(path)
         self._saved = self._content()
-        return [f"kept in {path}"]
+        return [f"saved in {path}"]
 
     def _load(self, rest: str) -> list[str]:
         said = self._begin(self.translator.session(_only_file(rest, "load")))
@@ -134,7 +135,7 @@ class Loop:
 
 
 def _new_file(folder: Path) -> Path:
-    """A name that is not taken, of the present second."""
+    """A file name with the current time that is not taken."""
     stem = time.strftime("session-%Y%m%d-%H%M%S")
     names = (f"{stem}{end}.json" for end in itertools.chain([""], (f"-{n}" for n in itertools.count(2))))
     return next(path for path in map(folder.joinpath, names) if not path.exists())
@@ -164,7 +165,7 @@ def check(args: argparse.Namespace) -> None:
 
 
 def talk(translator: "Translator", least: float | None) -> None:
-    """Reads lines until the input ends, and answers each; keeps corrections however it ends."""
+    """Reads lines until the input ends, and answers each; keeps corrections, however the dialogue ends."""
     loop = Loop(translator, LEAST if least is None else least)
     asking = sys.stdin.isatty()
     if asking:
@@ -177,7 +178,7 @@ def talk(translator: "Translator", least: float | None) -> None:
                 with first_interrupt_waits(_say_wait) if asking else contextlib.nullcontext():
                     _answer(loop, line)
         finally:
-            # A terminal that was closed takes no more lines.
+            # A closed terminal takes no more lines.
             with contextlib.suppress(OSError):
                 _keep(loop)
 
@@ -211,7 +212,7 @@ def _answer(loop: Loop, line: str) -> None:
 
 
 def _say_wait() -> None:
-    print("\nthe answer is finished first; Ctrl-C once more ends the dialogue", file=sys.stderr, flush=True)
+    print("\nfinishing the answer first; press Ctrl-C again to end the dialogue", file=sys.stderr, flush=True)
 
 
 def _keep(loop: Loop) -> None:

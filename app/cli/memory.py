@@ -1,4 +1,4 @@
-"""Options for what is read beside the model: translation memories, glossaries, and the settings of retrieval."""
+"""Options for what is used with the model: translation memories, glossaries, and the settings of retrieval."""
 
 import argparse
 from dataclasses import fields
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 # These keys may change after training.
 RETRIEVAL = tuple(f"memory.retrieval.{key.name}" for key in fields(settings_of("retrieval")))
 
-# What engines do with the file of each option, and what it may be.
+# The verb for what engines do with each option's file, and the kinds of file.
 _FILES = {"memory": ("reads", "TMX, XLIFF, PO or TSV"), "glossary": ("takes", ".tsv, .csv or .tbx")}
 
 
@@ -27,8 +27,8 @@ def add_memory(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--memory",
         metavar="FILE",
-        help="a translation memory whose segments are read at each step: TMX, XLIFF, PO or TSV; what the model makes "
-        "of it is kept in RUN/memories",
+        help="a translation memory (TMX, XLIFF, PO or TSV) whose segments the model reads at each step; the entries "
+        "made from it are kept in RUN/memories",
     )
 
 
@@ -37,13 +37,13 @@ def add_glossary(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--glossary",
         metavar="FILE",
-        help="terms that are translated as the file says: .tsv or .csv with source, target, part of speech and "
+        help="terms to translate as the file says: .tsv or .csv with source, target, part of speech and "
         '"case" on each line, or .tbx; German forms are inflected',
     )
 
 
 def check_files(args: argparse.Namespace) -> None:
-    """Refuses a translation memory or glossary for an engine that cannot use it, or that is not there."""
+    """Refuses a translation memory or glossary that the engine cannot use, or that does not exist."""
     for option, (verb, kinds) in _FILES.items():
         path, engine = getattr(args, option, None), getattr(args, "engine", KERAS.name)
         if path and engine != KERAS.name:
@@ -69,7 +69,7 @@ def translator_of(
 
     Args:
         run, search: the run, and its search.
-        args: the command line, with `checkpoint`, `memory` and `glossary`.
+        args: the command line, with `checkpoint`, `memory`, `glossary`, `fuzzy` and `offers`.
         engine, sampling: see `Translator.of_run`.
     """
     from app.translation.translator import Translator

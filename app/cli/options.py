@@ -56,7 +56,7 @@ def add_checkpoint(parser: argparse.ArgumentParser) -> None:
         "--checkpoint",
         choices=("auto", "averaged", "best", "last"),
         default="auto",
-        help="which weights; auto: the average, or the last weights if they are newer",
+        help="which weights to use; auto: the average, or the last weights if they are newer",
     )
 
 
@@ -131,8 +131,8 @@ def add_engine(parser: argparse.ArgumentParser) -> None:
         "--engine",
         choices=ENGINES,
         default=KERAS.name,
-        help="what runs the model (keras); ctranslate2, from the extra of that name, starts at once and needs an "
-        "export, which is made on first use and kept in RUN/exports",
+        help="what runs the model (keras); ctranslate2, from the extra of that name, starts at once; the export it "
+        "needs is made on first use and kept in RUN/exports",
     )
     add_quantization(parser, "for --engine ctranslate2: ")
 
@@ -183,8 +183,8 @@ def add_precision(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--precision",
         choices=("float32", "bfloat16", "auto"),
-        help="what Keras computes in (default: training.precision of the preset, usually auto, which is bfloat16 where "
-        "the machine is faster with it); given translations are always scored in float32",
+        help="the precision Keras computes in (default: training.precision of the preset, usually auto, which is "
+        "bfloat16 where the machine is faster with it); given translations are always scored in float32",
     )
 
 

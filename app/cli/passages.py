@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from app.cli.options import RUN_HELP, add_corpora, load_engine
+from app.cli.options import add_corpora, load_engine
 from app.translation.decoder import KERAS
 from data.errors import UserError
 
@@ -11,10 +11,10 @@ EPILOG = "The corpus is scored twice, with and without context; docs/corpora.md 
 
 
 def passages(args: argparse.Namespace) -> None:
-    """Writes the passages of a corpus whose translations gain most from their context, as a corpus of their own.
+    """Writes the passages of a corpus whose translations gain most from their context, as a new corpus.
 
     A run that reads context scores the training text of the corpus, cleaned as for that run, with and without context.
-    The gain is CXMI, in nats for each target token. In a preset, name the new corpus first and give it a weight.
+    The gain is CXMI, in nats per target token. In a preset, name the new corpus first and give it a weight.
     """
     if not 0 < args.share < 1:
         raise UserError(f"--share {args.share:g}: expected a number between 0 and 1")
@@ -50,7 +50,7 @@ def passages(args: argparse.Namespace) -> None:
     segments = [sum(len(passage.pairs) for passage in part) for part in (chosen, scored)]
     print(
         f"{args.name}: {segments[0]:,} of {segments[1]:,} segments, in {len(chosen):,} of {len(scored):,} passages; "
-        f"CXMI {cxmi(chosen):.4f} nats a token, in all {cxmi(scored):.4f}"
+        f"CXMI {cxmi(chosen):.4f} nats a token, {cxmi(scored):.4f} in the whole corpus"
     )
     name, parent = Path(args.output).resolve().name, Path(args.output).resolve().parent
     print(f'to train on it twice as often: --corpora {parent} --set \'corpora=["{name}:2", "{args.name}"]\'')
@@ -58,7 +58,7 @@ def passages(args: argparse.Namespace) -> None:
 
 def add(parser: argparse.ArgumentParser) -> None:
     """Declares the arguments."""
-    parser.add_argument("path", metavar="RUN", help=f"{RUN_HELP.replace('starter', 'gru')}, that reads context")
+    parser.add_argument("path", metavar="RUN", help="the folder of a run that reads context, such as runs/gru")
     parser.add_argument("name", metavar="NAME", help="a corpus with documents, from the list or the path of a folder")
     parser.add_argument("output", metavar="OUTPUT", help="the folder to create")
     parser.add_argument("--share", type=float, default=0.2, metavar="X", help="share of the segments to write (0.2)")
@@ -66,7 +66,7 @@ def add(parser: argparse.ArgumentParser) -> None:
         "--segments", type=int, default=32, metavar="N", help="longer documents are cut into passages of up to N (32)"
     )
     parser.add_argument(
-        "--checkpoint", choices=("auto", "averaged", "best", "last"), default="auto", help="which weights"
+        "--checkpoint", choices=("auto", "averaged", "best", "last"), default="auto", help="which weights to use"
     )
     add_corpora(parser)
 

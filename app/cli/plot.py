@@ -1,8 +1,8 @@
-"""Draws runs: learning curves, attention and alignment in a sentence, the memory over a document, BLEU by length of the
-source and by position in the document; and the scores and costs of all systems of a comparison.
+"""Draws figures of runs: learning curves, attention and alignment in a sentence, the memory over a document, BLEU by
+source length and by position in the document. For a comparison it draws the scores and costs of all systems.
 
-Each figure is written as SVG and PNG. Without --only it draws all that there is data for, and says what it left out.
-docs/plots.md shows each figure.
+Each figure is written as SVG and PNG. Without --only the command draws all figures that there is data for, and says
+which it left out. docs/plots.md shows each figure.
 """
 
 import argparse
@@ -15,9 +15,9 @@ from data.installing import need
 
 HELP = "draw learning curves, attention, memories and scores"
 EXAMPLES = """
-  weitblick plot runs/starter                                            all that there is data for
+  weitblick plot runs/starter                                            everything there is data for
   weitblick plot runs/starter runs/wide --only learning --output figures two runs in one figure
-  weitblick plot runs/starter runs/wide --only learning-hours            which one is better after the same time?
+  weitblick plot runs/starter runs/wide --only learning-hours            which is better after the same time?
   weitblick plot runs/starter --only attention alignment --sentence "Save the file."
   weitblick plot runs/starter-documents --only gates slots --document manual.txt
   weitblick plot runs/memories                                           a folder of weitblick compare
@@ -36,16 +36,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=[],
         choices=OF_RUNS + OF_COMPARISON,
         metavar="FIGURE",
-        help=f"these figures; of runs: {', '.join(OF_RUNS)}; of a comparison: {', '.join(OF_COMPARISON)}",
+        help=f"only these figures; of runs: {', '.join(OF_RUNS)}; of a comparison: {', '.join(OF_COMPARISON)}",
     )
-    parser.add_argument("--sentence", metavar="TEXT", help="for attention and alignment (the sample in the run's log)")
-    parser.add_argument("--translation", metavar="TEXT", help="of that sentence (default: the model's own)")
+    parser.add_argument(
+        "--sentence", metavar="TEXT", help="for attention and alignment (default: the sample in the run's log)"
+    )
+    parser.add_argument("--translation", metavar="TEXT", help="of that sentence (default: the model's)")
     parser.add_argument("--document", metavar="FILE", help="for gates and slots: a text, one segment per line")
     parser.add_argument(
         "--checkpoint",
         choices=("auto", "averaged", "best", "last"),
         default="auto",
-        help="which weights; auto: the average, or the last weights if they are newer",
+        help="which weights to use; auto: the average, or the last weights if they are newer",
     )
     parser.add_argument(
         "-o", "--output", metavar="DIR", help="where the figures go; plots/ in the first RUN by default"
@@ -53,7 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Draws the figures, and prints which."""
+    """Draws the figures, and prints their names."""
     _check(args)
     from app.cli.startup import load_keras
     from app.plots.material import Chosen, Material, is_comparison

@@ -1,4 +1,4 @@
-"""Lists the presets, or prints one with every key. Save and edit the copy, then train it by its path."""
+"""Lists the presets, or prints one with every key. Save the output, edit it, and train it by its path."""
 
 import argparse
 

@@ -1,8 +1,8 @@
 """Measures how far back each memory can recall a fact: recall by distance, on synthetic documents.
 
-A fact appears in one window of a document and the question about it some windows later, with other words and facts in
+A fact appears in one window of a document, and the question about it some windows later, with other words and facts in
 between. Each memory is trained in a small model for a few minutes, then tested at each distance. Results and a figure
-go into a folder. docs/probe.md says what this can and cannot show. With --run a finished run is measured instead.
+go into a folder. docs/probe.md says what this can and cannot show. With --run, a finished run is measured instead.
 """
 
 import argparse
@@ -30,7 +30,7 @@ AFTER_INTERRUPT = "finished memories are kept; the same command continues with t
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the command's arguments."""
     known = trained_kinds()
-    which = f'any of {", ".join(known)} (all), each with keys of its own if quoted: "gru layers=all"'
+    which = f'any of {", ".join(known)} (all), each with its own keys if quoted: "gru layers=all"'
     parser.add_argument("--memory", nargs="+", default=list(known), metavar="KIND", help=which)
     parser.add_argument(
         "--minutes", type=float, default=4.0, metavar="M", help="maximum training time of each memory (4)"
@@ -45,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="windows from the fact to the question (1 2 4 8 16 32 64 128)",
     )
     parser.add_argument("--documents", type=int, default=1000, metavar="N", help="questions for each distance (1000)")
-    parser.add_argument("--facts", type=int, default=2, metavar="N", help="facts in a document; one is asked for (2)")
+    parser.add_argument("--facts", type=int, default=2, metavar="N", help="facts in a document; one is asked about (2)")
     parser.add_argument("--keys", type=int, default=8, metavar="N", help="keys that facts can be about (8)")
     parser.add_argument("--values", type=int, default=8, metavar="N", help="values that keys can have (8)")
     parser.add_argument(

@@ -22,8 +22,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--measure",
         choices=tuple(LINES),
         help="context: BLEU by segments of context; stores: the gain from untrained stores; forgotten: bits that the "
-        "memory's gates let go; length: seconds and memory of translation by length of the document; training: the "
-        "same of training",
+        "memory's gates let go; length: time and memory of translation by document length; training: the same for "
+        "training",
     )
     group.add_argument("--corpus", nargs="+", default=[], metavar="NAME", help="corpora with documents")
     add_corpora(group)
@@ -42,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=int,
         default=[1, 2, 4, 8, 16, 0],
         metavar="N",
-        help="for context: how many the model may see, 0 for whole documents (1 2 4 8 16 0)",
+        help="for context: how many segments the model may see, 0 for whole documents (1 2 4 8 16 0)",
     )
 
 
@@ -63,7 +63,7 @@ def run(args: argparse.Namespace) -> None:
         raise UserError(f"--measure {args.measure}: needs {wanted}, which {args.path} is not")
     corpora = run.preset.corpora(args.corpora)
     texts = {name: _pairs(corpora.open(name), args) for name in args.corpus}
-    # Training computes with other threads than translation.
+    # Training uses other numbers of threads than translation.
     load_keras() if args.measure == "training" else load_engine(KERAS, run, "auto")
     for name, pairs in texts.items():
         measures = {"context": _context, "stores": _stores, "forgotten": _forgotten}
@@ -119,7 +119,7 @@ def _stores(run, name: str, pairs: list, args: argparse.Namespace) -> None:
     from app.probe.stores import measure
 
     nothing, changes = measure(run, pairs)
-    print(f"{name}: {1000 * nothing:.0f} thousandths of a nat a token without a store; the change with")
+    print(f"{name}: {1000 * nothing:.0f} thousandths of a nat a token without a store; change with each store:")
     for store, change in changes.items():
         print(f"  {1000 * change:+7.1f}  {store}")
 
@@ -129,7 +129,7 @@ def _forgotten(run, name: str, pairs: list, args: argparse.Namespace) -> None:
 
     found = measure(run, _documents(pairs))
     print(
-        f"{name}: {found.bits:.2f} bits of 32 are forgotten of a number in a window, {found.written:.2f} in the "
+        f"{name}: {found.bits:.2f} of 32 bits of a number are forgotten in a window, {found.written:.2f} in the "
         f"{100 * found.share:.0f}% of the source memory's slots that a window writes to; {found.windows:,} windows"
     )
 
@@ -156,7 +156,7 @@ def _training(run, name: str, pairs: list, args: argparse.Namespace) -> None:
 
 
 def _note(run, what: str, found: dict, args: argparse.Namespace) -> None:
-    """Adds a measurement to --output, and prints all that are there."""
+    """Adds a measurement to --output, and prints all measurements there."""
     from pathlib import Path
 
     from rich.console import Console

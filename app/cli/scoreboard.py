@@ -1,9 +1,9 @@
 """Shows the scores of runs with all that is needed to repeat them: preset and changes, seed, machine, time, commit.
 
-Each test set that a run's present weights were scored on is a row, if the score was made as the run's preset says:
-results of another search, with a translation memory, a glossary or corrections are left out, with a note. Rows that
-differ only in the seed are followed by their mean. With --write the rows go into a Markdown page,
-between its two markers, and into a JSON file beside it, which `weitblick repeat` reads; rows of other runs stay.
+Each test set that a run's current weights were scored on gives a row, if the score was made as the run's preset says:
+results of another search, or with a translation memory, a glossary or corrections, are left out, with a note. Rows that
+differ only in the seed are followed by their mean. With --write the rows go into a Markdown page, between its two
+markers, and into a JSON file next to it, which `weitblick repeat` reads; rows of other runs stay.
 """
 
 import argparse
@@ -15,7 +15,7 @@ EXAMPLES = """
   weitblick scoreboard runs/tiny-1 runs/tiny-2 runs/tiny-3     three seeds, and their mean
   weitblick scoreboard runs/starter --write docs/results.md
 """
-AFTER_INTERRUPT = "the page is as it was"
+AFTER_INTERRUPT = "the page was not changed"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Prints the rows, and writes them where asked."""
+    """Prints the rows, and writes them into the page of --write."""
     from rich.console import Console
     from rich.table import Table
 

@@ -1,7 +1,7 @@
-"""Serves a run to many users: a JSON API with documents that are corrected, LibreTranslate's API, and DeepL's.
+"""Serves a run to many users, through its own JSON API for documents and corrections, LibreTranslate's API and DeepL's.
 
-Requests that come in at the same time are translated together. The server listens on this machine only unless --host
-says otherwise. It stops on SIGTERM or Ctrl-C and finishes what it has. docs/server.md describes the APIs.
+Requests that arrive at the same time are translated together. The server listens on this machine only, unless --host
+says otherwise. On SIGTERM or Ctrl-C it finishes the requests that it has, and stops. docs/server.md describes the APIs.
 """
 
 import argparse
@@ -50,21 +50,29 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         default=[],
         metavar="HOST",
-        help="names under which a proxy with TLS makes the server known, such as translate.example.org",
+        help="host names that a TLS proxy gives the server, such as translate.example.org",
     )
     parser.add_argument(
-        "--keys", metavar="FILE", help="serve only clients that send one of these keys, one on each line"
+        "--keys", metavar="FILE", help="serve only clients that send one of the keys in FILE, one on each line"
     )
-    parser.add_argument("--rate", type=int, metavar="N", help="requests of a client in a minute (6000); 0: any number")
-    parser.add_argument("--characters", type=int, metavar="N", help="characters of text in a request (50,000)")
+    parser.add_argument(
+        "--rate", type=int, metavar="N", help="at most N requests per client and minute (6000); 0: no limit"
+    )
+    parser.add_argument(
+        "--characters", type=int, metavar="N", help="at most N characters of text in a request (50,000)"
+    )
     parser.add_argument("--seconds", type=float, metavar="X", help="longest time to translate a request (60)")
-    parser.add_argument("--documents", type=int, metavar="N", help="documents open at the same time (100)")
+    parser.add_argument("--documents", type=int, metavar="N", help="at most N documents open at the same time (100)")
     parser.add_argument(
-        "--idle-seconds", type=float, metavar="X", help="forget a document or file that is not used for so long (3600)"
+        "--idle-seconds", type=float, metavar="X", help="forget a document or file not used for X seconds (3600)"
     )
-    parser.add_argument("--files", type=int, metavar="N", help="files kept at the same time, in memory (20)")
-    parser.add_argument("--file-size", type=int, metavar="N", help="MiB of a file (32, the most that is read of one)")
-    parser.add_argument("--file-characters", type=int, metavar="N", help="characters of text in a file (2,000,000)")
+    parser.add_argument("--files", type=int, metavar="N", help="at most N files kept in memory at the same time (20)")
+    parser.add_argument(
+        "--file-size", type=int, metavar="N", help="at most N MiB in a file (32, the most that is ever read)"
+    )
+    parser.add_argument(
+        "--file-characters", type=int, metavar="N", help="at most N characters of text in a file (2,000,000)"
+    )
     add_search(parser)
     add_engine(parser)
     add_precision(parser)
@@ -105,7 +113,7 @@ def run(args: argparse.Namespace) -> None:
     log_to_stderr()
     loopback = is_loopback(args.host)
     if (public or not loopback) and not keys:
-        log("open to everybody who reaches this address; --keys FILE says who may use it", logging.WARNING)
+        log("anyone who reaches this address can use the server; --keys FILE restricts access", logging.WARNING)
     load_engine(engine, run, args.checkpoint)
     metrics, data = Metrics(), run.preset.data
     translator = translator_of(run, search, args, engine=engine)
@@ -128,7 +136,7 @@ def _limits(args: argparse.Namespace) -> "Limits":
 
 
 def _check_installed() -> None:
-    """Says what to do where the packages of the server are missing."""
+    """Says what to do if the packages of the server are missing."""
     try:
         import fastapi  # noqa: F401
         import prometheus_client  # noqa: F401

@@ -3,7 +3,7 @@
 If training was stopped, for whatever reason, the same command resumes it. Once training has finished, it does nothing.
 
 All GPUs of a machine share the work. So do several machines, if the same command runs on each and TF_CONFIG or Slurm
-names them: see docs/cluster.md.
+names them; see docs/cluster.md.
 """
 
 import argparse
@@ -19,7 +19,7 @@ EXAMPLES = """
   weitblick train starter                                      into runs/starter
   weitblick train starter --run runs/post --set norm=post minutes=5
   weitblick train news-small --corpora ../corpora
-  weitblick train mine.toml                                    a preset of your own, into runs/mine
+  weitblick train mine.toml                                    your own preset, into runs/mine
 """
 AFTER_INTERRUPT = "run the same command again to resume from the last checkpoint"
 NEXT_STEPS = """
@@ -35,7 +35,7 @@ USES = {
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the command's arguments."""
-    parser.add_argument("preset", metavar="PRESET", help="a name of `weitblick presets`, or the path of a .toml file")
+    parser.add_argument("preset", metavar="PRESET", help="a name from `weitblick presets`, or the path of a .toml file")
     parser.add_argument("--run", metavar="DIR", dest="path", help="the run folder; runs/PRESET by default")
     add_set(parser, "keys of the preset to change, such as training.updates=500 or, if unambiguous, updates=500")
     add_corpora(parser)
@@ -48,7 +48,7 @@ def run(args: argparse.Namespace) -> None:
 
     addresses = find_addresses()
     preset = load_preset(args.preset, args.set)
-    # By the file, as `make train` does: a copy may still have the name of its original.
+    # Named after the file, as by `make train`: a copy may still have the name of its original.
     path = args.path or f"runs/{Path(args.preset).stem}"
     load_keras()
     from app.scoring.testsets import load_test_set

@@ -6,8 +6,8 @@ at sentence ends and translated in parts; nothing is cut off.
 Each line is translated by itself unless --document, --doc-column or --per-file says where documents begin. With one of
 them, a model that was trained on documents remembers earlier segments of the same document.
 
-A file of another format, such as .docx, .odt, .epub, .html, .md, .po, .xliff, .srt or .json, comes out in the same
-format, with its text translated as one document and all else as it was. docs/files.md lists the formats.
+A file of another format, such as .docx, .odt, .epub, .html, .md, .po, .xliff, .srt or .json, keeps its format: its text
+is translated as one document, and everything else stays as it was. docs/files.md lists the formats.
 """
 
 import argparse
@@ -45,10 +45,10 @@ EXAMPLES = """
   weitblick translate runs/starter manual.docx --output manual.de.docx
   weitblick translate runs/starter in.txt --beam 8 --nbest 3              line number, score, translation
   weitblick translate runs/starter in.txt --sample --top-p 0.9 --seed 7
-  weitblick translate runs/starter in.txt --score-references de.txt       how likely are given translations?
+  weitblick translate runs/starter in.txt --score-references de.txt       how likely are these translations?
   weitblick translate runs/starter in.txt --engine ctranslate2 --quantization int8
   weitblick translate runs/starter in.txt --glossary terms.tsv            these terms, inflected
-  weitblick translate runs/starter in.txt --memory manual.tmx              in the words of a translation memory
+  weitblick translate runs/starter in.txt --memory manual.tmx             in the words of a translation memory
   weitblick translate runs/starter in.txt --corrected half.de.txt         complete a partly translated document
   weitblick translate runs/starter --interactive                          translate and correct in a dialogue
   weitblick translate runs/starter-documents in.txt --document            blank lines separate the documents
@@ -86,14 +86,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--offers",
         metavar="FILE",
-        help="for --memory: take none, but write those that --fuzzy finds (0.75 by default): line, similarity, source, "
-        "translation, with tabs between",
+        help="for --memory: instead of taking matches, write them to FILE, separated by tabs: line, similarity, "
+        "source, translation; --fuzzy sets the lowest similarity (0.75)",
     )
     parser.add_argument(
         "--interactive", action="store_true", help="a dialogue about one document: type segments, correct translations"
     )
     parser.add_argument("--nbest", type=int, default=1, metavar="N", help="print N translations of each line")
-    parser.add_argument("--scores", action="store_true", help="print the search score and a tab before each")
+    parser.add_argument(
+        "--scores", action="store_true", help="print each translation's search score and a tab before it"
+    )
     parser.add_argument("--sample", action="store_true", help="sample translations at random instead of searching")
     parser.add_argument("--temperature", type=float, metavar="X", help="for --sample: below 1 is safer (1.0)")
     parser.add_argument("--top-k", type=int, metavar="N", help="for --sample: use only the N likeliest tokens (all)")
@@ -102,7 +104,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--score-references",
         metavar="FILE",
-        help="translate nothing; score the translations in FILE: print each line's log-probability and tokens",
+        help="translate nothing; score the translations in FILE: print each line's log-probability and token count",
     )
 
 

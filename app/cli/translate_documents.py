@@ -33,8 +33,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--corrected",
         metavar="FILE",
-        help="complete a partly translated document: line n of FILE is the right translation of line n, or empty where "
-        "it is open; each input file is a document unless another option says otherwise",
+        help="complete a partly translated document: line n of FILE is the right translation of line n, or empty if it "
+        "has none yet; each input file is a document unless another option says otherwise",
     )
     parser.add_argument(
         "--show-memory",
@@ -119,7 +119,7 @@ def _translate(run, search, lines, args: argparse.Namespace) -> Iterator[str]:
 
 
 def _with_corrections(lines: list, path: str) -> Iterator:
-    """The lines with the translations of a file, which is empty where a line is open."""
+    """The lines with the translations in a file, whose line is empty where there is no translation yet."""
     from app.translation.lines import read_text
 
     given = read_text(path)

@@ -35,10 +35,10 @@ def wanted(args: argparse.Namespace, language: str) -> bool:
 
     Args:
         args: the command line.
-        language: that of the source, in which the names of corpora end: newstest.en holds lines.
+        language: the source language. A name that ends in it is that of a corpus file: newstest.en holds lines.
 
     Raises:
-        UserError: nobody knows the format, or there are several such files.
+        UserError: the format is unknown, or there are several such files.
     """
     from app.formats.opening import ENDINGS, ending_of, unknown
 
@@ -58,7 +58,7 @@ def wanted(args: argparse.Namespace, language: str) -> bool:
 
 
 def check(args: argparse.Namespace) -> None:
-    """Refuses options that have no effect on a file, and an output that is no such file."""
+    """Refuses options that have no effect on a file, and an output that does not suit the input."""
     from app.formats.opening import ending_of
 
     path = args.files[0]
@@ -86,7 +86,7 @@ def translate(run: "Run", search: SearchPreset, args: argparse.Namespace) -> Non
     path, data = args.files[0], run.preset.data
     options = Options(path, data.source, data.target, tuple(args.columns or ()))
     document = open_document(Path(path).read_bytes(), options)
-    # Opened first, so that a place where nothing can be written is not found out hours later.
+    # Opened first, so that a place where nothing can be written is not discovered hours later.
     with atomic_write(args.output) as file:
         translator = translator_of(run, search, args, engine=chosen_engine(args))
         with _progress() as progress:
@@ -95,7 +95,7 @@ def translate(run: "Run", search: SearchPreset, args: argparse.Namespace) -> Non
 
 @contextlib.contextmanager
 def _progress() -> Iterator[Callable[[int, int], None]]:
-    """Yields a function to call with the segments that are done and all of them; it shows a bar to a person."""
+    """Yields a function to call with the numbers of segments done and in all; it shows a bar on a terminal."""
     with contextlib.ExitStack() as stack:
         reports: list[Callable[[float], None] | None] = []
 

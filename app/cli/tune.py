@@ -1,17 +1,18 @@
-"""Chooses settings of the search on validation text, and keeps them in the run.
+"""Chooses settings of the search on validation text, and stores them in the run.
 
-They say how retrieval reads trusted translations or, with --language-model, how much that model counts.
+The settings say how retrieval reads trusted translations or, with --language-model, how much that model counts.
 
-Without --memory it post-edits documents: after each segment its reference is its correction. With --memory it
-translates the validation text with that translation memory. Neighbours, temperature and weight are chosen for each of
-several thresholds by the likelihood of the references; the thresholds are tried in translation, and the settings with
-the highest BLEU become the run's, or those within 0.3 of it that misplace fewer words. --learn also fits the layer that
-weighs what is found (adaptive kNN-MT) and tries it as well.
+Without --memory the command post-edits documents: after each segment, its reference becomes its correction. With
+--memory it translates the validation text with that translation memory. For each of several thresholds, the likelihood
+of the references decides on neighbours, temperature and weight. Then the thresholds are tried in translation. The
+settings with the highest BLEU become the run's, or settings within 0.3 of it that misplace fewer words; if all score
+lower than reading nothing, reading is switched off. --learn also fits the layer that weighs the entries found (adaptive
+kNN-MT) and tries it as well.
 
-With --language-model the text is translated without the model and with several weights of it. The weight with the
-highest BLEU becomes the run's, with the model; if none scores higher than the translator alone, nothing is kept.
+With --language-model the text is translated without that model and with several weights for it. The model and the
+weight with the highest BLEU become the run's; if none scores higher than the translator alone, nothing is kept.
 
-A training that goes on keeps what was chosen, unless its preset changes in that key or --set names it.
+Further training keeps the chosen values, unless its preset changes such a key or --set names it.
 """
 
 import argparse
@@ -42,10 +43,10 @@ if TYPE_CHECKING:
     from app.scoring.fusion import Weighed
     from app.scoring.testsets import TestSet
 
-HELP = "choose on validation text how much to trust memories, or a language model"
+HELP = "use validation text to choose how much to trust memories, or a language model"
 EXAMPLES = """
   weitblick tune runs/starter
-  weitblick tune runs/starter --learn                      also learn what weighs them
+  weitblick tune runs/starter --learn                      also learn how to weigh entries
   weitblick tune runs/starter --corpus gnome-help --memory gnome.tmx --corpora ../corpora
   weitblick tune runs/starter --language-model runs/fused  choose the weight of a generator in the search
 """
@@ -65,7 +66,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_corpora(parser)
     add_memory(parser)
-    parser.add_argument("--learn", action="store_true", help="also learn a layer that weighs what is found")
+    parser.add_argument("--learn", action="store_true", help="also learn a layer that weighs the entries found")
     parser.add_argument("--tries", type=int, metavar="N", help=f"how many thresholds to translate with ({TRIES})")
     parser.add_argument(
         "--language-model", metavar="RUN", help="a generator's run: choose its weight in the search instead"
@@ -119,7 +120,7 @@ def _tune(run: "Run", test: "TestSet", search: "SearchPreset", args: argparse.Na
     from app.terminal import decoding_progress
 
     load_engine(KERAS, run, args.checkpoint)
-    # A gate that the run has does not count, nor need it fit.
+    # The run's own gate is not used, and need not fit the settings.
     before = Run(run.path, run.preset.with_overrides(["memory.retrieval.gate=distance"]))
     trial = _Trial(before, test, search, args)
     settings = before.preset.retrieval
@@ -133,7 +134,9 @@ def _tune(run: "Run", test: "TestSet", search: "SearchPreset", args: argparse.Na
     rows.sort(key=lambda row: -row.bleu)
     off = trial.row(replace(settings, weight=0.0), None, -float(readings.log_probs.mean()))
     _show(test, [off, *rows])
-    best = _best(rows)
+    best = _best(rows, off)
+    if best is off:
+        print("No setting scores higher than off: nothing is read from now on (memory.retrieval.weight = 0).")
     stored = Run.open(run.path)
     keep(stored, _changes(best.settings))
     if best.gate:
@@ -177,7 +180,7 @@ def _changes(settings: Any) -> list[str]:
 
 
 class _Row(NamedTuple):
-    """Settings, their gate if one was learnt, and what they came to."""
+    """Settings, their gate if one was learnt, and their results."""
 
     settings: Any
     gate: Any
@@ -186,8 +189,12 @@ class _Row(NamedTuple):
     misplaced: float | None
 
 
-def _best(rows: list[_Row]) -> _Row:
-    """The highest BLEU; of those that differ from it by chance alone, the one that misplaces the fewest words."""
+def _best(rows: list[_Row], off: _Row) -> _Row:
+    """The highest BLEU; of those that differ from it by chance alone, the one that misplaces the fewest words. `off` if
+    all score lower.
+    """
+    if all(row.bleu < off.bleu for row in rows):
+        return off
     near = [row for row in rows if row.bleu > max(row.bleu for row in rows) - NOISE]
     return min(near, key=lambda row: (row.misplaced or 0.0, -row.bleu))
 
@@ -202,7 +209,7 @@ class _Trial:
         self.translator = Translator.of_run(run, args.checkpoint, search, memory=args.memory)
 
     def row(self, settings: Any, gate: Any, loss: float) -> _Row:
-        """What the settings come to. Documents are post-edited unless a translation memory is read."""
+        """The results of the settings. Documents are post-edited unless a translation memory is read."""
         from app.scoring.metrics import ScoreOptions, bleu
         from app.scoring.misplaced import misplaced
         from app.scoring.system import document_lines

@@ -183,9 +183,9 @@ def translate(args: argparse.Namespace) -> None:
     """Translates the text of a table, a view or a SELECT into a table that a training can read.
 
     It reads the column of the run's source language, such as `en`, and writes that of the target language, the search's
-    score, and the columns `corpus`, `split`, `doc` and `position` where there are any. A run that reads documents
-    translates the rows of a document in its context. After an interruption the same command goes on. With a run from
-    German to English this is back-translation.
+    score, and the columns `corpus`, `split`, `doc` and `position` if they exist. A run that reads documents translates
+    the rows of a document in its context. After an interruption, the same command resumes. With a run from German to
+    English this is back-translation.
     """
     from app.runs.run import Run
     from app.terminal import PairsBar, progress_console
@@ -203,7 +203,7 @@ def translate(args: argparse.Namespace) -> None:
         tables = TableTranslator(warehouse, translator, data.source, data.target, made_by, args.part)
         with PairsBar(progress_console(), "translating") as bar:
             found = tables.translate(args.what, args.into, bar)
-    there = f" ({found.kept:,} were there)" if found.kept else ""
+    there = f" ({found.kept:,} were already there)" if found.kept else ""
     print(
         f'{args.into}: {found.rows:,} rows translated{there}; to train on it, set corpora = ["warehouse:{args.into}"]'
     )
@@ -292,14 +292,21 @@ def _add_sql(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("query", metavar="SELECT", help="one SELECT in quotes")
     parser.add_argument("--rows", type=int, default=SHOWN_ROWS, metavar="N", help="maximum rows to show (100); 0 = all")
     parser.add_argument("--view", metavar="NAME", help="create a view of the query; show nothing")
-    parser.add_argument("--run", dest="run_folder", metavar="RUN", help="DuckDB: makes the function translate(text)")
+    parser.add_argument(
+        "--run",
+        dest="run_folder",
+        metavar="RUN",
+        help="DuckDB: provides translate(text), which translates with this run",
+    )
 
 
 def _add_translate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("what", metavar="WHAT", help="a table, a view, or a SELECT in quotes")
     parser.add_argument("--run", dest="run_folder", required=True, metavar="RUN", help=RUN_HELP)
-    parser.add_argument("--into", required=True, metavar="TABLE", help="the table to make, or to go on with")
-    parser.add_argument("--part", type=int, default=2000, metavar="N", help="rows that are kept together (2000)")
+    parser.add_argument("--into", required=True, metavar="TABLE", help="the table to create, or to continue")
+    parser.add_argument(
+        "--part", type=int, default=2000, metavar="N", help="rows to translate and store at a time (2000)"
+    )
     add_search(parser)
 
 

@@ -1,1 +1,1 @@
-"""Compares systems: a queue that trains and scores all that a plan names, and the report of what came out."""
+"""Compares systems: a queue that trains and scores everything a plan names, and the report of the results."""

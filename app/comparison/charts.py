@@ -11,7 +11,7 @@ from app.comparison.systems import Runs, draw_systems, scored_texts, scores_size
 from app.figure import SIZE, beside, curve, svg
 from data.files import atomic_write
 
-# Room for the names of all systems beside the diagram.
+# Room for the names of all systems next to the diagram.
 WIDE = (8.5, SIZE[1])
 _UNITS = {"seconds": "seconds_per_1000", "megabytes": "peak_megabytes"}
 _TITLES = {TRANSLATION: "Translation of one document", TRAINING: "Training on one document"}
@@ -25,7 +25,7 @@ def scores_chart(test: str) -> str:
 
 
 def draw(plan: Plan, found: Measurements, runs: Runs, folder: Path, stem: str) -> set[str]:
-    """Writes charts of all that is known, as STEM-NAME.svg, if Matplotlib is installed.
+    """Writes charts of everything known so far, as STEM-NAME.svg, if Matplotlib is installed.
 
     Args:
         plan: the plan.
@@ -35,8 +35,8 @@ def draw(plan: Plan, found: Measurements, runs: Runs, folder: Path, stem: str) -
         stem: what their names begin with.
 
     Returns:
-        The names of what was drawn: that of `scores_chart` for each test set, "recall", and for each way and unit
-        such as "translation-seconds".
+        The names of the charts: that of `scores_chart` for each test set, "recall", and one for each way and unit, such
+        as "translation-seconds".
     """
     recalled = {system: one for system in plan.systems if (one := found.recall(system))}
     shares = {

@@ -1,4 +1,4 @@
-"""A corpus of made-up documents, in which some words can only be translated by who has read the segments before."""
+"""A corpus of made-up documents, in which some words can only be translated after reading the segments before."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from app.probe.documents import FIRST_WORD, Segment, Task, training_document
 from data.files import atomic_write
 
 FOLDER, NAME = "corpora", "made-up"
-# As many words as a tokenizer needs to learn its pieces from.
+# Enough words for a tokenizer to learn its pieces from.
 TASK = Task(keys=24, values=24, facts=2, fillers=160)
 LONGEST, SEED = 12, 1
 # Validation and test have this share of the training's documents.
@@ -17,14 +17,14 @@ _SOUNDS = {"en": ("bdfglmprst", "aeiou"), "de": ("bdfghkmnrz", "aeiouäöü")}
 
 
 def write_documents(folder: Path | str, documents: int) -> Path:
-    """Writes the corpus "made-up" into a folder of corpora, unless it is there; equal numbers give equal files.
+    """Writes the corpus "made-up" into a folder of corpora, unless it is there; equal arguments give equal files.
 
     Args:
         folder: the folder of corpora.
-        documents: of its training split.
+        documents: how many its training split has.
 
     Returns:
-        The folder of the corpus. Its documents are those of the recall probe, in words.
+        The folder of the corpus. Its documents are those of the recall probe, written in words.
     """
     place, rng = Path(folder) / NAME, np.random.default_rng(SEED)
     place.mkdir(parents=True, exist_ok=True)
@@ -41,7 +41,7 @@ def write_documents(folder: Path | str, documents: int) -> Path:
 
 
 def _words(consonants: str, vowels: str) -> list[str]:
-    """Different words that can be spoken, one for each of the task, in an order that says nothing."""
+    """Different pronounceable words, one for each word of the task, in a random order."""
     syllables = [consonant + vowel for consonant in consonants for vowel in vowels]
     words = [first + second for first in syllables for second in syllables]
     return list(np.random.default_rng(SEED).permutation(words)[: TASK.words])

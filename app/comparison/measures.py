@@ -1,7 +1,7 @@
-"""What is measured of the mechanisms beside their scores, and which of it is there: recall, costs, stacks.
+"""What is measured of the mechanisms besides their scores (recall, costs, stacks), and what of it is there already.
 
-Each measurement is a process of its own and leaves a record. Records that were made elsewhere count, too, where they
-were made on the same terms.
+Each measurement is a separate process and leaves a record. Records made elsewhere count too, if they were made on the
+same terms.
 """
 
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ class Recalled:
 
     Args:
         found: the record; see `app.probe.experiment.examine`.
-        file: where it stands.
+        file: the file with the record.
     """
 
     found: dict[str, Any]
@@ -61,9 +61,9 @@ class Measurements:
         )
 
     def candidate(self, system: str) -> Candidate | None:
-        """What the recall probe trains for a system; None for those that it says nothing about.
+        """What the recall probe trains for a system; None for systems that the probe says nothing about.
 
-        That are stacks, which have the memory of another system, and what reads stored translations.
+        These are stacks, which have the memory of another system, and systems that read stored translations.
         """
         memory = self.plan.first_of(system).preset
         if not set(parts_of(memory.memory.kind)) <= set(trained_kinds()):
@@ -83,7 +83,7 @@ class Measurements:
         return next((Recalled(each, file) for file, each in found if each and self._is_equal(each, wanted)), None)
 
     def recall_record(self) -> dict[str, Any]:
-        """The recall of all systems, as a probe writes it: another plan can take it."""
+        """The recall of all systems, as a probe writes it, so that another plan can use it."""
         if not self.plan.recall:
             return {}
         wanted = {system: self.candidate(system) for system in self.plan.systems}
@@ -105,7 +105,7 @@ class Measurements:
         return rows if self.plan.costs and set(self.plan.costs.tokens) <= set(rows) else {}
 
     def state_bytes(self, system: str) -> int | None:
-        """What is carried for a document in translation, in bytes; None if it is not known."""
+        """The size of what translation carries along for a document, in bytes; None if it is not known."""
         found = (self._lengths(system, what).get("state_bytes") for what in (TRANSLATION, TRAINING))
         return next((size for size in found if size is not None), None)
 
@@ -159,12 +159,12 @@ class Measurements:
         return {name: self.experiment.shared()[name] for name in ("task", "model", "longest")}
 
     def _is_equal(self, found: dict[str, Any], wanted: Candidate) -> bool:
-        """Whether a record is of this memory with these settings; it says itself how long it was trained."""
+        """Whether a record is of this memory with these settings; the record itself says how long it was trained."""
         mine, theirs = self.experiment.settings(wanted), found.get("settings", {})
         return {**theirs, "minutes": 0} == {**mine, "minutes": 0}
 
     def _lengths(self, system: str, what: str) -> dict[str, Any]:
-        # One run, by whatever path it was measured.
+        # The file has one run, whatever path it was measured by.
         runs = read_content(self.plan.first_of(system).path / COSTS / LENGTHS).get("runs", {})
         own = next(iter(runs.values()), None)
         return own[what] if own and what in own else recorded_costs(self.plan, system, what)

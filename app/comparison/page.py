@@ -1,4 +1,4 @@
-"""The page of a comparison: all that is known of its mechanisms, for people, for programs, and as charts beside it."""
+"""The page of a comparison: everything known about its mechanisms, for people and programs, with charts next to it."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,13 +18,13 @@ _WHAT = {TRANSLATION: "Translation", TRAINING: "Training"}
 
 
 def write_page(plan: Plan, path: Path | str) -> None:
-    """Writes the page, a JSON file of the same name, and charts into `figures` beside it; each whole or not at all.
+    """Writes the page, a JSON file of the same name, and charts into `figures` next to it; each whole or not at all.
 
-    Only what is known is on it.
+    The page has only what is known so far.
 
     Args:
         plan: the plan.
-        path: of the page, which ends in .md.
+        path: the path of the page, which ends in .md.
     """
     path, records, found = Path(path), read_records(plan), Measurements(plan)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -162,7 +162,7 @@ def _stack_cell(row: dict[str, Any]) -> str:
 
 
 def _uses(plan: Plan, records: dict[str, Records]) -> Iterator[str]:
-    """What each system is for, in the plan's words; only of those all of whose runs are scored."""
+    """What each system is for, in the plan's words; only for systems whose runs are all scored."""
     scored = {
         system
         for system in plan.systems

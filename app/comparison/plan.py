@@ -70,11 +70,11 @@ class Plan:
         folders: folders that hold corpora.
         score: what is scored.
         contestants: all trainings, in the order in which they are done: seed by seed, the baseline first.
-        texts: what is scored: the name of the results of each test set, and the fingerprint of its text.
+        texts: the name of the results of each test set, and the fingerprint of its text.
         stages: trainings that others start from.
         recall, costs, stacks: what else is measured; None for nothing.
         uses: what each system is for, in words.
-        records: files that another call has written beside a page; see `app.comparison.recorded`.
+        records: files that another call has written next to a page; see `app.comparison.recorded`.
         made_up: whether the text is made up, so that figures mean nothing.
     """
 
@@ -116,7 +116,7 @@ class Plan:
 
     @functools.cached_property
     def contents(self) -> list[dict[str, Any]]:
-        """What stands in the files of `records`; read once."""
+        """The contents of the files of `records`; read once."""
         return [read_content(file) for file in self.records]
 
     @functools.cached_property
@@ -125,20 +125,20 @@ class Plan:
         return recorded_runs(self)
 
     def first_of(self, system: str) -> Contestant:
-        """The contestant of a system that stands for it where one seed says enough; one that is trained if there is."""
+        """The contestant that represents a system where one seed is enough; one trained here, if there is any."""
         own = [each for each in self.contestants if each.system == system]
         return next((each for each in own if each.name not in self.recorded), own[0])
 
     def cost_terms(self, system: str) -> dict[str, Any]:
-        """All that decides what a system costs, for JSON."""
+        """Everything that decides what a system costs, for JSON."""
         preset = self.terms(self.first_of(system))["preset"]
         preset.pop("training.seed", None)
         return {"preset": preset, "corpus": self.costs.corpus if self.costs else ""}
 
     def terms(self, contestant: Contestant) -> dict[str, Any]:
-        """All that decides how a contestant scores, for JSON.
+        """Everything that decides how a contestant scores, for JSON.
 
-        That is what differs from the defaults in its preset and in that of its stage, and what it is scored on.
+        This is what differs from the defaults in its preset and in its stage's preset, and what it is scored on.
         """
         stage = self.stage_of(contestant)
         found = {
@@ -151,10 +151,10 @@ class Plan:
         return json.loads(json.dumps(found))
 
     def chosen(self, systems: Collection[str] = (), seeds: Collection[int] = ()) -> list[Contestant]:
-        """The contestants of some systems and seeds; of all where none is named.
+        """The contestants of some systems and seeds; of all if none is named.
 
         Raises:
-            UserError: a name or a seed that the plan has not.
+            UserError: a name or a seed that is not in the plan.
         """
         for name in systems:
             if name not in self.systems:
@@ -167,7 +167,7 @@ class Plan:
         return [each for each in named if not seeds or each.seed in seeds]
 
     def check(self) -> None:
-        """Looks for what would otherwise fail hours later.
+        """Looks for anything that would otherwise fail hours later.
 
         Raises:
             UserError: a corpus or a run to start from is missing, or a training was begun with other settings.
@@ -201,7 +201,7 @@ class Plan:
 
 
 def _changes(preset: Preset) -> dict[str, Any]:
-    """What differs from the defaults, by key; but for the path of the run that it starts from."""
+    """What differs from the defaults, by key, except the path of the run that it starts from."""
     found = {each.key: each.after for each in Preset("").differences(preset)}
     return {key: value for key, value in found.items() if key != "training.start"}
 
@@ -218,13 +218,13 @@ def read_plan(
     """Reads a plan and resolves the preset of each contestant.
 
     Args:
-        path: the TOML file. A preset that is a file is looked for beside it.
+        path: the TOML file. A preset that is a file is looked for next to it.
         folder: where the runs are; runs/NAME by default.
         folders: more folders that hold corpora.
-        items: score so many items of ContraPro, 0 for all; None for what the plan says.
+        items: how many items of ContraPro to score, 0 for all; None for what the plan says.
 
     Raises:
-        UserError: the file cannot be read, an unknown key, system or preset, a bad value, or no text to score on.
+        UserError: the file cannot be read; an unknown key, system or preset; a bad value; or no text to score on.
     """
     path = Path(path)
     content = checked(read_toml(path, "plan"), _PLAN, path)
@@ -313,7 +313,7 @@ def _contestants(
 
 
 def _other_kinds(named: Collection[str]) -> Iterator[tuple[str, list[str]]]:
-    """The kinds of memory that no system has, each with the changes that choose it: a reader's own is among them."""
+    """The kinds of memory that no system has, those of a reader too, each with the changes that choose it."""
     known = {part for kind in named for part in parts_of(kind)}
     for kind in trained_kinds():
         if kind not in known:
@@ -328,7 +328,7 @@ def _seeds(seeds: list[int], where: str) -> list[int]:
 
 
 def _preset(name: str, path: Path) -> Preset:
-    """A built-in preset, or one beside the plan."""
+    """A built-in preset, or one next to the plan."""
     try:
         return load_preset(path.parent / name if name not in list_presets() and name.endswith(".toml") else name)
     except UserError as error:

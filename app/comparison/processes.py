@@ -1,4 +1,4 @@
-"""Processes that a queue runs: what they say goes into a log, and they end when the queue ends."""
+"""Processes that a queue runs: their output goes into a log, and they end when the queue ends."""
 
 import contextlib
 import ctypes
@@ -18,16 +18,16 @@ _PR_SET_PDEATHSIG = 1
 
 
 class Process:
-    """A process that is running. It gets SIGTERM, on which a training writes a checkpoint, when this one is killed.
+    """A running process. When this one is killed, it gets SIGTERM, on which a training writes a checkpoint.
 
     Args:
         command: program and arguments.
-        log: what both its outputs are written to.
+        log: both its outputs are written here.
         cores: the numbers of the cores that it may use, on Linux; all if none is named.
     """
 
     def __init__(self, command: Sequence[str], log: IO[bytes], cores: Collection[int] = ()):
-        # So that the process is of this version, wherever it is started.
+        # The process then uses this version of the code, wherever it is started.
         paths = [str(Path(app.__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])]
         self._process = subprocess.Popen(
             command,
@@ -35,7 +35,7 @@ class Process:
             stdout=log,
             stderr=subprocess.STDOUT,
             env={**os.environ, "PYTHONPATH": os.pathsep.join(paths), "PYTHONUNBUFFERED": "1"},
-            # Ctrl-C in the terminal is then for this process alone, which passes it on.
+            # Ctrl-C in the terminal then reaches this process alone, which passes it on.
             start_new_session=True,
             preexec_fn=_first(cores),
         )
@@ -47,14 +47,14 @@ class Process:
         return self._process.poll()
 
     def wait(self, seconds: float | None = None) -> int:
-        """Waits for its end, asks for it when the time is over, and returns the exit code."""
+        """Waits for its end, asks it to end when the time is over, and returns the exit code."""
         with contextlib.suppress(subprocess.TimeoutExpired):
             return self._process.wait(None if seconds is None else max(seconds, 0.0))
         self.end()
         return self._process.wait()
 
     def end(self) -> None:
-        """Asks it to end in order, once, as a second time would cut a checkpoint short; does not wait."""
+        """Asks it to end in order, only once, as a second time would cut a checkpoint short; does not wait."""
         if not self._asked:
             self._process.terminate()
         self._asked = True
@@ -74,7 +74,7 @@ def run_process(command: Sequence[str], log: IO[bytes], seconds: float | None = 
 
     Args:
         command: program and arguments.
-        log: what both its outputs are written to.
+        log: both its outputs are written here.
         seconds: how long it may run; None for any time.
 
     Returns:
@@ -89,9 +89,9 @@ def run_process(command: Sequence[str], log: IO[bytes], seconds: float | None = 
 
 
 def shares(jobs: int) -> list[list[int]]:
-    """The numbers of the cores for each of so many processes at a time, but not more processes than cores.
+    """The numbers of the cores for each of so many processes at a time, but for no more processes than cores.
 
-    One alone, and any on systems that bind no process to cores, gets an empty list, which means all.
+    A single process gets an empty list, which means all cores, as do all on systems that cannot bind them to cores.
     """
     if not hasattr(os, "sched_getaffinity"):
         return [[]] * min(jobs, os.cpu_count() or 1)

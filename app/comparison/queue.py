@@ -1,4 +1,4 @@
-"""The queue: trains and scores what a plan names, each step a process, and goes on where it stopped."""
+"""The queue: trains and scores what a plan names, each step in a process, and resumes where it stopped."""
 
 import statistics
 import sys
@@ -27,12 +27,12 @@ DOING = {
     TRAINING: "measuring the training on long documents of {}",
     STACKS: "measuring stacks by length",
 }
-# What needs the weights of a finished training.
+# Steps that need the weights of a finished training.
 NEED_WEIGHTS = (SCORE, CONTROL, TRANSLATION, TRAINING)
 PROGRAM = (sys.executable, "-m", "app")
 BENCH = (sys.executable, "-m", "app.bench")
 PRESETS, LOGS = "presets", "logs"
-# What times itself runs alone, on all cores.
+# Steps that measure time run alone, on all cores.
 ALONE = (TRANSLATION, TRAINING, STACKS)
 PAUSE = 0.1
 
@@ -52,11 +52,11 @@ class _Running(NamedTuple):
 
     Args:
         step: the step.
-        process: what does it.
-        cores: those that the process has; none for all.
-        log: what it writes to.
+        process: the process that does it.
+        cores: the cores that the process has; none for all.
+        log: the file that it writes to.
         start: where its part of the log begins.
-        began: when, by the monotonic clock.
+        began: when it began, by the monotonic clock.
     """
 
     step: Step
@@ -68,12 +68,12 @@ class _Running(NamedTuple):
 
 
 class Queue:
-    """Does what is missing of a plan.
+    """Does the steps of a plan that are not done yet.
 
     Args:
         plan: the plan, checked.
         systems: only these systems; all if none is named.
-        minutes: how long to go on; 0 for no limit. A training that is running then is stopped with a checkpoint.
+        minutes: the time limit; 0 for none. A training that is still running then is stopped with a checkpoint.
         report: called with each line for the user.
         program: the command line that trains, scores and probes.
         bench: the program that measures stacks.
@@ -105,10 +105,10 @@ class Queue:
         """Does all steps that are not done, and writes the report after each.
 
         Returns:
-            The steps that are left because the time was over.
+            The steps that are left because the time ran out.
 
         Raises:
-            UserError: another queue has this folder, or steps failed; the others were done nevertheless.
+            UserError: another queue uses this folder, or steps failed; the other steps were still done.
             KeyboardInterrupt: after Ctrl-C or SIGTERM, once the running steps have stopped.
         """
         with locked(self.plan.folder):
@@ -136,7 +136,7 @@ class Queue:
                 if not read_training(stage).finished:
                     yield Step(TRAIN, stage)
             baseline, trained = records.baseline, records.training.finished
-            # What is to be compared with a baseline that this call scores is scored again then.
+            # If this call scores the baseline, what is compared with it is scored again after that.
             again = baseline and baseline.contestant in self._contestants and not baseline.is_scored()
             if not trained:
                 yield Step(TRAIN, contestant)
@@ -150,7 +150,7 @@ class Queue:
             yield Step(STACKS, self.plan.contestants[0])
 
     def _measurements(self, contestant: Contestant) -> Iterator[Step]:
-        """What is to be measured of a system, once."""
+        """What is still to be measured of a system, once."""
         found = Measurements(self.plan)
         if self.plan.recall and found.candidate(contestant.system) and not found.recall(contestant.system):
             yield Step(RECALL, contestant)
@@ -197,17 +197,17 @@ class Queue:
         return None
 
     def _waits(self, step: Step, other: Step) -> bool:
-        """Whether a step must not begin before another, which comes before it, has ended."""
+        """Whether a step must wait until another, which comes before it, has ended."""
         before = [step.contestant, *([self.plan.stage_of(step.contestant)] if step.what == TRAIN else [])]
         scored = self.plan.baseline_of(step.contestant) if step.what == SCORE else None
         return other.contestant in before or (other.what, other.contestant) == (SCORE, scored)
 
     def _is_alone(self, step: Step) -> bool:
-        """Whether nothing else may run beside a step; figures on made-up text mean nothing anyway."""
+        """Whether nothing else may run during a step; figures on made-up text mean nothing anyway."""
         return step.what in ALONE and not self.plan.made_up
 
     def _is_possible(self, step: Step) -> bool:
-        """Whether the training that a step needs has ended; if not, it has failed and is named by itself."""
+        """Whether the training that a step needs has ended; if not, that training has failed and is reported itself."""
         if step.what in NEED_WEIGHTS:
             return read_training(step.contestant).finished
         stage = self.plan.stage_of(step.contestant) if step.what == TRAIN else None
@@ -253,7 +253,7 @@ class Queue:
         return _Running(step, process, cores, log, start, time.monotonic())
 
     def _end(self, running: "_Running") -> bool:
-        """Takes in what a process has done; returns whether it came to its end, well or not, within the time."""
+        """Takes in what a process has done; returns False for a training that was stopped because the time is over."""
         step, seconds = running.step, time.monotonic() - running.began
         self._failed_before.pop(str(step), None)
         training = read_training(step.contestant)
@@ -292,7 +292,7 @@ class Queue:
         return records.is_scored() if step.what == SCORE else records.is_controlled()
 
     def _prepare(self, contestant: Contestant) -> None:
-        """Writes the preset of a training, and waits for the one that a killed queue has left."""
+        """Writes the preset of a training, and waits for the same training if a killed queue has left it running."""
         with atomic_write(self._preset(contestant), "w") as file:
             file.write(contestant.preset.to_toml())
         began = time.monotonic()
@@ -334,10 +334,10 @@ class Queue:
 
 
 def training_left(plan: Plan, contestant: Contestant) -> float | None:
-    """Seconds that a training still needs; None if nothing tells.
+    """Seconds that a training still needs; None if unknown.
 
-    What has a time limit takes that long; for others the time of an update is taken from this training or, if it has
-    none yet, from the others of the plan.
+    It ends at its time limit or after its last update, whichever is earlier. The time of an update is taken from this
+    training or, if it has done none yet, from the others of the plan.
     """
     training, now = contestant.preset.training, read_training(contestant)
     limits = [max(training.minutes * 60 - now.seconds, 0.0)] if training.minutes else []

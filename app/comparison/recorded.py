@@ -1,4 +1,4 @@
-"""Results that another call has written beside a page: a comparison may be made seed by seed, on a machine for each."""
+"""Results that another call has written next to a page: each seed of a comparison may run on a machine of its own."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,7 @@ SCORED = "scored"
 
 
 def read_content(path: Any) -> dict[str, Any]:
-    """The content of a file of records; {} if there is none, or it is damaged and has to be made anew."""
+    """The content of a file of records; {} if there is none, or if it is damaged and has to be made again."""
     try:
         found = read_json(path)
     except UserError:
@@ -24,8 +24,8 @@ def read_content(path: Any) -> dict[str, Any]:
 def recorded_runs(plan: "Plan") -> dict[str, dict[str, Any]]:
     """The figures of contestants that need not be trained, by name, as `app.comparison.report.figures` wrote them.
 
-    A seed is taken as a whole, as its contestants are compared with a baseline of the same start: if all of them were
-    scored on the plan's terms, and none is in the plan's folder.
+    A seed is taken as a whole, because its contestants are compared with a baseline of the same start: it is taken if
+    all of them were scored on the plan's terms and none is in the plan's folder.
     """
     found: dict[str, dict[str, Any]] = {}
     for runs in (content.get("runs", {}) for content in plan.contents):
@@ -37,7 +37,7 @@ def recorded_runs(plan: "Plan") -> dict[str, dict[str, Any]]:
 
 
 def _is_scored(run: dict[str, Any], terms: dict[str, Any]) -> bool:
-    """Whether a run was scored on these terms, perhaps on more texts: ContraPro's are not on every machine."""
+    """Whether a run was scored on these terms, perhaps on more texts: not every machine has ContraPro's."""
     found = run.get("terms", {})
     texts = {name: text for name, text in found.get("texts", {}).items() if name in terms["texts"]}
     return run.get("state") == SCORED and {**found, "texts": texts} == terms

@@ -1,4 +1,4 @@
-"""What the records in a contestant's run folder say: how far it is, and how it scored."""
+"""The records in a contestant's run folder: how far it is, and how it scored."""
 
 import functools
 import math
@@ -30,7 +30,7 @@ class Training:
         finished: whether it has ended, with averaged weights.
         update: updates done.
         seconds: the time they took.
-        tokens: target tokens trained on; None where an earlier version did a part of the training.
+        tokens: target tokens trained on; None if an earlier version did a part of the training.
         tokens_per_second: the median speed, in target tokens; None before the first entry of the log.
         validation: the best validation: `update`, `bleu`, `nll` and so on; {} before the first.
     """
@@ -51,7 +51,7 @@ class Score:
     Args:
         measure: as in the record.
         difference: None without a baseline.
-        p_value: that of the difference; None where the evaluation does not test it.
+        p_value: the p-value of the difference; None if the evaluation does not test it.
     """
 
     measure: Measure
@@ -63,13 +63,13 @@ class Score:
         measure = self.measure
         figures = {"value": measure.value, "low": measure.low, "high": measure.high}
         figures |= {"difference": self.difference, "p_value": self.p_value}
-        # Such as the consistency of a text where no word comes back: JSON has no word for it.
+        # Not a number, such as the consistency of a text in which no word comes back: JSON has no word for it.
         known = {name: None if figure is None or math.isnan(figure) else figure for name, figure in figures.items()}
         return {**known, "digits": measure.digits, "signature": measure.signature}
 
     @classmethod
     def from_dict(cls, name: str, figures: dict) -> "Score":
-        """The inverse of `as_dict`, with the score's name; what was drawn for the interval is not known."""
+        """The inverse of `as_dict`, with the score's name; what was drawn for the interval is lost."""
         value = math.nan if figures["value"] is None else figures["value"]
         more = {key: figures[key] for key in ("low", "high", "digits", "signature")}
         return cls(Measure(name, value, units="", count=0, **more), figures["difference"], figures["p_value"])
@@ -107,7 +107,7 @@ class Records:
     Args:
         plan: the plan.
         contestant: the contestant.
-        baseline: the results of what it is compared with; None for nothing.
+        baseline: the results of the contestant that it is compared with; None for none.
     """
 
     def __init__(self, plan: Plan, contestant: Contestant, baseline: "Records | None" = None):
@@ -127,7 +127,7 @@ class Records:
 
     @property
     def terms(self) -> dict[str, Any]:
-        """All that decides the scores; see `app.comparison.plan.Plan.terms`."""
+        """Everything that decides the scores; see `app.comparison.plan.Plan.terms`."""
         return self.plan.terms(self.contestant)
 
     @property
@@ -139,12 +139,12 @@ class Records:
         return "scored" if scored else "trained"
 
     def is_scored(self) -> bool:
-        """Whether all results are there, of the present weights, compared with the baseline if it is scored."""
+        """Whether all results of the present weights are there, compared with the baseline if that is scored."""
         compared = bool(self.baseline and self.baseline.is_scored())
         return all(self._is_done(name, compared) for name in self.plan.texts)
 
     def is_controlled(self) -> bool:
-        """Whether the results of shuffled documents are there, of the present weights."""
+        """Whether the results of the present weights on shuffled documents are there."""
         return all(self._is_shuffled(name) for name in self.plan.tests)
 
     def scores(self, name: str) -> dict[str, Score]:
@@ -174,7 +174,7 @@ class Records:
         return tokens / seconds if seconds else None
 
     def decided(self) -> set[str]:
-        """What the machine has decided about the translations, in words; more than one if that has changed."""
+        """What the machine decided about the translations, in words; more than one entry if that has changed."""
         found = (self._record(name).get("decided") for name in self.plan.tests)
         return {
             f"{one['precision']}, {one['backend']}, cores: {one['cores']}, {one['processor']}" for one in found if one
@@ -186,11 +186,11 @@ class Records:
         return bool(complete) and (not compared or self._is_compared(name))
 
     def _is_compared(self, name: str) -> bool:
-        """Whether the scores of a test set are compared with those that the baseline has now."""
+        """Whether the scores of a test set are compared with the baseline's present ones."""
         return bool(self.baseline and self._agrees(name, self.baseline, name))
 
     def _is_shuffled(self, name: str) -> bool:
-        """Whether the scores of shuffled documents are compared with those that the right order has now."""
+        """Whether the scores of shuffled documents are compared with the present ones of the right order."""
         return self._agrees(f"{name}-{SHUFFLED}", self, name)
 
     def _agrees(self, name: str, other: "Records", theirs: str) -> bool:
@@ -209,7 +209,7 @@ class Records:
         return {found["name"]: Measure.from_dict(found) for part in parts for found in part}
 
     def _section(self, name: str) -> dict:
-        """The scores in a record; {} if there are none as the plan asks for."""
+        """The scores in a record; {} if there are none with as many bootstrap samples as the plan asks for."""
         record = self._record(name)
         section = record if name == PRONOUNS else record.get(DOCUMENTS, {})
         return section if section.get("scores") and section["samples"] == self.plan.score.samples else {}
@@ -248,7 +248,7 @@ class Recorded(Records):
     Args:
         plan: the plan.
         contestant: the contestant.
-        figures: of the contestant, see `app.comparison.report.figures`.
+        figures: the contestant's figures, see `app.comparison.report.figures`.
     """
 
     def __init__(self, plan: Plan, contestant: Contestant, figures: dict[str, Any]):
@@ -264,16 +264,16 @@ class Recorded(Records):
 
     @property
     def texts(self) -> list[str]:
-        """Those that it was scored on, which may be more than the plan's."""
+        """The test sets that it was scored on, which may be more than the plan's."""
         return list(self.terms["texts"])
 
     @property
     def terms(self) -> dict[str, Any]:
-        """Those that it was scored on."""
+        """The terms that it was scored on."""
         return self._figures["terms"]
 
     def is_scored(self) -> bool:
-        """True: only what is whole is taken from a file."""
+        """True: only complete results are taken from a file."""
         return True
 
     def is_controlled(self) -> bool:
@@ -307,7 +307,7 @@ class Recorded(Records):
 def read_records(plan: Plan) -> dict[str, Records]:
     """The results of all contestants, by name."""
     found: dict[str, Records] = {}
-    # The baseline's come first in a plan.
+    # In a plan, the baseline's contestants come first.
     for contestant in plan.contestants:
         name, other = contestant.name, plan.baseline_of(contestant)
         if name in plan.recorded:
@@ -318,7 +318,7 @@ def read_records(plan: Plan) -> dict[str, Records]:
 
 
 def _compared(measure: Measure, other: Measure | None, tested: bool) -> Score:
-    """A score less another run's; tested if the record has their comparison."""
+    """A score minus another run's; tested if the record has their comparison."""
     if tested and measure.comparison:
         return Score(measure, measure.comparison.difference, measure.comparison.p_value)
     return Score(measure, measure.value - other.value if other else None)

@@ -1,4 +1,4 @@
-"""A row of the scoreboard, made once more and compared."""
+"""Makes a row of the scoreboard once more and compares it."""
 
 import shlex
 import sys
@@ -33,18 +33,18 @@ def repeat(row: Row, folder: Path, corpora: list[str], updates: int, tell: Calla
     """Trains and scores a run as a row says.
 
     Args:
-        row: of the scoreboard.
-        folder: the new run folder; an interrupted repetition goes on there.
+        row: a row of the scoreboard.
+        folder: the new run folder; an interrupted repetition resumes there.
         corpora: where corpora are looked for.
-        updates: fewer, to see that everything runs; 0 for those of the row.
+        updates: fewer updates, to see that everything runs; 0 for those of the row.
         tell: called with a line before each step.
 
     Returns:
         The new row, of the same test set.
 
     Raises:
-        UserError: the row cannot be made again, a corpus is missing, a step failed, or the test set has another text
-            than that of the row.
+        UserError: the row cannot be made again, a corpus is missing, a step failed, or the text of the test set is not
+            that of the row.
     """
     if row.obstacle:
         raise UserError(f"{row.run}: cannot be made again by a command: {row.obstacle}")

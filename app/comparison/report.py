@@ -21,7 +21,7 @@ REPORT, RESULTS = "REPORT.md", "results.json"
 MAIN = ("s-BLEU", "d-BLEU", "chrF2++", ALL, CONTENT)
 COMPARED_WHEN_SHUFFLED = ("s-BLEU", "d-BLEU", "chrF2++")
 TITLES = {CONTENT: "CXMI, right less wrong"}
-# At least so many digits after the point: systems differ by tenths of a BLEU point.
+# At least this many digits after the point: systems differ by tenths of a BLEU point.
 DIGITS = 2
 Rows = list[list[str]]
 Found = dict[str, dict[str, Score]]
@@ -44,7 +44,7 @@ def read_failures(plan: Plan) -> dict[str, str]:
     """The steps that had failed when the report was last written, and why."""
     try:
         return dict(read_json(plan.folder / RESULTS).get("failed", {}))
-    except UserError:  # there is none yet, or it is damaged: it is written anew
+    except UserError:  # there is none yet, or it is damaged: it is written again
         return {}
 
 
@@ -125,7 +125,7 @@ def _markdown(plan: Plan, records: dict[str, Records], failed: dict[str, str]) -
 
 
 def score_sections(plan: Plan, records: dict[str, Records], charts: Mapping[str, str] | None = None) -> list[str]:
-    """The lines of all tables of scores, and of what the trainings have cost.
+    """The lines of all tables: the scores, and what the trainings have cost.
 
     Args:
         plan: the plan.
@@ -149,8 +149,8 @@ def _test_set(plan: Plan, records: dict[str, Records], name: str, chosen: Sequen
     Args:
         plan: the plan.
         records: the results of all contestants.
-        name: of the test set.
-        chosen: which scores; by default all that the records hold.
+        name: the name of the test set.
+        chosen: which scores; by default all in the records.
     """
     scores = {run: found.scores(name) for run, found in records.items()}
     columns = [key for key in chosen or _names(scores) if any(key in found for found in scores.values())]
@@ -166,7 +166,7 @@ def _test_set(plan: Plan, records: dict[str, Records], name: str, chosen: Sequen
 
 
 def _control(records: dict[str, Records], name: str) -> list[str]:
-    """What scores lose with the context of shuffled documents."""
+    """What scores lose if documents are shuffled, so that their context is wrong."""
     fallen = _differences({run: found.control(name) for run, found in records.items()}, COMPARED_WHEN_SHUFFLED)
     return (
         ["", "Shuffled documents less those in order:", "", *markdown_table(["run", *COMPARED_WHEN_SHUFFLED], fallen)]
@@ -239,7 +239,7 @@ def _costs(plan: Plan, records: dict[str, Records]) -> Rows:
 
 
 def _decided(records: dict[str, Records]) -> list[str]:
-    """In what the runs were translated; which ones, where they differ."""
+    """What the runs were translated with; if that differs, which of them with what."""
     found = {name: one.decided() for name, one in records.items()}
     ways = sorted(set().union(*found.values()))
     if len(ways) < 2:
@@ -248,11 +248,11 @@ def _decided(records: dict[str, Records]) -> list[str]:
 
 
 def spread(values: Sequence[float], digits: int) -> str:
-    """The mean and, of several values, the lowest and the highest.
+    """The mean and, if there are several values, the lowest and the highest.
 
     Args:
         values: the values; "" for none.
-        digits: after the point.
+        digits: how many after the point.
     """
     if not values:
         return ""
@@ -261,11 +261,11 @@ def spread(values: Sequence[float], digits: int) -> str:
 
 
 def markdown_table(columns: Sequence[str], rows: Rows) -> list[str]:
-    """The lines of a table in Markdown, the first column to the left.
+    """The lines of a table in Markdown, with the first column aligned to the left.
 
     Args:
-        columns: their heads.
-        rows: their cells.
+        columns: the heads of the columns.
+        rows: the cells of each row.
     """
     ruler = ["---", *("---:" for _ in columns[1:])]
     return [f"| {' | '.join(row)} |" for row in (columns, ruler, *rows)]

@@ -1,4 +1,4 @@
-"""Rows of the scoreboard: a run's scores on a test set, with all that is needed to make them again."""
+"""Rows of the scoreboard: a run's scores on a test set, with everything needed to make them again."""
 
 import shlex
 from collections.abc import Callable, Mapping
@@ -23,7 +23,7 @@ from data.errors import UserError
 
 # Where commands look for folders of corpora, as on the pages of docs/.
 CORPORA = "../corpora"
-# What a row names by itself.
+# Settings that a row names separately.
 _APART = ("training.seed", "training.start")
 _KEPT = ("name", "value", "low", "high", "units", "count", "signature")
 
@@ -34,21 +34,21 @@ class Row:
 
     Args:
         run: the name of its folder.
-        preset: the preset that comes with Weitblick from which the run's differs least; "" for an imported run.
+        preset: the preset of Weitblick that is closest to the run's; "" for an imported run.
         changes: keys that differ from that preset, as for --set.
-        seed: of the training.
+        seed: the seed of the training.
         start: the run whose weights it began with; "" for none.
         test, fingerprint: what was scored, and a checksum of its text.
         scores: as in the results, each with its 95% interval and signature.
-        updates, minutes, weights: of the training; `weights` are numbers in the model.
-        machine: what it was trained on, or an imported model translated on: precision, backend, cores, processor.
+        updates, minutes, weights: those of the training; `weights` is how many numbers the model has.
+        machine: what the run was trained on, or if imported translated on: precision, backend, cores, processor.
         commit: the code that scored it.
-        date: when that was.
+        date: when it was scored.
         tokens: target tokens trained on; None if not known.
         moses: BLEU on lower-cased Moses tokens, like one of `scores`; None if it was not measured.
         corpora: names of corpora that are folders: those of training and validation, and the one that was scored.
-        corpus: how the preset names the scored corpus where it is no name, but a path or a query; "" elsewhere.
-        imported: format and folder of the model that the run is; "" for a run that was trained here.
+        corpus: how the preset names the scored corpus if it uses not a name, but a path or a query; "" otherwise.
+        imported: format and folder of the imported model; "" for a run that was trained here.
         obstacle: why it cannot be made again by a command; "" if it can.
     """
 
@@ -80,7 +80,7 @@ class Row:
 
     @property
     def command(self) -> str:
-        """The command that makes the run; of an imported one, that which imports it."""
+        """The command that makes the run, or that imports it if it was imported."""
         if self.imported:
             return f"weitblick import {self.imported} --run runs/{shlex.quote(self.run)}"
         folder = [] if self.run == self.preset else ["--run", f"runs/{self.run}"]
@@ -89,13 +89,13 @@ class Row:
 
     @property
     def settings(self) -> list[str]:
-        """All that differs from the preset, as for --set: `changes`, seed, and start."""
+        """Everything that differs from the preset, as for --set: `changes`, seed, and start."""
         start = [f"training.start={self.start}"] if self.start else []
         return [*self.changes, f"training.seed={self.seed}", *start]
 
     @property
     def scoring(self) -> list[str]:
-        """Corpus and split that were scored, as options.
+        """The corpus and split that were scored, as options.
 
         Raises:
             UserError: it was scored from files.
@@ -116,14 +116,14 @@ class Row:
 
 
 def rows_of(path: Path | str, report: Callable[[str], None] = to_stderr) -> list[Row]:
-    """The rows of a run: a row for each test set that its present weights were scored on as its preset says.
+    """The rows of a run: one for each test set that its present weights were scored on as its preset says.
 
     Args:
         path: the run folder.
-        report: called with a line for each result that is left out because it was made otherwise.
+        report: called with a line for each result that is left out because it was not made as the preset says.
 
     Raises:
-        UserError: it is no run, its training has not ended, or it has no such score.
+        UserError: it is not a run, its training has not ended, or it has no such score.
     """
     run = Run.open(path)
     training, imported = read_training(run), run.summary().get("imported")
@@ -147,7 +147,7 @@ def rows_of(path: Path | str, report: Callable[[str], None] = to_stderr) -> list
 
 
 def _departures(run: Run, record: Mapping[str, Any]) -> list[str]:
-    """What a record was made with that the preset does not say."""
+    """How a record was made differently from what the preset says."""
     name, origin = record["test_set"]["name"], record["test_set"]["origin"]
     corpus, split = _corpus_and_split(origin) or ("", "")
     whole = {
@@ -164,7 +164,7 @@ def _trained(run: Run, training: Training) -> dict[str, Any]:
     preset, changes = _told(run.preset)
     sessions = run.summary().get("sessions") or [{}]
     retrieval = run.preset.retrieval
-    # Without a translation memory it is read for the model's own output alone.
+    # Without a translation memory, retrieval reads only the model's own output.
     learnt = retrieval.gate == "learnt" and retrieval.own > 0
     return {
         "preset": preset,
@@ -180,7 +180,7 @@ def _trained(run: Run, training: Training) -> dict[str, Any]:
 
 
 def _imported(summary: Mapping[str, str]) -> dict[str, Any]:
-    """What made a run that was imported; it was not trained here, so that only its scores are known."""
+    """What made a run that was imported; it was not trained here, so only its scores are known."""
     obstacle = "it was imported, and not trained here: import the model and score it with `weitblick evaluate`"
     what = f"{summary['format']} {shlex.quote(Path(summary['folder']).name)}"
     nothing = {"preset": "", "changes": (), "seed": 0, "start": "", "updates": 0, "minutes": 0.0}
@@ -188,7 +188,7 @@ def _imported(summary: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _scored(run: Run, record: Mapping[str, Any], made: Mapping[str, Any]) -> dict[str, Any]:
-    """What a record says of the scores."""
+    """What a record says about the scores."""
     data, origin = run.preset.data, record["test_set"]["origin"]
     corpus, _ = _corpus_and_split(origin) or ("", "")
     named = [*(name for name, _ in parse_mixture(data.corpora)), *data.validation, *data.test]
@@ -210,7 +210,7 @@ def _scored(run: Run, record: Mapping[str, Any], made: Mapping[str, Any]) -> dic
 
 
 def _name_of(corpus: str, preset: Preset) -> str:
-    """What results call a corpus that a preset names otherwise, such as by its path; "" if it is not there."""
+    """What results call a corpus that a preset names differently, such as by its path; "" if it is not there."""
     try:
         return preset.corpora().open(corpus).name
     except UserError:
@@ -218,14 +218,14 @@ def _name_of(corpus: str, preset: Preset) -> str:
 
 
 def _scores(record: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The scores of a translated text in a record; [] if it has none, such as that of an analysis, or of pronouns."""
+    """The scores of a translated text in a record; [] if it has none, like the record of an analysis or of pronouns."""
     if "origin" not in record.get("test_set", {}):
         return []
     return record.get("scores") or record.get(DOCUMENTS, {}).get("scores", [])
 
 
 def _corpus_and_split(test: str) -> tuple[str, str] | None:
-    """What `TestSet.origin` says of a corpus; None for files."""
+    """The corpus and split that `TestSet.origin` names; None for files."""
     corpus, _, split = test.rpartition(", ")
     if corpus == "sacreBLEU":
         return split, "test"
@@ -239,9 +239,9 @@ def _machine(found: Mapping[str, Any]) -> str:
 
 
 def _told(preset: Preset) -> tuple[str, tuple[str, ...]]:
-    """The preset that comes with Weitblick from which one differs least, and the differences.
+    """The preset of Weitblick that is closest to this one, and the differences.
 
-    A preset of somebody's own can be made of it on any machine.
+    From these, anybody's preset can be made on any machine.
     """
     names = [preset.name] if preset.name in list_presets() else list_presets()
     found = {name: load_preset(name).differences(preset) for name in names}

@@ -1,4 +1,4 @@
-"""The scoreboard: a page with a row for each test set that a run was scored on, and how to make each again."""
+"""The scoreboard: a page with a row for each test set that a run was scored on, and how to make each row again."""
 
 import statistics
 from collections.abc import Iterable, Iterator, Sequence
@@ -18,7 +18,7 @@ UNKNOWN = "-"
 
 
 def read_rows(path: Path | str) -> list[Row]:
-    """The rows of a scoreboard's JSON file; none where there is no file.
+    """The rows of a scoreboard's JSON file; none if there is no file.
 
     Raises:
         UserError: the file is damaged.
@@ -32,7 +32,7 @@ def read_rows(path: Path | str) -> list[Row]:
 
 
 def write_board(page: Path | str, rows: Sequence[Row]) -> list[Row]:
-    """Puts rows into a page, between its two markers, and into a JSON file of the same name.
+    """Puts rows into a page between its two markers, and into a JSON file of the same name.
 
     Rows of other runs stay. Rows of the same run and test set are replaced.
 
@@ -63,7 +63,7 @@ def ordered(rows: Iterable[Row]) -> list[Row]:
 
 
 def table(rows: Sequence[Row]) -> list[list[str]]:
-    """The rows for people, below `COLUMNS`, with a line for the mean of those that differ only in the seed.
+    """The rows for people, under `COLUMNS`, with a line for the mean of those that differ only in the seed.
 
     Args:
         rows: as `ordered` returns them.
@@ -77,7 +77,7 @@ def table(rows: Sequence[Row]) -> list[list[str]]:
 
 
 def _alike(row: Row) -> tuple:
-    """What rows that differ only in the seed have in common; nothing else has it."""
+    """What only rows that differ in nothing but the seed have in common."""
     own = (row.run,) if row.obstacle else ()
     return (row.test, row.fingerprint, row.preset, row.changes, row.start, row.main.name, row.main.signature, own)
 
@@ -91,7 +91,7 @@ def _cells(row: Row) -> list[str]:
 
 
 def _mean(same: Sequence[Row]) -> Iterator[list[str]]:
-    """The line for the mean over seeds, if there are several; of a seed that was trained twice, the last counts."""
+    """The line for the mean over seeds, if there are several; if a seed was trained twice, the last one counts."""
     newest = {row.seed: row for row in sorted(same, key=lambda row: row.date)}
     if len(newest) < 2:
         return

@@ -26,11 +26,11 @@ class Scoring:
 
     Args:
         corpora: names of corpora with documents.
-        split: the split of them.
+        split: which split of them.
         baseline: the system that the others are compared with; "" for none.
         contrapro: whether to score pronouns.
         items: how many items of ContraPro; 0 for all.
-        control: whether to translate the documents in shuffled order as well.
+        control: whether to also translate the documents in shuffled order.
         samples: bootstrap samples.
     """
 
@@ -51,7 +51,7 @@ class Recall:
         minutes: the time limit for the training of one memory.
         distances: in windows.
         documents: questions at each distance.
-        records: files of other probes, whose figures are taken where they were made on the same terms.
+        records: files of other probes; their figures are taken if they were made on the same terms.
     """
 
     minutes: float = 4.0
@@ -79,7 +79,7 @@ class Stacks:
 
     Args:
         quick: only the smallest sizes.
-        records: files of benchmarks, the first of which with figures of stacks is taken.
+        records: files of benchmarks; the first one that has figures of stacks is taken.
     """
 
     quick: bool = False
@@ -92,7 +92,7 @@ def _keys(kind: Any) -> dict[str, Any]:
 
 
 def checked(table: dict[str, Any], known: dict[str, Any], path: Path, section: str = "") -> dict[str, Any]:
-    """A table, all of whose keys are known and have the right type; `section` stands before keys in messages."""
+    """Returns a table whose keys are all known and have the right types; messages put `section` before keys."""
     for key, value in table.items():
         if key not in known:
             raise UserError(f'{path}: unknown key "{section}{key}"; choose from {", ".join(known)}')
@@ -110,7 +110,7 @@ def _is(value: Any, kind: Any) -> bool:
 
 
 def check_section(table: Any, name: str, known: dict[str, Any], path: Path) -> None:
-    """Refuses what is no section, an unknown key in it, or a value of the wrong type; `name` is that of the section."""
+    """Refuses what is not a section, an unknown key in it, or a value of the wrong type; `name` is the section's."""
     if not isinstance(table, dict):
         raise UserError(f"{path}: {name}: expected a section, written [{name}]")
     checked(table, known, path, f"{name}.")
@@ -125,7 +125,7 @@ def scoring(table: dict[str, Any], systems: dict[str, Any], path: Path) -> Scori
         path: the plan's file, for messages.
 
     Raises:
-        UserError: an unknown key, or values that make no sense.
+        UserError: an unknown key, or a value that makes no sense.
     """
     where = f"{path}: score."
     found = checked(table, _keys(Scoring), path, "score.")
@@ -142,7 +142,7 @@ def scoring(table: dict[str, Any], systems: dict[str, Any], path: Path) -> Scori
 
 
 def section(content: dict[str, Any], name: str, kind: Any, path: Path) -> Any:
-    """What a section that may be missing says.
+    """Reads a section that may be missing.
 
     Args:
         content: the plan.

@@ -8,9 +8,9 @@ from typing import Any
 from app.comparison.report import MAIN, TITLES
 from app.figure import COLOURS, FAINT
 
-# A difference from the baseline is marked as certain below it.
+# Below this p, a difference from the baseline is marked as certain.
 _P = 0.05
-_MOST = 5  # panels beside each other
+_MOST = 5  # panels side by side
 _COSTS: dict[str, Callable[[Mapping[str, Any]], float | None]] = {
     "training, minutes": lambda run: run["minutes"] or None,
     "training, tokens/s": lambda run: run["tokens_per_second"],

@@ -1,4 +1,4 @@
-"""Export to CTranslate2: a folder for `ctranslate2.Translator`, with all that translating without Weitblick needs.
+"""Export to CTranslate2: a folder for `ctranslate2.Translator`, with everything to translate without Weitblick.
 
 References:
     https://opennmt.net/CTranslate2/
@@ -25,7 +25,7 @@ from data.tokenizer import BOS, EOS, UNK, Tokenizer
 FORMAT = 4
 FOLDER = "exports"
 TOKENIZER, README, EXAMPLE, SPANS = "tokenizer.model", "README.txt", "translate.py", "spans.py"
-# Sinusoidal and rotary positions have no end; the folder holds at least so many.
+# Sinusoidal and rotary positions have no limit of their own; an export allows at least this many.
 LEAST_POSITIONS = 1024
 _README = """\
 A translation model from {source} to {target}, made by Weitblick for CTranslate2 (https://opennmt.net/CTranslate2/).
@@ -111,7 +111,7 @@ def save(
         quantization: one of `app.translation.decoder.QUANTIZATIONS`.
 
     Raises:
-        UserError: for a model of another kind, or weights that are not finite.
+        UserError: for a model that CTranslate2 does not support, or weights that are not finite.
     """
     from models.normalisation import EPSILON
 
@@ -140,7 +140,7 @@ def specification(model: Any, max_positions: int = LEAST_POSITIONS) -> Any:
         A `ctranslate2.specs.TransformerSpec` without vocabularies.
 
     Raises:
-        UserError: for a model of another kind, or weights that are not finite.
+        UserError: for a model that CTranslate2 does not support, or weights that are not finite.
     """
     from models.transformer import Transformer
 
@@ -214,7 +214,7 @@ def _fill_norm(spec, norm) -> None:
 
 
 def _table(embedding) -> np.ndarray:
-    """(V, D): the vectors, after their projection where they have one; CTranslate2 multiplies them by D^0.5 itself."""
+    """(V, D): the vectors, after their projection if they have one; CTranslate2 multiplies them by D^0.5 itself."""
     table = _array(embedding.table)
     return table if embedding.projection is None else table @ _array(embedding.projection)
 
@@ -287,7 +287,7 @@ def _exported(run, checkpoint: str, quantization: str) -> Path:
     """The folder of the export of these weights, made if it is missing; exports of earlier weights are removed."""
     folder = export_folder(run, checkpoint, quantization)
     if not folder.exists():
-        # The decoder has a search of its own, and refuses other models in it.
+        # The decoder gets its own search settings, and refuses other models in them.
         alone = replace(run.preset.search, ensemble=(), language_model="")
         try:
             export(run, folder, checkpoint, quantization, alone)

@@ -1,8 +1,8 @@
 """Translates standard input line by line with CTranslate2 alone: pip install ctranslate2 sentencepiece
 
-It belongs in the model's folder, beside spans.py, and its functions are a pattern for programs of your own. Text is
-normalised as the model's training text was; what must be copied is set aside, and put back afterwards. Split lines of
-many more tokens than `max_length` of weitblick.json first, at sentence marks.
+It belongs in the model's folder, next to spans.py; use its functions as a pattern for your own programs. Text is
+normalised as the model's training text was; whatever must be copied is set aside and put back afterwards. If a line has
+many more tokens than `max_length` in weitblick.json, split it at sentence marks first.
 """
 
 import itertools
@@ -33,7 +33,7 @@ LINE_ENDS = re.compile("[\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029]+")
 
 
 def load(folder: str) -> tuple:
-    """Settings, tokenizers of source and target, and translator of a folder."""
+    """The settings of a folder, its tokenizers of source and target, and its translator."""
     settings = json.loads((Path(folder) / "weitblick.json").read_text(encoding="utf-8"))
     files = [Path(folder) / name for name in ("tokenizer.model", "tokenizer.target.model")]
     tokenizers = [sentencepiece.SentencePieceProcessor(model_file=str(file)) for file in files if file.exists()]
@@ -94,7 +94,7 @@ def best(
     tokenizer: sentencepiece.SentencePieceProcessor,
     source: spans.Source,
 ) -> str:
-    """The best output that copies what it must, by the length penalty of Wu et al. 2016.
+    """The best output, by the length penalty of Wu et al. 2016, among those that copy what they must, if any do.
 
     CTranslate2's own penalty divides by length ** alpha.
     """

@@ -90,7 +90,7 @@ def _strip(texts):
 
 
 def _without_junk_joiners(texts):
-    """Removes joiners at either end and beside a Latin letter, digit or space."""
+    """Removes joiners at either end and next to a Latin letter, digit or space."""
     bare = _class({*range(0x370), *range(0x1E00, 0x1F00), *_spaces()})
     texts = tf.strings.regex_replace(texts, f"(^|{bare}){_JOINERS}", "\\1")
     return tf.strings.regex_replace(texts, f"{_JOINERS}({bare}|$)", "\\1")
@@ -105,7 +105,7 @@ def _split_at(kind: str, texts, owners, count, limit):
     pieces, text_of = pieces[filled], text_of[filled]
 
     heads = _group_heads(count(pieces), text_of, limit)
-    # A joined text may have a token more than its pieces; where that is one too many, the pieces stay apart.
+    # A joined text may have one token more than its pieces; if that is one too many, the pieces stay apart.
     fits = count(_join(pieces, heads)) <= limit
     heads |= ~tf.gather(fits, _groups(heads))
     return _join(pieces, heads), tf.gather(owners, text_of[heads])

@@ -72,8 +72,8 @@ def export(
             processor that serves the model has no matrix units for it.
 
     Raises:
-        UserError: for weights that are missing or not finite, a folder that is not empty, another backend, or a run
-            that was trained on documents.
+        UserError: for weights that are missing or not finite, a folder that is not empty, a backend other than
+            TensorFlow, a run that was trained on documents, or a search in which other models join.
     """
     if keras.backend.backend() != "tensorflow":
         raise UserError("a SavedModel is made of TensorFlow operations: export it with KERAS_BACKEND=tensorflow")
@@ -239,7 +239,7 @@ class _Graph:
         return beams, places[live], texts, scores
 
     def _owed(self, source):
-        """Which numbered pieces (B, P) stand in sources (B, S)."""
+        """Which numbered pieces (B, P) occur in sources (B, S)."""
         return tf.reduce_any(source[:, :, None] == tf.constant(list(self.copied), tf.int32), axis=1)
 
     def _texts(self, tokens):

@@ -1,1 +1,1 @@
-"""Files of many formats: what is to be translated in them, and the same file with it translated."""
+"""Files of many formats: finds the text to translate in them, and writes the same file with that text translated."""

@@ -1,4 +1,4 @@
-"""What the files of all formats have in common: pieces to translate, and the file written with their translations."""
+"""What all file formats share: pieces to translate, and the file written with their translations."""
 
 import codecs
 import re
@@ -9,7 +9,7 @@ from typing import NamedTuple, Protocol
 from app.translation.pieces import Part, Piece, Tag
 from data.errors import UserError
 
-# A file of more bytes is not one that a person reads.
+# No file that a person reads has more bytes.
 MOST_BYTES = 32 << 20
 _MARKS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))
 
@@ -19,9 +19,9 @@ class Options:
     """How a file is read.
 
     Args:
-        name: of the file, for messages.
+        name: the file's name, for messages.
         source, target: the languages.
-        columns: of a table, by their names or their numbers from 1; the others are left alone.
+        columns: the columns of a table to translate, by name or by number from 1; the others are left alone.
     """
 
     name: str
@@ -42,7 +42,7 @@ class FileDocument(Protocol):
     lines: bool
 
     def write(self, translations: Sequence[Sequence[Part]]) -> bytes:
-        """The file with the translation of each piece; all else is as it was."""
+        """The file with the translation of each piece; everything else is unchanged."""
         ...
 
 
@@ -51,8 +51,8 @@ class Slot:
     """A place in a text for the translation of a piece.
 
     Args:
-        piece: what stands there.
-        write: how a translation is written there.
+        piece: the text in that place.
+        write: turns a translation into the text written there.
     """
 
     piece: Piece
@@ -62,7 +62,7 @@ class Slot:
 class Encoding(NamedTuple):
     """How a text is stored: the name of its encoding, and the byte order mark before it.
 
-    `errors` is what is done with characters that the encoding has not.
+    `errors` says what to do with characters that the encoding lacks.
     """
 
     name: str = "utf-8"
@@ -79,8 +79,8 @@ class TextDocument:
     """A file of text with slots in it.
 
     Args:
-        layout: in order, what stays and where translations go.
-        encoding: of the file.
+        layout: the text that stays and the slots for translations, in order.
+        encoding: the file's encoding.
         lines: see `FileDocument`.
     """
 
@@ -116,22 +116,22 @@ def decoded(content: bytes, name: str) -> tuple[str, Encoding]:
 
 
 def plain_slot(text: str, write: Callable[[str], str] = str, known: str | None = None) -> Slot:
-    """A slot of a text without tags."""
+    """A slot for a text without tags."""
     return Slot(Piece((text,), known), lambda parts: write(text_of(parts)))
 
 
 def text_of(parts: Sequence[Part]) -> str:
-    """The text of parts without tags."""
+    """The text of the parts, leaving out tags."""
     return "".join(part for part in parts if isinstance(part, str))
 
 
 def has_words(text: str) -> bool:
-    """Whether there is anything to translate: a letter."""
+    """Whether there is anything to translate, that is, a letter."""
     return any(character.isalpha() for character in text)
 
 
 def trimmed(parts: Sequence[Part]) -> tuple[tuple[Part, ...], tuple[Part, ...], tuple[Part, ...]]:
-    """Parts without the tags and the white space around all of their text: what is before, within and after.
+    """Splits off the tags and white space around all of the text: what comes before, what is within, what follows.
 
     Example:
         >>> trimmed([Tag("<b>"), "Stop.", Tag("</b>"), " ", Tag("<br/>")])[1]
@@ -157,7 +157,7 @@ def _is_alone(part: Part) -> bool:
 
 
 def _closings(parts: Sequence[Part]) -> dict[int, int]:
-    """Where each tag that opens an element is closed: by the next of its name that closes no other."""
+    """Where each opening tag is closed: by the next closing tag of its name that closes no other."""
     found: dict[int, int] = {}
     opened: dict[str, list[int]] = {}
     for place, part in enumerate(parts):

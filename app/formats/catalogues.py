@@ -1,6 +1,6 @@
-"""Catalogues of messages in JSON (.json, .arb) and YAML (.yaml, .yml): strings are translated where they stand.
+"""Catalogues of messages in JSON (.json, .arb) and YAML (.yaml, .yml): strings are translated in place.
 
-Keys, numbers, comments and the order and layout of everything are left alone.
+Keys, numbers, comments, order and layout are left alone.
 """
 
 import json
@@ -12,13 +12,13 @@ from app.formats.base import Options, Slot, TextDocument, decoded, has_words, pl
 from data.errors import UserError
 
 _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\]:,]')
-# An anchor or a tag before a value of YAML.
+# An anchor or a tag before a YAML value.
 _PROPERTIES = re.compile(r"(?:[&!]\S*\s+)*")
 _ADDRESS = re.compile(r"(?:[a-z][a-z0-9+.-]*://|mailto:|[./~#])\S*")
 
 
 def read_json(content: bytes, options: Options) -> TextDocument:
-    """Reads a catalogue in JSON; what stands under keys that begin with "@" is about messages, and is left alone.
+    """Reads a JSON catalogue; values under keys that begin with "@" describe messages and are left alone.
 
     Raises:
         UserError: it is not JSON.
@@ -34,7 +34,7 @@ def read_json(content: bytes, options: Options) -> TextDocument:
 def _json_layout(text: str) -> Iterator[str | Slot]:
     ascii_only = text.isascii() and "\\u" in text
     place = 0
-    # For each object or array around: whether it is an object, and whether it is left alone.
+    # For each enclosing object or array: whether it is an object, and whether it is left alone.
     around: list[tuple[bool, bool]] = []
     key, left_alone = "", False
     expects_key = False
@@ -63,12 +63,12 @@ def _json_layout(text: str) -> Iterator[str | Slot]:
 
 
 def is_message(text: str) -> bool:
-    """Whether a value is text for people, and no address or path."""
+    """Whether a value is text for people, not an address or a path."""
     return has_words(text) and not _ADDRESS.fullmatch(text)
 
 
 def read_yaml(content: bytes, options: Options) -> TextDocument:
-    """Reads a catalogue in YAML; where the source language is the only key at the top, it becomes the target's.
+    """Reads a YAML catalogue; if the only key at the top is the source language, it becomes the target language.
 
     Raises:
         UserError: it is not YAML.
@@ -94,7 +94,7 @@ def read_yaml(content: bytes, options: Options) -> TextDocument:
 
 
 def _leaves(root: Any, options: Options) -> Iterator[tuple[Any, str | None]]:
-    """The strings to translate, each once, and a key to replace with its new name."""
+    """The strings to translate, each once, and the key to rename (if any) with its new name."""
     import yaml
 
     if isinstance(root, yaml.MappingNode) and len(root.value) == 1:
@@ -117,7 +117,7 @@ def _leaves(root: Any, options: Options) -> Iterator[tuple[Any, str | None]]:
 
 
 def _yaml_slot(node: Any, raw: str) -> Slot:
-    """A string in the style that it had; one without quotes gets them where it needs them."""
+    """A string in its original style; one without quotes gets them if it needs them."""
     if node.style in ("|", ">"):
         return plain_slot(node.value, lambda text: _block(text, raw.replace("\r\n", "\n")))
     if node.style == "'":
@@ -134,7 +134,7 @@ def _quoted(text: str) -> str:
 
 
 def _plain_scalar(text: str) -> str:
-    """A text without quotes, if YAML reads it as the same text wherever it stands."""
+    """The text without quotes if YAML reads it as the same text in any place, otherwise in quotes."""
     safe = re.fullmatch(r"[^\W\d_][^:#,\[\]{}&*!|>'\"%@`\\\n\r\t]*", text) and text == text.strip()
     return (
         text
@@ -144,7 +144,7 @@ def _plain_scalar(text: str) -> str:
 
 
 def _block(text: str, raw: str) -> str:
-    """A text of several lines, indented as it was; a folded one (">") has each line in one."""
+    """A text of several lines, indented as before; in a folded block (">") empty lines separate them."""
     head, *lines = raw.split("\n")
     indent = next((line[: len(line) - len(line.lstrip(" "))] for line in lines if line.strip()), "  ")
     tail = "\n" * (len(raw) - len(raw.rstrip("\n")))

@@ -1,6 +1,6 @@
-"""Word documents, .docx: all paragraphs, in tables, notes, text boxes, headers and footers too.
+"""Word documents, .docx: all paragraphs, including those in tables, notes, text boxes, headers and footers.
 
-Comments, deleted text, charts and pictures are left alone. Neighbouring runs of the same format are one text.
+Comments, deleted text, charts and pictures are left alone. Neighbouring runs of the same format count as one text.
 """
 
 import copy
@@ -21,27 +21,27 @@ if TYPE_CHECKING:
 
 _TYPES = "[Content_Types].xml"
 _MAIN = "document.main+xml"
-# What else has paragraphs, in reading order.
+# The parts that have paragraphs, in reading order.
 _PARTS = (_MAIN, "footnotes+xml", "endnotes+xml", "header+xml", "footer+xml")
 _SPACE = "{http://www.w3.org/XML/1998/namespace}space"
-# Elements around runs, whose texts belong to the sentence.
+# Elements that enclose runs and whose text belongs to the sentence.
 _AROUND = frozenset(("hyperlink", "ins", "moveTo", "smartTag", "customXml", "fldSimple", "dir", "bdo", "sdt"))
 _BREAKS = frozenset(("tab", "ptab", "br", "cr"))
-# What Word only notes for itself: where pages ended and what it thought of the spelling.
+# What holds no text: Word's own notes (page ends, spelling), optional hyphens, and formats.
 _DROPPED = frozenset(("lastRenderedPageBreak", "proofErr", "softHyphen", "rPr", "pPr"))
-# Ranges of text. What a comment is about may become more.
+# Ranges of text that must stay the same. A comment's range may grow, so it is not one of them.
 _RANGES = frozenset(("bookmark", "perm", "moveFromRange", "moveToRange"))
 _MARKS = frozenset(f"{name}{side}" for name in (*_RANGES, "commentRange") for side in ("Start", "End")) | {
     "commentReference",
     "del",
     "moveFrom",
 }
-# Of a format: what says nothing about how the text looks.
+# The parts of a format that do not change how the text looks.
 _INVISIBLE = ("lang", "noProof", "rsid")
 
 
 class _Text(NamedTuple):
-    """A text of one format, an element `rPr` or None, and the element that it was read from."""
+    """A text, its format (an element `rPr` or None), and the element that it was read from."""
 
     text: str
     format: Any
@@ -49,20 +49,20 @@ class _Text(NamedTuple):
 
 
 class _Field(NamedTuple):
-    """A part of a field: "begin", "separate", "end", or "" for text of its instruction."""
+    """A part of a field: "begin", "separate", "end", or "" for the text of its instruction."""
 
     kind: str
     run: "_Run"
 
 
 class _Format(NamedTuple):
-    """The content of a tag that begins text of another format than most of the paragraph; the class itself ends it."""
+    """The content of a tag that begins text in another format than most of the paragraph; the class itself ends it."""
 
     format: Any
 
 
 class _Run(NamedTuple):
-    """An element of a run, such as a picture, which gets a run of its own where it is put back."""
+    """An element of a run, such as a picture; it gets its own run when it is put back."""
 
     child: Any
     format: Any
@@ -75,7 +75,7 @@ def read(content: bytes, options: Options) -> PackedDocument:
     """Reads a Word document.
 
     Raises:
-        UserError: it is damaged, or no Word document.
+        UserError: it is damaged, or not a Word document.
     """
     archive = Archive(content, options.name)
     parts = _parts(archive, options.name)
@@ -120,7 +120,7 @@ class DocxParagraphs:
     """Reads and writes paragraphs, see `Paragraphs`.
 
     Args:
-        namespace: of the elements of WordprocessingML, in braces.
+        namespace: the namespace of WordprocessingML elements, in braces.
     """
 
     def __init__(self, namespace: str):
@@ -165,7 +165,7 @@ class DocxParagraphs:
         return run
 
     def _placed(self, item: Any) -> "etree._Element":
-        """An element that is put back, without the text behind it."""
+        """An element to put back, without the text after it."""
         element = item.child if isinstance(item, _Run) else item
         element.tail = None
         if not isinstance(item, _Run):
@@ -187,7 +187,7 @@ class DocxParagraphs:
         return tag.removeprefix(self._w) if isinstance(tag, str) and tag.startswith(self._w) else ""
 
     def _inside(self, shell: "etree._Element") -> "etree._Element":
-        """Where the content of an element around runs belongs."""
+        """The element that holds the content of an element around runs."""
         found = shell.find(self._w + "sdtContent")
         return shell if found is None else found
 
@@ -232,10 +232,10 @@ class DocxParagraphs:
 
 
 def _with_fields(tokens: Sequence[_Raw], numbers: Numbers) -> list[_Raw]:
-    """Fields become pairs of tags around their results, each opened by all of its instruction.
+    """Turns fields into pairs of tags around their results; the opening tag holds the whole instruction.
 
-    The parts of a field of which an end is in another paragraph, or in another element, are breaks: they stay where
-    they are.
+    If an end of a field is in another paragraph or in another element, the parts of the field become breaks: they stay
+    where they are.
     """
     fields, instructions = _fields(tokens)
     inside = owners(tokens)
@@ -261,15 +261,15 @@ def _with_fields(tokens: Sequence[_Raw], numbers: Numbers) -> list[_Raw]:
 
 
 def _fields(tokens: Sequence[_Raw]) -> tuple[dict[int, tuple[int, int]], set[int]]:
-    """The fields that are in no instruction of another, and all places in instructions.
+    """Finds the fields that are not inside another's instruction, and all places in instructions.
 
     Returns:
-        By where a field begins: where its instruction ends, and where the field ends.
+        By where a field begins: where its instruction ends, and where the field ends. Then the places in instructions.
     """
     fields: dict[int, tuple[int, int]] = {}
     instructions: set[int] = set()
     opened: list[tuple[int, int | None]] = []  # where fields begin, and where their instructions end
-    unfinished = start = 0  # instructions that have not ended; where one from before this paragraph has
+    unfinished = start = 0  # instructions that have not ended; where one begun before this paragraph has ended
     for place, token in enumerate(tokens):
         kind = token.kind if isinstance(token, _Field) else ""
         if kind == "begin":
@@ -291,7 +291,7 @@ def _fields(tokens: Sequence[_Raw]) -> tuple[dict[int, tuple[int, int]], set[int
 
 
 def _contents(tokens: Iterable[_Raw]) -> list[Any] | None:
-    """What is put back for tokens that stay as they are; None if an element around others begins or ends there."""
+    """What to put back for tokens that stay as they are; None if an enclosing element begins or ends among them."""
     contents: list[Any] = []
     for token in tokens:
         if isinstance(token, _Text):
@@ -306,7 +306,7 @@ def _contents(tokens: Iterable[_Raw]) -> list[Any] | None:
 
 
 def _with_spaces(tokens: Sequence[_Raw]) -> list[_Raw]:
-    """White space gets the format of the text beside it."""
+    """White space gets the format of the text next to it."""
     found = list(tokens)
     for place, token in enumerate(found):
         if isinstance(token, _Text) and not token.text.strip():
@@ -317,7 +317,7 @@ def _with_spaces(tokens: Sequence[_Raw]) -> list[_Raw]:
 
 
 def _formatted(tokens: Sequence[_Raw], numbers: Numbers) -> Iterator[Token]:
-    """Texts of the same format are one; those of another than most of the paragraph stand between tags."""
+    """Joins texts of the same format; those that differ from most of the paragraph are put between tags."""
     base = _key(_base(tokens))
     keys: list[bytes | None] = []
     for token in tokens:
@@ -351,7 +351,7 @@ def _base(tokens: Iterable[_Raw]) -> Any:
 
 
 def _key(format: Any) -> bytes:
-    """What a format looks like: equal for formats that look the same."""
+    """A key for a format, equal for formats that look the same."""
     from lxml import etree
 
     if format is None:

@@ -1,4 +1,4 @@
-"""Elements of XML with text and tags in them, as of XLIFF and TMX: read as parts, and filled with others."""
+"""XML elements that hold text and tags, as in XLIFF and TMX: read as parts, and filled with other parts."""
 
 import copy
 from collections.abc import Iterator, Sequence
@@ -10,17 +10,17 @@ from app.translation.pieces import Part, Tag
 if TYPE_CHECKING:
     from lxml import etree
 
-# Elements with text of the sentence in them; all others are code of the original format.
+# Elements that hold text of the sentence; all others are code of the original format.
 _AROUND = ("g", "mrk", "pc", "hi")
 
 
 def element_text(element: "etree._Element") -> str:
-    """The text of an element without code of the original format."""
+    """The text of an element, without code of the original format."""
     return text_of(list(parts_of(element)))
 
 
 def parts_of(element: "etree._Element") -> Iterator[Part]:
-    """The texts and tags in an element; a tag's content is an element without its children, or with its code."""
+    """The texts and tags in an element; a tag's content is an element, without its children if they are parts too."""
     numbers = iter(range(1, 1 << 20))
     yield from (part for part in _inner(element, numbers) if part)
 
@@ -43,7 +43,7 @@ def _inner(element: "etree._Element", numbers: Iterator[int]) -> Iterator[Part]:
 
 
 def fill(element: "etree._Element", parts: Sequence[Part]) -> None:
-    """Gives an element these texts and tags as its content."""
+    """Replaces the content of an element with these texts and tags."""
     for child in list(element):
         element.remove(child)
     element.text = None

@@ -1,4 +1,4 @@
-"""Electronic books, .epub: the pages and tables of contents. Pictures, styles and scripts are left alone."""
+"""Electronic books, .epub: pages and tables of contents. Pictures, styles and scripts are left alone."""
 
 import html
 import re
@@ -44,7 +44,7 @@ def read(content: bytes, options: Options) -> EpubDocument:
     """Reads a book.
 
     Raises:
-        UserError: it is damaged, locked, or no book.
+        UserError: it is damaged, locked, or not a book.
     """
     archive = Archive(content, options.name)
     if _CONTAINER not in archive.names:
@@ -86,7 +86,7 @@ def _pages(archive: Archive, path: str) -> list[tuple[str, str]]:
 
 
 def _package(archive: Archive, path: str, options: Options) -> TextDocument:
-    """What is said about the book: its title is translated, and its language changes."""
+    """The book's description: its title is translated, and its language changes."""
     text, encoding = decoded(archive.read(path), options.name)
 
     def renamed(match: re.Match) -> str:

@@ -1,4 +1,4 @@
-"""Web pages. Tags with their attributes, comments, scripts, code and `translate="no"` are left alone."""
+"""Web pages. Tags and their attributes, comments, scripts, code and `translate="no"` are left alone."""
 
 import codecs
 import re
@@ -13,9 +13,9 @@ HTML = Tags("html")
 _CHARSET = re.compile(
     rb"""<(?:meta\s[^>]{0,200}?charset|\?xml\s[^>]{0,200}?encoding)\s*=\s*["']?([\w.:-]+)""", re.IGNORECASE
 )
-# A page says near its beginning how it is encoded.
+# A page states its encoding near its beginning, within this many bytes.
 _BEGINNING = 2048
-# Python has encodings of names and of nothing, which cannot write every text.
+# Python also has encodings for host names ("idna") and for nothing ("undefined"); they cannot write every text.
 _FOREIGN = "\u4e00"
 _LANGUAGE = re.compile(rf"""(<html\b{SIGN}*?\b(?:xml:)?lang\s*=\s*["']?)([A-Za-z]{{2,3}})\b""", re.IGNORECASE)
 
@@ -27,7 +27,7 @@ def read(content: bytes, options: Options) -> TextDocument:
 
 
 def layout(text: str) -> Iterator[str | Slot]:
-    """The parts of a text in HTML."""
+    """The parts of an HTML text: strings that stay, and slots."""
     for part in read_markup(text, HTML):
         if isinstance(part, str):
             yield part
@@ -40,7 +40,7 @@ def layout(text: str) -> Iterator[str | Slot]:
 
 
 def in_language(text: str, options: Options) -> str:
-    """A page that says, if it said that it is in the source language, that it is in the target language."""
+    """The page; if it states that it is in the source language, it now states the target language."""
 
     def renamed(match: re.Match) -> str:
         return match[1] + (options.target if match[2].lower() == options.source else match[2])

@@ -1,4 +1,4 @@
-"""What stands within a paragraph of Markdown: emphasis, links, code, addresses and tags."""
+"""The markup within a paragraph of Markdown: emphasis, links, code, addresses and tags."""
 
 import html
 import re
@@ -24,10 +24,10 @@ _MARK = re.compile(
 )
 _BRACKET = re.compile(r"\\.|`[^`]*`|[\[\]]", re.DOTALL)
 _TARGET = re.compile(r"\((?:[^()\\]|\\.|\((?:[^()\\]|\\.)*\))*\)|\[[^\[\]]*\]", re.DOTALL)
-_NESTED = 10  # links and pictures
+_NESTED = 10  # depth of links and pictures in each other
 _ESCAPED = re.compile(r"\\([!-/:-@\[-`{-~])")
 _ENTITY = re.compile(r"&(?:#\d{1,7}|#[xX][0-9A-Fa-f]{1,6}|[A-Za-z]\w{1,30});")
-# Signs that mean something within a text, and what begins a list, a heading, a quote or a line.
+# Characters that have a meaning within a text, and what begins a list, a heading, a quote or a rule.
 _SPECIAL = re.compile(r"\\(?=[!-/:-@\[-`{-~])|[`\[|]|\*(?!\s)|(?<!\s)\*|~(?=~)|(?<!\w)_|_(?!\w)|<(?=[A-Za-z/!?])")
 _BLOCK = re.compile(r"^(?:(?:[-+*]|#{1,6})(?=\s|$)|>|\d{1,9}(?=[.)](?:\s|$))|[=-]+\s*$)", re.MULTILINE)
 _EMPHASIS = re.compile(r"\*+|_+|~~")
@@ -39,8 +39,8 @@ class Parsed(NamedTuple):
 
     Fields:
         before, after: markup around all of the text, which need not be translated with it.
-        piece: the text and the tags within it; None where there are no words.
-        write: how its translation is written.
+        piece: the text and the tags within it; None if there are no words.
+        write: turns its translation into Markdown.
     """
 
     before: str
@@ -50,7 +50,7 @@ class Parsed(NamedTuple):
 
 
 class _Mark(NamedTuple):
-    """A stretch of markup: `kind` is "text", "tag", "open", "close" or "emphasis"."""
+    """A stretch of a paragraph: `kind` is "text", "tag", "open", "close" or "emphasis"."""
 
     kind: str
     raw: str
@@ -69,9 +69,9 @@ class InlineParser:
         self._references = references
 
     def parse(self, raw: str, cell: bool = False) -> Parsed:
-        """Reads a paragraph, as it is written but for the marks before its lines; `cell` is for one of a table."""
+        """Reads a paragraph as written, without the marks before its lines; `cell` is for a cell of a table."""
         marks = self._marks(raw, 0, len(raw), _closings(raw))
-        # A sign that the text has without a backslash needs none in the translation either.
+        # A character without a backslash in the text needs none in the translation either.
         bare = "".join(_ESCAPED.sub("", mark.raw) if mark.kind == "text" else "\0" for mark in marks)
         plain = set(_SPECIAL.findall(bare)) - {sign for sign in _ESCAPED.findall(raw)}
         plain = plain - {"|"} if cell else plain | {"|"}
@@ -113,7 +113,7 @@ class InlineParser:
         return _paired(marks)
 
     def _link(self, raw: str, start: int, end: int, closings: Mapping[int, int]) -> tuple[int, str, int] | None:
-        """Of a link whose text starts here: where the text ends, what is behind it, and where that ends."""
+        """For a link whose text starts here: where the text ends, what follows it, and where that ends."""
         label_end = closings.get(start - 1, end)
         if label_end >= end:
             return None
@@ -122,7 +122,7 @@ class InlineParser:
             return label_end, "]" + target[0], target.end()
         if target and target[0] != "[]":
             return (label_end, "]" + target[0], target.end()) if self._defined(target[0][1:-1]) else None
-        # The text is the label as well, which must not be translated.
+        # The text is also the label, which must not be translated.
         return (label_end, f"][{label}]", target.end() if target else label_end + 1) if self._defined(label) else None
 
     def _defined(self, label: str) -> bool:
@@ -132,7 +132,7 @@ class InlineParser:
 
 
 def _closings(raw: str) -> dict[int, int]:
-    """Where each bracket that is opened is closed."""
+    """Where each opening bracket is closed."""
     opened, found = list[int](), dict[int, int]()
     for match in _BRACKET.finditer(raw):
         if match[0] == "[":
@@ -143,7 +143,7 @@ def _closings(raw: str) -> dict[int, int]:
 
 
 def _emphasis(raw: str, match: re.Match) -> _Mark:
-    """A mark that may open or close emphasis, by what stands beside it."""
+    """A mark that may open or close emphasis, depending on what is next to it."""
     before, after = raw[match.start() - 1 : match.start()], raw[match.end() : match.end() + 1]
     opens, closes = bool(after.strip()), bool(before.strip())
     if match[0].startswith("_"):
@@ -152,7 +152,7 @@ def _emphasis(raw: str, match: re.Match) -> _Mark:
 
 
 def _paired(marks: list[_Mark]) -> list[_Mark]:
-    """Emphasis becomes "open" and "close"; marks without a partner are text."""
+    """Emphasis becomes "open" and "close"; marks without a partner become text."""
     found, opened = list(marks), list[int]()
     for place, mark in enumerate(marks):
         if mark.kind != "emphasis":
@@ -187,7 +187,7 @@ def _parts(marks: Iterable[_Mark]) -> list[Part]:
 
 
 def _tight(parts: Sequence[Part]) -> list[Part]:
-    """The parts with white space outside of emphasis, which would be none otherwise."""
+    """Moves white space out of emphasis; with white space at its ends it would not be emphasis."""
     found = list(parts)
     for place in range(len(found) - 1):
         part, following = found[place : place + 2]
@@ -203,11 +203,11 @@ def _tight(parts: Sequence[Part]) -> list[Part]:
 
 
 def _escaped(text: str, plain: Iterable[str]) -> str:
-    """A text with backslashes before signs that would mean something."""
+    """A text with backslashes before characters that would have a meaning."""
     text = _ENTITY.sub(lambda match: "&amp;" + match[0][1:], text)
     return _SPECIAL.sub(lambda match: match[0] if match[0] in plain and match[0] != "<" else "\\" + match[0], text)
 
 
 def _harmless(match: re.Match) -> str:
-    """What would begin a block, so that it begins none: a backslash is before the sign, or behind the number."""
+    """Keeps a text from beginning a block: a backslash goes before the sign, or after the number."""
     return match[0] + "\\" if match[0].isdecimal() else "\\" + match[0]

@@ -1,4 +1,4 @@
-"""How documents name the language that they are in."""
+"""How documents name their language."""
 
 
 def country(language: str) -> str:

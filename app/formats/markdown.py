@@ -1,7 +1,7 @@
 """Markdown: paragraphs, headings, lists, quotes and tables are translated.
 
-Code, addresses, HTML tags, definitions of links and front matter are left alone. A paragraph whose sentences begin on
-lines of their own keeps these; other line breaks within a sentence go. Lines that are for other programs stay.
+Code, addresses, HTML tags, link definitions and front matter are left alone. A paragraph keeps line breaks between
+sentences; those within a sentence become spaces. Lines meant for other programs stay.
 """
 
 import re
@@ -17,7 +17,7 @@ from data.errors import UserError
 _FRONT_MATTER = re.compile(r"(?:---[ \t]*\n.*?\n(?:---|\.\.\.)|\+\+\+[ \t]*\n.*?\n\+\+\+)[ \t]*(?:\n|\Z)", re.DOTALL)
 # Two spaces or a backslash at the end of a line keep its line break.
 _HARD_BREAK = re.compile(r"(?: {2,}|\\)$")
-# Lines for other programs, which CommonMark takes for text: alerts, containers and admonitions, templates, attributes.
+# Lines for other programs that CommonMark takes for text: alerts, containers and admonitions, templates, attributes.
 _COMMAND = re.compile(
     r"\[![\w-]+\].*|:::.*|(?:!!!|\?\?\?\+?) .*"
     r'|=== ".*|(?:(?:\{%[^{}]*%\}|\{\{[^{}]*\}\}|\{:[^{}]*\})\s*)+'
@@ -26,7 +26,7 @@ _CELL = re.compile(r"(?:[^|\\]|\\.)+")
 
 
 def read(content: bytes, options: Options) -> TextDocument:
-    """Reads Markdown: CommonMark with tables and struck text."""
+    """Reads Markdown: CommonMark with tables and strikethrough."""
     text, encoding = decoded(content, options.name)
     windows = "\r\n" in text
     layout = list(_layout(text.replace("\r\n", "\n"), options.name))
@@ -34,7 +34,7 @@ def read(content: bytes, options: Options) -> TextDocument:
 
 
 class _WithCarriageReturns(TextDocument):
-    """A text whose lines end in two signs, as on Windows."""
+    """A text whose lines end in two characters, as on Windows."""
 
     def write(self, translations: Sequence[Sequence[Part]]) -> bytes:
         """See `FileDocument.write`."""
@@ -88,13 +88,13 @@ def _blocks(tokens: Sequence[Any]) -> Iterator[tuple[int, int, str, str]]:
 
 
 def _paragraph(lines: list[str], contents: list[str], parser: InlineParser) -> list[str | Slot] | None:
-    """The slots of a paragraph; None where its text is not found in its lines.
+    """The slots of a paragraph; None if its text is not found in its lines.
 
     Args:
-        lines: as they are in the file; more than `contents` for a heading that is underlined.
-        contents: the text of each line without what marks lists and quotes.
+        lines: as they are in the file; more than `contents` for an underlined heading.
+        contents: the text of each line, without the marks of lists and quotes.
     """
-    pieces = []  # what is before the text of each line, the text, and what is after it
+    pieces = []  # for each line: what comes before its text, the text, and what follows it
     for line, content in zip(lines, contents, strict=False):
         bare = content.strip()
         start = line.find(bare)
@@ -125,7 +125,7 @@ def _paragraph(lines: list[str], contents: list[str], parser: InlineParser) -> l
 def _slot(
     texts: list[str], following: Sequence[tuple[str, str, str]], parser: InlineParser, slash: str
 ) -> list[str | Slot]:
-    """The slot of lines of a paragraph; `following` are the pieces of those after the first."""
+    """The slot of some lines of a paragraph; `following` are the pieces of the lines after the first."""
     raw = "\n".join(texts).removesuffix(slash) if slash else "\n".join(texts)
     found = parser.parse(raw)
     if not found.piece:

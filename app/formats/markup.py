@@ -1,4 +1,4 @@
-"""Texts in HTML or XML: what is text in them, and what must come out unchanged."""
+"""HTML and XML: which parts are text, and which must come out unchanged."""
 
 import functools
 import html
@@ -9,15 +9,15 @@ from typing import NamedTuple
 
 from app.translation.pieces import Part, Piece, Tag
 
-# A sign in a tag, or a value in quotes, which may hold "<" and ">". Quotes that do not add up are none: then a tag ends
-# at the next ">". No two tags are read across the same "<", for its quotes would differ: this takes linear time.
+# A character in a tag, or a value in quotes, which may hold "<" and ">". Unbalanced quotes do not count: the tag then
+# ends at the next ">". No two tags are read across the same "<", since its quotes would differ: this takes linear time.
 SIGN = r"""(?:[^<>"']|"[^"]*+"|'[^']*+')"""
 ATTRIBUTES = rf"(?:{SIGN}*+(?=>)|[^<>]*+)"
 _TAG = re.compile(rf"<(/?)([A-Za-z][\w:.-]*+)({ATTRIBUTES})>|<[!?][^<>]*>")
 _PRIVATE = re.compile(r"""\btranslate\s*=\s*["']?no\b|\bclass\s*=\s*(["'])[^"']*\bnotranslate\b""", re.IGNORECASE)
-# HTML whose content is not prose, and tags within a sentence; any other tag ends one.
+# HTML elements whose content is not prose, and tags within a sentence; any other tag ends a sentence.
 _RAW = frozenset(("code", "kbd", "math", "pre", "samp", "script", "style", "svg", "template", "textarea"))
-# Of these, those in which no other tag begins: they end at their first closing tag.
+# Those of them in which no other tag can begin: they end at their first closing tag.
 _VERBATIM = frozenset(("script", "style", "textarea"))
 _INLINE_NAMES = """
 a abbr acronym b bdi bdo big cite code data del dfn em font i img ins kbd label mark q s samp small span strike strong
@@ -33,9 +33,9 @@ class Tags:
 
     Args:
         kind: "html" or "xml".
-        ignored: what is in them is not translated.
-        splitting: end a sentence.
-        inline: do not.
+        ignored: tags whose content is not translated.
+        splitting: tags that end a sentence.
+        inline: tags that do not end one.
     """
 
     kind: str
@@ -50,7 +50,7 @@ class Tags:
         return self.kind == "html" and name not in _INLINE
 
     def leaves(self, name: str, attributes: str) -> bool:
-        """Whether what is in a tag is not translated."""
+        """Whether the content of a tag is not translated."""
         return name in self.ignored or (
             self.kind == "html" and (name in _RAW or bool(attributes and _PRIVATE.search(attributes)))
         )
@@ -81,7 +81,7 @@ class Block:
 
     @functools.cached_property
     def piece(self) -> Piece:
-        """The block to translate; what is one tag for the sentence is shown as one."""
+        """The block to translate; an element that is left alone within a sentence is shown as one tag."""
         return Piece(
             tuple(
                 html.unescape(token.raw) if token.kind == "text" else Tag(_shown(token.raw, number), token.raw)
@@ -104,7 +104,7 @@ def read_markup(text: str, tags: Tags) -> list[str | Block]:
 
 
 def outline(text: str) -> frozenset[str]:
-    """The tags of an XML text that end a sentence: those that never stand beside words.
+    """The tags of an XML text that end a sentence: those that never stand next to words.
 
     Example:
         >>> sorted(outline("<doc><p>Go <b>on</b>.</p><p>Stop.</p></doc>"))
@@ -130,7 +130,7 @@ def written(parts: Iterable[Part]) -> str:
 
 
 def _shown(raw: str, number: int) -> str:
-    """As a model reads a tag, or an element that is one tag for it: no sign of a tag is within."""
+    """How the model reads a tag, or an element shown as one tag: without "<" or ">" inside."""
     match = _TAG.fullmatch(raw)
     if not match:
         return f"<x{number}/>"
@@ -140,7 +140,7 @@ def _shown(raw: str, number: int) -> str:
 
 def _tokens(text: str, tags: Tags) -> Iterator[_Token]:
     place = begun = 0
-    unclosed: set[str] = set()  # what is searched for in vain is not searched for again
+    unclosed: set[str] = set()  # ends that were not found; they are not searched for again
     while (start := text.find("<", place)) >= 0:
         kind, end = _piece(text, start, tags, unclosed)
         if not end:
@@ -155,7 +155,7 @@ def _tokens(text: str, tags: Tags) -> Iterator[_Token]:
 
 
 def _piece(text: str, start: int, tags: Tags, unclosed: set[str]) -> tuple[str, int]:
-    """The kind and the end of the tag, comment or untranslated element that begins here; 0 where none does."""
+    """The kind and the end of the tag, comment or untranslated element that begins here; 0 if none does."""
     for opening, closing in (("<!--", "-->"), ("<![CDATA[", "]]>")):
         if text.startswith(opening, start) and closing not in unclosed:
             end = text.find(closing, start)
@@ -174,7 +174,7 @@ def _piece(text: str, start: int, tags: Tags, unclosed: set[str]) -> tuple[str, 
 
 
 def _end_of(text: str, place: int, name: str, kind: str) -> int:
-    """Where an element ends whose opening tag ends here; at the end of the text if it is not closed."""
+    """Where the element ends whose opening tag ends here; the end of the text if it is not closed."""
     html = kind == "html"
     sign = "/" if html and name in _VERBATIM else "/?"
     pattern = re.compile(rf"<({sign}){re.escape(name)}(?=[\s/>]){ATTRIBUTES}>", re.IGNORECASE if html else 0)

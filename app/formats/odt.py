@@ -1,4 +1,4 @@
-"""Text documents of OpenDocument, .odt: paragraphs and headings, in tables, notes, text boxes, headers and footers too.
+"""OpenDocument text, .odt: paragraphs and headings, including those in tables, notes, text boxes, headers and footers.
 
 Comments, fields, pictures and formulas are left alone.
 """
@@ -25,7 +25,7 @@ _BREAKS = frozenset(_TEXT + name for name in ("tab", "line-break"))
 _MARKS = re.compile(
     r"(annotation|bookmark|reference-mark|change|toc-mark|alphabetical-index-mark|user-index-mark)(?:-(start|end))?"
 )
-# What both ends of a range have.
+# Attributes that both ends of a range share.
 _NAMES = [_TEXT + name for name in ("name", "id", "change-id")]
 # Text that is no longer, or not yet, part of the document, or is about it.
 _APART = frozenset((_TEXT + "tracked-changes", "{urn:oasis:names:tc:opendocument:xmlns:office:1.0}annotation"))
@@ -37,7 +37,7 @@ def read(content: bytes, options: Options) -> PackedDocument:
     """Reads a text document.
 
     Raises:
-        UserError: it is damaged, encrypted, or no text document.
+        UserError: it is damaged, encrypted, or not a text document.
     """
     archive = Archive(content, options.name)
     if "content.xml" not in archive.names:
@@ -74,7 +74,7 @@ class OdtParagraphs:
     """Reads and writes paragraphs of a file, see `Paragraphs`."""
 
     def __init__(self, root: "etree._Element"):
-        # Styles that only say in which session a text was typed.
+        # Styles that only say when a text was typed (its editing session).
         self._plain = {
             style.get(_STYLE + "name")
             for style in root.iter(_STYLE + "style")
@@ -104,7 +104,7 @@ class OdtParagraphs:
 
     def _child(self, child: "etree._Element", numbers: Numbers) -> Iterator[Token]:
         if child.tag == _TEXT + "s":
-            # Several hold columns apart.
+            # Several spaces keep columns apart.
             yield " " if child.get(_TEXT + "c", "1") == "1" else Break([child])
         elif child.tag in _BREAKS:
             yield Break([child])
@@ -116,11 +116,11 @@ class OdtParagraphs:
             yield from self._inner(child, numbers)
             yield closing
         elif child.tag != _TEXT + "soft-page-break":
-            # A comment of XML has no name.
+            # An XML comment has no name.
             name = child.tag.rpartition("}")[2] if isinstance(child.tag, str) else "annotation"
             mark = _MARKS.fullmatch(name)
             if mark:
-                # What a comment is about may become more.
+                # The range of a comment may grow.
                 named = next(filter(None, map(child.get, _NAMES)), None) if mark[1] != "annotation" else None
                 yield Mark([child], before=mark[2] != "end", pair=(mark[1], named) if mark[2] and named else None)
             else:
@@ -139,7 +139,7 @@ class OdtParagraphs:
                 around.pop()
             elif isinstance(token.content, list):
                 for element in token.content:
-                    element.tail = None  # what is behind it are tokens of their own
+                    element.tail = None  # the text after it has its own tokens
                     around[-1].append(element)
             else:
                 around[-1].append(token.content)
@@ -147,7 +147,7 @@ class OdtParagraphs:
 
 
 def _append(element: "etree._Element", text: str) -> None:
-    """Appends a text; more than one space at once are an element."""
+    """Appends a text; several spaces in a row, or one at the very beginning, become an element."""
     for number, part in enumerate(_SPACES.split(text)):
         if number % 2 and (len(part) > 1 or not len(element) and not element.text):
             element.append(element.makeelement(_TEXT + "s", {_TEXT + "c": str(len(part))}, {"text": _TEXT[1:-1]}))

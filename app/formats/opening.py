@@ -1,4 +1,4 @@
-"""Which reader a file needs, by the ending of its name."""
+"""Chooses the reader of a file by the ending of its name."""
 
 import importlib
 from typing import NamedTuple
@@ -49,18 +49,18 @@ def ending_of(name: str) -> str:
 
 
 def unknown(name: str) -> UserError:
-    """The error for a file that no reader is known for."""
+    """The error for a file that has no known reader."""
     ending = ending_of(name)
     kind = f"files that end in {ending}" if ending else "files without an ending"
     return UserError(f"{name}: {kind} cannot be translated; these can: {', '.join(ENDINGS)}")
 
 
 def open_document(content: bytes, options: Options) -> FileDocument:
-    """Reads a file that is to be translated.
+    """Reads a file to translate.
 
     Args:
         content: the file.
-        options: its name, whose ending says what it is, and how it is read.
+        options: the file's name, whose ending says what it is, and how to read it.
 
     Raises:
         UserError: no reader is known for it, it is damaged, or it is not what its name says.

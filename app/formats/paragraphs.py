@@ -1,4 +1,4 @@
-"""Paragraphs of documents in XML: what is to be translated in them, and the breaks and marks that stay."""
+"""Paragraphs of XML documents: the text to translate in them, and the breaks and marks that stay."""
 
 import itertools
 from collections.abc import Hashable, Iterable, Iterator, Sequence
@@ -14,15 +14,15 @@ if TYPE_CHECKING:
 
 
 class Break(NamedTuple):
-    """What ends a piece within a paragraph, such as a tab or a line break."""
+    """Something that ends a piece within a paragraph, such as a tab or a line break."""
 
     content: Any
 
 
 class Mark(NamedTuple):
-    """What takes no room, such as a bookmark, and is kept before a piece in which it stands, or after it.
+    """Something that takes no room, such as a bookmark; it is kept before or after the piece in which it stands.
 
-    `pair` is what only the two ends of a range share whose text must stay the same, see `with_pairs`.
+    `pair` is shared only by the two ends of a range whose text must stay the same, see `with_pairs`.
     """
 
     content: Any
@@ -34,12 +34,12 @@ Token = Part | Break | Mark
 
 
 def layout_of(tokens: Iterable[Token]) -> Iterator[Token | Piece]:
-    """The tokens of a paragraph with pieces for what is to be translated."""
+    """The tokens of a paragraph, with pieces for the text to translate."""
     group: list[Part] = []
     marks: list[Mark] = []
     for token in [*tokens, None]:
         if isinstance(token, Mark):
-            # What comes before all text stays there.
+            # A mark before all text stays there.
             text = any(isinstance(part, str) and part.strip() for part in group)
             marks.append(token if text else token._replace(before=True))
         elif isinstance(token, Break) or token is None:
@@ -59,7 +59,7 @@ def layout_of(tokens: Iterable[Token]) -> Iterator[Token | Piece]:
 
 
 def owners(tokens: Iterable[Any]) -> list[int]:
-    """For each token, where the element begins that it is in: a pair of tags, or -1 for the paragraph."""
+    """For each token, where the pair of tags around it begins; -1 if only the paragraph is around it."""
     found, opened = list[int](), [-1]
     for place, token in enumerate(tokens):
         shown = token.shown if isinstance(token, Tag) else "/>"
@@ -72,10 +72,10 @@ def owners(tokens: Iterable[Any]) -> list[int]:
 
 
 def with_pairs(tokens: Sequence[Any], numbers: "Numbers") -> list[Any]:
-    """The tokens of a paragraph with a pair of tags for the marks at the ends of a range, around what is in it.
+    """The tokens of a paragraph, with the two marks of each range turned into a pair of tags around its content.
 
-    Where an element, a break or another range overlaps it, its ends are tags each on its own. One that is empty remains
-    two marks at the same place.
+    If an element, a break or another range overlaps a range, each of its ends becomes a single tag. An empty range
+    remains two marks at the same place.
     """
     found = list(tokens)
     inside = list(zip(owners(tokens), itertools.accumulate(isinstance(token, Break) for token in tokens), strict=True))
@@ -103,11 +103,11 @@ class Paragraphs(Protocol):
     """How paragraphs of a format are read and written."""
 
     def read(self, paragraph: "etree._Element") -> list[Token]:
-        """What is in a paragraph."""
+        """The content of a paragraph."""
         ...
 
     def write(self, paragraph: "etree._Element", tokens: Sequence[Token]) -> None:
-        """Gives a paragraph other content."""
+        """Replaces the content of a paragraph."""
         ...
 
 
@@ -121,7 +121,7 @@ class _Paragraph:
 
 
 class PackedDocument:
-    """A document that is a zip archive with files in XML, see `FileDocument`.
+    """A document that is a zip archive of XML files, see `FileDocument`.
 
     Args:
         archive: the archive.
@@ -136,7 +136,7 @@ class PackedDocument:
         self.pieces: list[Piece] = []
 
     def add(self, part: str, file: XmlFile) -> None:
-        """Adds a file that is written anew."""
+        """Adds a file that is written again."""
         self._files[part] = file
 
     def add_paragraphs(self, elements: Iterable["etree._Element"], way: Paragraphs) -> None:
@@ -160,7 +160,7 @@ class PackedDocument:
 
 
 class Numbers:
-    """Names for tags, each another."""
+    """Gives each tag a different name."""
 
     def __init__(self) -> None:
         self._last = 0

@@ -1,6 +1,6 @@
-"""Message catalogues of gettext, .po: what is translated already stays, and is remembered; all else is translated.
+"""Message catalogues of gettext, .po: finished translations stay and are remembered; everything else is translated.
 
-Fuzzy messages are translated anew. Comments, ids and flags stay; long lines are wrapped as gettext does.
+Fuzzy messages are translated again. Comments, ids and flags stay; long lines are wrapped as gettext does.
 """
 
 import re
@@ -18,17 +18,17 @@ from data.spans import SpanFinder, kept
 if TYPE_CHECKING:
     import polib
 
-# At these polib would end a line inside of a message, and its id would be another.
+# At these characters polib would end a line inside a message, which would change its id.
 _LINE_ENDS = re.compile("[\v\f\x1c-\x1e\x85\u2028\u2029]")
-# A line with a string in it, and the escapes there, of which polib knows the first group.
+# A line with a string in it, and the escapes there; polib knows those of the first group.
 _STRING = re.compile(
     r'^[ \t]*(?:#(?:~\|?|\|)[ \t]*)?(?:msg[a-z_]+(?:\[\d+\])?[ \t]*)?"(?:[^"\\\n]|\\.)*"[ \t]*$', re.MULTILINE
 )
 _ESCAPE = re.compile(r'\\(?:([ntrvbf"\\])|(a)|([0-7]{1,3})|x([0-9A-Fa-f]+)|.)')
-# Signs that polib would write as they are, and what a terminal reads in a message.
+# Characters that polib would write unescaped, and what is meant for a terminal in a message.
 _CONTROL = re.compile("[\x01-\x07\x0e-\x1b\x1f\x7f]")
 _COMMAND = re.compile("(\x1b\\[[0-9;]*[A-Za-z]|[\x01-\x08\v\f\x0e-\x1f\x7f])")
-# Of a message that is obsolete: polib knows what it was before, but would not read it.
+# The previous id of an obsolete message: polib has a place for it, but would not read it.
 _PREVIOUS = re.compile(r"^#~\|(?=[ \t]+\S)", re.MULTILINE)
 _PLURAL = "nplurals=2; plural=(n != 1);"
 _WIDTH = 78  # gettext's
@@ -45,7 +45,7 @@ class _Text:
 
     @property
     def known(self) -> str | None:
-        """The translation that is there, if it is finished."""
+        """The existing translation, if it is finished."""
         own = self.entry.msgstr if self.form is None else self.entry.msgstr_plural.get(self.form, "")
         return None if self.entry.fuzzy or not own.strip() else own
 
@@ -82,7 +82,7 @@ class PoDocument:
         return text.replace("\n", self._newline)
 
     def _put(self, text: _Text, translation: str) -> bool:
-        """Writes a translation; returns whether it has the placeholders that its text has."""
+        """Writes a translation; returns whether it has the placeholders of its text."""
         if text.form is None:
             text.entry.msgstr = translation
         else:
@@ -115,7 +115,7 @@ def read(content: bytes, options: Options) -> PoDocument:
 
 
 def _with_escapes(text: str, name: str) -> str:
-    """A catalogue without the escapes that polib does not know; it would double their backslashes."""
+    """A catalogue without the escapes that polib does not know; polib would double their backslashes."""
 
     def replaced(match: re.Match) -> str:
         import polib
@@ -152,7 +152,7 @@ def _text_of(parts: Sequence[Part]) -> str:
 
 
 def _check_languages(catalogue: "polib.POFile", options: Options) -> None:
-    """Refuses other languages; the header names the target's, and its plural forms, from now on."""
+    """Refuses other languages, and names the target language and its plural forms in the header."""
     metadata = catalogue.metadata
     for key, wanted in (("Language", options.target), ("X-Source-Language", options.source)):
         named = header_language(metadata.get(key, ""))
@@ -179,6 +179,6 @@ def _forms(catalogue: "polib.POFile") -> int:
 def _texts(entry: "polib.POEntry", forms: int) -> list[_Text]:
     if not entry.msgid_plural:
         return [_Text(entry, None, english_of(entry))] if has_words(entry.msgid) else []
-    # A language without a singular has the plural alone.
+    # A language without a singular has only the plural.
     englishes = [entry.msgid, *[entry.msgid_plural] * (forms - 1)] if forms > 1 else [entry.msgid_plural]
     return [_Text(entry, form, english) for form, english in enumerate(englishes) if has_words(english)]

@@ -1,4 +1,4 @@
-"""What files from elsewhere may not do: declare entities, name paths, or be much larger inside than outside."""
+"""What files from elsewhere may not do: declare entities, name paths, or be much larger when unpacked."""
 
 import io
 import re
@@ -11,7 +11,7 @@ from data.errors import UserError
 
 _MOST_ENTRIES = 5000
 _MOST_UNPACKED = 256 << 20
-# How many times larger an archive may be inside. Documents of a few repeated words reach 100.
+# How many times larger an archive may be when unpacked. Documents of a few repeated words reach 100.
 _MOST_RATIO = 200
 _SMALL = 1 << 20
 _HEAD = re.compile(rb"(?:\xef\xbb\xbf)?<\?xml[^>]*\?>\s*")
@@ -20,17 +20,17 @@ _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 
 
 def refuse_entities(content: bytes, name: str) -> None:
-    """Refuses a page that declares entities, which grow when it is shown."""
+    """Refuses a page that declares entities, which can grow when it is shown."""
     if b"<!ENTITY" in content:
         raise UserError(f"{name}: declares entities in its document type, which may do harm; remove the declarations")
 
 
 class XmlFile:
-    """A file in XML. Nothing outside of it is read, and no entity is replaced.
+    """An XML file. Nothing outside it is read, and no entity is replaced.
 
     Args:
         content: the file.
-        name: of it, for messages.
+        name: the file's name, for messages.
 
     Attributes:
         root: its outermost element.
@@ -60,11 +60,11 @@ class XmlFile:
         head, tail = _HEAD.match(content), _TAIL.search(content)
         self._head, self._tail = (head[0] if head else b""), (tail[0] if tail else b"")
         body = content[len(self._head) : len(content) - len(self._tail)]
-        # A reader of XML makes one sign of the two that end a line; in UTF-16 a zero is between them.
+        # XML readers turn the two characters that end a line into one; in UTF-16 a zero is between the two.
         self._windows = b"\r\n" in body or b"\r\0\n" in body
 
     def written(self) -> bytes:
-        """The file as it is now, with the declaration and the ends of lines that it had."""
+        """The file as it is now, with its original declaration and line ends."""
         from lxml import etree
 
         encoding = self._tree.docinfo.encoding or "UTF-8"
@@ -82,10 +82,10 @@ class Archive:
 
     Args:
         content: the archive.
-        name: of the file, for messages.
+        name: the archive's name, for messages.
 
     Raises:
-        UserError: it is damaged or encrypted, has too many files or too much in them, or names that are paths.
+        UserError: it is damaged or encrypted, has too many files or too much in them, or holds links or path names.
     """
 
     def __init__(self, content: bytes, name: str):
@@ -102,7 +102,7 @@ class Archive:
         return self._zip.namelist()
 
     def read(self, part: str) -> bytes:
-        """A file of the archive that is read as a whole.
+        """The whole content of a file of the archive.
 
         Raises:
             UserError: it is not there, damaged or too large.
@@ -118,11 +118,11 @@ class Archive:
         return self._unpacked(info)
 
     def xml(self, part: str) -> XmlFile:
-        """A file of the archive in XML."""
+        """An XML file of the archive."""
         return XmlFile(self.read(part), f"{self._name}, {part}")
 
     def written(self, parts: dict[str, bytes]) -> bytes:
-        """The archive with other content for some files; all else, and the order, is as it was."""
+        """The archive with new content for some files; everything else, and the order, is unchanged."""
         target = io.BytesIO()
         with zipfile.ZipFile(target, "w") as file:
             for info in self._zip.infolist():

@@ -1,6 +1,6 @@
-"""Subtitles, SubRip and WebVTT: times, settings, names and notes are left alone.
+"""Subtitles in SubRip and WebVTT: times, settings, names and notes are left alone.
 
-The lines of a subtitle are translated as one text and broken again into as many lines, of about the same length.
+The lines of a subtitle are translated as one text, then broken into at most as many lines of about the same length.
 """
 
 import re
@@ -15,7 +15,7 @@ _TIMES = re.compile(r"^[ \t]*(?:\d+:)?\d\d?:\d\d?[.,]\d{1,3}[ \t]*-->.*$", re.MU
 _BREAK = re.compile(r"\r\n|\r|\n")
 _EMPTY = re.compile(r"(?:\r\n|\r(?!\n)|\n)[ \t]*(?=[\r\n]|\Z)")
 _TAG = re.compile(r"</?[A-Za-z][^<>]*>|<\d[\d:.]*>|\{\\[^{}]*\}")
-# A second person in the same subtitle.
+# Another speaker in the same subtitle.
 _SPEAKER = re.compile(r"[-\u2013\u2014] ?\S")
 _BLANK = "\0"
 
@@ -85,12 +85,12 @@ def _shown(tag: str, number: int) -> str:
 
 
 def _plain(text: str) -> str:
-    """A text that cannot be taken for times."""
+    """The text, changed so that it cannot be taken for times."""
     return text.replace("-->", "\u2192")
 
 
 def wrapped(text: str, most: int) -> list[str]:
-    """A text in at most so many lines, the longest of them as short as possible.
+    """Breaks a text into at most so many lines, the longest of them as short as possible.
 
     Example:
         >>> wrapped("one two three four", 2)

@@ -13,7 +13,7 @@ _SHOWN = 20
 
 
 class _Cell(NamedTuple):
-    """A cell as it is written, and what stands after it: a separator, a line break, or nothing."""
+    """A cell as it is written, and what follows it: a separator, a line break, or nothing."""
 
     raw: str
     after: str
@@ -43,7 +43,7 @@ def read(content: bytes, options: Options) -> TextDocument:
 
 def _slot(cell: _Cell, separator: str) -> Slot:
     def write(text: str) -> str:
-        # A quote within a cell needs none around it where the file has such already.
+        # A cell that has quotes inside it, and none around it, may stay like that.
         signs = (separator, "\n", "\r") if '"' in cell.raw else (separator, "\n", "\r", '"')
         if cell.raw.startswith('"') or text.startswith('"') or any(sign in text for sign in signs):
             return '"' + text.replace('"', '""') + '"'
@@ -53,7 +53,7 @@ def _slot(cell: _Cell, separator: str) -> Slot:
 
 
 def _columns(rows: list[list[_Cell]], options: Options) -> tuple[set[int], int]:
-    """The numbers of the columns from 0, and that of the first row that is translated."""
+    """The numbers of the columns from 0, and the number of the first row to translate."""
     heads = [cell.text.strip().removeprefix("\ufeff") for cell in rows[0]] if rows else []
     listed = ", ".join(heads[:_SHOWN]) + (" ..." if len(heads) > _SHOWN else "")
     if not options.columns:
@@ -75,7 +75,7 @@ def _columns(rows: list[list[_Cell]], options: Options) -> tuple[set[int], int]:
 
 
 def _separator(text: str) -> str:
-    """The sign that stands most often in the first line."""
+    """The separator that is most frequent in the first line."""
     counts = Counter(re.sub(r'"[^"]*"', "", text.split("\n", 1)[0]))
     return max(_SEPARATORS, key=lambda sign: counts[sign])
 

@@ -1,4 +1,4 @@
-"""Translation memories, .tmx: units without text in the target language get it; others stay, and are remembered."""
+"""Translation memories, .tmx: units without text in the target language get it; others stay and are remembered."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class _Unit(NamedTuple):
-    """A unit: its variant in the source language, that in the target language, and whether the latter has text."""
+    """A unit: its variants in the source and the target language, and whether the latter has text."""
 
     source: "etree._Element"
     target: "etree._Element | None"
@@ -57,7 +57,7 @@ def read(content: bytes, options: Options) -> TmxDocument:
     """Reads a translation memory.
 
     Raises:
-        UserError: it is none, or has nothing in the source language.
+        UserError: it is not a translation memory, or has nothing in the source language.
     """
     from lxml import etree
 

@@ -1,4 +1,4 @@
-"""The translation of a file that was read."""
+"""Translates a file that was read."""
 
 import re
 from collections.abc import Callable
@@ -14,11 +14,11 @@ _UNREADABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff\ufffe\uff
 def translate_document(
     document: FileDocument, name: str, translator: Translator, progress: Callable[[int, int], None] | None = None
 ) -> bytes:
-    """Translates a file as one document; a model that reads documents remembers what it has read of it.
+    """Translates a file as one document; a model that reads documents remembers what it has read so far.
 
     Args:
         document: the file.
-        name: of the file, for messages.
+        name: the file's name, for messages.
         translator: the model.
         progress: see `PieceTranslator`.
 
@@ -35,5 +35,5 @@ def translate_document(
 
 
 def _readable(part: Part) -> Part:
-    """A part without signs that no XML may hold, in case a model puts them out."""
+    """A part without the characters that XML forbids, in case a model puts them out."""
     return _UNREADABLE.sub("", part) if isinstance(part, str) else part

@@ -1,7 +1,7 @@
-"""XLIFF 1.2 and 2.x, .xlf and .xliff: segments without a finished translation get one; others stay, remembered.
+"""XLIFF 1.2 and 2.x, .xlf and .xliff: segments without a finished translation get one; others stay and are remembered.
 
-A new translation says that nobody has looked at it yet: `needs-review-translation` in 1.2, and the state `translated`,
-which comes before `reviewed`, in 2.x.
+A new translation is marked as not yet reviewed: `needs-review-translation` in 1.2, and in 2.x the state `translated`,
+which comes before `reviewed`.
 """
 
 from collections.abc import Iterator, Sequence
@@ -19,7 +19,7 @@ from data.errors import UserError
 if TYPE_CHECKING:
     from lxml import etree
 
-# What a new translation says of itself, by version.
+# The state of a new translation, by version.
 _NEW = {"1": "needs-review-translation", "2": "translated"}
 
 
@@ -82,7 +82,7 @@ def read(content: bytes, options: Options) -> XliffDocument:
     """Reads XLIFF.
 
     Raises:
-        UserError: it is none, or in other languages.
+        UserError: it is not XLIFF, or in other languages.
     """
     from lxml import etree
 
@@ -112,7 +112,7 @@ def _old_segments(root: "etree._Element") -> Iterator[_Segment]:
             continue
         done = target is not None and is_translated(unit, target)
         cut = unit.find("{*}seg-source")
-        # It comes after the source, has the same text, and marks the segments, which a target marks as well.
+        # It comes after the source, has the same text, and marks the segments, as a target does.
         source = source if cut is None else cut
         yield _Segment(unit, source, element_text(target).strip() or None if done else None)
 
@@ -127,6 +127,6 @@ def _new_segments(root: "etree._Element") -> Iterator[_Segment]:
 
 
 def _is_left_alone(element: "etree._Element") -> bool:
-    """Whether the nearest element around it that says so is not to be translated."""
+    """Whether the nearest `translate`, of the element or of one around it, is "no"."""
     around = (owner.get("translate") for owner in (element, *element.iterancestors()))
     return next(filter(None, around), "yes") == "no"

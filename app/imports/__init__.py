@@ -1,1 +1,1 @@
-"""Models of other programs become runs."""
+"""Imports models of other programs as runs."""

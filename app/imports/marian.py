@@ -1,4 +1,4 @@
-"""A Marian model in Hugging Face's layout, such as those of OPUS-MT, becomes a run.
+"""Imports a Marian model in Hugging Face's layout, such as those of OPUS-MT, as a run.
 
 References:
     - Junczys-Dowmunt et al. 2018, "Marian: Fast Neural Machine Translation in C++", https://arxiv.org/abs/1804.00344
@@ -20,7 +20,7 @@ from data.files import new_folder, read_json
 
 CONFIG, GENERATION, TOKENIZER = "config.json", "generation_config.json", "tokenizer_config.json"
 ACTIVATIONS = {"swish": "swish", "silu": "swish", "relu": "relu", "gelu": "gelu"}
-# Keys of config.json that must have these values, which are also meant where the key is missing; and why.
+# The values that keys of config.json must have, and why; a missing key counts as having its value.
 NEEDED = {
     "tie_word_embeddings": (True, "one table of embeddings is read for input and output"),
     "share_encoder_decoder_embeddings": (True, "one vocabulary is read for source and target"),
@@ -40,12 +40,12 @@ SIZES = (
     "eos_token_id",
     "decoder_start_token_id",
 )
-# OPUS-MT names languages by two or three letters; corpora and language filter know two.
+# OPUS-MT names languages by two or three letters; corpora and the language filter use two.
 TWO_LETTERS = {"eng": "en", "deu": "de"}
 
 
 def import_marian(folder: Path | str, path: Path | str, overrides: Sequence[str] = ()) -> tuple[Run, list[str]]:
-    """Makes a run of a checkpoint; it appears only when it is complete.
+    """Turns a checkpoint into a run, which appears only when it is complete.
 
     Args:
         folder: the checkpoint: `config.json`, `source.spm`, `target.spm`, `vocab.json`, and `model.safetensors` or
@@ -84,7 +84,7 @@ def read_config(folder: Path) -> dict[str, Any]:
     """The checked content of `config.json`.
 
     Raises:
-        UserError: it is missing, or describes a model that Weitblick's Transformer cannot be.
+        UserError: it is missing, or describes a model that Weitblick's Transformer cannot represent.
     """
     path = folder / CONFIG
     config = read_json(path)
@@ -117,7 +117,7 @@ def _json(value) -> str:
 
 
 def _data(folder: Path, config: dict[str, Any], notes: list[str]) -> list[str]:
-    """The preset's keys on text: no span is copied, because the vocabulary has no pieces for them."""
+    """The preset's keys on text: spans are not copied, because the vocabulary has no pieces for them."""
     found = read_json(folder / TOKENIZER) if (folder / TOKENIZER).exists() else {}
     named = [found.get(key) for key in ("source_lang", "target_lang")]
     languages = [language for language in named if isinstance(language, str) and language]

@@ -1,4 +1,4 @@
-"""Marian's two SentencePiece models and its vocabulary become a tokenizer of Weitblick."""
+"""Turns Marian's two SentencePiece models and its vocabulary into a tokenizer of Weitblick."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ VOCABULARY, SOURCE, TARGET = "vocab.json", "source.spm", "target.spm"
 NAMES = {PAD: "<pad>", UNK: "<unk>", BOS: "<s>", EOS: "</s>"}
 # A search is fastest where the vocabulary divides into groups of about this size, see `models.search.ranking`.
 _MULTIPLE = 64
-# As SentencePiece scores what it does not know, below all pieces.
+# How far below all pieces SentencePiece scores an unknown one.
 _UNKNOWN_PENALTY = 10.0
 _BYTES = [f"<0x{byte:02X}>" for byte in range(256)]
 
@@ -25,8 +25,8 @@ class Vocabulary:
 
     Attributes:
         pieces: the pieces by id.
-        rows: Marian's id of each piece, and -1 for those that only fill up the vocabulary. The token with which
-            Marian's decoder starts, usually the padding, is the beginning of a sequence here and so may stand twice.
+        rows: Marian's id of each piece, and -1 for pieces that only fill up the vocabulary. The token that Marian's
+            decoder starts with, usually the padding, also begins a sequence here, so its id may occur twice.
     """
 
     pieces: list[str]
@@ -41,7 +41,7 @@ def read_vocabulary(folder: Path, config: dict[str, Any]) -> Vocabulary:
         config: its `config.json`.
 
     Raises:
-        UserError: the file is missing, it does not fit the configuration, or is that of several target languages.
+        UserError: the file is missing, does not fit the configuration, or belongs to several target languages.
     """
     path, size = folder / VOCABULARY, config["vocab_size"]
     found = read_json(path)
@@ -66,7 +66,7 @@ def read_vocabulary(folder: Path, config: dict[str, Any]) -> Vocabulary:
 
 
 def _name(piece: str) -> str:
-    """An ordinary piece, whose name must not be that of a special one."""
+    """The name of an ordinary piece, which must differ from those of the special ones."""
     return piece + "'" if piece in NAMES.values() else piece
 
 
@@ -102,9 +102,9 @@ def _read_model(path: Path) -> Any:
 
 
 def _renumbered(model: Any, pieces: Sequence[str]) -> bytes:
-    """The model with other pieces, of which it uses those that it had, with their scores.
+    """The model with other pieces; it uses those that it had before, with their scores.
 
-    A piece that the vocabulary lacks is split into smaller ones, where Marian's tokenizer would make it unknown.
+    A piece that the vocabulary lacks is split into smaller ones; Marian's tokenizer would treat it as unknown.
     """
     from sentencepiece import sentencepiece_model_pb2
 

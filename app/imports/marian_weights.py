@@ -1,4 +1,4 @@
-"""The weights of Marian's checkpoints in Hugging Face's layout, as those of Weitblick's model."""
+"""Converts the weights of Marian's checkpoints in Hugging Face's layout into those of Weitblick's model."""
 
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ TABLES = (
 BIAS = "final_logits_bias"
 # The attentions of the layers on each side, and what they attend to.
 SIDES = {"encoder": {"self_attn": "self"}, "decoder": {"self_attn": "self", "encoder_attn": "source"}}
-# How far below all others the logits of pieces are that the search must never take, in nats.
+# Pieces that the search must never choose get logits this far below all others, in nats.
 _NEVER = 60.0
 
 
@@ -29,8 +29,8 @@ def read_weights(folder: Path) -> dict[str, np.ndarray]:
     """The weights of a checkpoint by their names, in float32.
 
     Raises:
-        UserError: there is no file of weights, it is damaged or holds numbers that are not finite, or a package is
-            missing that reads it.
+        UserError: there is no file of weights, it is damaged or holds numbers that are not finite, or the package that
+            reads it is missing.
     """
     path = folder / SAFETENSORS
     if path.exists():
@@ -124,7 +124,7 @@ class _Reader:
                 raise UserError(f"{self.place}: {name} and {tables[0]} differ; only models with one table are read")
         bias = self._take(BIAS, 1, size)[0] if BIAS in self.left else np.zeros(size, "float32")
         rows = np.array(vocabulary.rows)
-        # Padding too: its logit is that of an empty row, which takes part in the softmax of others.
+        # Padding too: the logit of its empty row would otherwise take part in the softmax.
         never = (rows < 0) | np.isin(np.arange(len(rows)), (PAD, BOS))
         return {
             "table": np.where(rows[:, None] < 0, np.float32(0), table[rows][:, self.order]),
@@ -168,7 +168,7 @@ class _Reader:
         return array
 
     def refuse_rest(self) -> None:
-        """Refuses weights that nothing was made of; fixed positions may be among them."""
+        """Refuses weights that were not used; fixed positions may be among them."""
         for side in ("encoder", "decoder"):
             name = f"model.{side}.embed_positions.weight"
             if name in self.left and not self._fixed(self.left.pop(name)):
@@ -177,7 +177,7 @@ class _Reader:
             raise UserError(f"{self.place}: Marian has no weights called {', '.join(sorted(self.left)[:3])}")
 
     def _fixed(self, table):
-        """Whether positions are sines and cosines, as far as 16-bit numbers could hold them."""
+        """Whether positions are sines and cosines, to the accuracy of 16-bit numbers."""
         if table.ndim != 2 or table.shape[1] != self.width:
             return False
         angles = np.arange(len(table))[:, None] / 10000.0 ** (np.arange(0, self.width, 2) / self.width)
@@ -185,6 +185,6 @@ class _Reader:
 
 
 def _joined(name: str, *parts: tuple[np.ndarray, np.ndarray]) -> dict[str, np.ndarray]:
-    """Dense layers with the same input as one: kernel and bias."""
+    """Joins dense layers that have the same input into one: kernel and bias."""
     kernels, biases = zip(*parts, strict=True)
     return {f"{name}/kernel": np.concatenate(kernels, axis=1), f"{name}/bias": np.concatenate(biases)}

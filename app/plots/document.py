@@ -12,11 +12,11 @@ SIDES = {"source": "encoder", "target": "decoder"}
 
 
 def draw_gates(figure: Any, records: Records) -> None:
-    """Draws the mean of the reading gates in each segment, and between which values nine tenths of the pieces lie.
+    """Draws the mean of the reading gates in each segment, and a band that holds nine tenths of the pieces.
 
     Args:
         figure: an empty Matplotlib figure.
-        records: of each segment of a document, in order; see `app.translation.inspection.inspect_window`.
+        records: one for each segment of a document, in order; see `app.translation.inspection.inspect_window`.
     """
     axis, places = figure.subplots(), np.arange(1, len(records) + 1)
     means = {}
@@ -47,7 +47,7 @@ def slots_size(records: Records) -> tuple[float, float]:
 
 
 def draw_slots(figure: Any, records: Records) -> None:
-    """Draws what share of each slot every window wrote anew, and what share of the reading attention each slot got."""
+    """Draws the share of each slot that every window overwrote, and the share of reading attention each slot got."""
     writes = np.array([record["writes"] for record in _windows(records)])
     maps = {
         f"A window writes {100 * writes.mean():.1f}% of the slots anew, on average": (writes, "window", "written anew")
@@ -73,6 +73,6 @@ def draw_slots(figure: Any, records: Records) -> None:
 
 
 def _windows(records: Records) -> list[Mapping[str, Any]]:
-    """One record of each window."""
+    """One record for each window."""
     found = {record["window"]: record for record in records}
     return [found[window] for window in sorted(found)]

@@ -7,7 +7,7 @@ import numpy as np
 
 from app.figure import beside, curve
 
-# Points of a training curve, each the mean of as many entries of the log.
+# Points of a training curve, each the mean of an equal number of log entries.
 _POINTS = 80
 
 Log = Sequence[Mapping[str, Any]]
@@ -20,7 +20,7 @@ def has_curve(log: Log) -> bool:
 
 
 def with_times(log: Log) -> Log:
-    """The entries that say how long the training had taken; earlier versions wrote none."""
+    """The entries that say how long the training had taken; earlier versions wrote no times."""
     return [entry for entry in log if "seconds" in entry]
 
 

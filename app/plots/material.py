@@ -1,4 +1,4 @@
-"""What can be drawn of run folders: their logs, results and models; each read when it is needed, once."""
+"""What can be drawn from run folders: their logs, results and models, each read once, when it is needed."""
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
@@ -26,7 +26,7 @@ class NoData(Exception):
 
 @dataclass(frozen=True)
 class Chosen:
-    """What a model is to be looked at with.
+    """What to look at a model with.
 
     Args:
         sentence: for attention; by default the sample in the log of the training.
@@ -48,7 +48,7 @@ class Material:
 
     Args:
         paths: run folders.
-        chosen: what their models are looked at with.
+        chosen: what to look at their models with.
 
     Raises:
         UserError: one of them is not a run.
@@ -76,7 +76,7 @@ class Material:
 
     @functools.cached_property
     def timed_logs(self) -> "dict[str, Log]":
-        """The entries of each log that say how long the training had taken; runs without such are left out."""
+        """The entries of each log that say how long the training had taken; runs without such entries are left out."""
         from app.plots.learning import has_curve, with_times
 
         found = {name: timed for name, log in self.logs.items() if has_curve(timed := with_times(log))}
@@ -160,7 +160,7 @@ class Material:
 
 
 def is_comparison(path: str | Path) -> bool:
-    """Whether a folder is that of a comparison, and not a run."""
+    """Whether a folder is that of a comparison, and not that of a run."""
     return (Path(path) / RESULTS).is_file() and not Run.exists(path)
 
 

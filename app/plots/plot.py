@@ -43,8 +43,8 @@ def draw_runs(material: Material, figures: Sequence[str], folder: Path) -> Plott
 
     Args:
         material: the runs.
-        figures: names of `app.plots.OF_RUNS`; empty for all that there is data for.
-        folder: where they go.
+        figures: names from `app.plots.OF_RUNS`; empty for all that there is data for.
+        folder: where to write them.
 
     Raises:
         UserError: there is no data for a figure that was named, or a file is damaged.
@@ -53,7 +53,7 @@ def draw_runs(material: Material, figures: Sequence[str], folder: Path) -> Plott
 
 
 def draw_comparison(path: Path, figures: Sequence[str], folder: Path) -> Plotted:
-    """The same for the folder of a comparison, with names of `app.plots.OF_COMPARISON`."""
+    """Does the same for the folder of a comparison, with names from `app.plots.OF_COMPARISON`."""
     if not is_comparison(path):
         raise UserError(f"{path}: not the folder of a comparison")
     return _write(_COMPARISON, read_comparison(path), figures, folder)

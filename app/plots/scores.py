@@ -13,7 +13,7 @@ _LABELS = {
     LENGTH: ("source words of a segment", "words"),
     POSITION: ("segments before in the document", "segments before"),
 }
-# Below so many segments BLEU says little.
+# With fewer segments than this, BLEU says little.
 _FEW = 50
 
 
@@ -29,7 +29,7 @@ def buckets(record: Mapping[str, Any], what: str) -> list[LengthScore]:
 
 
 def draw_scores(figure: Any, what: str, test: str, runs: Mapping[str, Sequence[LengthScore]]) -> None:
-    """Draws a curve for each run; hollow where there are few segments.
+    """Draws a curve for each run, with hollow markers where there are few segments.
 
     Args:
         figure: an empty Matplotlib figure.

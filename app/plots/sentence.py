@@ -8,7 +8,7 @@ import numpy as np
 from app.figure import LIGHT_TO_DARK, LINE, colours
 from app.translation.attention import Attention
 
-# Cells of a map with a number in each.
+# A map with at most this many cells has numbers in them.
 _WRITTEN = 260
 _CELL = 0.3  # inches
 _LETTER = 0.075
@@ -43,7 +43,7 @@ def alignment_size(found: Attention) -> tuple[float, float]:
 
 
 def draw_alignment(figure: Any, found: Attention) -> None:
-    """Draws the soft alignment of words; a frame is around the largest share of each word of the translation."""
+    """Draws the soft alignment of words, with a frame around the largest share of each word of the translation."""
     source, target, weights = found.alignment()
     axis = figure.subplots()
     image = _map(axis, weights, source, target)

@@ -1,4 +1,4 @@
-"""Values of a preset that are valid alone but not together."""
+"""Checks for values of a preset that are valid alone but not together."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -123,7 +123,7 @@ def _check_kind(sections: Mapping[str, Any]) -> str | None:
             'documents.windows: a generator reads documents: set "tokens", "segments" or "dynamic", or model.kind to '
             '"translator"'
         )
-    # What a generator would silently do without.
+    # Settings that a generator would silently ignore.
     needed = {
         "model.stack": "plain",
         "model.attention": "full",
@@ -198,7 +198,7 @@ def _check_documents(documents: DocumentsPreset, memory: MemoryPreset) -> str | 
             'documents.order: "backward" carries a memory from later windows to earlier ones, and memory.kind = '
             f'"{memory.kind}" carries none: choose one of {_with_state()}, or set documents.order to "forward"'
         )
-    # With one window in a row, nothing written to the memory is read before the gradient ends.
+    # With a single window, the gradient ends before anything written to the memory is read.
     if memory.has_state and documents.back_propagation < 2:
         return (
             f'documents.back_propagation: memory.kind = "{memory.kind}" learns what to remember from the windows that '
@@ -270,7 +270,7 @@ def _check_positions(data: DataPreset, model: ModelPreset, documents: DocumentsP
         )
     segments = documents.size if documents.windows == "segments" else 1
     longest = segments * (data.max_length + 1)
-    # Batches are padded to a multiple of 8, and padding takes positions, too.
+    # Batches are padded to a multiple of 8, and padding takes up positions too.
     if model.max_positions < (needed := -(-longest // 8) * 8):
         window = f"documents.size = {segments} times " if segments > 1 else ""
         return (

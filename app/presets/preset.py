@@ -34,9 +34,9 @@ from models.memories import RETRIEVAL, parts_of, settings_in, settings_of
 from models.options import choices_of
 
 FOLDER = Path(__file__).parent
-# That of a preset that comes along is also the name of its run folder.
+# The name of a built-in preset is also that of its run folder.
 NAME = re.compile(r"[\w-][\w.-]{0,99}")
-# What some keys are called in the presets of runs from earlier versions, and their names of today.
+# Keys as runs of earlier versions name them, and their current names.
 FORMER = {
     "documents.segment_dropout": "context_segment_dropout",
     "documents.word_dropout": "context_word_dropout",
@@ -58,7 +58,7 @@ class Difference(NamedTuple):
 class Preset:
     """Every setting of one experiment; `app.presets.schema` explains each key.
 
-    `memories` holds the settings of each kind of memory that differs from its defaults; see `section`.
+    `memories` holds the settings of those kinds of memory whose settings differ from the defaults; see `section`.
     """
 
     name: str
@@ -88,7 +88,7 @@ class Preset:
         """The memory settings for `models.document.DocumentTransformer`: `[memory]` and those of its kinds.
 
         Args:
-            search: gives the sizes in translation; None for those of training.
+            search: sets the sizes for translation; None for the sizes of training.
         """
         general = {**asdict(self.memory), "mixed": self.training.memory_tokens == "mixed"}
         own = settings_in(self.memory.kind).items()
@@ -169,7 +169,7 @@ class Preset:
         return TextForm(data.lowercase, data.copy, data.numbers, data.capitals)
 
     def window_options(self) -> WindowOptions:
-        """How documents are cut, context dropout included; segments alone for a model that reads no documents."""
+        """How documents are cut, including context dropout; single segments for a model that reads no documents."""
         documents = self.documents
         if documents.windows == "off":
             return ALONE
@@ -188,7 +188,7 @@ class Preset:
     def to_toml(self) -> str:
         """The preset with every key as a commented TOML file; `load_preset` reads an equal preset from it.
 
-        Of the memory settings it holds those of the chosen kind, and those that differ from the defaults.
+        It has the sections of the chosen kind of memory, and of kinds whose settings differ from the defaults.
         """
         lines = [f"name = {to_toml(self.name)}", f"description = {to_toml(self.description)}"]
         for section in sections():
@@ -204,7 +204,7 @@ def list_presets() -> list[str]:
 
 
 def load_preset(name_or_path: str | Path, overrides: Iterable[str] = (), former: bool = False) -> Preset:
-    """Reads a preset and checks every key of it.
+    """Reads a preset and checks every key.
 
     Args:
         name_or_path: one of `list_presets()`, or the path of a TOML file (with a "/" or ending in ".toml").
@@ -238,7 +238,7 @@ def _find(name_or_path: str | Path) -> Path:
 
 
 def _renamed(content: dict[str, Any]) -> dict[str, Any]:
-    """The content of a file with the keys of `FORMER` under their names of today."""
+    """The content of a file, with the keys of `FORMER` under their current names."""
 
     def current(section, values):
         return {FORMER.get(f"{section}.{key}", key): value for key, value in values.items()}
@@ -279,7 +279,7 @@ def _parse_section(section: str, content: dict[str, Any], path: Path) -> dict[st
 
 
 def _refuse_key(section: str, key: str, where: str) -> NoReturn:
-    """Raises an error that names the keys a section has instead of an unknown one."""
+    """Raises an error about an unknown key that names the keys to use instead."""
     if today := FORMER.get(f"{section}.{key}"):
         raise UserError(f'{where}unknown key "{section}.{key}": it is called {section}.{today} now')
     inside = [name for name in sections() if name.startswith(f"{section}.") and key in keys(name)]
@@ -362,7 +362,7 @@ def _check_type(value: Any, kind: Any, where: str) -> Any:
     if kind in (bool, int, str) and type(value) is kind:
         return value
     if kind == tuple[str, ...]:
-        # One value may stand without brackets, and whole numbers without quotes: layers = "all", layers = [2, 4].
+        # A single value needs no brackets, and whole numbers need no quotes: layers = "all", layers = [2, 4].
         items = value if isinstance(value, list) else [value]
         if all(type(item) in (str, int) for item in items):
             return tuple(map(str, items))

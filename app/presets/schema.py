@@ -49,14 +49,14 @@ class DataPreset:
 class TokenizerPreset:
     """How text becomes subwords; one SentencePiece model for both languages."""
 
-    run: str = option("", 'a run whose tokenizer is taken, so that two models work together; "" = a new one')
+    run: str = option("", 'a run whose tokenizer is reused, so that two models work together; "" = a new one')
     kind: str = option(
         "unigram",
         "SentencePiece algorithm; unigram works better with sampling, bpe is the paper's",
         choices=("unigram", "bpe"),
     )
     vocabulary: int = option(
-        8000, "number of pieces, with the four special ones; small corpora need few", low=300, high=10**6
+        8000, "number of pieces, including the four special ones; small corpora need few", low=300, high=10**6
     )
     sampling: float = option(
         0.0, "random splits: unigram alpha (0.1-0.5) or BPE-dropout rate; 0 = off", low=0.0, high=1.0
@@ -80,7 +80,7 @@ class DocumentsPreset:
     )
     order: str = option(
         "forward",
-        "forward, or backward: from a document's last window to its first, which only whole documents allow",
+        "forward, or backward: from a document's last window to its first, which needs whole documents",
         choices=("forward", "backward"),
     )
     lanes: int = option(
@@ -89,10 +89,10 @@ class DocumentsPreset:
     back_propagation: int = option(8, "maximum windows of a document that the gradient flows through", low=1, high=1000)
     context_target: bool = option(True, "concat: include the translations of the context")
     context_discount: float = option(
-        0.0, "concat: weight in the loss of the context's translations; 0 = not trained on", low=0.0, high=1.0
+        0.0, "concat: weight of the context's translations in the loss; 0 = not trained on", low=0.0, high=1.0
     )
     segment_shift: int = option(
-        0, "concat: positions left out at each segment's end, so that segments are told apart", low=0, high=10**6
+        0, "concat: positions skipped at each segment's end, which tells segments apart", low=0, high=10**6
     )
     context_segment_dropout: float = option(
         0.0, "fraction of context segments (concat) or remembered windows dropped", low=0.0, below=1.0
@@ -117,7 +117,7 @@ class ModelPreset:
     encoder_layers: int = option(6, "layers that read the source; 0 in a generator", low=0, high=1000)
     decoder_layers: int = option(
         6,
-        "layers that write the target; they set the decoding time. In a generator 0 leaves the recurrent layer alone",
+        "layers that write the target; they set the decoding time. In a generator, 0 means only the recurrent layer",
         low=0,
         high=1000,
     )
@@ -135,24 +135,24 @@ class ModelPreset:
     )
     stack: str = option(
         "plain",
-        "reversible and bdia forget the layers' activations in training; bdia is a plain stack in translation",
+        "reversible and bdia do not keep the layers' activations in training; bdia translates as a plain stack",
         choices=("plain", "reversible", "bdia"),
     )
     attention: str = option(
         "full",
-        "of a sequence on itself: full, or by locality-sensitive hashing for long windows",
+        "how a sequence attends to itself: fully, or by locality-sensitive hashing for long windows",
         choices=("full", "lsh"),
     )
     lsh_chunk: int = option(
         64,
-        "lsh: how far a position sees among its neighbours and in its bucket; attention is full up to here",
+        "lsh: how far a position sees among its neighbours and in its bucket; up to this length, attention is full",
         low=1,
         high=10**6,
     )
     lsh_rounds: int = option(2, "lsh: rounds of hashing; more come closer to full attention", low=0, high=64)
-    lsh_buckets: int = option(64, "lsh: buckets of a round; even", low=2, high=10**5)
+    lsh_buckets: int = option(64, "lsh: buckets in a round; an even number", low=2, high=10**5)
     feed_forward_chunks: int = option(
-        1, "portions in which feed-forward layers are computed: more take less memory", low=1, high=256
+        1, "portions in which feed-forward layers are computed: more portions need less memory", low=1, high=256
     )
     positions: str = option(
         "sinusoidal", "the paper's, learned, or relative by rotation", choices=("sinusoidal", "learned", "rotary")
@@ -163,7 +163,7 @@ class ModelPreset:
         "share the output matrix with both embeddings, with the target's, or not at all",
         choices=("all", "target", "none"),
     )
-    output_bias: bool = option(False, "a learned bias of each piece's logit, as imported models have it")
+    output_bias: bool = option(False, "a learned bias for each piece's logit, as in imported models")
 
 
 @dataclass(frozen=True)
@@ -172,7 +172,7 @@ class MemoryPreset:
 
     kind: str = option(
         "none",
-        "kind of memory, or two joined by +, as gru+recurrence; [memory.KIND] has the settings of one kind",
+        "kind of memory, or two joined by +, such as gru+recurrence; [memory.KIND] has the settings of a kind",
         choices=kinds,
         joined=True,
     )
@@ -188,7 +188,7 @@ class MemoryPreset:
     )
     read: str = option(
         "auto",
-        "how it is read: through a gate, or as keys of self-attention; auto: the latter where it holds positions",
+        "how it is read: through a gate, or as keys of self-attention; auto: the latter for kinds that hold positions",
         choices=("auto", "gate", "attention"),
     )
     read_bias: float = option(-2.0, "bias of the reading gate: it starts nearly closed, like a model without memory")
@@ -226,16 +226,16 @@ class TrainingPreset:
     )
     memory_tokens: str = option(
         "own",
-        "target side of the memory in training: the model's own choices, as in translation, the reference, or windows "
-        "of either kind, sampled ones and reference with noise, where each token's probability is remembered as well",
+        "what the memory holds of the target in training: the model's own choices, as in translation; the reference; "
+        "or windows of either kind, sampled or the reference with noise, with the probability of each token",
         choices=("own", "reference", "mixed"),
     )
     ranking: float = option(
         0.0, "weight of a loss that makes the reference likelier after its own document than after another", low=0.0
     )
-    ranking_margin: float = option(0.1, "nats a token from which on that loss is 0", above=0.0)
+    ranking_margin: float = option(0.1, "margin in nats a token, from which on that loss is 0", above=0.0)
     ranking_every: int = option(
-        5, "one update in so many has the ranking loss, which makes it up to twice as long", low=1, high=10
+        5, "one in this many updates has the ranking loss, and takes up to twice as long", low=1, high=10
     )
     schedule: str = option(
         "inverse_sqrt",
@@ -249,7 +249,7 @@ class TrainingPreset:
     label_smoothing: float = option(0.1, "fraction of the probability spread over all pieces", low=0.0, below=1.0)
     r_drop: float = option(
         0.0,
-        "weight of R-Drop: each batch is read twice, with different dropout, and the outputs shall agree; 0 = off; "
+        "weight of R-Drop: each batch is read twice, with different dropout, and the outputs should agree; 0 = off; "
         "an update takes twice as long",
         low=0.0,
         high=1000.0,
@@ -286,28 +286,28 @@ class SearchPreset:
     length_penalty: float = option(0.6, "GNMT alpha: 0 prefers short output, 1 the best mean score", low=0.0)
     length_offset: float = option(
         5.0,
-        "what is added to the length in the length penalty: 5 is GNMT's, 0 that of Marian and CTranslate2",
+        "added to the length in the length penalty: 5 as in GNMT, 0 as in Marian and CTranslate2",
         low=0.0,
         high=1000.0,
     )
     max_ratio: float = option(1.5, "output is at most max_ratio * source tokens + max_extra tokens long", above=0.0)
     max_extra: int = option(50, "see max_ratio", low=1, high=10**6)
-    term_bonus: float = option(3.5, "what the search gives for each token of a glossary's term, in nats", above=0.0)
+    term_bonus: float = option(3.5, "bonus in the search for each token of a glossary's term, in nats", above=0.0)
     ensemble: tuple[str, ...] = option((), "further runs, whose probabilities are averaged with the model's")
-    language_model: str = option("", 'a run of a generator that the search listens to as well; "" = none')
-    language_model_weight: float = option(0.1, "what its log-probabilities count beside the model's", low=0.0, high=10)
-    refuse_loops: bool = option(True, "take the next output, or cut it, where it repeats what the source does not")
+    language_model: str = option("", 'run of a generator whose probabilities the search counts as well; "" = none')
+    language_model_weight: float = option(0.1, "weight of its log-probabilities; the model's have 1", low=0.0, high=10)
+    refuse_loops: bool = option(True, "if an output repeats what the source does not, take the next one, or cut it")
     batch_tokens: int = option(4096, "source tokens decoded at once, padding included", low=16, high=10**8)
     memory_cache: int = option(
-        0, "recurrence, compressive: cache in translation and document scores; 0: that of training", low=0, high=65536
+        0, "recurrence, compressive: cache in translation and document scores; 0: as in training", low=0, high=65536
     )
     memory_compressed: int = option(
-        0, "compressive: compressed in translation and document scores; 0: that of training", low=0, high=65536
+        0, "compressive: compressed in translation and document scores; 0: as in training", low=0, high=65536
     )
 
     @property
     def memory_sizes(self) -> dict[str, int]:
-        """The settings of the memory's kind that are others than in training."""
+        """The memory's sizes that are set for translation, by the names of the kind's settings."""
         sizes = {"cache": self.memory_cache, "compressed": self.memory_compressed}
         return {name: size for name, size in sizes.items() if size}
 
@@ -316,8 +316,8 @@ class SearchPreset:
         return int(self.max_ratio * length) + self.max_extra + 1
 
     def penalty(self, tokens: int) -> float:
-        """What the log-probability of an output of `tokens` tokens, end token included, is divided by to rank it, see
-        `models.search.length_penalty`; 1 in greedy search."""
+        """The divisor that ranking applies to the log-probability of an output of `tokens` tokens, end token included;
+        see `models.search.length_penalty`. It is 1 in greedy search."""
         alpha = self.length_penalty if self.beam > 1 else 0.0
         return ((self.length_offset + tokens) / (self.length_offset + 1)) ** alpha
 

@@ -44,7 +44,7 @@ def to_toml(value: Any) -> str:
 
 
 def section_toml(section: str, values: Any) -> list[str]:
-    """The lines of one section, each key with its comment beside it, or above it if the line is long."""
+    """The lines of one section, each key with its comment after it, or above it if the line would be too long."""
     rows = [(f"{key.name} = {to_toml(getattr(values, key.name))}", _comment(key)) for key in fields(values)]
     column = max((len(setting) for setting, comment in rows if len(setting) <= 36), default=0)
     lines = [f"# {type(values).__doc__}", f"[{section}]"]

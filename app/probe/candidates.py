@@ -20,12 +20,12 @@ from models.memories import (
 )
 
 # Two layers, because concat must first join each value to its key, then look it up by the key asked for; rotary,
-# because its windows are long and "the previous word" works the same at every position.
+# because concat's windows are long and "the previous word" then works the same at every position.
 MODEL: dict[str, Any] = {"encoder_layers": 2, "decoder_layers": 1, "width": 64, "hidden": 128, "heads": 4}
 MODEL |= {"dropout": 0.0, "norm": "pre", "positions": "rotary"}
-# Changes from the defaults. Of the memories, so that their edges are within the distances: with 64 vectors per window
-# `variable` would be eight times as large as `gru`, and caches of 128 positions hold 32 windows. Of documents and
-# training, only so that the checks of presets apply; the probe makes its own windows.
+# Changes from the defaults. Those of the memories keep their limits within the measured distances: with 64 vectors per
+# window `variable` would be eight times as large as `gru`, and caches of 128 positions hold 32 windows. Those of
+# documents and training only satisfy the checks of presets; the probe makes its own windows.
 PRESET = Preset("probe", model=ModelPreset(**MODEL)).with_overrides(
     [
         "memory.variable.summaries=4",
@@ -41,7 +41,7 @@ PRESET = Preset("probe", model=ModelPreset(**MODEL)).with_overrides(
 
 @dataclass(frozen=True)
 class Candidate:
-    """One memory of those that are compared.
+    """One of the memories that are compared.
 
     Attributes:
         name: the kind and the settings that were chosen for it, such as "compressive rate=2".
@@ -85,7 +85,7 @@ def candidate(text: str, preset: Preset = PRESET) -> Candidate:
 
 
 def name_of(preset: Preset) -> str:
-    """The candidate that a preset's memory is: its kind, and the settings that differ from the defaults."""
+    """A preset's memory by its name as a candidate: its kind, and the settings that differ from the defaults."""
     kind, default = preset.memory.kind, Preset("default")
     before, after = (replace(each, memory=replace(each.memory, kind=kind)) for each in (default, preset))
     changed = [
@@ -133,7 +133,7 @@ def reach(candidate: Candidate, task: Task, context: int) -> Reach | None:
 
     A cache of P positions in each of L layers reaches P positions, and L times as many through the layers (Dai et al.
     2019, "Transformer-XL", section 3.2); with C vectors for r positions each, P + C * r (Rae et al. 2019, "Compressive
-    Transformers for Long-Range Sequence Modelling", section 3). Of two memories joined it is the farther reach.
+    Transformers for Long-Range Sequence Modelling", section 3). For two memories joined, the farther reach counts.
 
     Args:
         candidate: the memory.

@@ -17,7 +17,7 @@ _BLOCKS = " ▁▂▃▄▅▆▇█"
 
 
 def show(results: Results, console: "Console") -> None:
-    """Prints a table with a small bar chart in each row, and one of what each memory promises and takes."""
+    """Prints a table with a small bar chart in each row, and one of the reach and size of each memory."""
     from rich.table import Table
 
     experiment = results.experiment
@@ -94,7 +94,7 @@ def _promised(found: dict[str, Any]) -> Reach | None:
 
 
 def _label(name: str, kind: str, found: dict[str, Any]) -> str:
-    """The name, its capacity, what it promises and takes, such as "gru: 64 slots" and "32,768 bytes" below it."""
+    """The name, capacity, reach and size of a memory, such as "gru: 64 slots" with "32,768 bytes" below it."""
     keys = [key for part in parts_of(kind) for key in fields(settings_of(part))]
     counts = ["context"] if kind == "concat" else [key.name for key in keys if key.type is int]
     held = ", ".join(f"{found['settings'][key]} {key}" for key in counts if f"{key}=" not in name)

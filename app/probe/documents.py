@@ -117,7 +117,7 @@ def _training_segments(task, size, places, keys, values, rng):
 def asking_documents(task: Task, distance: int, count: int, rng: np.random.Generator) -> list[list[Segment]]:
     """Documents whose last segment is their only question, about the fact `distance` segments before it.
 
-    The other facts occur anywhere before the question. Each value is the answer equally often (within one); keys and
+    The other facts occur anywhere before the question. Each value is the answer equally often (to within one); keys and
     the other facts' values are independent of it, so that nothing beats chance without that fact.
     """
     answers = rng.permutation(np.arange(count) % task.values)

@@ -112,7 +112,7 @@ def _order(kind: str) -> list[int]:
 
 
 def _as_read(values: dict[str, Any]) -> dict[str, Any]:
-    """Plain values with the types that they have once read from a file."""
+    """Plain values with the types that they have after being read from a file."""
     return json.loads(json.dumps(values))
 
 
@@ -126,8 +126,8 @@ def examine(candidate: Candidate, experiment: Experiment, report: "Callable[[Pro
 
     Returns:
         Plain values: how the training ended; under `promised`, the distances in windows of
-        `app.probe.candidates.Reach`, or None; `state_bytes`, of a document's memory state; and under `recall`, the
-        right answers at each distance.
+        `app.probe.candidates.Reach`, or None; `state_bytes`, the size of a document's memory state; `weights`, how
+        many the model has; and under `recall`, the right answers at each distance.
     """
     from app.probe.learning import learn
 

@@ -1,4 +1,4 @@
-"""How much the gates of a memory forget, in bits: what a recurrence that is run backward would have to keep."""
+"""How much the gates of a memory forget, in bits: what a recurrence would have to keep to be run backward."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -16,10 +16,10 @@ from data.errors import UserError
 class Forgotten(NamedTuple):
     """Means over the slots of the source memory and all windows but the first of each document.
 
-    bits: that a number of a slot loses in a window.
-    written: the same of the slots of which the window wrote at least a hundredth.
-    share: of the slots that are among these.
-    windows: how many were counted.
+    bits: how many bits a number in a slot loses in a window.
+    written: the same for slots of which the window wrote at least a hundredth.
+    share: the share of such slots.
+    windows: how many windows were counted.
     """
 
     bits: float

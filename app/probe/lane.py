@@ -34,7 +34,7 @@ def train_long(
     Args:
         run: a run with document windows.
         pairs: pairs to build the document from, repeated in a new order each time until there are enough tokens.
-        lengths: at which time and memory are noted, in source tokens.
+        lengths: the lengths at which time and memory are noted, in source tokens.
         report: called with a line of text for every length.
 
     Returns:
@@ -67,14 +67,16 @@ def train_long(
 
 
 def one_lane(preset: Preset) -> Preset:
-    """The preset with one lane, whose rows are as long as those of each lane before; without the ranking loss, which
-    exchanges the documents of lanes."""
+    """The preset with one lane, whose rows are as long as those of each lane before.
+
+    The ranking loss is off, because it exchanges the documents of lanes.
+    """
     room = max(preset.training.batch_tokens // preset.documents.lanes, 16)
     return preset.with_overrides(["documents.lanes=1", f"training.batch_tokens={room}", "training.ranking=0"])
 
 
 def one_document(preset: Preset, shards: Shards) -> Iterator[tuple[Batch, int]]:
-    """The batches of shards with one document, and how many of its source tokens have been read with each."""
+    """The batches of shards with one document, and how many of its source tokens have been read after each."""
     _, current, end = cut(shards.source_lengths, preset.window_options()).T
     tokens = np.concatenate([[0], np.cumsum(shards.source_lengths.astype(np.int64) + 1)])
     ends = np.cumsum(tokens[end] - tokens[current])

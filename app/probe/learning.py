@@ -18,7 +18,7 @@ from app.training.optimizer import FusedAdam
 LANES, WINDOWS = 64, 16
 FIRST_LENGTH = 4
 CHECK_EVERY, CHECKED = 50, 256  # updates, documents
-# The recall needed to go on to the next lesson, and to finish the last one.
+# The recall needed to move on to the next lesson, and to finish the last one.
 GOOD, PERFECT = 0.9, 0.995
 LEARNING_RATE, CLIP_NORM = 4e-3, 1.0
 
@@ -68,9 +68,9 @@ class Lesson:
 def lessons(task: Task, longest: int) -> list[Lesson]:
     """A curriculum: two facts with few keys, then all keys, then more facts, then longer documents, doubling each time.
 
-    A memory first learns to answer with any of the stated values, and stays there until slots happen to distinguish
-    keys. That takes longer with more keys, and with more facts; once they do for two, more are soon learnt. A memory
-    must also be useful over short distances before it can become useful over long ones.
+    A memory first learns to answer with any of the stated values, and does no more until slots happen to distinguish
+    keys. That takes longer with more keys, and with more facts; once slots distinguish two, more are soon learnt. A
+    memory must also be useful over short distances before it can become useful over long ones.
     """
     few = replace(task, facts=min(task.facts, 2))
     shortest = min(max(FIRST_LENGTH, few.facts + 2), longest)
@@ -108,7 +108,7 @@ def learn(task: Task, memory: dict, context: int, longest: int, minutes: float, 
         longest: segments in the longest training documents.
         minutes: the time limit.
         seed: seed of weights, documents and order.
-        report: called with a `Progress` every 50 updates.
+        report: called with a `Progress` every 50 updates and at the time limit.
     """
     keras.utils.set_random_seed(seed)
     size = context + 1 if memory["kind"] == "concat" else 1

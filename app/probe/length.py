@@ -30,13 +30,13 @@ def translate_long(
     Args:
         run: a run with document windows.
         lines: lines to build the document from, repeated in a new order each time until there are enough tokens.
-        lengths: at which time and memory are noted, in source tokens; the document has as many as the largest.
+        lengths: the lengths at which time and memory are noted, in source tokens; the largest is the document's.
         report: called with a line of text for every twentieth of the document.
 
     Returns:
         Plain values: "state_bytes"; under "lengths" the rows of a `Meter`; under "rows", resident memory in MB and
         source and output tokens per second by position; also a comparison of the last quarter of the document with
-        the second one, as the first one includes start-up.
+        the second quarter, because the first includes start-up.
 
     Raises:
         UserError: the run reads documents backward.
@@ -63,7 +63,7 @@ def long_document(lines: Sequence[str], tokenizer: Tokenizer, tokens: int) -> It
 
 
 def in_new_orders(sizes: Sequence[int], tokens: int) -> Iterator[int]:
-    """Yields the numbers of all segments in random order, and again in another, until their sizes sum to `tokens`."""
+    """Yields the numbers of all segments in random order, then again in another, until their sizes sum to `tokens`."""
     drawn, total = random.Random(SEED), 0
     while True:
         for number in drawn.sample(range(len(sizes)), len(sizes)):
@@ -74,8 +74,10 @@ def in_new_orders(sizes: Sequence[int], tokens: int) -> Iterator[int]:
 
 
 def compare(rows: list[dict[str, float]]) -> dict[str, float]:
-    """Compares the last quarter of the document with the second one: output tokens, or source tokens if a model that
-    has learnt nothing writes none."""
+    """Compares speed and memory in the last quarter of the document with those in the second quarter.
+
+    Speed is in output tokens, or in source tokens if a model that has learnt nothing writes none.
+    """
     quarter = max(len(rows) // 4, 1)
     early, late = rows[quarter : 2 * quarter] or rows, rows[-quarter:]
     name = "output" if float(np.median([row["output"] for row in early])) > 0 else "source"

@@ -1,4 +1,4 @@
-"""What the measurements by length of a document came to: a file, tables and a figure."""
+"""The results of the measurements by length of a document: a file, tables and a figure."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,14 +15,14 @@ TRANSLATION, TRAINING = "translation", "training"
 
 
 def add(folder: str | Path, run: str, memory: str, what: str, found: dict[str, Any]) -> dict[str, Any]:
-    """Adds a measurement to the results file in a folder, and returns all that are in it.
+    """Adds a measurement to the results file in a folder, and returns all measurements in it.
 
     Args:
-        folder: of the results file; made if missing.
+        folder: the folder of the results file; created if missing.
         run: the run that was measured.
-        memory: what its memory is, for people.
+        memory: a description of its memory, for people.
         what: `TRANSLATION` or `TRAINING`.
-        found: the measurement; replaces one of the same run.
+        found: the measurement; replaces an earlier one of the same run.
 
     Raises:
         UserError: the file is not a results file.

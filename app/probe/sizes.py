@@ -1,4 +1,4 @@
-"""How many bytes memory states take, and how much time and memory a long document."""
+"""How many bytes memory states take, and how much time and memory a long document takes."""
 
 import time
 from collections.abc import Iterable
@@ -17,13 +17,13 @@ def state_bytes(state: Any) -> int:
     """What is carried from one window of a document to the next, in bytes.
 
     Args:
-        state: the memory of one document, as of `models.document.DocumentTransformer.initial_memory`.
+        state: the memory of one document, as from `models.document.DocumentTransformer.initial_memory`.
     """
     return sum(ops.convert_to_numpy(leaf).nbytes for leaf in keras.tree.flatten(state))
 
 
 class Meter:
-    """Notes seconds and memory whenever a document has reached one of some lengths.
+    """Notes time and memory whenever a document reaches one of the given lengths.
 
     Args:
         lengths: in source tokens.
@@ -33,8 +33,9 @@ class Meter:
 
     Attributes:
         rows: a dictionary for each length reached: "tokens", the length; "position", where it was noted;
-            "seconds_per_1000" tokens since the beginning; "peak_megabytes", the most that was resident in between;
-            and "megabytes_per_1000" tokens, by how much that is above what was resident at the beginning.
+            "seconds_per_1000", the seconds per 1,000 tokens since the beginning; "peak_megabytes", the most memory
+            that was resident since then; and "megabytes_per_1000", by how much that peak is above the memory resident
+            at the beginning, per 1,000 tokens.
     """
 
     def __init__(self, lengths: Iterable[int]):
@@ -45,7 +46,7 @@ class Meter:
 
     @property
     def finished(self) -> bool:
-        """Whether all lengths were reached."""
+        """Whether all lengths have been reached."""
         return not self._left
 
     def __call__(self, position: int) -> None:
@@ -68,7 +69,7 @@ def resident() -> float:
 
 
 def _forget_peak() -> None:
-    """From now on the most that was resident is counted anew; see `man 5 proc`."""
+    """Resets the peak of resident memory; see `man 5 proc`."""
     try:
         _FORGET.write_text("5", encoding="ascii")
     except OSError as error:

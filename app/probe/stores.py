@@ -110,7 +110,7 @@ def log_softmax(scores: np.ndarray) -> np.ndarray:
 def documents_of(
     model: Any, encoder: LineEncoder, pairs: Iterable[Pair]
 ) -> Iterator[list[tuple[np.ndarray, np.ndarray]]]:
-    """For each document, its segments as states (T, E), of which logits are made, and reference tokens (T,)."""
+    """For each document, its segments as states (T, E), from which logits are computed, and reference tokens (T,)."""
     for document in by_document(pairs):
         sides = [pair.source for pair in document], [pair.target for pair in document]
         found = []

@@ -1,4 +1,4 @@
-"""Files that grow together part by part, and go on after the last whole part wherever they were left."""
+"""Files that grow together part by part; writing resumes after the last whole part, wherever it stopped."""
 
 import contextlib
 import os
@@ -15,13 +15,13 @@ PROGRESS = "progress.json"
 class Columns:
     """Growing files in a folder, whose whole parts are listed in `progress.json`.
 
-    What was written for other content is removed, and so is what follows the last whole part, or the first one that is
-    damaged. Use as a context manager.
+    Content written under another key is removed, and so is everything after the last whole part, or from the first
+    damaged part on. Use as a context manager.
 
     Args:
-        folder: made if it is missing.
+        folder: created if missing.
         names: of the files.
-        key: what decides over the content, in plain JSON values.
+        key: what determines the content, in plain JSON values.
     """
 
     def __init__(self, folder: Path, names: tuple[str, ...], key: dict):
@@ -31,12 +31,12 @@ class Columns:
 
     @property
     def notes(self) -> list[dict]:
-        """What was noted of each whole part."""
+        """The note on each whole part."""
         return [part["note"] for part in self._parts]
 
     @property
     def ends(self) -> dict[str, int]:
-        """The bytes of each file."""
+        """The number of bytes in each file."""
         return dict(self._parts[-1]["ends"]) if self._parts else dict.fromkeys(self._names, 0)
 
     def __enter__(self) -> "Columns":
@@ -60,7 +60,7 @@ class Columns:
 
         Args:
             data: what to append to each file, or to some of them.
-            note: what to note of the part, in plain JSON values.
+            note: what to note on the part, in plain JSON values.
         """
         ends, checksums = self.ends, {}
         for name, content in data.items():
@@ -79,7 +79,7 @@ class Columns:
             raise
 
     def forget(self, folder: Path) -> None:
-        """Removes the list of parts from where the folder was moved to."""
+        """Removes the list of parts from `folder`, to which the files were moved."""
         (folder / PROGRESS).unlink(missing_ok=True)
 
     def _whole_parts(self) -> list[dict]:

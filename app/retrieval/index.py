@@ -1,4 +1,4 @@
-"""The nearest of all entries of a store: exactly, or with far less work by an inverted file with product quantization.
+"""Finds the nearest entries of a store: exactly, or with far less work by an inverted file with product quantization.
 
 References:
     Khandelwal et al. 2021, Nearest Neighbor Machine Translation, https://arxiv.org/abs/2010.00710
@@ -25,7 +25,7 @@ from data.installing import extra_command
 KINDS = ("exact", "ivfpq")
 LEAST = 10_000  # entries that product quantization needs for its training, by faiss' guidelines
 PROBES = 32  # lists that a search reads
-CANDIDATES = 64  # entries of which a search computes the true distances
+CANDIDATES = 64  # entries whose true distances a search computes
 _FILE = "index.faiss"
 _BLOCK, _PIECE = 1 << 20, 1 << 16  # entries written to disk, and entries given to faiss, at once
 _PER_LIST, _PER_CODE = 64, 256  # entries of the training sample for each list, and for each of 256 codes
@@ -45,7 +45,7 @@ class Index(Protocol):
 
 
 class ExactIndex:
-    """Compares each query with all keys, which are read where the store has them; nothing is built.
+    """Compares each query with all keys, read in place from the store; nothing is built.
 
     Args:
         store: the entries.
@@ -82,8 +82,8 @@ class IvfPqIndex:
         store: the entries.
         verify: compare the checksums of all files, however large.
         probes: lists that a search reads; more find more, and take longer.
-        candidates: entries that are ordered by the true distance of their keys, read from the store; 0 leaves the
-            order and the distances to the codes.
+        candidates: entries that are ordered by the true distance of their keys, read from the store; with 0, the codes
+            give the order and the distances.
 
     Raises:
         UserError: the index is missing, damaged, or was built for another store.
@@ -142,7 +142,7 @@ def open_index(store: Store, kind: str) -> Index:
 
 
 def build_index(store: Store, kind: str, progress: Callable[[int], None] | None = None) -> Index:
-    """Builds the index of a store, or goes on with one that was not finished; opens it if it is there already.
+    """Builds the index of a store, or resumes an unfinished one; opens it if it exists already.
 
     Args:
         store: the entries.
@@ -150,7 +150,7 @@ def build_index(store: Store, kind: str, progress: Callable[[int], None] | None 
         progress: called with the number of entries done so far.
 
     Raises:
-        UserError: as for `open_index`; or the store has fewer than `LEAST` entries; or another process builds it.
+        UserError: as for `open_index`; or the store has fewer than `LEAST` entries; or another process is building it.
         OSError: the disk is full, or the folder cannot be written; what was finished stays.
     """
     if kind != "ivfpq":
@@ -175,10 +175,10 @@ def build_index(store: Store, kind: str, progress: Callable[[int], None] | None 
 
 
 def shape_of(size: int, width: int) -> tuple[int, int]:
-    """The number of lists and the bytes of a code for so many entries of this width.
+    """The number of lists and the bytes of a code, for `size` entries of this width.
 
-    About 4 sqrt(N) lists, a power of two, each with 39 entries or more, by faiss' guidelines; and a byte for each of at
-    most 64 parts of a key, as in kNN-MT.
+    About 4 sqrt(N) lists, a power of two, with at least 39 entries for each, by faiss' guidelines; and a byte for each
+    of at most 64 parts of a key, as in kNN-MT.
     """
     lists = 1 << min(round(math.log2(4 * math.sqrt(size))), int(math.log2(size / 39)))
     return lists, max(parts for parts in range(1, 65) if width % parts == 0)
@@ -193,7 +193,7 @@ def _tokens(store: Store, numbers: np.ndarray) -> np.ndarray:
 
 
 def _build(store: Store, unfinished: Path, folder: Path, progress: Callable[[int], None]) -> None:
-    """Trains, writes blocks of coded entries, and merges these."""
+    """Trains, writes blocks of coded entries, and merges the blocks."""
     lists, parts = shape_of(store.size, store.width)
     starts = range(0, store.size, _BLOCK)
     names = ("trained", *(f"block-{number:05d}" for number in range(len(starts))))
@@ -215,7 +215,7 @@ def _build(store: Store, unfinished: Path, folder: Path, progress: Callable[[int
 def _trained(store: Store, lists: int, parts: int) -> bytes:
     """An empty index with its lists and codes, learnt from a sample."""
     faiss = import_faiss()
-    # "np": without the arrangement of codes for a search by their bits, which takes longer than all else.
+    # "np": does not arrange the codes for a search by their bits, which takes longer than everything else.
     index = faiss.index_factory(store.width, f"IVF{lists},PQ{parts}np")
     size = min(store.size, max(_PER_LIST * lists, _PER_CODE * 256))
     sample = np.sort(np.random.default_rng(0).choice(store.size, size, replace=False))

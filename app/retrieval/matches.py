@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable
 from typing import NamedTuple
 
-ALMOST = 0.99  # of texts that differ in nothing but their spaces
+ALMOST = 0.99  # the similarity of texts that differ only in their spaces
 _TOKEN = re.compile("\u27e6\\d+\u27e7|\\w+|[^\\w\\s]")
 
 
@@ -33,8 +33,8 @@ def best_matches(source: str, candidates: Iterable[tuple[int, str, str]], least:
     """The stored pairs that resemble a segment.
 
     The similarity is 1 - d / max(n, m), where n and m are the numbers of words, pieces and other signs of the two
-    texts, and d is the least number of them to insert, delete or replace to turn one text into the other. Capitals
-    count. Numbers that were set aside are pieces, so texts that differ only in these are the same.
+    texts, and d is the least number of them to insert, delete or replace to turn one text into the other. Case
+    matters. Numbers that were set aside are pieces, so texts that differ only in such numbers are the same.
 
     Args:
         source: the segment, with its spans as pieces.
@@ -42,7 +42,7 @@ def best_matches(source: str, candidates: Iterable[tuple[int, str, str]], least:
         least: the lowest similarity wanted.
 
     Returns:
-        The matches, most similar first, and the lower number first where similarities agree.
+        The matches, most similar first; of equally similar ones, the lower number first.
 
     References:
         Koehn and Senellart 2010, Convergence of Translation Memory and Statistical Machine Translation
@@ -55,11 +55,11 @@ def best_matches(source: str, candidates: Iterable[tuple[int, str, str]], least:
 
 
 def _similarity(source: str, tokens: list[str], other: str, least: float) -> float:
-    """The similarity; anything below `least` if it is below."""
+    """The similarity; any number below `least` if the similarity is below it."""
     from rapidfuzz.distance import Levenshtein
 
     if source == other:
         return 1.0
-    # Not all the way to the cutoff: rounding must not lose a match that lies on it.
+    # A little below the cutoff: rounding must not lose a match that lies exactly on it.
     found = Levenshtein.normalized_similarity(tokens, tokens_of(other), score_cutoff=max(0.0, least - 1e-6))
     return min(found, ALMOST)

@@ -1,4 +1,4 @@
-"""Folders whose files are known by size and checksum, though not all are read whenever one is opened."""
+"""Folders that record the size and checksum of their files, not all of which are read when a folder is opened."""
 
 import os
 from collections.abc import Iterable
@@ -12,7 +12,7 @@ SMALL = 1 << 20  # bytes of the largest file that is read to open a folder
 
 
 def seal(folder: Path, names: Iterable[str], content: dict) -> None:
-    """Writes a folder's manifest, its last file: `content`, and what its files must be; all are flushed to disk."""
+    """Writes a folder's manifest, its last file: `content`, and size and checksum of each file; flushes all to disk."""
     files = {}
     for name in sorted(names):
         with open(folder / name, "rb") as file:
@@ -30,7 +30,7 @@ def read_sealed(folder: Path, verify: bool = False) -> dict:
         verify: compare the checksums of all files. Otherwise those above `SMALL` bytes are compared by size alone.
 
     Raises:
-        UserError: the manifest cannot be read, or it or a file is not what was written; names the file.
+        UserError: a file, or the manifest itself, cannot be read or is not as it was written; names the file.
     """
     content = read_json(folder / MANIFEST)
     if content.pop("checksum", None) != checksum_of(content) or not isinstance(content.get("files"), dict):

@@ -1,4 +1,4 @@
-"""The trusted segments of the document at hand, kept in memory."""
+"""The trusted segments of the current document, kept in memory."""
 
 from collections.abc import Collection, Sequence
 from typing import Any
@@ -10,8 +10,8 @@ from app.retrieval.words import WordIndex
 class SegmentStore:
     """Segments in memory, which can be added and removed at any time.
 
-    What it finds depends on the segments that it has, not on those that were removed, nor on the order in which they
-    came.
+    What it finds depends only on the segments that it has, not on removed ones or on the order in which they were
+    added.
     """
 
     def __init__(self) -> None:
@@ -30,7 +30,7 @@ class SegmentStore:
         """Adds a segment, or replaces the one of that name.
 
         Args:
-            name: what tells it from the others, and orders them: a number, or a tuple of numbers.
+            name: identifies the segment, and orders the segments: a number, or a tuple of numbers.
             entries: its entries.
             source: its source text.
         """
@@ -54,19 +54,19 @@ class SegmentStore:
         Args:
             source: the source text.
             count: how many segments, if not all.
-            most: while the segments have no more entries than this in all, every one of them counts as similar.
+            most: as long as all segments together have no more entries than this, every one of them counts as similar.
 
         Returns:
             All segments in order, or the most similar ones by BM25, best first.
         """
         if self.size <= most:
             return sorted(self._segments)
-        if self._words is None:  # BM25's weights depend on all segments, so it starts afresh after each change
+        if self._words is None:  # BM25's weights depend on all segments, so each change needs a new index
             names = sorted(self._segments)
             self._words = names, WordIndex.build(self._segments[name][1] for name in names)
         names, words = self._words
         return [names[place] for place in words.similar(source, count)]
 
     def entries(self, names: Sequence, most: int) -> Entries:
-        """The entries of some segments, in this order; no more than `most`, the last segment cut."""
+        """The entries of some segments, in this order; at most `most`, if need be with the last segment cut."""
         return Entries(*(values[:most] for values in concatenated([self._segments[name][0] for name in names])))

@@ -1,7 +1,7 @@
 """A translation memory on disk: pairs of segments with the entries that a model made of them.
 
 A folder of flat little-endian arrays (`keys`, `tokens`, `trust`, `offsets`, `text`, `text.offsets`), the files of a
-`WordIndex`, and `manifest.json`. All that is large is memory-mapped, so a store may be larger than memory.
+`WordIndex`, and `manifest.json`. Everything large is memory-mapped, so a store may be larger than memory.
 """
 
 import itertools
@@ -81,7 +81,7 @@ class Store:
         return self._words.similar(source, count)
 
     def entries(self, numbers: Sequence[int], most: int) -> Entries:
-        """The entries of some segments, in the order of the numbers; no more than `most`, the last segment cut."""
+        """The entries of some segments, in this order; at most `most`, if need be with the last segment cut."""
         columns, parts = (self.keys, self.tokens, self.trust), []
         for number in numbers:
             start, end = self.offsets[number], self.offsets[number + 1]
@@ -99,17 +99,17 @@ def build_store(
     about: dict,
     progress: Callable[[int], None] | None = None,
 ) -> Store:
-    """Builds a store, or goes on with one that was not finished; opens it if it is there already.
+    """Builds a store, or resumes an unfinished one; opens it if it exists already.
 
-    The store is written beside its place, part by part, and takes it when it is whole. A process that is killed loses
-    no more than the part at hand.
+    The store is written part by part in a folder next to `path`, and moved there when it is whole. A process that is
+    killed loses only the current part.
 
     Args:
-        path: its folder. A store that stands there for something else is replaced.
-        pairs: sources and targets, drawn only if the store must be built. Pairs that repeat an earlier one are left
+        path: its folder. A store of something else is replaced.
+        pairs: sources and targets, read only if the store must be built. Pairs that repeat an earlier one are left
             out.
-        make_entries: computes the entries of each of some thousand pairs, with one width for all.
-        about: what decides over the content, in plain JSON values: the pairs, the model, which state is the key.
+        make_entries: computes the entries of each pair, for some thousand pairs at once, with one width for all.
+        about: what determines the content, in plain JSON values: the pairs, the model, which state is the key.
         progress: called with the number of pairs done so far.
 
     Raises:
@@ -144,7 +144,7 @@ def build_store(
 
 
 def _opened(path: Path, about: dict) -> Store | None:
-    """The store at `path` if it is whole and is what is wanted."""
+    """The store at `path`, if it is whole and was built for the same `about`."""
     try:
         found = Store(path)
     except UserError:
@@ -157,7 +157,7 @@ def _unfinished(path: Path) -> Path:
 
 
 def _write(columns: Columns, pairs: Iterator[tuple[str, str]], make_entries, progress) -> None:
-    """Draws all pairs, and writes those that are new."""
+    """Reads all pairs, and writes those that are new."""
     seen: set[bytes] = set()
     for note in columns.notes:
         seen.update(map(_digest, itertools.islice(pairs, note["pairs"])))
@@ -212,7 +212,7 @@ def _encoded(new: list[tuple[str, str]], made: list[Entries], ends: dict[str, in
 
 
 def _offsets(lengths: list[int], start: int, first: bool) -> bytes:
-    """Where items end, after a 0 at the very first."""
+    """The ends of items, preceded by a 0 if they are the first."""
     ends = start + np.cumsum([0, *lengths] if first else lengths, dtype=_TYPES["offsets"])
     return ends.tobytes()
 

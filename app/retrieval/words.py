@@ -1,4 +1,4 @@
-"""Which segments have the rarest words of a text: BM25."""
+"""Finds the segments that share the rarest words with a text: BM25."""
 
 import re
 from collections.abc import Iterable
@@ -28,8 +28,8 @@ class WordIndex:
     """Finds segments by their words.
 
     The score of a segment is the sum, over the different words of the query that it has, of
-    ln(1 + (n - df + 0.5) / (df + 0.5)) * tf / (tf + k1 * (1 - b + b * length / mean length)), for n segments, of which
-    df have the word, and tf times the word in this one.
+    ln(1 + (n - df + 0.5) / (df + 0.5)) * tf / (tf + k1 * (1 - b + b * length / mean length)), where df of the n
+    segments have the word, and this one has it tf times.
 
     Args:
         ranker: a `bm25s.BM25` with its scores.
@@ -51,7 +51,7 @@ class WordIndex:
         vocabulary: dict[str, int] = {}
         ids = [[vocabulary.setdefault(word, len(vocabulary)) for word in words_of(text)] for text in texts]
         ranker = bm25s.BM25(k1=K1, b=B)
-        # With the vocabulary in order of appearance, which bm25s alone would draw from a set.
+        # The vocabulary is in order of appearance; bm25s by itself would take it from a set.
         ranker.index((ids, vocabulary), create_empty_token=False, show_progress=False)
         return cls(ranker)
 
@@ -68,11 +68,11 @@ class WordIndex:
         return cls(ranker)
 
     def save(self, folder: Path | str) -> None:
-        """Writes the files named in `FILES`; they are whole only when this returns."""
+        """Writes the files named in `FILES`; they are complete only when this returns."""
         self._ranker.save(folder, show_progress=False, **FILES)
 
     def similar(self, text: str, count: int) -> list[int]:
-        """The numbers of the segments with the best scores, best first, and the lower number first where scores agree.
+        """The numbers of the segments with the best scores, best first; of equal ones, the lower number first.
 
         Args:
             text: the query.

@@ -10,7 +10,7 @@ from data.errors import UserError
 
 
 def average(run: Run, last: int | None = None, report: Callable[[str], None] = to_stderr) -> list[int]:
-    """Writes the mean of some checkpoints' weights as the run's `averaged.npz`; the caller holds the run's lock.
+    """Writes the mean of some checkpoints' weights as the run's `averaged.npz`; the caller must hold the run's lock.
 
     Args:
         run: the run.

@@ -1,4 +1,4 @@
-"""Checkpoints: weights to average and translate with, and in some all that a training needs to resume exactly."""
+"""Checkpoints: weights to average and to translate with; some also hold all that training needs to resume exactly."""
 
 import json
 import shutil
@@ -24,13 +24,13 @@ def nearest(updates: Iterable[int], to: int, count: int) -> list[int]:
 
 
 def to_stderr(line: str) -> None:
-    """Prints a warning to standard error, apart from translations."""
+    """Prints a warning to standard error, so that it does not mix with translations."""
     print(line, file=sys.stderr)
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """One checkpoint folder: weights, in some the optimiser's and generators' state, and a summary written last.
+    """One checkpoint folder: weights, in some the optimiser's and random generators' state, and a summary written last.
 
     The summary holds the update number, the journal, and the checksums of the files; a folder without a complete
     summary is not a checkpoint.
@@ -45,11 +45,11 @@ class Checkpoint:
 
     @property
     def resumable(self) -> bool:
-        """Whether the optimiser's and generators' state is in it, so that training can resume from it."""
+        """Whether it holds the optimiser's and random generators' state, so that training can resume from it."""
         return (self.folder / STATE).exists()
 
     def summary(self, resume: bool = False) -> dict:
-        """The summary; checks the weights against it and, to resume from them, the state.
+        """The summary; checks the weights against it and, to resume from the checkpoint, the state.
 
         Raises:
             UserError: the checkpoint is damaged or incomplete.
@@ -108,11 +108,11 @@ class Checkpoints:
         return _newest(self.all(), report, resume=False)
 
     def latest_resumable(self, report: Callable[[str], None] = to_stderr) -> tuple[Checkpoint, dict] | None:
-        """The newest intact checkpoint that training can resume from, as `latest`."""
+        """Like `latest`, for the newest intact checkpoint that training can resume from."""
         return _newest(self.resumable(), report, resume=True)
 
     def remove_after(self, update: int) -> None:
-        """Removes all checkpoints after an update, which a training that resumes there makes again."""
+        """Removes all checkpoints after an update; training that resumes there writes them again."""
         for checkpoint in self.all():
             if checkpoint.update > update:
                 _remove(checkpoint)
@@ -133,7 +133,7 @@ class Checkpoints:
             weights: name to array.
             state: name to array; None for a checkpoint that training cannot resume from.
             summary: further state of the training; plain JSON values.
-            protect: update numbers of checkpoints to keep, whatever their age.
+            protect: update numbers of checkpoints to keep, however old.
             remove: update numbers of checkpoints to remove.
         """
         checkpoint = self.at(update)

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from app.runs.run import Run
 
 FILE = "retrieval.json"
-# The settings by which a gate was learnt; with others it means nothing.
+# A gate is valid only with the values of these settings that it was learnt with.
 _SETTINGS = ("key", "neighbours")
 
 
@@ -22,10 +22,10 @@ class GateWeights(NamedTuple):
 
 
 def write_gate(run: "Run", gate: GateWeights, about: dict) -> None:
-    """Keeps a gate in the run's folder.
+    """Writes a gate into the run's folder.
 
     Args:
-        run: the run, whose retrieval settings are those by which it was learnt.
+        run: the run; its retrieval settings must be those that the gate was learnt with.
         gate: the layer.
         about: what it was learnt on, plain JSON values.
     """
@@ -35,7 +35,7 @@ def write_gate(run: "Run", gate: GateWeights, about: dict) -> None:
 
 
 def read_gate(run: "Run") -> GateWeights | None:
-    """The gate of a run; None if its settings do not ask for one.
+    """The gate of a run; None if its settings do not use a learnt one.
 
     Raises:
         UserError: there is none, it is damaged, or it was learnt with other settings.

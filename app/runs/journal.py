@@ -18,7 +18,7 @@ class Journal:
     `update` is the number of updates done, `seconds` the time they took over all sessions, `warmup_seconds` the part of
     it that the warm-up took (where the learning-rate schedule is timed), `validated` the update of the last validation,
     `best` the update and score of the best one, and `worse` the number of validations since. `tokens` are the target
-    tokens trained on, without padding; None where an earlier version, which did not count them, did a part of it.
+    tokens trained on, without padding; None if an earlier version, which did not count them, did part of the training.
     """
 
     update: int = 0
@@ -35,7 +35,7 @@ class Journal:
 
     @classmethod
     def from_summary(cls, summary: dict) -> "Journal":
-        """From a checkpoint's summary; {} for a training that begins."""
+        """From a checkpoint's summary; {} for a training that has just begun."""
         known = {key: summary[key] for key in cls.__dataclass_fields__ if key in summary}
         return cls(**({"tokens": None} if summary else {}) | known)
 
@@ -91,7 +91,7 @@ def read_log(path: Path | str) -> list[dict]:
 def _lines(path: Path) -> list[str]:
     if not path.exists():
         return []
-    # A line ends at "\n" alone: a sample translation may hold other line ends. The last line may be half-written.
+    # Only "\n" ends a line: a sample translation may contain other line ends. The last line may be half-written.
     with path.open(encoding="utf-8", newline="\n", errors="replace") as file:
         return [line for line in file if line.endswith("\n")]
 

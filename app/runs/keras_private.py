@@ -1,7 +1,7 @@
-"""The private names of Keras that `app` uses, all in one file, to be checked against new versions of Keras.
+"""The private names of Keras that `app` uses, all in one file, so that new versions of Keras are easy to check.
 
-There is no public way to set a variable's first value before it is created, or to access the moments of a variable in
-an optimiser; both save a pass over all weights.
+There is no public way to set a variable's first value before it is created, or to access an optimiser's moments of a
+variable; both save a pass over all weights.
 """
 
 import functools

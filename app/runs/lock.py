@@ -21,11 +21,11 @@ UNSUPPORTED = {errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL}
 def locked(folder: Path | str) -> Iterator[None]:
     """Locks a folder for this process, until the block or the process ends.
 
-    Where the file system has no locks, a file that names the holder is the lock. A killed process leaves it behind; it
-    is removed if the holder ran on this machine and no longer does.
+    Where the file system has no locks, a file that names the holder serves as the lock. A killed process leaves it
+    behind; it is removed if the holder ran on this machine and has ended.
 
     Args:
-        folder: made if it is missing; removed at the end if it is empty.
+        folder: created if missing; removed at the end if empty.
 
     Raises:
         UserError: another process holds the lock.
@@ -36,7 +36,7 @@ def locked(folder: Path | str) -> Iterator[None]:
     try:
         yield
     finally:
-        # Removed while it is still held: a process that waits for it notices and makes a new one.
+        # Removed while still held: a process that waits for it notices and creates a new one.
         (folder / LOCK).unlink(missing_ok=True)
         lock.release()
         with contextlib.suppress(OSError):

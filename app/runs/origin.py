@@ -1,4 +1,4 @@
-"""Which version of the code made something."""
+"""The version of the code, to record what made a result."""
 
 import functools
 import subprocess
@@ -11,7 +11,7 @@ _REPOSITORY = Path(__file__).resolve().parents[2]
 
 @functools.cache
 def commit() -> str:
-    """The commit of this checkout, with a plus where its code differs from that; outside a checkout the version."""
+    """The commit of this checkout, with a plus if the code differs from that commit; the version outside a checkout."""
     found = _git("rev-parse", "--short", "HEAD")
     if not found:
         return __version__

@@ -10,11 +10,11 @@ from data.parallel import cores
 
 # Instructions that multiply bfloat16 matrices: AMX tiles, or AVX-512's dot product, which oneDNN uses as well.
 BFLOAT16_FLAGS = {"amx_bf16", "avx512_bf16"}
-# From this compute capability on (Ampere), GPUs of NVIDIA have units for bfloat16; older ones emulate it, slowly.
+# From this compute capability on (Ampere), NVIDIA's GPUs have units for bfloat16; older ones emulate it slowly.
 AMPERE = (8, 0)
-# The operations of a search are too small for threads below this width of the model.
+# Below this model width, the operations of a search are too small for several threads.
 WIDE = 1024
-# Batches that TensorFlow computes at the same time: with several threads an operation, and the most.
+# Batches that TensorFlow computes at the same time: where an operation has several threads, and at most.
 _FEW, _MANY = 2, 16
 
 
@@ -45,8 +45,8 @@ def decided(precision: str, deterministic: bool = False) -> dict:
         deterministic: whether deterministic operations were requested.
 
     Returns:
-        Both arguments by their names, `backend`, `processor`, `cores` that this process may use, and `threads` of one
-        operation and of operations side by side.
+        Both arguments by name, `backend`, `processor`, the `cores` that this process may use, and `threads`: those of
+        one operation, and operations side by side.
     """
     import keras
 
@@ -80,7 +80,7 @@ def threads() -> dict[str, int]:
 
 
 def set_threads(numbers: dict[str, int]) -> bool:
-    """Sets the backend's numbers of threads, named as by `threads`; returns whether they are in effect.
+    """Sets the backend's numbers of threads, named as in `threads`; returns whether they are in effect.
 
     TensorFlow accepts them only before it has computed anything, JAX not at all.
     """
@@ -109,9 +109,9 @@ def set_threads(numbers: dict[str, int]) -> bool:
 def settle_for_search(width: int) -> None:
     """Gives each operation one thread, and the cores to batches side by side; for a process that only translates.
 
-    A step of a search has hundreds of operations, each of microseconds. Handing parts of them to other threads takes
-    longer than computing them, and only a model of width `WIDE` or more gains by it. To be called before anything is
-    computed; it does nothing on a GPU, on other backends than TensorFlow, and where TF_NUM_INTRAOP_THREADS is set.
+    A step of a search has hundreds of operations of a few microseconds each. Handing parts of them to other threads
+    takes longer than computing them; only a model of width `WIDE` or more gains from it. Call this before anything is
+    computed. It does nothing on a GPU, on backends other than TensorFlow, or if TF_NUM_INTRAOP_THREADS is set.
 
     Args:
         width: of the model.
@@ -123,8 +123,8 @@ def settle_for_search(width: int) -> None:
 def settle_for_parts(parts: int) -> bool:
     """Divides the cores among parts of a batch that are computed side by side; returns whether that is in effect.
 
-    It is not where there is less than a core for each, on a GPU, on other backends than TensorFlow, where
-    TF_NUM_INTRAOP_THREADS is set, and where something was computed before with other threads.
+    It is not if there is less than one core for each part, on a GPU, on backends other than TensorFlow, if
+    TF_NUM_INTRAOP_THREADS is set, or if something was computed before with other numbers of threads.
     """
     return cores() >= parts and _ours_to_set() and set_threads({"intra_op": cores() // parts, "inter_op": cores()})
 
@@ -151,7 +151,7 @@ def processor_name() -> str:
 
 
 def _ours_to_set() -> bool:
-    """Whether the threads of an operation matter here, and the user has not chosen them."""
+    """Whether the number of threads of an operation matters here, and the user has not chosen it."""
     import keras
 
     return keras.backend.backend() == "tensorflow" and not _named_threads("intra_op") and not _accelerators()
@@ -189,7 +189,7 @@ def devices() -> str:
 
 
 def idle_gpu() -> str:
-    """What to do where this machine has a GPU that TensorFlow does not see; "" elsewhere."""
+    """What to do if this machine has a GPU that TensorFlow does not see; "" otherwise."""
     import keras
 
     # The user may want it so.
@@ -218,7 +218,7 @@ def _of_tensorflow() -> list[Accelerator]:
     found = []
     for gpu in tf.config.list_physical_devices("GPU"):
         about = tf.config.experimental.get_device_details(gpu)
-        # GPUs of others have no such number.
+        # GPUs of other makers have no compute capability.
         found.append(Accelerator(about.get("device_name", "GPU"), about.get("compute_capability", (0, 0)) >= AMPERE))
     return found
 

@@ -24,7 +24,7 @@ from data.windows import DROPOUTS
 FORMAT = 3
 PRESET, SUMMARY, TOKENIZER, AVERAGED = "preset.toml", "run.json", "tokenizer.model", "averaged.npz"
 REPORT = "report.json"
-# The SentencePiece model of the target, where it is another than that of the source.
+# The SentencePiece model of the target, if it differs from that of the source.
 TARGET_TOKENIZER = target_file(TOKENIZER).name
 WHICH = ("auto", "averaged", "best", "last")
 PACKAGES = ("keras", "tensorflow", "tensorflow-text", "sentencepiece", "sacrebleu", "numpy")
@@ -79,7 +79,7 @@ class Run:
         if not (path / SUMMARY).exists():
             raise UserError(f"{path}: this is not a run folder ({SUMMARY} is missing)")
         found = _read_summary(path / SUMMARY).get("format")
-        # Before the preset, which may have other keys in another version.
+        # Checked before the preset is read, which may have other keys in another version.
         if found != FORMAT:
             raise UserError(f"{path}: the run has format {found}, this version reads {FORMAT}: train it again")
         if not (path / PRESET).exists():
@@ -130,7 +130,7 @@ class Run:
 
     @property
     def ended(self) -> Journal | None:
-        """The progress at the training's end; None before it, also where more updates or minutes extend a training."""
+        """The progress at the end of training; None before that, also if more updates or minutes now extend it."""
         finished = self.summary().get("finished")
         journal = Journal.from_summary(finished) if finished else None
         return journal if journal and journal.why_finished(self.preset.training) else None
@@ -177,8 +177,8 @@ class Run:
     ) -> Any:
         """A model of the preset's shape with fresh weights.
 
-        It is a `TextGenerator` if the preset is of that kind, else a `Transformer`, or with windows a
-        `DocumentTransformer`.
+        It is a `TextGenerator` if the preset is of that kind, else a `Transformer`, or a `DocumentTransformer` if it
+        reads documents.
 
         Args:
             vocabulary_size: number of tokens.
@@ -263,7 +263,7 @@ class Run:
         self.write_summary(averaged=noted)
 
     def _average_is_newest(self) -> bool:
-        """Whether there is an average, or should be one, and no newer checkpoint."""
+        """Whether there is, or should be, an average, and no checkpoint is newer."""
         summary = self.summary()
         noted = summary.get("averaged")
         if noted is None and not (self.path / AVERAGED).exists():
@@ -291,13 +291,14 @@ class Run:
         return path, found
 
     def load_model(self, which: str = "auto", decoding: bool = False, search: SearchPreset | None = None) -> Any:
-        """The trained Transformer.
+        """The trained model.
 
         Args:
             which: see `weights`.
             decoding: stores the weights in the format of fast matrix products, which is faster than converting them
                 at each step. With the preset's `training.precision = "float32"` they stay as they are.
-            search: gives the sizes of the memory, on which no weights depend; None for those of training.
+            search: sets the sizes of the memory, on which no weights depend, and names the ensemble and the language
+                model to join; None for the model alone with the sizes of training.
         """
         model = self._load_alone(which, decoding, search)
         if search and search.ensemble:
@@ -319,8 +320,8 @@ class Run:
         """The run of a translator that can join an ensemble with this one.
 
         Raises:
-            UserError: it is no such run, its tokenizer is another one, only one of the two reads documents, or they cut
-                documents into other windows.
+            UserError: it is not such a run, its tokenizer differs, only one of the two reads documents, or they cut
+                documents into different windows.
         """
         other = self._joining(Run.open(path), "search.ensemble")
         mine, theirs = (run.preset.documents.windows == "off" for run in (self, other))
@@ -339,7 +340,7 @@ class Run:
         return other
 
     def _joining(self, other, key):
-        """The same run, computing as this one does."""
+        """The other run in this one's precision; refuses one with another tokenizer."""
         if other.tokenizer().fingerprint != self.tokenizer().fingerprint:
             raise UserError(
                 f"{key}: {other.path} has another tokenizer than {self.path}; train it with tokenizer.run={self.path}"
@@ -350,7 +351,7 @@ class Run:
         """The run of a generator that can join the search of this run's model.
 
         Raises:
-            UserError: it is no such run, or its tokenizer is another one.
+            UserError: it is not such a run, or its tokenizer differs.
         """
         return self._joining(Run.open(path, GENERATOR), "search.language_model")
 

@@ -1,4 +1,4 @@
-"""What `weitblick tune` chose for a run: noted in its `run.json`, so that training it again does not take it back."""
+"""What `weitblick tune` chose for a run, recorded in its `run.json` so that further training does not undo it."""
 
 from collections.abc import Collection, Iterable
 from pathlib import Path
@@ -7,12 +7,12 @@ from app.presets.preset import Preset
 from app.presets.text import to_toml
 from app.runs.run import Run
 
-# Key to what the preset said before, and what was chosen.
+# In `run.json`: each key with the preset's value before, and the value chosen.
 TUNED = "tuned"
 
 
 def tune(run: Run, changes: Iterable[str]) -> None:
-    """Changes keys of a run's preset, and notes that they were chosen.
+    """Changes keys of a run's preset, and records that they were tuned.
 
     Args:
         run: the run.
@@ -27,10 +27,10 @@ def tune(run: Run, changes: Iterable[str]) -> None:
 
 
 def with_tuned(path: Path | str, preset: Preset, named: Collection[str] = ()) -> Preset:
-    """A preset with what was chosen for the run in a folder.
+    """A preset with the tuned values of the run in a folder.
 
-    What the user says later counts: keys in `named`, and those of which the preset now says something else than before
-    they were tuned, keep its values.
+    Later choices of the user win: keys in `named`, and keys whose value in the preset is no longer the one before
+    tuning, keep the preset's values.
     """
     noted = Run(path, preset).summary().get(TUNED, {})
     kept = {key: after for key, (before, after) in noted.items() if key not in named and preset.value(key) == before}
@@ -38,7 +38,7 @@ def with_tuned(path: Path | str, preset: Preset, named: Collection[str] = ()) ->
 
 
 def forget_replaced(run: Run) -> None:
-    """Forgets what was chosen where the run's preset says something else by now."""
+    """Forgets tuned values that the run's preset no longer has."""
     noted = run.summary().get(TUNED, {})
     kept = {key: both for key, both in noted.items() if run.preset.value(key) == both[1]}
     if kept != noted:

@@ -14,7 +14,7 @@ from data.files import atomic_write, checksum
 
 
 def read_variables(variables: Iterable[Any]) -> dict[str, np.ndarray]:
-    """The values of Keras variables under names that do not depend on how many models were built before.
+    """The values of Keras variables, by names that do not depend on how many models were built before.
 
     A weight is named by its path without the outermost model's name.
     """
@@ -104,7 +104,7 @@ def load_arrays(path: Path | str) -> dict[str, np.ndarray]:
 
 
 def count_values(path: Path | str) -> int:
-    """The number of values in a file that `save_arrays` wrote, read from the headers of its arrays alone.
+    """The number of values in a file that `save_arrays` wrote; reads only the headers of its arrays.
 
     Raises:
         UserError: the file is missing or is not an .npz file.

@@ -1,4 +1,4 @@
-"""Pairs whose sides are translations of each other, told from others by the alignment of their words."""
+"""Finds pairs whose sides are translations of each other, by aligning their words."""
 
 from collections.abc import Callable, Sequence
 
@@ -16,8 +16,8 @@ def alignment_scores(
 ) -> np.ndarray:
     """How well the sides of each pair explain each other, see `Aligner.scores`.
 
-    Every other pair trains an aligner, which scores the pairs between them. So no pair is scored by what was learnt
-    from itself: rare words of a wrong pair would explain each other.
+    An aligner trained on every other pair scores the pairs between them, and the other way round. So no pair is scored
+    by an aligner that learnt from it: the rare words of a wrong pair would explain each other.
 
     Args:
         pairs: the segments of a corpus.
@@ -25,7 +25,7 @@ def alignment_scores(
         progress: called with the share done.
 
     Returns:
-        (pairs,): in nats a word; infinite for pairs without words, such as numbers, which cannot be told apart.
+        (pairs,): in nats per word; infinite for pairs without words, such as numbers, which cannot be judged.
     """
     words = [(source_words(pair.source, source), target_words(pair.target, target)) for pair in pairs]
     scores = np.zeros(len(pairs))
@@ -40,7 +40,7 @@ def alignment_scores(
 
 
 def divided(scores: np.ndarray, share: float) -> tuple[np.ndarray, np.ndarray]:
-    """The places of the share of the pairs with the highest scores, in their order, and of the others, worst first."""
+    """The places of the pairs with the highest scores, in order, up to this share; and of the others, worst first."""
     worst_first = np.argsort(scores, kind="stable")
     border = round(len(scores) * (1 - share))
     return np.sort(worst_first[border:]), worst_first[:border]

@@ -93,8 +93,8 @@ class Aligner:
             pairs: segments with their translations, as words.
 
         Returns:
-            (pairs,): the mean over the words of both sides of log p(word | other side) - log p(word), in nats; a word
-            that nothing explains adds log 0.08. NaN where neither side has a word.
+            (pairs,): the mean over the words of both sides of log p(word | other side) - log p(word), in nats; log 0.08
+            for a word that nothing explains. NaN if neither side has a word.
         """
         found = [self._scores(pairs[start : start + _BLOCK]) for start in range(0, len(pairs), _BLOCK)]
         return np.concatenate([np.zeros(0), *found])
@@ -139,7 +139,7 @@ class Aligner:
         return links.source.astype("int64") * len(self._target) + links.target
 
     def _empty(self, links: Links, forward: bool) -> np.ndarray:
-        """(links,): probability that the empty word explains the word: its share of the text."""
+        """(links,): probability that the empty word explains a word: that word's share of the text."""
         word = links.target if forward else links.source
         frequencies = self._frequencies[1 if forward else 0]
         return np.where(word < 0, 1 / max(1, len(frequencies)), frequencies[word])

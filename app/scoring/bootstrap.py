@@ -19,8 +19,9 @@ class Comparison:
     Args:
         baseline: the baseline's score.
         difference: the system's score minus the baseline's.
-        low, high: 95% interval of the difference; None for sacreBLEU's own test, or with too few documents.
-        p_value: how often chance alone gives a difference this large; None without samples.
+        low, high: 95% interval of the difference; None for sacreBLEU's own test, without samples, or with too few
+            documents.
+        p_value: how often chance alone gives a difference this large; None without samples, or with too few documents.
         wins: the share of samples in which the system scores above the baseline; None as for the interval.
     """
 

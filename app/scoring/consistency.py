@@ -70,7 +70,7 @@ class TermScorer:
 
         Args:
             hypotheses: the translated segments of each document.
-            baseline: those of another system.
+            baseline: the translated segments of another system.
             samples: bootstrap samples of documents; 0 for none.
 
         Returns:

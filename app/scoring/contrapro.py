@@ -154,7 +154,7 @@ def pronoun_measures(
     Args:
         items: all items.
         decisions: from `choose_pronouns`.
-        baseline: those of another system.
+        baseline: the decisions of another system.
         samples: bootstrap samples of items; 0 for none.
 
     Returns:

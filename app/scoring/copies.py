@@ -1,4 +1,4 @@
-"""How much of what must be copied is: placeholders, tags, addresses, numbers ... by kind."""
+"""How much of what must be copied was copied: placeholders, tags, addresses, numbers ... by kind."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -10,7 +10,7 @@ SHOWN = 10
 
 
 class Copied(NamedTuple):
-    """The lines of a test set that kept every span of a kind, each as often as the source has it.
+    """How many lines of a test set kept every span of a kind, each as often as the source has it.
 
     Fields:
         kind: one of `data.spans.KINDS`.
@@ -45,15 +45,15 @@ class Lost(NamedTuple):
 def count_copies(
     sources: Sequence[str] | None, translations: Sequence[str], references: Sequence[str], numbers: str = "source"
 ) -> tuple[list[Copied], list[Lost]]:
-    """Counts by kind the lines that kept their spans.
+    """Counts the lines that kept their spans, by kind.
 
-    A span is kept where the translation has it as often as the source; others that the translation has do not matter.
-    What translators do change, such as the number of "twelve" or a tag that German does not need, shows in the rate of
-    the references.
+    A span is kept if the translation has it as often as the source; other spans in the translation do not matter. Spans
+    that human translators change, such as a number they spell out or a tag that German does not need, show in the rate
+    of the references.
 
     Args:
-        sources: segments; None where they are not known.
-        translations, references: as many.
+        sources: segments; None if they are not known.
+        translations, references: one for each segment.
         numbers: how numbers should be written, see `data.spans.SpanFinder`.
 
     Returns:

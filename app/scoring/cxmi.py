@@ -18,7 +18,7 @@ def context_use(
     samples: int = SAMPLES,
     progress: Callable[[float], None] | None = None,
 ) -> list[Measure]:
-    """Conditional cross-mutual information of context and reference, in nats for each target token.
+    """Conditional cross-mutual information of context and reference, in nats per target token.
 
     For each segment x with its reference y and the preceding document C: log p(y | x, C) - log p(y | x), from the same
     model with and without context; summed over all segments and divided by the number of target tokens, including the
@@ -26,8 +26,8 @@ def context_use(
     segment is scored as a document of its own. For the wrong context, all segments of the text are shuffled so that
     none follows its true predecessor.
 
-    A model that sees no context scores 0 in both. One that gains as much from a wrong context as from the right one
-    has learnt nothing but the domain from context.
+    A model that sees no context scores 0 in both. A model that gains as much from a wrong context as from the right
+    one has learnt only the domain from context.
 
     Args:
         translator: the model's translator.

@@ -1,4 +1,4 @@
-"""What a score was made with that its run's preset does not say: another search, a glossary, shuffled segments ..."""
+"""How a score was made differently from its run's preset: another search, a glossary, shuffled segments ..."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
@@ -10,28 +10,29 @@ from app.runs.run import Run
 from app.scoring.system import System
 from app.translation.decoder import KERAS
 
-# What sections of a record hold the values of, as presets call it.
+# Sections of a record, and what presets call the settings in them.
 _SECTIONS = {"search": "search", "documents": "documents", "retrieval": "memory.retrieval"}
 
 
 def departures(
     run: Run, record: Mapping[str, Any], scores: Sequence[Mapping[str, Any]] = (), shuffled: bool = False
 ) -> list[str]:
-    """What an evaluation of a run without any options would have done otherwise than one that is recorded.
+    """How a recorded evaluation of a run differs from one without any options.
 
-    Weights and text are not looked at. A key that a record of an earlier version lacks has no part in it.
+    Weights and text are not compared, nor are keys that a record of an earlier version lacks.
 
     Args:
         run: the run.
-        record: of a test set in its results.
-        scores: those of the record that are asked for, the main one first.
-        shuffled: whether the segments are to be in shuffled order.
+        record: the record of a test set in its results.
+        scores: the scores of the record that are asked for, the main one first.
+        shuffled: whether the segments should be in shuffled order.
 
     Returns:
         Each departure in words; [] for a score that was made as the preset says.
 
     Raises:
-        UserError: what the preset's search needs is missing or damaged: its language model, or a learnt gate.
+        UserError: something that the preset's search needs is missing or damaged: a language model, a run of the
+            ensemble, or a learnt gate.
     """
     plain = System(run).choices
     return [
@@ -43,7 +44,7 @@ def departures(
 
 
 def _settings(run: Run, plain: Mapping[str, Any], record: Mapping[str, Any]) -> Iterator[str]:
-    """Keys with other values than in the preset; `plain` are the run's own choices."""
+    """Keys whose values differ from the preset's; `plain` are the run's own choices."""
     sections = {**plain, "retrieval": asdict(run.preset.retrieval)}
     for section, name in _SECTIONS.items():
         own, found = sections[section], record.get(section, {})
@@ -55,7 +56,7 @@ def _settings(run: Run, plain: Mapping[str, Any], record: Mapping[str, Any]) -> 
 
 
 def _reading(plain: Mapping[str, Any], record: Mapping[str, Any], shuffled: bool) -> Iterator[str]:
-    """What was read beside the model, and in which order; `plain` are the run's own choices."""
+    """What was read in addition to the model, and in which order; `plain` are the run's own choices."""
     for key, what in (("memory", "translation memory"), ("glossary", "glossary")):
         if record.get(key):
             yield f"the {what} {record[key]['name']}"

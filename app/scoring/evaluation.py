@@ -75,12 +75,12 @@ class Evaluation:
         hypotheses: the translations.
         tokenised: BLEU on Moses tokens, as in older papers.
         lengths: BLEU by the length of the source.
-        positions: BLEU by the number of segments before in the document, of documents read in order.
+        positions: BLEU by the number of preceding segments in the document, for documents read in order.
         terms: term consistency.
         aligner: what the aligner for `terms` was trained on, see `TermScorer.trained_on`.
-        corrected: BLEU by the number of segments corrected before, of post-edited documents.
+        corrected: BLEU by the number of segments corrected before, for post-edited documents.
         context: CXMI.
-        copied, lost: how much of what must be copied is, and the first lines that lost something.
+        copied, lost: how much of what must be copied was, and the first lines that lost something.
         met, missed: how often the terms of a glossary are met, and the first segments that miss one.
         samples: bootstrap samples that were asked for.
         baseline: what the system was compared with, or "".
@@ -229,8 +229,8 @@ def evaluate_documents(
     """Translates documents, scores them as documents, and writes both into the run's folder.
 
     Translations are shared with `evaluate` and are in the same files; the scores are in the record's section
-    `document_scores`. With shuffled segments, the files are called `NAME-shuffled`. Earlier translations and scores of
-    the same weights and search are reused.
+    `document_scores`. With shuffled segments, the files are called `NAME-shuffled`. Earlier translations that are still
+    valid are reused, and so is their CXMI if it has as many samples.
 
     Args:
         system, baseline: as for `evaluate`.

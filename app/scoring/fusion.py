@@ -17,7 +17,7 @@ WEIGHTS = (0.0, 0.05, 0.1, 0.2, 0.3)
 
 
 class Weighed(NamedTuple):
-    """A weight of the language model, and the BLEU that it comes to; from the second on compared with the first."""
+    """A weight of the language model, and its BLEU, which from the second on is compared with the first."""
 
     weight: float
     bleu: Measure
@@ -28,7 +28,7 @@ def weigh(run: Run, test: TestSet, search: SearchPreset, language_model: str, ch
 
     Args:
         run: the translator's run.
-        test: documents or lines with references; the language model reads on through each document.
+        test: documents or lines with references; the language model reads each document through.
         search: the other settings of the search.
         language_model: the path of the generator's run.
         checkpoint: which weights of the translator, see `Run.weights_file`.
@@ -44,5 +44,5 @@ def weigh(run: Run, test: TestSet, search: SearchPreset, language_model: str, ch
 
 
 def best(rows: list[Weighed]) -> Weighed:
-    """The highest BLEU; of equal ones the smallest weight."""
+    """The row with the highest BLEU; among equals, the one with the smallest weight."""
     return max(rows, key=lambda row: (row.bleu.value, -row.weight))

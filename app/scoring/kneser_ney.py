@@ -1,4 +1,4 @@
-"""An n-gram language model, to which a generator's perplexity compares."""
+"""An n-gram language model, to compare a generator's perplexity with."""
 
 from collections.abc import Sequence
 
@@ -8,14 +8,14 @@ import numpy as np
 class KneserNey:
     """Interpolated modified Kneser-Ney smoothing, on token ids.
 
-    An n-gram is known by a number, which is looked up by the number of its first n - 1 tokens and its last token.
+    Each n-gram has a number, which is looked up by the number of its first n - 1 tokens and its last token.
 
     Args:
         lines: token ids of each line, without special tokens.
         order: n, the longest n-grams counted.
         vocabulary: V, number of tokens.
         begin, end: the tokens before and after a line.
-        never: tokens that never come, such as padding; `begin` is always one of them.
+        never: tokens that never occur, such as padding; `begin` is always one of them.
 
     References:
         Chen and Goodman 1999, "An empirical study of smoothing techniques for language modeling", section 3.
@@ -33,7 +33,7 @@ class KneserNey:
         self.order, self.vocabulary, self.begin, self.end = order, vocabulary, begin, end
         self._possible = vocabulary - len({begin, *never})
         tokens, starts = self._joined(lines)
-        # Of each order k, from 1: keys of its n-grams, sorted, and their numbers at each place where they end.
+        # For each order k, from 1: the sorted keys of its n-grams, and the number of the one that ends at each place.
         self._keys: list[np.ndarray] = []
         places = []
         for k in range(1, order + 1):
@@ -45,17 +45,17 @@ class KneserNey:
         self._levels = [self._level(k, places, tokens) for k in range(1, order + 1)]
 
     def _joined(self, lines):
-        """All tokens (N,), each line after its beginning and before its end, and where each one's line starts (N,)."""
+        """All tokens (N,), each line between `begin` and `end`, and where the line of each token starts (N,)."""
         sizes = np.array([len(line) + 2 for line in lines])
         tokens = np.concatenate([[self.begin, *line, self.end] for line in lines]).astype(np.int64)
         return tokens, np.repeat(np.cumsum(sizes) - sizes, sizes)
 
     def _level(self, k, places, tokens):
-        """Of order k: (the share of each n-gram after its discount, what each context leaves to the order below)."""
+        """For order k: (the share of each n-gram after its discount, what each context leaves to the order below)."""
         size, here = len(self._keys[k - 1]), places[k - 1]
         counts = np.bincount(here[here >= 0], minlength=size)
         if k < self.order:
-            # A shorter n-gram counts once for each token before it; one that begins a line has none before it.
+            # A shorter n-gram counts once for each different token before it; one that begins a line has none.
             above = places[k]
             _, first = np.unique(above, return_index=True)
             first = first[above[first] >= 0]
@@ -99,7 +99,7 @@ class KneserNey:
 
 
 def _discounts(counts: np.ndarray) -> np.ndarray:
-    """What n-grams with a count of 0, 1, 2 and more are discounted by (4,); Chen and Goodman, equation 26."""
+    """The discounts (4,) of n-grams that occur 0, 1, 2, and 3 or more times; Chen and Goodman, equation 26."""
     one, two, three, four = (max(int(np.sum(counts == n)), 1) for n in range(1, 5))
     y = one / (one + 2 * two)
     found = [0.0, 1 - 2 * y * two / one, 2 - 3 * y * three / two, 3 - 4 * y * four / three]

@@ -46,9 +46,9 @@ class ScoreOptions:
 
 @dataclass(frozen=True)
 class LengthScore:
-    """BLEU of the segments that have `low` to `high` of something (None: no upper limit); `lines` is their number.
+    """BLEU of the segments with a length or position from `low` to `high` (None: no upper limit).
 
-    `baseline` is that of another system.
+    `lines` is the number of these segments, `baseline` the BLEU of another system.
     """
 
     low: int
@@ -153,7 +153,7 @@ def bleu_by_position(
     options: ScoreOptions | None = None,
     ends: Sequence[int] = POSITIONS,
 ) -> list[LengthScore]:
-    """BLEU by the number of segments of the document that stand before, all corrected in post-editing.
+    """BLEU by the number of preceding segments in the document; in post-editing, all of them are corrected.
 
     Args:
         hypotheses, references: the segments of each document.
@@ -202,7 +202,7 @@ def score_documents(
     Args:
         test: the text.
         hypotheses: the translated segments of each document.
-        baseline: those of another system, to compare with.
+        baseline: the segments of another system, to compare with.
         lowercase: whether to ignore case.
         samples: bootstrap samples; 0 for none.
 

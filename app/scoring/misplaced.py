@@ -1,11 +1,11 @@
-"""Words taken over from earlier segments of a document, and whether they belong where they stand."""
+"""Words taken over from earlier segments of a document, and whether they belong where they are."""
 
 from collections.abc import Sequence
 
 from app.scoring.bootstrap import SAMPLES, Measure, measure, ratio
 from app.scoring.words import words
 
-# Lengths of the n-grams; single words stand everywhere.
+# Lengths of the n-grams; single words occur everywhere.
 SIZES = (2, 3, 4)
 WRONG = "misplaced"
 
@@ -15,11 +15,11 @@ Documents = Sequence[Sequence[str]]
 def misplaced(
     hypotheses: Documents, references: Documents, baseline: Documents | None = None, samples: int = SAMPLES
 ) -> Measure:
-    """The share of n-grams taken over from earlier segments that the segment's own reference has not.
+    """The share of n-grams taken over from earlier segments that are not in the segment's own reference.
 
-    An n-gram of a translation is taken over if it stands in the reference of an earlier segment of its document, which
-    is what a person has approved by then. d-BLEU counts it as right wherever it stands; here it is right only where
-    the reference has it, too.
+    An n-gram of a translation is taken over if it occurs in the reference of an earlier segment of its document, the
+    text that a person has approved by then. d-BLEU counts it as right anywhere in the document; here it is right only
+    if the segment's own reference has it too.
 
     Args:
         hypotheses: the translated segments of each document.

@@ -14,7 +14,7 @@ class Passage(NamedTuple):
 
     pairs: the segments.
     gain: what their context in the passage adds to the log-probability of their translations, in nats.
-    tokens: of the translations, end tokens included.
+    tokens: the number of tokens of the translations, end tokens included.
     """
 
     pairs: list[Pair]
@@ -27,10 +27,10 @@ def cut_passages(pairs: Iterable[Pair], most: int) -> list[list[Pair]]:
 
     Args:
         pairs: the segments of a corpus.
-        most: segments of a passage.
+        most: the most segments in a passage.
 
     Returns:
-        The passages, each as a document of its own. Segments without any context are not in them.
+        The passages, each as a document of its own. Segments without any context are left out.
     """
     found = []
     for own in by_document(pairs):
@@ -45,7 +45,7 @@ def cut_passages(pairs: Iterable[Pair], most: int) -> list[list[Pair]]:
 def gains(
     translator: Translator, passages: Sequence[Sequence[Pair]], progress: Callable[[float], None] | None = None
 ) -> list[Passage]:
-    """How much each passage gains from its context, by a model that reads context; see `app.scoring.cxmi`.
+    """How much each passage gains from its context, measured with a model that reads context; see `app.scoring.cxmi`.
 
     Args:
         translator: the model's translator.
@@ -65,9 +65,9 @@ def gains(
 
 
 def richest(passages: Sequence[Passage], share: float) -> list[Passage]:
-    """Those that gain most for each token, in their order, until they have this share of all segments.
+    """The passages that gain most per token, in their order, until they make up this share of all segments.
 
-    One that gains nothing is never among them, and the first always is if it gains anything.
+    A passage that gains nothing is never chosen; the one that gains most always is, if it gains anything.
     """
     order = sorted(range(len(passages)), key=lambda number: -cxmi(passages[number : number + 1]))
     room, chosen = share * sum(len(passage.pairs) for passage in passages), []
@@ -80,5 +80,5 @@ def richest(passages: Sequence[Passage], share: float) -> list[Passage]:
 
 
 def cxmi(passages: Sequence[Passage]) -> float:
-    """The gain in nats for each target token."""
+    """The gain in nats per target token."""
     return sum(passage.gain for passage in passages) / max(sum(passage.tokens for passage in passages), 1)

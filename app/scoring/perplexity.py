@@ -27,7 +27,7 @@ class Perplexity:
         title: the text and its size.
         nats: the sum of the negative log-likelihoods of all tokens.
         tokens: of the model, line ends included.
-        words: separated by white space, line ends included. Models with other tokens compare by these, or by bytes.
+        words: separated by white space, line ends included. Compare models with different tokens by words or bytes.
         bytes: in UTF-8, line ends included.
         low, high: the 95% bootstrap interval of `per_word`, over documents; None with too few of them.
         weights: which weights, or what other model, were evaluated.
@@ -54,7 +54,7 @@ class Perplexity:
 
     @property
     def bits_per_byte(self) -> float:
-        """Bits that a byte takes."""
+        """Bits per byte."""
         return self.nats / math.log(2) / self.bytes
 
     def as_dict(self) -> dict[str, Any]:
@@ -68,7 +68,7 @@ def perplexity(run: Run, test: TestSet, which: str = "auto") -> Perplexity:
 
     Args:
         run: a generator.
-        test: the text; without document boundaries each line stands alone.
+        test: the text; without document boundaries, each line is read on its own.
         which: see `Run.weights`.
 
     Returns:
@@ -91,7 +91,7 @@ def perplexity(run: Run, test: TestSet, which: str = "auto") -> Perplexity:
 
 
 def of_ngrams(run: Run, shards: Sequence[Shards], order: int) -> Callable[[TestSet], Perplexity]:
-    """What evaluates an n-gram model of a generator's tokens and training text.
+    """Trains an n-gram model on a generator's training text, with its tokens.
 
     Args:
         run: the generator.
@@ -99,7 +99,7 @@ def of_ngrams(run: Run, shards: Sequence[Shards], order: int) -> Callable[[TestS
         order: the longest n-grams.
 
     Returns:
-        Gives the perplexity of a text. Each of its lines stands alone.
+        A function that gives the perplexity of a text, each line on its own.
     """
     lines = [
         one.target_tokens[begin:end]

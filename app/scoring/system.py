@@ -31,7 +31,7 @@ PACKAGES = ("sacrebleu", "sentencepiece", "snowballstemmer")
 # The settings decided by the machine that can change a translation.
 _COMPARED = ("precision", "backend", "cores", "threads")
 
-# What `made_by` has only where it plays a part: a record that has it was made otherwise than one that has not.
+# `made_by` has these only where they play a part: a record with one was made differently from a record without it.
 _OPTIONAL = ("memory", "corrected", "retrieval", "gate", "language_model", "glossary")
 
 
@@ -57,6 +57,7 @@ class System:
         corrected: whether documents are post-edited, see `document_lines`; not for a run that reads them backward.
         load: called before the engine is first imported.
         report: called with each note and warning; by default they go to standard error.
+        glossary: a file of terms to translate with, see `data.terms.open_glossary`.
     """
 
     def __init__(
@@ -95,7 +96,7 @@ class System:
 
     @property
     def title(self) -> str:
-        """What comparisons call it."""
+        """Its name in comparisons."""
         files = [file.name for file in (self.memory, self.glossary_file) if file]
         with_ = [*(["corrections"] if self.corrected else []), *files]
         return f"{self.run.path} with {' and '.join(with_)}" if with_ else str(self.run.path)
@@ -133,7 +134,7 @@ class System:
 
     @functools.cached_property
     def choices(self) -> dict:
-        """The user's choices but for the weights: search, windows, engine, and what is read beside the model."""
+        """The user's choices except the weights: search, windows, engine, and what is read in addition to the model."""
         return {
             "search": {key: value for key, value in asdict(self.search).items() if key != "ensemble"},
             "ensemble": [{"run": Path(path).name, **_weights(Run.open(path))} for path in self.search.ensemble],
@@ -152,7 +153,7 @@ class System:
 
     @property
     def _reading(self) -> dict:
-        """What is read beside the model, and how."""
+        """What is read in addition to the model, and how."""
         settings = self.run.preset.retrieval
         reads_own = self.by_documents and settings.own > 0
         if not (self.memory or self.corrected or reads_own):
@@ -249,7 +250,7 @@ class System:
         if as_baseline:
             weights = record["weights"]
             return weights["checksum"] == self.run.weights_file(weights["asked_for"])[2]
-        # A record of before there were ensembles has none.
+        # A record made before there were ensembles has no such key.
         record = {"ensemble": [], **record}
         if any(record.get(key) != self.made_by.get(key) for key in {*self.made_by, *_OPTIONAL}):
             return False
@@ -301,7 +302,7 @@ def refuse_backward(run: Run) -> None:
     """Refuses to post-edit the documents of a run that reads them backward.
 
     Raises:
-        UserError: it does.
+        UserError: the run reads them backward.
     """
     if run.preset.documents.order == BACKWARD:
         raise UserError(
@@ -311,7 +312,7 @@ def refuse_backward(run: Run) -> None:
 
 
 def document_lines(test: TestSet, lines: Sequence[str], corrections: Sequence[str]) -> Iterator[DocumentLine]:
-    """Lines in the documents of a test set, each with a correction, which those after it may read.
+    """The lines of a test set by document, each with a correction that later lines may read.
 
     Args:
         test: the test set.
@@ -336,7 +337,7 @@ def translated(
         translator: the translator.
         test: the test set, which knows the documents.
         lines: its sources, or what is translated in their place.
-        by_documents: whether each line is read after those before it in its document, or all are read alone.
+        by_documents: whether each line is read after the preceding lines of its document, or on its own.
         progress: called with the share that is done.
     """
     if not by_documents:

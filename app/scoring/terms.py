@@ -1,4 +1,4 @@
-"""How often the terms of a glossary were translated as it says."""
+"""How often the terms of a glossary were translated as the glossary says."""
 
 import re
 from collections.abc import Sequence
@@ -13,13 +13,13 @@ SHOWN = 10
 
 
 class TermCount(NamedTuple):
-    """How often a term, or all of them, came and was met. A term that a segment has twice counts once.
+    """How often a term, or all of them, occurred and was met. A term that a segment has twice counts once.
 
     Fields:
         source, target: the term; empty for all of them.
         segments: how many segments have it; for all terms their sum.
         met: how many of the translations have an accepted form of it.
-        reference: how many of the references have.
+        reference: how many of the references have one.
     """
 
     source: str
@@ -52,15 +52,15 @@ def count_terms(
     translations: Sequence[str],
     references: Sequence[str],
 ) -> tuple[list[TermCount], list[MissedTerms]]:
-    """Counts the terms that translations have.
+    """Counts how often translations have the terms of a glossary.
 
-    A term is met where the translation has one of its forms, or any other inflection by the stems of its words. Terms
-    inside of spans that are copied are not counted, see `data.spans`.
+    A term is met if the translation has one of its forms, or another inflection with the same stems. Terms inside
+    copied spans are not counted, see `data.spans`.
 
     Args:
         glossary: the terms; None for none.
-        sources: segments; None where they are not known.
-        translations, references: as many.
+        sources: segments; None if they are not known.
+        translations, references: one for each segment.
 
     Returns:
         The count of all terms, then of each that the sources have, the most frequent first; and the first segments that
@@ -90,12 +90,12 @@ def is_met(entry: Entry, translation: str, language: str = "de") -> bool:
     stems = f" {' '.join(target_words(translation, language))} "
     if any(f" {form} " in stems for form in _stemmed(entry, language)):
         return True
-    # Forms with signs and digits, which are no words: "C++", "Wi-Fi 6".
+    # Forms with signs and digits, which are not words: "C++", "Wi-Fi 6".
     text = normalise(translation).lower()
     return any(re.search(rf"(?<!\w){re.escape(form.lower())}(?!\w)", text) for form in entry.forms)
 
 
 def _stemmed(entry: Entry, language: str) -> set[str]:
-    """The forms in stems, of those that are nothing but words."""
+    """The stems of the forms that consist only of words."""
     plain = (form for form in entry.forms if re.fullmatch(r"[^\W\d_]+(?:[ '’-][^\W\d_]+)*", form))
     return {" ".join(target_words(form, language)) for form in plain}

@@ -264,7 +264,7 @@ def _from_sacrebleu(name: str, pair: str, lines: int) -> tuple[list[str], list[s
 
 
 def _fetch(dataset, pair: str, folder: Path) -> None:
-    """Downloads a set with sacreBLEU; removes partial files, which sacreBLEU would take for complete ones."""
+    """Downloads a set with sacreBLEU; removes partial files, which sacreBLEU would mistake for complete ones."""
     from sacrebleu.utils import get_source_file
 
     url = dataset.data[0]

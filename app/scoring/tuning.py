@@ -50,8 +50,8 @@ class Candidate(NamedTuple):
 def read(translator: Translator, test: TestSet, progress: Callable[[float], None] | None = None) -> Readings:
     """What retrieval finds for the tokens of references, each read after its predecessors.
 
-    With a translation memory the entries are its own; without one they are those of the earlier segments of the
-    document, as in post-editing.
+    The entries are those of the translation memory or, without one, of the earlier segments of the document, as in
+    post-editing.
 
     Args:
         translator: its `memory` is read, if it has one.
@@ -100,7 +100,7 @@ def _readings(own: Observed, squares: np.ndarray, tokens: np.ndarray) -> Reading
 
 
 def candidates(readings: Readings, settings: Any) -> list[Candidate]:
-    """All combinations of neighbours, temperature, threshold and weight, the likeliest reference first.
+    """All combinations of neighbours, temperature, threshold and weight, those that make the reference likeliest first.
 
     Args:
         readings: from `read`.
@@ -119,10 +119,10 @@ def candidates(readings: Readings, settings: Any) -> list[Candidate]:
 
 
 def apart(found: Sequence[Candidate], count: int) -> list[Candidate]:
-    """The best candidate of each threshold, at most so many of them.
+    """The best candidate for each threshold, at most `count` of them.
 
     Given the reference's words so far, a high threshold always looks good. In translation one wrong word brings the
-    next, so thresholds must be tried.
+    next, so each threshold must be tried out.
     """
     chosen: dict[float, Candidate] = {}
     for candidate in found:
@@ -138,10 +138,10 @@ def _retrieved(readings: Readings, temperature: float) -> np.ndarray:
 
 
 def learn_gate(readings: Readings, seed: int = 0) -> tuple[GateWeights, float]:
-    """Learns a layer that weighs what was retrieved, by the likelihood of the reference.
+    """Learns a layer that weighs what was retrieved, so that the reference becomes as likely as possible.
 
     Args:
-        readings: from `read`, with the neighbours that will be read.
+        readings: from `read`, with as many neighbours as translation will read.
         seed: of the batches.
 
     Returns:

@@ -1,1 +1,1 @@
-"""The server: one model for many users at once, by APIs that existing clients know."""
+"""The server: one model for many users at once, through APIs that existing clients know."""

@@ -29,8 +29,8 @@ def application(service: Service, metrics: Metrics, keys: Keys | None = None, na
     Args:
         service: translates; it is stopped with the application.
         metrics: count what the service does.
-        keys: that open the server; None for an open one.
-        names: under which the server may be called; None for any.
+        keys: the keys that open the server; None for an open one.
+        names: the names by which the server may be called; None for any.
     """
     desk = Desk(service, keys or Keys(), metrics)
 
@@ -61,7 +61,7 @@ def application(service: Service, metrics: Metrics, keys: Keys | None = None, na
 def _add_operation(app: FastAPI, desk: Desk) -> None:
     @app.get("/health", tags=["operation"])
     async def health() -> dict[str, str]:
-        """Whether the server is there; it answers when the model is loaded."""
+        """Whether the server is there; it answers once the model is loaded."""
         return {"status": "ok"}
 
     @app.get("/metrics", tags=["operation"])

@@ -17,10 +17,10 @@ WORKERS = 2
 WAIT = 0.004
 # Jobs of at most so many tokens need not wait for a plan.
 SHORT = 512
-# How many batches are planned at once: more have less padding, but what comes after a plan waits for the next. Jobs of
-# less than this share of a batch wait for the batches before them, as more comes when these are done.
+# How many batches are planned at once: more have less padding, but jobs that come after a plan wait for the next one.
+# Jobs that fill less than this share of a batch wait for the batches before them: more jobs come when these are done.
 PLANNED, ENOUGH = 4, 0.5
-# How full a planned batch may become when short jobs join it; the decoder divides what is too much for one.
+# How full a planned batch may become when short jobs join it; the decoder splits what is too much for one batch.
 ROOM = 1.25
 
 
@@ -57,7 +57,7 @@ class _Job:
 
 
 def _padded(length: int) -> int:
-    # Imported here, as it needs Keras: wrong options are refused before that is loaded.
+    # Imported here because it needs Keras: wrong options are refused before Keras is loaded.
     from app.translation.padding import round_length
 
     return round_length(length)
@@ -66,14 +66,14 @@ def _padded(length: int) -> int:
 class Batches:
     """Decodes for several threads at once with one decoder.
 
-    What long jobs bring is planned several batches at a time, of like length, with a row of each job in turn. Short
-    ones join the next of these batches; where they do not fit, the two sorts take turns. Nothing waits for others more
-    than `wait` seconds while there is nothing else to do. Only these worker threads use the model: TensorFlow keeps
-    memory for each thread that does, and never frees it.
+    Long jobs are planned several batches at a time: a row of each job in turn, and rows of similar length together.
+    Short jobs join the next of these batches; if they do not fit, the two sorts take turns. Nothing waits for others
+    longer than `wait` seconds while there is nothing else to do. Only these worker threads use the model: TensorFlow
+    keeps memory for each thread that does, and never frees it.
 
     Args:
         decoder: the model with its search.
-        wait: seconds.
+        wait: how long rows wait for others, in seconds.
         observe: called after each batch with its kind, its number of rows and its seconds.
     """
 
@@ -84,7 +84,7 @@ class Batches:
         self.first_memory = decoder.first_memory
         self._jobs: list[_Job] = []
         self._plan: deque[Batch] = deque()
-        # The numbers, from 1, of the batches that are computed.
+        # The numbers, from 1, of the batches that are being computed.
         self._running: dict[int, int] = {}
         self._started, self._last_short = 0, False
         self._changed = threading.Condition()
@@ -105,11 +105,11 @@ class Batches:
         Args:
             kind: what to do.
             rows: what to do it with.
-            lengths: the tokens of each.
+            lengths: the number of tokens of each row.
             until: when to give up, by `time.monotonic()`; None for never.
 
         Raises:
-            OverdueError: the time is over.
+            OverdueError: the time ran out.
             StoppedError: `stop` was called before.
         """
         if not rows:
@@ -178,7 +178,7 @@ class Batches:
         return []
 
     def _joined(self, batch: Batch, jobs: list[_Job]) -> Batch:
-        """A planned batch and all that waits of these jobs; none if there is no room for it."""
+        """A planned batch with all waiting rows of these jobs; none if there is no room for them."""
         joined = batch + [(job, row) for job in jobs for row in job.waiting]
         longest = _padded(max(job.lengths[row] for job, row in joined))
         fits = longest * len(joined) <= ROOM * self.decoder.search.batch_tokens
@@ -190,7 +190,7 @@ class Batches:
         return joined
 
     def _ready(self, jobs: list[_Job], enough: float = 1.0, apart: bool = False) -> bool:
-        """Whether these fill `enough` of a batch, or the first has waited, and if `apart` the batches before it."""
+        """Whether these fill `enough` of a batch, or the first has waited, and if `apart` for the batches before it."""
         if not jobs:
             return False
         over = self._stopped or time.monotonic() >= jobs[0].since + self.wait
@@ -199,7 +199,7 @@ class Batches:
         return (over and not held) or tokens >= enough * self.decoder.search.batch_tokens
 
     def _batches_of(self, jobs: list[_Job], most: int) -> list[Batch]:
-        """Plans about so many batches: a row of each job in turn until there is enough."""
+        """Plans about so many batches: takes a row of each job in turn until there are enough."""
         budget = self.decoder.search.batch_tokens
         turns = deque(job for job in jobs if job.kind == jobs[0].kind)
         rows: Batch = []
@@ -219,7 +219,7 @@ class Batches:
         return [[rows[place] for place in places] for places in plan]
 
     def _compute(self, rows: list[Any], kind: Kind) -> list[Any]:
-        """One call of the decoder; rows of several arguments are tuples of them."""
+        """One call of the decoder; a row of several arguments is a tuple."""
         if kind.method == "decode_segments":
             return self.decoder.decode_segments(rows, kind.outputs)
         if kind.method in ("inspect", "attend"):
@@ -234,7 +234,7 @@ class Batches:
             self._count_off(job)
 
     def _blame(self, batch: list[tuple[_Job, int]], error: Exception) -> None:
-        """After a batch has failed: computes each job's part alone, so that one does not take the others with it."""
+        """After a batch has failed: computes each job's part alone, so that one job does not fail the others."""
         jobs = {id(job): job for job, _ in batch}
         for job in jobs.values():
             own = [(other, row) for other, row in batch if other is job]
@@ -248,7 +248,7 @@ class Batches:
                 job.done.set()
 
     def _drop(self, job: _Job) -> None:
-        """Forgets the rows of a job that nobody has taken."""
+        """Forgets the rows of a job that no worker has taken."""
         with self._changed:
             job.waiting.clear()
             self._jobs = [other for other in self._jobs if other is not job]
@@ -264,7 +264,7 @@ class Batches:
 
 
 class BatchedDecoder:
-    """A decoder for one request, whose work is done in batches with that of others.
+    """A decoder for one request, whose work is done in batches together with that of other requests.
 
     It implements `app.translation.decoder.Decoder`, except that settings cannot be changed: all requests share them.
 

@@ -1,4 +1,4 @@
-"""BigQuery's remote functions: a query translates rows by this server.
+"""BigQuery's remote functions: a query has this server translate rows.
 
 A request has `calls`, the arguments of some rows; the answer has `replies`, one for each row. See
 https://cloud.google.com/bigquery/docs/remote-functions#input_format.
@@ -17,7 +17,7 @@ PATH = "/bigquery/translate"
 
 
 class Calls(BaseModel):
-    """Rows to translate; what BigQuery says about the query beside them is ignored."""
+    """Rows to translate; what else BigQuery says about the query is ignored."""
 
     calls: list[list[str | None]] = Field(description="the one argument of each row: a text, or null")
     userDefinedContext: dict[str, str] = Field({}, description="`key`: opens the server, if it has keys")
@@ -35,7 +35,7 @@ def router(desk: Desk) -> APIRouter:
 
     @routes.post(PATH, response_model=Replies)
     async def translate(request: Request, body: Calls) -> dict[str, Any]:
-        """Translates rows, each for itself."""
+        """Translates rows, each on its own."""
         # The header `Authorization` is Google's: it opens the service in front of this server.
         owner = desk.admit(request, body.userDefinedContext.get("key", ""))
         if any(len(call) != 1 for call in body.calls):

@@ -14,9 +14,9 @@ from app.serving.glossaries import StoredGlossary, read_entries
 from app.serving.limits import RefusedError
 from app.serving.service import LANGUAGES, Wishes
 
-# DeepL takes as many texts in a request.
+# DeepL takes at most this many texts in a request.
 _MOST_TEXTS = 50
-# What DeepL says where there is no limit.
+# What DeepL says if there is no limit.
 _NO_LIMIT = 1_000_000_000_000
 _MODELS = ("", "latency_optimized", "quality_optimized", "prefer_quality_optimized")
 _NOT_HERE = (
@@ -127,7 +127,7 @@ def _add_glossaries(routes: APIRouter, desk: Desk) -> None:
 
     @routes.get("/glossaries/{key}")
     async def glossary(request: Request, key: str) -> dict[str, Any]:
-        """What is known of a glossary."""
+        """What is known about a glossary."""
         owner, _ = await _read(desk, request)
         return _about(desk.glossaries.get(key, owner))
 

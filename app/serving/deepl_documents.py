@@ -1,4 +1,4 @@
-"""Documents in DeepL's API: sent, asked about, and fetched once."""
+"""Documents in DeepL's API: sent, polled, and fetched once."""
 
 import hmac
 from typing import Any
@@ -21,7 +21,7 @@ def add_documents(routes: APIRouter, desk: Desk) -> None:
 
     @routes.post("/document")
     async def send(request: Request) -> dict[str, str]:
-        """Begins to translate a document; its name says of which format it is."""
+        """Begins to translate a document; its name says which format it has."""
         owner = desk.admit(request)
         fields, name, content = await read_upload(request)
         given = check_languages(fields, desk.service)
@@ -48,7 +48,7 @@ def add_documents(routes: APIRouter, desk: Desk) -> None:
         """The translation, once."""
         file = await _find(request, key)
         if file.status == "translating":
-            # DeepL's clients know by this status that they have to wait.
+            # This status tells DeepL's clients that they have to wait.
             raise RefusedError(503, "the document is still being translated; ask for it again later", file.seconds_left)
         answer = attachment(file)
         desk.files.delete(file)

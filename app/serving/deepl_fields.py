@@ -5,12 +5,12 @@ from app.serving.fields import Fields
 from app.serving.limits import RefusedError
 from app.serving.service import Service
 
-# "prefer" means where the language allows it, so that it may be read over; a plain wish that is not met is an error.
+# "prefer" means if the language allows it, so it may be ignored; a plain wish that cannot be met is an error.
 _FORMALITY = ("default", "prefer_more", "prefer_less")
 
 
 def check_languages(fields: Fields, service: Service) -> bool:
-    """Refuses languages that are not the model's; returns whether the source's is named."""
+    """Refuses languages that are not the model's; returns whether the source language is named."""
     check_language("target_lang", fields.text("target_lang"), service.target)
     given = bool(fields.given("source_lang"))
     if given:
@@ -27,7 +27,7 @@ def refuse_unsupported(fields: Fields, *names: str) -> None:
 
 
 def glossary_key(fields: Fields) -> str:
-    """The key of the glossary to use; "" for none. With one, the source's language must be named."""
+    """The key of the glossary to use; "" for none. With a glossary, the source language must be named."""
     key = fields.text("glossary_id", "")
     if key and not fields.given("source_lang"):
         raise RefusedError(400, "Use of a glossary requires the 'source_lang' parameter to be specified.")

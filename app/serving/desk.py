@@ -33,8 +33,8 @@ class Desk:
 
     Args:
         service: translates.
-        keys: that open the server.
-        metrics: of the server.
+        keys: the keys that open the server.
+        metrics: the server's metrics.
     """
 
     def __init__(self, service: Service, keys: Keys, metrics: Metrics):
@@ -52,11 +52,11 @@ class Desk:
         metrics.watch(lambda: batches.decoder.output_tokens, lambda: batches.waiting, lambda: len(self.documents))
 
     def admit(self, request: Request, key: str | None = None) -> str:
-        """Who sent a request: the owner of its key, the same for all where there are no keys.
+        """Who sent a request: the owner of its key, or the same for all if there are no keys.
 
         Args:
             request: the request.
-            key: from the body, where clients send it there; None to look for it in the header alone.
+            key: the key in the body, if clients send it there; without one, it is looked for in the header.
 
         Raises:
             RefusedError: the key is wrong, or the client sends too many requests.
@@ -72,7 +72,7 @@ class Desk:
         return owner
 
     def count(self, owner: str, texts: Sequence[str], most: int | None = None) -> int:
-        """Counts the characters of texts that are to be translated, after checking their limits."""
+        """Counts the characters of texts to translate, after checking their limits."""
         if len(texts) > (most or self.limits.texts):
             raise RefusedError(413, f"more than {most or self.limits.texts} texts in a request")
         characters = sum(len(checked("text", text)) for text in texts)
@@ -99,10 +99,10 @@ class Desk:
 
         Args:
             owner: who sent it.
-            name, content: of the file.
-            glossary: the key of a stored one.
-            columns: of a table.
-            own: whether a file that is clearly in another language is refused.
+            name, content: the file's name and content.
+            glossary: the key of a stored glossary; none without one.
+            columns: the columns of a table to translate.
+            own: whether to refuse a file that is clearly in another language.
         """
         if len(content) > self.limits.file_bytes:
             raise RefusedError(413, self.limits.file_too_large)
@@ -125,7 +125,7 @@ class Desk:
         return file
 
     def check_context(self, context: str) -> str:
-        """A context that is not too long."""
+        """Returns a context, unless it is too long."""
         if len(checked("context", context)) > self.limits.characters:
             raise RefusedError(413, f"context: more than {self.limits.characters} characters")
         return context
@@ -143,7 +143,7 @@ class Desk:
         """Does something in a thread, and waits for it as long as a request may take.
 
         Raises:
-            RefusedError: it takes longer, or there is too much to do.
+            RefusedError: it takes longer, too much else is to be done, or the server is stopping.
         """
         future = self.submit(in_time(work, self.until()), *arguments)
         try:
@@ -186,7 +186,7 @@ def _opened(content: bytes, options: Options) -> FileDocument:
 
 
 def in_time(work: Callable[..., T], until: float) -> Callable[..., T]:
-    """What does the work unless it begins too late, when the client has its answer already: then OverdueError."""
+    """The work, which raises OverdueError if it begins too late, when the client already has its answer."""
 
     def begun(*arguments: Any) -> T:
         if time.monotonic() >= until:
@@ -197,12 +197,12 @@ def in_time(work: Callable[..., T], until: float) -> Callable[..., T]:
 
 
 def overdue() -> RefusedError:
-    """The refusal of what takes too long."""
+    """The refusal of a request that takes too long."""
     return RefusedError(503, "the translation takes too long; send less, or try again later", 5)
 
 
 def check_language(name: str, given: str, own: str) -> None:
-    """Refuses another language than the model's, in DeepL's words."""
+    """Refuses a language other than the model's, in DeepL's words."""
     if not same_language(given, own):
         raise RefusedError(400, f"Value for '{name}' not supported.")
 

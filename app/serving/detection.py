@@ -3,7 +3,7 @@
 import functools
 from collections.abc import Sequence
 
-# So much of a text is looked at.
+# How much of a text is looked at.
 _MOST_CHARACTERS = 2000
 
 

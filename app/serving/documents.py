@@ -1,4 +1,4 @@
-"""Documents that are open: translated segment by segment and corrected, each with a state of its own."""
+"""Open documents: translated segment by segment and corrected, each with its own state."""
 
 import contextlib
 import secrets
@@ -17,15 +17,15 @@ from app.translation.session import Session
 from data.errors import UserError
 
 T = TypeVar("T")
-# Sends an event with its content; tells whether the client is still there.
+# Sends an event with its content; returns whether the client is still there.
 Send = Callable[[str, dict[str, Any]], bool]
-# Requests about a document that are worked on or wait for it.
+# How many requests may use a document or wait for it.
 _MOST_USERS = 4
 
 
 @dataclass
 class OpenDocument:
-    """A document: its name, whose it is, and its session, which one thread at a time may use."""
+    """A document: its name, its owner, and its session, which one thread at a time may use."""
 
     name: str
     owner: str
@@ -41,7 +41,7 @@ class Documents:
     """The open documents of all users; one that is not used for a while is forgotten.
 
     Args:
-        limits: of the server.
+        limits: the server's limits.
     """
 
     def __init__(self, limits: Limits):
@@ -71,7 +71,7 @@ class Documents:
             self._documents.pop(name, None)
 
     def use(self, name: str, owner: str, action: Callable[[OpenDocument], T]) -> T:
-        """Does something with a document, after all that others do with it.
+        """Does something with a document, once all others are done with it.
 
         Raises:
             RefusedError: there is no such document of this owner, or what is asked for cannot be done.
@@ -90,7 +90,7 @@ class Documents:
 
     @contextlib.contextmanager
     def _queued(self, document: OpenDocument) -> Iterator[None]:
-        """Each that waits holds a thread, so that only a few may."""
+        """Each waiting request holds a thread, so only a few may wait."""
         with self._lock:
             if document.users >= _MOST_USERS:
                 raise _busy()
@@ -111,7 +111,7 @@ class Documents:
         except (RefusedError, UserError):
             raise
         except BaseException:
-            # Half translated, it could not go on.
+            # A half translated document could not be continued.
             document.broken = True
             with self._lock:
                 self._documents.pop(document.name, None)
@@ -137,14 +137,14 @@ class Documents:
 def push(
     document: OpenDocument, segments: list[str], most: int, corrections: Sequence[str | None] | None = None
 ) -> dict[str, Any]:
-    """Appends segments to a document of at most so many; some may have their right translations already."""
+    """Appends segments to a document of at most `most`; some may already have their right translations."""
     first = _first(document, segments, most)
     known = [text if text is None else one_line(text) for text in corrections] if corrections is not None else None
     return {"first": first, "translations": document.session.push(segments, known)}
 
 
 def push_text(document: OpenDocument, cut: Cut, most: int, send: Send) -> None:
-    """Like `push`, but sends an event for the text, each of its segments, and the end; stops if nobody listens."""
+    """Like `push`, but sends events: for the text, each of its segments, and the end; stops if nobody listens."""
     first = _first(document, cut.segments, most)
     send("text", {"first": first, **cut._asdict()})
     with contextlib.closing(document.session.stream(cut.segments)) as found:
@@ -172,9 +172,9 @@ def shown(document: OpenDocument) -> dict[str, Any]:
 
 
 def explained(document: OpenDocument, number: int) -> dict[str, Any]:
-    """One segment with what its words attended to, if the engine can tell; "attention" is None where it cannot."""
+    """One segment with what its words attended to, if the engine can tell; "attention" is None if it cannot."""
     session = document.session
-    session.score(number)  # refuses a number that there is not
+    session.score(number)  # refuses a number that does not exist
     found = _segments(session)[number - 1] | {"attention": None}
     if session.translator.decoder.attends:
         # There may be nothing to translate, or more than the model takes at once.
@@ -186,7 +186,7 @@ def explained(document: OpenDocument, number: int) -> dict[str, Any]:
 
 
 def alternatives(document: OpenDocument, number: int) -> dict[str, Any]:
-    """The translations of a segment that the search has, each text once, the best first."""
+    """The translations that the search found for a segment, each text once, the best first."""
     found: dict[str, TokenScore] = {}
     for text, score in document.session.alternatives(number):
         found.setdefault(text, score)
@@ -204,7 +204,7 @@ def memory_use(document: OpenDocument) -> dict[str, Any]:
 
 
 def _first(document: OpenDocument, segments: Sequence[str], most: int) -> int:
-    """The number of the first of new segments."""
+    """The number of the first new segment."""
     first = len(document.session.sources) + 1
     if first + len(segments) - 1 > most:
         raise RefusedError(413, f"the document would have more than {most} segments; open another one")

@@ -19,7 +19,7 @@ from app.serving.logs import described, log
 async def stream(desk: Desk, work: Callable[[Send], None]) -> StreamingResponse:
     """The answer that `work` sends in a thread. The last event is `end`, or `error`.
 
-    What is refused before the first event is refused with its own status.
+    A refusal before the first event gets its own status.
 
     Args:
         desk: the server's state.

@@ -9,7 +9,7 @@ from starlette.requests import Request
 
 from app.serving.limits import RefusedError
 
-# Fields of a form; a list has one for each of its items.
+# The most fields of a form; a list has one for each of its items.
 _MOST_FIELDS = 1100
 _YES, _NO = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
 
@@ -54,7 +54,7 @@ class Fields:
         return isinstance(self._values.get(name), list)
 
     def flag(self, name: str, default: bool) -> bool:
-        """Yes or no, as JSON or forms say it."""
+        """Yes or no, as JSON or forms write it."""
         value = self._last(name)
         if value is None:
             return default
@@ -82,11 +82,11 @@ class Fields:
         return word
 
     def given(self, *names: str) -> list[str]:
-        """Which of some fields are there and not empty."""
+        """Which of these fields are there and not empty."""
         return [name for name in names if self._values.get(name) not in (None, "", [])]
 
     def _last(self, name: str) -> Any:
-        """A value that cannot be a list, of which forms may have several."""
+        """A value that cannot be a list; the last one if a form has several."""
         value = self._values.get(name)
         return value[-1] if isinstance(value, list) and value else value
 
@@ -101,7 +101,7 @@ def checked(name: str, text: str) -> str:
 
 
 async def read_fields(request: Request) -> Fields:
-    """The fields of a request's query and body; those of the body count more.
+    """The fields of a request's query and body; those of the body take precedence.
 
     Raises:
         RefusedError: the body is not what its type says.
@@ -119,10 +119,10 @@ async def read_fields(request: Request) -> Fields:
 
 
 async def read_upload(request: Request) -> tuple[Fields, str, bytes]:
-    """The fields of a form with a file, the name of the file, and what is in it.
+    """The fields of a form with a file, the file's name, and its content.
 
     Raises:
-        RefusedError: it is no such form, or the field `file` is not a file.
+        RefusedError: it is not such a form, or the field `file` is not a file.
     """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "multipart/form-data":

@@ -21,7 +21,7 @@ from app.serving.logs import described, log
 from data.errors import UserError
 
 _MOST_NAME = 150
-# What no name of a file needs, on any system.
+# Characters that no file name needs, on any system.
 _BAD_SIGNS = re.compile(r'[\x00-\x1f\x7f/\\:*?"<>|]+')
 
 Progress = Callable[[int, int], None]
@@ -37,15 +37,15 @@ class TranslatedFile:
 
     Args:
         owner: who sent it.
-        name: of the translation.
-        characters: of its text.
+        name: the name of the translation.
+        characters: how many its text has.
 
     Attributes:
         key: its name on the server, which cannot be guessed.
-        secret: another one, for clients that have to show two.
-        done, segments: how many segments are translated, of how many.
-        content: the translation, when it is done.
-        failure: why there is none.
+        secret: a second one, for clients that have to show two.
+        done, segments: how many segments are translated, and of how many.
+        content: the translation, once it is done.
+        failure: why there is no translation.
         awaited: whether a request waits for it.
     """
 
@@ -78,7 +78,7 @@ class TranslatedFile:
 
     @property
     def seconds_left(self) -> int:
-        """How long it will take, as far as can be said."""
+        """An estimate of how long it will still take."""
         seconds = time.monotonic() - self.begun
         return max(1, round(seconds * (self.segments - self.done) / max(self.done, 1)))
 
@@ -93,7 +93,7 @@ class Files:
     """The files of all users.
 
     Args:
-        limits: of the server.
+        limits: the server's limits.
     """
 
     def __init__(self, limits: Limits):
@@ -125,7 +125,7 @@ class Files:
         file.future = self._pool.submit(_translate, file, work)
 
     def get(self, key: str, owner: str | None) -> TranslatedFile:
-        """A file of this owner; of any, for None, to a client that knows its key."""
+        """A file of this owner; None stands for any owner: the client knows the file's key."""
         with self._lock:
             self._forget()
             file = self._files.get(key)
@@ -135,7 +135,7 @@ class Files:
             return file
 
     async def wait(self, file: TranslatedFile, seconds: float) -> None:
-        """Waits until a file's translation has ended, at most so long; meanwhile it is not forgotten."""
+        """Waits until a file's translation has ended, but at most so long; the file is not forgotten meanwhile."""
         file.awaited = True
         try:
             await asyncio.wait([asyncio.wrap_future(file.future)], timeout=seconds)
@@ -158,7 +158,7 @@ class Files:
     def _forget(self) -> None:
         latest = time.monotonic() - self.limits.idle_seconds
         for key, file in list(self._files.items()):
-            # One that is being translated is cancelled as well: nobody asks how far it is.
+            # A file that is being translated is cancelled too: nobody asks how far it is.
             if file.used < latest and not file.awaited:
                 file.cancelled = True
                 del self._files[key]
@@ -182,7 +182,7 @@ def _translate(file: TranslatedFile, work: Callable[[Progress], bytes]) -> None:
 
 
 def input_name(name: str) -> str:
-    """The name of a file that was sent, without folders and what no name needs."""
+    """The name of a file that was sent, without folders and characters that no name needs."""
     name = _BAD_SIGNS.sub("_", name.replace("\\", "/").rpartition("/")[2]).strip()
     ending = ending_of(name)
     return name[: len(name) - len(ending)][:_MOST_NAME] + ending[:20]
@@ -195,7 +195,7 @@ def output_name(name: str, language: str) -> str:
 
 
 def attachment(file: TranslatedFile) -> Response:
-    """The answer that holds a translation.
+    """The answer with a translation.
 
     Raises:
         RefusedError: there is none, or none yet.

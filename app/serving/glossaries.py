@@ -30,7 +30,7 @@ class Glossaries:
     """The glossaries of all clients, in memory until the server stops.
 
     Args:
-        limits: of the server.
+        limits: the server's limits.
         target: the language of translations.
     """
 
@@ -76,14 +76,14 @@ class Glossaries:
 
 
 def read_entries(text: str, kind: str) -> list[tuple[str, str]]:
-    """The entries of a glossary as text.
+    """Reads the entries of a glossary.
 
     Args:
         text: a source term and its translation on each line.
         kind: "tsv" or "csv". In the latter, two more columns may name the languages.
 
     Raises:
-        RefusedError: a line has not two columns.
+        RefusedError: a line has the wrong number of columns.
     """
     if kind not in ("tsv", "csv"):
         raise RefusedError(400, "entries_format: expected tsv or csv")

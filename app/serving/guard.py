@@ -1,4 +1,4 @@
-"""What stands before every request: its size and time, where it comes from, and what is written down about it."""
+"""Checks every request first: its size and time, and where it comes from. Logs and counts it."""
 
 import asyncio
 import logging
@@ -23,12 +23,12 @@ HEADERS = {
     "referrer-policy": "no-referrer",
     "cache-control": "no-store",
 }
-# Under which name clients of a path look for the error; others find it under "error".
+# The name under which clients of a path look for the error; others look under "error".
 _ERROR_NAMES = {"/v2/": "message", "/bigquery/": "errorMessage"}
 # Where files are sent to.
 UPLOADS = ("/api/files", "/translate_file", "/v2/document")
-# A client that is still sending when the connection is closed does not see the answer, so that a body that is too large
-# is read and thrown away, up to so many times what is allowed.
+# A client that is still sending when the connection is closed does not see the answer. So a body that is too large is
+# read and thrown away, up to this many times what is allowed.
 _MOST_DRAINED = 8
 
 
@@ -40,7 +40,7 @@ def refusal(path: str, error: RefusedError) -> Response:
     """An error in the form that clients of the path's API expect."""
     headers = {"retry-after": str(max(1, math.ceil(error.wait)))} if error.wait else {}
     if isinstance(error, KeyRefusedError):
-        # The page asks for a key where one would help, and not where an address is refused.
+        # The page asks for a key if one would help, but not if an address is refused.
         headers["www-authenticate"] = "Bearer"
     name = next((name for prefix, name in _ERROR_NAMES.items() if path.startswith(prefix)), "error")
     return JSONResponse({name: error.message}, error.status, headers)
@@ -49,15 +49,15 @@ def refusal(path: str, error: RefusedError) -> Response:
 class Guard:
     """Wraps the application.
 
-    - A request is passed on when all of its body has been read, which is limited in size and time.
-    - Its `Host` and its `Origin` must be the server's. There are no CORS headers. One that came by a public name counts
-      as one by TLS, so that addresses in its answer begin with `https`.
-    - Every answer has `HEADERS`. An error that nobody has handled is a 500 that says nothing.
+    - A request is passed on once its whole body has been read; the body's size and time are limited.
+    - Its `Host` and its `Origin` must be the server's. There are no CORS headers. A request that came by a public name
+      counts as one by TLS, so that addresses in its answer begin with `https`.
+    - Every answer has `HEADERS`. An error that nothing handled becomes a 500 that says nothing.
     - Each request is logged and counted, by the route that it took.
 
     Args:
         app: the application.
-        limits, metrics, names: of the server.
+        limits, metrics, names: those of the server.
     """
 
     def __init__(self, app: ASGIApp, limits: Limits, metrics: Metrics, names: Names):
@@ -103,7 +103,7 @@ class Guard:
         if scope["method"] != "POST" or scope["path"] not in UPLOADS:
             words = f"the request is larger than {limits.body} bytes"
             return await asyncio.wait_for(self._read(scope, receive, limits.body, words), limits.read_seconds)
-        # As many as may be kept: whether a client has a key is seen when its file is in memory.
+        # As many as may be kept: a client's key is checked only when its file is in memory.
         async with self._uploads:
             read = self._read(scope, receive, limits.file_bytes + limits.body, limits.file_too_large)
             return await asyncio.wait_for(read, limits.upload_seconds)
@@ -125,7 +125,7 @@ class Guard:
 
 
 class _Noted:
-    """What is written down about a request."""
+    """What is logged about a request."""
 
     def __init__(self, scope: Scope, metrics: Metrics):
         self.scope, self.metrics = scope, metrics
@@ -146,7 +146,7 @@ class _Noted:
 
 
 def _replay(body: bytes, receive: Receive) -> Receive:
-    """Gives a body that was read, and after it what the client does."""
+    """Replays a body that was read, then passes on what the client does."""
     waiting = [body]
 
     async def replay() -> Message:

@@ -60,7 +60,7 @@ def _add_translation(routes: APIRouter, desk: Desk) -> None:
         return answer
 
     def _detected(text: str) -> dict[str, Any]:
-        """The language that a text was taken for, with how sure that is."""
+        """The language that a text was taken to be in, and how sure that is."""
         sure = dict(detect(text, 100)).get(service.source, 0.0)
         return {"language": service.source, "confidence": round(100 * sure)}
 

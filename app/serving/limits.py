@@ -1,4 +1,4 @@
-"""What a client may ask for: limits of size, rate and time, and keys."""
+"""What a client may ask for: limits on size, rate and time, and keys."""
 
 import hashlib
 import hmac
@@ -10,7 +10,7 @@ from pathlib import Path
 
 from data.errors import UserError
 
-# Clients whose rate is remembered; beyond that the one that was idle longest is forgotten.
+# How many clients' rates are remembered; beyond that, the client that was idle longest is forgotten.
 _MOST_CLIENTS = 10_000
 
 
@@ -18,9 +18,9 @@ class RefusedError(Exception):
     """A request that is not answered.
 
     Args:
-        status: of HTTP.
+        status: the HTTP status.
         message: what is wrong, without paths of files and without text.
-        wait: seconds after which the client may try again; 0 for not at all.
+        wait: seconds after which the client may try again; 0 if there is no use in that.
     """
 
     def __init__(self, status: int, message: str, wait: float = 0.0):
@@ -29,7 +29,7 @@ class RefusedError(Exception):
 
 
 class KeyRefusedError(RefusedError):
-    """A request that a right key would open the server to."""
+    """A request that needs a right key."""
 
     def __init__(self) -> None:
         super().__init__(403, "the key is missing or wrong")
@@ -41,24 +41,24 @@ class Limits:
 
     Args:
         body: bytes of a request's body.
-        characters: of all texts of a request.
-        texts: of a request.
-        seconds: for the translation of a request.
-        read_seconds: in which a request must have come in.
+        characters: characters of all texts of a request.
+        texts: texts of a request.
+        seconds: seconds for the translation of a request.
+        read_seconds: seconds in which a request must have come in.
         rate: requests of a client in a minute; 0 for any number.
         at_once: requests that are translated at the same time; as many again may wait.
-        documents: that are open at the same time.
-        segments: of an open document.
-        idle_seconds: after which a document that is not used is forgotten.
-        glossaries: that are kept.
-        terms: of a glossary.
-        alternatives: of a text.
+        documents: documents that are open at the same time.
+        segments: segments of an open document.
+        idle_seconds: seconds after which an unused document is forgotten.
+        glossaries: glossaries that are kept.
+        terms: terms of a glossary.
+        alternatives: alternative translations of a text.
         file_size: MiB of a file.
-        upload_seconds: in which a request with one must have come in.
-        file_characters: of the text in a file.
-        files: that are kept, until they are not asked for in `idle_seconds`.
-        files_at_once: that are translated at the same time.
-        file_seconds: for a client that waits for a file.
+        upload_seconds: seconds in which a request with a file must have come in.
+        file_characters: characters of the text in a file.
+        files: files that are kept; one that nobody asks for in `idle_seconds` is forgotten.
+        files_at_once: files that are translated at the same time.
+        file_seconds: seconds that a client may wait for a file.
     """
 
     body: int = 1 << 20
@@ -88,7 +88,7 @@ class Limits:
 
     @property
     def file_too_large(self) -> str:
-        """What is said of a larger file."""
+        """What a client is told about a larger file."""
         return f"the file is larger than {self.file_size} MiB"
 
 
@@ -129,7 +129,7 @@ class Keys:
         return bool(self._digests)
 
     def owner(self, key: str | None) -> str | None:
-        """Who a key belongs to: a name that does not tell the key; None for a wrong one.
+        """Who a key belongs to: a name that does not reveal the key; None for a wrong key.
 
         The time that this takes does not depend on how much of the key is right.
         """

@@ -11,12 +11,12 @@ LOGGER = logging.getLogger("weitblick.serving")
 
 
 class JsonFormatter(logging.Formatter):
-    """Formats a record as JSON; its arguments `extra={"fields": {...}}` become members."""
+    """Formats a record as JSON; what is logged with `extra={"fields": {...}}` becomes its members."""
 
     def format(self, record: logging.LogRecord) -> str:
         """The line of a record.
 
-        What an exception says may hold a user's text, so only its type and place are written.
+        An exception's message may hold a user's text, so only its type and place are written.
         """
         time = datetime.datetime.fromtimestamp(record.created, datetime.UTC)
         line: dict[str, Any] = {

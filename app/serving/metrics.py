@@ -1,4 +1,4 @@
-"""What Prometheus may know of the server."""
+"""What Prometheus may know about the server."""
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -7,7 +7,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disa
 from prometheus_client.core import CounterMetricFamily
 from prometheus_client.registry import Collector
 
-# When each series began is of no use here, and doubles their number.
+# The time at which each series began is of no use here, and would double their number.
 disable_created_metrics()
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 _ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
@@ -33,7 +33,7 @@ class Metrics:
         self.batch_seconds = self._make(Histogram, "batch_seconds", "Time of a batch", ["kind"], buckets=_SECONDS)
 
     def watch(self, tokens: Callable[[], int], waiting: Callable[[], int], documents: Callable[[], int]) -> None:
-        """Adds what is asked for when the metrics are read: tokens decoded, rows waiting, documents open."""
+        """Adds what is looked up when the metrics are read: tokens decoded, rows waiting, documents open."""
         self.registry.register(_OutputTokens(tokens))
         for name, text, function in (
             ("waiting_rows", "Rows that wait for a batch", waiting),

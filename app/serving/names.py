@@ -1,4 +1,4 @@
-"""The names under which the server is called: its own, and those that a proxy has for it."""
+"""The names by which the server is called: its own, and those that a proxy has for it."""
 
 import re
 from collections.abc import Collection
@@ -15,7 +15,7 @@ def public_name(text: str) -> str:
     """A public name as browsers write it: in lower case, without the port that `https` has anyway.
 
     Raises:
-        UserError: it is no name of a host.
+        UserError: it is not the name of a host.
     """
     name = text.lower().removesuffix(":443")
     if not _NAME.fullmatch(name):
@@ -26,12 +26,12 @@ def public_name(text: str) -> str:
 
 
 class Names:
-    """Tells requests that are meant for the server from those that a foreign page has a browser send.
+    """Distinguishes requests that are meant for the server from those that a foreign page makes a browser send.
 
     Args:
-        hosts: names that a request may have as `Host`, so that a foreign page cannot reach a server on loopback by a
-            name of its own; none for any.
-        public: names, with ports if need be, under which a proxy with TLS passes requests on.
+        hosts: names that a request may have as `Host`; none for any. They keep a foreign page from reaching a server on
+            loopback by the page's own name.
+        public: names, with ports if needed, under which a proxy with TLS passes requests on.
     """
 
     def __init__(self, hosts: Collection[str] = (), public: Collection[str] = ()):
@@ -43,13 +43,13 @@ class Names:
         """Whether a request came by a public name.
 
         Raises:
-            RefusedError: it is not for this server, or comes from a page of another one.
+            RefusedError: it is not for this server, or comes from a page of another site.
         """
         host = headers.get("host", "").lower()
         name, origin = _without_port(host), headers.get("origin")
         if self._hosts and name not in self._hosts:
             raise RefusedError(403, "the server is not known by this name; its option --name can allow it")
-        # A proxy may have put the server's own address in the place of the name that the browser knows.
+        # A proxy may have replaced the name that the browser knows with the server's own address.
         if origin is not None and origin not in self._origins and origin.partition("://")[2] != host:
             raise RefusedError(403, "pages of other sites may not use this server; its option --name can allow one")
         return name in self._public

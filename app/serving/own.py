@@ -98,28 +98,28 @@ class Translations(BaseModel):
 
 
 class Opened(BaseModel):
-    """A document that was opened; it is forgotten after so many seconds without use."""
+    """A document that was opened; it is forgotten after `idle_seconds` without use."""
 
     id: str
     idle_seconds: float
 
 
 class Pushed(BaseModel):
-    """The translations of the new segments, the first of which has this number."""
+    """The translations of the new segments; `first` is the number of the first one."""
 
     first: int
     translations: list[str]
 
 
 class Change(BaseModel):
-    """A segment whose translation is another now."""
+    """A segment whose translation has changed."""
 
     number: int
     translation: str
 
 
 class Changes(BaseModel):
-    """What a correction changed after it."""
+    """What a correction changed in the segments after it."""
 
     changed: list[Change]
 
@@ -147,7 +147,7 @@ class Segment(Score):
 
 
 class WordAttention(BaseModel):
-    """What part of its attention each word of a translation gave to each word of the source and to its end."""
+    """The share of its attention that each word of a translation gave to each word of the source and to its end."""
 
     source: list[str]
     target: list[str]
@@ -161,13 +161,13 @@ class ExplainedSegment(Segment):
 
 
 class Alternative(Score):
-    """One of the translations of a segment that the search has."""
+    """One of the translations that the search found for a segment."""
 
     text: str
 
 
 class Alternatives(BaseModel):
-    """The translations of a segment that the search has, the best first."""
+    """The translations that the search found for a segment, the best first."""
 
     alternatives: list[Alternative]
 
@@ -239,7 +239,7 @@ def router(desk: Desk) -> APIRouter:
 def _add_texts(routes: APIRouter, desk: Desk) -> None:
     @routes.post("/translate", response_model=Translations)
     async def translate(request: Request, body: Texts) -> dict[str, Any]:
-        """Translates texts, each for itself; a model with a memory reads each of them as a document."""
+        """Translates texts, each on its own; a model with a memory reads each of them as a document."""
         owner = desk.admit(request)
         texts = [body.text] if isinstance(body.text, str) else body.text
         if body.alternatives > desk.limits.alternatives:
@@ -311,12 +311,12 @@ def _add_documents(routes: APIRouter, desk: Desk) -> None:
 
     @routes.put("/documents/{name}/segments/{number}", response_model=Changes)
     async def set_correction(request: Request, name: str, number: int, body: Correction) -> Any:
-        """Sets the right translation of a segment; those after it are translated anew."""
+        """Sets the right translation of a segment; the segments after it are translated again."""
         return await _use(desk, request, name, lambda document: correct(document, number, body.text), [body.text])
 
     @routes.post("/documents/{name}/undo", response_model=Undone)
     async def take_back(request: Request, name: str) -> Any:
-        """Takes back the last correction; one before the last segments stays."""
+        """Takes back the last correction, unless segments were added after it."""
         return await _use(desk, request, name, _take_back)
 
 
@@ -328,7 +328,7 @@ def _add_explanations(routes: APIRouter, desk: Desk) -> None:
 
     @routes.get("/documents/{name}/segments/{number}/alternatives", response_model=Alternatives)
     async def list_alternatives(request: Request, name: str, number: int) -> Any:
-        """The translations of a segment that the search has, after what is remembered of those before it."""
+        """The translations that the search found for a segment, with what is remembered of those before it."""
         return await _use(desk, request, name, lambda document: alternatives(document, number))
 
     @routes.get("/documents/{name}/memory", response_model=MemoryUse)
@@ -338,7 +338,7 @@ def _add_explanations(routes: APIRouter, desk: Desk) -> None:
 
 
 async def _use(desk: Desk, request: Request, name: str, action: Action, texts: Sequence[str] = ()) -> Any:
-    """Does something with a document, which may have texts to translate."""
+    """Does something with a document; `texts` are what is to be translated for it, if anything."""
     owner = desk.admit(request)
     desk.count(owner, texts)
     return await desk.run(desk.documents.use, name, owner, action)

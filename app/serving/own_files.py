@@ -54,7 +54,7 @@ def add_files(routes: APIRouter, desk: Desk) -> None:
 
     @routes.post("/files", response_model=SentFile, openapi_extra=_FORM)
     async def send(request: Request) -> dict[str, Any]:
-        """Begins to translate a file; its name says of which format it is."""
+        """Begins to translate a file; its name says which format it has."""
         owner = desk.admit(request)
         fields, name, content = await read_upload(request)
         columns = fields.texts("columns") if fields.given("columns") else []

@@ -20,7 +20,7 @@ _KINDS = {
 
 
 def router() -> APIRouter:
-    """The routes of the page; they need no key, as the page asks for it."""
+    """The routes of the page; they need no key, because the page asks for it."""
     routes = APIRouter(include_in_schema=False)
     files = {path.name: path.read_bytes() for path in FOLDER.iterdir() if path.suffix in _KINDS}
 

@@ -1,4 +1,4 @@
-"""Uvicorn's HTTP protocol, with a time limit for what it has none for, and answers to clients that stop half-way."""
+"""Uvicorn's HTTP protocol, with a time limit for request heads too, and answers to clients that stop half-way."""
 
 import asyncio
 from typing import Any
@@ -10,7 +10,7 @@ _ANSWER = b"HTTP/1.1 %s\r\ncontent-type: text/plain; charset=utf-8\r\ncontent-le
 
 
 class PatientProtocol(H11Protocol):
-    """Closes connections on which no whole head of a request arrives within `patience` seconds.
+    """Closes connections on which no complete head of a request arrives within `patience` seconds.
 
     A client that has sent its request may close its side of the connection and still gets its answer; one that closes
     it in the middle of a request gets a 400.
@@ -29,7 +29,7 @@ class PatientProtocol(H11Protocol):
         self._watch_head()
 
     def data_received(self, data: bytes) -> None:
-        """Stops the clock when the head is whole."""
+        """Stops the clock when the head is complete."""
         self._begun = True
         super().data_received(data)
         self._watch_head()
@@ -49,12 +49,12 @@ class PatientProtocol(H11Protocol):
         super().connection_lost(exc)
 
     def on_response_complete(self) -> None:
-        """What was begun is answered."""
+        """The request that was begun is answered."""
         self._begun = False
         super().on_response_complete()
 
     def _watch_head(self) -> None:
-        """Lets the clock run while the head of a request is not whole; between requests uvicorn has its own."""
+        """Lets the clock run while the head of a request is incomplete; between requests uvicorn has its own clock."""
         if self.conn.their_state is not h11.IDLE or self.transport.is_closing():
             self._stop_clock()
         elif self._impatience is None:

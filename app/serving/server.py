@@ -12,12 +12,12 @@ from app.serving.protocol import PatientProtocol
 from data.errors import UserError
 
 LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
-# Connections at the same time; more are told to come back.
+# Connections at the same time; further ones are told to come back.
 _CONNECTIONS = 1000
 
 
 class _Server(uvicorn.Server):
-    """Says when it is ready, and to which address it listens."""
+    """Says when it is ready, and on which address it listens."""
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
@@ -28,7 +28,7 @@ class _Server(uvicorn.Server):
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a host is reached from this machine only."""
+    """Whether a host can be reached from this machine only."""
     if host == "localhost":
         return True
     try:
@@ -38,7 +38,7 @@ def is_loopback(host: str) -> bool:
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A socket that listens; port 0 takes any that is free.
+    """A socket to listen on; port 0 takes any that is free.
 
     Raises:
         UserError: the address is taken, or not one of this machine.
@@ -65,8 +65,8 @@ def serve(app: ASGIApp, found: socket.socket, limits: Limits) -> None:
 
     Args:
         app: the application.
-        found: where it listens.
-        limits: of the server.
+        found: the socket that it listens on.
+        limits: the server's limits.
     """
     protocol = type("Protocol", (PatientProtocol,), {"patience": limits.read_seconds})
     config = uvicorn.Config(
@@ -76,7 +76,7 @@ def serve(app: ASGIApp, found: socket.socket, limits: Limits) -> None:
         log_config=None,
         access_log=False,
         server_header=False,
-        # Whoever is on this machine could claim to be somebody else.
+        # With these, anyone on this machine could claim to be somebody else.
         proxy_headers=False,
         limit_concurrency=_CONNECTIONS,
         timeout_graceful_shutdown=int(limits.seconds) + 1,
@@ -85,7 +85,7 @@ def serve(app: ASGIApp, found: socket.socket, limits: Limits) -> None:
     try:
         server.run(sockets=[found])
     except KeyboardInterrupt:
-        # uvicorn sends the signal again when all is done.
+        # uvicorn sends the signal again when everything is done.
         if not server.started:
             raise
     log("stopped")

@@ -1,4 +1,4 @@
-"""What the server does with texts, whatever the API: translates them in batches, with context and glossaries."""
+"""What the server does with texts for every API: translates them in batches, with context and glossaries."""
 
 import copy
 from collections.abc import Callable, Iterator, Sequence
@@ -29,11 +29,11 @@ class Wishes:
     """How texts are translated.
 
     Args:
-        tags: for texts with markup; None for plain text.
+        tags: the tags of texts with markup; None for plain text.
         sentences, lines: see `app.translation.sentences.cut_text`.
-        context: text before each of the texts, which is read into the model's memory and not translated.
-        glossary: its terms are translated as it says.
-        alternatives: more translations of each text, if it has no markup.
+        context: text before each of the texts; it is read into the model's memory and not translated.
+        glossary: says how its terms are translated.
+        alternatives: how many more translations of each text, if it has no markup.
     """
 
     tags: Tags | None = None
@@ -45,7 +45,7 @@ class Wishes:
 
 
 class Translated(NamedTuple):
-    """A text's translation, and others of it, the likeliest first."""
+    """A text's translation, and alternatives to it, the likeliest first."""
 
     text: str
     alternatives: list[str]
@@ -55,9 +55,9 @@ class Service:
     """Translates for many users with one model.
 
     Args:
-        translator: of the model; from now on only this service may use it.
-        source, target: its languages.
-        limits: of the server.
+        translator: the model's translator; from now on only this service may use it.
+        source, target: the model's languages.
+        limits: the server's limits.
         observe: see `Batches`.
     """
 
@@ -74,7 +74,7 @@ class Service:
         self.takes_glossaries = translator.decoder.words is not None
         self.most = translator.decoder.most
         self._translator = copy.copy(translator)
-        # Long lines are nothing that the operator must know of.
+        # The operator need not know about long lines.
         self._translator.encoder = LineEncoder(
             translator.tokenizer, translator.form, translator.max_length, warn=lambda _: None
         )
@@ -90,8 +90,8 @@ class Service:
 
         Args:
             until: when to give up, by `time.monotonic()`; None for never.
-            glossary: its terms; those that the server was started with if there is none.
-            context: what its documents begin after.
+            glossary: the terms; None for those that the server was started with.
+            context: the text that its documents come after.
         """
         own = copy.copy(self._translator)
         own.decoder = BatchedDecoder(self.batches, until)
@@ -102,11 +102,11 @@ class Service:
         return own
 
     def translate(self, texts: Sequence[str], wishes: Wishes, until: float | None = None) -> list[Translated]:
-        """Translates texts, each for itself; a model with a memory reads each of them as a document.
+        """Translates texts, each on its own; a model with a memory reads each of them as a document.
 
         Args:
             texts: what to translate.
-            wishes: how.
+            wishes: how to translate it.
             until: when to give up, by `time.monotonic()`; None for never.
 
         Raises:
@@ -123,7 +123,7 @@ class Service:
         ]
 
     def stream(self, segments: Sequence[str], wishes: Wishes, until: float | None = None) -> Iterator[str]:
-        """Like `translate`, for the segments of one plain text; yields each translation as soon as it is there."""
+        """Like `translate`, for the segments of one plain text; yields each translation as soon as it is ready."""
         translator = self.translator(until, wishes.glossary, wishes.context)
         found = translator.translate_lines(DocumentLine(1, segment) for segment in segments)
         yield from (hypothesis.text for hypothesis in found)
@@ -135,7 +135,7 @@ class Service:
         return translate_document(document, name, self.translator(None, glossary), progress)
 
     def refuse_foreign(self, texts: Sequence[str]) -> None:
-        """For a request that does not say its language: refuses text that is clearly in another than the model's."""
+        """Refuses text that is clearly not in the model's language; for requests that do not name their language."""
         if any(self._judge.is_foreign(text) for text in texts):
             raise RefusedError(
                 400, f"the text is not in {LANGUAGES.get(self.source, self.source)}, the language that is translated"
@@ -164,9 +164,9 @@ class Service:
         return ["".join(part if isinstance(part, str) else written(next(found)) for part in own) for own in read]
 
     def _translate_ways(self, translator: Translator, texts: Sequence[str], wishes: Wishes) -> list[list[str]]:
-        """Several translations of each text, whose segments are each translated alone."""
+        """Several translations of each text; each segment is translated alone."""
         cuts = [cut_text(text, wishes.sentences, wishes.lines) for text in texts]
-        # Always as many as there are: each other number would be compiled anew.
+        # Always as many as possible: each other number would have to be compiled.
         found = iter(list(translator.nbest([segment for own in cuts for segment in own.segments], self.most)))
         ways = []
         for own in cuts:

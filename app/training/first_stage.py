@@ -11,7 +11,7 @@ from app.runs.weights import load_arrays, named, split_variables
 from data.errors import UserError
 from models.memories import parts_of
 
-# Keys that must equal those of the first stage, or its weights would not fit or change their meaning.
+# Keys that must equal those of the first stage; otherwise its weights would not fit, or would mean something else.
 SAME = {
     "data": ("source", "target", "lowercase", "copy", "numbers", "capitals"),
     "tokenizer": ("kind", "vocabulary"),
@@ -30,7 +30,7 @@ SAME = {
         "output_bias",
     ),
 }
-# Two values of model.stack that differ in training alone.
+# Two values of model.stack that make a difference only in training.
 SAME_NETWORK = {"plain", "bdia"}
 # Keys that may differ, as long as every weight of the first stage fits.
 FITTING = {
@@ -66,8 +66,12 @@ def first_stage(run: Run) -> Run:
 
 
 def take_tokenizer(run: Run) -> None:
-    """Copies the first stage's tokenizer into a run; raises as `first_stage` does, for missing weights, and where
-    `tokenizer.run` names a run with another tokenizer."""
+    """Copies the first stage's tokenizer into a run.
+
+    Raises:
+        UserError: as for `first_stage`; the first stage has no weights; or `tokenizer.run` names a run with another
+            tokenizer.
+    """
     first = first_stage(run)
     first.weights_file()  # fails here rather than after encoding all text
     tokenizer = first.tokenizer()
@@ -83,7 +87,7 @@ def borrow_tokenizer(run: Run) -> None:
     """Copies the tokenizer of the run that `tokenizer.run` names.
 
     Raises:
-        UserError: it is not a run, or text is written for it in another way; each key is named with both values.
+        UserError: it is not a run, or its keys on text or tokenizer differ; each is named with both values.
     """
     run.save_tokenizer(_lent_tokenizer(run))
 
@@ -139,7 +143,7 @@ def _misfit(name: str, value, mine: dict) -> str:
 
 
 def _fitting(preset: Preset) -> dict[str, tuple[str, ...]]:
-    """The keys of `FITTING` and the settings of each kind of the memory."""
+    """The keys of `FITTING`, and the settings of each kind of memory in the preset."""
     kinds = (f"memory.{kind}" for kind in parts_of(preset.memory.kind))
     return {**FITTING, **{kind: tuple(keys(kind)) for kind in kinds if kind in sections()}}
 
@@ -149,7 +153,7 @@ def differences(first: Preset, preset: Preset, keys: dict) -> list[str]:
 
     Args:
         first: the preset of the first stage.
-        preset: that of the training that starts from it.
+        preset: the preset of the training that starts from it.
         keys: the sections with the keys to compare, such as `SAME`.
     """
     found = []

@@ -8,8 +8,8 @@ from app.training.workers.cluster import Cluster
 from data.errors import UserError
 
 SESSIONS, PARTS = "sessions", "parts"
-# Parts of a batch that are computed side by side; more were not measured. A batch of fewer tokens is over too soon for
-# tracing each operation twice to pay.
+# A batch is computed in this many parts side by side; more were not measured. With fewer tokens than this, a batch is
+# over too soon to pay for tracing each operation twice.
 _PARTS, _LEAST_TOKENS = 2, 1024
 # Settings that change the numerical results of a training.
 COMPARED = ("precision", "backend", "processor", "threads")
@@ -24,10 +24,10 @@ def settle_machine(run: Run, cluster: Cluster, report: Callable[[str], None]) ->
     Args:
         run: the run.
         cluster: the workers, which all follow the chief.
-        report: called with a line for the user if this machine would decide differently, or has a GPU that is idle.
+        report: called with a line for the user if this machine would decide differently, or has an idle GPU.
 
     Returns:
-        The training's precision, "float32" or "bfloat16", and in how many parts a batch is computed.
+        The training's precision, "float32" or "bfloat16", and the number of parts that a batch is computed in.
 
     Raises:
         UserError: `training.deterministic` is on, and this process cannot use as many threads as the training did.
@@ -56,7 +56,7 @@ def settle_machine(run: Run, cluster: Cluster, report: Callable[[str], None]) ->
 
 
 def _parts(run: Run, cluster: Cluster, sessions: list[dict]) -> int:
-    """As many parts as at the start of training; else several where the threads can be divided among them."""
+    """The number of parts: as at the start of training; at the start, two if threads and batches can be divided."""
     if sessions:
         parts = sessions[0].get(PARTS, 1)
         if parts > 1 and not run.preset.training.deterministic:

@@ -16,7 +16,7 @@ def teacher_forcing(transformer: Any, preset: Preset, lanes: int | None = None, 
         transformer: a model from `Run.new_model`.
         preset: if it has windows, the model carries the memory state of documents from batch to batch.
         lanes: number of documents read in parallel; by default the preset's.
-        parts: in how many parts a batch is computed, see `TeacherForcing`.
+        parts: the number of parts that a batch is computed in, see `TeacherForcing`.
 
     Returns:
         A `TeacherForcing` or a `DocumentTeacherForcing`.
@@ -33,12 +33,12 @@ def teacher_forcing(transformer: Any, preset: Preset, lanes: int | None = None, 
 
 
 def marked(batches: Iterable[Batch], preset: Preset, first: int = 0) -> Iterator[Batch]:
-    """Adds to batches an input "ranked" (B, 1): 1 in those of one update in `training.ranking_every`.
+    """Adds an input "ranked" (B, 1) to batches: 1 in the batches of one update in `training.ranking_every`, else 0.
 
     Args:
         batches: the batches of a training.
         preset: its preset.
-        first: the number of the first of them, counted from the beginning of the training.
+        first: the number of the first of these batches, counted from the beginning of the training.
     """
     training = preset.training
     for number, (inputs, labels) in enumerate(batches, first):

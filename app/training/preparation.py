@@ -29,8 +29,8 @@ class Prepared:
     """All text of one training.
 
     `batches` are those of the training split, `DocumentBatches` if the preset has windows; `fingerprint` is a hash of
-    its cleaned text. `validation` holds the shards of the validation splits (None without any), `validation_pairs` the
-    same segments as normalised text.
+    the cleaned training text. `validation` holds the shards of the validation splits (None if there are none),
+    `validation_pairs` the same segments as normalised text.
     """
 
     tokenizer: Tokenizer
@@ -50,8 +50,8 @@ def prepare(
     """Cleans the text, trains the tokenizer and encodes, on all cores; reuses earlier work.
 
     Args:
-        run: the run; if it has no tokenizer yet, that of `training.start` or `tokenizer.run` is taken, or one is
-            trained.
+        run: the run; if it has no tokenizer yet, it gets that of `training.start` or `tokenizer.run`, or a newly
+            trained one.
         folders: where to look for folder corpora.
         report: called with lines for the user; long steps show their progress on standard error.
         counts: `Batches.counts` from a checkpoint.
@@ -90,7 +90,7 @@ def prepare(
 
 
 def text_lines(data: DataPreset) -> Iterator[str]:
-    """What is trained, validated and tested on, and a note where the latter are another text, by default."""
+    """Lines that name the training, validation and test text; notes defaults that are other text than is trained on."""
     corpora = [name for name, _ in parse_mixture(data.corpora)]
     yield "; ".join(
         f"{what}: {', '.join(names) or 'none'}"
@@ -124,8 +124,10 @@ def document_batches(preset: Preset, shards: Any, **rest: Any) -> DocumentBatche
 
 
 def split_pairs(preset: Preset, names: Iterable[str], split: str, folders: Iterable[Path | str] = ()) -> list[Pair]:
-    """All pairs of one split of some corpora, joined and normalised; documents bear the name of theirs if there are
-    several."""
+    """All pairs of one split of some corpora, joined and normalised.
+
+    If there are several corpora, the name of each document begins with that of its corpus.
+    """
     options = cleaning_options(preset)
     corpora, pairs, names = preset.corpora(folders), [], list(names)
     for name in names:
@@ -177,11 +179,11 @@ def _tokenizer(run: Run, corpora: list[CleanCorpus], report) -> Tokenizer:
 
 
 def _shards(corpus: CleanCorpus, tokenizer, preset, console, workers, worker: int, report):
-    """Shards of one cleaned corpus, or with subword sampling a function from epoch to shards."""
+    """Shards of one cleaned corpus, or with sub-word sampling a function from epoch to shards."""
     sampling, seed, cache = preset.tokenizer.sampling, preset.training.seed, _shards_cache()
     rest = {"max_length": preset.data.max_length, "form": preset.text_form()}
     if sampling:
-        # Each worker removes an epoch's shards when done with them, when another may still need them.
+        # Each worker has its own, because it removes an epoch's shards when another worker may still need them.
         own = cache / f"worker-{worker}" if worker else cache
         return SampledShards(corpus.pairs, tokenizer, own, corpus.key, sampling, seed, **rest)
     with PairsBar(console, f"encoding {corpus.name}", len(corpus)) as bar:

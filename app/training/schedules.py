@@ -86,7 +86,8 @@ def decay_position(training: TrainingPreset, update: int, seconds: float, warmup
         warmup_seconds: time taken by the warm-up.
 
     Returns:
-        `update`, or a larger, fractional number if time is ahead of updates.
+        `update` during the warm-up, and after it if updates have been ahead of time since its end; otherwise a
+        fractional number, usually a larger one.
     """
     if update <= training.warmup:
         return update

@@ -26,7 +26,7 @@ def sigterm_raises() -> Iterator[None]:
 
 @contextlib.contextmanager
 def hangup_raises() -> Iterator[None]:
-    """Makes a terminal that is closed raise `Terminated` as well, unless `nohup` has it ignored."""
+    """Makes closing the terminal raise `Terminated` as well, unless `nohup` makes the process ignore it."""
     ignored = signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
     with _handled({} if ignored else {signal.SIGHUP: _terminate}):
         yield
@@ -34,7 +34,7 @@ def hangup_raises() -> Iterator[None]:
 
 @contextlib.contextmanager
 def first_interrupt_waits(report: Callable[[], None]) -> Iterator[None]:
-    """Lets what is done here finish on the first Ctrl-C, after calling `report`; the second one raises."""
+    """On the first Ctrl-C, calls `report` and lets the code inside finish; the second one raises."""
 
     def wait(number, _):
         signal.signal(number, signal.default_int_handler)
@@ -70,7 +70,7 @@ def stop_at_once() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _raised_again() -> Iterator[None]:
-    """Sends a signal again whose exception Python dropped, as it does with those raised while an object is deleted."""
+    """Sends a signal again if Python dropped its exception, as it does while an object is being deleted."""
     before = sys.unraisablehook
 
     def hook(unraisable: Any) -> None:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def sync(model: Any) -> None:
-    """On JAX, brings the values that `fit` holds back into the model's variables."""
+    """On JAX, copies the values that `fit` holds back into the model's variables."""
     if keras.backend.backend() == "jax":
         model.jax_state_sync()
 
@@ -25,12 +25,12 @@ def read_state(model: Any, carried: list, whole: bool) -> tuple[dict, dict | Non
     Args:
         model: the model.
         carried: the memory state of all lanes, from `read_memory`.
-        whole: whether more than the weights is wanted.
+        whole: whether to read everything, not only the weights.
 
     Returns:
         Two mappings from name to array: the Transformer's weights, and everything else: the optimiser, the random
-        generators, the memory state carried from batch to batch, and the running sums of the logged loss; None for
-        the latter if it is not wanted.
+        generators, the memory state carried from batch to batch, and the running sums of the logged loss. The second
+        is None unless `whole`.
     """
     weights, _ = split_variables(model.transformer)
     if not whole:

@@ -54,7 +54,7 @@ class Supervisor(keras.callbacks.Callback):
         self.validates = prepared.validation is not None
         if cluster.chief:
             self.validation = Validation(model.transformer, prepared, run.preset) if self.validates else None
-            # What is later than the journal is made again, as are the entries that the log leaves out.
+            # Everything after the journal's update is made again: checkpoints, and the entries that the log leaves out.
             self.checkpoints.remove_after(journal.update)
             self.log, self.scalars = Log(run.path / LOG, journal.update), ScalarWriter(run.path / "tensorboard")
         self.progress = ProgressBar(console, journal.update, run.preset.training.updates, self.time_left)
@@ -62,7 +62,7 @@ class Supervisor(keras.callbacks.Callback):
         self._set_rate()
         self.interrupted = self.agreed = False
         self.saved = journal.update
-        # When the last checkpoint of this session that has a state was written.
+        # When this session's last checkpoint with a state was written.
         self.last_state: float | None = None
         # The best checkpoint that each state knows of, by the state's update.
         self.bests = {journal.update: journal.best}
@@ -160,8 +160,11 @@ class Supervisor(keras.callbacks.Callback):
             self.bests[self.journal.update] = self.journal.best
 
     def _state_due(self) -> bool:
-        """Whether the next checkpoint needs the state, so that training can resume from it: the first and the last of a
-        session do, and those so many minutes after the last that has it."""
+        """Whether the next checkpoint needs the state, so that training can resume from it.
+
+        The first and the last checkpoint of a session need it, and one that is written `training.resume_minutes` or
+        more after the last checkpoint with a state.
+        """
         if self.stopping or self.why_finished or self.last_state is None:
             return True
         return self.seconds - self.last_state >= self.preset.training.resume_minutes * 60
@@ -174,8 +177,8 @@ class Supervisor(keras.callbacks.Callback):
         """
         training = self.preset.training
         updates = {self.journal.update, *(checkpoint.update for checkpoint in self.checkpoints.all())}
-        # What the training could resume from now, and the best that it would then know of: the next checkpoint may be
-        # one of weights alone.
+        # The checkpoints that training could resume from now, and the best ones known to them and to the journal. They
+        # must stay, because the next checkpoint may hold weights alone.
         states = [] if self.why_finished else [checkpoint.update for checkpoint in self.checkpoints.resumable()]
         known = [self.journal.best, *(self.bests.get(update) for update in states)]
         bests = {best["update"] for best in known if best}
@@ -206,8 +209,8 @@ class Supervisor(keras.callbacks.Callback):
     def _count_tokens(self) -> None:
         """Adds the tokens since the last count to the journal; the model must be in sync.
 
-        The sum is reset with the other metrics and is in the checkpoints, as the journal is, so that no update counts
-        twice or not at all.
+        The model's sum of tokens is reset with the other metrics. Checkpoints hold both this sum and the journal, so
+        that every update counts exactly once.
         """
         if self.journal.tokens is not None:
             tokens = float(self.model.get_metrics_result()["tokens"])

@@ -40,13 +40,13 @@ class CleanCorpus:
     """The cleaned training split of one corpus of a mixture.
 
     Args:
-        name: as the preset calls the corpus.
-        weight: as in the preset.
+        name: the corpus's name in the preset.
+        weight: its weight in the preset.
         key: identifies the text in cache names.
         text: the whole cleaned split.
         cleaning: what cleaning removed, as counted by `CleaningReport.as_dict`.
-        kept: boolean array of the pairs that belong to the mixture; None for all.
-        held_out: the number of pairs that repeat text of each held-out split, kept or not; without zeros.
+        kept: whether each pair belongs to the mixture, as a boolean array; None for all.
+        held_out: for each held-out split, the number of pairs that repeat its text, kept or not; without zeros.
     """
 
     name: str

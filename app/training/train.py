@@ -34,9 +34,9 @@ from data.errors import UserError
 from data.files import sweep
 from models.memories import RETRIEVAL
 
-# Beginnings of the keys that make no difference in training.
+# Prefixes of keys that make no difference to training.
 NOT_TRAINED = ("search.", f"{MEMORY}{RETRIEVAL}.")
-# Others that a user may change when resuming a training.
+# Other keys that a user may change when resuming a training.
 FREE_KEYS = (
     "data.test",
     "training.keep",
@@ -45,7 +45,7 @@ FREE_KEYS = (
     "training.average",
     "training.average_around",
 )
-# The same, unless the learning rate depends on where the training ends.
+# These may change too, unless the learning rate depends on where the training ends.
 ENDS = ("training.updates", "training.minutes")
 
 
@@ -66,13 +66,13 @@ def train(
         console: where progress is shown, by default standard error.
         cluster: the workers and devices that share the training; by default this process with one device. All workers
             call this with the same arguments.
-        named: keys such as "search.beam" that the user has set for this call, whatever `weitblick tune` chose.
+        named: keys such as "search.beam" that the user has set for this call; they override those of `weitblick tune`.
 
     Returns:
         The finished run. Does nothing if it was already finished.
 
     Raises:
-        UserError: bad input, another training in this folder, a loss that is not a number, or a lost worker.
+        UserError: bad input, another training in this folder, a loss or weight that is not finite, or a lost worker.
         KeyboardInterrupt: after Ctrl-C or SIGTERM, once a checkpoint of the last update is written.
     """
     console = console or progress_console()
@@ -105,7 +105,7 @@ def train(
 
 
 def _say_what_counts(run: Run, asked: Preset, changed: list[Difference], console: Console) -> None:
-    """What is different in a run that was there, from before and from what was asked for."""
+    """Says how the preset of an existing run has changed, and how it differs from what was asked for."""
     if changed:
         console.print(f"{run.path}: its preset has changed: {'; '.join(map(str, changed))}.")
     if kept := asked.differences(run.preset):
@@ -116,10 +116,13 @@ def _say_what_counts(run: Run, asked: Preset, changed: list[Difference], console
 
 
 def open_or_create(path: Path | str, preset: Preset, named: Collection[str] = ()) -> tuple[Run, list[Difference]]:
-    """The run in a folder, with `preset` and what was tuned as its preset, and the differences from before.
+    """Opens or creates the run in a folder; its preset becomes `preset` with the keys that were tuned.
 
     Args:
         path, preset, named: as for `train`.
+
+    Returns:
+        The run, and the differences from its earlier preset.
 
     Raises:
         UserError: the folder holds an imported run, or a training with a checkpoint that differs in keys that must not
@@ -225,7 +228,7 @@ def _compiled(run: Run, prepared: Prepared, precision: str, parts: int, console,
     """The model with its loss and optimiser, all variables created."""
     with cluster.scope():
         transformer = _transformer(run, prepared.tokenizer, precision, begins, console.print)
-    # Outside the scope, since inside it `fit` would distribute batches, which the cluster does.
+    # Outside the scope: inside it `fit` would distribute batches, but the cluster already does that.
     model = teacher_forcing(transformer, run.preset, cluster.lanes_per_model(run.preset.documents.lanes), parts)
     with cluster.scope():
         model.build()
@@ -260,7 +263,7 @@ def _optimizer(preset: Preset, transformer) -> FusedAdam:
 def _transformer(run: Run, tokenizer, precision: str, begins: bool, report=None):
     """The Transformer that a training begins with: fresh, or with the weights of `training.start`.
 
-    The latter are not needed, and may be gone, if there is a checkpoint.
+    If there is a checkpoint, the weights of `training.start` are not needed and may be gone.
     """
     transformer = _fresh(run, tokenizer, precision, report)
     if begins and run.preset.training.start:

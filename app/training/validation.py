@@ -1,4 +1,4 @@
-"""Validates a model during training: loss on the validation split, and BLEU, or what a generator writes."""
+"""Validates a model during training: loss on the validation split, and BLEU or, for a generator, a text it writes."""
 
 import math
 from dataclasses import replace
@@ -16,7 +16,7 @@ from data.pairs import by_document
 from data.shards import Shards
 from data.windows import DROPOUTS
 
-# Words of a text that a generator goes on with.
+# The most words that a generator is given to continue.
 BEGINNING = 12
 
 
@@ -48,7 +48,7 @@ class Validation:
         return {"nll": nll, "perplexity": math.exp(min(nll, 50.0)), **self.output()}
 
     def score(self, found: dict) -> float:
-        """The number by which checkpoints are compared; higher is better."""
+        """The score that checkpoints are compared by; higher is better."""
         return found["bleu"] if self.preset.training.monitor == "bleu" else -found["nll"]
 
 
@@ -87,7 +87,7 @@ class Translations:
 
 
 class WrittenText:
-    """Goes on with the first words of the validation split, the likeliest token at each place.
+    """Continues the first words of a validation segment with the likeliest token at each place.
 
     Args:
         transformer, prepared, preset: see `Validation`.
@@ -101,7 +101,7 @@ class WrittenText:
         self.beginning, self.reference = " ".join(words[:half]), " ".join(words[half : half + BEGINNING])
 
     def __call__(self) -> dict:
-        """Returns a `sample` of the beginning, how the text goes on, and what the generator wrote."""
+        """Returns a `sample` of the beginning, how the text continues, and what the generator wrote."""
         self.writer.begin()
         self.writer.read(self.beginning)
         output = self.writer.write(2 * BEGINNING).strip()

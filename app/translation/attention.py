@@ -1,4 +1,4 @@
-"""What a model looked at in a sentence while it wrote the translation, and the alignment that follows; for plots."""
+"""What a model looked at in a sentence while it wrote the translation, and the word alignment from that; for plots."""
 
 import re
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ class Attention:
     """How the pieces of a translation attend to those of their source, both with the end token.
 
     Args:
-        source, target: the S and T pieces, as they are written in the vocabulary; a span has its own text.
+        source, target: the S and T pieces, as the vocabulary writes them; a span is shown by its own text.
         weights: (L, H, T, S); each row sums to 1 and belongs to the step that wrote its piece.
         translation: the text.
     """
@@ -34,13 +34,13 @@ class Attention:
     translation: str
 
     def alignment(self) -> tuple[list[str], list[str], np.ndarray]:
-        """A soft alignment of words: the mean over heads in the layer before the last, where there is one.
+        """A soft alignment of words: the mean over heads in the layer before the last, if there is one.
 
         Attention is added up over the pieces of a source word and averaged over those of a target word.
 
         Returns:
-            The words of the source and `END`, those of the target, and (words, words + 1): what part of the attention
-            each target word gives to each source word.
+            The source words and `END`, the target words, and (target words, source words + 1): the share of its
+            attention that each target word gives to each source word.
 
         References:
             Garg et al. 2019, "Jointly Learning to Align and Translate with Transformer Models", section 4.1,
@@ -83,7 +83,7 @@ def attend(translator: "Translator", sentence: str, translation: str | None = No
         raise UserError(
             f"the translation has {len(target):,} tokens, and the model takes {most - 1:,}; give a shorter one"
         )
-    # The numbered pieces stand for these where all spans of the sentence have one.
+    # What the numbered pieces stand for, if all spans of the sentence have one.
     spans = dict(zip(translator.span_ids, form.spans, strict=False)) if alone == source else {}
 
     def pieces(ids: Sequence[int]) -> tuple[str, ...]:
@@ -93,7 +93,7 @@ def attend(translator: "Translator", sentence: str, translation: str | None = No
 
 
 def pieces_by_word(pieces: Sequence[str]) -> dict[int, list[int]]:
-    """The pieces of each word, by the place of its first: a word begins at a space."""
+    """The places of each word's pieces, by the place of its first piece; a word begins at a space."""
     found: dict[int, list[int]] = {}
     first = 0
     for place, piece in enumerate(pieces):
@@ -108,5 +108,5 @@ def _texts(pieces: Sequence[str], words: dict[int, list[int]]) -> list[str]:
 
 
 def _from_bytes(match: re.Match) -> str:
-    """The letters of pieces that are single bytes."""
+    """The letters that pieces of single bytes spell."""
     return bytes.fromhex(match[0].replace("<0x", "").replace(">", "")).decode("utf-8", "replace")

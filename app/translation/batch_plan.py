@@ -47,7 +47,7 @@ def plan_apart(
 
 
 def spread(batches: Iterable[list[int]], at_once: int) -> list[list[int]]:
-    """Divides batches, if they are fewer than can be computed at once; none into parts of less than two sequences."""
+    """Divides batches if there are fewer than can be computed at once, but none into parts of under two sequences."""
     batches = list(batches)
     parts = at_once // max(len(batches), 1)
     counts = [max(min(parts, len(rows) // 2), 1) for rows in batches]
@@ -55,7 +55,7 @@ def spread(batches: Iterable[list[int]], at_once: int) -> list[list[int]]:
 
 
 def plan_rows(parts: Iterable[T], length: Callable[[T], int], most: int) -> Iterator[list[T]]:
-    """Groups parts in their order: at most so many tokens in a row, but at least one part."""
+    """Groups consecutive parts into rows of at most `most` tokens, but at least one part."""
     row: list[T] = []
     size = 0
     for part in parts:
@@ -69,7 +69,7 @@ def plan_rows(parts: Iterable[T], length: Callable[[T], int], most: int) -> Iter
 
 
 class Share:
-    """Reports the share of the work that is done, in source tokens, because lines differ in length.
+    """Reports the share of the work that is done, measured in source tokens because lines differ in length.
 
     Args:
         sizes: tokens of each source.

@@ -75,8 +75,8 @@ class ChunkedSearch:
             source: (B, S) int32, each row ending with `EOS` before its padding.
             limits: (B,) int32, the maximum tokens of each output, end token included.
             owed: (B, P) bool, which numbered pieces each output must contain.
-            context: what else the model's `initial_state` takes, arrays with B rows. For a document model, "memory",
-                the memory of each row, and where there is any "prefix", (B, T) int32, decoder input before the output.
+            context: what else the model's `initial_state` takes, arrays with B rows. For a document model, "memory" is
+                the memory of each row, and "prefix", (B, T) int32, the decoder input before the output, if any.
                 "terms", if any row has some, is for the search: `models.search.Terms` as a dictionary.
 
         Returns:
@@ -120,7 +120,7 @@ class ChunkedSearch:
 
 
 def split_context(context: dict[str, Any]) -> tuple[dict[str, Any], Terms | None]:
-    """What of a search's context is for the model, and the terms."""
+    """Splits a search's context into the part for the model, and the terms."""
     rest = {name: value for name, value in context.items() if name != "terms"}
     return rest, Terms(**context["terms"]) if "terms" in context else None
 

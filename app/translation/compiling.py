@@ -20,7 +20,8 @@ def compiled(function: Callable, model: Any, *arguments: tuple[str, int] | dict)
     Args:
         function: takes tensors and nested dictionaries of them, and returns a tuple of the same.
         model: the model whose weights it uses; they may change between calls.
-        arguments: the kind of each argument, see `tensor_spec`. With 0 axes it is an integer that determines shapes.
+        arguments: the kind of each argument, see `tensor_spec`. A kind with 0 axes is an integer that determines
+            shapes.
 
     Returns:
         The same function of numpy arrays.
@@ -62,8 +63,8 @@ def tensor_spec(kind: Any) -> Any:
     """TensorFlow's description of an argument.
 
     Args:
-        kind: (dtype, number of axes), or an example array, whose axis 0 may differ in size; or dictionaries, lists and
-            tuples of these in one another.
+        kind: (dtype, number of axes), or an example array, whose axis 0 may differ in size; or nested dictionaries,
+            lists and tuples of these.
     """
     import tensorflow as tf
 

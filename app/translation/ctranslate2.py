@@ -89,7 +89,7 @@ class CTranslate2Decoder:
 
     @property
     def most(self) -> int:
-        """How many outputs of a source there are at most."""
+        """The maximum number of outputs of a source."""
         return 1 if self.sampling else self.search.beam
 
     def decode_segments(
@@ -102,7 +102,7 @@ class CTranslate2Decoder:
         limits = [self._limit(len(source)) for source in sources]
         batches = [(rows, limits[rows[0]]) for rows in self._plan([len(source) + 1 for source in sources])]
         found = dict(self._search(sources, batches, count, progress))
-        # A batch has the limit of its longest source; a source whose own limit was reached is searched again with that.
+        # A batch has the limit of its longest source; sources whose own limit was reached are searched again with it.
         over = [row for row, outputs in found.items() if any(len(output.ids) >= limits[row] for output in outputs)]
         by_limit = {limit: [row for row in over if limits[row] == limit] for limit in {limits[row] for row in over}}
         found |= dict(self._search(sources, [(rows, limit) for limit, rows in by_limit.items()], count))
@@ -165,7 +165,7 @@ class CTranslate2Decoder:
                 yield _Found(tuple(ids), score * len(pieces) ** alpha if last == EOS else None)
 
     def _score_cut(self, sources, found: dict[int, list[_Found]]) -> None:
-        """Sets the log-probability of outputs that the limit cut off, as if an end token followed."""
+        """Sets the log-probability of outputs that the limit cut off, as if they ended with an end token."""
         cut = [
             (row, output.ids) for row, outputs in found.items() for output in outputs if output.log_probability is None
         ]

@@ -38,7 +38,7 @@ KERAS = Engine()
 
 
 def refuse_other_models(search: SearchPreset, reason: str) -> None:
-    """Refuses a search in which other models join.
+    """Refuses a search that other models join.
 
     Args:
         search: settings of the search.
@@ -150,9 +150,9 @@ class Decoder(Protocol):
             read documents. Then each segment is decoded alone, and `remember`, `inspect` and `score_windows` are not
             called.
         remembers: whether anything is carried from one window to the next.
-        most: how many outputs of a source there are at most.
+        most: the maximum number of outputs of a source.
         retrieval: how stored entries are read; None for an engine that cannot read any.
-        words: where words begin among the tokens; None for an engine that cannot see to terms.
+        words: where words begin among the tokens; None for an engine that cannot enforce terms.
         attends: whether `attend` can be called.
         search: beam, length penalty and limits.
     """
@@ -203,10 +203,10 @@ class Decoder(Protocol):
         """What retrieval may read of each pair: a state for each target token, end token included."""
 
     def read_by(self, settings: Any, gate: Any = None) -> None:
-        """Reads stored entries by other settings of `[memory.retrieval]` from now on."""
+        """Reads stored entries with other settings of `[memory.retrieval]` from now on."""
 
     def read_index(self, search: Callable[..., Any] | None) -> None:
-        """Reads the nearest entries of an index at each step as well; see `models.memories.lookup.Search`."""
+        """Also reads the nearest entries of an index at each step; see `models.memories.lookup.Search`."""
 
     def attend(self, source: Sequence[int], target: Sequence[int]) -> Any:
         """How a given output attends to its source."""

@@ -98,7 +98,7 @@ class Flow:
             self._turn_to(None)
 
     def _matched(self, line: DocumentLine) -> DocumentLine:
-        """A line with the translation that the translation memory has, if that is taken."""
+        """The line, with the translation that is taken from the translation memory, if any."""
         match = None if line.correction is not None else self.translator.match(line.text)
         return line if match is None else line._replace(correction=match, known=True)
 

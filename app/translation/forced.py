@@ -13,7 +13,7 @@ class Given(NamedTuple):
 
     Fields:
         source, target: token ids without end tokens.
-        scored: whether to score it; False for context, which never stands behind a scored segment.
+        scored: whether to score it; False for context, which never comes after a scored segment.
     """
 
     source: Sequence[int]

@@ -1,4 +1,4 @@
-"""Writes text with a generator: reads a beginning, and goes on with it token by token, line by line."""
+"""Writes text with a generator: reads a beginning, and continues it token by token, line by line."""
 
 import functools
 from collections.abc import Iterator, Sequence
@@ -32,15 +32,15 @@ class Choice:
 
     Args:
         temperature: logits are divided by it; 0 takes the likeliest token.
-        top_k: draws from so many of the likeliest tokens; 0 for all.
-        top_p: draws from the fewest likeliest tokens that have this probability together; 1 for all.
+        top_k: draws from this many of the likeliest tokens; 0 for all.
+        top_p: draws from the smallest set of likeliest tokens with at least this total probability; 1 for all.
         min_p: draws from tokens with at least this share of the likeliest one's probability; 0 for all.
-        repetition_penalty: tokens of the last `penalty_tokens` get less likely by this factor on their logits (Keskar
+        repetition_penalty: the last `penalty_tokens` tokens get less likely by this factor on their logits (Keskar
             et al. 2019, "CTRL", section 4.1); 1 for none.
         penalty_tokens: see `repetition_penalty`.
-        no_repeat: no sequence of so many tokens comes twice in a document; 0 allows it.
-        beam: searches the likeliest end of each line with so many hypotheses instead of drawing; 0 draws.
-        seed: of the draws. The draw of a document's n-th new token depends on the seed and on n alone.
+        no_repeat: no sequence of this many tokens comes twice in a document; 0 allows it.
+        beam: searches for the likeliest end of each line with this many hypotheses instead of drawing; 0 draws.
+        seed: of the draws. The draw of a document's n-th new token depends only on the seed and on n.
     """
 
     temperature: float = 1.0
@@ -73,16 +73,16 @@ class Choice:
 
 
 class Writer:
-    """A document in the making: what was given and what was written, and the generator's state after it.
+    """A document being written: the text given, the text written, and the generator's state after it.
 
-    Windows are cut as in training, and the state goes from window to window, so a document may have any length. Without
-    a beam, calls of one token each write what a single call writes.
+    Windows are cut as in training, and the state is carried from window to window, so a document may have any length.
+    Without a beam, calls for one token each write the same as a single call.
 
     Args:
         model: a `models.text_generator.TextGenerator`.
         tokenizer: its tokenizer.
         windows: how a document is cut.
-        longest: the most tokens of a line; it is ended there.
+        longest: the maximum tokens of a line, which ends there.
         choice: how tokens are chosen.
         lowercase: whether given text becomes lower case, as in training.
 
@@ -122,17 +122,17 @@ class Writer:
         """Begins another document.
 
         Args:
-            lines: token ids of what is there already, the last line unfinished.
+            lines: token ids of the lines that it has already, the last one unfinished.
             written: how many of these tokens were drawn.
         """
         self.lines, self._written = lines or [[]], written
         self._first, self._number = 0, 0  # the window's first line, and how many windows came before
         self._memory = tree.map_structure(ops.convert_to_numpy, self.model.initial_memory(1))
-        # Logits of the next token, the state after what they were made of, and the room in it; None where unread.
+        # Logits of the next token, the state after the tokens before it, and the room in it; None until these are read.
         self._ahead: tuple[np.ndarray, Any, int] | None = None
 
     def read(self, text: str) -> None:
-        """Adds text to the document; a line break ends a line. It is kept as it is, and never written again.
+        """Adds text to the document; a line break ends a line. The text is kept as it is, and never written again.
 
         Raises:
             UserError: a line is too long.
@@ -148,9 +148,9 @@ class Writer:
         self._ahead = None
 
     def write(self, tokens: int) -> str:
-        """Writes so many tokens, line ends included, and returns their text.
+        """Writes this many tokens, line ends included, and returns their text.
 
-        A character that is spelled in several tokens comes with its last one, maybe in the next call.
+        A character that takes several tokens comes with the last of them, maybe in the next call.
         """
         return "".join(self.stream(tokens))
 
@@ -166,19 +166,19 @@ class Writer:
             yield self._text_after(before, chosen)
 
     def log_probabilities(self) -> np.ndarray:
-        """(V,) float32: of the token that comes next, before `choice` has its say."""
+        """(V,) float32: the log-probabilities of the next token, before `choice` applies."""
         logits = self._logits()
         return logits - np.logaddexp.reduce(logits)
 
     def save(self, path: Path | str) -> None:
-        """Keeps the document, so that `load` goes on with it."""
+        """Saves the document, so that `load` can continue it."""
         write_saved(path, self.tokenizer, FORMAT, {"written": self._written, "lines": self.lines})
 
     def load(self, path: Path | str) -> None:
-        """Goes on with a document that `save` kept.
+        """Continues a document that `save` wrote.
 
         Raises:
-            UserError: it is damaged, no such file, or one of another vocabulary.
+            UserError: the file is damaged, is not such a file, or belongs to another vocabulary.
         """
         content = read_saved(path, self.tokenizer, FORMAT, "document", "`weitblick generate --state`")
         self.begin(content["lines"], content["written"])
@@ -187,7 +187,7 @@ class Writer:
         return self.tokenizer.target.decode_beginning(self.lines[-1])
 
     def _text_after(self, before: str, chosen: Sequence[int]) -> str:
-        """What the chosen tokens added to the text, of whose last line `before` was there."""
+        """The text that the chosen tokens added to a last line that was `before`."""
         ended = chosen[-1] == EOS
         now = self.tokenizer.target.decode([self.lines[-2]])[0] if ended else self._text()
         return now[len(before) :] + ("\n" if ended else "")
@@ -220,7 +220,7 @@ class Writer:
         return column if ids is None else int(ops.convert_to_numpy(ids)[0, column])
 
     def _restricted(self) -> np.ndarray:
-        """Logits (V,) with what may not come at -inf, and repetitions less likely."""
+        """Logits (V,), with -inf for tokens that may not come, and repetitions less likely."""
         logits, choice = self._logits().copy(), self.choice
         logits[self._never] = -np.inf
         if choice.repetition_penalty > 1:
@@ -238,7 +238,7 @@ class Writer:
         return np.array([*flat, *self.lines[-1]], "int64")
 
     def _repeating(self, size: int) -> np.ndarray:
-        """The tokens, other than a line's end, with which the last ones would repeat a sequence of `size` tokens."""
+        """The tokens, other than a line's end, that would complete a repeated sequence of `size` tokens."""
         history = self._history()
         if len(history) < size:
             return np.zeros(0, "int64")
@@ -248,8 +248,8 @@ class Writer:
         return following[following != EOS]
 
     def _search(self, most: int) -> list[int]:
-        """The likeliest rest of the line, at most so many tokens; without its end where there was no room for it."""
-        # The search ends each line at its limit, so that it gets one token more than are wanted.
+        """The likeliest rest of the line, at most `most` tokens; without the line's end if there was no room for it."""
+        # The search ends each line at its limit, so it gets one token more than is wanted.
         room = min(most, self.longest - len(self.lines[-1])) + 1
         prefix, last = self._window_tokens()
         (tokens,) = self._beam(prefix, np.array([last], "int32"), self._memory, room)
@@ -281,7 +281,7 @@ class Writer:
         return prefix, tokens[-1]
 
     def _moved_on(self) -> bool:
-        """Reads whole windows into the memory until the last line is in the current one; whether there were any."""
+        """Reads whole windows into the memory until the last line is in the current one; returns whether any was."""
         before = self._first
         while True:
             lengths = [len(line) for line in self.lines[self._first :]]
@@ -314,7 +314,7 @@ class Writer:
             state = {"inner": inner, "begins": ops.ones_like(last), "last": last}
 
             def step(tokens, state):
-                # A search begins with a token of its own, where the text goes on with another.
+                # A search begins with its own token, but this text continues from another one.
                 tokens = ops.where(state["begins"] > 0, state["last"], tokens)
                 logits, inner = self.model.step(tokens, state["inner"])
                 return logits, {**state, "inner": inner, "begins": ops.zeros_like(state["begins"])}

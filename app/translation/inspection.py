@@ -37,11 +37,10 @@ def inspect_window(window: "Window", decoder: Decoder, tokenizer: Tokenizer) -> 
     Yields:
         Each segment with a dictionary of plain numbers and lists: "document", "window" and "line", numbers from 1;
         "source" and "target", the pieces, breaks included; "source_gates" and "target_gates", how far the reading gate
-        was open at each of them, 0 to 1, "source_gate" and "target_gate" their means; "source_slots" and
+        was open at each piece, 0 to 1; "source_gate" and "target_gate", the means of these; "source_slots" and
         "target_slots", the share of the reading attention that each slot got; "writes", the share of each slot that the
-        window wrote anew; "forgotten", the bits of each of its numbers that were lost by that; and "attended", what
-        part of its attention each slot gave to each source piece. Nothing for a memory that cannot be shown, see
-        `hidden`.
+        window rewrote; "forgotten", the bits that this lost of each number in the slot; and "attended", the share of
+        its attention that each slot gave to each source piece. Nothing for a memory that cannot be shown, see `hidden`.
     """
     found = decoder.inspect(window.packed(), window.document.memory)
     if not found:

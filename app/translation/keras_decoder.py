@@ -37,14 +37,14 @@ _TERM_KINDS |= {"values": ("float32", 2), "owners": ("float32", 3), "worth": ("f
 
 @runtime_checkable
 class GrowingState(Protocol):
-    """A model whose decoding state can be lengthened while a search goes on; see `models.transformer.Transformer`."""
+    """A model whose decoding state can be lengthened during a search; see `models.transformer.Transformer`."""
 
     def lengthen_state(self, state: dict, steps: int) -> dict: ...
 
 
 @runtime_checkable
 class Attending(Protocol):
-    """A model that can tell what it looked at; see `models.transformer.Transformer`."""
+    """A model that can show what it looked at; see `models.transformer.Transformer`."""
 
     def source_attention(self, inputs: dict) -> Any: ...
 
@@ -61,7 +61,7 @@ class KerasDecoder:
         search: beam, length penalty, limits of the output and tokens in a batch.
         sampling: settings for random sampling; None for search.
         segments: the maximum segments of a window. Learned positions are divided evenly among them.
-        copied: the ids of numbered pieces: those of a source come out once, others never.
+        copied: the ids of numbered pieces: an output has those of its source once, and no others.
         retrieval: how stored entries are read: the settings of `[memory.retrieval]`, and a gate if one was learnt.
         words: where words begin, for terms; see `models.search.terms`.
     """
@@ -103,7 +103,7 @@ class KerasDecoder:
 
     @property
     def most(self) -> int:
-        """How many outputs of a source there are at most."""
+        """The maximum number of outputs of a source."""
         return 1 if self.sampling else self.search.beam
 
     def decode_segments(
@@ -115,7 +115,7 @@ class KerasDecoder:
         results: list[list[Decoded]] = [[] for _ in requests]
         search = self._search(count)
         lengths = [length_of(request.sources) + length_of(request.before) for request in requests]
-        # The search costs more where there are terms.
+        # Terms make the search slower.
         batches = self._plan(lengths, [bool(request.terms) for request in requests])
         inputs = (self._batch([requests[row] for row in rows]) for rows in batches)
         for rows, found in zip(batches, side_by_side(search, inputs), strict=True):
@@ -158,9 +158,9 @@ class KerasDecoder:
         return results
 
     def _plan(self, lengths: Sequence[int], kinds: Sequence[bool] = ()) -> list[list[int]]:
-        """Which rows are computed together; rows of the two kinds never are."""
+        """Which rows are computed together; rows of different kinds never are."""
         batches = plan_apart(lengths, kinds or [False] * len(lengths), self.search.batch_tokens, round_length)
-        # Samples depend on the batch, which is therefore the same on all machines.
+        # Samples depend on the batch, so it must be the same on all machines.
         return batches if self.sampling else spread(batches, batches_at_once())
 
     def _limit(self, length: int) -> int:
@@ -203,13 +203,13 @@ class KerasDecoder:
         return self._keys.entries(sources, targets)
 
     def read_by(self, settings: Any, gate: GateWeights | None = None) -> None:
-        """Reads stored entries by other settings from now on; those for their keys must stay."""
+        """Reads stored entries with other settings from now on; the settings of their keys must stay the same."""
         self.retrieval = settings
         self._reading = RetrievalModel(self.model, settings, gate and Gate(*gate), self._index)
         self._search.cache_clear()
 
     def read_index(self, search: Search | None) -> None:
-        """Reads the nearest entries of an index at each step as well; None for none."""
+        """Also reads the nearest entries of an index at each step; None for no index."""
         self._index = self._reading.search = search
         self._search.cache_clear()
 
@@ -366,7 +366,7 @@ class KerasDecoder:
     def _score_places(self) -> Callable:
         def run(inputs, memory, labels, places):
             states, memory = self.model.document_states(inputs, memory)
-            # Only the states of scored tokens: those of context would cost a row of logits each.
+            # Only the states of scored tokens: each token of context would cost a row of logits.
             states = ops.take(ops.reshape(states, (-1, states.shape[-1])), places, axis=0)
             labels = ops.take(ops.reshape(labels, (-1,)), places)
             logits = self.model.output_embedding.logits(states)

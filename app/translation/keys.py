@@ -28,8 +28,8 @@ class Observed(NamedTuple):
     """One pair as the model reads it, N target tokens with the end token.
 
     entries: what retrieval may read of it.
-    log_probs: (N,) float32, of its tokens.
-    surest: (N,) float32, of the likeliest token in its place.
+    log_probs: (N,) float32, the log-probabilities of its tokens.
+    surest: (N,) float32, that of the likeliest token in each place.
     """
 
     entries: Entries

@@ -66,7 +66,7 @@ class LineReader:
         return line.removeprefix("\ufeff") if self.number == 1 else line
 
     def waiting(self) -> bool:
-        """Whether `next` would have to wait for somebody to write more; never waits itself."""
+        """Whether `next` would have to wait for more input; never waits itself."""
         while not self._lines and not self._ended:
             if not select.select([self._descriptor], [], [], 0)[0]:
                 return True
@@ -177,7 +177,7 @@ class DocumentLine(NamedTuple):
         text: the segment; may be empty.
         correction: a translation that a person approved, which memories then hold in place of the model's own.
         known: whether the correction is known from the start. Then it is the translation of its line, and all lines
-            of the document may read it. Otherwise it is read by the lines that follow, as if the model's translation
+            of the document may read it. Otherwise only the lines that follow read it, as if the model's translation
             had been corrected.
     """
 
@@ -188,7 +188,7 @@ class DocumentLine(NamedTuple):
 
 
 class DocumentLines:
-    """The lines of one or several files with their documents, as they come in; a file's end is a document's end.
+    """The lines of one or several files with their documents, as they come in; the end of a file ends a document.
 
     Args:
         paths: files, or "-" for standard input.
@@ -233,7 +233,7 @@ class DocumentLines:
             self._reader = None
 
     def waiting(self) -> bool:
-        """Whether `next` would have to wait for somebody to write more; never waits itself."""
+        """Whether `next` would have to wait for more input; never waits itself."""
         return self._reader is not None and self._reader.waiting()
 
     def _begin(self, name: str | None) -> None:

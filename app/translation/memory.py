@@ -1,4 +1,4 @@
-"""A translation memory: pairs from a file, whose entries and texts translations may read."""
+"""A translation memory: pairs from a file, whose entries and texts may be read in translation."""
 
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -29,9 +29,9 @@ class Offer(NamedTuple):
     """A stored translation of a similar source, as translation memories offer it.
 
     Fields:
-        similarity: 0 to 1; 1 where the sources differ in nothing but what is copied, such as numbers.
+        similarity: 0 to 1; 1 if the sources differ only in what is copied, such as numbers.
         source: the stored source, with its spans as numbered pieces.
-        text: the stored translation, with what is copied from the new source.
+        text: the stored translation, with the copied spans of the new source.
     """
 
     similarity: float
@@ -45,7 +45,7 @@ class TranslationMemory:
     Args:
         translator: a `Translator`.
         store: the segments.
-        name: what results call it.
+        name: its name in results.
     """
 
     def __init__(self, translator: "Translator", store: Store, name: str):
@@ -56,9 +56,9 @@ class TranslationMemory:
                 self.index = build_index(store, kind, bar)
 
     def entries(self, text: str, most: int) -> Entries:
-        """What the translation of a text, with its spans as pieces, may read; at most so many entries.
+        """What the translation of a text, with its spans as pieces, may read; at most `most` entries.
 
-        Nothing where an index is read in the search.
+        Nothing if the search reads an index.
         """
         if self.index:
             return NOTHING
@@ -76,7 +76,7 @@ class TranslationMemory:
         if not source.text:
             return []
         candidates = self.store.pairs(self.store.similar(source.text, _COMPARED))
-        # Stored pairs have pieces for what stands on both sides alone, but a line to translate for all of its spans.
+        # Stored pairs have pieces only for spans that are on both sides; a line to translate, for all its spans.
         marked = {number: form.finder.mark(text) for number, text, _ in candidates}
         found = best_matches(source.text, [(number, marked[number].text, to) for number, _, to in candidates], least)
         texts = (_adapted(match.target, marked[match.number].spans, source, form.lowercase) for match in found)
@@ -88,7 +88,7 @@ class TranslationMemory:
 
 
 def _adapted(target: str, spans: Sequence[Span], source: Source, lowercase: bool) -> str | None:
-    """A stored translation with what is copied from a new source.
+    """A stored translation with the copied spans of a new source.
 
     Args:
         target: the stored translation.
@@ -97,8 +97,8 @@ def _adapted(target: str, spans: Sequence[Span], source: Source, lowercase: bool
         lowercase: whether stored text is in lower case.
 
     Returns:
-        None if it cannot be told what stands where: there is another number of spans, or a span that was translated
-        in some other way than by copying, such as "two", is another now.
+        None if it is not clear which span goes where: the number of spans differs, or a span that was translated in
+        some other way than by copying, such as "two", has changed.
     """
     if len(spans) != len(source.spans):
         return None
@@ -142,7 +142,7 @@ def open_memory(run: "Run", translator: "Translator", path: Path | str) -> Trans
 
 
 def entries_of(translator: "Translator", pairs: Sequence[tuple[str, str]]) -> list[Entries]:
-    """The entries of pairs whose spans are pieces; those longer than the model takes are cut."""
+    """The entries of pairs whose spans are pieces; sides that are too long for the model are cut."""
     most = translator.max_length
     sides = (translator.tokenizer.source, translator.tokenizer.target)
     encoded = (side.encode(list(texts)) for side, texts in zip(sides, zip(*pairs, strict=True), strict=True))

@@ -11,16 +11,16 @@ from app.translation.sentences import Cut, cut_text
 from app.translation.translator import Translator
 
 _TAG = re.compile(r"</?[A-Za-z][^<>]*>|<[!?][^<>]*>")
-# Lines that are translated together where somebody watches the progress, or may cancel.
+# Lines that are translated together if somebody watches the progress, or may cancel.
 _CHUNK = 256
 
 
 class Tag(NamedTuple):
-    """What stands within a sentence and is kept.
+    """Something within a sentence that is kept.
 
     Fields:
-        shown: as a model that copies tags reads it: "<b>", "</b>" or "<x3/>". What is shown otherwise is no tag for it.
-        content: what is put back for it.
+        shown: as a model that copies tags reads it: "<b>", "</b>" or "<x3/>". In any other form it is no tag to it.
+        content: what is put back in its place.
     """
 
     shown: str
@@ -54,21 +54,21 @@ class Piece:
 
     @property
     def shown(self) -> str:
-        """As the model reads it: with its tags; other signs that could be taken for tags are escaped beside some."""
+        """As the model reads it, with its tags; if it has any, other signs that could be taken for tags are escaped."""
         if not self.tags:
             return "".join(self.texts)
         return "".join(part.shown if isinstance(part, Tag) else _without_tags(part) for part in self.parts)
 
 
 class PieceTranslator:
-    """Translates pieces; a model that copies tags sees those within a sentence, else the texts between them alone.
+    """Translates pieces; a model that copies tags sees the tags in a sentence, any other only the texts between them.
 
     A model that reads documents reads the pieces of each as a document.
 
     Args:
         translator: translates segments.
         sentences, lines: where pieces are cut, see `cut_text`.
-        progress: called with the number of segments that are done and of all; may raise an exception to stop.
+        progress: called with the numbers of segments done and in all; may raise an exception to stop.
     """
 
     def __init__(
@@ -89,7 +89,7 @@ class PieceTranslator:
         numbered = zip(flat, cuts, strict=True)
         texts = iter(self.translate_cuts([(number, cut, p.known) for (number, p), own in numbered for cut in own]))
         found = [self._joined(p, [next(texts) for _ in own]) for (_, p), own in zip(flat, cuts, strict=True)]
-        # Those whose tags the model has not kept: by the texts between them.
+        # Pieces whose tags the model has not kept: the texts between the tags are translated instead.
         left = [place for place, parts in enumerate(found) if parts is None]
         again = [(flat[place], text) for place in left for text in flat[place][1].texts]
         rest = iter(self.translate_cuts([(number, self._between(text), None) for (number, _), text in again]))
@@ -99,7 +99,7 @@ class PieceTranslator:
         return [[next(ended) for _ in own] for own in documents]
 
     def translate_cuts(self, cuts: Sequence[tuple[int, Cut, str | None]]) -> list[str]:
-        """The translation of each of some texts.
+        """The translation of each text.
 
         Args:
             cuts: for each text, the number of its document, the text cut into segments, and the translation that a
@@ -113,9 +113,9 @@ class PieceTranslator:
         """The translation of each line."""
         self._all += len(lines)
         self._report(0)
-        if reads_documents(self.translator):
-            # A person's translations are read by all of a document, what stands before them too. And where nobody
-            # waits for the first lines, the batches of all are fuller.
+        if self.translator.reads_documents:
+            # All of a document reads a person's translations, even the lines before them. And if nobody waits for the
+            # first lines, translating all lines together fills the batches better.
             whole = self.progress is None or any(line.correction is not None for line in lines)
             for hypothesis in self.translator.translate_lines(iter(lines), whole=whole):
                 self._report(1)
@@ -138,7 +138,7 @@ class PieceTranslator:
             self.progress(self._done, self._all)
 
     def _cuts(self, piece: Piece) -> list[Cut]:
-        """What of a piece is translated: all of it at once, or the texts between its tags."""
+        """The cuts of a piece to translate: all of it at once, or the texts between its tags."""
         if piece.known is not None:
             return [Cut([one_line("".join(piece.texts))], ["", ""])]
         if self._whole or not piece.tags:
@@ -146,22 +146,17 @@ class PieceTranslator:
         return [self._between(text) for text in piece.texts]
 
     def _between(self, text: str) -> Cut:
-        """The cut of a text between tags; punctuation is no segment."""
+        """The cut of a text between tags; punctuation alone is not a segment."""
         return self._cut(text) if any(character.isalnum() for character in text) else Cut([], [text])
 
     def _cut(self, text: str) -> Cut:
         return cut_text(text, self.sentences, self.lines)
 
     def _joined(self, piece: Piece, texts: Sequence[str]) -> tuple[Part, ...] | None:
-        """A piece's translation from that of its cuts; None where tags got lost."""
+        """A piece's translation, made from those of its cuts; None if tags were lost."""
         if piece.known is not None or not piece.tags:
             return (texts[0],)
         return with_tags(texts[0], piece) if self._whole else _filled(piece, iter(texts))
-
-
-def reads_documents(translator: Translator) -> bool:
-    """Whether a translator reads more of a document than the segment that it translates."""
-    return translator.decoder.first_memory is not None or translator.reads
 
 
 def with_tags(translation: str, piece: Piece) -> tuple[Part, ...] | None:
@@ -182,12 +177,12 @@ def with_tags(translation: str, piece: Piece) -> tuple[Part, ...] | None:
     parts: list[Part] = [texts[0]]
     for name, text in zip(shown, texts[1:], strict=True):
         parts += [left[name].popleft(), text]
-    # A model that has put the tags down side by side has not said what they are around.
+    # If the model has put the tags side by side, it is not clear what they enclose.
     return None if _bare(parts) - _bare(piece.parts) else tuple(part for part in parts if part)
 
 
 def _bare(parts: Sequence[Part]) -> Counter[str]:
-    """The elements without text, by their opening tags."""
+    """The number of elements without text, by opening tag."""
     opened: list[str] = []
     bare: Counter[str] = Counter()
     for part in parts:

@@ -1,4 +1,4 @@
-"""Documents in the making, kept in a file with a checksum, for the model's vocabulary."""
+"""Unfinished documents, saved in a file with a checksum, for one model's vocabulary."""
 
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ def write_saved(path: Path | str, tokenizer: Tokenizer, version: int, content: d
 
 
 def read_saved(path: Path | str, tokenizer: Tokenizer, version: int, what: str, maker: str) -> dict[str, Any]:
-    """Reads a document that was kept.
+    """Reads a saved document.
 
     Args:
         path, tokenizer, version: as for `write_saved`.

@@ -19,7 +19,7 @@ _LAST_WORD = re.compile(r"[^\s(\[\"']+$")
 
 
 class Cut(NamedTuple):
-    """A text in segments; `gaps` has one more: the white space before each segment, and what is after the last."""
+    """A text in segments; `gaps` has one item more: the white space before each segment and after the last."""
 
     segments: list[str]
     gaps: list[str]
@@ -58,7 +58,7 @@ def cut_text(text: str, sentences: bool = True, lines: bool = True) -> Cut:
 
 
 def _pieces(text: str, mark: re.Pattern) -> Iterator[tuple[str, str]]:
-    """What is between marks, each with the mark after it."""
+    """The texts between marks, each with the mark after it."""
     place = 0
     for match in mark.finditer(text):
         yield text[place : match.start()], match[0]
@@ -82,7 +82,7 @@ def _ends(before: str, mark: str, following: str) -> bool:
         return False
     if not mark.startswith("."):
         return True
-    # Long enough for a word; a search through the whole sentence at each mark would take its square.
+    # Long enough for a word; searching the whole sentence at each mark would take quadratic time.
     word = _LAST_WORD.search(before[-40:])
     last = word[0].lower() if word else ""
     alone = last == before.strip().lower() and last.isdecimal()

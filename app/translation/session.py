@@ -44,13 +44,13 @@ class Session:
 
     Each segment is translated with what memories hold of those before it. A correction replaces the model's own
     translation in every memory: in retrieval, in a memory state, and in windows that repeat earlier segments; all
-    segments after it that have no correction are translated anew. Segments are numbered from 1.
+    segments after it that have no correction are translated again. Segments are numbered from 1.
 
     Args:
         translator: a `Translator` whose engine is Keras.
 
     Raises:
-        UserError: the translator reads documents backward, for which they must be whole.
+        UserError: the translator reads documents backward, which needs whole documents.
 
     Example:
         >>> session = Translator.of_run(Run.open("runs/starter")).session()
@@ -91,12 +91,12 @@ class Session:
 
     @property
     def store(self) -> SegmentStore:
-        """What retrieval may read of the document: the entries of its trusted segments, which are not to be changed."""
+        """What retrieval may read of the document: the entries of its trusted segments; not to be changed."""
         return self._document.store
 
     @property
     def undoes_correction(self) -> bool:
-        """Whether `undo` would take back a correction, and not segments."""
+        """Whether `undo` would take back a correction rather than segments."""
         return bool(self._changes) and not isinstance(self._changes[-1], int)
 
     def push(self, segments: Sequence[str], corrections: Sequence[str | None] | None = None) -> list[str]:
@@ -122,7 +122,7 @@ class Session:
         return self.translations[first:]
 
     def stream(self, segments: Sequence[str]) -> Generator[tuple[int, str], None, None]:
-        """Like `push`, but yields each new segment's number and translation as soon as it is there.
+        """Like `push`, but yields each new segment's number and translation as soon as it is ready.
 
         If the iterator is closed before its end, segments that have not been translated are forgotten.
         """
@@ -143,7 +143,7 @@ class Session:
                 self._changes.append(done - first)
 
     def correct(self, number: int, text: str) -> dict[int, str]:
-        """Sets the correction of a segment, and translates those after it anew that have none.
+        """Sets the correction of a segment, and translates again all segments after it that have none.
 
         Args:
             number: of the segment, from 1.
@@ -183,7 +183,7 @@ class Session:
     def score(self, number: int) -> TokenScore | None:
         """How likely the model's own translation of a segment was in its search.
 
-        None for a correction, for a segment in which there was nothing to translate, and for one from a file.
+        None for a correction, for a segment in which there was nothing to translate, and for one loaded from a file.
 
         Raises:
             UserError: there is no such segment.
@@ -196,9 +196,9 @@ class Session:
         return _sum([token_score(decoded, self.translator.decoder.search) for decoded in found])
 
     def alternatives(self, number: int) -> list[tuple[str, TokenScore]]:
-        """All translations of a segment that the search has, the best first, each with its score.
+        """All translations of a segment that the search finds, best first, each with its score.
 
-        They are searched for as the model translated the segment, after what is remembered of those before it.
+        The search is the one that translated the segment, with what is remembered of the segments before it.
 
         Raises:
             UserError: there is no such segment.
@@ -236,10 +236,10 @@ class Session:
 
     @classmethod
     def load(cls, translator: "Translator", path: Path | str) -> "Session":
-        """Goes on with a session that was saved; nothing that was translated is translated anew.
+        """Continues a saved session; what was translated is not translated again.
 
         Raises:
-            UserError: the file is damaged or no session, or is that of another model's vocabulary.
+            UserError: the file is damaged, is not a session, or belongs to a model with another vocabulary.
         """
         content = read_saved(path, translator.tokenizer, FORMAT, "session", "a session's `save`")
         session = cls(translator)
@@ -248,7 +248,7 @@ class Session:
         for entry, line in zip(session._entries, lines, strict=True):
             for segment, (text, ids) in zip(entry.segments, line["parts"], strict=True):
                 entry.line.texts[segment.place], segment.own = text, ids
-                # It has neither where the session was saved while it was translated.
+                # It has neither if the session was saved while it was being translated.
                 segment.known = segment.known or bool(ids)
         session._changes = [change if isinstance(change, int) else tuple(change) for change in content["changes"]]
         session._translate()
@@ -311,19 +311,19 @@ class Session:
             return
         place = self._places.pop()
         for segment in self._segments()[place.position :]:
-            # What follows may not read the output that it replaces.
+            # The new translations may not read the outputs that they replace.
             if not segment.correction:
                 self._document.store.discard(segment.name)
         self._document.go_back(place, segments)
 
     def _window(self, position: int, whole: bool = False) -> Window:
-        """The window that a segment was decoded in, before it, or after all of it."""
+        """The window that a segment was decoded in: before that segment or, with `whole`, when it was complete."""
         segments, options = self._segments(), self.translator.windows
         number = max(n for n, place in enumerate(self._places) if place.position <= position)
         place, after = self._places[number], [*self._places[number + 1 :], self._document.place]
         first, current, _ = next_window([len(own.ids) for own in segments], place.position, place.windows, options)
         current = current if whole else position
-        # Its own translation and those of later segments were not there yet.
+        # Its own translation and those of later segments did not exist yet.
         unread = [
             own.name for n, own in enumerate(segments) if n == position or (n >= place.position and not own.correction)
         ]
@@ -334,7 +334,7 @@ class Session:
         return [segment for entry in self._entries for segment in entry.segments]
 
     def _translate(self) -> None:
-        """Decodes what is not known from the document's place on."""
+        """Decodes, from the document's place on, the segments that are not known."""
         for _ in self._rounds():
             pass
 
@@ -346,7 +346,7 @@ class Session:
                 yield
 
     def _next_windows(self, most: int | None) -> list[Window]:
-        """The next window, or all of them, at most so many, where none depends on another."""
+        """The next window; where none depends on another, all further windows, or at most `most`."""
         windows: list[Window] = []
         while not windows or (self.translator.independent and (most is None or len(windows) < most)):
             place = self._document.place
@@ -359,7 +359,7 @@ class Session:
 
 
 def _joined(ways: Sequence[tuple[str, Decoded]], search: SearchPreset) -> tuple[str, TokenScore]:
-    """A translation of a line made of those of its parts."""
+    """A translation of a line, made from those of its parts."""
     return " ".join(text for text, _ in ways if text), _sum([token_score(decoded, search) for _, decoded in ways])
 
 

@@ -18,9 +18,9 @@ from data.warehouse.order import in_order
 from data.warehouse.schema import arrow_schema
 from data.warehouse.sql import is_name, statement, tables_in, user_query
 
-# Columns that are taken over where they exist.
+# Columns that are copied if they exist.
 KEPT = {"corpus": "STRING", "split": "STRING", "doc": "STRING", "position": "INT64"}
-# A part's number, and a hash of what it was made of.
+# A part's number, and a hash of what it was made from.
 PART, DIGEST = "part", "digest"
 
 
@@ -36,14 +36,14 @@ class TableTranslator:
     """Makes a table of translations, with the columns of a corpus, so that a training can read it.
 
     The table has the source and target languages as columns, `score` (the search's), and of `KEPT` what the query has.
-    It grows by whole parts. A part that was made of the same rows by the same model is left as it is.
+    It grows by whole parts. A part that was made from the same rows by the same model is left as it is.
 
     Args:
         warehouse: where both tables are.
         translator: translates rows of a document in its context if it reads documents.
         source, target: the languages, which are the names of the columns.
-        made_by: describes model and search; other translations are made anew.
-        size: rows of a part; a document stays whole if the translator reads documents.
+        made_by: describes model and search; parts made by another are translated again.
+        size: rows of a part; documents are not cut if the translator reads documents.
 
     Example:
         >>> TableTranslator(warehouse, Translator.of_run(run), "en", "de", "starter").translate("pairs", "translated")
@@ -60,14 +60,14 @@ class TableTranslator:
 
         Args:
             what: a table, a view or a SELECT, with the source language's column.
-            into: the table to make, or to go on with.
+            into: the table to make, or to continue.
             progress: called with the number of rows done.
 
         Returns:
             How many rows were translated and kept.
 
         Raises:
-            UserError: the column is missing or no text, `into` holds something else, or is what is read.
+            UserError: the column is missing or is not text, or `into` holds something else or is read itself.
         """
         query, columns = self._query(what)
         known = self._parts_of(what, into, columns)
@@ -86,7 +86,7 @@ class TableTranslator:
         return Translated(rows, kept)
 
     def _query(self, what: str) -> tuple[Any, dict[str, str]]:
-        """The query of the rows, and the columns of the new table that they have, with their types."""
+        """The query for the rows, and those columns of the new table that they have, with their types."""
         there = self.warehouse.columns(what) if is_name(what) else self.warehouse.schema(user_query(what))
         if there.get(self.source) != "STRING":
             found = f"is {there[self.source]}" if self.source in there else f"is missing; there is {', '.join(there)}"
@@ -95,7 +95,7 @@ class TableTranslator:
         return in_order(self.warehouse, what, [*columns, self.source]), columns
 
     def _parts_of(self, what: str, into: str, columns: dict[str, str]) -> dict[int, str]:
-        """The parts that are there, with their hashes; "" for one whose rows have several."""
+        """The parts that exist, with their hashes; "" for a part whose rows have several."""
         self.warehouse.check_new(into, [what] if is_name(what) else tables_in(user_query(what)))
         if into not in self.warehouse.tables():
             return {}
@@ -116,7 +116,7 @@ class TableTranslator:
     def _parts(self, query, names: Sequence[str]) -> Iterator[list[dict]]:
         batches = (batch.select(list(names)) for batch in self.warehouse.rows(query))
         rows = (row for batch in batches for row in batch.to_pylist())
-        if self.translator.independent or "doc" not in names:
+        if not self.translator.reads_documents or "doc" not in names:
             while some := list(itertools.islice(rows, self.size)):
                 yield some
             return
@@ -139,7 +139,7 @@ class TableTranslator:
         ]
         schema = arrow_schema(self._columns(columns))
         batch = pyarrow.RecordBatch.from_pylist(rows, schema=schema)
-        replaced = {PART: marks[PART]} if there else None  # to look for what is not there costs a query
+        replaced = {PART: marks[PART]} if there else None  # looking for rows that do not exist costs a query
         return self.warehouse.append(into, pyarrow.RecordBatchReader.from_batches(schema, [batch]), replaced)
 
     def _lines(self, part: Sequence[dict], texts: Sequence[str]) -> Iterator[DocumentLine]:

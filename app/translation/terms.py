@@ -40,8 +40,8 @@ class TermEncoder:
         """The forms of each term of a source segment.
 
         Args:
-            text: the segment, its spans as numbered pieces.
-            spans: what these stand for; a form that has one gets its piece.
+            text: the segment, with its spans as numbered pieces.
+            spans: what the pieces stand for; a form that has one of them gets its piece.
         """
         found: dict[Entry, list[tuple[int, ...]]] = {}
         for entry, numbers in self.glossary.occurrences(text, spans):
@@ -50,7 +50,7 @@ class TermEncoder:
         return tuple(tuple(dict.fromkeys(forms)) for forms in found.values() if forms)
 
     def check(self, warn: Callable[[str], None]) -> None:
-        """Warns of terms that cannot be seen to, as their translations lack what is copied from the source."""
+        """Warns of terms that cannot be enforced, because their translations lack what is copied from the source."""
         lost = []
         for entry in self.glossary.entries:
             spans = self.form.finder.mark(normalise(entry.source)).spans
@@ -67,11 +67,11 @@ class TermEncoder:
     def _encode(self, entry: Entry, copied: tuple[tuple[str, int], ...]) -> Forms:
         forms = _marked(entry.forms, copied)
         if copied:
-            # Where the piece stands elsewhere already, the search could not end without writing it again.
+            # If the output has the piece elsewhere already, the search could not end without writing it again.
             forms += [rest for form in forms[:] if (rest := _rest(form))]
         texts = list(dict.fromkeys(normalise(form, self.form.lowercase) for form in forms))
         found = self.tokenizer.target.encode(texts)
-        # A word is often split in another way where no space is before it.
+        # A word is often split differently if there is no space before it.
         for text, ids in zip(texts, self.tokenizer.target.encode([_SIGN + text for text in texts]), strict=True):
             pieces = list(map(self.tokenizer.piece, ids))
             place = next((n for n, piece in enumerate(pieces, start=1) if piece.endswith(_SIGN)), 0)
@@ -81,12 +81,12 @@ class TermEncoder:
 
 
 def _marked(forms: Sequence[str], copied: Sequence[tuple[str, int]]) -> list[str]:
-    """The forms that have all that is copied, with numbered pieces for it."""
+    """The forms that have everything that is copied, with numbered pieces for it."""
     found = []
     for form in forms:
         missing = False
         for text, number in copied:
-            # Not the number within a piece that was put in before.
+            # This must not match the number within a piece that was put in before.
             form, count = re.subn(rf"(?<![\w\u27e6]){re.escape(text)}(?!\w)", piece(number), form, count=1)
             missing |= not count
         found += [] if missing else [form]
@@ -94,15 +94,15 @@ def _marked(forms: Sequence[str], copied: Sequence[tuple[str, int]]) -> list[str
 
 
 def _rest(form: str) -> str:
-    """The longest part of a form beside its pieces."""
+    """The longest part of a form between its pieces."""
     return re.sub(r"^\W+|\W+$", "", max(split_at_pieces(form)[0], key=len))
 
 
 def word_borders(tokenizer: Any) -> "Words | None":
-    """Where words begin and end among the tokens: at spaces, and at all that is no letter.
+    """Where words begin and end among the tokens: at spaces, and at everything that is not a letter.
 
     Returns:
-        None for a tokenizer that cannot name its pieces, which therefore takes no glossary.
+        None for a tokenizer that cannot name its pieces, and so cannot be used with a glossary.
     """
     if not hasattr(tokenizer, "pieces"):
         return None
@@ -116,5 +116,5 @@ def word_borders(tokenizer: Any) -> "Words | None":
 
 
 def _is_byte(piece: str) -> bool:
-    """Whether a piece is a byte of a character that the vocabulary has not, which may well be a letter."""
+    """Whether a piece is a byte of a character that the vocabulary lacks, which may well be a letter."""
     return piece.startswith("<0x") and piece.endswith(">")

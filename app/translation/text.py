@@ -89,19 +89,19 @@ class LineEncoder:
         return found
 
     def pairs(self, sources: Sequence[str], targets: Sequence[str]) -> tuple[list[list[int]], list[list[int]]]:
-        """The tokens of given pairs, whatever their number: those of the sources, and those of the targets."""
+        """The tokens of given pairs, of any length: those of the sources, and those of the targets."""
         sides = ([normalise(text, self.form.lowercase) for text in side] for side in (sources, targets))
         sources, targets = self.form.pairs(*sides)
         return self.tokenizer.source.encode(sources), self.tokenizer.target.encode(targets)
 
     def corrections(self, line: str, parts: Sequence[Part], correction: str | None) -> list[Correction]:
-        """The parts of a line with their share of a translation that was given for the whole, for memories.
+        """The parts of a line, each with its share of a translation given for the whole line; for memories.
 
         Args:
             line: the source.
             parts: its parts, from `lines`.
-            correction: the translation. Its words are shared out among several parts in proportion. Without one the
-                list is empty.
+            correction: the translation. Its words are shared out among several parts in proportion to their tokens.
+                Without one the list is empty.
         """
         if correction is None:
             return []
@@ -128,7 +128,7 @@ class LineEncoder:
         return [Part(own, Source(*part, source.capitals)) for own, part in zip(ids, marked, strict=True)]
 
     def _count(self, texts: list[str]) -> list[int]:
-        """The tokens of texts; too many for one with too many pieces."""
+        """The numbers of tokens in texts; a text with too many pieces counts as too long."""
         lengths = self._lengths(texts)
         return [
             length if count_pieces(text) <= PIECES else max(length, self.max_length + 1)

@@ -33,16 +33,16 @@ if TYPE_CHECKING:
 class Translator:
     """Turns lines, or the segments of documents, into their translations.
 
-    Each input line gives one output line, in the same order. Empty lines, and those of white space, stay empty and are
-    not seen by the model. Lines of more than `max_length` tokens are split at sentence ends, clauses, spaces or, if
-    need be, anywhere. Their parts are translated one by one and joined with spaces; a warning names the first one.
+    Each input line gives one output line, in the same order. Empty lines, and lines of white space, stay empty; the
+    model does not see them. Lines of more than `max_length` tokens are split at sentence ends, clauses, spaces or, if
+    need be, anywhere. The parts are translated one by one and joined with spaces; a warning names the first such line.
 
     A line is a document of one segment: `translate`, `nbest`, `translate_all` and `score_pairs` take each line alone.
     `translate_documents`, `translate_lines` and `score` read documents window by window, and a model with a memory
     carries it from each window to the next; the segments of a window are decoded one by one, each after the outputs
     before it. Documents are decoded side by side. Only the memory of a document, its last window and a bounded
-    number of lines ahead are kept, so its length affects neither memory use nor speed; one that is read backward is
-    kept until its end is known.
+    number of lines ahead are kept, so its length affects neither memory use nor speed; a document that is read backward
+    is kept until its end is known.
 
     Args:
         decoder: the model with its search.
@@ -273,7 +273,7 @@ class Translator:
 
     def session(self, state: Path | str | None = None) -> "Session":
         """One document being translated and corrected, see `app.translation.session.Session`; `state` is a file that
-        `Session.save` wrote, to go on from.
+        `Session.save` wrote, to continue from.
         """
         from app.translation.session import Session
 
@@ -321,7 +321,7 @@ class Translator:
         return self.memory.offers(line, least) if self.memory else []
 
     def match(self, line: str) -> str | None:
-        """The stored translation that is taken for a line, as it is at least `fuzzy` similar; None for none."""
+        """The stored translation that is taken for a line, the best of those at least `fuzzy` similar; None without."""
         if self.fuzzy is None:
             return None
         return next((offer.text for offer in self.offers(line, self.fuzzy)), None)
@@ -349,8 +349,8 @@ class Translator:
         return entries
 
     def use_glossary(self, glossary: Glossary, warn: Callable[[str], None] | None = None) -> None:
-        """Translates the terms of a glossary as it says, and warns of those it cannot; a UserError if the engine does
-        not take any.
+        """Translates the terms of a glossary as it says, and warns of those that it cannot enforce; raises a UserError
+        if the engine takes no glossary.
         """
         if self.decoder.words is None:
             raise UserError("only the engine keras takes a glossary: leave out --engine")
@@ -364,7 +364,7 @@ class Translator:
 
     @property
     def lowercase(self) -> bool:
-        """Whether the model knows lower-cased text only."""
+        """Whether the model knows only lower-cased text."""
         return self.form.lowercase
 
     @property
@@ -378,6 +378,11 @@ class Translator:
         return self.decoder.output_tokens
 
     @property
+    def reads_documents(self) -> bool:
+        """Whether it reads more of a document than the segment that it translates."""
+        return self.decoder.first_memory is not None or self.reads
+
+    @property
     def independent(self) -> bool:
         """Whether windows do not depend on each other, so that those of a document can be decoded side by side."""
         return not (self.windows.sliding or self.decoder.remembers or (self.reads and self.decoder.retrieval.own > 0))
@@ -385,8 +390,8 @@ class Translator:
     def search(
         self, requests: Sequence[Request], count: int = 1, progress: Callable[[list[int]], None] | None = None
     ) -> list[list[Decoded]]:
-        """The best outputs of each segment, as `Decoder.decode_segments` finds them; those that loop or miss a copy are
-        replaced, see `app.translation.faults.choose`.
+        """The best outputs of each segment, as `Decoder.decode_segments` finds them; outputs that loop or miss a copy
+        are replaced, see `app.translation.faults.choose`.
         """
         most, found = self.decoder.most, self.decoder.decode_segments(requests, count, progress)
 

@@ -58,7 +58,7 @@ class Segment:
         line: the line.
         place: index of the part in the line.
         correction: if it has one.
-        known: whether there is nothing to decode, as it has a correction or a translation that stays.
+        known: whether there is nothing to decode, because it has a correction or a translation that stays.
     """
 
     def __init__(self, part: Part, line: Line, place: int, correction: Correction | None = None, known: bool = False):
@@ -106,13 +106,13 @@ class Place(NamedTuple):
 class Document:
     """A document that is being read; past segments are kept only as long as a window may need them.
 
-    Read backward, it has a window once all of it is there.
+    If it is read backward, it has no window before all of it has arrived.
 
     Args:
         number: document number in the input, from 1.
         memory: the memory at a document's start.
-        growing: whether to keep all segments, so that one can go back to an earlier place; what is there counts as the
-            whole document, though more may come.
+        growing: whether to keep all segments, so that one can go back to an earlier place; what it has so far counts
+            as the whole document, though more may come.
     """
 
     def __init__(self, number: int, memory: dict | None, growing: bool = False):
@@ -121,7 +121,7 @@ class Document:
         self.ended, self.busy, self.ordered = growing, False, False
         self._segments: list[Segment] = []
         self._position = self._windows = 0
-        # Read backward: the windows that have not been read, in the order of the document.
+        # If read backward: the windows that have not been read, in the order of the document.
         self._ahead: list[list[int]] | None = None
 
     @property
@@ -199,7 +199,7 @@ class Window:
 
     @property
     def segment(self) -> Segment:
-        """What is decoded next."""
+        """The segment to decode next."""
         return self.segments[self._current]
 
     def request(self, options: WindowOptions) -> Request:
@@ -210,7 +210,7 @@ class Window:
         return Request(sources, before, self._current, self.document.memory)
 
     def advance(self) -> None:
-        """Turns to the next segment."""
+        """Moves on to the next segment."""
         self._current += 1
 
     def packed(self) -> PackedWindow:
@@ -231,7 +231,7 @@ class WindowDecoder:
         self.translator, self.decoder, self.watch = translator, translator.decoder, watch
 
     def decode(self, windows: Sequence[Window]) -> list[Window]:
-        """Decodes one segment of each window, unless it is known; returns the windows that go on."""
+        """Decodes one segment of each window, unless it is known; returns the windows that are not done."""
         options = self.translator.windows
         waiting = [window for window in windows if not window.segment.known]
         groups = self.translator.search([self._request(window, options) for window in waiting])
@@ -248,7 +248,7 @@ class WindowDecoder:
         return [window for window in windows if not window.done]
 
     def ways(self, window: Window) -> list[tuple[str, Decoded]]:
-        """All translations of a window's next segment that the search has, best first, with their texts."""
+        """All translations of a window's next segment that the search finds, best first, with their texts."""
         request = self._request(window, self.translator.windows)
         (found,) = self.translator.search([request], self.decoder.most)
         parts = [window.segment.part] * len(found)
@@ -271,7 +271,7 @@ class WindowDecoder:
             for window, memory in zip(continued, after, strict=True):
                 window.document.memory = memory
         new = [(window.document, segment) for window in windows for segment in window.segments[window.context :]]
-        # Corrections that were known from the start have been learnt when they were read.
+        # Corrections that were known from the start were learnt when they were read.
         self.learn([(document, segment) for document, segment in new if not (segment.known and segment.correction)])
         for window in windows:
             window.document.busy = False

@@ -1,6 +1,6 @@
-"""Corpora prepared on many machines by Apache Beam, with the functions that clean text for any training.
+"""Corpora prepared on many machines with Apache Beam, using the functions that clean text for any training.
 
-Nothing here imports Beam before it is asked to: `data.beam.prepared` reads the result without it.
+This package does not import Beam by itself: `data.beam.prepared` reads the result without it.
 """
 
 import logging
@@ -10,7 +10,7 @@ from data.errors import UserError
 from data.installing import extra_command
 
 # The values of --runner and Beam's names for them. Beam's own DirectRunner would first try to download a server
-# from the web; this is the one that does its work in Python.
+# from the web; this one does the work in Python.
 RUNNERS = {
     "DirectRunner": "apache_beam.runners.portability.fn_api_runner.FnApiRunner",
     "DataflowRunner": "DataflowRunner",
@@ -20,10 +20,10 @@ SHARD_PAIRS = 250_000  # lines in a file of the output, which a worker sorts in 
 
 
 def check_installed() -> None:
-    """Explains what to install where Beam is missing.
+    """Checks that Beam is installed.
 
     Raises:
-        UserError: it is.
+        UserError: it is not; the message says how to install it.
     """
     missing = [package for package in ("apache_beam", "pyarrow") if find_spec(package) is None]
     if missing:

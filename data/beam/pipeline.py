@@ -50,29 +50,29 @@ def prepare(
     pipeline_options: Sequence[str] = (),
     shard_pairs: int = SHARD_PAIRS,
 ) -> dict[str, dict]:
-    """Cleans corpora by a pipeline and waits for its end.
+    """Cleans corpora with a pipeline and waits for its end.
 
-    The same pairs stay, in the same order and with the same counts, as `data.cleaning.clean` keeps of each corpus.
+    Of each corpus the same pairs stay as with `data.cleaning.clean`, in the same order and with the same counts.
     Validation and test splits are normalised and stay whole.
 
     Args:
-        parts: what to read, of `data.beam.sources.find_parts`.
-        output: the folder to make, in any file system that Beam knows. Each corpus has a folder there, with Parquet
+        parts: what to read, from `data.beam.sources.find_parts`.
+        output: the folder to make, in any file system that Beam supports. Each corpus has a folder there, with Parquet
             files (corpus, split, doc, position, and a column for each language) and a report in JSON. A local folder
-            appears when it is whole; elsewhere the report is the last file of a corpus.
+            appears when it is complete; elsewhere the report is the last file of a corpus.
         options: what is left out of training splits.
         source: language of the source side.
         target: language of the target side.
         runner: one of `data.beam.RUNNERS`.
         pipeline_options: options of Beam, as "KEY=VALUE", or "KEY" for a switch.
-        shard_pairs: most pairs in a file; one worker sorts them in memory.
+        shard_pairs: the most pairs in a file; one worker sorts them in memory.
 
     Returns:
         The report of each corpus: `splits` has the counts of `CleaningReport.as_dict`, `shards` the files.
 
     Raises:
-        UserError: OUTPUT is there, an unknown runner or option, a source that cannot be read to its end, or files that
-            give one id to several documents.
+        UserError: `output` exists already, the runner or an option is unknown, a source cannot be read to its end, or
+            files give one id to several documents.
     """
     chosen = _beam_options(runner, pipeline_options)
     if runner == "DataflowRunner":
@@ -138,7 +138,7 @@ def _run(options: PipelineOptions, build, runner: str) -> None:
 
 @contextlib.contextmanager
 def _quiet(options: PipelineOptions):
-    """Sends what workers on this machine log nowhere; what goes wrong in them is raised here, too."""
+    """Discards what workers on this machine log; their errors are raised here anyway."""
     if options.get_all_options(drop_default=True).get("default_sdk_harness_log_level"):
         yield
         return
@@ -156,7 +156,7 @@ def _quiet(options: PipelineOptions):
 
 
 def _beam_options(runner: str, given) -> PipelineOptions:
-    """Beam's options; unknown ones, which Beam would pass over, are an error."""
+    """Beam's options; unknown ones, which Beam would ignore, are an error."""
     if runner not in RUNNERS:
         raise UserError(f"--runner {runner}: expected one of {', '.join(RUNNERS)}")
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
@@ -186,7 +186,7 @@ def _beam_options(runner: str, given) -> PipelineOptions:
 
 
 def _defaults(runner: str, flags: list[str]) -> list[str]:
-    """On this machine, a process for each core, where there is more than one."""
+    """Options for work on this machine: a process for each core, if there are several."""
     if runner != "DirectRunner" or any(flag.startswith("--direct_") for flag in flags) or cores() == 1:
         return []
     return ["--direct_running_mode=multi_processing", f"--direct_num_workers={cores()}"]
@@ -214,7 +214,7 @@ def _check_free(output: str) -> None:
 
 @contextlib.contextmanager
 def _place(output: str):
-    """The folder to write into; a local one gets its name at the end of the block, or goes."""
+    """The folder to write into; a local one gets its name at the end of the block, or is removed after an error."""
     if not is_local(output):
         yield output
         return
@@ -228,6 +228,6 @@ def _read_json(path: str) -> dict:
 
 
 def _message(error: BaseException) -> str:
-    """What an error says, in one line; the beginning of what is long."""
+    """The message of an error on one line, cut short if it is long."""
     text = " ".join(str(error).split()) or type(error).__name__
     return text if len(text) <= 300 else f"{text[:300]} ..."

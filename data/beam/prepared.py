@@ -15,7 +15,7 @@ _BATCH = 20_000
 
 
 def is_prepared(path: Path | str) -> bool:
-    """Whether a folder holds a prepared corpus, or one that is not complete."""
+    """Whether a folder holds a prepared corpus, complete or not."""
     return (Path(path) / REPORT).is_file() or any(Path(path).glob("*-*-*.parquet"))
 
 
@@ -28,7 +28,7 @@ class PreparedCorpus:
         target: language of the target side.
 
     Raises:
-        UserError: the folder is not complete, of another version, or of other languages.
+        UserError: the folder is incomplete, or of another version or other languages.
     """
 
     description = "prepared by a pipeline: cleaned Parquet files"
@@ -55,12 +55,12 @@ class PreparedCorpus:
         """Nothing to fetch."""
 
     def splits(self) -> tuple[str, ...]:
-        """Those of "train", "validation" and "test" of which something is left."""
+        """Those of "train", "validation" and "test" that have any pairs left."""
         there = {shard["split"] for shard in self.report["shards"]}
         return tuple(split for split in SPLITS if split in there)
 
     def size(self, split: str) -> int | None:
-        """The number of pairs, or None for a split that is not there."""
+        """The number of pairs, or None for a split that does not exist."""
         return sum(shard["rows"] for shard in self._shards(split)) if split in self.splits() else None
 
     def fingerprint(self, split: str) -> str:

@@ -1,4 +1,4 @@
-"""What a pipeline reads, cut into parts of one worker each; uses Beam's file systems, not its pipelines."""
+"""What a pipeline reads, cut into parts for one worker each; uses Beam's file systems, not its pipelines."""
 
 import contextlib
 import re
@@ -19,12 +19,12 @@ _NAME = re.compile(r"\w[\w.-]*")
 
 @dataclass(frozen=True)
 class Part:
-    """Consecutive pairs of one split of a corpus; its parts are read in the order in which they are listed.
+    """Consecutive pairs of one split of a corpus; the parts of a split are read in the order in which they are listed.
 
     Args:
         corpus: the name of the corpus in the output.
         split: "train", "validation" or "test".
-        reader: called without arguments, in any process, it streams raw `Pair`s.
+        reader: streams raw `Pair`s when called without arguments, in any process.
     """
 
     corpus: str
@@ -46,7 +46,7 @@ class CorpusReader:
         return self._open().pairs(self.split)
 
     def local_paths(self) -> list[str]:
-        """The folder of a folder corpus; other corpora are fetched where they are read."""
+        """The folder of a folder corpus; other corpora are fetched by the machine that reads them."""
         if self.name in BUILT_IN or self.name.startswith(WAREHOUSE):
             return []
         return [str(self._open().path)]  # type: ignore[attr-defined]
@@ -57,7 +57,7 @@ class CorpusReader:
 
 @dataclass(frozen=True)
 class TextReader:
-    """Reads parallel text files of any file system that Beam knows; `doc` is "" where there is none."""
+    """Reads parallel text files from any file system that Beam supports; `doc` is "" if there is none."""
 
     source: str
     target: str
@@ -65,7 +65,7 @@ class TextReader:
 
     @property
     def name(self) -> str:
-        """The file that says where documents begin, for messages."""
+        """The document file or, if there is none, the source file, for messages."""
         return self.doc or self.source
 
     def __call__(self) -> Iterator[Pair]:
@@ -85,13 +85,13 @@ class TextReader:
                 yield Pair(*texts)
 
     def local_paths(self) -> list[str]:
-        """Its files, where they are on this machine."""
+        """The source file, if it is on this machine; the other files are next to it."""
         return [self.source] if is_local(self.source) else []
 
 
 @dataclass(frozen=True)
 class ParquetReader:
-    """Reads one split of a Parquet file of any file system that Beam knows."""
+    """Reads one split of a Parquet file from any file system that Beam supports."""
 
     path: str
     split: str
@@ -105,12 +105,12 @@ class ParquetReader:
         return _RemoteParquet(self.path, self.split).pairs(self.split)
 
     def local_paths(self) -> list[str]:
-        """The file, where it is on this machine."""
+        """The file, if it is on this machine."""
         return [self.path] if is_local(self.path) else []
 
 
 class _RemoteParquet(ParquetFile):
-    """A Parquet file that is opened by Beam."""
+    """A Parquet file that Beam opens."""
 
     def __init__(self, path: str, split: str):
         self.path, self.split = path, split
@@ -128,7 +128,7 @@ class _RemoteParquet(ParquetFile):
 
 
 def is_local(path: str) -> bool:
-    """Whether a path is on this machine and not an address."""
+    """Whether a path is on this machine rather than an address."""
     return "://" not in path
 
 
@@ -141,18 +141,19 @@ def find_parts(
     corpus: str = "",
     report: Callable[[str], None] | None = None,
 ) -> list[Part]:
-    """Cuts sources into parts. Fetches what corpora need, reads no text.
+    """Cuts sources into parts. It fetches what corpora need but reads no text.
 
     Args:
-        names: for each source a corpus of `data.corpora.corpora`, or a pattern of files such as `gs://bucket/crawl/*.parquet`
-            or `crawl/en.*.txt`, in any file system that Beam knows. Beside a text file `en.REST` stand `de.REST` and,
-            where documents are known, `doc.REST`. The files of a pattern are read by name.
+        names: for each source a corpus of `data.corpora.corpora`, or a pattern of files such as
+            `gs://bucket/crawl/*.parquet` or `crawl/en.*.txt`, in any file system that Beam supports. Next to a text
+            file `en.REST` there must be `de.REST` and, if documents are known, `doc.REST`. The files of a pattern are
+            read in the order of their names.
         source: language of the source side.
         target: language of the target side.
-        split: what the pairs of a file are, where neither a column `split` nor its name (`en.test.txt`) says it.
-        folders: where folder corpora are looked for.
-        corpus: what the corpus is called in the output; by default a corpus keeps its name, a file without wildcards
-            gives its own, and a pattern that of the folder.
+        split: the split of a file's pairs, if neither a column `split` nor the name (`en.test.txt`) gives it.
+        folders: where to look for folder corpora.
+        corpus: what the corpus is called in the output; by default a corpus keeps its name, a Parquet file without
+            wildcards gives its own, and text files and patterns give the name of their folder.
         report: called with lines about the progress of fetching.
 
     Returns:
@@ -214,7 +215,7 @@ def _file_parts(pattern: str, source: str, target: str, split: str) -> list[Part
 
 
 def _text_part(path: str, source: str, target: str, split: str) -> tuple[str, TextReader]:
-    """The split and the reader of a text file and those beside it."""
+    """The split and the reader of a text file and of those next to it."""
     folder, slash, name = path.rpartition("/")
     language, _, rest = name.partition(".")
     if language != source:

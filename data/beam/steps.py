@@ -1,4 +1,4 @@
-"""The steps of the pipeline: what a worker does with a pair, and how pairs come together again in reading order."""
+"""The steps of the pipeline: what a worker does with a pair, and how pairs are put back into reading order."""
 
 import contextlib
 import dataclasses
@@ -24,18 +24,18 @@ from data.pairs import Pair
 
 # Names of a step's side outputs.
 COUNTS, WHOLE, DOCUMENTS = "counts", "whole", "documents"
-PASSED, DISTINCT = "passed", "distinct"  # the cheap filters, and then the search for equal pairs
+PASSED, DISTINCT = "passed", "distinct"  # pairs left after the cheap filters, and after the search for equal pairs
 
 
 class Record(NamedTuple):
-    """A pair and where it stands: `place` is the number of its part and the line in that part."""
+    """A pair and its position: `place` is the number of its part and the line in that part."""
 
     place: tuple[int, int]
     pair: tuple[str, str, str]
 
 
 class Stretch(NamedTuple):
-    """What a shard has of a document: the shard's file and part, and whether the document begins it and ends it."""
+    """The part of a document in one shard: the shard's file and part, and whether the document begins and ends it."""
 
     file: str
     part: int
@@ -69,7 +69,7 @@ class Inspect(_Counting):
 
     Returns:
         `((corpus, split, digest), Record)` of normalised training pairs; under `WHOLE` `(corpus, split, Record)` of
-        other splits, which stay whole. The digest is the pair's place where duplicates stay.
+        other splits, which stay whole. If duplicates are kept, the pair's place replaces the digest.
     """
 
     def __init__(self, options: CleaningOptions):
@@ -145,17 +145,17 @@ def schema(source: str, target: str) -> pyarrow.Schema:
 
 
 def write_shard(shard: tuple, sizes: dict, output: str, source: str, target: str) -> Iterator:
-    """Writes the pairs of a shard in reading order; the file appears under its name when it is whole.
+    """Writes the pairs of a shard in reading order; the file appears under its name when it is complete.
 
     Args:
         shard: its key, as `shard_key` gives it, and its records in any order.
-        sizes: the pairs that were read of each part, by corpus, split and number of the part.
+        sizes: the number of pairs read from each part, by corpus, split and number of the part.
         output: the folder for all corpora.
         source: name of the column of the source side.
         target: name of the column of the target side.
 
     Yields:
-        The corpus, and what its report says of the file; under `DOCUMENTS` each document with its `Stretch`.
+        The corpus, and what its report says about the file; under `DOCUMENTS` each document with its `Stretch`.
     """
     (corpus, split, number, block), records = shard
     records = sorted(records, key=lambda record: record[0])
@@ -182,8 +182,11 @@ def write_shard(shard: tuple, sizes: dict, output: str, source: str, target: str
 
 
 def in_several(document: tuple) -> Iterator[tuple[str, tuple]]:
-    """Takes a document and its stretches, as `write_shard` gives them, and yields `(corpus, (split, doc, stretches))`,
-    in order, if there are several."""
+    """Yields `(corpus, (split, doc, stretches))`, the stretches in order, for a document that has several.
+
+    Args:
+        document: the document and its stretches, as `write_shard` gives them.
+    """
     (corpus, split, doc), stretches = document
     stretches = sorted(stretches)
     if len(stretches) > 1:
@@ -191,9 +194,9 @@ def in_several(document: tuple) -> Iterator[tuple[str, tuple]]:
 
 
 def check_together(documents: Iterable[tuple], shards: list[dict], names: list[str]) -> None:
-    """Checks that the documents of several shards go on from the end of one to the beginning of the next.
+    """Checks that documents in several shards continue from the end of one shard at the beginning of the next.
 
-    Each file was checked by itself when it was read, and two may well give the same id to different documents.
+    Each file was checked by itself when it was read, but two files may give the same id to different documents.
 
     Args:
         documents: what `in_several` yields for a corpus.
@@ -201,7 +204,7 @@ def check_together(documents: Iterable[tuple], shards: list[dict], names: list[s
         names: of the parts, by number.
 
     Raises:
-        UserError: others stand between, so that no one could read the result.
+        UserError: other documents come in between, so that the result could not be read.
     """
     following = {one["file"]: other["file"] for one, other in itertools.pairwise(shards)}
     for split, doc, stretches in documents:
@@ -218,10 +221,10 @@ def check_together(documents: Iterable[tuple], shards: list[dict], names: list[s
 def write_report(
     found: tuple[str, dict], output: str, options: CleaningOptions, source: str, target: str, names: list[str]
 ) -> Iterator[str]:
-    """Writes the report of a corpus, the last of its files: a folder without one is not complete.
+    """Writes the report of a corpus, the last of its files: a folder without one is incomplete.
 
     Args:
-        found: the corpus, and its `counts` (of `_Counting`), `shards` (of `write_shard`) and `documents` (of
+        found: the corpus, and its `counts` (from `_Counting`), `shards` (from `write_shard`) and `documents` (from
             `in_several`).
         output: the folder for all corpora.
         options: the filters.
@@ -233,7 +236,7 @@ def write_report(
         The corpus.
 
     Raises:
-        UserError: a document does not stand together; see `check_together`.
+        UserError: the pairs of a document are not consecutive; see `check_together`.
     """
     corpus, parts = found
     shards = sorted(parts["shards"], key=lambda shard: shard["file"])
@@ -269,7 +272,7 @@ def _split_report(counts: Counter) -> CleaningReport:
 
 
 class _written:  # noqa: N801 (used as a function)
-    """Opens a file in any file system that Beam knows; it gets its name at the end of the block."""
+    """Opens a file in any file system that Beam supports; it gets its name at the end of the block."""
 
     def __init__(self, output: str, corpus: str, name: str):
         folder = FileSystems.join(output, corpus)

@@ -16,12 +16,12 @@ _MOST_LANGUAGES = 1000  # remembered for a message
 
 
 class Entry(NamedTuple):
-    """What one unit of a file says.
+    """What one unit of a file contains.
 
     Args:
         place: file and line, for messages.
-        texts: text by `primary` language; "" where it is empty or not translated.
-        doc: the document that it stands in.
+        texts: text by `primary` language; "" if it is empty or not translated.
+        doc: the document that it belongs to.
     """
 
     place: str
@@ -34,7 +34,7 @@ class Bitext:
 
     Args:
         path: the file.
-        source: language of the source side; country and case of codes do not count.
+        source: language of the source side; the country and case of codes are ignored.
         target: language of the target side.
     """
 
@@ -48,10 +48,10 @@ class Bitext:
     def pairs(self) -> Iterator[Pair]:
         """Streams the pairs that have text on both sides, in the order of the file.
 
-        Text is as the file has it, except that line breaks in a segment are spaces.
+        Text is as the file has it, except that line breaks in a segment become spaces.
 
         Raises:
-            UserError: the file is damaged, or has no pair in these languages; names file and line.
+            UserError: the file is damaged, or has no pair in these languages; the message names file and line.
         """
         found, languages = False, set()
         for entry in self._entries():
@@ -68,12 +68,12 @@ class Bitext:
         raise NotImplementedError
 
     def _other(self, language: str) -> str:
-        """The language that is wanted besides `language`, for text that does not name its own."""
+        """The one of the two languages that is not `language`, for text that does not name its own."""
         return self.source if language == self.target else self.target
 
 
 def one_line(text: str, place: str) -> str:
-    """A segment with spaces for line breaks.
+    """A segment with its line breaks turned into spaces.
 
     Raises:
         UserError: it is longer than `data.files.LONGEST`; the message begins with `place`.

@@ -1,4 +1,4 @@
-"""Codes of languages as files write them: `en-US`, `de_DE`, `EN`."""
+"""Language codes as files write them: `en-US`, `de_DE`, `EN`."""
 
 import re
 from collections.abc import Iterable
@@ -20,7 +20,7 @@ def none_in_both(path: object, unit: str, source: str, target: str, found: Itera
         path: the file.
         unit: what the file consists of, such as "unit".
         source: code of one language that was looked for.
-        target: that of the other.
+        target: code of the other.
         found: the codes that were found; "" for text that names none.
     """
     found, sides = set(found), f"both {_named(source)} and {_named(target)}"

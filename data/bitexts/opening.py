@@ -1,4 +1,4 @@
-"""Which reader a bilingual file needs, by the ending of its name."""
+"""Chooses the reader of a bilingual file by the ending of its name."""
 
 from pathlib import Path
 
@@ -21,18 +21,18 @@ ENDINGS = tuple(_KINDS)
 
 
 def open_bitext(path: Path | str, source: str = "en", target: str = "de") -> Bitext:
-    """Opens a bilingual file; it is read when its pairs are asked for.
+    """Opens a bilingual file; it is read only when its pairs are.
 
     Args:
         path: a file that ends in one of `ENDINGS`.
-        source: language of the source side, such as "en"; a file with the languages exchanged is read as well.
+        source: language of the source side, such as "en"; a file with the languages swapped is read as well.
         target: language of the target side.
 
     Returns:
         The file; its `pairs()` streams them.
 
     Raises:
-        UserError: there is no such file, or its name ends otherwise.
+        UserError: there is no such file, or its name has another ending.
 
     Example:
         >>> for pair in open_bitext("memory.tmx").pairs():

@@ -9,16 +9,16 @@ from data.corpora.catalogues import parse_po, po_messages
 from data.errors import UserError
 from data.files import LONGEST
 
-_MOST_BYTES = 32 * LONGEST  # polib holds a catalogue as a whole, in about ten times its size
+_MOST_BYTES = 32 * LONGEST  # polib holds a whole catalogue in memory, at about ten times its size
 _CHARSET = re.compile(rb'"Content-Type:[^"\n]*?charset=([\w.:-]+)', re.IGNORECASE)
-# At these polib would end a line inside of a message.
+# polib would take these for line ends inside a message.
 _NO_LINE_END = re.compile("[\v\f\x1c-\x1e\x85\u2028\u2029]")
 
 
 class PoFile(Bitext):
     """Messages that are translated, and neither fuzzy nor obsolete; singular and plural are a pair each.
 
-    The target's language is that of the header (`Language`), else the one that is wanted; messages are in English
+    The target's language is that of the header (`Language`), or else the one that is wanted; messages are in English
     unless the header (`X-Source-Language`) says otherwise.
 
     References:
@@ -49,7 +49,7 @@ def decode_po(raw: bytes, name: object) -> tuple[str, str]:
     """The text of a catalogue and its charset, which its header names.
 
     Raises:
-        UserError: it is not in that charset, or nobody knows it; the message begins with `name`.
+        UserError: it is not in that charset, or the charset is unknown; the message begins with `name`.
     """
     named = _CHARSET.search(raw)
     charset = "utf-8-sig" if not named or named[1] in (b"CHARSET", b"UTF-8", b"utf-8") else named[1].decode()
@@ -63,7 +63,7 @@ def decode_po(raw: bytes, name: object) -> tuple[str, str]:
             f"{name}, line {line:,}: not valid {error.encoding} (byte 0x{raw[error.start]:02x}); convert the "
             "file to UTF-8"
         ) from None
-    except UnicodeError:  # of encodings that are for names, or for nothing
+    except UnicodeError:  # from encodings that are not for text, such as "idna" and "undefined"
         raise UserError(
             f"{name}: cannot be read in the charset that its header names, {charset!r}; convert the file to UTF-8, and "
             "name that"
@@ -71,6 +71,6 @@ def decode_po(raw: bytes, name: object) -> tuple[str, str]:
 
 
 def header_language(header: str) -> str:
-    """The language that a header names by its code, "" for none; some write "German" or "LANGUAGE"."""
+    """The language that a header names by its code, "" if it has none; some write "German" or "LANGUAGE"."""
     language = primary(header)
     return language if len(language) <= 3 else ""

@@ -12,10 +12,10 @@ DOCUMENT = "x-document"  # the type of the <prop> that holds a unit's document, 
 
 
 class TmxFile(Bitext):
-    """TMX 1.1 to 1.4b, plain or packed by gzip.
+    """TMX 1.1 to 1.4b, plain or compressed with gzip.
 
-    A unit gives one pair. Of several variants in a language (other countries, or older translations) the one that was
-    changed last counts, as in CAT tools; without dates, the first. `<prop type="x-document">` is the document.
+    A unit gives one pair. Of several variants in a language (other countries, or older translations) the last changed
+    one counts, as in CAT tools; without dates, the first. `<prop type="x-document">` names the document.
 
     References:
         LISA, TMX 1.4b Specification, https://www.gala-global.org/tmx-14b
@@ -39,7 +39,7 @@ def _changed(one: Element, other: Element) -> bool:
 
 
 def _date(variant: Element) -> str:
-    """When a variant was changed last: digits, from the year to the second; "" where nobody says."""
+    """When a variant was last changed: digits, from the year to the second; "" if it has no date."""
     return re.sub(r"\D", "", variant.get("changedate") or variant.get("creationdate") or "")
 
 

@@ -11,8 +11,8 @@ from data.errors import UserError
 class TsvFile(Bitext):
     """Text in UTF-8 without quoting: a tab always ends a column.
 
-    The first two columns are source and target, unless a first line names them: `source` and `target`, or the codes of
-    the languages, in any columns. All other columns and empty lines are skipped.
+    The first two columns are source and target, unless the first line names the columns: `source` and `target`, or the
+    codes of the languages, in any place. All other columns and empty lines are skipped.
     """
 
     unit = "line"
@@ -34,10 +34,10 @@ class TsvFile(Bitext):
 
 
 def find_columns(cells: Sequence[str], source: str, target: str) -> tuple[int, int] | None:
-    """Where source and target stand, by a line of names: `source` and `target`, or codes of languages.
+    """Finds the columns of source and target in a line of names: `source` and `target`, or language codes.
 
     Returns:
-        The numbers of both columns; None where the cells are no such names.
+        The numbers of both columns; None if the cells are not such names.
     """
     names, codes = [cell.strip().lower() for cell in cells], [primary(cell) for cell in cells]
     for row, pair in ((names, ("source", "target")), (codes, (source, target))):

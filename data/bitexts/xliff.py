@@ -7,7 +7,7 @@ from data.bitexts.base import Bitext, Entry
 from data.bitexts.languages import primary
 from data.xml_files import XML_LANG, read_units, segment_text
 
-# Of XLIFF 1.2: where a target comes from that no person has confirmed.
+# XLIFF 1.2: the origins of a target that nobody has confirmed.
 _GUESSED = ("fuzzy-match", "leveraged-mt", "mt-suggestion", "tm-suggestion", "rejected")
 _HEADER = "x-gettext-domain-header"  # of a .po catalogue, which some tools make a unit
 
@@ -15,11 +15,11 @@ _HEADER = "x-gettext-domain-header"  # of a .po catalogue, which some tools make
 class XliffFile(Bitext):
     """XLIFF 1.2 and 2.x; only segments that are translated.
 
-    - 1.2: left out are targets in the state `new` or `needs-...`, and those without a state that are not approved
-      (`approved="no"`) or were guessed by a machine or a fuzzy match (`state-qualifier`). Where `<seg-source>` and
-      `<target>` are cut into the same segments (`<mrk mtype="seg">`), each is a pair, else the unit is one.
+    - 1.2: targets in the state `new` or `needs-...` are left out, as are those without a state that are not approved
+      (`approved="no"`) or were guessed by a machine or a fuzzy match (`state-qualifier`). If `<seg-source>` and
+      `<target>` are cut into the same segments (`<mrk mtype="seg">`), each is a pair; otherwise the unit is one.
       `<alt-trans>` is not read.
-    - 2.x: left out are segments in the state `initial`. One that names no state counts when it has a target.
+    - 2.x: segments in the state `initial` are left out. One without a state counts if it has a target.
 
     The document is the `original` of `<file>`.
 
@@ -36,7 +36,7 @@ class XliffFile(Bitext):
                 yield Entry(place, dict(zip(languages, (source, target), strict=True)), doc)
 
     def _languages(self, context: Mapping[str, str], unit: Element) -> tuple[str, str]:
-        """Those of source and target; a file need not name that of its targets."""
+        """The languages of source and target; a file need not name that of its targets."""
         target = unit.find("target")
         own = target.get(XML_LANG, "") if target is not None else ""
         source = primary(context.get("source-language") or context.get("srcLang") or "") or self._other(primary(own))

@@ -1,4 +1,4 @@
-"""Message catalogues to pairs: .po, .mo and JSON locale files, and which source file a message stands in."""
+"""Message catalogues to pairs: .po, .mo and JSON locale files, and which source file a message comes from."""
 
 import ast
 import json
@@ -29,8 +29,8 @@ class Message(NamedTuple):
 def read_po(text: str) -> list[Message]:
     """The translated messages of a .po catalogue, in its order.
 
-    Messages that are fuzzy, obsolete or untranslated are left out. The English is the `Default:` comment where there
-    is one (catalogues whose ids are not text), else the id. Singular and plural make a message each.
+    Messages that are fuzzy, obsolete or untranslated are left out. The English is the `Default:` comment if there is
+    one (in catalogues whose ids are not text), else the id. Singular and plural make a message each.
 
     Args:
         text: the catalogue's content.
@@ -39,7 +39,7 @@ def read_po(text: str) -> list[Message]:
         The messages.
 
     Raises:
-        ValueError: where the text is no catalogue.
+        ValueError: the text is not a catalogue.
     """
     return list(po_messages(parse_po(text)))
 
@@ -48,12 +48,12 @@ def parse_po(text: str) -> "polib.POFile":
     """A .po catalogue with its header (`metadata`).
 
     Raises:
-        ValueError: where the text is no catalogue.
+        ValueError: the text is not a catalogue.
     """
     import polib
 
     try:
-        return polib.pofile(text + "\n")  # which is the name of no file: polib would read that instead
+        return polib.pofile(text + "\n")  # so that it is not the name of a file, which polib would read instead
     except OSError as error:  # what polib raises for a syntax error
         raise ValueError(f"not a .po catalogue: {error}") from error
 
@@ -64,7 +64,7 @@ def po_messages(catalogue: "polib.POFile") -> Iterator[Message]:
 
 
 def english_of(entry: "polib.POEntry") -> str:
-    """The English of a message: its `Default:` comment, where its id is no text, else its id."""
+    """The English of a message: its id or, in catalogues whose ids are not text, its `Default:` comment."""
     default = _DEFAULT.search(entry.comment or "")
     return default[1].replace('\\"', '"') if default else entry.msgid
 
@@ -81,7 +81,7 @@ def read_mo(content: bytes) -> list[Message]:
 
 
 def read_json(english: bytes, german: bytes) -> list[Message]:
-    """The messages that stand under the same keys of two JSON locale files, in the order of the English one.
+    """The messages that have the same keys in two JSON locale files, in the order of the English one.
 
     Args:
         english: the English file's content: nested objects with strings in them.
@@ -91,7 +91,7 @@ def read_json(english: bytes, german: bytes) -> list[Message]:
         The messages.
 
     Raises:
-        ValueError: where either is no JSON object.
+        ValueError: either is not a JSON object.
     """
     sides = json.loads(english), json.loads(german)
     if not all(isinstance(side, dict) for side in sides):
@@ -101,12 +101,12 @@ def read_json(english: bytes, german: bytes) -> list[Message]:
 
 
 def segments(message: Message, max_words: int = 120) -> Iterator[tuple[str, str]]:
-    """Cuts a message into segments without line breaks, and leaves out what is useless as a translation.
+    """Cuts a message into segments without line breaks, and leaves out those that are useless as translations.
 
     Paragraphs, and lines that are surely not just wrapped (they end a sentence or begin a list item on both sides),
-    become segments where both languages have equally many; else line breaks become spaces. Placeholders and markup
-    stay as they are. Left out are segments with fewer than two English words, with over `max_words` words, empty on a
-    side, or equal on both.
+    become segments if both languages have equally many; otherwise line breaks become spaces. Placeholders and markup
+    stay as they are. Segments with fewer than two English words, with over `max_words` words, empty on a side, or equal
+    on both are left out.
 
     Args:
         message: the message.
@@ -143,7 +143,7 @@ def quoted_strings(source: str) -> Iterator[tuple[str, int]]:
 
 
 def locate(messages: Iterable[Message], places: dict[str, tuple[str, int]]) -> list[Message]:
-    """Gives messages without a place the one where their English stands in the program's sources.
+    """Gives messages without a place the one where their English occurs in the program's sources.
 
     Args:
         messages: the messages.
@@ -166,9 +166,9 @@ def documents(messages: list[Message], catalogue: str, whole: int = 100, chunk: 
 
     Args:
         messages: all messages of the catalogue, in its order.
-        catalogue: the catalogue's path, the id of what has no source file.
+        catalogue: the catalogue's path, which gives the ids of documents that are not one source file's.
         whole: the most messages of an undivided catalogue.
-        chunk: the messages in a document where there is no source file to go by.
+        chunk: the messages in a document if there is no source file to go by.
 
     Returns:
         Messages by document id.

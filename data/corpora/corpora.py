@@ -21,7 +21,7 @@ class Corpus(Protocol):
     """What every corpus offers, wherever its text comes from.
 
     `name`, `description`, `licence` and `obtain` are one line each: what it is called, what it is, what may be done
-    with it, and how one gets it; `source` and `target` are its languages.
+    with it, and how to get it; `source` and `target` are its languages.
     """
 
     name: str
@@ -33,19 +33,19 @@ class Corpus(Protocol):
 
     @property
     def has_documents(self) -> bool:
-        """Whether pairs carry the id of the document that they stand in."""
+        """Whether pairs carry the id of their document."""
 
     def prepare(self, report: Callable[[str], None] | None = None) -> None:
-        """Fetches what is missing; does nothing where all is there. The methods below call it as needed."""
+        """Fetches what is missing; does nothing if everything is there. The methods below call it as needed."""
 
     def splits(self) -> tuple[str, ...]:
-        """Those of "train", "validation" and "test" that there are."""
+        """Those of "train", "validation" and "test" that exist."""
 
     def pairs(self, split: str) -> Iterator[Pair]:
         """Streams raw pairs in document order."""
 
     def size(self, split: str) -> int | None:
-        """The number of pairs, or None where it is not known before the corpus is fetched. Never fetches."""
+        """The number of pairs, or None if it is not known until the corpus is fetched. Never fetches."""
 
     def fingerprint(self, split: str) -> str:
         """A hash of the split's content and direction, the same on every machine."""
@@ -53,7 +53,7 @@ class Corpus(Protocol):
 
 @dataclass(frozen=True)
 class Corpora:
-    """Where corpora are looked for, and the languages that they are read in.
+    """Where to look for corpora, and the languages to read them in.
 
     Args:
         folders: folders to look in first, then those of $WEITBLICK_CORPORA; each may hold several, like $PATH.
@@ -73,7 +73,7 @@ class Corpora:
     target: str = "de"
 
     def open(self, name: str) -> Corpus:
-        """Finds a corpus. Nothing is fetched or read before its pairs are asked for.
+        """Finds a corpus. Nothing is fetched or read before its pairs are needed.
 
         Args:
             name: `software`, `wmt14`, the name of a folder in one of the folders, or a path, which has a slash in it;
@@ -83,8 +83,8 @@ class Corpora:
             The corpus.
 
         Raises:
-            UserError: for an unknown name, with the names there are and the folders searched; for a query that is
-                no SELECT.
+            UserError: the name is unknown (the message has the known names and the folders searched), or the query is
+                not a SELECT.
         """
         if name in BUILT_IN:
             return self._built_in(name)
@@ -98,7 +98,7 @@ class Corpora:
         raise UserError(self._unknown(name))
 
     def all(self) -> list[Corpus]:
-        """All corpora that have a name: the built-in ones, then the folders that have both languages, by name."""
+        """All corpora that have a name: the built-in ones, then folders with both languages, sorted by name."""
         built_in = [self._built_in(name) for name in BUILT_IN if {self.source, self.target} == {"en", "de"}]
         found: dict[str, Corpus] = {}
         for place in corpus_folders(self.folders):
@@ -142,7 +142,7 @@ DEFAULT_CORPORA = Corpora()
 
 
 def corpus_folders(folders: Iterable = ()) -> list[Path]:
-    """The folders that corpora are looked for in: the given ones, then those of $WEITBLICK_CORPORA.
+    """The folders in which to look for corpora: the given ones, then those of $WEITBLICK_CORPORA.
 
     Args:
         folders: strings or paths; each may hold several, like $PATH.
@@ -156,14 +156,14 @@ def corpus_folders(folders: Iterable = ()) -> list[Path]:
 
 
 def is_folder(name: str) -> bool:
-    """Whether a corpus of this name is a folder that is looked for in `corpus_folders`."""
+    """Whether a corpus of this name is a folder to look for in `corpus_folders`."""
     return not (name in BUILT_IN or name.startswith(WAREHOUSE) or _is_path(name))
 
 
 def parse_mixture(entries: Iterable[str]) -> list[tuple[str, float]]:
-    """Reads a list of corpora with weights, as presets hold it.
+    """Reads a list of corpora with weights, as presets have it.
 
-    A weight multiplies how often a pair of the corpus is drawn; it is 1 where none is given.
+    A weight multiplies how often a pair of the corpus is drawn; it is 1 if none is given.
 
     Args:
         entries: strings `name` or `name:weight`, where a name may be `warehouse:` and a table or SELECT.
@@ -172,7 +172,7 @@ def parse_mixture(entries: Iterable[str]) -> list[tuple[str, float]]:
         `(name, weight)` for each.
 
     Raises:
-        UserError: for an empty list, a weight that is not a positive number, or a corpus that is named twice.
+        UserError: the list is empty, a weight is not a positive number, or a corpus is named twice.
 
     Example:
         >>> parse_mixture(["newstest", "europarl:0.5"])

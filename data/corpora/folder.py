@@ -27,7 +27,8 @@ def read_lines(path: Path | str) -> Iterator[str]:
         One string a line, without its line end.
 
     Raises:
-        UserError: where the bytes are not UTF-8 or a line is longer than `data.files.LONGEST`; names file and line.
+        UserError: the bytes are not UTF-8, or a line is longer than `data.files.LONGEST`; the message names file and
+            line.
     """
     path = Path(path)
     with path.open("rb") as file:
@@ -35,7 +36,7 @@ def read_lines(path: Path | str) -> Iterator[str]:
 
 
 def decoded_lines(file: IO[bytes], name: str) -> Iterator[str]:
-    """The lines of a file that is open, as `read_lines` gives them; `name` is for the message of its `UserError`."""
+    """The lines of an open file, as `read_lines` gives them; `name` is for the message of its `UserError`."""
     for number, raw in enumerate(limited_lines(file, name), start=1):
         try:
             line = raw.decode("utf-8")
@@ -60,16 +61,16 @@ def count_lines(path: Path | str) -> int:
 
 
 def write_folder(folder: Path | str, pairs: Iterable[Pair], source: str, target: str, made: dict[str, Any]) -> None:
-    """Writes a corpus folder with a training split, and into its `made.json` how it was made.
+    """Writes a corpus folder with a training split, and a `made.json` that says how it was made.
 
     Args:
-        folder: to be created.
+        folder: the folder to create.
         pairs: the segments; documents are written if any segment has one.
         source, target: the languages.
-        made: for `made.json`.
+        made: the content of `made.json`.
 
     Raises:
-        UserError: there is something in the folder already.
+        UserError: the folder exists already and is not empty.
     """
     pairs = list(pairs)
     columns = {source: "source", target: "target", **({"doc": "doc"} if any(pair.doc for pair in pairs) else {})}
@@ -83,9 +84,9 @@ def write_folder(folder: Path | str, pairs: Iterable[Pair], source: str, target:
 class FolderCorpus:
     """Parallel text in `{source}.{split}.txt`, `{target}.{split}.txt` and, for documents, `doc.{split}.txt`.
 
-    Line n of one file is the translation of line n of the other; the `doc` file holds the id of the document that
-    the line stands in, and the lines of a document stand together in reading order. Nothing is read before it is
-    asked for, and nothing is held in memory.
+    Line n of one file is the translation of line n of the other, and line n of the `doc` file is the id of its
+    document; the lines of a document are consecutive and in reading order. Nothing is read before it is needed, and
+    nothing is held in memory.
 
     Args:
         path: the folder.
@@ -96,7 +97,7 @@ class FolderCorpus:
         licence: one line about what may be done with it.
 
     Raises:
-        UserError: where the folder is missing or has no split in both languages.
+        UserError: the folder is missing or has no split in both languages.
 
     Example:
         >>> corpus = FolderCorpus("corpora/ted", "en", "de")
@@ -138,7 +139,7 @@ class FolderCorpus:
         """
 
     def splits(self) -> tuple[str, ...]:
-        """Those of "train", "validation" and "test" that are there in both languages."""
+        """Those of "train", "validation" and "test" that exist in both languages."""
         return tuple(s for s in SPLITS if self._file(self.source, s).is_file() and self._file(self.target, s).is_file())
 
     @property
@@ -153,18 +154,18 @@ class FolderCorpus:
             split: "train", "validation" or "test".
 
         Yields:
-            `Pair`s of raw text; `doc` is "" where the split has no `doc` file.
+            `Pair`s of raw text; `doc` is "" if the split has no `doc` file.
 
         Raises:
-            UserError: for a split that is not there, an empty one, files of different lengths, documents whose lines
-                do not stand together, too long a line, or bytes that are not UTF-8. The first is raised at the call,
-                the others when the reading comes to them.
+            UserError: the split does not exist, it is empty, its files have different lengths, the lines of a document
+                are not consecutive, a line is too long, or bytes are not UTF-8. The first is raised at the call, the
+                others when reading reaches them.
         """
         pairs = self._stream(self._files(split))
         return consecutive(pairs, lambda number: f"{self._file('doc', split)}, line {number:,}")
 
     def size(self, split: str) -> int | None:
-        """The number of pairs in a split (lines of its source file), or None for a split that is not there."""
+        """The number of pairs in a split (lines of its source file), or None for a split that does not exist."""
         if split not in self.splits():
             return None
         if split not in self._sizes:
@@ -181,7 +182,7 @@ class FolderCorpus:
             32 hexadecimal digits.
 
         Raises:
-            UserError: for a split that is not there.
+            UserError: the split does not exist.
         """
         if split not in self._fingerprints:
             digest = hashlib.blake2b(digest_size=16)
@@ -194,7 +195,7 @@ class FolderCorpus:
         return self.path / f"{column}.{split}.txt"
 
     def _files(self, split: str) -> list[Path]:
-        """The split's source, target and, where it has one, doc file."""
+        """The split's source, target and, if it has one, doc file."""
         if split not in self.splits():
             raise UserError(self._no_split(split))
         doc = self._file("doc", split)

@@ -27,8 +27,8 @@ from data.files import (
 from data.pairs import Pair
 
 SOURCES = Path(__file__).with_name("software.toml")
-HELD_OUT = 0.045  # of each project's pairs that stand in one document only, for validation and again for test
-_RECIPE = 1  # raise it when the same wheels should give other text
+HELD_OUT = 0.045  # of each project's pairs that are in one document only, for validation and again for test
+_RECIPE = 1  # raise it when the same wheels should give different text
 COUNTS = "counts.json"
 
 
@@ -56,8 +56,8 @@ class Document(NamedTuple):
 class SoftwareCorpus:
     """Interface texts and messages of free software, split by document; fetched with pip when first used.
 
-    The wheels are kept in the cache folder under `wheels/` (put them there by hand where there is no network), the text
-    in `software-HASH/` in the layout of a folder corpus.
+    The wheels are kept in the cache folder under `wheels/` (put them there by hand if there is no network), and the
+    text in `software-HASH/` in the layout of a folder corpus.
 
     Args:
         source: "en" or "de".
@@ -65,7 +65,7 @@ class SoftwareCorpus:
         sources: the list of wheels.
 
     Raises:
-        UserError: for other languages.
+        UserError: the languages are others.
     """
 
     name = "software"
@@ -97,7 +97,7 @@ class SoftwareCorpus:
             report: called with lines about the progress; they go to standard error by default.
 
         Raises:
-            UserError: where pip cannot fetch a wheel; with the reason and what to do.
+            UserError: pip cannot fetch a wheel; the message gives the reason and what to do.
         """
         if self._whole:
             return
@@ -116,7 +116,7 @@ class SoftwareCorpus:
         self._whole = True
 
     def _check(self, report: Callable[[str], None]) -> bool:
-        """Whether the text that was written before is as it was; removes it if not."""
+        """Whether the text that was written before is unchanged; removes it if not."""
         try:
             read_manifest(self.path / COUNTS)
         except UserError as error:
@@ -149,7 +149,7 @@ class SoftwareCorpus:
 
 
 def fetch(wheels: list[Wheel], folder: Path, report: Callable[[str], None]) -> None:
-    """Downloads with pip those wheels that are not in a folder, and checks the hash of all.
+    """Downloads with pip the wheels that a folder lacks, and checks the hashes of all.
 
     Args:
         wheels: what to fetch.
@@ -157,7 +157,7 @@ def fetch(wheels: list[Wheel], folder: Path, report: Callable[[str], None]) -> N
         report: called with lines about the progress.
 
     Raises:
-        UserError: where pip fails; nothing is left half-written.
+        UserError: pip fails; nothing is left half-written.
     """
     sweep(folder)
     missing = [wheel for wheel in wheels if not _is_whole(folder / wheel.file, wheel)]
@@ -180,7 +180,7 @@ def fetch(wheels: list[Wheel], folder: Path, report: Callable[[str], None]) -> N
 
 
 def read_wheel(path: Path, wheel: Wheel) -> list[Document]:
-    """The documents of one wheel. It is read in place; nothing is unpacked to the disk.
+    """The documents of one wheel. It is read in place; nothing is unpacked to disk.
 
     Args:
         path: the wheel file.
@@ -190,7 +190,7 @@ def read_wheel(path: Path, wheel: Wheel) -> list[Document]:
         Documents in the order of the wheel's catalogues. A pair that the project repeats is kept where it comes first.
 
     Raises:
-        UserError: where a catalogue is missing or cannot be parsed.
+        UserError: a catalogue is missing or cannot be parsed.
     """
     with zipfile.ZipFile(path) as archive:
         names = [name for name in archive.namelist() if _matches(name, wheel.catalogues)]
@@ -203,7 +203,7 @@ def read_wheel(path: Path, wheel: Wheel) -> list[Document]:
                 messages = catalogues.locate(_read_catalogue(archive, name), places)
             except (ValueError, KeyError) as error:
                 raise UserError(f"{path}: cannot read {name}: {error}") from error
-            whole = len(messages) if name.endswith(".json") else 100  # such a file is one component's already
+            whole = len(messages) if name.endswith(".json") else 100  # a JSON file belongs to a single component
             for file, members in catalogues.documents(messages, name, whole).items():
                 groups.setdefault(file, []).extend(members)
     seen: set[tuple[str, str]] = set()
@@ -222,12 +222,13 @@ def read_wheel(path: Path, wheel: Wheel) -> list[Document]:
 def split(documents: list[Document], held_out: float = HELD_OUT) -> dict[str, list[Document]]:
     """Splits documents into train, validation and test, by hash of their ids, each project in the same proportion.
 
-    Lines of validation whose English stands in train or test too are taken out, and lines of test that stand in train.
+    Lines of validation whose English is also in train or test are removed, as are lines of test whose English is in
+    train.
 
     Args:
         documents: all documents.
-        held_out: the part of each project's pairs, about, that validation and test get each. Only those count that
-            stand in a single document, as the others are mostly taken out again.
+        held_out: about the share of each project's pairs that validation and test each get. Only pairs that are in a
+            single document count, as the others are mostly removed again.
 
     Returns:
         Documents by split, in the given order.
@@ -254,7 +255,7 @@ def write(parts: dict[str, list[Document]], folder: Path) -> None:
 
     Args:
         parts: documents by split.
-        folder: where to; one that is there already is left as it is.
+        folder: where to write it; an existing one is left as it is.
     """
     with new_folder(folder, keep=True) as temporary:
         for name, documents in parts.items():
@@ -321,7 +322,7 @@ def _read_catalogue(archive: zipfile.ZipFile, name: str) -> list[catalogues.Mess
 
 
 def _places(archive: zipfile.ZipFile, patterns: list[str]) -> dict[str, tuple[str, int]]:
-    """Where each string of two words or more stands first in the program's sources."""
+    """Where each string of two words or more first occurs in the program's sources."""
     places: dict[str, tuple[str, int]] = {}
     for name in archive.namelist():
         if _matches(name, patterns):
@@ -343,12 +344,12 @@ def _sources(documents: list[Document]) -> set[str]:
 
 
 def _assign(sizes: dict[str, int], held_out: float) -> dict[str, str]:
-    """Gives documents, in the order of their ids' hashes, to test and validation until each has its part."""
+    """Gives documents, in the order of their ids' hashes, to test and validation until each has its share."""
     quota = held_out * sum(sizes.values())
     left = {"test": quota, "validation": quota}
     place = dict.fromkeys(sizes, "train")
     for id in sorted(sizes, key=lambda id: hashlib.blake2b(id.encode(), digest_size=8).digest()):
-        if sizes[id] > quota / 2:  # a large one stays in train, so that it does not make up a project's held-out part
+        if sizes[id] > quota / 2:  # a large one stays in train, or it would make up much of a project's held-out share
             continue
         for part in left:
             if left[part] > 0 and sizes[id] <= left[part] + quota / 4:

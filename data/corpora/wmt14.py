@@ -1,4 +1,4 @@
-"""The corpus `wmt14`: English-German of the WMT'14 news task, by TensorFlow Datasets."""
+"""The corpus `wmt14`: English-German of the WMT'14 news task, through TensorFlow Datasets."""
 
 import contextlib
 import hashlib
@@ -25,8 +25,8 @@ _CHUNK = 1 << 20
 class Wmt14Corpus:
     """Europarl v7, News Commentary v9 and Common Crawl; validation newstest2013, test newstest2014 (3,003 lines).
 
-    The archives are fetched into the folder `archives`, unless they lie there already. TensorFlow Datasets checks their
-    hashes, parses them and writes the pairs in its own order (shuffled by a fixed hash) as TFRecords. All that goes
+    The archives are fetched into the folder `archives`, unless they are there already. TensorFlow Datasets checks their
+    hashes, parses them and writes the pairs in its own order (shuffled by a fixed hash) as TFRecords. All of this goes
     into $TFDS_DATA_DIR, or into `tfds/` in the cache folder.
 
     Args:
@@ -34,7 +34,7 @@ class Wmt14Corpus:
         target: the other one.
 
     Raises:
-        UserError: for other languages.
+        UserError: the languages are others.
 
     References:
         Bojar et al. 2014, Findings of the 2014 Workshop on Statistical Machine Translation.
@@ -59,7 +59,7 @@ class Wmt14Corpus:
 
     @property
     def archives(self) -> Path:
-        """Where archives may be put by hand, under the names that they have at statmt.org."""
+        """Where you may put archives by hand, under the names that they have at statmt.org."""
         return self.data_folder / "archives"
 
     def prepare(self, report: Callable[[str], None] | None = None) -> None:
@@ -69,7 +69,7 @@ class Wmt14Corpus:
             report: called with lines about the progress; they go to standard error by default.
 
         Raises:
-            UserError: where an archive cannot be fetched or is not the one that is expected.
+            UserError: an archive cannot be fetched or is not the expected one.
         """
         if self._info() is None:
             self._build(report or (lambda line: print(line, file=sys.stderr, flush=True)))
@@ -88,7 +88,7 @@ class Wmt14Corpus:
             `Pair`s of raw text without document ids.
 
         Raises:
-            UserError: for another split, and as `prepare`.
+            UserError: there is no such split; also as in `prepare`.
         """
         self._check(split)
         self.prepare()
@@ -101,7 +101,7 @@ class Wmt14Corpus:
         return sum(map(int, lengths[split])) if split in lengths else None
 
     def fingerprint(self, split: str) -> str:
-        """A hash of the split's records and the direction, see `FolderCorpus.fingerprint`."""
+        """A hash of the split's records and the direction; see `FolderCorpus.fingerprint`."""
         self._check(split)
         self.prepare()
         digest = hashlib.blake2b(f"{self.source}-{self.target}".encode(), digest_size=16)
@@ -113,7 +113,7 @@ class Wmt14Corpus:
         return self.data_folder / CONFIG / "1.0.0"
 
     def _info(self) -> dict | None:
-        """The description of the finished data set; read directly, as importing TensorFlow Datasets takes seconds."""
+        """The description of the finished data set, read directly, as importing TensorFlow Datasets takes seconds."""
         path = self._prepared() / "dataset_info.json"
         return read_json(path) if path.is_file() else None
 
@@ -193,7 +193,7 @@ class _Unreachable(Exception):
 
 def _download(url: str) -> Iterator[bytes]:
     try:
-        # A new opener, since the common one keeps the proxy settings of its first use.
+        # A new opener, as the shared one keeps the proxy settings of its first use.
         with urllib.request.build_opener().open(url, timeout=30) as response:
             while chunk := response.read(_CHUNK):
                 yield chunk
@@ -222,7 +222,7 @@ def _first_line(error: Exception) -> str:
 
 
 def cached_test_set(name: str, source: str, target: str) -> list[Pair]:
-    """The segments of an official test set, if sacreBLEU has fetched it before; else none.
+    """The segments of an official test set if sacreBLEU has fetched it before, else none.
 
     Args:
         name: one of `OFFICIAL`.

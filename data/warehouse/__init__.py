@@ -7,10 +7,10 @@ from data.installing import extra_command
 
 
 def check_installed() -> None:
-    """Explains what to install where the packages that every warehouse needs are missing.
+    """Checks that the packages which every warehouse needs are installed.
 
     Raises:
-        UserError: they are.
+        UserError: one is missing; the message says how to install it.
     """
     missing = [package for package in ("pyarrow", "sqlglot") if find_spec(package) is None]
     if missing:

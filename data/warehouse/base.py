@@ -14,30 +14,30 @@ if TYPE_CHECKING:
     import pyarrow
 
 Parameters = Mapping[str, Value]
-# Tables with this prefix hold what a statement in progress needs; they are dropped after it, and never shown.
+# Tables with this prefix hold what a running command needs; they are dropped afterwards and never shown.
 SCRATCH = "scratch_"
 
 
 class Warehouse(abc.ABC):
     """A database with tables of text.
 
-    Statements are standard SQL, see `data.warehouse.sql`: a text of this program's own, or a tree of `statement` or
-    `user_query`. Parameters stand in them as `@name`.
+    Statements are standard SQL (see `data.warehouse.sql`): text written in this program, or a tree from `statement` or
+    `user_query`. Parameters appear in them as `@name`.
 
-    Every method raises a `UserError` that names the address and the table, column or file for what the user can mend:
-    a table, column or right that is missing, a wrong type, another process that holds the file, a lost connection, a
-    limit that is reached. What is not finished then is undone.
+    For anything the user can fix, every method raises a `UserError` that names the address and the table, column or
+    file: a missing table, column or right, a wrong type, another process that holds the file, a lost connection or a
+    limit that is reached. Unfinished changes are undone.
 
     Args:
         address: as the user wrote it, for messages.
 
     Attributes:
-        on_cost: where queries cost something, called before each one with the bytes that it would be billed for.
+        on_cost: if queries cost something, called before each one with the bytes that it would be billed for.
     """
 
     dialect: str  # sqlglot's name of it
-    keeps_order = False  # whether rows without ORDER BY come as they were inserted
-    namespace: tuple[str, ...] = ()  # catalog and schema that the tables of a view must be named with, if they must
+    keeps_order = False  # whether rows without ORDER BY come in the order of insertion
+    namespace: tuple[str, ...] = ()  # catalog and schema that a view must put before the names of its tables, if any
 
     def __init__(self, address: str):
         self.address = address
@@ -52,7 +52,7 @@ class Warehouse(abc.ABC):
             parameters: values for `@name`.
 
         Returns:
-            The number of rows that it changed, 0 for one that has no such number (CREATE TABLE without AS, DROP).
+            The number of rows changed; 0 for a statement without such a number (CREATE TABLE without AS, DROP).
         """
 
     @abc.abstractmethod
@@ -66,7 +66,7 @@ class Warehouse(abc.ABC):
             parameters: values for `@name`.
 
         Yields:
-            Record batches of one schema, a first one even where there is no row. STRING is `pyarrow.string()`, INT64
+            Record batches of one schema, at least one even without rows. STRING is `pyarrow.string()`, INT64
             `int64()`, FLOAT64 `float64()`, BOOL `bool_()`, TIMESTAMP `timestamp("us", "UTC")`.
         """
 
@@ -75,7 +75,7 @@ class Warehouse(abc.ABC):
         return [row for batch in self.rows(query, parameters) for row in batch.to_pylist()]
 
     def schema(self, query: exp.Query) -> dict[str, str]:
-        """The columns that a query would return, with standard names of their types, as far as they have one."""
+        """The columns that a query would return, with the standard names of their types, as far as they have one."""
         inner = query.copy()
         inner.set("order", None)
         nothing = exp.select("*").from_(inner.subquery("query")).where(exp.false())
@@ -96,17 +96,17 @@ class Warehouse(abc.ABC):
         self.run(exp.Create(kind="VIEW", this=table_name(name), expression=made, replace=True))
 
     def check_new(self, name: str, read: Iterable[str] = ()) -> None:
-        """Checks the name of a table or view to make, which takes the place of one that is there.
+        """Checks the name of a table or view to be made, which replaces an existing one of that name.
 
-        Whether case tells two names apart depends on the database, so that no two may differ in case alone.
+        Some databases ignore the case of names, so no two names may differ in case alone.
 
         Args:
             name: what the user chose.
             read: the tables and views that it is made of.
 
         Raises:
-            UserError: no table can have that name, or what would be lost is needed: what it is made of, also by way of
-                views, or the program's own tables.
+            UserError: no table can have that name, it differs from an existing one in case alone, or it would replace
+                something that is needed: what it is made of, also through views, or the program's own tables.
         """
         table_name(name)
         folded = name.casefold()
@@ -125,7 +125,7 @@ class Warehouse(abc.ABC):
                 )
 
     def _behind(self, names: Iterable[str]) -> set[str]:
-        """Tables and views, and all that the views read."""
+        """The given tables and views, and everything that the views read."""
         found: set[str] = set()
         waiting = list(names)
         while waiting:
@@ -138,7 +138,7 @@ class Warehouse(abc.ABC):
 
     @abc.abstractmethod
     def view_query(self, name: str) -> exp.Expression | None:
-        """What a view reads, in any dialect; None for the name of anything else."""
+        """The query of a view, in any dialect; None if the name is not that of a view."""
 
     @abc.abstractmethod
     def append(self, table: str, batches: "pyarrow.RecordBatchReader", replacing: Parameters | None = None) -> int:
@@ -146,24 +146,24 @@ class Warehouse(abc.ABC):
 
         Args:
             table: its name.
-            batches: the rows; read once, as a stream. An exception of the reader comes out as it is. The columns are
-                matched by name, and one that the table has and the reader lacks is filled with NULL.
-            replacing: columns and values; the rows that have them all are removed in the same step, so that no one
+            batches: the rows; read once, as a stream. An exception in the reader is passed on unchanged. Columns are
+                matched by name, and one that the table has but the reader lacks is filled with NULL.
+            replacing: columns and values; the rows that match all of them are removed in the same step, so nobody
                 ever sees the old and the new rows together, or neither.
 
         Returns:
             The number of rows added.
 
         Raises:
-            UserError: the table has no such column, or one of another type.
+            UserError: the table lacks a column of the rows, or has it with another type.
         """
 
     @abc.abstractmethod
     def columns(self, table: str) -> dict[str, str]:
-        """The columns of a table or view in their order, with standard names of their types, such as "STRING".
+        """The columns of a table or view in order, with the standard names of their types, such as "STRING".
 
         Raises:
-            UserError: there is no such table; names those that there are.
+            UserError: there is no such table; the message names those that exist.
         """
 
     @abc.abstractmethod
@@ -171,25 +171,25 @@ class Warehouse(abc.ABC):
         """The names of all tables and views, in alphabetical order, without those that begin with `SCRATCH`."""
 
     def scratch(self, purpose: str) -> str:
-        """The name of a table for what one command needs while it runs, and drops in the end.
+        """The name of a table that one command needs while it runs and drops at the end.
 
-        One process writes at a time by default, so that what a killed one has left is replaced by the next.
+        By default only one process writes at a time, so the next one replaces what a killed one left behind.
         """
         return SCRATCH + purpose
 
     @abc.abstractmethod
     def cost(self, query: exp.Expression | str, parameters: Parameters | None = None) -> int | None:
-        """The bytes that a query would be billed for, without running it; None where queries cost nothing."""
+        """The bytes that a query would be billed for, without running it; None if queries cost nothing."""
 
     def add_function(self, name: str, function: Callable[[list[str]], list[str]]) -> None:
-        """Makes a function of one text known to the queries that follow, until the warehouse is closed.
+        """Lets later queries call a function of one text, until the warehouse is closed.
 
         Args:
             name: its name in SQL.
-            function: from texts to as many texts; where a text is NULL, so is the result.
+            function: turns texts into as many texts; where a text is NULL, so is the result.
 
         Raises:
-            UserError: the database runs no functions of this process.
+            UserError: the database cannot run functions of this process.
         """
         raise UserError(f"{self.address}: this database runs no functions of this program; use `corpora translate`")
 

@@ -19,9 +19,10 @@ from data.warehouse.sql import STANDARD, is_name, statement, user_query
 class WarehouseCorpus:
     """The pairs of a table, a view or a SELECT, streamed in the order of documents.
 
-    The rows must have columns named by the two languages. Of others, `doc`, `split` and `corpus` are taken where they
-    are there: without `split` all is "train", and with `corpus` documents of the same name in two corpora are told
-    apart. Rows are read in the order of a SELECT's own ORDER BY; without one they need `corpus` and `position`.
+    The rows must have columns named after the two languages. The columns `doc`, `split` and `corpus` are used if they
+    are there: without `split` all rows are "train", and with `corpus` documents of the same name in two corpora are
+    kept apart. Rows are read in the order of a SELECT's own ORDER BY; without one they need `corpus` and `position`,
+    and the SELECT must have no LIMIT.
 
     Args:
         query: the name of a table or view, or a SELECT in standard SQL.
@@ -29,7 +30,7 @@ class WarehouseCorpus:
         address: of the warehouse; "" for $WEITBLICK_WAREHOUSE.
 
     Raises:
-        UserError: the query is not one single SELECT.
+        UserError: the query is not a single SELECT.
 
     Example:
         >>> corpus = WarehouseCorpus("SELECT * FROM cleaned WHERE corpus = 'europarl'", address="corpora.duckdb")
@@ -52,7 +53,7 @@ class WarehouseCorpus:
 
     @property
     def has_documents(self) -> bool:
-        """Whether any pair says which document it stands in."""
+        """Whether any pair names its document."""
         with self._opened() as warehouse:
             if "doc" not in self._kinds:
                 return False
@@ -62,7 +63,7 @@ class WarehouseCorpus:
         """Nothing to fetch."""
 
     def splits(self) -> tuple[str, ...]:
-        """Those of "train", "validation" and "test" that there are."""
+        """Those of "train", "validation" and "test" that exist."""
         with self._opened() as warehouse:
             if "split" not in self._kinds:
                 return ("train",)
@@ -79,10 +80,11 @@ class WarehouseCorpus:
             split: "train", "validation" or "test".
 
         Yields:
-            `Pair`s; NULL is "".
+            `Pair`s; NULL becomes "".
 
         Raises:
-            UserError: there is no such split or column, no order, or a document whose rows do not stand together.
+            UserError: there is no such split or column, the rows have no order, or those of a document are not
+                consecutive.
         """
         return consecutive(self._pairs(split), lambda number: f"{self.description}, row {number:,} of {split}")
 
@@ -105,7 +107,7 @@ class WarehouseCorpus:
             return self._number(warehouse, "SELECT COUNT(*) AS n FROM query WHERE split = @split", {"split": split})
 
     def fingerprint(self, split: str) -> str:
-        """A hash of all rows in their order, which are read for it; see `FolderCorpus.fingerprint`."""
+        """A hash of all rows in order, for which all of them are read; see `FolderCorpus.fingerprint`."""
         if split not in self._fingerprints:
             columns: dict[str, tuple] = {}
             for batch in self._batches(split):
@@ -119,7 +121,7 @@ class WarehouseCorpus:
         return self._fingerprints[split]
 
     def _batches(self, split: str) -> Iterator[pyarrow.RecordBatch]:
-        """The columns that are read, of one split, in order."""
+        """The columns that are needed, of one split, in order."""
         splits = self.splits()
         if split not in splits:
             raise UserError(f"{self.description}: no split {split!r}; it has {', '.join(splits) or 'no pair'}")
@@ -197,7 +199,7 @@ class WarehouseCorpus:
 
 
 def _update(lengths, content, column: pyarrow.Array) -> None:
-    """Hashes a column of strings, whatever batches it comes in: the length of each (-1 for NULL), and all bytes."""
+    """Hashes a column of strings: the length of each (-1 for NULL) and all bytes, however it is cut into batches."""
     import pyarrow.compute as pc
 
     found = pc.fill_null(pc.binary_length(column), -1).cast(pyarrow.int64())

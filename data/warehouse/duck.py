@@ -1,4 +1,4 @@
-"""A warehouse in one file, by DuckDB: nothing to set up."""
+"""A warehouse in one DuckDB file: nothing to set up."""
 
 import contextlib
 import re
@@ -16,7 +16,7 @@ from data.warehouse.base import SCRATCH, Parameters, Warehouse
 from data.warehouse.schema import arrow_schema, check_fits, standard_batch, standard_schema
 from data.warehouse.sql import create_table, in_dialect, table_name
 
-MEMORY = "800MB"  # what does not fit goes into a folder beside the file; this process needs some as well
+MEMORY = "800MB"  # what does not fit goes into a folder next to the file; this process needs some memory as well
 ROWS = 20_000  # in a batch
 
 _TYPES = {
@@ -38,10 +38,10 @@ class DuckWarehouse(Warehouse):
     Args:
         path: the file.
         read_only: open it for reading.
-        create: make it where it is missing.
+        create: make it if it is missing.
 
     Raises:
-        UserError: DuckDB is not installed, or the file is missing, no database, or held by another process.
+        UserError: DuckDB is not installed, or the file is missing, not a database, or held by another process.
     """
 
     dialect = "duckdb"
@@ -84,7 +84,7 @@ class DuckWarehouse(Warehouse):
             cursor.execute("BEGIN TRANSACTION")
             try:
                 self._make_room(cursor, table, new, dict(replacing or {}))
-                # One statement for all rows: the rows of many would stay in memory until the transaction ends.
+                # One statement for all rows: with several, all rows would stay in memory until the transaction ends.
                 rows = pyarrow.RecordBatchReader.from_batches(arrow_schema(new), _noting(batches, failures))
                 cursor.register("incoming_rows", rows)
                 insert = f"INSERT INTO {table_name(table).sql(self.dialect)} BY NAME SELECT * FROM incoming_rows"
@@ -126,7 +126,7 @@ class DuckWarehouse(Warehouse):
             try:
                 return pyarrow.array(function(column.to_pylist()), pyarrow.string())
             except BaseException as error:
-                # DuckDB would put it into a message of its own.
+                # DuckDB would wrap it in a message of its own.
                 self._failures.append(error)
                 raise
 
@@ -134,7 +134,7 @@ class DuckWarehouse(Warehouse):
             self._connection.create_function(name, of_column, ["VARCHAR"], "VARCHAR", type="arrow")
 
     def cost(self, query: exp.Expression | str, parameters: Parameters | None = None) -> None:
-        """None: reading one's own file costs nothing."""
+        """None: reading a file costs nothing."""
 
     def close(self) -> None:
         """See `Warehouse.close`."""
@@ -151,12 +151,12 @@ class DuckWarehouse(Warehouse):
         try:
             return duckdb.connect(str(self.path), read_only=read_only, config=config)
         except duckdb.ConnectionException:
-            # This process has the file open in the other mode, which it can only share.
+            # This process already has the file open in the other mode, and can only share that one.
             return duckdb.connect(str(self.path), read_only=not read_only, config=config)
 
     @contextlib.contextmanager
     def _cursor(self):
-        """A connection of its own to the same database: a stream of rows continues while other statements run."""
+        """A separate connection to the same database: a stream of rows continues while other statements run."""
         cursor = self._connection.cursor()
         try:
             yield cursor
@@ -172,7 +172,7 @@ class DuckWarehouse(Warehouse):
         return {name: _TYPES.get(kind, kind) for name, kind in found}
 
     def _make_room(self, cursor, table: str, new: dict[str, str], replacing: dict) -> None:
-        """Makes the table if it is missing, else removes what is replaced."""
+        """Makes the table if it is missing, else removes the rows to be replaced."""
         name, there = table_name(table).sql(self.dialect), self._columns(cursor, table)
         if not there:
             cursor.execute(in_dialect(create_table(table, new), self.dialect))
@@ -200,7 +200,7 @@ class DuckWarehouse(Warehouse):
 
     @contextlib.contextmanager
     def _explained(self):
-        """Turns DuckDB's errors into ones for the user."""
+        """Turns DuckDB's errors into errors for the user."""
         try:
             yield
         except self._errors as error:
@@ -229,7 +229,7 @@ class DuckWarehouse(Warehouse):
 
 
 def _noting(batches: Iterable[pyarrow.RecordBatch], failures: list) -> Iterator[pyarrow.RecordBatch]:
-    """The same batches with standard types; an exception is put into `failures` as well."""
+    """The same batches with standard types; an exception is also added to `failures`."""
     try:
         for batch in batches:
             yield standard_batch(batch)

@@ -26,18 +26,18 @@ srclang="en" datatype="plaintext"/>
 def export(
     batches: Iterable[pyarrow.RecordBatch], path: Path | str, progress: Callable[[int], None] | None = None
 ) -> int:
-    """Writes rows into a file, or a folder, that appears when it is whole.
+    """Writes rows into a file or a folder that appears only when it is complete.
 
     Args:
         batches: the rows, at least one batch. TMX and folders need text in `en` and `de` and take `doc` and `split`.
-        path: what ends in .parquet or .tmx is a file of that kind, else a folder, which must not be there yet.
+        path: a file if it ends in .parquet or .tmx; otherwise a folder, which must not exist yet.
         progress: called with the number of rows done.
 
     Returns:
         The number of rows.
 
     Raises:
-        UserError: a column that is needed is missing, or the folder is there.
+        UserError: a needed column is missing, or the folder exists already.
     """
     path, counted = Path(path), _Counted(batches, progress)
     if path.suffix == ".parquet":
@@ -120,8 +120,8 @@ def _drop_empty(docs: Path) -> None:
 
 
 def _segments(batches):
-    """English, German, document ("" for none) and split of each row; documents of another corpus than the first row's
-    get its name before theirs."""
+    """English, German, document ("" for none) and split of each row; a document that is not of the first row's corpus
+    gets the name of its corpus as a prefix."""
     first = None
     for batch in batches:
         names = batch.schema.names

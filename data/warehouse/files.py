@@ -1,4 +1,4 @@
-"""Corpora in single files, bilingual ones and Parquet, to be loaded into a warehouse."""
+"""Corpora in single files (bilingual formats and Parquet), to be loaded into a warehouse."""
 
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -16,12 +16,12 @@ BATCH = 20_000
 def open_source(
     name: str, split: str = "train", folders: Iterable[Path | str] = ()
 ) -> "Corpus | BitextFile | ParquetFile":
-    """What can be loaded: a file of `data.bitexts`, one that ends in .parquet, else a corpus of `data.corpora.corpora`.
+    """Opens what can be loaded: a file of `data.bitexts`, a .parquet file, or else a corpus of `data.corpora.corpora`.
 
     Args:
-        name: a path, or a corpus by name.
-        split: what the pairs of a file are, where the file does not say it.
-        folders: where folder corpora are looked for.
+        name: a path, or the name of a corpus.
+        split: the split of a file's pairs, if the file does not name one.
+        folders: where to look for folder corpora.
 
     Raises:
         UserError: there is no such file or corpus.
@@ -62,7 +62,7 @@ class BitextFile(_File):
 
     Args:
         path: the file.
-        split: what its pairs are.
+        split: the split of its pairs.
     """
 
     def __init__(self, path: Path, split: str):
@@ -73,20 +73,20 @@ class BitextFile(_File):
         """Streams the pairs.
 
         Raises:
-            UserError: the file is damaged, has no pair in both languages, or has documents whose pairs do not stand
-                together; names the line where it can.
+            UserError: the file is damaged, has no pair in both languages, or has documents whose pairs are not
+                consecutive; the message names the line if it can.
         """
         return consecutive(self._bitext.pairs(), lambda number: f"{self.path}, unit {number:,} in both languages")
 
 
 class ParquetFile(_File):
-    """A Parquet file with the columns `en` and `de`, or a column `translation` with both, as data sets on the web have.
+    """A Parquet file with the columns `en` and `de`, or a column `translation` with both, like data sets on the web.
 
-    `doc` and `split` are taken where they are there.
+    The columns `doc` and `split` are used if it has them.
 
     Args:
         path: the file.
-        split: what its pairs are where it has no column `split`.
+        split: the split of its pairs, if it has no column `split`.
 
     Raises:
         UserError: it is not a Parquet file, lacks these columns, or they do not hold text.
@@ -98,7 +98,7 @@ class ParquetFile(_File):
         self._columns = self._check()
 
     def splits(self) -> tuple[str, ...]:
-        """The splits that it names, or the one that was given."""
+        """The splits that the file names, or the one that was given."""
         if "split" not in self._schema.names:
             return (self.split,)
         import pyarrow.compute as pc
@@ -112,11 +112,11 @@ class ParquetFile(_File):
         return tuple(split for split in SPLITS if split in found)
 
     def size(self, split: str) -> int | None:
-        """The number of pairs, where it has no column `split`."""
+        """The number of pairs; None if the file has a column `split`."""
         return None if "split" in self._schema.names else self._open().metadata.num_rows
 
     def pairs(self, split: str) -> Iterator[Pair]:
-        """Streams the pairs of a split; missing text is empty."""
+        """Streams the pairs of a split; missing text becomes ""."""
         return consecutive(self._pairs(split), lambda number: f"{self.path}, pair {number:,} of {split}")
 
     def _pairs(self, split: str) -> Iterator[Pair]:

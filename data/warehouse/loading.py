@@ -1,4 +1,4 @@
-"""Fills the table of pairs, a corpus whole or not at all."""
+"""Fills the table of pairs; each corpus is loaded whole or not at all."""
 
 import contextlib
 import datetime
@@ -23,7 +23,7 @@ _SCHEMA = arrow_schema(PAIR_COLUMNS)
 
 @dataclass(frozen=True)
 class Loaded:
-    """The result of loading a corpus: its name, the pairs of each split, and whether it was there unchanged."""
+    """The result of loading a corpus: its name, the pairs of each split, and whether it was already there unchanged."""
 
     corpus: str
     pairs: dict[str, int]
@@ -38,24 +38,24 @@ def load(
     workers: Workers | int | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Loaded:
-    """Loads all splits of a corpus; what stood under its name before is replaced in the same step.
+    """Loads all splits of a corpus; rows already stored under its name are replaced in the same step.
 
-    A corpus that is there already, from the same text and with the same options, is left as it is; so a load of many
-    corpora that was stopped goes on with the first one that is missing.
+    A corpus that was already loaded from the same text with the same options is left as it is, so an interrupted load
+    of many corpora resumes with the first one that is missing.
 
     Args:
-        warehouse: where to.
+        warehouse: where to load it.
         source: a `data.corpora.corpora.Corpus`, or a file of `data.warehouse.files`.
         name: the value of the column `corpus`; the source's own name by default.
         inspector: computes the quality columns.
-        workers: the processes that do, or their number; see `data.cleaning.clean`.
+        workers: the processes that compute them, or their number; see `data.cleaning.clean`.
         progress: called with the number of pairs done.
 
     Returns:
         What was loaded.
 
     Raises:
-        UserError: the source cannot be read to its end, or the warehouse not be written; nothing is changed then.
+        UserError: the source cannot be read to its end, or the warehouse cannot be written; nothing is changed then.
     """
     name, inspector, counts = name or source.name, inspector or Inspector(), {}
     fingerprint = _fingerprint(source, inspector)
@@ -71,7 +71,7 @@ def load(
 
 
 def loads(warehouse: Warehouse) -> list[dict]:
-    """The corpora that were loaded: one dictionary of `LOAD_COLUMNS` for each, by name."""
+    """The corpora that were loaded: one dictionary of `LOAD_COLUMNS` for each, sorted by name."""
     if LOADS not in warehouse.tables():
         return []
     query = f"SELECT {', '.join(LOAD_COLUMNS)} FROM {LOADS} ORDER BY corpus"
@@ -109,7 +109,7 @@ def _fingerprint(source, inspector: Inspector) -> str:
 
 
 def _unchanged(warehouse: Warehouse, name: str, fingerprint: str) -> dict[str, int] | None:
-    """The pairs of each split, where the same text was loaded with the same options and all is still there."""
+    """The pairs of each split, if the same text was loaded with the same options and all of it is still there."""
     known = {row["corpus"]: row for row in loads(warehouse)}.get(name)
     if not known or known["fingerprint"] != fingerprint or PAIRS not in warehouse.tables():
         return None
@@ -120,7 +120,7 @@ def _unchanged(warehouse: Warehouse, name: str, fingerprint: str) -> dict[str, i
 
 
 def _check_table(warehouse: Warehouse) -> None:
-    """Refuses, before hours of work, a table of that name with other columns."""
+    """Refuses a table of that name with other columns, before hours of work."""
     if PAIRS not in warehouse.tables():
         return
     there = warehouse.columns(PAIRS)

@@ -1,13 +1,13 @@
-"""Pieces of SQL that the steps of refining share: which pairs are still there, what comes first, what is drawn."""
+"""Pieces of SQL that the steps of refining share: which pairs are still there, which comes first, which are drawn."""
 
 from collections.abc import Iterable, Mapping
 
 from data.warehouse.minhash import NO_WORD
 from data.warehouse.sql import Value
 
-# Of a position: the rank of a corpus times this and the position make one number that says what comes first.
+# The rank of a corpus times this, plus a position, is one number that says which pair comes first.
 PLACES = 2**40
-# Fifteen hexadecimal digits of a hash are compared as text: that is the same in every database.
+# Fifteen hexadecimal digits of a hash are compared as text, which is the same in every database.
 _DIGITS = 15
 
 # The training pairs of `source` that are not in `left_out` yet; a corpus without a rank is not taken.
@@ -22,8 +22,8 @@ def by_corpus(values: Mapping[str, Value], name: str, column: str = "source.corp
 
     Args:
         values: the value for each corpus.
-        name: begins the names of the parameters.
-        column: that has the corpus.
+        name: what the names of the parameters begin with.
+        column: the one that has the corpus.
     """
     cases, parameters = [], {}
     for number, (corpus, value) in enumerate(values.items()):
@@ -39,9 +39,9 @@ def one_of(corpora: Iterable[str], name: str, column: str = "source.corpus") -> 
 
 
 def drawn(purpose: str) -> str:
-    """An expression for the fixed random number of a document (of a pair where there is none), to compare with `share`.
+    """An expression for the fixed random number of a document (of a pair without one), to compare with `share`.
 
-    It depends on `@seed`, the purpose, and the names of corpus and document, not on other pairs or on the database.
+    It depends on `@seed`, the purpose and the names of corpus and document, not on other pairs or on the database.
     """
     unit = "COALESCE(source.doc, CAST(source.digest AS STRING))"
     return f"SUBSTR(TO_HEX(MD5(CONCAT(@seed, ' {purpose} ', source.corpus, ' ', {unit}))), 1, {_DIGITS})"
@@ -55,7 +55,7 @@ def share(part: float) -> str:
 def grams(column: str, length: int) -> str:
     """Expressions, for ARRAY_CONCAT, of all n-grams of a text with one space between words.
 
-    A regular expression finds those that do not overlap each other: once for each word to begin at, as words are
+    A regular expression finds only n-grams that do not overlap, so it runs `length` times, each time with one more word
     skipped at the start. The patterns are parameters, see `gram_patterns`.
     """
     begun = [column, *(f"REGEXP_REPLACE({column}, @skipped_{n}, '')" for n in range(1, length))]

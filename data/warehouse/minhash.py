@@ -1,4 +1,4 @@
-"""MinHash of a pair's shingles: what nearly equal pairs have in common, found without comparing all with all."""
+"""MinHash of a pair's shingles, which finds nearly equal pairs without comparing all with all."""
 
 import functools
 import hashlib
@@ -18,11 +18,11 @@ NO_WORD = r"[^\p{L}\p{N}]+"
 def band_hashes(en: pyarrow.Array, de: pyarrow.Array) -> list[pyarrow.Array]:
     """The bands of the MinHash signature of each pair.
 
-    The set that is hashed are the shingles of both sides, told apart by side: two lower-cased words in a row, and the
-    last word. (Of single words, pairs that have nothing to do with each other share too many.) Each of `BANDS` times
-    `ROWS` permutations gives its minimum over the set, and each band is a hash of `ROWS` minima. Two pairs whose sets
-    have the Jaccard similarity s agree in at least one band with the probability 1 - (1 - s**ROWS)**BANDS: 98 % for
-    s = 0.8, 89 % for 0.7, 40 % for 0.5, 6 % for 0.3.
+    The hashed set holds the shingles of both sides, kept apart by side: every two lower-cased words in a row, and the
+    last word. (Unrelated pairs would share too many single words.) Each of `BANDS` times `ROWS` permutations gives its
+    minimum over the set, and each band is a hash of `ROWS` minima. Two pairs whose sets have the Jaccard similarity s
+    agree in at least one band with the probability 1 - (1 - s**ROWS)**BANDS: 98 % for s = 0.8, 89 % for 0.7, 40 % for
+    0.5, 6 % for 0.3.
 
     Args:
         en, de: N normalised segments each.
@@ -43,13 +43,13 @@ def band_hashes(en: pyarrow.Array, de: pyarrow.Array) -> list[pyarrow.Array]:
 
 
 def _words(texts: pyarrow.Array) -> tuple[pyarrow.Array, pyarrow.ListArray]:
-    """The words of each text, joined and as lists of at least one, "" where there is none."""
+    """The words of each text, joined and as a list; a text without words has the list [""]."""
     joined = pc.utf8_trim(pc.replace_substring_regex(pc.utf8_lower(texts), NO_WORD, " "), " ")
     return joined, pc.split_pattern(joined, " ")
 
 
 def _hashed(words: pyarrow.ListArray, side: int) -> tuple[np.ndarray, np.ndarray]:
-    """A hash of each shingle (W,), uint64, one for each word, and where those of each text begin (N,)."""
+    """The hash of each shingle (W,), uint64, one for each word, and where the hashes of each text begin (N,)."""
     codes = words.flatten().dictionary_encode()
     unique = b"".join(_word_hash(word, side) for word in codes.dictionary.to_pylist())
     hashes = np.frombuffer(unique, "<u8")[codes.indices.to_numpy()]
@@ -77,7 +77,7 @@ def _band(hashed: list[tuple[np.ndarray, np.ndarray]], band: int) -> np.ndarray:
 
 @functools.cache
 def _permutation(number: int) -> tuple[np.uint64, np.uint64]:
-    """Factor and summand of a permutation of the numbers of 64 bits: an odd factor loses none."""
+    """Factor and summand of a permutation of the 64-bit numbers; as the factor is odd, no two become equal."""
     drawn = hashlib.blake2b(f"permutation {number}".encode(), digest_size=16).digest()
     factor, summand = np.frombuffer(drawn, "<u8")
     return factor | np.uint64(1), summand

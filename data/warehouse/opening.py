@@ -15,18 +15,18 @@ def open_warehouse(
     """Opens a warehouse.
 
     Args:
-        address: "PATH.duckdb" or "duckdb:PATH" for a file, "bigquery:PROJECT.DATASET" for BigQuery; "" for that of
-            $WEITBLICK_WAREHOUSE. Credentials are no part of it.
+        address: "PATH.duckdb" or "duckdb:PATH" for a file, "bigquery:PROJECT.DATASET" for BigQuery; "" for the one in
+            $WEITBLICK_WAREHOUSE. It never contains credentials.
         byte_limit: BigQuery refuses queries that would be billed for more bytes; None for no limit.
         read_only: nothing will be written. Any number of processes may then read one DuckDB file at the same time.
-        create: make the file or data set where there is none.
+        create: make the file or data set if it does not exist.
 
     Returns:
         The warehouse, to be used in a `with` block.
 
     Raises:
-        UserError: no address, one of an unknown form, nothing there, no right to it, a package that is missing, or a
-            DuckDB file that another process holds.
+        UserError: the address is missing or has an unknown form, there is nothing at it or no right to use it, a
+            package is missing, or another process holds the DuckDB file.
     """
     address = address or os.environ.get(VARIABLE, "")
     if not address:

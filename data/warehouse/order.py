@@ -10,19 +10,20 @@ from data.warehouse.sql import is_name, statement, user_query
 
 
 def in_order(warehouse: Warehouse, what: str, names: Sequence[str] = ("*",)) -> exp.Expression:
-    """A query of rows in an order that leaves no ties, so that they come so whenever it is run.
+    """A query for rows in an order without ties, so that every run returns them in the same order.
 
-    That is the order of a SELECT's own ORDER BY, or of `corpus`, `split` and `position` where the rows have the first
-    and the last of them; else the order in which they were inserted, where the database keeps it. Sorting by fewer
-    columns would lose that one, as no database promises to leave equal rows as they stood.
+    It is the order of a SELECT's own ORDER BY, or else of `corpus`, `split` and `position` if the rows have the first
+    and the last of these and the SELECT has no LIMIT; otherwise it is the order of insertion, if the database keeps it.
+    Sorting by only some of the columns would lose the order of insertion, as no database promises to keep equal rows
+    in place.
 
     Args:
-        warehouse: where they are.
+        warehouse: where the rows are.
         what: a table, a view or a SELECT.
         names: the columns to read; a SELECT with an order of its own may return more.
 
     Raises:
-        UserError: there is no such table, the query is not one single SELECT, or the rows have no order.
+        UserError: there is no such table, the query is not a single SELECT, or the rows have no order.
     """
     query = None if is_name(what) else user_query(what)
     if query is not None and isinstance(query.args.get("order"), exp.Order):

@@ -1,4 +1,4 @@
-"""Leaves out training pairs that share words in a row with test sets."""
+"""Leaves out training pairs that share several words in a row with test sets."""
 
 from data.warehouse.base import Warehouse
 from data.warehouse.marks import STILL_THERE, by_corpus, gram_patterns, grams, one_of, words
@@ -25,17 +25,17 @@ _INSERT = """
 def leave_out(
     warehouse: Warehouse, tests: tuple[str, ...], length: int, ranks: dict[str, int], source: str, left_out: str
 ) -> None:
-    """Marks training pairs with a side that has `length` words in a row of the same side of a test segment.
+    """Marks training pairs that share `length` words in a row, on either side, with the same side of a test segment.
 
     Case, punctuation and white space do not count. A test segment with fewer words counts as a whole: only a training
-    segment with just these words overlaps with it.
+    segment with exactly these words overlaps with it.
 
     Args:
         warehouse: where the tables are.
         tests: corpora whose splits other than "train" are the test sets.
         length: the number of words.
         ranks: the corpora that training pairs are taken from.
-        source, left_out: the table of pairs, and that of those left out, which grows.
+        source, left_out: the table of pairs, and the table of those left out, to which rows are added.
 
     References:
         - Brown et al. 2020, Language Models are Few-Shot Learners, appendix C, https://arxiv.org/abs/2005.14165

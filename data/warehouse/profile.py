@@ -6,7 +6,7 @@ from data.warehouse.base import Warehouse
 from data.warehouse.schema import PAIRS
 from data.warehouse.sql import statement
 
-# The last word count of each bar of the histogram; the last bar has no end.
+# The highest word count of each bar of the histogram; a last bar has no upper limit.
 BARS = (5, 10, 15, 20, 30, 40, 60, 100)
 
 _COUNTS = """
@@ -25,10 +25,10 @@ class Profile:
     """One split of one corpus.
 
     Args:
-        corpus, split: which.
+        corpus, split: their names.
         pairs: number of pairs.
-        documents: number of documents that are named.
-        duplicates: pairs that equal another one; of equal ones all but one are counted.
+        documents: number of named documents.
+        duplicates: pairs that equal another one; of several equal ones, all but one count.
         en_words, de_words: words of each side.
         en_length, de_length: characters of each side.
         lengths: the number of pairs for each number of words of the longer side.
@@ -55,7 +55,7 @@ class Profile:
         return list(counts.items())
 
     def length_at(self, part: float) -> int:
-        """The number of words that this part of the pairs does not exceed, such as the median for 0.5."""
+        """The number of words that this share of the pairs does not exceed, such as the median for 0.5."""
         passed = 0
         for words, pairs in sorted(self.lengths.items()):
             passed += pairs

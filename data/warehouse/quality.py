@@ -1,4 +1,4 @@
-"""The columns that the filters use, computed once when a pair is loaded, by the functions of the local path."""
+"""The columns that the filters use, computed once when a pair is loaded, with the functions that clean text locally."""
 
 import functools
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from data.pairs import Pair
 from data.warehouse.minhash import band_hashes
 from data.warehouse.schema import QUALITY_COLUMNS, arrow_schema
 
-# Counts up whenever the same text would get other columns.
+# Raise it whenever the same text would get different columns.
 VERSION = 1
 
 
@@ -22,7 +22,7 @@ class Inspector:
 
     Args:
         lowercase: whether letters become lower case.
-        languages: whether each side's language is looked at, which takes most of the time; else those columns are NULL.
+        languages: whether each side's language is judged, which takes most of the time; if not, its columns are NULL.
 
     Call arguments:
         en, de: raw segments, N each.
@@ -57,7 +57,7 @@ class Inspector:
 
 
 def _sizes(en: pyarrow.Array, de: pyarrow.Array) -> dict:
-    """Words and characters of each side; between words of normalised text stands exactly one space."""
+    """Words and characters of each side; exactly one space separates the words of normalised text."""
     columns = {}
     for name, texts in (("en", en), ("de", de)):
         length = pc.utf8_length(texts).cast(pyarrow.int64())
@@ -68,7 +68,7 @@ def _sizes(en: pyarrow.Array, de: pyarrow.Array) -> dict:
 
 
 def _signed(number: int) -> int:
-    """A number of 64 bits as INT64 holds it."""
+    """An unsigned 64-bit number as the INT64 with the same bits."""
     return number - 2**64 if number >= 2**63 else number
 
 

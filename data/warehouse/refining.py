@@ -1,8 +1,8 @@
-"""From all pairs that were loaded to those to train on: one new table, and a count for every reason to leave one out.
+"""Selects the pairs to train on from all that were loaded: makes one new table, and counts each reason for leaving out.
 
-The steps, in this order: the filters of `data.cleaning` and exact duplicates within a corpus, pairs that stand in a
-corpus named before, overlap with test sets, nearly equal pairs, and a sample. Only the split "train" is touched;
-validation and test pairs are passed on whole.
+The steps, in this order: the filters of `data.cleaning` and exact duplicates within a corpus, pairs that are also in a
+corpus named before, overlap with test sets, nearly equal pairs, and a sample. Only the split "train" is filtered;
+validation and test pairs are all passed on.
 """
 
 import dataclasses
@@ -66,7 +66,7 @@ _SAMPLE = """
     INSERT INTO left_out (corpus, position, fault)
     SELECT source.corpus, source.position, 'sample' FROM {still_there} AND {drawn} >= {share}
 """
-# What was in a split before comes first in it; behind it, by `@stride`, comes what is copied or moved into it.
+# Pairs that were in a split before come first in it; those copied or moved into it follow, shifted by `@stride`.
 _COPY = """
     CREATE OR REPLACE TABLE made AS
     WITH kept AS (
@@ -90,13 +90,14 @@ class Recipe:
     """What to leave out.
 
     Args:
-        corpora: the corpora to take and their weights, in the order in which duplicates stay in the first; empty for
-            all, in alphabetical order. A weight below 1 is the share of documents (of pairs where there are none) that
-            is drawn; one above 1 repeats them: 2.5 gives each twice and half of them once more.
+        corpora: the corpora to take and their weights; a pair that several have stays in the one named first. Empty
+            for all, in alphabetical order. A weight below 1 is the share of documents (of pairs, if there are none)
+            that is drawn; one above 1 repeats them: 2.5 gives each twice and half of them once more.
         options: the filters; `lowercase` must be as the corpora were loaded.
-        tests: corpora whose test splits no training pair may overlap; they are not taken themselves unless named above.
-        overlap: so many words in a row make an overlap, on either side. A shorter test segment counts as a whole.
-        near: the Jaccard similarity of the words from which pairs are nearly equal, 0 to keep such pairs.
+        tests: corpora whose splits other than "train" are test sets, with which no training pair may overlap; they are
+            not taken themselves unless named above.
+        overlap: how many words in a row make an overlap, on either side. A shorter test segment counts as a whole.
+        near: the Jaccard similarity of their shingles from which two pairs count as nearly equal; 0 keeps such pairs.
         validation, test: the shares of documents that go into these splits instead of "train".
         seed: of the sample and the split.
     """
@@ -113,7 +114,7 @@ class Recipe:
 
 @dataclass
 class RefiningReport(CleaningReport):
-    """A `CleaningReport` with the reasons of a warehouse as well."""
+    """A `CleaningReport` that also counts `FURTHER_REASONS`."""
 
     labels = REASONS | FURTHER_REASONS
     removed: dict[str, int] = field(default_factory=lambda: dict.fromkeys(RefiningReport.labels, 0))
@@ -121,32 +122,32 @@ class RefiningReport(CleaningReport):
 
 @dataclass
 class Refined:
-    """The report on each corpus's training pairs, and the pairs of each split of the new table."""
+    """The report on each corpus's training pairs, and the number of pairs in each split of the new table."""
 
     corpora: dict[str, RefiningReport]
     splits: dict[str, int]
 
     @property
     def total(self) -> RefiningReport:
-        """The report of all corpora together."""
+        """The report on all corpora together."""
         return sum(self.corpora.values(), RefiningReport())
 
 
 def refine(warehouse: Warehouse, recipe: Recipe, into: str, source: str = PAIRS) -> Refined:
-    """Makes a table of the pairs of another one that a recipe keeps; the old one stays as it is.
+    """Makes a new table of the pairs that a recipe keeps; the old table stays as it is.
 
     Args:
-        warehouse: where both are.
+        warehouse: where both tables are.
         recipe: what to leave out.
-        into: the new table; one of that name is replaced when the new one is complete.
+        into: the new table; an existing one of that name is replaced once the new one is complete.
         source: the table or view to take from, with the columns of `data.warehouse.schema.PAIR_COLUMNS`.
 
     Returns:
-        How many pairs were left out, and why.
+        How many pairs were left out and why, and how many each split of the new table has.
 
     Raises:
-        UserError: a corpus, table or column that is not there, columns that were not computed at loading, or a recipe
-            that leaves nothing.
+        UserError: a corpus, table or column does not exist, columns were not computed at loading, or the recipe leaves
+            nothing.
     """
     _check_tables(warehouse, into, source)
     seen = _seen(warehouse, source)
@@ -187,7 +188,7 @@ def _leave_out(warehouse: Warehouse, recipe: Recipe, source: str, left_out: str,
 
 
 def _copy(warehouse: Warehouse, recipe: Recipe, source: str, into: str, left_out: str, ranks: dict[str, int]) -> None:
-    """Makes the new table of what is not marked."""
+    """Makes the new table of the pairs that are not marked."""
     weights = {corpus: max(recipe.corpora.get(corpus, 1.0), 1.0) for corpus in ranks}
     whole, parameters = by_corpus({corpus: math.floor(weight) for corpus, weight in weights.items()}, "whole")
     part, parts = by_corpus({corpus: share(weight % 1) for corpus, weight in weights.items()}, "share")
@@ -247,7 +248,7 @@ def _check_tables(warehouse: Warehouse, into: str, source: str) -> None:
 
 
 def _check_loaded(warehouse: Warehouse, recipe: Recipe, source: str, ranks: dict[str, int]) -> None:
-    """The columns that loading may have left empty or made of other text."""
+    """Checks the columns that loading may have left empty or computed from text in another case."""
     for row in loads(warehouse):
         if row["corpus"] in ranks and row["lowercase"] != recipe.options.lowercase:
             how = "with" if recipe.options.lowercase else "without"

@@ -1,4 +1,4 @@
-"""The table of pairs, and what types are called: in the standard, in Arrow."""
+"""The columns of the tables of pairs and loads, and the names of types in standard SQL and in Arrow."""
 
 from collections.abc import Mapping
 
@@ -18,7 +18,7 @@ PAIRS = "pairs"
 LOADS = "loads"
 BANDS = 8  # of MinHash, see data.warehouse.minhash
 
-# What a pair is, then what the filters look at; docs/warehouse.md explains each column.
+# First the pair itself, then what the filters look at; docs/warehouse.md explains each column.
 TEXT_COLUMNS = {
     "corpus": "STRING",
     "split": "STRING",
@@ -88,10 +88,10 @@ def check_fits(where: str, there: Mapping[str, str], new: Mapping[str, str]) -> 
     Args:
         where: the table, for messages.
         there: the columns of the table and their standard types.
-        new: those of the rows.
+        new: the same of the rows.
 
     Raises:
-        UserError: a column that the table does not have, or has with another type.
+        UserError: the table lacks a column of the rows, or has it with another type.
     """
     for name, kind in new.items():
         if name not in there:

@@ -7,8 +7,8 @@ from data.warehouse.sql import statement
 
 SHINGLE = 2  # words, as in data.warehouse.minhash
 
-# The first of all pairs with the same band is what the others are compared with: the work grows with the number of
-# pairs and not with its square, however many are alike.
+# Pairs with the same band are compared only with the first of them: the work grows with the number of pairs and not
+# with its square, however many are alike.
 _BAND = """
     WITH training AS (SELECT {place} AS place, source.{band} AS band FROM {still_there} AND source.{band} IS NOT NULL),
     firsts AS (SELECT band, MIN(place) AS earliest FROM training GROUP BY band HAVING COUNT(*) > 1)
@@ -48,18 +48,20 @@ _PART = """
 
 
 def leave_out(warehouse: Warehouse, near: float, ranks: dict[str, int], source: str, left_out: str) -> None:
-    """Marks training pairs that have, with an earlier pair, a band of MinHash in common and a Jaccard similarity of the
-    sets of their shingles, both sides together, of at least `near`. A shingle are two words in a row, lower-cased and
-    without punctuation, or the only word; Broder calls this similarity the resemblance.
+    """Marks training pairs that nearly equal an earlier pair.
 
-    Of the pairs with one value of a band only the first is compared with. See `minhash.band_hashes` for how many nearly
-    equal pairs have a band in common.
+    Such a pair shares a MinHash band with the earlier one, and the Jaccard similarity of their sets of shingles, both
+    sides together, is at least `near`. A shingle is two words in a row, lower-cased and without punctuation, or the
+    only word. Broder calls this similarity the resemblance.
+
+    Pairs with the same value of a band are compared only with the first of them. See `minhash.band_hashes` for how many
+    nearly equal pairs share a band.
 
     Args:
         warehouse: where the tables are.
         near: the similarity, above 0 and at most 1.
         ranks: the corpora that training pairs are taken from, and their order.
-        source, left_out: the table of pairs, and that of those left out, which grows.
+        source, left_out: the table of pairs, and the table of those left out, to which rows are added.
 
     References:
         - Broder 1997, On the resemblance and containment of documents, https://doi.org/10.1109/SEQUEN.1997.666900

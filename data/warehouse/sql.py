@@ -1,7 +1,7 @@
-"""Statements of standard SQL, written once and said in the dialect of each database.
+"""Statements of standard SQL, written once and translated into the dialect of each database.
 
-All SQL here, the user's own queries included, is GoogleSQL, the dialect of BigQuery; sqlglot turns it into that of
-DuckDB. Values come as parameters `@name` only, and names of tables only by `statement`, as quoted identifiers.
+All SQL here, including the user's own queries, is GoogleSQL, the dialect of BigQuery; sqlglot translates it for DuckDB.
+Values are passed only as parameters `@name`, and table names only through `statement`, as quoted identifiers.
 """
 
 import datetime
@@ -19,24 +19,25 @@ STANDARD = "bigquery"
 Value = str | int | float | bool | datetime.datetime
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-# What a query may not hold anywhere: whatever writes, and functions in FROM, which read files.
+# A user's query may contain nothing that writes and no parameters. In FROM, functions could read files; only those of
+# `_TABLE_FUNCTIONS` are allowed there.
 _FORBIDDEN = (exp.DML, exp.DDL, exp.Command, exp.Into, exp.Lock, exp.Parameter, exp.Placeholder)
 _WRITERS = (exp.Create, exp.Insert, exp.Delete, exp.Update, exp.Merge, exp.TruncateTable)
 _TABLE_FUNCTIONS = (exp.Unnest, exp.GenerateSeries)
 
 
 def statement(text: str, **tables: str) -> exp.Expression:
-    """A statement of this program's own.
+    """A statement written in this program.
 
     Args:
         text: one statement in standard SQL.
-        tables: what stands for each stand-in name of a table in `text`.
+        tables: the real name for each placeholder of a table in `text`.
 
     Returns:
-        A tree of its own, ready to be run or put into another.
+        A new tree, ready to be run or put into another.
 
     Raises:
-        UserError: a name that no table can have.
+        UserError: no table can have one of the names.
 
     Example:
         >>> count = statement("SELECT COUNT(*) AS n FROM source WHERE split = @split", source="pairs")
@@ -48,7 +49,7 @@ def statement(text: str, **tables: str) -> exp.Expression:
         if table.name in tables and table.name not in common and not table.args.get("db"):
             name, alias = table.name, table.args.get("alias")
             new = table_name(tables[name])
-            # Columns may be said with the stand-in, as in "source.corpus".
+            # Columns may be qualified with the placeholder, as in "source.corpus".
             new.set("alias", alias or (None if _is_target(table) else exp.TableAlias(this=exp.to_identifier(name))))
             table.replace(new)
     return tree
@@ -58,7 +59,7 @@ def table_name(name: str) -> exp.Table:
     """A table of the warehouse, as a quoted identifier.
 
     Raises:
-        UserError: the name has other signs than letters, digits and "_", or begins with a digit.
+        UserError: the name has characters other than letters, digits and "_", or begins with a digit.
     """
     if not _NAME.fullmatch(name):
         raise UserError(
@@ -102,7 +103,7 @@ def user_query(text: str) -> exp.Query:
         The query.
 
     Raises:
-        UserError: it is not one single SELECT, or holds anything that does more than read tables.
+        UserError: it is not a single SELECT, or contains anything that does more than read tables.
     """
     try:
         trees = [tree for tree in sqlglot.parse(text, read=STANDARD) if tree is not None]
@@ -125,7 +126,7 @@ def in_dialect(query: exp.Expression | str, dialect: str) -> str:
     """The text of a statement for one database.
 
     Args:
-        query: what `statement` or `user_query` gave, or standard SQL as text.
+        query: what `statement` or `user_query` returned, or standard SQL as text.
         dialect: sqlglot's name of the database's dialect.
     """
     tree = _parsed(query) if isinstance(query, str) else query
@@ -140,7 +141,7 @@ def _parsed(text: str) -> exp.Expression:
 
 
 def _with_escapes(tree: exp.Expression) -> exp.Expression:
-    """In the standard a backslash makes % and _ in a pattern of LIKE plain; elsewhere that has to be said."""
+    """In the standard a backslash escapes % and _ in a pattern of LIKE; other dialects need an ESCAPE clause."""
     for like in list(tree.find_all(exp.Like)):
         if not isinstance(like.parent, exp.Escape):
             escape = exp.Escape(expression=exp.Literal.string("\\"))
@@ -150,7 +151,7 @@ def _with_escapes(tree: exp.Expression) -> exp.Expression:
 
 
 def _is_target(table: exp.Table) -> bool:
-    """Whether a table is what a statement makes, fills, empties or drops, where no alias may stand."""
+    """Whether a table is the one that a statement makes, fills, empties or drops, where no alias is allowed."""
     above = table.parent
     if isinstance(above, exp.Schema):
         above = above.parent

@@ -1,10 +1,10 @@
-"""Memories: what is carried from one window of a document to the next. The registry of their kinds.
+"""Memories: what is carried from one window of a document to the next, and the registry of their kinds.
 
-A memory is one file in this folder, which declares a frozen dataclass of its settings (see `models.options.option`) and
-a layer, a subclass of `models.memories.base.Memory`, and joins the two with `@memory(kind, Settings)`. Presets then
-offer the kind and its settings as `[memory.KIND]`.
+A memory is one file in this folder. It declares a frozen dataclass of its settings (see `models.options.option`) and a
+layer, a subclass of `models.memories.base.Memory`, and joins the two with `@memory(kind, Settings)`. Presets then offer
+the kind and its settings as `[memory.KIND]`.
 
-Importing this package does not import Keras, which takes seconds: to read a preset only the settings are needed.
+Importing this package does not import Keras, which would take seconds: only the settings are needed to read a preset.
 """
 
 import ast
@@ -16,9 +16,9 @@ from typing import Any
 
 from models.options import option
 
-# What is stored beside the model, see `models.memories.retrieval`; every run may read it, whatever its own kind.
+# Stored outside the model, see `models.memories.retrieval`; every run may read it, whatever its own kind.
 RETRIEVAL = "retrieval"
-# "concat" remembers by its windows alone, which repeat the segments before the current one.
+# "concat" remembers only through its windows, which repeat the segments before the current one.
 WITHOUT_LAYER = ("none", "concat", RETRIEVAL)
 # Settings that all memories have; see `models.document.DocumentTransformer`.
 GENERAL = ("kind", "sides", "layers", "read", "read_bias", "mixed")
@@ -32,12 +32,12 @@ _modules: dict[str, str] = {}
 
 
 def memory(kind: str, settings: type) -> Callable[[type], type]:
-    """Registers the layer that it decorates as a kind of memory.
+    """Registers the decorated layer as a kind of memory.
 
     Args:
         kind: its name in presets; several kinds may share a layer.
         settings: a frozen dataclass of `option` fields, which are the layer's arguments after the width. In the files
-            of this folder it may use nothing but literals, `option` and `dataclass`, because it is also made from the
+            of this folder it may use only literals, `option` and `dataclass`, because it is also created from the
             file's text alone.
 
     Example:
@@ -68,7 +68,7 @@ def trained_kinds() -> tuple[str, ...]:
 
 
 def settings_of(kind: str) -> type:
-    """The dataclass of a kind's settings; one without fields for the kinds that have no layer.
+    """The dataclass of a kind's settings; for kinds without settings, one without fields.
 
     Raises:
         ValueError: no such kind.
@@ -79,12 +79,12 @@ def settings_of(kind: str) -> type:
 
 
 def parts_of(kind: str) -> tuple[str, ...]:
-    """The kinds that a combination such as "gru+recurrence" joins; of a kind alone that kind."""
+    """The kinds that a combination such as "gru+recurrence" joins; for a single kind, just that kind."""
     return tuple(part.strip() for part in kind.split("+"))
 
 
 def check_parts(kind: str) -> None:
-    """Checks a kind or a combination, which is of one memory of a few vectors and one that holds positions of layers.
+    """Checks a kind or a combination, which must join a memory of a few vectors with one that holds layers' positions.
 
     Raises:
         ValueError: there is no such kind, or they do not go together. Says why.
@@ -112,8 +112,8 @@ def setting_names(kind: str) -> tuple[str, ...]:
 
 
 def settings_in(kind: str) -> dict[str, tuple[str, str]]:
-    """The settings of all `parts_of` a kind: by name, the part and its setting. One that several parts have is called
-    PART.NAME."""
+    """The settings of all `parts_of` a kind: by name, the part and its setting. A setting that several parts have is
+    called PART.NAME."""
     found = [(part, name) for part in parts_of(kind) for name in setting_names(part)]
     names = [name for _, name in found]
     return {name if names.count(name) == 1 else f"{part}.{name}": (part, name) for part, name in found}
@@ -136,12 +136,12 @@ def settings_by_part(kind: str, given: Mapping[str, Any]) -> dict[str, dict[str,
 
 
 def in_layers(kind: str) -> bool:
-    """Whether a kind holds positions of layers, for their self-attention: its settings say `IN_LAYERS = True`."""
+    """Whether a kind holds positions of layers, for their self-attention, as its settings say by `IN_LAYERS = True`."""
     return getattr(settings_of(kind), "IN_LAYERS", False)
 
 
 def places_of(kind: str, layers: Sequence[str], read: str) -> dict[str, tuple[Any, str]]:
-    """Where each of the `parts_of` a kind is and how it is read; the rest as for `place_of`."""
+    """Where each of the `parts_of` a kind is and how it is read; otherwise as `place_of`."""
     check_parts(kind)
     parts = parts_of(kind)
     if len(parts) > 1 and read == ATTENTION:
@@ -160,10 +160,11 @@ def place_of(kind: str, layers: Sequence[str], read: str) -> tuple[Any, str]:
         layers, read: as in a preset's `[memory]`.
 
     Returns:
-        `TOP`, `ALL` or a list of layers' numbers; and `GATE` or `ATTENTION`.
+        `TOP`, `ALL` or a list of layer numbers; and `GATE` or `ATTENTION`.
 
     Raises:
-        ValueError: there is no such place, or the kind cannot be there or be read so. Begins with the key.
+        ValueError: there is no such place, or the kind cannot be there or be read that way. The message begins with the
+            key.
     """
     entries = [str(entry) for entry in layers]
     places: Any = entries[0] if len(entries) == 1 else None
@@ -192,10 +193,10 @@ def new_memory(kind: str, width: int, dtype: Any = None, name: str | None = None
         kind: one of `kinds()` that has a layer.
         width: model width D.
         dtype, name: the layer's.
-        **settings: what differs from the defaults of `settings_of(kind)`.
+        **settings: those that differ from the defaults of `settings_of(kind)`.
 
     Raises:
-        ValueError: the kind has no layer, or not these settings.
+        ValueError: the kind has no layer, or does not have these settings.
     """
     known = [key.name for key in fields(settings_of(kind))]
     if kind in WITHOUT_LAYER:
@@ -223,7 +224,7 @@ def _declare(kind: str, settings: type, module: str) -> None:
 
 
 def _read_declarations(path: Path) -> None:
-    """Declares the kinds of a file from its text: only its settings are executed, not its import of Keras."""
+    """Declares the kinds of a file from its text: only its settings are executed, not its Keras import."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     classes = {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}
     found = [pair for node in classes.values() for pair in map(_registration, node.decorator_list) if pair]

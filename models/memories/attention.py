@@ -1,4 +1,4 @@
-"""The attention of memories, which begins by passing on what it finds."""
+"""The attention of memories, which initially passes on what it finds unchanged."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -16,17 +16,17 @@ from models.past import Own
 class Straight(keras.initializers.Initializer):
     """A matrix (R, C) with `scale` times the identity in its last D rows, once for each D columns.
 
-    With `everywhere` it is in all rows, once for each D of them; else those before begin small, as
+    With `everywhere` the identity is in all rows, once for each D of them; otherwise the rows above start small, as
     `keras.initializers.VarianceScaling(0.1)` makes them.
 
-    With it projections pass on what they get, so that a model meets in its memory the directions that it knows from its
-    own states. From random matrices it would first have to learn to read what it scrambled itself, by a gradient that a
-    nearly closed gate makes small; measured, the gate then closes before that (docs/memory.md).
+    Projections that start this way pass on what they get, so a model finds in its memory the directions that it knows
+    from its own states. With random matrices it would first have to learn to read what it had scrambled itself, from a
+    gradient that a nearly closed gate makes small; in measurements, the gate closed before that (docs/memory.md).
 
     Args:
         width: D.
-        scale: of the identity.
-        seed: of the other rows.
+        scale: factor of the identity.
+        seed: for the other rows.
         everywhere: see above.
 
     References:
@@ -57,16 +57,16 @@ def straight_dense(
     everywhere: bool = False,
     use_bias: bool = True,
 ) -> keras.layers.Dense:
-    """A dense layer to `parts` times D numbers whose matrix begins as `Straight`."""
+    """A dense layer with `parts` times D outputs, whose matrix is initialised by `Straight`."""
     straight = Straight(width, scale, everywhere=everywhere)
     return keras.layers.Dense(parts * width, use_bias=use_bias, kernel_initializer=straight, dtype=dtype, name=name)
 
 
 @keras.saving.register_keras_serializable(package="weitblick")
 class MemoryAttention(CrossAttention):
-    """Attention with one head, as a slot is one thing, whose projections begin as the identity.
+    """Attention with one head, as a slot is one thing, whose projections start as the identity.
 
-    So at first a query finds what is like it, and gets it as it is: a continuous cache, which training refines.
+    So at first a query finds what is similar to it, and gets it unchanged: a continuous cache, which training refines.
 
     Args:
         width: model width D.
@@ -83,8 +83,9 @@ class MemoryAttention(CrossAttention):
     def read(self, x: Tensor, own: Own) -> Tensor:
         """What positions (B, S, D) find in what their own windows may read: (B, S, D).
 
-        It is the call's result, with less work: the matrices of keys and values are applied to what asks and to what
-        is found. (Their biases add the same to all scores of a position, and to what it finds, as weights sum to 1.)
+        It gives the call's result with less work: the key matrix is applied to the queries, and the value matrix to
+        what they find. (The keys' bias adds the same to all scores of a position, and the values' bias is added to what
+        it finds, as weights sum to 1.)
         """
         of_keys, of_values = ops.split(ops.cast(self.key_value.kernel, self.compute_dtype), 2, axis=1)
         bias = ops.cast(self.key_value.bias, self.compute_dtype)[self.width :]

@@ -14,7 +14,7 @@ State = dict[str, Tensor]
 
 
 class Row(NamedTuple):
-    """Which positions of a row (B, S) belong to which of its W windows, each of which stands in one piece.
+    """Which positions of a row (B, S) belong to which of its W windows, each of which is contiguous.
 
     windows: integer (B, S): 1 to W, or 0 for padding.
     resets: integer or boolean (B, W): true where a window is the first of its document.
@@ -29,12 +29,12 @@ class Row(NamedTuple):
 class Memory(keras.layers.Layer):
     """Keeps a state over the windows of a document: `(positions, row, state) -> (past, state, losses)`.
 
-    There are no hidden variables that survive a call: the state is an argument and a result. A memory above a stack is
-    given the stack's results, one inside a layer what the layer's self-attention is given.
+    No hidden variables survive a call: the state is an argument and a result. A memory above a stack is given the
+    stack's results; one inside a layer is given the input of the layer's self-attention.
 
-    A subclass that keeps a fixed number of vectors defines in `prepare` what it needs of the positions, in `write` what
-    one window changes, and in `view` what can be read. Several windows of a row are written one after another, all
-    dense work that does not depend on the state being done once for all of them.
+    A subclass that keeps a fixed number of vectors defines in `prepare` what it needs from the positions, in `write`
+    what one window changes, and in `view` what can be read. Several windows of a row are written one after another;
+    dense work that does not depend on the state is done once for all of them.
 
     Args:
         width: model width D.
@@ -42,8 +42,8 @@ class Memory(keras.layers.Layer):
     Call arguments:
         x: (B, S, D) of the positions of W windows.
         row: see `Row`.
-        state: from `initial_state` or the call before.
-        attention: inside a layer its self-attention, for losses.
+        state: from `initial_state` or the previous call.
+        attention: inside a layer, its self-attention, for losses.
 
     Returns:
         A `Past` with what each window may read, which is what was written before it; the state after the last window;
@@ -51,41 +51,41 @@ class Memory(keras.layers.Layer):
         nothing.
     """
 
-    # Whether its entries stand at positions, which then are counted on from window to window.
+    # Whether its entries have positions; positions then keep counting from window to window.
     relative = False
     # The names of its extra losses.
     loss_names: tuple[str, ...] = ()
 
     def __init__(self, width: int, **kwargs: Any) -> None:
-        # The state stays float32 in every precision: bfloat16 would lose what is added in small parts.
+        # The state stays float32 in every precision: bfloat16 would lose what is added in small amounts.
         super().__init__(**{"autocast": False, **kwargs})
         self.width = width
 
     def initial_state(self, batch: int | Tensor) -> State:
         """The state at a document's start: a dictionary of tensors with the batch as axis 0.
 
-        Its names stand in alphabetical order, because some backends sort the keys when they flatten a dictionary and
+        Its names are in alphabetical order, because some backends sort the keys when they flatten a dictionary and
         others do not.
         """
         raise NotImplementedError
 
     def prepare(self, x: Tensor) -> Tensor:
-        """What `write` needs of each position, computed for all windows at once: (B, S, D) -> (B, S, C)."""
+        """What `write` needs from each position, computed for all windows at once: (B, S, D) -> (B, S, C)."""
         raise NotImplementedError
 
     def write(self, prepared: Tensor, here: Tensor, state: State) -> tuple[State, tuple[Tensor, Tensor]]:
-        """The state after one window, and what was done: the share of each number written anew (B, M, D), or (B, M, 1)
-        where a vector's have the same, and how much each vector attended to each position (B, M, N).
+        """The state after one window, and what was done: the share of each number that was newly written (B, M, D), or
+        (B, M, 1) if it is the same for a whole vector; and how much each vector attended to each position (B, M, N).
 
         Args:
-            prepared: (B, N, C) from `prepare`, of the window's positions and perhaps others.
+            prepared: (B, N, C) from `prepare`, for the window's positions and perhaps others.
             here: boolean (B, N), the positions of the window that are remembered; perhaps none.
             state: the state before it.
         """
         raise NotImplementedError
 
     def view(self, state: State) -> tuple[Tensor, Tensor]:
-        """What can be read of states with any axes before their own: values (..., M, D) and boolean (..., M)."""
+        """What can be read from states, with any axes before their own: values (..., M, D) and boolean (..., M)."""
         raise NotImplementedError
 
     def past(self, state: State) -> Past:
@@ -100,7 +100,7 @@ class Memory(keras.layers.Layer):
         return past_of(row, *self.view(states)), state, {}
 
     def states_before(self, x: Tensor, row: Row, state: State) -> tuple[State, State]:
-        """The states before each of the windows, on a new first axis, and the one after the last; see the call."""
+        """The states before each window, on a new first axis, and the state after the last; arguments as for a call."""
         beginning, pieces = self.initial_state(ops.shape(x)[0]), pieces_of(row)
         parts = pieces.apart(self.prepare(x))
 
@@ -122,7 +122,7 @@ class Memory(keras.layers.Layer):
 
 
 def past_of(row: Row, values: Tensor, filled: Tensor) -> Past:
-    """What the positions of a row may read, from what each window may: (W, B, M, D) and boolean (W, B, M)."""
+    """What the positions of a row may read, from what each window may read: (W, B, M, D) and boolean (W, B, M)."""
     own = Own(values, filled, pieces_of(row))
     windows, batch, slots, width = ops.shape(values)
     mask = ops.logical_and(_members(row)[..., None], ops.swapaxes(filled, 0, 1)[:, None])
@@ -143,28 +143,28 @@ def _members(row):
 
 
 def _extents(member):
-    """(B, W) int32 each: the first place of each window, that behind the row for an empty one, and its size."""
+    """(B, W) int32 each: the first place of each window (for an empty one, that after the row's end), and its size."""
     length = ops.shape(member)[1]
     places = ops.arange(length, dtype="int32")[:, None]
     return ops.min(ops.where(member, places, length), axis=1), ops.sum(ops.cast(member, "int32"), axis=1)
 
 
 def pieces_of(row: Row) -> Pieces:
-    """Where each window of a row stands."""
+    """Where each window of a row is."""
     return Pieces.of(row.windows, *_extents(_members(row)))
 
 
 class Windows(NamedTuple):
-    """Where the windows of a row stand, for memories whose entries have positions.
+    """Where the windows of a row are, for memories whose entries have positions.
 
-    Positions are counted on from window to window, except that a window of which nothing is remembered takes no place.
+    Positions keep counting from window to window, except that a window of which nothing is remembered takes no place.
 
     positions: (B, S) int32, of each token, from 0.
     starts: (B, S) int32, the first position of its window.
-    documents: (B, S) int32, its document: 0 for the one that the row goes on with, then 1, 2 and so on.
+    documents: (B, S) int32, its document: 0 for the one that the row continues, then 1, 2 and so on.
     begins: (B, S) int32, the first position of its document, 0 for document 0.
     counts: (B, S) bool, whether it takes a place.
-    end, last, last_begins: (B,) int32, the positions taken, the last document and the first position of that.
+    end, last, last_begins: (B,) int32: how many positions are taken, the last document, and its first position.
     """
 
     positions: Tensor
@@ -178,7 +178,7 @@ class Windows(NamedTuple):
 
 
 def windows_of(row: Row) -> Windows:
-    """The `Windows` of a row; (B, S, W) numbers are made on the way, as a row has few windows."""
+    """The `Windows` of a row; they are found with tensors of (B, S, W), which are small, as a row has few windows."""
     member = _members(row)
     first, sizes = _extents(member)
     remembered = ops.logical_and(member, ops.cast(row.remembered, "bool")[..., None])
@@ -187,7 +187,7 @@ def windows_of(row: Row) -> Windows:
     starts = ops.cumsum(taken, axis=1) - taken
     resets = ops.cast(ops.cast(row.resets, "bool"), "int32")
     documents = ops.cumsum(resets, axis=1)
-    # The start of the last reset so far: starts never fall.
+    # The start of the last reset so far, as starts never fall.
     begins = ops.max(ops.where(_so_far(resets), (starts * resets)[:, None], 0), axis=-1)
 
     def of_tokens(of_windows):
@@ -212,7 +212,7 @@ def _so_far(resets):
 
 
 def last_of(leaves: list[Tensor], kept: Tensor, count: int) -> tuple[list[Tensor], Tensor]:
-    """The last entries of some sequences that are kept, in order, at the end of `count` places.
+    """The last kept entries of some sequences, in order, at the end of `count` places.
 
     Args:
         leaves: tensors (B, N, ...), N at least `count`.
@@ -220,7 +220,7 @@ def last_of(leaves: list[Tensor], kept: Tensor, count: int) -> tuple[list[Tensor
         count: P.
 
     Returns:
-        Tensors (B, P, ...); and boolean (B, P), which of them are kept ones.
+        Tensors (B, P, ...); and boolean (B, P), which entries of these are kept ones.
     """
     size = ops.shape(kept)[1]
     order = ops.arange(size, dtype="int32")
@@ -245,15 +245,15 @@ def where(rows: Tensor, first: State, second: State) -> State:
 
 
 def forgotten_bits(written: Tensor) -> Tensor:
-    """The bits that a gate lets go: what a recurrence that is run backward would have to keep of each number.
+    """The bits that a gate forgets: what a recurrence would have to keep of each number in order to be run backward.
 
-    They are -log2(z) at a gate of z, which keeps the share z of the old number, and at most the 32 of a number.
+    For a gate of z, which keeps the share z of the old number, they are -log2(z), and at most the number's 32.
 
     Args:
         written: 1 - z, from `Memory.write`, (..., M, D).
 
     Returns:
-        The mean of each vector, (..., M).
+        The mean over each vector, (..., M).
 
     References:
         MacKay et al. 2018, "Reversible Recurrent Neural Networks", section 3.
@@ -261,8 +261,32 @@ def forgotten_bits(written: Tensor) -> Tensor:
     return ops.mean(-ops.log2(ops.maximum(1 - written, 2.0**-32)), axis=-1)
 
 
+def writes_of(memory: Memory, x: Tensor, row: Row, state: State) -> dict[str, Tensor]:
+    """How a memory of a fixed number of vectors M is written by each of the W windows of a row; for plots.
+
+    Args:
+        memory, x, row, state: see the call of `Memory`.
+
+    Returns:
+        A dictionary of tensors: "writes" (B, W, M), the share of each vector that a window newly wrote; "forgotten"
+        (B, W, M), the vector's `forgotten_bits`, 0 where a document begins; "attended" (B, W, M, S), how much each
+        vector attended to each position.
+    """
+    found: dict[str, list] = {"writes": [], "forgotten": [], "attended": []}
+    continues = ops.logical_not(ops.cast(row.resets, "bool"))
+    states, _ = memory.states_before(x, row, state)
+    prepared, here = memory.prepare(x), positions_of(row)
+    for window in range(ops.shape(row.resets)[1]):
+        before = {name: leaf[window] for name, leaf in states.items()}
+        _, (share, weights) = memory.write(prepared, here[window], before)
+        found["writes"].append(ops.mean(share, axis=-1))
+        found["forgotten"].append(ops.where(continues[:, window, None], forgotten_bits(share), 0.0))
+        found["attended"].append(weights)
+    return {name: ops.stack(each, axis=1) for name, each in found.items()}
+
+
 def row_mean(errors: Tensor, counted: Tensor) -> Tensor:
-    """The mean over the rows of errors (B, N) of the mean of those that are counted, boolean (B, N), in each, however
-    rows are shared out among devices."""
+    """The mean, over rows, of each row's mean of the errors (B, N) that are `counted`, boolean (B, N); so it does not
+    depend on how rows are distributed among devices."""
     counted = ops.cast(counted, "float32")
     return ops.mean(ops.sum(errors * counted, axis=1) / ops.maximum(ops.sum(counted, axis=1), 1.0))

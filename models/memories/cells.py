@@ -10,13 +10,13 @@ from models.memories.attention import straight_dense
 
 
 class Cell(keras.layers.Layer):
-    """h' = z * h + (1 - z) * candidate, computed in float32 around products in the layer's type.
+    """h' = z * h + (1 - z) * candidate, computed in float32 around matrix products in the layer's type.
 
-    The candidate begins as tanh(x / 2) and little of h.
+    The candidate starts as tanh(x / 2), with little influence of h.
 
     Args:
         width: D, of state and input.
-        keep_bias: bias at the start of the gate that keeps the old state: above 0 a cell begins by keeping, below 0 by
+        keep_bias: initial bias of the gate that keeps the old state: above 0 a cell starts by keeping, below 0 by
             writing.
 
     Call arguments:
@@ -48,22 +48,22 @@ class Cell(keras.layers.Layer):
         return self.step(h, self.inputs(x))
 
     def inputs(self, x: Tensor) -> Tensor:
-        """What gates and candidate get of inputs, (..., D) -> (..., G * D), all at once; a mean of it is that of the
-        mean of some inputs."""
+        """What the gates and the candidate get from inputs, (..., D) -> (..., G * D), all at once. The mean of some
+        results is the result for the mean of their inputs."""
         dense = (*self.gates, self.candidate)
         kernel = ops.concatenate([self._kernels(each)[1] for each in dense], axis=1)
         bias = ops.concatenate([ops.cast(each.bias, self.compute_dtype) for each in dense])
         return ops.matmul(ops.cast(x, self.compute_dtype), kernel) + bias
 
     def step(self, h: Tensor, given: Tensor) -> tuple[Tensor, Tensor]:
-        """The new state and the share of the old one in it, as the call gives them, from what `inputs` gave."""
+        """The new state and the share of the old one in it, as a call returns them, from what `inputs` returned."""
         *gates, candidate = ops.split(ops.cast(given, "float32"), len(self.gates) + 1, axis=-1)
         kernel = ops.concatenate([self._kernels(each)[0] for each in self.gates], axis=1)
         of_h = ops.split(self._product(h, kernel), len(gates), axis=-1)
         return self.mixed(h, *(ops.sigmoid(a + b) for a, b in zip(gates, of_h, strict=True)), candidate)
 
     def mixed(self, h: Tensor, *parts: Tensor) -> tuple[Tensor, Tensor]:
-        """The same from the open gates and from what the candidate gets of the input."""
+        """The same, from the values of the gates and what the candidate gets from the input."""
         raise NotImplementedError
 
     def _candidate(self, h, of_input):
@@ -73,7 +73,7 @@ class Cell(keras.layers.Layer):
         return ops.cast(ops.matmul(ops.cast(h, self.compute_dtype), kernel), "float32")
 
     def _kernels(self, dense):
-        """What is applied to h and to x, each (D, D)."""
+        """The matrices that are applied to h and to x, each (D, D)."""
         return ops.split(ops.cast(dense.kernel, self.compute_dtype), 2, axis=0)
 
     def get_config(self) -> dict[str, Any]:
@@ -111,7 +111,7 @@ class GRUCell(Cell):
 
 @keras.saving.register_keras_serializable(package="weitblick")
 class MinimalCell(Cell):
-    """The minimal gated unit, in which one gate does the work of the two: a third fewer weights.
+    """The minimal gated unit, in which one gate does the work of two: a third fewer weights.
 
     f = sigmoid(W_f [h, x] + b_f), h' = (1 - f) * h + f * tanh(W [f * h, x] + b).
 

@@ -1,4 +1,4 @@
-"""Compressive memory: what leaves the cache of segment recurrence is compressed, and kept for longer."""
+"""Compressive memory: positions that leave the cache of segment recurrence are compressed and kept for longer."""
 
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -21,30 +21,32 @@ MEAN, CONVOLUTION, QUERIES = COMPRESSIONS = ("mean", "convolution", "queries")
 
 @dataclass(frozen=True)
 class CompressiveSettings:
-    """A cache as of recurrence, and behind it compressed ones; needs rotary positions."""
+    """A cache as in recurrence, and behind it older positions, compressed; needs rotary positions."""
 
     cache: int = option(128, "how many positions before a window are kept as they are", low=1, high=65536)
     compressed: int = option(128, "how many vectors of older positions are kept", low=1, high=65536)
     rate: int = option(4, "how many positions are compressed into one vector", low=1, high=64)
     compression: str = option(
         "convolution",
-        "how: a weighted sum for each number, learnt from the mean on; the mean; or by a learned query",
+        "how: a weighted sum for each number, learnt, initially the mean; the mean; or by a learned query",
         choices=("convolution", "mean", "queries"),
     )
-    rebuild: float = option(1.0, "weight of the loss of rebuilding what was compressed, which the mean lacks", low=0.0)
+    rebuild: float = option(1.0, "weight of the loss for rebuilding what was compressed; the mean has none", low=0.0)
     rebuilt: str = option(
-        "states", "what: the states, by a dense layer, or what attention finds in them", choices=("states", "attention")
+        "states",
+        "what is rebuilt: the states, by a dense layer, or what attention finds in them",
+        choices=("states", "attention"),
     )
 
     IN_LAYERS = True
 
 
 class Blocks(NamedTuple):
-    """The N blocks of `rate` positions that a row and the cache before it hold whole.
+    """The N complete blocks of `rate` positions in a row and the cache before it.
 
     raw: (B, N, rate, D).
     numbers: (B, N) int32, each block's number in its document, from 0.
-    positions: (B, N) int32, of its middle, counted as the row's own.
+    positions: (B, N) int32, the position of its middle, counted like the row's own.
     documents: (B, N) int32, -1 for no block.
     """
 
@@ -57,20 +59,21 @@ class Blocks(NamedTuple):
 @memory("compressive", CompressiveSettings)
 @keras.saving.register_keras_serializable(package="weitblick")
 class CompressiveMemory(Memory):
-    """The last P positions before each window and, of those before them, C vectors for `rate` positions each.
+    """The last P positions before each window and, for those before them, C vectors for `rate` positions each.
 
-    Blocks begin at a document's start, so that they do not depend on how it is cut into windows; the cache has room for
-    a block that has left it in part. The compression learns in two ways: from the translation, within a row, and, the
-    mean excepted, from the loss "rebuild": the mean squared error of the positions that a dense layer makes of the
-    vectors, or of what the row's positions find by attention in the vectors in place of the positions. Its gradient
-    ends at the positions and at the attention's weights, so that the stack does not learn to be easy to compress.
+    Blocks are counted from a document's start, so they do not depend on how it is cut into windows; the cache has room
+    for a block that has partly left it. The compression learns in two ways: from the translation, within a row, and,
+    except for the mean, from the loss "rebuild". This is the mean squared error either of the positions that a dense
+    layer rebuilds from the vectors, or of what the row's positions find by attention if they attend to the vectors
+    instead of the positions. Its gradient ends at the positions and at the attention's weights, so that the stack does
+    not learn to be easy to compress.
 
     Args:
         width: see `Memory`.
         cache: P.
         compressed: C.
         rate: positions in a block.
-        compression: "mean", "convolution" (with the block as kernel and stride, at first the mean) or "queries" (the
+        compression: "mean", "convolution" (with the block as kernel and stride, initially the mean) or "queries" (the
             mean weighted by a learned query).
         rebuild: weight of the loss; 0: none.
         rebuilt: "states" or "attention", see above.
@@ -142,7 +145,7 @@ class CompressiveMemory(Memory):
         windows, length = windows_of(row), state["length"][:, None]
         positions, documents = joined(state["filled"], windows, row)
         cache = ops.shape(state["filled"])[1]
-        # Each position's document begins here, by the count of the row.
+        # Where each position's document begins, counted like the row's positions.
         begins = ops.where(windows.documents == 0, -length, windows.begins)
         all_begins = ops.concatenate([ops.broadcast_to(-length, ops.shape(state["filled"])), begins], axis=1)
         blocks = self._blocks(x, windows, (positions, documents, all_begins), state)
@@ -188,7 +191,7 @@ class CompressiveMemory(Memory):
         raw = ops.stop_gradient(ops.cast(blocks.raw, "float32"))
         if self.rebuilding:
             return {"rebuild": self.rebuild * self._state_loss(raw, blocks)}
-        # Padding counts as part of the document that goes on.
+        # Otherwise padding would count as part of the document that the row continues.
         documents = ops.where(ops.equal(row.windows, 0), -2, windows.documents)
         mask = ops.equal(documents[..., None], blocks.documents[:, None])
         return {"rebuild": self.rebuild * self._attention_loss(raw, ops.stop_gradient(x), mask, attention)}
@@ -204,28 +207,28 @@ class CompressiveMemory(Memory):
         return row_mean(ops.mean(errors, axis=(2, 3)), blocks.documents >= 0)
 
     def _left(self, length):
-        """How many blocks have left the cache once a document has so many positions."""
+        """How many blocks have left the cache once a document has `length` positions."""
         return ops.maximum(length - self.cache, 0) // self.rate
 
     def _carried(self, left, begins):
-        """The numbers and positions of the vectors in a state, each (B, C): those below 0 hold nothing."""
+        """The numbers and positions of the vectors in a state, each (B, C); vectors with numbers below 0 are empty."""
         numbers = left - self.compressed + ops.arange(self.compressed, dtype="int32")
         return numbers, begins + numbers * self.rate + self.rate // 2
 
     def _blocks(self, x, windows, sequence, state):
-        """The blocks of cache and row that were not compressed before; `sequence` as in the call."""
+        """The blocks of cache and row that have not been compressed before; `sequence` as in the call."""
         positions, documents, begins = sequence
         counts = ops.concatenate([ops.ones_like(state["filled"]), windows.counts], axis=1)
         values = ops.concatenate([state["values"], ops.cast(x, "float32")], axis=1)
         values = ops.where((documents >= 0)[..., None], values, 0.0)
         places = positions - begins
-        # Nothing of the row was compressed before, and of the cache what has left it since.
+        # All of the row is new, and of the cache the blocks that had not left it when the row began.
         new = ops.logical_or(positions >= 0, places >= self._left(state["length"])[:, None] * self.rate)
         ends = ops.logical_and(ops.logical_and(counts, new), places % self.rate == self.rate - 1)
         ends = ops.logical_and(ends, places >= 0)
-        # The document of each position, also of those that may not be attended to.
+        # The document of each position, including those that may not be attended to.
         own = ops.concatenate([ops.zeros_like(state["filled"], dtype="int32"), windows.documents], axis=1)
-        # What takes no place between the positions of a block is sorted out.
+        # Moves entries that take no place out from between the positions of a block.
         size = ops.shape(counts)[1]
         (values, places, begins, own, ends), _ = last_of([values, places, begins, own, ends], counts, size)
         order = ops.broadcast_to(ops.arange(size, dtype="int32"), ops.shape(ends))

@@ -1,4 +1,4 @@
-"""GRU-gated memory: slots among which the positions of a window are shared out, each updated by a gated cell."""
+"""GRU-gated memory: slots that share the positions of a window among themselves, each updated by a gated cell."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -18,11 +18,11 @@ _SPREAD = 2.0
 
 @dataclass(frozen=True)
 class GRUSettings:
-    """Gated slots: vectors among which the positions of a window are shared out, each updated by a gated cell."""
+    """Gated slots: vectors that share out the positions of a window, each updated by a gated cell."""
 
     slots: int = option(64, "how many vectors are kept", low=1, high=65536)
     cell: str = option("gru", "reset and update gate, or the update gate alone", choices=("gru", "minimal"))
-    keep_bias: float = option(-1.0, "bias of the update gate: below 0 a slot begins by taking what belongs to it")
+    keep_bias: float = option(-1.0, "bias of the update gate: below 0, slots start out taking what belongs to them")
 
 
 @memory("gru", GRUSettings)
@@ -31,9 +31,9 @@ class GRUMemory(Memory):
     """M slots of width D for each document.
 
     Writing: the slots compete for the positions of the window, so that a position belongs mostly to the slot that is
-    most like it; each slot gets the mean of what belongs to it, and a gated cell mixes that into the slot. A slot to
-    which less than one position belongs changes by that share only. So a slot keeps what it holds until something of
-    the same kind comes by, and many slots hold many things.
+    most like it. Each slot gets the mean of what belongs to it, and a gated cell mixes that into the slot. A slot to
+    which less than one position belongs changes only by that share. So a slot keeps what it holds until something of
+    the same kind comes along, and many slots hold many things.
 
     Args:
         width: see `Memory`.
@@ -53,7 +53,7 @@ class GRUMemory(Memory):
         if cell not in CELLS:
             raise ValueError(f"cell must be one of {', '.join(CELLS)}, got {cell!r}")
         self.slots, self.cell_kind, self.keep_bias = slots, cell, keep_bias
-        # A bias would add the same to a position's scores for all slots, which compete for it.
+        # No bias: it would add the same to a position's scores for all slots, which compete for it.
         self.query = straight_dense(width, 1, self.dtype_policy, "query", use_bias=False)
         self.key_value = straight_dense(width, 2, self.dtype_policy, "key_value")
         self.cell = CELLS[cell](width, keep_bias, dtype=self.dtype_policy, name="cell")
@@ -71,9 +71,9 @@ class GRUMemory(Memory):
 
     def prepare(self, x: Tensor) -> Tensor:
         keys, values = ops.split(self.key_value(ops.cast(x, self.compute_dtype)), 2, axis=-1)
-        # Slots by this are the slots' queries by the keys, and a window has fewer positions than there are slots.
+        # Slots times this are the slots' queries times the keys, and a window has fewer positions than there are slots.
         keys = ops.matmul(keys, ops.transpose(ops.cast(self.query.kernel, self.compute_dtype)))
-        # What the cell makes of values is linear, too.
+        # What the cell computes from values is linear, too.
         return ops.concatenate([keys, self.cell.inputs(values)], axis=-1)
 
     def write(self, prepared: Tensor, here: Tensor, state: State) -> tuple[State, tuple[Tensor, Tensor]]:
@@ -87,7 +87,7 @@ class GRUMemory(Memory):
         return {"slots": slots + share * (new - slots)}, ((1 - kept) * share, belongs)
 
     def _belonging(self, keys, here, slots):
-        """How much of each position (B, S) belongs to each slot: (B, M, S) float32, each real position 1 in all."""
+        """How much of each position (B, S) belongs to each slot: (B, M, S) float32, for each real position 1 in all."""
         asking = ops.cast(slots + ops.cast(self.addresses, "float32"), self.compute_dtype)
         scores = ops.matmul(asking * self.width**-0.5, ops.transpose(keys, (0, 2, 1)))
         shares = ops.softmax(ops.cast(scores, "float32"), axis=1)

@@ -1,4 +1,4 @@
-"""Memories inside layers: written from what a layer's self-attention is given, and read there."""
+"""Memories inside layers: written from the input of a layer's self-attention, and read there."""
 
 from typing import Any
 
@@ -19,8 +19,8 @@ class LayerMemory(keras.layers.Layer):
     Args:
         width: model width D.
         kind, **settings: see `models.memories.new_memory`.
-        read: "gate", what is read is added to the result of self-attention through a gate, or "attention", what can be
-            read are further keys and values of self-attention.
+        read: "gate": what is read is added to the result of self-attention through a gate; or "attention": what can be
+            read becomes further keys and values of self-attention.
         dropout, bias: of the gate, see `GatedRead`.
 
     Call arguments:
@@ -31,8 +31,8 @@ class LayerMemory(keras.layers.Layer):
         training: whether dropout is on.
 
     Returns:
-        What the layer reads, a `Reading`; and the state after the row. The memory's extra losses are added to the
-        model's in training, and `found_losses` has those of the last call by name.
+        What the layer reads, a `Reading`; and the state after the row. In training the memory's extra losses are added
+        to the model's; `found_losses` holds those of the last call by name.
 
     References:
         Dai et al. 2019, "Transformer-XL", section 3.2, for a memory in each layer, and attention to it.
@@ -71,11 +71,11 @@ class LayerMemory(keras.layers.Layer):
         return self.reading(x, past, training), state
 
     def reading(self, x: Tensor, past: Past, training: bool | None = None) -> Reading:
-        """What positions (B, S, D) read of a past."""
+        """What positions (B, S, D) read from a past."""
         return Reading(added=self.gated(x, past, training=training)) if self.gated else Reading(past=past)
 
     def prepared(self, past: Past, attention: SelfAttention) -> Nested:
-        """What `step` needs of what one window may read: a `Past` whose mask is (B, 1, P)."""
+        """What `step` needs of the past of one window: a `Past` whose mask is (B, 1, P)."""
         if self.gated:
             return self.gated.prepared(past)
         return {"keys_values": attention.past_keys_values(past), "ceilings": score_ceilings(past.mask[:, None])}
@@ -98,10 +98,10 @@ class StackMemory(keras.layers.Layer):
 
     Args:
         width: model width D.
-        places: kind of memory to the numbers, from 1, of the layers that have one.
-        settings: kind of memory to the arguments of its `LayerMemory`, after the width.
+        places: maps each kind of memory to the numbers, from 1, of the layers that have one.
+        settings: maps each kind of memory to the arguments of its `LayerMemory` after the width.
 
-    A state is a dictionary of layers to dictionaries of kinds to states.
+    A state is a dictionary by layer of dictionaries by kind of states.
     """
 
     def __init__(
@@ -135,7 +135,7 @@ class StackMemory(keras.layers.Layer):
 
     @property
     def relative(self) -> bool:
-        """Whether positions are counted on from window to window."""
+        """Whether positions keep counting from window to window."""
         return any(layer.memory.relative for layer in self.memories)
 
     @property
@@ -145,7 +145,7 @@ class StackMemory(keras.layers.Layer):
 
     @property
     def found_losses(self) -> dict[str, Tensor]:
-        """The extra losses of the last call in training by name, each summed over layers."""
+        """The extra losses of the last call by name, each summed over layers."""
         return summed([layer.found_losses for layer in self.memories])
 
     def initial_state(self, batch: int | Tensor) -> Nested:
@@ -153,7 +153,8 @@ class StackMemory(keras.layers.Layer):
         return self._each(lambda layer, number, kind: layer.memory.initial_state(batch))
 
     def read_row(self, row: Row, state: Nested, stack: list, training: bool | None = None) -> tuple[Read, Nested]:
-        """What the layers `stack` read in a row's windows, and a dictionary with the state after it once they have."""
+        """What the layers `stack` read in a row's windows, and a dictionary that, once they have read, holds the state
+        after the row."""
         after: dict[str, Any] = {}
 
         def look(number, x):
@@ -185,7 +186,7 @@ class StackMemory(keras.layers.Layer):
         return self._each(of)
 
     def step_read(self, shared: Nested, beam: int) -> Read:
-        """What the layers read in a step of K hypotheses for each row, `shared` being from `prepared`."""
+        """What the layers read in a step of K hypotheses for each row; `shared` is from `prepared`."""
 
         def look(number, x):
             layers = self.at[number].items()
@@ -202,7 +203,7 @@ class StackMemory(keras.layers.Layer):
 
 
 def summed(losses: list[dict[str, Tensor]]) -> dict[str, Tensor]:
-    """The sums by name of some losses by name."""
+    """Adds up losses that have the same name."""
     names = sorted({name for each in losses for name in each})
     return {name: sum(each[name] for each in losses if name in each) for name in names}
 

@@ -1,4 +1,4 @@
-"""A function of numpy arrays as an operation of the backend, for an index that lives outside the model."""
+"""Runs a function of numpy arrays as a backend operation, for an index that lives outside the model."""
 
 from collections.abc import Callable
 
@@ -13,7 +13,7 @@ Search = Callable[[np.ndarray, int], tuple[np.ndarray, np.ndarray]]
 
 
 def look_up(search: Search, queries: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """The nearest entries of an index, also inside of compiled functions.
+    """The nearest entries of an index; also works inside compiled functions.
 
     Args:
         search: the index.

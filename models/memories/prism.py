@@ -19,36 +19,36 @@ from models.past import Past
 
 @dataclass(frozen=True)
 class PrismSettings:
-    """Windows pass an invertible network, whose low part a recurrent network carries from window to window."""
+    """Windows pass through an invertible network; a recurrent network carries the low part from window to window."""
 
     places: int = option(
         64, "how many positions of a sequence are kept; longer windows are squeezed", low=1, high=65536
     )
-    share: float = option(0.25, "of the width: the low part, which is carried", above=0.0, below=1.0)
+    share: float = option(0.25, "share of the width that is the low part, which is carried", above=0.0, below=1.0)
     couplings: int = option(4, "couplings of the invertible network", low=1, high=64)
-    keep_bias: float = option(0.0, "bias of the update gate: above 0 a place begins by keeping what it holds")
-    rebuild: float = option(0.1, "weight of the loss of windows rebuilt from the low part alone; 0 = none", low=0.0)
+    keep_bias: float = option(0.0, "bias of the update gate: above 0, places start out keeping what they hold")
+    rebuild: float = option(0.1, "weight of the loss for rebuilding windows from the low part alone; 0 = none", low=0.0)
 
 
 @memory("prism", PrismSettings)
 @keras.saving.register_keras_serializable(package="weitblick")
 class PrismMemory(Memory):
-    """A sequence of P positions: what a recurrent network made of the low parts of all windows so far, and the rest of
-    the latest, turned back by the inverse network.
+    """A sequence of P positions: what a recurrent network made of the low parts of all windows so far, together with
+    the rest of the latest window, mapped back by the inverse of an invertible network f.
 
-    Each position x of a window becomes f(x), of which the first numbers are its low part. The window's positions lie in
-    P places one by one, and if there are more, several beside each other share a place, which gets their mean. A gated
-    recurrent network carries the low part of each place from window to window. What is read of a place is the inverse f
-    of what that network says and of the rest of the last window with a position there.
+    Each position x of a window becomes f(x), whose first numbers are its low part. The window's positions go into P
+    places one by one; if there are more than P, neighbouring positions share a place, which gets their mean. A gated
+    recurrent network carries the low part of each place from window to window. What is read from a place is the inverse
+    of f, applied to the output of that network and to the rest of the last window that had a position there.
 
-    The extra loss is that of positions rebuilt by the inverse of their low part alone, with zeros for the rest. So f
-    learns to put there what a sequence is best known by. It trains f alone.
+    The extra loss is the error of positions rebuilt by the inverse from their low part alone, with zeros for the rest.
+    So f learns to put into the low part what characterises a sequence best. The loss trains only f.
 
     Args:
         width: see `Memory`.
         places: P.
-        share: of the width, the low part.
-        couplings: of f, see `Couplings`.
+        share: the low part's share of the width.
+        couplings: number of couplings of f, see `Couplings`.
         keep_bias: see `Cell`.
         rebuild: weight of the extra loss.
 
@@ -56,7 +56,7 @@ class PrismMemory(Memory):
 
     References:
         Dinh et al. 2017, "Density estimation using Real NVP", for f; Cho et al. 2014, section 2.3, for the recurrent
-        network; Jacobsen et al. 2018, "i-RevNet", for sequences known by a part of an invertible network's output.
+        network; Jacobsen et al. 2018, "i-RevNet", for recognising sequences by part of an invertible network's output.
     """
 
     def __init__(
@@ -91,7 +91,7 @@ class PrismMemory(Memory):
 
     def prepare(self, x: Tensor) -> Tensor:
         low, rest = ops.split(self.network(x), [self.low], axis=-1)
-        # What the cell makes of low parts is linear, so that means can be taken afterwards.
+        # What the cell computes from low parts is linear, so means can be taken afterwards.
         return ops.concatenate([ops.cast(self.cell.inputs(low), "float32"), rest], axis=-1)
 
     def write(self, prepared: Tensor, here: Tensor, state: State) -> tuple[State, tuple[Tensor, Tensor]]:
@@ -109,7 +109,7 @@ class PrismMemory(Memory):
         return new, (ops.where(some, 1 - kept, 0.0), lies)
 
     def _lying(self, here):
-        """Which positions (B, N) lie in each place: (B, P, N) float32 of 0 and 1."""
+        """Which positions (B, N) are in each place: (B, P, N) float32, 0 or 1."""
         order = ops.cumsum(ops.cast(here, "int32"), axis=1)
         count = ops.maximum(order[:, -1:], self.places)
         places = ops.where(here, (order - 1) * self.places // count, -1)

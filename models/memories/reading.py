@@ -1,4 +1,4 @@
-"""How positions read a memory: attention to what it holds, through a gate."""
+"""How positions read a memory: by attention to what it holds, through a gate."""
 
 from typing import Any
 
@@ -14,24 +14,24 @@ from models.past import Past
 
 @keras.saving.register_keras_serializable(package="weitblick")
 class GatedRead(keras.layers.Layer):
-    """g * dropout(attention of x on the memory), with g = sigmoid(W [x, attention] + b) for each number.
+    """g * dropout(attention of x on the memory), with g = sigmoid(W [x, attention] + b) for each of the D numbers.
 
-    With a bias b below 0 the gate starts nearly closed, and a model that was trained without memory starts nearly as it
-    was. W starts at zero, so that the gate is equally open for all numbers.
+    With a bias b below 0 the gate starts nearly closed, so a model that was trained without memory starts almost
+    unchanged. W starts at zero, so the gate is equally open for all numbers.
 
     Args:
         width: model width D.
         dropout: rate on what was read.
-        bias: b at the start.
+        bias: initial value of b.
 
     Call arguments:
         x: states (B, S, D).
-        past: a `Past`, what each of them may read.
+        past: a `Past`, what each position may read.
         return_weights: also return the gates and the attention weights.
         training: whether dropout is on.
 
     Returns:
-        What is to be added to x: (B, S, D). With `return_weights` also the gates (B, S, D) and the attention weights
+        What to add to x: (B, S, D). With `return_weights` also the gates (B, S, D) and the attention weights
         (B, 1, S, P). A position with nothing to read gets zeros.
     """
 
@@ -68,12 +68,12 @@ class GatedRead(keras.layers.Layer):
         return ops.where(anything[..., None], gates, ops.zeros_like(gates))
 
     def prepared(self, past: Past) -> dict[str, Any]:
-        """What `step` needs of what one window may read: a `Past` whose mask is (B, 1, P)."""
+        """What `step` needs of the past of one window: a `Past` whose mask is (B, 1, P)."""
         keys_values = self.attention.keys_values(ops.cast(past.values, self.compute_dtype))
         return {"keys_values": keys_values, "ceilings": score_ceilings(past.mask[:, None])}
 
     def step(self, x: Tensor, shared: dict[str, Any], beam: int) -> Tensor:
-        """What is to be added to one position of each hypothesis of a search: (B * K, D) -> (B * K, D).
+        """What to add to one position of each hypothesis of a search: (B * K, D) -> (B * K, D).
 
         Args:
             x: (B * K, D).

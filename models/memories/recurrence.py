@@ -1,4 +1,4 @@
-"""Segment recurrence: each layer attends to its own inputs of the last positions of earlier windows."""
+"""Segment recurrence: each layer also attends to its own inputs at the last positions of earlier windows."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -28,9 +28,9 @@ class RecurrenceSettings:
 class RecurrenceMemory(Memory):
     """The last P positions before each window, as a layer's self-attention was given them.
 
-    They become further keys and values of that layer, at the distances at which they stand. The positions of earlier
-    windows in the same row are attended to where they are, so that only what is older costs anything. Within a row
-    gradients reach earlier windows; they end at its beginning.
+    They become further keys and values of that layer, at their true distances. The positions of earlier windows in the
+    same row are attended to where they are, so that only older ones cost anything. Within a row, gradients reach
+    earlier windows; they end at its beginning.
 
     Args:
         width: see `Memory`.
@@ -40,7 +40,7 @@ class RecurrenceMemory(Memory):
 
     References:
         Dai et al. 2019, "Transformer-XL: Attentive Language Models Beyond a Fixed-Length Context", section 3.2, with
-        rotary positions in place of section 3.3's.
+        rotary positions instead of those of section 3.3.
     """
 
     relative = True
@@ -88,7 +88,7 @@ def joined(filled: Tensor, windows: Windows, row: Row) -> tuple[Tensor, Tensor]:
 
     Returns:
         positions: (B, P + S) int32, those of the cache below 0.
-        documents: (B, P + S) int32, -1 for what nobody may attend to from a later window.
+        documents: (B, P + S) int32, -1 for what no later window may attend to.
     """
     kept = ops.logical_and(windows.counts, ops.cast(row.remembered, "bool"))
     documents = [ops.where(filled, 0, -1), ops.where(kept, windows.documents, -1)]

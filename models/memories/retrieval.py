@@ -1,4 +1,4 @@
-"""Retrieval memory: next tokens of trusted translations, found by the decoder state that they followed."""
+"""Retrieval memory: next tokens from trusted translations, found by the decoder states that they followed."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ FAR = 1e9
 
 @dataclass(frozen=True)
 class RetrievalSettings:
-    """Trusted translations, such as corrections, read at each step of the search; works beside any other kind."""
+    """Trusted translations, such as corrections, read at each step of the search; works with any other kind."""
 
     key: str = option(
         "feed_forward",
@@ -28,7 +28,7 @@ class RetrievalSettings:
     )
     neighbours: int = option(8, "the nearest entries that are read at each step", low=1, high=1024)
     temperature: float = option(0.12, "the lower, the more the nearest entry counts; in units of distance", above=0.0)
-    threshold: float = option(0.5, "mean squared distance from which on an entry counts for nothing", above=0.0)
+    threshold: float = option(0.5, "mean squared distance from which on an entry does not count", above=0.0)
     gate: str = option(
         "distance",
         "what weighs entries: their distance, or a layer that `weitblick tune --learn` fitted to validation text",
@@ -38,11 +38,11 @@ class RetrievalSettings:
     own: float = option(0.0, "trust in the model's own output; 0: only trusted translations", low=0.0, high=1.0)
     index: str = option(
         "segments",
-        "what is read of a translation memory: its most similar segments, or by an index the nearest of all entries",
+        "what is read of a translation memory: its most similar segments, or the nearest of all entries, by an index",
         choices=("segments", "exact", "ivfpq"),
     )
     segments: int = option(16, "how many similar segments are read", low=1)
-    entries: int = option(384, "the most entries that a segment reads, those of the most similar segments", low=1)
+    entries: int = option(384, "maximum entries read for a segment, from the most similar segments", low=1)
 
 
 class Neighbours(NamedTuple):
@@ -60,12 +60,13 @@ class Neighbours(NamedTuple):
 
 @memory("retrieval", RetrievalSettings)
 class RetrievalModel:
-    """A model whose steps mix in what followed similar states in trusted translations. It has no weights of its own.
+    """A model whose steps mix in the tokens that followed similar states in trusted translations. It has no weights of
+    its own.
 
-    The probability of a token is `(1 - g) p_model + g p_retrieved`. `p_retrieved` is the softmax of the distances of
-    the nearest entries over the temperature, summed by token. `g` is the weight and falls with the nearest distance,
-    linearly to 0 at the threshold; or a `gate` gives it. An entry that is trusted by half counts by half, and leaves
-    the rest to the model.
+    The probability of a token is `(1 - g) p_model + g p_retrieved`. `p_retrieved` is the softmax of the negative
+    distances of the nearest entries, divided by the temperature and summed by token. `g` starts at the weight for
+    distance 0 and falls linearly with the nearest distance, to 0 at the threshold; or a `gate` determines it. An entry
+    with half trust counts half and leaves the rest to the model.
 
     Args:
         model: has `step_with_key` and `initial_state`, see `models.transformer.Transformer`.
@@ -76,7 +77,7 @@ class RetrievalModel:
     References:
         Khandelwal et al. 2021, "Nearest Neighbor Machine Translation", equations 2 and 3; Dai et al. 2023, "Simple and
         Scalable Nearest Neighbor Machine Translation", section 3.2, for a weight that falls with the distance and for a
-        store of its own for each input.
+        separate store for each input.
     """
 
     def __init__(
@@ -89,26 +90,26 @@ class RetrievalModel:
 
         Args:
             source, max_length: see `Transformer.initial_state`.
-            stored: the entries that each of B inputs may read, N of them and at least the number of neighbours:
-                "keys" (B, N, D) float16 or float32; "tokens" (B, N) int32, the token that followed, 0 for padding; and
-                "trust" (B, N) float32, 0 to 1.
-            **context: what else the model takes.
+            stored: the entries that each of B inputs may read, N of them (at least the number of neighbours): "keys"
+                (B, N, D) float16 or float32; "tokens" (B, N) int32, the token that followed, 0 for padding; and "trust"
+                (B, N) float32, 0 to 1.
+            **context: further arguments of the model's method.
         """
         state = self.model.initial_state(source, max_length, **context)
         keys = ops.cast(stored["keys"], "float32")
         keys = ops.reshape(keys, (ops.shape(keys)[0], -1, self.model.settings["width"]))
         squares = ops.where(ops.equal(stored["tokens"], 0), FAR, ops.mean(ops.square(keys), axis=-1))
-        # Most of the time of a step goes into reading the keys, which take half the room in bfloat16.
+        # A step spends most of its time on reading the keys, which take half the room in bfloat16.
         keys = ops.cast(keys, self.model.compute_dtype)
         state["shared"]["stored"] = {**stored, "keys": keys, "squares": squares}
         return state
 
     def lengthen_state(self, state: Nested, steps: int) -> Nested:
-        """The state with room for so many more steps."""
+        """The state with room for `steps` more steps."""
         return self.model.lengthen_state(state, steps)
 
     def step(self, tokens: Tensor, state: Nested) -> tuple[Tensor, Nested]:
-        """One step of decoding; the logits (B * K, V) have the probabilities of the mixture."""
+        """One step of decoding; the logits (B * K, V) give the probabilities of the mixture."""
         beam = state["written"][0][0].shape[3]
         logits, queries, state = self.model.step_with_key(tokens, state, self.settings.key)
         found = nearest(queries, state["shared"]["stored"], beam, self.settings.neighbours)
@@ -130,7 +131,7 @@ def nearest(queries: Tensor, stored: dict[str, Tensor], beam: int, count: int) -
 
     Args:
         queries: (B * K, D) float32.
-        stored: see `RetrievalModel.initial_state`, with keys of any float dtype, in which products are computed; and
+        stored: see `RetrievalModel.initial_state`; keys may have any float dtype, in which products are computed. Also
             "squares" (B, N) float32, the mean squares of the keys, `FAR` for padding.
         beam: K.
         count: k, at most N.
@@ -149,7 +150,7 @@ def nearest(queries: Tensor, stored: dict[str, Tensor], beam: int, count: int) -
 
 
 def nearer(found: Neighbours, squares: Tensor, tokens: Tensor, width: int) -> Neighbours:
-    """The nearest k of some neighbours and of others that are trusted.
+    """The nearest k among some neighbours and others that are fully trusted.
 
     Args:
         found: k neighbours of each row.
@@ -168,9 +169,9 @@ def nearer(found: Neighbours, squares: Tensor, tokens: Tensor, width: int) -> Ne
 
 
 def mixed(logits: Tensor, total: Tensor, found: Neighbours, gates: Tensor, temperatures: Tensor) -> Tensor:
-    """Logits (R, V) of the model and of what was found together; see `RetrievalModel`.
+    """Logits (R, V) of the model combined with what was found; see `RetrievalModel`.
 
-    Only those of tokens that were found change: scaled as a whole, the others keep their part of `1 - g`.
+    Only the logits of tokens that were found change: up to a common scale, the others keep their part of `1 - g`.
 
     Args:
         logits: (R, V) float32, the model's.
@@ -181,7 +182,7 @@ def mixed(logits: Tensor, total: Tensor, found: Neighbours, gates: Tensor, tempe
     shares = ops.softmax(-found.distances / temperatures, axis=-1) * found.trust
     kept = ops.log1p(-gates * ops.sum(shares, axis=-1, keepdims=True))
     same = ops.cast(ops.equal(found.tokens[:, :, None], found.tokens[:, None]), shares.dtype)
-    # Each neighbour gets the share of all that have its token, so that equal ones write the same.
+    # Each neighbour gets the total share of those with its token, so that neighbours with equal tokens write the same.
     shares = ops.sum(same * shares[:, None], axis=-1)
     rows = ops.arange(ops.shape(logits)[0], dtype="int32")[:, None] + ops.zeros_like(found.tokens)
     together = ops.logaddexp(pick(logits, found.tokens), ops.log(gates * shares + 1e-30) + total - kept)
@@ -190,7 +191,7 @@ def mixed(logits: Tensor, total: Tensor, found: Neighbours, gates: Tensor, tempe
 
 
 class Gate(NamedTuple):
-    """A layer of one matrix that weighs what was found, learnt on validation text.
+    """A layer with one matrix, learnt on validation text, that weights what was found.
 
     It sees the distances, how many different tokens the nearest 1, 2, ... k entries have, and the model's largest
     log-probability.
@@ -225,5 +226,5 @@ def features(found: Neighbours, surest: Tensor) -> Tensor:
 
 
 def gated(outputs: Tensor) -> tuple[Tensor, Tensor]:
-    """The gates, 0 to 1, and the temperatures that the outputs (R, 2) of a layer stand for, each (R, 1)."""
+    """The gates, 0 to 1, and the temperatures from the outputs (R, 2) of a layer, each (R, 1)."""
     return 0.999 * ops.sigmoid(outputs[:, :1]), ops.exp(ops.clip(outputs[:, 1:], -6.0, 2.0))

@@ -1,4 +1,4 @@
-"""Segment summaries: a few learned vectors of each of the last windows."""
+"""Segment summaries: a few learned vectors for each of the last windows."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -17,7 +17,7 @@ from models.options import option
 class FixedSettings:
     """One vector of each of the last windows, found by a learned query."""
 
-    segments: int = option(8, "of how many windows the vectors are kept", low=1, high=65536)
+    segments: int = option(8, "number of windows whose vectors are kept", low=1, high=65536)
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class VariableSettings:
     """Several vectors of each of the last windows, found by as many learned queries."""
 
     summaries: int = option(64, "how many vectors sum up a window", low=1, high=65536)
-    segments: int = option(8, "of how many windows the vectors are kept", low=1, high=65536)
+    segments: int = option(8, "number of windows whose vectors are kept", low=1, high=65536)
 
 
 @memory("fixed", FixedSettings)
@@ -34,13 +34,13 @@ class VariableSettings:
 class SummaryMemory(Memory):
     """A queue of the summaries of the last R windows.
 
-    A summary is what learned queries find in the window: one query, like a [CLS] token, or several. A window that is
-    summarised pushes the oldest out. When read, each summary carries a learned vector for its age.
+    A summary is what learned queries find in the window: one query, like a [CLS] token, or several. Each newly
+    summarised window pushes the oldest out. When a summary is read, a learned vector for its age is added to it.
 
     Args:
         width: see `Memory`.
-        summaries: vectors N for a window.
-        segments: of how many windows R the summaries are kept.
+        summaries: number of vectors N per window.
+        segments: number of windows R whose summaries are kept.
 
     Call arguments and results: see `Memory`; M is R * N.
 
@@ -85,7 +85,7 @@ class SummaryMemory(Memory):
         return where(anything, new, state), self._report(anything, ops.mean(weights, axis=1))
 
     def _report(self, anything, weights):
-        """What `write` did: the newest summary is all new, the others have only moved by one place."""
+        """What `write` did: the newest summary is entirely new, the others have only moved by one place."""
         older = (self.segments - 1) * self.summaries
         share = ops.repeat(ops.cast(anything, "float32")[:, None], self.summaries, axis=1)
         return ops.pad(share, ((0, 0), (older, 0)))[..., None], ops.pad(weights, ((0, 0), (older, 0), (0, 0)))

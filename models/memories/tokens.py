@@ -1,4 +1,4 @@
-"""The tokens that a target memory holds, mixed in training, and how likely the model finds each of them."""
+"""The tokens that a target memory holds, mixed in training, and the probability that the model gives each of them."""
 
 from typing import Any
 
@@ -10,23 +10,24 @@ from models.embedding import TokenEmbedding
 from models.loss import BLOCKS, portions
 from models.search.sampling import invert
 
-# Share of the windows whose tokens are drawn from the model, and of the tokens that are replaced in the others; both
-# are those of Voita et al.
+# Share of windows whose tokens are drawn from the model, and share of tokens that are replaced in the others; both as
+# in Voita et al.
 DRAWN = 0.5
 NOISE = 0.2
 
 
 @keras.saving.register_keras_serializable(package="weitblick")
 class StoredTokens(keras.layers.Layer):
-    """What stands for a token in the memory: its vector, plus p times a learnt vector.
+    """What represents a token in the memory: its vector, plus p times a learnt vector.
 
-    p is the probability that the model gives the token at its state, before the target memory is read. It is the same
-    in training, apart from dropout, and in translation, where the tokens are those that were found. The learnt vector
-    starts at zero, so that a model that was trained without it starts as it was.
+    p is the probability that the model gives the token at its state, before the target memory is read. Apart from
+    dropout, it is the same in training and in translation, where the tokens are those that the search found. The learnt
+    vector starts at zero, so a model that was trained without it starts unchanged.
 
-    In training the tokens are mixed: all those of a window are drawn from the model with probability `DRAWN`, else they
-    are the reference's, of which a share `NOISE` is replaced by any token. Whole windows are drawn, and not single
-    tokens, because in translation too a window is either the model's own or, with corrections, a person's.
+    In training the tokens are mixed: with probability `DRAWN`, all tokens of a window are drawn from the model;
+    otherwise they are the reference's, with a share `NOISE` of them replaced by random tokens. Whole windows are drawn
+    rather than single tokens, because in translation, too, a window is either the model's own or, with corrections, a
+    person's.
 
     Args:
         width: model width D.
@@ -36,9 +37,9 @@ class StoredTokens(keras.layers.Layer):
         states: (B, T, D).
         tokens: integer tensor (B, T), the token after each state.
         embedding: the layer of the output vectors.
-        windows: integer tensor (B, T), the window of each state, 1 to `count`; given where tokens are to be mixed.
-        kept: boolean (B, T), with `windows`: which tokens stay.
-        count: with `windows`, W.
+        windows: integer tensor (B, T), the window of each state, 1 to `count`; given if tokens are to be mixed.
+        kept: boolean (B, T), with `windows`: which tokens stay as they are.
+        count: with `windows`: their number W.
 
     Returns:
         (B, T, D).
@@ -75,7 +76,7 @@ class StoredTokens(keras.layers.Layer):
         return embedding(ops.reshape(tokens, shape)) + shares * self.trust
 
     def _mixed(self, tokens, size, windows, kept, count):
-        """The tokens with noise; and as for `with_probabilities`, (B, T), which of them are to be drawn."""
+        """The tokens with noise; and `drawn` as for `with_probabilities`, but (B, T)."""
         shape = ops.shape(tokens)
 
         def uniform(shape):
@@ -95,13 +96,13 @@ class StoredTokens(keras.layers.Layer):
 def with_probabilities(
     states: Tensor, table: Tensor, tokens: Tensor, drawn: tuple[Tensor, Tensor] | None = None
 ) -> tuple[Tensor, Tensor]:
-    """How likely each token is at its state; some may be drawn there. Nothing has a gradient.
+    """How likely each token is at its state; some tokens may be drawn there. Nothing here has a gradient.
 
     Args:
         states: (N, D) in any float type.
-        table: output vectors (V, D), of which the logits are the products with the states.
+        table: output vectors (V, D); the logits are the products of states and vectors.
         tokens: integer tensor (N,).
-        drawn: None, or which tokens to draw, boolean (N,), and a number for each of them, float32 (N,) in [0, 1).
+        drawn: None, or which tokens to draw, boolean (N,), and a random number for each, float32 (N,) in [0, 1).
 
     Returns:
         The tokens (N,), and their probabilities (N,), float32.

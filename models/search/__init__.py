@@ -1,7 +1,7 @@
 """Turning a step function into text: greedy, beam search, sampling and forced scoring.
 
-Search knows no model. It takes `step(tokens (N,), state) -> (logits (N, V), state)` and a nested state of which every
-leaf has the N rows as axis 0. `models.search.state` defines what else the two guarantee.
+Search knows nothing about models. It takes `step(tokens (N,), state) -> (logits (N, V), state)` and a nested state
+whose leaves have the N rows as axis 0. `models.search.state` defines what else the two guarantee.
 """
 
 from models.search.beam import BeamSearch, beam_search, length_penalty, live_inputs, select_inputs

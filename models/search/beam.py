@@ -28,20 +28,20 @@ OFFSET = 5.0
 
 
 class Beams(NamedTuple):
-    """The hypotheses of B inputs in the making: K live ones and the n best finished ones of each.
+    """The hypotheses of B inputs during a search: K live ones and the n best finished ones of each.
 
     time: int32 scalar, number of tokens of the live hypotheses.
     tokens: (B, K, T) int32, live hypotheses.
     scores: (B, K) float32, their log-probabilities, in falling order unless terms change it; -inf where there is none.
-        All are -inf once nothing can change the finished ones of an input any more.
+        All are -inf once nothing can change an input's finished hypotheses any more.
     last: (B * K,) int32, the tokens that the next step reads.
     state: nested decoding state with B * K rows.
     finished: (B, n, T) int32, finished hypotheses.
     finished_scores: (B, n) float32, penalised, in falling order; -inf where there is none.
     broken: (B,) bool, True where a live hypothesis got logits that were not finite.
-    limits: (B,) int32, the most tokens of an input's hypotheses.
+    limits: (B,) int32, the maximum length of an input's hypotheses in tokens.
     owed: (B, K, P) bool, which of the P copied tokens a live hypothesis must still contain.
-    terms: how far the live hypotheses have come with the terms; () for none.
+    terms: how far the live hypotheses have got with the terms; () for none.
     """
 
     time: Tensor
@@ -61,7 +61,7 @@ def length_penalty(length: int | Tensor, alpha: float, offset: float = OFFSET) -
     """`((offset + length) / (offset + 1)) ** alpha`, by which a sum of log-probabilities is divided.
 
     Args:
-        length: int tensor or number of tokens, the end token included.
+        length: number of tokens, including the end token; an int or an int tensor.
         alpha: float. 0 for no penalty; the larger, the longer the preferred hypotheses.
         offset: float, at least 0. With 0 and an alpha of 1 the score is the mean log-probability of a token.
 
@@ -97,37 +97,39 @@ def beam_search(
 
     - A hypothesis finishes when its end token is among the K best candidates of a step; it then leaves its place in
       the beam to the next best beginning. With one beam and no length penalty this is greedy search.
-    - The token at an input's limit is the end token, with the probability that the model gives it. So all hypotheses
-      are complete, and `score * penalty` is the log-probability of the tokens, as `score` gives it.
+    - At an input's limit the end token is forced, with the probability that the model gives it. So all hypotheses are
+      complete, and `score * penalty` is the log-probability of the tokens, as `score` gives it.
     - The search for an input ends when no live hypothesis, even if it could end now at no cost, would score better
-      than the worst of its `nbest` finished ones. A longer one may in principle still gain by the length penalty; with
-      `exact` the search goes on until that is impossible, in about twice the time, and hardly ever finds anything.
+      than the worst of its `nbest` finished ones. In principle, a longer one may still gain from the length penalty;
+      with `exact` the search continues until that is impossible, which takes about twice the time and hardly ever finds
+      anything.
 
     Args:
         step: callable, `(tokens (N,), state) -> (logits (N, V), state)`, logits of any float dtype.
         state: nested dict, tuple or list of tensors with B rows, which are repeated to N = B * K here. See
             `models.search.state` for leaves that keep their B rows.
-        batch: int. B. In a TensorFlow graph also an int32 scalar.
+        batch: int. B. In a TensorFlow graph it may also be an int32 scalar.
         beam: int. K.
-        max_length: int. T, the most tokens of a hypothesis, the end token included. In a TensorFlow graph also an int32
-            scalar.
+        max_length: int. T, the maximum length of a hypothesis in tokens, including the end token. In a TensorFlow graph
+            it may also be an int32 scalar.
         length_penalty: float. Alpha of `models.search.length_penalty`; `length_offset` is its offset.
         nbest: int. Number n of hypotheses to return for each input, at most K.
         bos: int. Token that starts a sequence.
         eos: int. Token that ends one.
-        pad: int. Token that fills up what follows.
-        max_lengths: optional (B,) int32. Limits of the single inputs; what is above `max_length` is cut to it.
-        min_length: int. The fewest tokens of a hypothesis, the end token included. A smaller limit wins.
-        forbidden: ids that may not be put out either, such as that of the unknown token.
-        exact: bool. Whether the early finish may change nothing in the result. It cannot without a length penalty.
-        copied: P consecutive ids that a hypothesis contains once where they are owed, and else never.
+        pad: int. Token that fills up the rest.
+        max_lengths: optional (B,) int32. Limits of the individual inputs; larger values are cut to `max_length`.
+        min_length: int. The minimum length of a hypothesis in tokens, including the end token. A smaller limit wins.
+        forbidden: further ids that are never output, such as that of the unknown token.
+        exact: bool. Whether the early finish must not change the result. Without a length penalty it never does.
+        copied: P consecutive ids that a hypothesis contains once where they are owed, and otherwise never.
         owed: optional (B, P) bool, which of them each input's hypotheses must contain. A limit of fewer tokens wins.
-        terms: optional, of each input; hypotheses must contain them. A limit of fewer tokens wins. Each needs a form
-            whose first token begins a word. See `models.search.terms`, as for `words`, which they need.
+        terms: optional, the terms of each input; hypotheses must contain them. A limit of fewer tokens wins. Each term
+            needs a form whose first token begins a word. See `models.search.terms`.
+        words: where words begin, see `models.search.terms`; needed for `terms`.
 
     Returns:
         `Hypotheses` of tokens (B, n, T), scores (B, n) in falling order and lengths (B, n). A score is a sum of
-        log-probabilities over the length penalty.
+        log-probabilities, divided by the length penalty.
 
     Raises:
         ValueError: for options that contradict each other and, when run eagerly, for logits that are not finite.
@@ -142,11 +144,11 @@ def beam_search(
 
 
 class BeamSearch:
-    """Beam search in parts, so that a caller may look at it between them.
+    """Beam search in parts, so that a caller can act between them.
 
     `beam_search` is one `start`, one `advance` to the end and `hypotheses`. Between two calls of `advance` a caller may
-    drop the inputs that are done (`select_inputs`), which leaves the others' results as they are, or give the others
-    room for more tokens (`lengthen`).
+    drop inputs that are done (`select_inputs`), which does not change the others' results, or give the others room for
+    more tokens (`lengthen`).
 
     Args:
         step, beam, length_penalty, nbest, bos, eos, pad, min_length, forbidden, exact, copied, words, length_offset:
@@ -194,7 +196,7 @@ class BeamSearch:
         owed: Tensor | None = None,
         terms: Terms | None = None,
     ) -> Beams:
-        """`Beams` before the first step: one live hypothesis, as all but the first of K equal ones would only crowd.
+        """`Beams` before the first step: one live hypothesis, as K equal ones would only crowd the beam.
 
         Args:
             state, batch, max_length, max_lengths, owed, terms: see `beam_search`.
@@ -219,7 +221,7 @@ class BeamSearch:
         )
 
     def advance(self, beams: Beams, steps: int | None = None) -> Beams:
-        """Goes on until all inputs are done, or by so many steps. There must be room for them."""
+        """Continues until all inputs are done, or for `steps` steps. There must be room for them."""
         end = None if steps is None else beams.time + steps
 
         def more(beams):
@@ -242,7 +244,7 @@ class BeamSearch:
         return Hypotheses(beams.finished, scores, lengths)
 
     def lengthen(self, beams: Beams, steps: int, state: Nested) -> Beams:
-        """The same beams with room for so many more tokens, and with a state that has it as well."""
+        """The same beams with room for `steps` more tokens, and with a `state` that has room for them as well."""
 
         def longer(tokens):
             return ops.pad(tokens, ((0, 0), (0, 0), (0, steps)), constant_values=self.ids["pad"])
@@ -255,7 +257,7 @@ def _penalty(alpha, offset):
 
 
 def live_inputs(beams: Beams) -> Tensor:
-    """(B,) bool: inputs whose search goes on."""
+    """(B,) bool: inputs whose search continues."""
     return ops.any(beams.scores > NEVER, axis=1)
 
 
@@ -278,7 +280,7 @@ _BY_INPUT = ("tokens", "scores", "finished", "finished_scores", "broken", "limit
 
 
 def _finish(beams, ranking, penalty, rules):
-    """Merges hypotheses that end, if among the K best, into the finished set. Returns its tokens and scores."""
+    """Merges hypotheses that end and are among the K best into the finished set. Returns its tokens and scores."""
     beam, nbest = beams.scores.shape[1], beams.finished_scores.shape[1]
     best, index = ops.top_k(ops.concatenate([ranking.end_order, ranking.order], axis=1), beam)
     index = ops.cast(index, "int32")
@@ -287,8 +289,8 @@ def _finish(beams, ranking, penalty, rules):
     ends = index < beam
     ended = ops.where(ends, best / penalty(beams.time + 1), NEVER)
     ended_tokens = _append(beams, ops.where(ends, index, 0), rules.eos)
-    # Finished ones come first, so that of two equal hypotheses the earlier stays. Of those that are -inf any may be
-    # taken, and none may leave tokens behind.
+    # Finished ones come first, so that of two equal hypotheses the earlier stays. Any of those at -inf may be taken, so
+    # none of them may leave tokens behind.
     scores, index = ops.top_k(ops.concatenate([beams.finished_scores, ended], axis=1), nbest)
     ended_tokens = ops.where(ops.isfinite(ended)[:, :, None], ended_tokens, rules.pad)
     tokens = ops.concatenate([beams.finished, ended_tokens], axis=1)
@@ -319,23 +321,23 @@ def _move(beams, ranking, state, finished, rules):
 
 
 def _append(beams, parents, tokens):
-    """The tokens (B, K, T) of hypotheses `parents` (B, K) with one more each (B, K, 1)."""
+    """The tokens (B, K, T) of the hypotheses `parents` (B, K), with one more token each (B, K, 1)."""
     here = ops.arange(ops.shape(beams.tokens)[2], dtype="int32") == beams.time
     return ops.where(here, tokens, pick(beams.tokens, parents))
 
 
 def _stop(beams, penalty, rules, exact):
-    """Takes away the live hypotheses of inputs where they cannot, or will not, change the finished ones any more."""
+    """Removes an input's live hypotheses if they cannot, or probably will not, change the finished ones any more."""
     hopeless = attainable(beams, penalty, rules, exact) <= beams.finished_scores[:, -1]
     return beams._replace(scores=ops.where(hopeless[:, None], NEVER, beams.scores))
 
 
 def attainable(beams: Beams, penalty: Callable[[Tensor], Tensor], rules: Rules, exact: bool) -> Tensor:
-    """(B,) float32: a bound of the penalised scores to which live hypotheses come if they end next.
+    """(B,) float32: a bound on the penalised scores that live hypotheses reach if they end next; with `exact`, at all.
 
     Log-probabilities only fall (rounded ones as well: a computed `log_total` is never below the largest logit) and the
-    penalty is monotonic in the length. So the best that can happen at all, the exact bound, is that the best live
-    hypothesis loses nothing more and ends at the length with the largest penalty: the next one or the limit.
+    penalty is monotonic in the length. So the best possible case, the exact bound, is that the best live hypothesis
+    loses nothing more and ends at the length with the largest penalty: the next one or the limit.
     """
     divisor = penalty(beams.time + 1)
     if exact:

@@ -1,4 +1,4 @@
-"""Tokens that a hypothesis contains exactly once: those that stand for what the source's translation must copy."""
+"""Tokens that a hypothesis contains exactly once: they stand for what the translation must copy from the source."""
 
 from collections.abc import Sequence
 
@@ -8,10 +8,10 @@ from models import Tensor
 
 
 def copied_range(copied: Sequence[int]) -> tuple[int, ...]:
-    """Checks ids that are copied.
+    """Checks the ids of copied tokens.
 
     Raises:
-        ValueError: they do not follow each other.
+        ValueError: they are not consecutive.
     """
     ids = tuple(map(int, copied))
     if ids and ids != tuple(range(ids[0], ids[0] + len(ids))):
@@ -42,7 +42,7 @@ def debt(owed: Tensor | None, needed: Tensor | None = None) -> Tensor:
     """(...) int32: the fewest tokens that must come before the hypothesis may end.
 
     Args:
-        owed: (..., P) bool, the copied tokens that must; None for none.
+        owed: (..., P) bool, the copied tokens that must still come; None for none.
         needed: (...) int32, tokens that terms need, see `models.search.terms`; None for none.
     """
     counts = [] if owed is None else [ops.sum(ops.cast(owed, "int32"), axis=-1)]
@@ -50,14 +50,14 @@ def debt(owed: Tensor | None, needed: Tensor | None = None) -> Tensor:
 
 
 def only_owed(logits: Tensor, largest: Tensor, count: Tensor, time: Tensor, limits: Tensor, eos: int) -> Tensor:
-    """Where nothing but an owed token may come next: the model would end, or the tokens left are just enough.
+    """Where only an owed token may come next: the model would end here, or the tokens left are only just enough.
 
     Args:
         logits: (N, V) float32.
-        largest: (N,) float32, their largest.
+        largest: (N,) float32, the largest logit of each row.
         count: (N,) int32, the `debt`.
         time: int32 scalar, number of tokens before this one.
-        limits: (N,) int32, the most tokens of each hypothesis, the end token included.
+        limits: (N,) int32, the maximum length of each hypothesis in tokens, including the end token.
         eos: the end token.
 
     Returns:

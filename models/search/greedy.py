@@ -32,21 +32,21 @@ def greedy(
 ) -> Hypotheses:
     """Takes the likeliest token at each step.
 
-    The token at an input's limit is the end token, with the probability that the model gives it, so every hypothesis is
-    a complete one. `bos` and `pad` are never put out.
+    At an input's limit the end token is forced, with the probability that the model gives it, so every hypothesis is
+    complete. `bos` and `pad` are never output.
 
     Args:
         step: callable, `(tokens (B,), state) -> (logits (B, V), state)`, logits of any float dtype.
         state: nested dict, tuple or list of tensors with B rows. See `models.search.state`.
-        batch: int. B. In a TensorFlow graph also an int32 scalar.
-        max_length: int. T, the most tokens of a hypothesis, the end token included. In a TensorFlow graph also an int32
-            scalar.
+        batch: int. B. In a TensorFlow graph it may also be an int32 scalar.
+        max_length: int. T, the maximum length of a hypothesis in tokens, including the end token. In a TensorFlow graph
+            it may also be an int32 scalar.
         bos: int. Token that starts a sequence.
         eos: int. Token that ends one.
-        pad: int. Token that fills up what follows.
-        max_lengths: optional (B,) int32. Limits of the single inputs; what is above `max_length` is cut to it.
-        min_length: int. The fewest tokens of a hypothesis, the end token included. A smaller limit wins.
-        forbidden: ids that may not be put out either, such as that of the unknown token.
+        pad: int. Token that fills up the rest.
+        max_lengths: optional (B,) int32. Limits of the individual inputs; larger values are cut to `max_length`.
+        min_length: int. The minimum length of a hypothesis in tokens, including the end token. A smaller limit wins.
+        forbidden: further ids that are never output, such as that of the unknown token.
         copied, owed, terms, words: see `beam_search`.
 
     Returns:

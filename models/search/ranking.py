@@ -13,20 +13,20 @@ from models.search.state import pick
 from models.search.terms import TermState, look_ahead, promote, worth_of_all
 
 NEVER = float("-inf")
-# Tokens in a group, about; and the vocabulary from which on groups pay.
+# Approximate number of tokens in a group, and the vocabulary size from which groups pay off.
 _GROUP, _LARGE = 64, 1024
 
 
 class Ranking(NamedTuple):
     """What may follow the K hypotheses of each of B inputs.
 
-    scores: (B, C) float32, log-probabilities of the C best hypotheses that go on; -inf where none is.
+    scores: (B, C) float32, log-probabilities of the C best hypotheses that continue; -inf where there is none.
     parents: (B, C) int32, which hypothesis each continues.
     tokens: (B, C) int32, the new token.
     ends: (B, K) float32, log-probability of each hypothesis with the end token; -inf where it may not end.
     finite: (B, K) bool, False where logits were NaN or infinite.
-    order: (B, C) float32, what they are ranked by, in falling order: the scores, and the bonus of terms.
-    end_order: (B, K) float32, the same of those that end.
+    order: (B, C) float32, what they are ranked by, in falling order: the scores plus the bonus of terms.
+    end_order: (B, K) float32, the same for those that end.
     """
 
     scores: Tensor
@@ -76,7 +76,7 @@ def rank(
     goes_on = (time + 1 < rules.limits)[:, None]
     base = ops.where(goes_on, base, NEVER)
     special = np.isin(np.arange(size), (rules.eos, *rules.never, *rules.copied))
-    # What the ranking goes by: the logits and what is added to them, with the bonus of terms.
+    # What the ranking uses: the logits and what is added to them, including the bonus of terms.
     promoted, order_base, needed, nearer = logits, base, None, None
     if terms:
         outlook = look_ahead(terms, rules.words)
@@ -111,7 +111,7 @@ def rank(
 
 
 def _maxima(logits, width):
-    """(N, G): the largest logit of each group of neighbours; the logits where there are no groups."""
+    """(N, G): the largest logit of each group of neighbours; the logits themselves if there are no groups."""
     return ops.max(ops.reshape(logits, (-1, logits.shape[-1] // width, width)), axis=-1) if width else logits
 
 
@@ -131,7 +131,7 @@ def _copies(logits, base, owed, rules):
 
 
 def group_width(size: int, count: int) -> int:
-    """Tokens in a group, a divisor of the vocabulary's size; 0 where groups do not pay or there is no such divisor."""
+    """Tokens in a group, a divisor of the vocabulary's size; 0 if groups do not pay off or no divisor fits."""
     fitting = [width for width in range(_GROUP // 4, _GROUP * 4) if size % width == 0 and size // width >= count]
     if size < _LARGE or not fitting:
         return 0
@@ -141,17 +141,17 @@ def group_width(size: int, count: int) -> int:
 def _best_by_groups(logits, maxima, base, count, special):
     """The best `count` of the K * V continuations of each input, exactly.
 
-    They can only be in the `count` groups with the largest maxima, so that one cheap pass over the logits is enough.
+    They can only be in the `count` groups with the largest maxima, so one cheap pass over the logits is enough.
 
     Args:
         logits: (B * K, V) float32.
         maxima: (B * K, G) float32, the largest logit of each group of neighbours.
-        base: (B, K) float32, what is added to a hypothesis' logits; -inf for one without continuations.
+        base: (B, K) float32, what is added to a hypothesis's logits; -inf for one without continuations.
         count: int. C.
         special: (V,) numpy bool, tokens that are left out.
 
     Returns:
-        Scores (B, C), in falling order, and the numbers of hypothesis and token (B, C), the latter counting fastest.
+        Scores (B, C), in falling order, and joint numbers of hypothesis and token (B, C), the token counting fastest.
     """
     beam, groups = base.shape[1], maxima.shape[1]
     width = len(special) // groups
@@ -178,5 +178,5 @@ def _leave_out(special, logits, maxima):
 
 
 def _add(values, base):
-    """values + base, and -inf where the base is, even if the values are not finite."""
+    """values + base, but -inf where the base is -inf, even if the values are not finite."""
     return ops.where(base > NEVER, values + base, NEVER)

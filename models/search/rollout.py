@@ -1,4 +1,4 @@
-"""The loop of every search that follows one hypothesis a row: greedy, sampling and forced scoring."""
+"""The loop of every search that follows one hypothesis per row: greedy, sampling and forced scoring."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -13,12 +13,13 @@ from models.search.terms import TermState, Words, add_tokens
 
 
 class Rollout(NamedTuple):
-    """One hypothesis for each of N rows, in the making.
+    """One unfinished hypothesis for each of N rows.
 
     time: int32 scalar, number of tokens so far.
     last: (N,) int32, the tokens that the next step reads.
-    tokens: (N, T) int32, padding where nothing was chosen yet.
-    log_probs: (N, T) float32, the model's log-probability of each token; 0 at padding, NaN for logits not finite.
+    tokens: (N, T) int32, padding where nothing has been chosen yet.
+    log_probs: (N, T) float32, the model's log-probability of each token; 0 at padding, NaN for logits that were not
+        finite.
     alive: (N,) bool, False after the end, and after logits that were not finite.
     state: nested decoding state with N rows.
     owed: (N, P) bool, which of the P copied tokens must still come.
@@ -56,17 +57,17 @@ def roll(
         state: nested decoding state with N rows.
         choose: callable, `(logits (N, V) float32, rollout) -> tokens (N,) int32`.
         limits: (N,) int32. A row ends with its `limits[n]`-th token.
-        max_length: int. T; no limit may be above it.
+        max_length: int. T; no limit may exceed it.
         bos: int. Token that the first step reads.
         pad: int. Fills up what follows the end.
         eos: int or None. A row also ends with this token.
-        owed: optional (N, P) bool, which of the `copied` tokens must come.
+        owed: optional (N, P) bool, which of the `copied` tokens must still come.
         copied: their P consecutive ids.
         terms: the state of the rows' terms, with K = 1; () for none.
         words: where words begin, for terms.
 
     Returns:
-        The last `Rollout`.
+        The final `Rollout`.
     """
 
     def advance(rollout):

@@ -14,13 +14,13 @@ from models.search.terms import TermState, Words, look_ahead, promote
 class Rules(NamedTuple):
     """The special token ids and the limits of one search.
 
-    bos: id that starts the decoder's input and is never put out.
+    bos: id that starts the decoder's input and is never output.
     eos: id that ends a hypothesis.
-    pad: id that fills up a finished hypothesis and is never put out.
-    forbidden: further ids that are never put out, such as the unknown token.
+    pad: id that fills up a finished hypothesis and is never output.
+    forbidden: further ids that are never output, such as the unknown token.
     min_length: the end token is not allowed as one of the first `min_length - 1` tokens.
     limits: (B,) int32, at least 1; the `limits[b]`-th token of input b is the end token, whatever the model says.
-    copied: consecutive ids, put out once where they are owed and else never; see `models.search.copying`.
+    copied: consecutive ids, output once where they are owed and otherwise never; see `models.search.copying`.
     words: `models.search.terms.Words`, for terms.
     """
 
@@ -34,8 +34,8 @@ class Rules(NamedTuple):
     words: Any = None
 
     @property
-    def never(self) -> Tensor:
-        """Ids that are never put out, each once."""
+    def never(self) -> tuple[int, ...]:
+        """Ids that are never output, each once."""
         return tuple(sorted({self.bos, self.pad, *self.forbidden}))
 
 
@@ -51,10 +51,10 @@ def make_rules(
     copied: Sequence[int] = (),
     words: Words | None = None,
 ) -> Rules:
-    """Checks the options that all searches share and makes `Rules` of them.
+    """Checks the options that all searches share and turns them into `Rules`.
 
     Raises:
-        ValueError: for lengths below one, a minimum above the maximum, or an end token that may not be put out.
+        ValueError: for lengths below one, a minimum above the maximum, or an end token that may not be output.
     """
     forbidden = tuple(int(token) for token in forbidden)
     if eos in (bos, pad) or eos in forbidden:
@@ -107,7 +107,7 @@ def restrict(
 
 
 def _copies_free(free, owed, rules, size):
-    """(N, V) or (N, 1) bool: the free tokens; of the copied ones those that are owed."""
+    """(N, V) or (N, 1) bool: the free tokens; among the copied ones, those that are owed."""
     if not rules.copied:
         return free
     free, first = ops.broadcast_to(free, (ops.shape(owed)[0], size)), rules.copied[0]
@@ -122,7 +122,7 @@ def log_probability(logits: Tensor, tokens: Tensor) -> Tensor:
         tokens: (N,) int32.
 
     Returns:
-        Log-probabilities (N,) float32; NaN where logits of the row were NaN or infinite.
+        Log-probabilities (N,) float32; NaN where logits of the row are NaN or infinite.
     """
     total = log_total(logits)[:, 0]
     log_probs = pick(logits, tokens[:, None])[:, 0] - total
@@ -132,8 +132,8 @@ def log_probability(logits: Tensor, tokens: Tensor) -> Tensor:
 def log_total(logits: Tensor, largest: Tensor | None = None) -> Tensor:
     """Logarithm of the sum of exponentials, never below the largest logit: (N, V) float32 -> (N, 1).
 
-    It is read off the largest probability, as softmax is a single fast operation where a logsumexp is several. NaN
-    where a logit is NaN or +inf, or all are -inf. The largest logits (N, 1) may be given where they are known.
+    It is derived from the largest probability, as softmax is a single fast operation and logsumexp is several. NaN
+    where a logit is NaN or +inf, or all are -inf. The largest logits (N, 1) may be given if they are known.
     """
     most = ops.max(ops.softmax(logits, axis=-1), axis=-1, keepdims=True)
     largest = ops.max(logits, axis=-1, keepdims=True) if largest is None else largest
@@ -141,12 +141,12 @@ def log_total(logits: Tensor, largest: Tensor | None = None) -> Tensor:
 
 
 def may_end(time: Tensor, rules: Rules) -> Tensor:
-    """(N,) bool: the end token is allowed as token number `time + 1`. The upper limit wins over the minimum."""
+    """(N,) bool: whether the end token is allowed as token number `time + 1`. The upper limit overrides the minimum."""
     return ops.logical_or(time + 1 >= rules.min_length, time + 1 >= rules.limits)
 
 
 def vocabulary(logits: Tensor, rules: Rules) -> Tensor:
-    """V, after a look whether the rules leave anything of it."""
+    """V, after checking that the rules leave some of it."""
     size = logits.shape[-1]
     if size is None or size <= len(rules.never) + 1:
         raise ValueError(

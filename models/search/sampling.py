@@ -1,4 +1,4 @@
-"""Random sampling, with temperature, of all tokens, or of the likeliest (top-k, top-p, min-p)."""
+"""Random sampling, with temperature, from all tokens or from the likeliest (top-k, top-p, min-p)."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -37,33 +37,34 @@ def sample(
 ) -> Hypotheses:
     """Draws sequences from the model, token by token.
 
-    Tokens that may not come are taken out first; then temperature, top-k, top-p and min-p apply, in this order. The
+    Tokens that may not come next are removed first; then temperature, top-k, top-p and min-p apply, in this order. The
     token at an input's limit is the end token. The same integer seed gives the same draws on the same backend for the
     same batch size, `samples` and `max_length`.
 
     Args:
         step: callable, `(tokens (N,), state) -> (logits (N, V), state)`, logits of any float dtype.
         state: nested dict, tuple or list of tensors with B rows, which are repeated to N = B * `samples` here.
-        batch: int. B. In a TensorFlow graph also an int32 scalar.
-        max_length: int. T, the most tokens of a hypothesis, the end token included. In a TensorFlow graph also an int32
-            scalar.
-        seed: int, or `keras.random.SeedGenerator`, which gives other draws at each call.
+        batch: int. B. In a TensorFlow graph it may also be an int32 scalar.
+        max_length: int. T, the maximum length of a hypothesis in tokens, including the end token. In a TensorFlow graph
+            it may also be an int32 scalar.
+        seed: int, or `keras.random.SeedGenerator`, which gives different draws at each call.
         temperature: float above zero. Logits are divided by it: below one, likely tokens become more likely.
-        top_k: optional int. Draws from this many of the likeliest tokens only.
-        top_p: optional float in (0, 1]. Draws from the fewest likeliest tokens that have this probability together.
+        top_k: optional int. Draws only from this many of the likeliest tokens.
+        top_p: optional float in (0, 1]. Draws only from the likeliest tokens, the fewest that together have this
+            probability.
         samples: int. Number n of sequences for each input.
-        min_p: float in [0, 1). Draws from tokens with at least this share of the likeliest one's probability only.
+        min_p: float in [0, 1). Draws only from tokens with at least this share of the likeliest one's probability.
         bos: int. Token that starts a sequence.
         eos: int. Token that ends one.
-        pad: int. Token that fills up what follows.
-        max_lengths: optional (B,) int32. Limits of the single inputs; what is above `max_length` is cut to it.
-        min_length: int. The fewest tokens of a hypothesis, the end token included. A smaller limit wins.
-        forbidden: ids that may not be put out either, such as that of the unknown token.
+        pad: int. Token that fills up the rest.
+        max_lengths: optional (B,) int32. Limits of the individual inputs; larger values are cut to `max_length`.
+        min_length: int. The minimum length of a hypothesis in tokens, including the end token. A smaller limit wins.
+        forbidden: further ids that are never output, such as that of the unknown token.
         copied, owed, terms, words: see `beam_search`. The bonus of terms makes their tokens likelier to be drawn.
 
     Returns:
         `Hypotheses` of tokens (B, n, T), scores (B, n) and lengths (B, n), in the order drawn. A score is the sum of
-        the model's own log-probabilities, whatever was drawn from, so it compares with those of other searches.
+        the model's own log-probabilities, whatever was drawn from, so it is comparable with those of other searches.
 
     Raises:
         ValueError: for options out of range or that contradict each other and, when run eagerly, for logits that are
@@ -79,7 +80,7 @@ def sample(
     rules = rules._replace(limits=ops.repeat(rules.limits, samples, axis=0))
     rows = ops.shape(rules.limits)[0]
     # All draws are made here, as a seed generator cannot advance inside a loop on JAX. Staying below one keeps the draw
-    # below the last cumulative sum in spite of rounding.
+    # below the last cumulative sum despite rounding.
     uniform = random.uniform((max_length, rows), maxval=1.0 - 1e-6, dtype="float32", seed=seed)
 
     def choose(logits, rollout):
@@ -106,7 +107,7 @@ def distribution(
     """What to draw from.
 
     Args:
-        logits: (N, V) float32, -inf for tokens that may not come.
+        logits: (N, V) float32, -inf for tokens that may not come next.
         temperature, top_k, top_p, min_p: as for `sample`.
 
     Returns:
@@ -121,7 +122,7 @@ def distribution(
     weights = ops.exp(logits - ops.logsumexp(logits, axis=-1, keepdims=True))
     if top_p is not None and top_p < 1.0:
         before = ops.cumsum(weights, axis=-1) - weights
-        # The first is kept however small top_p is, and however `before` was rounded.
+        # The first is always kept, however small top_p is and however `before` was rounded.
         kept = ops.logical_or(before < top_p, ops.arange(weights.shape[-1]) == 0)
         weights = ops.where(kept, weights, 0.0)
     if min_p:
@@ -129,8 +130,8 @@ def distribution(
     return weights, ids
 
 
-def invert(weights: Tensor, uniform: Tensor) -> Tensor:
-    """Draws by inverting the cumulative distribution, which needs one random number a row, not one a token.
+def invert(weights: Tensor, uniform: Tensor) -> tuple[Tensor, Tensor]:
+    """Draws by inverting the cumulative distribution, which needs one random number per row, not one per token.
 
     Args:
         weights: (N, C) float32, at least zero.

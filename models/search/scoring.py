@@ -1,4 +1,4 @@
-"""What a model thinks of given sequences: log-probabilities by decoding steps, or from teacher-forced logits."""
+"""Scores given sequences with a model: log-probabilities from decoding steps, or from teacher-forced logits."""
 
 from typing import NamedTuple
 
@@ -13,9 +13,10 @@ from models.search.state import refuse_nan
 class Scores(NamedTuple):
     """Scores of B reference sequences.
 
-    log_probs: (B, T) float32, log-probability of each token; 0 from the first padding on, NaN for logits not finite.
+    log_probs: (B, T) float32, log-probability of each token; 0 from the first padding on, NaN where logits were not
+        finite.
     scores: (B,) float32, their sums.
-    lengths: (B,) int32, number of tokens before the first padding, the end token included.
+    lengths: (B,) int32, number of tokens before the first padding, including the end token.
     """
 
     log_probs: Tensor
@@ -28,8 +29,8 @@ def score(step: Step, state: Nested, references: Tensor, bos: int, pad: int = 0)
 
     Args:
         step: callable, `(tokens (B,), state) -> (logits (B, V), state)`, logits of any float dtype.
-        state: nested dict, tuple or list of tensors with B rows, made for at least T steps.
-        references: (B, T) int32 tokens, the end token included, padding after it.
+        state: nested dict, tuple or list of tensors with B rows, with room for at least T steps.
+        references: (B, T) int32 tokens, including the end token, with padding after it.
         bos: int. Token that starts a sequence; not part of `references`.
         pad: int. Token that fills up references.
 
@@ -54,7 +55,7 @@ def score_logits(logits: Tensor, labels: Tensor, pad: int = 0) -> Scores:
 
     Args:
         logits: (B, T, V) of any float dtype; position t has seen the labels before t.
-        labels: (B, T) int32 tokens, the end token included, padding after it.
+        labels: (B, T) int32 tokens, including the end token, with padding after it.
         pad: int. Token that fills up labels.
 
     Returns:

@@ -5,11 +5,11 @@ keeps its shape and dtype (caches are allocated at their full length, not grown)
 each of B inputs repeats each leaf to B * K rows, and the rows follow the hypotheses. Two dictionary keys mark
 leaves that keep their B rows:
 
-- `"shared"`: does not change during decoding and is the same for all hypotheses of one input. The step function sees to
-  it that K rows of `tokens` belong to each.
-- `"written"`: what the hypotheses of an input write down together, such as keys and values. Its second last axis, of
-  size 1, becomes K: the place where hypothesis k writes. It is never reordered, which would cost more than the rest of
-  a step; the step function keeps in an ordinary leaf which of it is whose.
+- `"shared"`: does not change during decoding and is the same for all hypotheses of one input. The step function must
+  match each of its rows to K rows of `tokens`.
+- `"written"`: what the hypotheses of an input write into one place, such as keys and values. Its second-to-last axis,
+  of size 1, becomes K: entry k is where hypothesis k writes. It is never reordered, which would cost more than the rest
+  of a step; the step function records in an ordinary leaf which entries belong to which hypothesis.
 """
 
 import warnings
@@ -27,10 +27,11 @@ SHARED, WRITTEN = "shared", "written"
 class Hypotheses(NamedTuple):
     """Decoded sequences. Beam search and sampling add an axis after B: `nbest`, best first, or `samples`.
 
-    tokens: (B, T) int32, the end token included, padding after it.
-    scores: (B,) float32. The sum of the log-probabilities of `tokens`, over the length penalty in beam search. NaN for
-        an input whose logits were not finite; -inf (with no tokens) where fewer hypotheses exist than were asked for.
-    lengths: (B,) int32, number of tokens, the end token included.
+    tokens: (B, T) int32, including the end token, with padding after it.
+    scores: (B,) float32. The sum of the log-probabilities of `tokens`, in beam search divided by the length penalty.
+        NaN for an input whose logits were not finite; -inf (with no tokens) where fewer hypotheses exist than were
+        asked for.
+    lengths: (B,) int32, number of tokens, including the end token.
     """
 
     tokens: Tensor
@@ -50,7 +51,7 @@ def take_step(step: Step, tokens: Tensor, state: Nested) -> tuple[Tensor, Nested
 def repeat_rows(state: Nested, times: int) -> Nested:
     """Repeats every row: (B, ...) leaves become (B * times, ...), the copies of a row side by side.
 
-    What lies below "shared" stays as it is, and what lies below "written" gets `times` places in its second last axis.
+    Leaves below "shared" stay as they are; leaves below "written" get `times` places in their second-to-last axis.
     """
 
     def repeat(leaf, key):
@@ -64,7 +65,7 @@ def repeat_rows(state: Nested, times: int) -> Nested:
 
 
 def reorder_rows(state: Nested, rows: Tensor) -> Nested:
-    """Row n of the result is row `rows[n]` of `state`; what has one row for each input stays as it is."""
+    """Row n of the result is row `rows[n]` of `state`; leaves with one row for each input stay as they are."""
     return map_leaves(lambda leaf, key: leaf if key else ops.take(leaf, rows, axis=0), state)
 
 
@@ -74,7 +75,7 @@ def by_input(key: str | None) -> bool:
 
 
 def map_leaves(function: Callable[[Tensor, str | None], Tensor], state: Nested, key: str | None = None) -> Nested:
-    """Applies a function of a leaf and of the key above it ("shared", "written" or None) to all leaves."""
+    """Applies a function to all leaves; it gets a leaf and the key above it ("shared", "written" or None)."""
     if isinstance(state, dict):
         special = (SHARED, WRITTEN)
         found = ((name, map_leaves(function, part, name if name in special else key)) for name, part in state.items())
@@ -95,9 +96,9 @@ def pick(x: Tensor, indices: Tensor) -> Tensor:
 
 
 def keep_shapes(new: Nested, old: Nested) -> Nested:
-    """Gives the leaves of `new` the static shapes of `old`, which `while_loop` on TensorFlow asks for.
+    """Gives the leaves of `new` the static shapes of `old`, which `while_loop` on TensorFlow requires.
 
-    Gathers and repeats lose static sizes in a graph. Nothing happens to leaves that kept theirs.
+    Gathers and repeats lose static sizes in a graph. Leaves that kept theirs are not changed.
     """
 
     def keep(new, old):
@@ -107,10 +108,10 @@ def keep_shapes(new: Nested, old: Nested) -> Nested:
 
 
 def refuse_nan(hypotheses: Any) -> Any:
-    """Raises when a search met logits that were not finite.
+    """Raises an error if a search met logits that were not finite.
 
-    The searches call it themselves when they run eagerly. In a compiled function nothing can be raised and the scores
-    are NaN; call this on what the compiled function returned.
+    The searches call it themselves when they run eagerly. A compiled function cannot raise an error, so its scores are
+    NaN; call this on what it returned.
 
     Args:
         hypotheses: `Hypotheses`, or anything with `scores`, whose axis 0 is the input.

@@ -1,11 +1,11 @@
-"""Terms that a hypothesis shall contain: their tokens get a bonus, and nothing ends without them.
+"""Terms that a hypothesis should contain: their tokens get a bonus, and no hypothesis ends without them.
 
 A term is met by any of several forms, which are sequences of tokens. While a hypothesis matches the beginning of a
-form it is ranked as if it were likelier; the bonus grows with the match, goes when the match breaks, and stays when the
-term is met. Only the ranking knows of it: the scores of hypotheses are the model's own log-probabilities.
+form, it is ranked as if it were likelier; the bonus grows with the match, is lost when the match breaks, and stays when
+the term is met. It affects only the ranking: the scores of hypotheses are the model's own log-probabilities.
 
-A match begins and ends where words do, so that "Ordnerstruktur" does not meet "Ordner". The forms of a term make a
-tree, in which each node is a token, and the matches under way are a set of nodes.
+A match begins and ends where words do, so that "Ordnerstruktur" does not meet "Ordner". The forms of a term make up a
+tree, in which each node is a token; the matches in progress are a set of nodes.
 
 References:
     - [Zhao et al., 2019](https://www.isca-archive.org/interspeech_2019/zhao19d_interspeech.html), the bonus
@@ -21,7 +21,7 @@ from keras import ops
 from models import Tensor
 from models.search.state import pick
 
-# Sizes are rounded up, so that JAX compiles for few of them.
+# Sizes are rounded up to a multiple of this, so that JAX compiles for only a few of them.
 _MULTIPLE = 8
 # More tokens than any form has.
 _MANY = 1 << 20
@@ -30,8 +30,8 @@ _MANY = 1 << 20
 class Words(NamedTuple):
     """Where words begin and end; a match may begin or end between two tokens if either says so.
 
-    begins: (V,) bool, nothing of the word before goes on in this token: "▁House", ".", the end token.
-    opens: (V,) bool, the word of this token is over: "▁(", the token that starts a sequence.
+    begins: (V,) bool, this token does not continue the word before it: "▁House", ".", the end token.
+    opens: (V,) bool, this token's word ends with it: "▁(", the token that starts a sequence.
     """
 
     begins: np.ndarray
@@ -39,14 +39,15 @@ class Words(NamedTuple):
 
 
 class Terms(NamedTuple):
-    """C terms of each of B inputs, as trees of Q nodes together. Inputs with fewer are padded with zeros.
+    """C terms of each of B inputs, as trees with Q nodes in total. Inputs with fewer are padded, `parents` with -1 and
+    the others with zeros.
 
     tokens: (B, Q) int32, each node's token; 0 for padding.
     parents: (B, Q) int32, the node before; -1 where a form begins.
-    left: (B, Q) int32, the fewest tokens after it that complete a form; 0 where one is complete.
-    values: (B, Q) float32, the bonus of a match that has come to it: the worth of its term times the square root of the
-        share of the form that is matched, as it is the first token that the model has to be talked into.
-    owners: (B, Q, C) float32, 1 for the term that it belongs to.
+    left: (B, Q) int32, the fewest tokens after the node that complete a form; 0 where one is complete.
+    values: (B, Q) float32, the bonus of a match that has reached the node: the worth of its term times the square root
+        of the share of the form that is matched, as it is the first token that the model must be talked into.
+    owners: (B, Q, C) float32, 1 for the term that the node belongs to.
     least: (B, C) int32, the fewest tokens of a form that begins a word; 0 for padding.
     worth: (B, C) float32, the bonus of a term that is met.
     """
@@ -61,11 +62,11 @@ class Terms(NamedTuple):
 
 
 class TermState(NamedTuple):
-    """How far K hypotheses of each of B inputs have come with its terms.
+    """How far K hypotheses of each of B inputs have got with its terms.
 
     terms: `Terms`.
     met: (B, K, C) bool, terms that a hypothesis contains; padding counts as met.
-    active: (B, K, Q) bool, nodes at which a match ends with the last token.
+    active: (B, K, Q) bool, the nodes that matches have reached with the last token.
     last: (B, K) int32, the last token.
     """
 
@@ -78,10 +79,10 @@ class TermState(NamedTuple):
 class Outlook(NamedTuple):
     """What the next token may do for K hypotheses.
 
-    kept: (B, K) float32, the bonus whatever comes.
-    completed: (B, K) float32, more of it if the next token begins a word, as terms are then met.
-    gains: (B, K, Q) float32, more of it for each node's token.
-    nearer: (B, K, Q) bool, the node's token brings a term nearer than it is; if any match can go on so, it does.
+    kept: (B, K) float32, the bonus whatever comes next.
+    completed: (B, K) float32, additional bonus if the next token begins a word, as terms are then met.
+    gains: (B, K, Q) float32, additional bonus for each node's token.
+    nearer: (B, K, Q) bool, whether the node's token brings a term nearer; if a match in progress can do so, only such.
     needed: (B, K) int32, the fewest tokens that meet all terms.
     """
 
@@ -93,12 +94,12 @@ class Outlook(NamedTuple):
 
 
 def pack_terms(rows: Sequence[Sequence[Sequence[Sequence[int]]]], bonus: float, words: Words) -> Terms:
-    """Makes `Terms` of numpy arrays.
+    """Makes `Terms` from numpy arrays.
 
     Args:
         rows: for each input its terms, for each term its forms, for each form its tokens.
         bonus: above zero. Nats for each token of a term's shortest form.
-        words: where words begin; a term needs a form with whose first token one does, as no other can always come.
+        words: where words begin; a term needs a form whose first token begins one, as only such a form can always come.
 
     Raises:
         ValueError: for a bonus or forms that could not work.
@@ -166,7 +167,7 @@ def begin_terms(terms: Terms, beam: int, bos: int, words: Words | None) -> TermS
     """The `TermState` before the first token.
 
     Raises:
-        ValueError: without `words`, no term could be recognised.
+        ValueError: `words` is missing, without which no term can be recognised.
     """
     if words is None:
         raise ValueError("Terms need `words`, which say where words begin.")
@@ -205,7 +206,7 @@ def look_ahead(state: TermState, words: Words) -> Outlook:
     useful = ops.logical_and(_of_nodes(unmet, terms), ops.logical_not(over))
     reached = ops.logical_and(_reached(state, begins), useful)
     completed, closest = _sum(pending, terms.worth), _closest(state)
-    # A token that terms have in common, such as a lone sign of a space, is of use for one of them only.
+    # A token that several terms share, such as a space sign alone, helps only one of them.
     owing = ops.where(ops.logical_and(unmet, ops.logical_not(pending)), terms.least[:, None], 0)
     spared = ops.max(ops.maximum(owing - closest, 0), axis=-1)
     closest = ops.matmul(ops.cast(closest, "float32"), ops.transpose(terms.owners, (0, 2, 1)))
@@ -222,11 +223,11 @@ def look_ahead(state: TermState, words: Words) -> Outlook:
 
 
 def promote(logits: Tensor, outlook: Outlook, terms: Terms, words: Words) -> tuple[Tensor, Tensor]:
-    """Adds the bonus of each token, except what a hypothesis keeps anyway, to its logit.
+    """Adds each token's bonus to its logit, except what a hypothesis keeps anyway.
 
     Args:
         logits: (B * K, V) float32.
-        outlook: of the hypotheses.
+        outlook: the `Outlook` of the hypotheses.
         terms: the inputs' terms.
         words: where words begin.
 
@@ -253,14 +254,15 @@ def worth_of_all(terms: Terms) -> Tensor:
 
 
 def _pending(state):
-    """(B, K, C) bool: unmet terms of which a form is complete, if only a word begins next."""
+    """(B, K, C) bool: unmet terms that have a complete form, provided that a word begins next."""
     complete = ops.logical_and(state.active, (state.terms.left == 0)[:, None])
     owners = ops.matmul(ops.cast(complete, "float32"), state.terms.owners)
     return ops.logical_and(owners > 0, ops.logical_not(state.met))
 
 
 def _reached(state, begins):
-    """(B, K, Q) bool: nodes whose token may come, if a word begins with it or (B, K, 1) with any."""
+    """(B, K, Q) bool: nodes whose token may come next in a match; `begins` (B, K, Q or 1) says whether it begins a
+    word."""
     batch, beam, nodes = ops.shape(state.active)
     rows = ops.arange(batch * beam, dtype="int32") * nodes
     places = ops.reshape(rows, (batch, beam, 1)) + ops.maximum(state.terms.parents, 0)[:, None]
@@ -269,7 +271,7 @@ def _reached(state, begins):
 
 
 def _of_nodes(of_terms, terms):
-    """What is true of terms (B, K, C), said of their nodes (B, K, Q)."""
+    """Passes what is true of terms (B, K, C) on to their nodes (B, K, Q)."""
     return ops.matmul(ops.cast(of_terms, "float32"), ops.transpose(terms.owners, (0, 2, 1))) > 0
 
 
@@ -279,6 +281,6 @@ def _sum(chosen, worth):
 
 
 def _closest(state):
-    """(B, K, C) int32: the fewest tokens that complete a match under way of each term; many where there is none."""
+    """(B, K, C) int32: the fewest tokens that complete a match in progress of each term; many where there is none."""
     mine = ops.logical_and(state.active[:, :, :, None], state.terms.owners[:, None] > 0)
     return ops.min(ops.where(mine, state.terms.left[:, None, :, None], _MANY), axis=2)

@@ -1,1 +1,1 @@
-"""One module for each contestant; each runs as a process of its own, in the environment that has its packages."""
+"""One module for each contestant; each runs as a separate process, in the environment that has its packages."""

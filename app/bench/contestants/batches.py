@@ -1,4 +1,4 @@
-"""The batches that all contestants train on, as the benchmark wrote them; needs numpy alone."""
+"""The batches that ours, keras-hub and Marian train on, as the benchmark wrote them; needs only numpy."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Translates with CTranslate2 and SentencePiece alone, from the folder that `weitblick export` made."""
+"""Translates with only CTranslate2 and SentencePiece, from the folder that `weitblick export` made."""
 
 import functools
 import json

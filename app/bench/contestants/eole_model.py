@@ -1,4 +1,4 @@
-"""EOLE's name for a Transformer of Weitblick's kind, and for its special pieces; needs the standard library alone."""
+"""EOLE's names for a Transformer of Weitblick's kind and its special pieces; needs only the standard library."""
 
 PAD, UNK, BOS, EOS = 0, 1, 2, 3
 PRECISIONS = {"float32": "fp32", "bfloat16": "bf16"}
@@ -30,7 +30,7 @@ def transformer(shape: dict, positions: str = "sinusoidal", activation: str = "r
             "word_vec_size": shape["width"],
             "position_encoding_type": POSITIONS[positions],
             "n_positions": rows,
-            # EOLE multiplies by the root of the width by itself only where positions are sinusoidal.
+            # EOLE multiplies by the root of the width on its own only if positions are sinusoidal.
             "normalize": positions != "sinusoidal",
         },
         "add_qkvbias": True,

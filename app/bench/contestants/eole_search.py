@@ -1,4 +1,4 @@
-"""Translates with EOLE's own inference in PyTorch, from the weights that CTranslate2 gets as well."""
+"""Translates with EOLE's own inference in PyTorch, with the same weights as CTranslate2."""
 
 import functools
 import json
@@ -10,10 +10,10 @@ from app.bench.contestants.eole_model import EOS, PRECISIONS, special_pieces, tr
 from app.bench.contestants.protocol import Channel, serve_translations
 
 LONGEST_OUTPUT = 256
-# GNMT's length penalty, as in Weitblick, and the mere power of the length, as in CTranslate2.
+# GNMT's length penalty, as in Weitblick, and the plain power of the length, as in CTranslate2.
 GNMT_OFFSET, PENALTIES = 5.0, {True: "wu", False: "avg"}
 KINDS = {"weight": "weight", "bias": "bias", "gamma": "weight", "beta": "bias"}
-# CTranslate2's parts of a layer, and what EOLE calls them or, in their order, the parts that they are joined of.
+# CTranslate2's parts of a layer, and EOLE's names for them or, in order, for the parts that are joined in them.
 PARTS = {
     "self_attention/layer_norm": ["input_layernorm"],
     "self_attention/linear_0": ["self_attn.linear_query", "self_attn.linear_keys", "self_attn.linear_values"],
@@ -76,7 +76,7 @@ def write_model(exported: Path, arrays: Path, folder: Path) -> None:
     """Writes a folder that EOLE loads.
 
     Args:
-        exported: a folder for CTranslate2, whose description of the model is taken.
+        exported: a folder for CTranslate2, from which the description of the model is taken.
         arrays: the weights, under CTranslate2's names.
         folder: an existing folder.
 
@@ -104,7 +104,7 @@ def write_model(exported: Path, arrays: Path, folder: Path) -> None:
 
 
 def renamed(arrays: dict[str, np.ndarray], positions: str) -> dict[str, np.ndarray]:
-    """The weights under EOLE's names, which reads the table of the source alone where all three are the same.
+    """The weights under EOLE's names; if all three tables are the same, EOLE reads only that of the source.
 
     Args:
         arrays: name to array, as `ctranslate2.specs.TransformerSpec` has them.

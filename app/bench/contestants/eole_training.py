@@ -72,7 +72,7 @@ def _training(spec, setting, folder: Path) -> dict:
         "batch_type": "tokens",
         "batch_size": spec["batch_tokens"],
         "bucket_size": min(pairs, BUCKET),
-        # A bucket is made before the first update and a batch of it in milliseconds; helpers would take the cores.
+        # A bucket is made before the first update, and a batch from it in milliseconds; workers would take the cores.
         "num_workers": 0,
         "normalization": "tokens",
         "optim": "adam",

@@ -1,4 +1,4 @@
-"""How exactly stacks are undone, and how near attention by hashing comes to full attention; random weights."""
+"""How exactly stacks are undone, and how close attention by hashing comes to full attention; with random weights."""
 
 import itertools
 import os
@@ -7,7 +7,7 @@ from typing import Any
 
 from app.bench.contestants.protocol import Channel
 
-# What the inputs of attention are drawn around, so that some positions are alike.
+# The inputs of attention are drawn around this many centres, with this noise, so that some positions are alike.
 CENTRES, NOISE = 64, 0.3
 
 
@@ -56,7 +56,7 @@ def _undone(depths: Iterable[int], rows: int, length: int, width: int) -> Iterab
 
 
 def _error(x, change, rules) -> float:
-    """How far from x a chain of these rules ends that goes there and back."""
+    """How far from x these rules end when they are applied forwards and then back."""
     previous, current, kept = x, x, []
     for number, rule in enumerate(rules):
         following, aside = rule.ahead(previous, current, change(current, number))
@@ -69,7 +69,7 @@ def _error(x, change, rules) -> float:
 
 
 def _approached(rounds: Iterable[int], tokens: int, width: int) -> Iterable[dict[str, Any]]:
-    """The relative distance of the output of LSH attention from that with a chunk as long as the input."""
+    """The relative distance of LSH attention's output from its output with a chunk as long as the input."""
     import keras
     from keras import ops
 
@@ -85,7 +85,7 @@ def _approached(rounds: Iterable[int], tokens: int, width: int) -> Iterable[dict
         attention.build((None, None, width))
         if weights is not None:
             attention.set_weights(weights)
-        # Keys have length 1: longer queries look at what is like them, as those of a trained model do.
+        # Keys have length 1: longer queries attend to keys that are like them, as those of a trained model do.
         return attention(4.0 * x)[0], attention.get_weights()
 
     full, weights = output(chunk=tokens)

@@ -7,11 +7,11 @@ import numpy as np
 
 from app.bench.contestants.protocol import Channel
 
-EOLE_POSITIONS = 5000  # rows of sinusoidal positions, which EOLE wants to be just so many
+EOLE_POSITIONS = 5000  # rows of sinusoidal positions: EOLE expects exactly this many
 
 
 def main() -> None:
-    """Grows the run where the specification says so, exports it, and writes its weights as arrays where it says so."""
+    """Grows the run if the specification says so, exports it, and writes its weights as arrays if it says so."""
     channel = Channel()
     from app.bench.grow import grow
     from app.export.ctranslate2 import export

@@ -35,7 +35,7 @@ def main() -> None:
 
 
 def _feed(shards, spec) -> dict:
-    """Target tokens a second that come out of the pipeline which `fit` reads."""
+    """Target tokens a second that come out of the pipeline that `fit` reads."""
     from data.batching import Batches
     from data.feeding import as_dataset
 
@@ -69,7 +69,7 @@ class _MemoryOfAll:
 
 
 def _resident_of_all() -> int:
-    """Bytes that this process and its children hold; what they share counts for each. Without /proc, the most ever."""
+    """Bytes that this process and its children hold; shared memory counts for each. Without /proc, its own peak."""
     page, total = resource.getpagesize(), 0
     children = Path(f"/proc/self/task/{os.getpid()}/children")
     if not children.exists():

@@ -1,4 +1,4 @@
-"""Trains with JoeyNMT and tells of each validation: BLEU by greedy search on the validation text."""
+"""Trains with JoeyNMT and reports each validation: BLEU by greedy search on the validation text."""
 
 import tempfile
 import time

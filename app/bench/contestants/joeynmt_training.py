@@ -29,7 +29,7 @@ def _train(spec, setting, clock) -> None:
         counted = None
 
         def _train_step(self, batch):
-            # The update of a batch comes after this method: what is counted here is the batch before.
+            # The update of a batch comes after this method, so the batch counted here is the one before.
             if self.counted is not None:
                 clock.updated(self.counted)
             self.counted = int(batch.ntokens)
@@ -60,7 +60,7 @@ def _original_manager(training):
 
 
 def _add_tokens(self, tokens) -> None:
-    """What JoeyNMT's method does, by dictionary; its search through a list takes a minute for 32,000 pieces."""
+    """Does what JoeyNMT's method does, but by dictionary; its list search takes a minute for 32,000 pieces."""
     for token in tokens:
         if token not in self._stoi:
             self._stoi[token] = len(self._itos)
@@ -68,7 +68,7 @@ def _add_tokens(self, tokens) -> None:
 
 
 def _with_precision(precision):
-    """JoeyNMT knows float16 alone, and not on a processor; its autocast takes bfloat16 all the same."""
+    """JoeyNMT only knows float16, and not on a processor; its autocast accepts bfloat16 nevertheless."""
     import torch
     from joeynmt.config import parse_global_args
 

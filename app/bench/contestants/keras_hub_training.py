@@ -52,7 +52,7 @@ def _train(shape, setting, number_of, batches, clock) -> None:
 
     try:
         model.fit(dataset, steps_per_epoch=10**9, callbacks=[Timed()], verbose=0)
-    except tf.errors.OpError as error:  # TensorFlow wraps what a callback raises in some versions
+    except tf.errors.OpError as error:  # some versions of TensorFlow wrap what a callback raises
         if "Enough" not in str(error):
             raise
         raise Enough from error
@@ -83,7 +83,7 @@ def _model(shape, precision):
 
 
 def _loss(labels, logits):
-    """Label-smoothed cross-entropy, the mean over the real tokens, in the fewest passes that Keras has for it."""
+    """Label-smoothed cross-entropy, the mean over the real tokens, in as few passes as Keras allows."""
     from keras import ops
 
     logits = ops.cast(logits, "float32")

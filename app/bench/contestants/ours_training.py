@@ -43,9 +43,9 @@ def main() -> None:
 
 
 def _also_call(model_class, callback, batch=None) -> None:
-    """Makes every `fit` call one more callback, and read one batch for ever if it is given.
+    """Makes every `fit` call one more callback and, if a batch is given, read that one for ever.
 
-    The loop stays the program's own.
+    The loop itself remains the program's own.
     """
     fit = model_class.fit
 

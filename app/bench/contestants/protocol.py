@@ -1,7 +1,7 @@
-"""How a contestant talks to the benchmark: one JSON object a line, in on standard input, out on standard output.
+"""How a contestant talks to the benchmark: one JSON object a line, on standard input and standard output.
 
 The contestant warms up, says that it is ready, and then does one turn for each line that it is sent, until its input
-ends. It needs the standard library alone, as it runs in the environments of all contestants.
+ends. This module needs only the standard library, because it runs in the environments of all contestants.
 """
 
 import json
@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 
 class Channel:
-    """The contestant's end. Whatever libraries print goes to standard error."""
+    """The contestant's end. Anything that libraries print goes to standard error."""
 
     def __init__(self):
         self._out = os.fdopen(os.dup(1), "w")
@@ -21,7 +21,7 @@ class Channel:
         self.spec = self.receive()
 
     def receive(self) -> dict:
-        """The next line's content; ends the process where there is none."""
+        """The next line's content; ends the process if there is none."""
         line = sys.stdin.readline()
         if not line:
             self.end()
@@ -32,16 +32,16 @@ class Channel:
         print(json.dumps({**values, "peak_bytes": peak_bytes()}), file=self._out, flush=True)
 
     def end(self) -> None:
-        """Ends the process at once: what a library would still do, such as save a checkpoint, is of no use."""
+        """Ends the process at once: anything a library would still do, such as saving a checkpoint, is of no use."""
         sys.stdout.flush()
         os._exit(0)
 
 
 class Clock:
-    """Times a training from inside; its `updated` is to be called after every update.
+    """Times a training from inside; call `updated` after every update.
 
     After `warmup` updates it reports that it is ready; from then on it lets the training run only for the updates of
-    a turn. Between turns the training stands still in `updated`.
+    a turn. Between turns the training waits in `updated`.
 
     Args:
         channel: where turns come from.
@@ -55,7 +55,7 @@ class Clock:
         self._begin = time.perf_counter()
 
     def updated(self, tokens: int, updates: int = 1) -> None:
-        """Counts updates and the target tokens in them, padding left out."""
+        """Counts updates and the target tokens in them, without padding."""
         self._left -= updates
         self._tokens += tokens
         if self._left > 0:
@@ -71,7 +71,7 @@ class Clock:
 
 
 class Trial:
-    """Like `Clock`, for one setting of a sweep: raises `Enough` after some updates, and then holds the `rate`."""
+    """Like `Clock`, for one setting of a sweep: raises `Enough` after some updates, and then has the `rate`."""
 
     def __init__(self, warmup: int, updates: int):
         self._warmup, self._updates = warmup, updates
@@ -95,7 +95,7 @@ class Enough(Exception):
 
 
 def sweep(channel: Channel, run: Callable) -> None:
-    """Tries the settings of the specification one after another and reports the rate, or what went wrong, of each.
+    """Tries the settings of the specification one after another; for each, reports the rate or what went wrong.
 
     Args:
         channel: has `settings`, a list of objects, in its specification.
@@ -120,7 +120,7 @@ def serve_training(channel: Channel, train: Callable, **about: object) -> None:
 
     Args:
         channel: where turns come from.
-        train: a function of a setting and a clock, whose `updated` it calls after every update.
+        train: a function of a setting and a clock; it calls the clock's `updated` after every update.
         **about: see `Clock`.
     """
     spec = channel.spec
@@ -140,7 +140,7 @@ def serve_translations(channel: Channel, translate: Callable) -> None:
     """Answers turns of translating until the input ends.
 
     A turn is `{"lines": [...], "setting": ..., "one_by_one": false}`; the answer holds the translations, their tokens
-    and the seconds, of each line alone where `one_by_one` is true.
+    and the seconds, which are those of each line alone if `one_by_one` is true.
 
     Args:
         channel: where turns come from.

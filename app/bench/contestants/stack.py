@@ -7,7 +7,7 @@ from app.bench.contestants.protocol import Channel
 
 
 def main() -> None:
-    """Answers with the median seconds of a call, and the most memory above what there was before the first."""
+    """Answers with the median seconds of a call, and the peak memory above what was in use before the first call."""
     channel = Channel()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
@@ -43,7 +43,7 @@ def main() -> None:
         return tf.reduce_mean(tf.cast(encoder(x, attention_mask=mask, positions=positions), "float32"))
 
     call, seconds = {"training": train, "scoring": score}[spec["what"]], []
-    # At a position of 1,000, megabytes for 1,000 positions are megabytes.
+    # At position 1,000, megabytes for 1,000 positions are just megabytes.
     meter = Meter([1000])
     for _ in range(1 + spec["repeat"]):
         begin = time.perf_counter()

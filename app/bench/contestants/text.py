@@ -28,7 +28,7 @@ def main() -> None:
 
 
 def _own_tokenizer(run) -> str:
-    """Where the text is too small for the vocabulary, trains a smaller one and fills it up with unused pieces."""
+    """If the text is too small for the vocabulary, trains a smaller one and fills it up with unused pieces."""
     from app.bench.vocabulary import filled_up
     from app.runs.run import TOKENIZER
     from data.cleaning import normalise
@@ -53,7 +53,11 @@ def _own_tokenizer(run) -> str:
 
 
 def _write_text(folder: Path, prepared, run) -> int:
-    """The pairs that are trained on, one segment a line, in `train.en` and `train.de`; those of validation in `dev`."""
+    """Writes the training pairs, a segment a line, to `train.*` (the first to `few.*`), those of validation to `dev.*`.
+
+    Returns:
+        How many pairs are trained on.
+    """
     import data.cleaning as cleaning
     from app.training.preparation import cleaning_options
     from data.corpora.corpora import Corpora
@@ -76,7 +80,7 @@ def _short(pair, tokenizer, most: int) -> bool:
 
 
 def _write_batches(folder: Path, batches, count: int) -> dict:
-    """The first `count` batches, and sums from which their matrix products can be counted."""
+    """Writes the first `count` batches; returns sums from which their matrix products can be counted."""
     arrays, tokens = {}, []
     sums = dict.fromkeys(("source", "target", "source_source", "target_target", "source_target", "padded"), 0)
     for number, (inputs, labels) in zip(range(count), batches.stream(0), strict=False):

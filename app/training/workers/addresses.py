@@ -52,7 +52,7 @@ def _of_tf_config(text: str) -> Addresses:
         return Addresses()
     jobs = _jobs(cluster)
     kind, index = _task(config.get("task"), jobs)
-    # The chief is worker 0, whether it has a name of its own or not.
+    # The chief is worker 0, whether or not it is listed separately.
     before = len(jobs.get("chief", ())) if kind == "worker" else 0
     return Addresses((*jobs.get("chief", ()), *jobs.get("worker", ())), before + index)
 

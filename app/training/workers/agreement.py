@@ -33,7 +33,7 @@ def open_shared(path: Path | str, preset: Preset, patience: float = PATIENCE) ->
         run = Run.open(path, kind=None)
     except UserError as error:
         raise UserError(f"{error}. Worker 0 has it: the folder must be on storage that all workers share") from error
-    # Worker 0 has forgotten by now what was named anew.
+    # By now, worker 0 has forgotten the tuned values that the user replaced.
     others = with_tuned(path, preset).differences(run.preset)
     if others:
         raise UserError(

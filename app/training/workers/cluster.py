@@ -44,7 +44,7 @@ class Cluster:
         return f"Worker {self.index} of {self.workers} ({role}), {devices} each: {shared}"
 
     def lanes_per_model(self, lanes: int) -> int:
-        """How many of a batch's lanes one copy of the model reads: all, where a batch stays one array.
+        """How many of a batch's lanes one copy of the model reads; here all of them, as a batch stays one array.
 
         Raises:
             UserError: they cannot be divided equally.

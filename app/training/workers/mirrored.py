@@ -112,7 +112,7 @@ class MirroredCluster(Cluster):
     def gather(self, variables: Iterable[Any]) -> list:
         def rows(device, variable: Any):
             """The rows of one device at their positions in the whole batch, (B, ...)."""
-            # In one type, as all are summed together, and one that holds each of them exactly.
+            # All in one type, because they are summed together; this one holds each of them exactly.
             value = tf.expand_dims(tf.cast(variable.value, tf.float64), 1)
             place = tf.reshape(tf.range(self.devices) == device, (1, -1, *[1] * (len(variable.shape) - 1)))
             spread = tf.where(place, value, tf.zeros_like(value))

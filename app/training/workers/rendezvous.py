@@ -1,4 +1,4 @@
-"""Waits for all workers before TensorFlow does, whose own wait neither names missing workers nor can be stopped.
+"""Waits for all workers before TensorFlow does: its own wait neither names missing workers nor can be stopped.
 
 A worker that is restarted before the others have noticed its loss waits here for them.
 """

@@ -1,4 +1,4 @@
-"""Reaching BigQuery: credentials, the two services (REST and storage), and what to say when something is in the way."""
+"""Connects to BigQuery: credentials, the two services (REST and storage), and messages for what can go wrong."""
 
 import contextlib
 import os
@@ -13,7 +13,7 @@ from data.installing import extra_command
 REST_VARIABLE = "BIGQUERY_EMULATOR_HOST"
 STORAGE_VARIABLE = "BIGQUERY_STORAGE_EMULATOR_HOST"
 EMULATOR_STORAGE_PORT = 9060
-# Without a sign of life, a connection whose other end vanished would be waited for without end.
+# Without keepalives, a call would wait forever on a connection whose other end has vanished.
 CHANNEL_OPTIONS = (
     ("grpc.keepalive_time_ms", 60_000),
     ("grpc.keepalive_timeout_ms", 20_000),
@@ -24,8 +24,8 @@ SIGN_IN = (
     "run `gcloud auth application-default login`, or set GOOGLE_APPLICATION_CREDENTIALS to the path of a service "
     "account's key file"
 )
-LONGEST_CALL = 600.0  # seconds in which the service must say that it has understood
-LONGEST_QUOTE = 300  # letters of what the service says
+LONGEST_CALL = 600.0  # seconds within which the service must answer a call
+LONGEST_QUOTE = 300  # characters of the service's message
 ROLES = (
     "ask its owner for the roles BigQuery Job User and BigQuery Read Session User on the project and BigQuery Data "
     "Editor on the dataset"
@@ -33,7 +33,7 @@ ROLES = (
 
 
 def google() -> tuple[ModuleType, ModuleType]:
-    """The packages of Google, imported when they are first needed.
+    """Google's packages, imported when they are first needed.
 
     Returns:
         The modules google.cloud.bigquery and google.cloud.bigquery_storage_v1.
@@ -55,7 +55,7 @@ class Connection:
 
     Args:
         project: the project that pays for queries.
-        patience: seconds for which a lost connection is tried again before the user is told.
+        patience: seconds to keep retrying a lost connection before the user is told.
     """
 
     def __init__(self, project: str, patience: float):
@@ -82,7 +82,7 @@ class Connection:
         return self._client("reader", self._make_reader)
 
     def rest_limits(self) -> dict[str, Any]:
-        """How long calls of the REST service are waited for and tried again."""
+        """How long to wait for calls of the REST service and to retry them."""
         from google.cloud.bigquery.retry import DEFAULT_RETRY
 
         return {"retry": DEFAULT_RETRY.with_timeout(self.patience), "timeout": LONGEST_CALL}
@@ -94,7 +94,7 @@ class Connection:
             rest.close()
 
     def close_reader(self) -> None:
-        """Closes the reader's connection, which ends its calls at once; the next use makes another."""
+        """Closes the reader's connection, which ends its calls at once; the next use opens a new one."""
         if reader := self._clients.pop("reader", None):
             reader.transport.close()
 
@@ -130,7 +130,7 @@ class Connection:
         patience = self.patience
 
         class Reader(storage.BigQueryReadClient):
-            """The client, which tries again for as long as the patience lasts: by itself, never or for a day."""
+            """The client, which here retries for `patience` seconds; by default it retries never or for a day."""
 
             def create_read_session(self, **keywords):
                 return super().create_read_session(**keywords | {"retry": lost, "timeout": patience})
@@ -176,8 +176,8 @@ def clear_errors(connection: Connection, address: str, what: str, explain: Calla
         connection: to name the service.
         address: "PROJECT.DATASET", to name in messages.
         what: what was being done, as in "reading the table pairs".
-        explain: called with the error of a request that was refused or failed and its message on one line; gives a
-            better message or None.
+        explain: called with the error of a refused or failed request and its message on one line; returns a better
+            message or None.
 
     Raises:
         UserError: for every error of authentication, permission, request or network.
@@ -195,7 +195,7 @@ def clear_errors(connection: Connection, address: str, what: str, explain: Calla
     except (exceptions.RetryError, credentials.TransportError, requests.RequestException, ConnectionError) as error:
         raise UserError(unreachable(connection, what, error)) from error
     except (exceptions.ServerError, exceptions.Aborted) as error:
-        # A query over its limit is told as an error of the server.
+        # BigQuery reports a query over its limit as an error of the server.
         better = explain(error, message_of(error)) if explain else None
         raise UserError(better or unreachable(connection, what, error)) from error
     except exceptions.Unauthorized as error:
@@ -210,7 +210,7 @@ def clear_errors(connection: Connection, address: str, what: str, explain: Calla
 
 
 def unreachable(connection: Connection, what: str, error: BaseException) -> str:
-    """The message for a service that does not answer, or not any more."""
+    """The message for a service that does not answer, or no longer does."""
     cause = getattr(error, "cause", None) or error
     return (
         f"{what}: {connection.place} did not answer for {connection.patience:g} seconds ({_line(cause)}); "
@@ -228,7 +228,7 @@ def message_of(error: BaseException) -> str:
 
 
 def reason_of(error: BaseException) -> str:
-    """Google's short name of the reason, as in "bytesBilledLimitExceeded"; "" where none is given."""
+    """Google's short name for the reason, as in "bytesBilledLimitExceeded"; "" if none is given."""
     errors = getattr(error, "errors", None) or [{}]
     return errors[0].get("reason", "") if isinstance(errors[0], dict) else ""
 

@@ -1,4 +1,4 @@
-"""Rows of a finished query, by the client's own download: the Storage Read API, REST for results of one page."""
+"""Reads the rows of a finished query as the client downloads them: the Storage Read API, REST for one-page results."""
 
 import contextlib
 from collections.abc import Iterator
@@ -12,23 +12,23 @@ from data.warehouse.schema import standard_batch
 if TYPE_CHECKING:
     import pyarrow
 
-STREAMS = 4  # read at the same time where no order is kept; the client reads an ORDER BY by a single one
+STREAMS = 4  # read at the same time if no order is kept; for an ORDER BY the client uses a single one
 AHEAD = 2  # batches that wait to be used
 
 
 def read(connection: Connection, address: str, rows: Any) -> Iterator["pyarrow.RecordBatch"]:
-    """Streams the rows of a result; however slowly they are used, only the service's own silence counts as such.
+    """Streams the rows of a result; the time limit covers only silence of the service, not slow use of the rows.
 
     Args:
-        connection: to read by.
+        connection: to read through.
         address: the data set, for messages.
         rows: google.cloud.bigquery.table.RowIterator of the finished job.
 
     Yields:
-        Record batches; one without rows where there are none.
+        Record batches; one without rows if there are none.
 
     Raises:
-        UserError: the service does not answer any more, refuses, or gave another number of rows than the result has.
+        UserError: the service stops answering, refuses, or sent a different number of rows than the result has.
     """
     import pyarrow
 
@@ -45,7 +45,7 @@ def read(connection: Connection, address: str, rows: Any) -> Iterator["pyarrow.R
                     found += batch.num_rows
                     yield standard_batch(batch)
         except TimeoutError as error:
-            # Ends the client's threads too, which would wait on, and keep the program from ending.
+            # This also ends the client's threads, which would keep waiting and keep the program from ending.
             connection.close_reader()
             raise UserError(unreachable(connection, what, error)) from error
     if found != rows.total_rows:

@@ -1,4 +1,4 @@
-"""Columns and values in the words of BigQuery's REST service."""
+"""Columns and values as BigQuery's REST service names them."""
 
 import datetime
 from collections.abc import Iterable, Mapping
@@ -6,7 +6,7 @@ from typing import Any
 
 from data.warehouse.bigquery.connection import google
 
-# The service still says the older names.
+# The service still uses the older names.
 STANDARD_NAMES = {"INTEGER": "INT64", "FLOAT": "FLOAT64", "BOOLEAN": "BOOL", "RECORD": "STRUCT"}
 PARAMETER_TYPES = {bool: "BOOL", int: "INT64", float: "FLOAT64", str: "STRING", datetime.datetime: "TIMESTAMP"}
 

@@ -1,7 +1,7 @@
 """A warehouse in Google BigQuery, for corpora that outgrow one machine.
 
-Queries and loads are jobs of the REST service; rows are read by the Storage Read API. Credentials are those that
-Google's own programs use (`google.auth.default`); neither an address nor anything that is saved holds any.
+Queries and loads are jobs of the REST service; rows are read through the Storage Read API. Credentials are those that
+Google's own programs use (`google.auth.default`); no address and nothing that is saved contains any.
 """
 
 import contextlib
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 SCRATCH_DAYS = 1  # scratch tables of a process that died are gone after this
 _ADDRESS = re.compile(r"bigquery:((?:[a-z0-9.-]+:)?[a-z0-9-]+)\.([A-Za-z0-9_]+)")
 _MISSING_TABLE = re.compile(r"Not found: Table [^ ]*?[.:]([A-Za-z0-9_]+) was not found")
-# Nothing of the one table matches anything of the other, so what is not in `source` can go, and all of that is new.
+# No row of either table matches one of the other: all rows of `target` (under a condition) go, all of `source` are new.
 _REPLACEMENT = (
     "MERGE INTO target USING source ON FALSE "
     "WHEN NOT MATCHED BY SOURCE AND TRUE THEN DELETE WHEN NOT MATCHED BY TARGET THEN INSERT ROW"
@@ -44,18 +44,17 @@ class BigQueryWarehouse(Warehouse):
 
     Args:
         address: "bigquery:PROJECT.DATASET".
-        byte_limit: queries that would read more bytes are refused before they run, and those that would be billed for
-            more than this by BigQuery itself; None for no limit.
-        create: make the data set where there is none, in BigQuery's default location.
-        patience: seconds for which a lost connection is tried again.
+        byte_limit: queries that would read more bytes are refused before they run, and BigQuery itself refuses those
+            that would be billed for more; None for no limit.
+        create: make the data set if it does not exist, in BigQuery's default location.
+        patience: seconds to keep retrying a lost connection.
 
     Attributes:
-        on_cost: called before each statement with the bytes that it would read; None to ask only where there is a
-            limit.
+        on_cost: called before each statement with the bytes that it would read; None to ask only if there is a limit.
 
     Raises:
-        UserError: a package is missing, the address has another form, no or wrong credentials, no such project or data
-            set, no permission, no connection.
+        UserError: a package is missing, the address has another form, credentials are missing or wrong, there is no
+            such project or data set, no permission or no connection.
     """
 
     dialect = "bigquery"
@@ -142,7 +141,7 @@ class BigQueryWarehouse(Warehouse):
         return sqlglot.parse_one(query, read=STANDARD) if query else None
 
     def schema(self, query: exp.Query) -> dict[str, str]:
-        """See `Warehouse.schema`; a dry run tells it for nothing."""
+        """See `Warehouse.schema`; a dry run finds it out at no cost."""
         return standard_columns(self._job(_named_columns(_tree(query)), None, dry_run=True).schema)
 
     def cost(self, query: exp.Expression | str, parameters: Parameters | None = None) -> int | None:
@@ -179,7 +178,7 @@ class BigQueryWarehouse(Warehouse):
                 self._connection.rest.get_dataset(name, **self._limits)
 
     def _job(self, tree: exp.Expression, parameters: Parameters | None, dry_run: bool = False):
-        """Runs a statement to its end, or has it checked only."""
+        """Runs a statement to its end, or only has it checked."""
         bigquery, _ = google()
         options = bigquery.QueryJobConfig(
             default_dataset=f"{self.project}.{self.dataset}",
@@ -217,7 +216,7 @@ class BigQueryWarehouse(Warehouse):
         )
 
     def _refusal(self, error, message: str, tree: exp.Expression) -> str | None:
-        """What to say of a statement that BigQuery refuses."""
+        """The message for a statement that BigQuery refuses."""
         if reason_of(error) == "bytesBilledLimitExceeded" or "bytes billed" in message:
             needed = re.search(r"(\d+) or higher", message)
             return self._too_costly(f"would be billed for {plain_bytes(int(needed[1]))}" if needed else "costs more")
@@ -252,13 +251,13 @@ class BigQueryWarehouse(Warehouse):
         return writing.write(self._connection, self._reference(table), what, batches, columns)
 
     def _holds(self, table: str, replaced: Parameters) -> bool:
-        """Whether a table has rows to replace; that reads these columns alone, and a MERGE all of them."""
+        """Whether a table has rows to replace; this reads only these columns, but a MERGE reads all."""
         condition, values = _equals(replaced)
         query = statement("SELECT COUNT(*) AS n FROM source", source=table).where(condition)
         return self.records(query, values)[0]["n"] > 0
 
     def _replace(self, table: str, batches, columns: Mapping[str, str], replacing: Parameters) -> int:
-        """Writes the rows to a scratch table, then puts them in the place of others by one MERGE, which is atomic."""
+        """Writes the rows to a scratch table, then replaces others with them in one MERGE, which is atomic."""
         name = _scratch()
         self._create(name, columns)
         try:
@@ -268,7 +267,7 @@ class BigQueryWarehouse(Warehouse):
             gone.set("condition", condition)
             names = exp.Tuple(expressions=[exp.column(column, quoted=True) for column in columns])
             added.set("then", exp.Insert(this=names, expression=names.copy()))
-            # Asked before the rows are made, which may take hours; they themselves add little to what is read.
+            # Checked before the rows are made, which may take hours; they add little to the bytes that are read.
             self._check_cost(merge, values)
             rows = self._write(name, batches, columns)
             self._job(merge, values)
@@ -277,13 +276,13 @@ class BigQueryWarehouse(Warehouse):
             self._drop(name)
 
     def _drop(self, table: str) -> None:
-        # What cannot be dropped now is gone in a day; the error that brought us here matters more.
+        # A table that cannot be dropped now is gone in a day; the error that led here matters more.
         with contextlib.suppress(Exception):
             self._connection.rest.delete_table(self._reference(table), not_found_ok=True, retry=None, timeout=10)
 
 
 def plain_bytes(count: int) -> str:
-    """A number of bytes as a person says it, such as "1.5 GB"."""
+    """A number of bytes in readable form, such as "1.5 GB"."""
     for unit, size in (("TB", 10**12), ("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
         if count >= size:
             return f"{count / size:.3g} {unit}"
@@ -309,7 +308,7 @@ def _scratch() -> str:
 
 
 def _named_columns(query: exp.Expression) -> exp.Expression:
-    """Columns without a name get that which BigQuery gives them in results."""
+    """Gives columns without a name the one that BigQuery gives them in results."""
     query = query.copy()
     for place, column in enumerate(query.selects):
         if not column.output_name and not column.is_star:
@@ -318,7 +317,7 @@ def _named_columns(query: exp.Expression) -> exp.Expression:
 
 
 def _with_an_end(tree: exp.Expression) -> exp.Expression:
-    """A statement that makes a scratch table, with the day on which BigQuery drops it should no one else do so."""
+    """A statement that makes a scratch table, with the time at which BigQuery drops it if nothing else does."""
     table = tree.find(exp.Table) if isinstance(tree, exp.Create) else None
     if table is None or not table.name.startswith(SCRATCH):
         return tree

@@ -1,4 +1,4 @@
-"""Rows into a table by one load job: all of them or none."""
+"""Writes rows into a table with one load job: all of them or none."""
 
 import contextlib
 import tempfile
@@ -23,7 +23,7 @@ def write(
     The rows are first collected in a temporary Parquet file, so that nothing reaches BigQuery if `batches` fails.
 
     Args:
-        connection: to write by.
+        connection: to write through.
         table: "PROJECT.DATASET.TABLE".
         what: what is being done, for messages.
         batches: the rows; columns of the table that they lack are filled with NULL.
@@ -33,8 +33,8 @@ def write(
         The number of rows.
 
     Raises:
-        UserError: the service refuses, and no row was added; or it does not answer any more, and the rows were added
-            all or none.
+        UserError: the service refuses, and no row was added; or it stops answering, and either all rows or none were
+            added.
     """
     with tempfile.TemporaryFile() as file:
         rows = _write_parquet(file, batches, arrow_schema(columns))
@@ -65,8 +65,8 @@ def _write_parquet(file: IO[bytes], batches: Iterable["pyarrow.RecordBatch"], sc
 def _load(connection: Connection, table: str, file: IO[bytes], columns: Mapping[str, str]) -> None:
     """Runs a load job to its end, however often the connection breaks.
 
-    Every attempt has the same job id, which BigQuery accepts only once: rows whose upload succeeded although its answer
-    was lost are not added again. Only a job that has failed, and so has added nothing, is followed by another one.
+    Every attempt has the same job id, which BigQuery accepts only once: if an upload succeeded but its answer was lost,
+    its rows are not added again. Only a job that has failed, and so has added nothing, is followed by another one.
     """
     import requests
     from google.api_core import exceptions
@@ -87,7 +87,7 @@ def _load(connection: Connection, table: str, file: IO[bytes], columns: Mapping[
         try:
             job = _job(connection, table, file, columns, job_id, location)
             while not job.done(retry=None, timeout=connection.patience):
-                # BigQuery ends a job that takes too long by itself; here only its answers are waited for.
+                # BigQuery itself ends a job that takes too long; here only the time without an answer counts.
                 alive, pause = time.monotonic(), 0.2
                 time.sleep(0.5)
             job.result(retry=None)
@@ -109,7 +109,7 @@ def _new_id() -> str:
 def _job(
     connection: Connection, table: str, file: IO[bytes], columns: Mapping[str, str], job_id: str, location: str | None
 ):
-    """The load job of this id, begun now unless BigQuery has it already."""
+    """The load job with this id, started now unless BigQuery has it already."""
     from google.api_core import exceptions
 
     bigquery, _ = google()

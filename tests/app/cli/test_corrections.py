@@ -206,5 +206,7 @@ def test_of_settings_that_are_equally_good_those_are_taken_that_misplace_less():
     from app.cli.tune import _best, _Row
 
     rows = [_Row("a", None, 1.0, 37.4, 40.7), _Row("b", None, 1.1, 37.3, 32.6), _Row("c", None, 1.2, 36.5, 20.0)]
-    assert _best(rows).settings == "b"
-    assert _best([row._replace(misplaced=None) for row in rows]).settings == "a"
+    off = _Row("off", None, 1.5, 36.6, 10.0)
+    assert _best(rows, off).settings == "b"
+    assert _best([row._replace(misplaced=None) for row in rows], off).settings == "a"
+    assert _best(rows, off._replace(bleu=37.5)).settings == "off"

@@ -86,7 +86,7 @@ def test_corrections_that_were_not_saved_are_kept_at_every_end(end, here, monkey
     talk(Translator(), None)
     assert kept(here) == [["eins"]]
     printed = capsys.readouterr()
-    assert f"kept in {next(here.glob('session-*')).name}, and :load" in printed.out + printed.err
+    assert f"kept in {next(here.glob('session-*')).name}; :load" in printed.out + printed.err
 
 
 @pytest.mark.parametrize("lines", [["one"], ["one", "= eins", ":save mine.json"], [":load mine.json"]])
@@ -137,7 +137,7 @@ def test_ctrl_c_while_an_answer_is_made_waits_for_it_once(here, monkeypatch, cap
     with pytest.raises(KeyboardInterrupt):
         talk(Translator(), None)
     printed = capsys.readouterr()
-    assert printed.out.splitlines() == ["1  ONE", "noted"] and "the answer is finished first" in printed.err
+    assert printed.out.splitlines() == ["1  ONE", "noted"] and "finishing the answer first" in printed.err
     assert kept(here) == [["eins"]]
 
 

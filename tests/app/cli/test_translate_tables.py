@@ -100,8 +100,8 @@ def test_what_is_there_is_kept_and_what_changed_is_made_anew(sentences, warehous
     assert len(rows(warehouse)) == 4
     monkeypatch.undo()
     monkeypatch.setenv("WEITBLICK_WAREHOUSE", warehouse)
-    assert "1 rows translated (4 were there)" in corpora_command(capsys, *command)
-    assert "0 rows translated (5 were there)" in corpora_command(capsys, *command)
+    assert "1 rows translated (4 were already there)" in corpora_command(capsys, *command)
+    assert "0 rows translated (5 were already there)" in corpora_command(capsys, *command)
     assert "5 rows translated;" in corpora_command(capsys, *command, "--beam", 2)
     query = "SELECT en, doc, position FROM pairs WHERE position < 3 ORDER BY position"
     with open_warehouse(warehouse) as opened:
@@ -118,7 +118,7 @@ def test_what_is_there_is_kept_and_what_changed_is_made_anew(sentences, warehous
 class Shouting:
     """Stands for a `Translator`."""
 
-    independent = True
+    reads_documents = False
 
     def translate_lines(self, lines):
         return (SimpleNamespace(text=line.text.upper(), score=0.0) for line in lines)

@@ -290,13 +290,13 @@ def test_a_row_is_repeated_by_one_command(made):
     assert abs(before - now) < 0.01  # the same machine, seed and number of updates
     assert f"{before:.1f}" in again.stdout and again.stdout.endswith("The same result.\n")
     short = weitblick("repeat", board, "small", "--run", made / "short", "--updates", 4, *places)
-    assert "4 updates" in short.stdout and "do not compare" in short.stdout
+    assert "4 updates" in short.stdout and "cannot be compared" in short.stdout
     # A row that claims more than it was.
     content = json.loads(board.read_text())
     content["rows"][0]["scores"][0] |= {"value": 99.0, "low": 98.0, "high": 100.0}
     (made / "claimed.json").write_text(json.dumps(content))
     claimed = weitblick("repeat", made / "claimed.json", "small", "--run", made / "again", *places, code=1)
-    assert "Another result" in claimed.stdout
+    assert "A different result" in claimed.stdout
 
 
 @pytest.mark.slow

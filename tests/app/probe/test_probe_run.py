@@ -87,7 +87,7 @@ def test_stores(folder, capsys):
 def test_forgotten(folder, capsys):
     assert probe(folder, "documents", "forgotten") == 0
     printed = capsys.readouterr().out
-    assert "bits of 32 are forgotten" in printed and "6 windows" in printed
+    assert "of 32 bits of a number are forgotten" in printed and "6 windows" in printed
 
 
 @pytest.mark.parametrize(

@@ -119,6 +119,8 @@ def test_the_next_hypothesis_takes_the_place_of_one_with_a_fault():
     assert found == [[looping._replace(ids=[50, 7])], [good], [good]] and asked == [[2]]
     both = choose([[looping, good]], [[50, 5]], range(50, 60), again)
     assert both == [[good, looping._replace(ids=[50, 7])]] and asked == [[2]]
+    # A second search may give more than were asked for.
+    assert choose([[doubled]], [[50, 5]], range(50, 60), lambda rows: [[good, doubled]]) == [[good]]
     assert choose([[looping]], [[50]], range(50, 60)) == [[looping._replace(ids=[50, 7])]]
     assert choose([[looping]], [[50]], range(50, 60), refuse_loops=False) == [[looping]]
     assert is_complete([50, 4], [50], range(50, 60)) and not is_complete([51, 50], [50], range(50, 60))
