@@ -6,11 +6,6 @@ TO ?= ctranslate2
 DIR ?= $(RUN)-$(TO)
 VENV := .venv
 PEERS := .venv-peers
-# One more than cores, as many tests wait for programs that they start; but one for each 4 GB of free memory at most.
-TEST_PROCESSES = $(shell kilobytes=$$(awk '/^MemAvailable/ { print $$2 }' /proc/meminfo 2>/dev/null \
-    || expr $$(sysctl -n hw.memsize) / 1024); \
-    awk -v most=$$(getconf _NPROCESSORS_ONLN) -v room=$${kilobytes:-0} \
-    'BEGIN { n = int(room / 4000000); if (n > most + 1) n = most + 1; print n < 1 ? 1 : n }')
 PYTHON_HERE := $(VENV)/bin/python
 PIP := $(PYTHON_HERE) -m pip install --disable-pip-version-check -qq --constraint constraints.txt
 DEPENDENCIES := setup.cfg pyproject.toml constraints.txt
@@ -82,18 +77,19 @@ notebook: $(VENV)/installed-notebooks $(VENV)/installed-glove ## execute the not
 notebooks: $(VENV)/installed-lab ## open the notebooks in JupyterLab
 	@$(VENV)/bin/jupyter-lab notebooks $(ARGS)
 
-PYTEST = $(PYTHON_HERE) -m pytest -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder --durations 15 \
-    --durations-min 4 -m "not backends and $(SPEED)"
+# tests/processes.py says how many processes "auto" are.
+PYTEST = $(PYTHON_HERE) -m pytest -n auto --dist loadfile --no-loadscope-reorder
+SOME = --durations 15 --durations-min 4 -m "not backends and $(SPEED)"
 test: SPEED = not slow ## run all tests except the slow ones, on all cores
 test-slow: SPEED = slow ## run the slow tests
 
 # Two halves, as processes grow with each test: three of them would need more than 20 GB at the end. 5: none was chosen.
 test test-slow: $(VENV)/installed-test .venv-bigquery/installed .venv-beam/installed .node/installed
-	$(PYTEST) $(foreach part,data models notebooks test_documents.py test_house.py,--ignore tests/$(part)) $(ARGS) || test $$? = 5
-	$(PYTEST) --ignore tests/app $(ARGS) || test $$? = 5
+	$(PYTEST) $(SOME) $(foreach part,data models notebooks test_documents.py test_house.py,--ignore tests/$(part)) $(ARGS) || test $$? = 5
+	$(PYTEST) $(SOME) --ignore tests/app $(ARGS) || test $$? = 5
 
 test-backends: $(VENV)/installed-test $(VENV)/installed-backends ## run the tests that need JAX and PyTorch (a large download)
-	$(PYTHON_HERE) -m pytest -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder -m backends $(ARGS)
+	$(PYTEST) -m backends $(ARGS)
 
 bench: $(VENV)/installed-ctranslate2 $(PEERS)/installed ## measure against other programs (a large download, then more than half an hour)
 	@$(PYTHON_HERE) -m app.bench $(ARGS)

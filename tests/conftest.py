@@ -8,6 +8,8 @@ from pathlib import Path
 import hypothesis
 import pytest
 
+from tests.processes import count
+
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 # A shell starts its background jobs with SIGINT ignored, and what a test starts would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -59,6 +61,11 @@ def pytest_collection_modifyitems(config, items):
         items[:] = [item for item in items if item.path in ours]
     places = {REPOSITORY / "tests" / name: number for number, name in enumerate(LONG)}
     items.sort(key=lambda item: places.get(item.path, places.get(item.path.parent, len(places))))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers(config):
+    return count()
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -2,11 +2,14 @@
 
 import ast
 import configparser
+import os
 import re
 import sys
 from collections.abc import Iterator
 from importlib.metadata import packages_distributions
 from pathlib import Path
+
+from tests.processes import count
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 # From top to bottom; what stands on one floor does not import each other.
@@ -154,3 +157,23 @@ def test_every_imported_package_is_declared():
                 if known.isdisjoint(map(_normal, providers.get(module, [module]))):
                     wrong.add(f"{path.relative_to(REPOSITORY)} imports {module}")
     assert not wrong, "\n".join(sorted(wrong))
+
+
+def test_tests_have_no_more_processes_than_memory_allows(tmp_path):
+    def write(name, text):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+
+    cores = len(os.sched_getaffinity(0))
+    write("proc/meminfo", f"MemTotal: 900 kB\nMemAvailable: {4 * 10**6 * (cores + 5)} kB\n")
+    assert count(tmp_path) == cores + 1
+    write("sys/fs/cgroup/memory.max", "max\n")
+    assert count(tmp_path) == cores + 1
+    write("sys/fs/cgroup/memory.max", f"{10 * 10**9}\n")
+    write("sys/fs/cgroup/memory.current", f"{9 * 10**9}\n")
+    assert count(tmp_path) == 1
+    write("sys/fs/cgroup/memory.stat", f"anon 5\ninactive_file {8 * 10**9}\n")
+    assert count(tmp_path) == 2
+    write("proc/meminfo", "MemAvailable: 5000000 kB\n")
+    assert count(tmp_path) == 1
