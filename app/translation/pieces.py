@@ -113,7 +113,7 @@ class PieceTranslator:
         """The translation of each line."""
         self._all += len(lines)
         self._report(0)
-        if self.translator.reads_documents:
+        if reads_documents(self.translator):
             # All of a document reads a person's translations, even the lines before them. And if nobody waits for the
             # first lines, translating all lines together fills the batches better.
             whole = self.progress is None or any(line.correction is not None for line in lines)
@@ -157,6 +157,11 @@ class PieceTranslator:
         if piece.known is not None or not piece.tags:
             return (texts[0],)
         return with_tags(texts[0], piece) if self._whole else _filled(piece, iter(texts))
+
+
+def reads_documents(translator: Translator) -> bool:
+    """Whether a translator reads more of a document than the segment that it translates."""
+    return translator.decoder.first_memory is not None or translator.reads
 
 
 def with_tags(translation: str, piece: Piece) -> tuple[Part, ...] | None:

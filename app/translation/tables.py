@@ -116,7 +116,9 @@ class TableTranslator:
     def _parts(self, query, names: Sequence[str]) -> Iterator[list[dict]]:
         batches = (batch.select(list(names)) for batch in self.warehouse.rows(query))
         rows = (row for batch in batches for row in batch.to_pylist())
-        if not self.translator.reads_documents or "doc" not in names:
+        # Windows may have several segments, even if no window depends on another.
+        alone = self.translator.independent and self.translator.decoder.first_memory is None
+        if alone or "doc" not in names:
             while some := list(itertools.islice(rows, self.size)):
                 yield some
             return

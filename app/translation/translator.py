@@ -378,11 +378,6 @@ class Translator:
         return self.decoder.output_tokens
 
     @property
-    def reads_documents(self) -> bool:
-        """Whether it reads more of a document than the segment that it translates."""
-        return self.decoder.first_memory is not None or self.reads
-
-    @property
     def independent(self) -> bool:
         """Whether windows do not depend on each other, so that those of a document can be decoded side by side."""
         return not (self.windows.sliding or self.decoder.remembers or (self.reads and self.decoder.retrieval.own > 0))

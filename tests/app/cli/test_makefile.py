@@ -72,16 +72,6 @@ def test_changes_arrive_whole(tmp_path, given, changes):
     assert ast.literal_eval(done.stdout.splitlines()[0]) == changes
 
 
-@pytest.mark.parametrize("cores", [1, 1000])
-def test_there_are_as_many_test_processes_as_cores_and_memory_allow(tmp_path, cores):
-    (tmp_path / "getconf").write_text(f"#!/bin/sh\necho {cores}\n", encoding="utf-8")
-    (tmp_path / "getconf").chmod(0o755)
-    printed = make("-n", "test", env={"PATH": f"{tmp_path}:{os.environ['PATH']}"}).stdout
-    number = int(re.search(r"pytest -n (\d+) ", printed)[1])
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    assert 1 <= number <= min(cores + 1, max(1, memory / 4e9))
-
-
 def test_every_extra_that_a_target_installs_exists():
     options = configparser.ConfigParser()
     options.read(REPOSITORY / "setup.cfg", encoding="utf-8")

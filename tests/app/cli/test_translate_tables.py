@@ -116,9 +116,12 @@ def test_what_is_there_is_kept_and_what_changed_is_made_anew(sentences, warehous
 
 
 class Shouting:
-    """Stands for a `Translator`."""
+    """Stands for a `Translator`; `first_memory` is None for a model that reads segments alone."""
 
-    reads_documents = False
+    independent = True
+
+    def __init__(self, first_memory=None):
+        self.decoder = SimpleNamespace(first_memory=first_memory)
 
     def translate_lines(self, lines):
         return (SimpleNamespace(text=line.text.upper(), score=0.0) for line in lines)
@@ -137,6 +140,12 @@ def test_only_parts_that_are_there_are_replaced(warehouse, monkeypatch):
         assert translator.translate("pairs", "made") == tables.Translated(rows=3, kept=2)
         assert replaced[3:] == [{"part": 0}, None]
     assert [row["de"] for row in rows(warehouse)] == [text.upper() for text in EN]
+
+
+def test_windows_of_several_segments_are_not_cut_where_a_part_ends(warehouse):
+    with open_warehouse(warehouse) as opened:
+        tables.TableTranslator(opened, Shouting({}), "en", "de", "shouting", 1).translate("pairs", "made")
+    assert [row["part"] for row in rows(warehouse)] == [0, 0, 1, 1, 1]
 
 
 @pytest.mark.parametrize(
