@@ -254,6 +254,12 @@ class TrainingPreset:
         low=0.0,
         high=1000.0,
     )
+    weight_decay: float = option(
+        0.0,
+        "AdamW: each update takes away this share of matrices, times the learning rate; 0 = off",
+        low=0.0,
+        below=1.0,
+    )
     clip_norm: float = option(1.0, "gradients with a larger norm are scaled down to this norm; 0 = off", low=0.0)
     precision: str = option(
         "auto",

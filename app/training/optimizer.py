@@ -15,10 +15,13 @@ class FusedAdam(keras.optimizers.Adam):
     On TensorFlow, Keras makes an update of about ten operations, each of which passes over a whole variable and its
     moments; `ResourceApplyAdam` needs only one pass. Other backends fuse the operations themselves.
 
+    With `weight_decay` it is AdamW, as in Keras.
+
     After `build`, `set_rate_factor(variables, factor)` scales the learning rate of some of the variables.
 
     References:
         Kingma and Ba 2015, "Adam: A Method for Stochastic Optimization", the formula at the end of section 2.
+        Loshchilov and Hutter 2019, "Decoupled Weight Decay Regularization", algorithm 2.
     """
 
     def set_rate_factor(self, variables: Iterable[Any], factor: float) -> None:

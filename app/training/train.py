@@ -251,9 +251,12 @@ def _optimizer(preset: Preset, transformer) -> FusedAdam:
         beta_1=training.beta_1,
         beta_2=training.beta_2,
         epsilon=training.epsilon,
+        weight_decay=training.weight_decay or None,
         global_clipnorm=training.clip_norm or None,
         gradient_accumulation_steps=training.accumulate if training.accumulate > 1 else None,
     )
+    # Biases and the gains of normalisation stay, as is usual.
+    optimizer.exclude_from_weight_decay([weight for weight in transformer.trainable_variables if len(weight.shape) < 2])
     optimizer.build(transformer.trainable_variables)
     if preset.memory.has_state:
         optimizer.set_rate_factor(transformer.memory_weights, training.memory_rate)

@@ -5,7 +5,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from app.presets.preset import load_preset
 from app.training.optimizer import FusedAdam
+from app.training.train import _optimizer
+from models.transformer import Transformer
 
 SETTINGS = {"beta_1": 0.8, "beta_2": 0.95, "epsilon": 1e-6, "global_clipnorm": 0.5}
 
@@ -23,12 +26,25 @@ def trained(kind, updates=7, **settings):
     return [np.array(variable) for variable in (*variables, *optimizer.variables)]
 
 
-@pytest.mark.parametrize("settings", [{}, {"gradient_accumulation_steps": 3}, {"amsgrad": True}])
+@pytest.mark.parametrize("settings", [{}, {"gradient_accumulation_steps": 3}, {"amsgrad": True}, {"weight_decay": 0.1}])
 def test_updates_and_state_are_those_of_keras_adam(settings):
     ours, theirs = trained(FusedAdam, **settings), trained(keras.optimizers.Adam, **settings)
     assert len(ours) == len(theirs)
     for mine, reference in zip(ours, theirs, strict=True):
         np.testing.assert_allclose(mine, reference, rtol=1e-5, atol=1e-6)
+
+
+def test_weight_decay_shrinks_matrices_and_neither_biases_nor_gains():
+    preset = load_preset("starter").with_overrides(["weight_decay=0.5", "learning_rate=0.1", "warmup=1", "minutes=0"])
+    model = Transformer(20, encoder_layers=1, decoder_layers=1, width=8, hidden=16, heads=2)
+    model.build()
+    for weight in model.trainable_variables:
+        weight.assign(keras.ops.ones_like(weight))
+    optimizer = _optimizer(preset, model)
+    optimizer.apply([keras.ops.zeros_like(weight) for weight in model.trainable_variables], model.trainable_variables)
+    for weight in model.trainable_variables:
+        left = 1.0 if len(weight.shape) < 2 else 1.0 - 0.5 * 0.1
+        np.testing.assert_allclose(weight, np.full(weight.shape, left), rtol=1e-6, err_msg=weight.path)
 
 
 def test_rows_of_a_table_that_were_not_read_also_move():
