@@ -91,8 +91,8 @@ def _check(term: Term, place: str) -> None:
             raise UserError(f"{place}: the {side} term is empty; fill it in, or delete the line")
         if words > MOST_WORDS:
             raise UserError(
-                f"{place}: the {side} term has {words} words, at most {MOST_WORDS} are a term; sentences belong into a "
-                "translation memory"
+                f"{place}: the {side} term has {words} words, but a term has at most {MOST_WORDS}; put sentences into "
+                "a translation memory"
             )
 
 

@@ -37,8 +37,8 @@ def consecutive(pairs: Iterable[Pair], place: Callable[[int], str]) -> Iterator[
             if pair.doc and pair.doc in ended:
                 other = f"document {last!r}" if last else "a segment without a document"
                 raise UserError(
-                    f"{place(number)}: document {pair.doc!r} goes on here after {other}; the segments of a document "
-                    "must stand together, in reading order: sort them, or give each part an id of its own"
+                    f"{place(number)}: document {pair.doc!r} continues here after {other}; the segments of a document "
+                    "must be consecutive, in reading order: sort them, or give each part its own id"
                 )
             last = pair.doc
         yield pair

@@ -102,8 +102,7 @@ class Workers:
                 yield rest, future.result()
         except BrokenProcessPool as error:
             raise UserError(
-                "a process that worked on text was ended from outside, probably for lack of memory: free some and try "
-                "again"
+                "a process that worked on text was killed, probably for lack of memory: free some memory and try again"
             ) from error
         finally:
             for _, future in waiting:

@@ -48,7 +48,7 @@ class Subwords:
         except RuntimeError:
             loaded = False
         if not loaded:
-            raise UserError("the tokenizer is not a whole SentencePiece model")
+            raise UserError("the tokenizer is not a complete SentencePiece model")
         ids = tuple(getattr(self._processor, name)() for name in ("pad_id", "unk_id", "bos_id", "eos_id"))
         if ids != SPECIALS:
             raise UserError(f"the tokenizer has (pad, unk, bos, eos) = {ids} where {SPECIALS} is expected")

@@ -72,7 +72,7 @@ class Tokenizer:
         self.source = Subwords(source)
         self.target = self.source if target in (None, source) else Subwords(target)
         if self.target is not self.source and self.source.pieces() != self.target.pieces():
-            raise UserError("the tokenizer's models of source and target have other pieces")
+            raise UserError("the tokenizer's models of source and target have different pieces")
 
     def __reduce__(self):
         return Tokenizer, self._protos
@@ -139,7 +139,7 @@ class Tokenizer:
         try:
             return cls(*protos)
         except UserError as error:
-            raise UserError(f"{path}: {error}; take it from a backup or train the run anew") from error
+            raise UserError(f"{path}: {error}; restore it from a backup or train the run again") from error
 
     def save(self, path: Path | str) -> list[Path]:
         """Writes the model to `path`, and that of the target, if it differs, to `target_file(path)`.

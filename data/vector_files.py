@@ -103,7 +103,7 @@ def _is_number(text: bytes) -> bool:
 
 def _bad_line(name: str, number: int, width: int, found: str) -> UserError:
     expected = f"a word and {width} numbers ({width + 1} columns)" if width else "a word and its numbers"
-    return UserError(f"{name}, line {number}: {expected} expected, {found} found; is it a whole file of word vectors?")
+    return UserError(f"{name}, line {number}: {expected} expected, {found} found; is the file complete?")
 
 
 def _read_zip(path: Path, archive: zipfile.ZipFile, wanted: set[str], width: int | None):
@@ -169,7 +169,7 @@ def _strings(file: IO[bytes]) -> np.ndarray:
         raise ValueError(f"the words would take {size:,} bytes, at most {_WORDS_BYTES:,} are read")
     content = file.read(size)
     if len(content) < size:
-        raise ValueError(f"{shape[0]:,} words are announced, and the file ends before")
+        raise ValueError(f"{shape[0]:,} words are announced, but the file ends earlier")
     return np.frombuffer(content, data_type)
 
 
@@ -189,7 +189,7 @@ def _matrix_rows(path: Path, file, rows: dict[int, str]):
     for start in range(0, shape[0], step):
         content = file.read(min(size * min(step, shape[0] - start), _WORDS_BYTES))
         if not content:
-            raise ValueError(f"{shape[0]:,} vectors are announced, and the file ends after {start:,}")
+            raise ValueError(f"{shape[0]:,} vectors are announced, but the file ends after {start:,}")
         chunk = np.frombuffer(content, data_type).reshape(-1, shape[1])
         for row in range(start, start + len(chunk)):
             if row in rows:
@@ -200,7 +200,7 @@ def _matrix_rows(path: Path, file, rows: dict[int, str]):
 
 def _finite(path: Path, word: str, vector: np.ndarray) -> np.ndarray:
     if not np.isfinite(vector).all():
-        raise UserError(f'{path}: the vector of "{word}" has a value that is no finite number')
+        raise UserError(f'{path}: the vector of "{word}" has a value that is not a finite number')
     return vector.astype("float32")
 
 

@@ -111,7 +111,7 @@ class _Collector:
         name = tag.rpartition("}")[2]
         if not self._contexts and name not in self._roots:
             raise UserError(
-                f"{self._path}: no {self._format} file: its outermost element is <{name}>, "
+                f"{self._path}: not in {self._format} format: its outermost element is <{name}>, "
                 f"expected <{'> or <'.join(self._roots)}>"
             )
         if self._builder is None and name in self._names:
@@ -163,7 +163,7 @@ def _explained(path: Path, format: str) -> Iterator[None]:
         line, column = error.position
         what = str(error).partition(": line")[0]
         raise UserError(
-            f"{path}, line {line:,}, column {column + 1}: not well-formed XML ({what}); mend it there, or export the "
+            f"{path}, line {line:,}, column {column + 1}: not well-formed XML ({what}); fix it there, or export the "
             f"file again as {format} in UTF-8"
         ) from None
     except DefusedXmlException as error:

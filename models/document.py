@@ -117,7 +117,7 @@ class DocumentTransformer(Transformer):
         for part, (_, read) in inside.items():
             if self.settings["stack"] != PLAIN:
                 raise ValueError(
-                    f'memory {part!r} inside layers needs stack "plain": a stack that is {self.settings["stack"]} '
+                    f'memory {part!r} inside layers needs stack "plain": a stack of kind "{self.settings["stack"]}" '
                     "keeps no inputs of its layers"
                 )
             if read == ATTENTION and self.settings["attention"] == LSH:

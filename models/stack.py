@@ -84,7 +84,7 @@ class TransformerLayer(keras.layers.Layer):
         if attention not in ATTENTIONS:
             raise ValueError(f"attention must be one of {', '.join(ATTENTIONS)}, got {attention!r}")
         if stack != PLAIN and norm != "pre":
-            raise ValueError(f'a stack that is {stack} needs norm "pre", got {norm!r}')
+            raise ValueError(f'stack "{stack}" needs norm "pre", got {norm!r}')
         self.settings: dict[str, Any] = {
             "width": width,
             "hidden": hidden,

@@ -34,7 +34,7 @@ EXAMPLES = """
   make bench                                              everything, more than half an hour on two cores
   make bench ARGS="--only training --shapes base"         one table
   make bench ARGS="--only backends --shapes base"         TensorFlow and JAX, after make test-backends
-  make bench ARGS="--only race --corpora ../corpora"      to 38 BLEU on Multi30k, beside JoeyNMT
+  make bench ARGS="--only race --corpora ../corpora"      time to 38 BLEU on Multi30k, compared with JoeyNMT
   make bench ARGS="--quick"                               a few minutes: does everything run here?
   make bench ARGS="--write docs/benchmarks.md --only ''"  no measuring: the tables of bench/results.json into a page
 """
@@ -85,7 +85,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--pairs", type=int, default=500_000, metavar="N", help="for input: pairs (%(default)s)")
     parser.add_argument("--repeat", type=int, default=3, metavar="N", help="turns of each contestant (%(default)s)")
     parser.add_argument(
-        "--sweep", action="store_true", help="try the peers' settings anew, also where an earlier run has chosen them"
+        "--sweep", action="store_true", help="try the peers' settings again, even where an earlier run has chosen them"
     )
     parser.add_argument("--quick", action="store_true", help="only a few updates and one turn; says little about speed")
     parser.add_argument(
@@ -294,7 +294,7 @@ def _read(path: Path) -> dict:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise UserError(f"{path}: not JSON ({error}); remove it, and all parts are measured anew") from error
+        raise UserError(f"{path}: not JSON ({error}); remove it to measure all parts again") from error
 
 
 if __name__ == "__main__":

@@ -42,7 +42,7 @@ def grow(small: Run, path: Path | str, layers: int, vocabulary: int) -> Run:
     if model.norm != "pre" or model.output_bias or small.preset.embeddings.vectors:
         raise UserError(f"{small.path}: only pre-norm models without word vectors and output bias can grow")
     if max(model.encoder_layers, model.decoder_layers) > layers or small.tokenizer().vocabulary_size > vocabulary:
-        raise UserError(f"{small.path}: has more than {layers} layers or {vocabulary:,} pieces already")
+        raise UserError(f"{small.path}: already has more than {layers} layers or {vocabulary:,} pieces")
     preset = small.preset.with_overrides(
         [
             f"model.width={2 * model.width}",

@@ -76,7 +76,7 @@ def _training(result: dict) -> Rows:
     shape, text, ceiling = result["shape"], result["text"], result.get("ceiling")
     table = Rows(
         f"Training, {shape['description']}, V {shape['vocabulary']:,}, {shape['batch_tokens']:,} tokens a batch",
-        ("", "setting", "tokens/s", "spread", "ours is", "of the ceiling", "peak memory"),
+        ("", "setting", "tokens/s", "spread", "ours / theirs", "share of ceiling", "peak memory"),
         _training_note(result, shape, text, ceiling),
     )
     ours = result["contestants"].get("ours", {}).get("median")
@@ -98,21 +98,22 @@ def _training_note(result, shape, text, ceiling) -> str:
     about = result["about"]
     note = (
         f"Real target tokens a second (no padding), median of {about['repeat']} turn(s) of {shape['updates']} updates "
-        f"after {shape['warmup']} for warming up; {about['corpus']}, {text['pairs']:,} pairs."
+        f"after {shape['warmup']} warm-up updates; {about['corpus']}, {text['pairs']:,} pairs."
     )
     if ceiling:
         rates = ", ".join(f"{rate:,.0f} in {name}" for name, rate in ceiling["gflops"].items())
         note += (
-            f" Ceiling: the best product of two matrices of {ceiling['size']:,} squared, GFLOP/s: {rates}; the model's "
-            f"matrix products take {result['flops_a_token'] / 1e6:,.0f} MFLOP a target token, forward and backward."
+            f" Ceiling: the fastest product of two {ceiling['size']:,} x {ceiling['size']:,} matrices, in GFLOP/s: "
+            f"{rates}; the model's matrix products take {result['flops_a_token'] / 1e6:,.0f} MFLOP a target token, "
+            "forward and backward."
         )
     return note + (f" Vocabulary: {text['note']}. " if text["note"] else " ") + _when(about)
 
 
 def _sweeps(name: str, sweeps: dict) -> Rows:
     table = Rows(
-        f"Settings tried for {name}, on one batch",
-        ("", "setting", "tokens/s", "first updates and compiling"),
+        f"Settings tried for shape {name}, on one batch",
+        ("", "setting", "tokens/s", "first updates and compilation"),
     )
     for name, trials in sweeps.items():
         for trial in trials:
@@ -125,7 +126,7 @@ def _backends(result: dict) -> Rows:
     shape, about = result["shape"], result["about"]
     table = Rows(
         f"Training on one batch, {shape['description']}, V {shape['vocabulary']:,}, {shape['batch_tokens']:,} tokens",
-        ("", "", "tokens/s", "spread", "ours is", "before the first turn", "peak memory"),
+        ("", "", "tokens/s", "spread", "ours / theirs", "start-up and warm-up", "peak memory"),
         f"Target tokens a second, median of {about['repeat']} turn(s) of {shape['updates']} updates. {_when(about)}",
     )
     for precision, contestants in result["precisions"].items():
@@ -143,10 +144,10 @@ def _backends(result: dict) -> Rows:
 def _race(result: dict) -> Rows:
     goal = result["goal"]
     table = Rows(
-        f"To {goal:g} BLEU on the validation text of {result['preset']}",
+        f"Time to {goal:g} BLEU on the validation text of {result['preset']}",
         ("", "reached", "updates", "minutes", "best BLEU"),
-        "Lower-cased BLEU by greedy search, and of ours, after its last update, also by beam search with averaged "
-        "weights. Minutes include the validations. JoeyNMT is stopped at the goal, or after twice our time. "
+        "Lower-cased BLEU with greedy search; for ours, after its last update, also with beam search and averaged "
+        "weights. Minutes include validation. JoeyNMT is stopped at the goal, or after twice our time. "
         f"{_when(result['about'])}",
     )
     for name, found in result["contestants"].items():
@@ -161,12 +162,12 @@ def _race(result: dict) -> Rows:
 
 def _search(result: dict) -> Rows:
     about, engines = result["about"], result["engines"]
-    lines = "every turn all of them" if about["whole"] else "each turn another share of them"
+    lines = "all of them in each turn" if about["whole"] else "a different share of them in each turn"
     scored = [one["scores"] for one in engines.values() if "scores" in one][:1]
     signatures = [f"{name} {scores[f'{name} signature']}" for scores in scored for name in ("BLEU", "chrF")]
     table = Rows(
         f"Search, {result['shape']}, V {result['vocabulary']:,}, beam 4",
-        ("", "setting", "tokens/s", "spread", "ours is", "one sentence", "slow tenth", "BLEU", "chrF", "peak memory"),
+        ("", "setting", "tokens/s", "spread", "ours / theirs", "one sentence", "p90", "BLEU", "chrF", "peak memory"),
         f"Target tokens a second, median of {about['repeat']} turn(s); {about['lines']:,} lines of {about['set']}, "
         f"{lines}. {'; '.join(signatures)}. {_when(about)}",
     )
@@ -195,7 +196,7 @@ def _search_sweep(result: dict) -> Rows:
     best = "; ".join(f"{engine} with {told_search(fastest(tried))}" for engine, tried in trials.items())
     note = f"Fastest: {best}."
     if any(trial["setting"].get("mkl") for trial in result["sweep"]):
-        note += " MKL: with CT2_USE_MKL=1, without which CTranslate2 leaves it aside on AMD's processors."
+        note += " MKL: with CT2_USE_MKL=1; without it, CTranslate2 does not use MKL on AMD's processors."
     table = Rows(f"Settings tried for search, {result['shape']}", ("", "setting", "tokens/s"), note)
     for engine, tried in trials.items():
         for trial in tried:
@@ -212,9 +213,9 @@ def _startup(result: dict) -> Rows:
 
 
 def _steps(result: dict) -> Rows:
-    columns = ("", "imports", "model", "first sentence", "all", "second sentence")
+    columns = ("", "imports", "model", "first sentence", "total", "second sentence")
     note = "Seconds; the first sentence includes tracing. Marian has random weights of this shape; it writes 20 pieces."
-    table = Rows("Cold start by steps", columns, note)
+    table = Rows("Cold start, step by step", columns, note)
     for name, found in result["steps"].items():
         first = [found[step] for step in ("imports", "model", "first")]
         table.add(name, *(f"{seconds:.2f}" for seconds in (*first, sum(first), found["second"])))
@@ -225,22 +226,22 @@ def _input(result: dict, training: dict) -> Rows:
     encoding, feeding = result["encoding"], result["feeding"]
     rates = [one["contestants"].get("ours", {}).get("median", 0.0) for one in training.values()]
     note = (
-        f"{result['corpus']}, repeated up to {encoding['pairs']:,} pairs of {encoding['words']:.1f} English words. "
-        f"{_when(result)}"
+        f"{result['corpus']}, repeated up to {encoding['pairs']:,} pairs of {encoding['words']:.1f} English words on "
+        f"average. {_when(result)}"
     )
     table = Rows("Input", ("", "per second", "peak memory"), note)
     pairs = f"{encoding['pairs'] / encoding['seconds']:,.0f} pairs"
     table.add("encoding, all cores", pairs, f"{encoding['all_bytes'] / 1e9:.2f} GB, all processes")
     table.add("batches for training", f"{feeding['tokens_a_second']:,.0f} target tokens", None)
     if max(rates, default=0.0):
-        table.add("the same over what training eats", f"{feeding['tokens_a_second'] / max(rates):.0f} x", None)
+        table.add("the same, relative to training", f"{feeding['tokens_a_second'] / max(rates):.0f} x", None)
     return table
 
 
 def _stacks(result: dict) -> list[Rows]:
     rows, about = result["depth"], result["about"]
     shape = f"an encoder of width {result['width']}"
-    note = f"median of {result['repeat']} calls; memory above what there was before the first. {_when(about)}"
+    note = f"median of {result['repeat']} calls; memory is the peak above what was in use before. {_when(about)}"
     depths = list(dict.fromkeys(row["layers"] for row in rows))
     tokens = f"{rows[0]['rows']} x {rows[0]['length']} tokens"
     by_depth = Rows(
@@ -252,7 +253,7 @@ def _stacks(result: dict) -> list[Rows]:
     rows = result["length"]
     lengths = list(dict.fromkeys(row["length"] for row in rows))
     by_length = Rows(
-        f"A call by length of the input, {shape}, {rows[0]['layers']} layers",
+        f"A call by input length, {shape}, {rows[0]['layers']} layers",
         ("", "", "", *(f"{length:,}" for length in lengths)),
         f"Seconds and MB; {note}",
     )
@@ -282,7 +283,7 @@ def _undone(rows: list[dict], about: dict) -> Rows:
 def _approached(result: dict, about: dict) -> Rows:
     rows = result["approached"]
     table = Rows(
-        f"LSH attention beside full attention, {result['tokens']:,} tokens",
+        f"LSH attention compared with full attention, {result['tokens']:,} tokens",
         ("rounds of hashing", *(str(row["rounds"]) for row in rows)),
         f"Relative distance of the outputs; inputs around 64 centres, random weights. {_when(about)}",
     )
@@ -293,10 +294,10 @@ def _approached(result: dict, about: dict) -> Rows:
 def _server(result: dict) -> Rows:
     about, rates = result["about"], {name: statistics.median(rates) for name, rates in result["rates"].items()}
     table = Rows(
-        f"The server beside `translate`, beam {result['beam']}",
-        ("", "lines/s", "spread", "of `translate`"),
+        f"The server compared with `translate`, beam {result['beam']}",
+        ("", "lines/s", "spread", "relative to `translate`"),
         f"{result['sent']:,} lines of {about['set']}, the same for both, median of {about['repeat']} turn(s). The "
-        f"server gets requests of {result['together']} lines, {result['connections']} at the same time. {_when(about)}",
+        f"server gets requests of {result['together']} lines, {result['connections']} at a time. {_when(about)}",
     )
     for name, values in result["rates"].items():
         spread = f"{(max(values) - min(values)) / rates[name]:.0%}"
@@ -306,11 +307,12 @@ def _server(result: dict) -> Rows:
 
 def _users(result: dict) -> Rows:
     users, document, memory = result["users"], result["document"], result["memory"]
-    same = {True: "the same as alone", False: "another than alone", None: "failed"}[document["same"]]
+    same = {True: "same as alone", False: "different from alone", None: "failed"}[document["same"]]
     table = Rows(
-        f"{result['users_at_once']} users for {result['seconds']:g} s beside a document of {document['lines']} lines",
-        ("requests", "per second", "p50", "p99", "errors", "the document", "its seconds, alone"),
-        "Each user sends one line and waits for its translation. The server's memory after so many more requests: "
+        f"{result['users_at_once']} users for {result['seconds']:g} s, and a document of {document['lines']} lines",
+        ("requests", "per second", "p50", "p99", "errors", "the document", "its seconds: with users, alone"),
+        "Each user sends one line and waits for its translation. The server's memory by the number of further "
+        "requests: "
         + ", ".join(f"{int(number):,}: {held / 1e6:,.0f} MB" for number, held in memory.items() if held)
         + f". {_when(result['about'])}",
     )
@@ -354,7 +356,7 @@ def write_page(path: Path | str, results: dict) -> None:
         UserError: nothing was measured, or the page is not there or has no markers.
     """
     if "machine" not in results:
-        raise UserError(f"{path}: stays as it is, as nothing has been measured yet; leave out --only '' to do so")
+        raise UserError(f"{path}: not changed, as nothing has been measured yet; leave out --only '' to measure")
     parts = [machine_line(results["machine"]), *(table.markdown() for table in tables(results))]
     write_between(path, BEGIN, END, "\n\n".join(parts))
     write_json(Path(path).with_suffix(".json"), results)

@@ -70,9 +70,9 @@ def run(args: argparse.Namespace) -> None:
     if args.jobs < 1:
         raise UserError(f"--jobs {args.jobs}: must be at least 1")
     if args.items < 0 or (args.items and not args.contrapro):
-        raise UserError(f"--items {args.items}: is a number above 0 for --contrapro; leave it out for all items")
+        raise UserError(f"--items {args.items}: must be above 0 and needs --contrapro; leave it out for all items")
     if args.write and not args.write.endswith(".md"):
-        raise UserError(f"--write {args.write}: is a Markdown page; expected a name that ends in .md")
+        raise UserError(f"--write {args.write}: expected a Markdown page, whose name ends in .md")
     if args.write:
         check_writable(args.write)
     items = args.items if args.contrapro else None

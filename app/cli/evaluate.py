@@ -164,7 +164,7 @@ def _score_generator(run, args: argparse.Namespace) -> None:
         if getattr(args, option):
             raise UserError(f"--{option} is for translations, and {args.path} is a generator: leave it out")
     if chosen_engine(args) != KERAS:
-        raise UserError(f"--engine: a generator is computed by Keras alone, and {args.path} is one: leave it out")
+        raise UserError(f"--engine: {args.path} is a generator, which only Keras computes: leave it out")
     from app.cli.startup import load_keras
 
     load_keras()

@@ -204,7 +204,7 @@ def _names(args: argparse.Namespace, tests, corpora) -> list[str]:
     if not found and not args.contrapro:
         tried = ", ".join(tests) or "none"
         raise UserError(
-            f"{args.path}: no corpus in data.test of the preset ({tried}) was found with documents: add "
+            f"{args.path}: no corpus with documents was found in data.test of the preset ({tried}): add "
             "--corpus NAME, and --corpora DIR if it is a folder"
         )
     return found

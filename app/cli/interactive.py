@@ -86,7 +86,7 @@ class Loop:
                 self.session.save(path)
                 self._saved = content
                 return [f"the unsaved corrections are kept in {path}; :load {path} continues with them"]
-        raise UserError("the corrections cannot be kept, neither here nor among temporary files: use :save FILE")
+        raise UserError("the corrections cannot be saved here or in the temporary folder: use :save FILE")
 
     def _content(self) -> tuple[list[str], list[str | None]]:
         return self.session.sources, self.session.corrections

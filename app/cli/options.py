@@ -249,7 +249,7 @@ def chosen_search(preset: "Preset", args: argparse.Namespace, others: tuple[str,
         if "." in key and not key.startswith("search."):
             listed = dict.fromkeys(re.sub(r"(memory\.retrieval)\..*", r"\1.*", other) for other in others)
             allowed = f"keys of the section [search]{' and ' if others else ''}{', '.join(listed)}"
-            raise UserError(f"--set {change}: only {allowed} can be changed after the training")
+            raise UserError(f"--set {change}: only {allowed} can be changed after training")
         changes.append(change if "." in key else f"search.{change}")
     return preset.with_overrides(changes).search
 
@@ -267,7 +267,7 @@ def with_chosen_windows(run: "Run", args: argparse.Namespace) -> "Run":
         raise UserError(f"--set {changes[0]}: {run.path} was not trained on documents and has no windows")
     preset = run.preset.with_overrides(changes)
     if preset.documents.windows == "off":
-        raise UserError(f"--set {changes[0]}: for segments alone set documents.windows=segments documents.size=1")
+        raise UserError(f"--set {changes[0]}: for segments alone, set documents.windows=segments documents.size=1")
     return type(run)(run.path, preset)
 
 

@@ -84,5 +84,5 @@ def _documents(run, args: argparse.Namespace) -> list:
         (corpus,) = training_text(preset, args.corpora, lambda line: None, progress_console(), workers)
     found = cut_passages(corpus.pairs(), args.segments)
     if not found:
-        raise UserError(f"{args.name}: no document has several segments, so that nothing has a context")
+        raise UserError(f"{args.name}: no document has several segments, so no segment has context")
     return found

@@ -89,6 +89,6 @@ def _check(args: argparse.Namespace) -> None:
         if getattr(args, option) is not None and args.only and not set(figures) & set(args.only):
             raise UserError(f"--{option} is for {' and '.join(figures)}: add one of them to --only")
     if args.translation is not None and args.sentence is None:
-        raise UserError("--translation is that of a sentence: add --sentence TEXT")
+        raise UserError("--translation needs its source sentence: add --sentence TEXT")
     if args.document is not None and not Path(args.document).is_file():
         raise UserError(f"{args.document}: there is no such file; --document takes a text, one segment per line")

@@ -74,7 +74,7 @@ def run(args: argparse.Namespace) -> None:
 def _check(args: argparse.Namespace) -> None:
     given = [name for name, default in RECALL.items() if getattr(args, name) != default]
     if given or args.set:
-        raise UserError(f"--{(given or ['set'])[0]}: belongs to the recall probe; leave it out with --run")
+        raise UserError(f"--{(given or ['set'])[0]}: is for the recall probe; leave it out with --run")
     if not args.measure or not args.corpus:
         raise UserError(f"--run {args.path}: add --measure {'|'.join(LINES)} and --corpus NAME")
     if args.lines is not None and args.lines < 1:

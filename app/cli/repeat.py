@@ -33,9 +33,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Trains, scores and compares; returns 1 if the score differs."""
     if args.updates < 0:
-        raise UserError(f"--updates {args.updates}: must be above 0; leave it out for those of the row")
+        raise UserError(f"--updates {args.updates}: must be above 0; leave it out for as many as in the row")
     if not Path(args.board).exists():
-        raise UserError(f"{args.board}: there is no such file; expected the JSON file beside a page with a scoreboard")
+        raise UserError(f"{args.board}: there is no such file; expected the JSON file next to a page with a scoreboard")
     from app.comparison.repetition import agrees, find_row, repeat
     from app.comparison.scoreboard import read_rows
     from app.terminal import progress_console

@@ -91,7 +91,7 @@ def run(args: argparse.Namespace) -> None:
     """Loads the model and serves."""
     check_files(args)
     if args.fuzzy is not None and (not args.memory or not 0 < args.fuzzy <= 1):
-        raise UserError(f"--fuzzy {args.fuzzy}: expected a similarity above 0 and at most 1, beside --memory FILE")
+        raise UserError(f"--fuzzy {args.fuzzy}: expected a similarity above 0 and at most 1, and --memory FILE")
     if not 0 <= args.port <= 65535:
         raise UserError(f"--port {args.port}: expected a number from 0 to 65535")
     _check_installed()

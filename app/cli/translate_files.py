@@ -50,10 +50,10 @@ def wanted(args: argparse.Namespace, language: str) -> bool:
         return False
     if ending_of(others[0]) not in ENDINGS:
         raise UserError(
-            f"{unknown(others[0])}; lines of text can come from standard input, whatever their file is called"
+            f"{unknown(others[0])}; lines of text may be piped to standard input, whatever their file is called"
         )
     if len(args.files) > 1:
-        raise UserError(f"{others[0]}: such files are translated one at a time; name it alone")
+        raise UserError(f"{others[0]}: such files are translated one at a time; name only this one")
     return True
 
 
@@ -67,9 +67,9 @@ def check(args: argparse.Namespace) -> None:
         raise UserError(f"{path}: --{name.replace('_', '-')} is for lines of text; leave it out")
     ending = ending_of(path)
     if args.output in (None, "-"):
-        raise UserError(f"{path}: where shall the translation go? Add --output {Path(path).stem}.de{ending}")
+        raise UserError(f"{path}: say where the translation goes: add --output {Path(path).stem}.de{ending}")
     if ending_of(args.output) != ending:
-        raise UserError(f"--output {args.output}: the translation is a {ending} file again; end its name so")
+        raise UserError(f"--output {args.output}: the translation is a {ending} file; its name needs that ending")
     if not Path(path).is_file():
         raise UserError(f"{path}: there is no such file")
     if Path(args.output).exists() and Path(args.output).samefile(path):

@@ -109,7 +109,7 @@ def _check(args: argparse.Namespace) -> None:
             raise UserError(f"--{option} is for retrieval: leave it out, or leave out --language-model")
     for change in args.set:
         if key_of(change).removeprefix("search.") in ("language_model", "language_model_weight"):
-            raise UserError(f"--set {change}: --language-model names the model, and its weight is what is chosen")
+            raise UserError(f"--set {change}: --language-model names the model, and this command chooses its weight")
 
 
 def _tune(run: "Run", test: "TestSet", search: "SearchPreset", args: argparse.Namespace) -> None:

@@ -165,7 +165,7 @@ def export(args: argparse.Namespace) -> None:
         _export_run(args)
         return
     if not args.what or not args.path:
-        raise UserError("say what to export and where to: corpora export cleaned cleaned.parquet; or --run RUN")
+        raise UserError("say what to export and where: corpora export cleaned cleaned.parquet; or --run RUN")
     from app.terminal import PairsBar, progress_console
     from data.warehouse.exporting import check_place
     from data.warehouse.exporting import export as export_rows
@@ -368,7 +368,7 @@ def _check_clean(args: argparse.Namespace) -> None:
         if not 0 <= value <= 1:
             raise UserError(f"--{name} {value:g}: expected a fraction between 0 and 1")
     if args.validation + args.test >= 1:
-        raise UserError("--validation and --test together must leave something to train on: less than 1")
+        raise UserError("--validation and --test must add up to less than 1, to leave something to train on")
 
 
 def _first_rows(batches, count: int) -> tuple[list[str], list[tuple], bool]:

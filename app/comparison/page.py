@@ -66,22 +66,22 @@ def _content(plan: Plan, records: dict[str, Records], found: Measurements) -> di
 def _head(plan: Plan, records: dict[str, Records], path: Path) -> Iterator[str]:
     states = [one.state for one in records.values()]
     yield from ("# A comparison of mechanisms", "")
-    yield from ("Written by `weitblick compare`, which [compare.md](compare.md) explains; it is written anew by", "")
+    yield from ("`weitblick compare`, explained in [compare.md](compare.md), wrote this page. To write it again:", "")
     name = plan.path.stem if plan.path.parent == PLANS else str(plan.path)
     items = f" --items {plan.score.items}" if plan.score.items else ""
     pronouns = f" --contrapro{items}" if plan.score.contrapro else ""
     folders = f" --corpora {' '.join(plan.folders)}" if plan.folders and not plan.made_up else ""
     yield from ("```sh", f"weitblick compare {name}{folders}{pronouns} --write {path}", "```", "")
-    yield "All systems have the same layers, width, text and budget; a memory adds weights, see costs."
+    yield "All systems have the same layers, width, text and budget; a memory adds weights (see Costs)."
     yield f"{states.count('scored')} of {len(states)} runs are scored ({', '.join(plan.systems)})."
     if states.count("scored") > len(plan.systems):
-        yield "A figure is the mean over the seeds of a system, with the lowest and the highest in brackets."
+        yield "Each figure is the mean over the seeds of a system, with the lowest and the highest in brackets."
     if plan.score.baseline:
-        yield f"Differences are from `{plan.score.baseline}` with the same seed, with p by paired bootstrap."
+        yield f"Differences are from `{plan.score.baseline}` with the same seed; p is by paired bootstrap."
     if plan.stages and (seeds := {one.seed for one in plan.contestants if one.name in plan.recorded}):
         *others, last = sorted(seeds)
         listed = f"seeds {', '.join(map(str, others))} and {last}" if others else f"seed {last}"
-        yield f"The runs of {listed} were made by other calls, from first stages of their own."
+        yield f"The runs of {listed} were made by separate calls, from their own first stages."
 
 
 def _recall(plan: Plan, found: Measurements, drawn: dict[str, str]) -> Iterator[str]:
@@ -98,9 +98,9 @@ def _recall(plan: Plan, found: Measurements, drawn: dict[str, str]) -> Iterator[
         rows.append([system, *cells, reach, f"{recalled.found['state_bytes']:,}", f"{recalled.found['seconds']:.0f}"])
     yield from ("", "## Recall by distance", "")
     chance = 100 / found.experiment.task.values
-    yield "Right answers in %, by windows between a fact and the question about it, in small models of their own"
-    yield "that were trained on made-up documents for it; how far the design reaches, in windows; the bytes of state;"
-    yield f"and the seconds of its training. Chance is {chance:.1f}%."
+    yield "Right answers in %, by windows between a fact and the question about it, from small models trained for this"
+    yield "on made-up documents. Reach is how far the design reaches, in windows; bytes are those of the state; seconds"
+    yield f"are those of the training. Chance is {chance:.1f}%."
     yield ""
     yield from markdown_table(["system", *map(str, distances), "reach", "bytes", "seconds"], rows)
     yield from _figure(drawn, "recall", "Recall by distance")
@@ -126,10 +126,10 @@ def _costs(plan: Plan, found: Measurements, drawn: dict[str, str]) -> Iterator[s
     if not rows:
         return
     yield from ("", "## Costs by length of the document", "")
-    yield "Seconds for 1,000 source tokens of one document that is read from its beginning, and the most MB that were"
-    yield "resident until then, by its length in source tokens; greedy translation, and training with one lane. Each is"
-    yield "a process of its own. The state is what is carried from window to window, in bytes; what retrieval stores"
-    yield "is not in it."
+    yield "Seconds for 1,000 source tokens of one document that is read from its beginning, and the peak resident"
+    yield "memory until then, in MB, by the length of the document in source tokens; for greedy translation, and for"
+    yield "training with one lane. Each is measured in a separate process. The state is what is carried from window to"
+    yield "window, in bytes, without what retrieval stores."
     yield ""
     yield from markdown_table(["system", "", "state", *(f"{length:,}" for length in lengths)], rows)
     for what, word in _WHAT.items():
@@ -149,8 +149,8 @@ def _stacks(found: Measurements) -> Iterator[str]:
         own = {row["length"]: row for row in rows if tuple(row[key] for key in keys) == line}
         cells.append([*line, *(_stack_cell(own.get(length, {})) for length in lengths)])
     yield from ("", "## Costs by length of one input", "")
-    yield f"Seconds for 1,000 tokens, and MB above what there was before, of {rows[0]['layers']} encoder layers that"
-    yield "read one input of so many tokens at once; [stacks.md](stacks.md) explains them."
+    yield f"Seconds for 1,000 tokens, and MB above what was in use before, for {rows[0]['layers']} encoder layers that"
+    yield "read one input of that many tokens at once; [stacks.md](stacks.md) explains the stacks."
     yield ""
     yield from markdown_table(["stack", "", "", *(f"{length:,}" for length in lengths)], cells)
 

@@ -185,8 +185,8 @@ class Plan:
             changed = Run.open(path, kind=None).preset.differences(preset)
             if changed:
                 raise UserError(
-                    f"{path}: was trained with other settings than {self.path} has: {'; '.join(map(str, changed))}. "
-                    "Take the change back, choose another folder with --runs, or remove this run"
+                    f"{path}: was trained with settings other than {self.path} has: {'; '.join(map(str, changed))}. "
+                    "Undo the change, choose another folder with --runs, or remove this run"
                 )
             return
         corpora = preset.corpora(self.folders)

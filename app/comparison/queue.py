@@ -24,7 +24,7 @@ DOING = {
     CONTROL: "scoring {} on shuffled documents",
     RECALL: "measuring the recall of {}",
     TRANSLATION: "measuring the translation of long documents by {}",
-    TRAINING: "measuring the training on long documents of {}",
+    TRAINING: "measuring the training of {} on long documents",
     STACKS: "measuring stacks by length",
 }
 # Steps that need the weights of a finished training.
@@ -119,7 +119,7 @@ class Queue:
             self._write()
         if self._failed:
             listed = "; ".join(f"{step}: {why}" for step, why in self._failed.items())
-            raise UserError(f"failed, run the same command again to try again: {listed}")
+            raise UserError(f"failed; run the same command to try again: {listed}")
         return left
 
     def missing(self) -> list[Step]:
@@ -258,7 +258,7 @@ class Queue:
         self._failed_before.pop(str(step), None)
         training = read_training(step.contestant)
         if self._is_over() and step.what == TRAIN and not training.finished:
-            self.report(f"{step}: stopped after update {training.update:,}, because the time is over")
+            self.report(f"{step}: stopped after update {training.update:,}, because the time is up")
             return False
         why = self._why(running)
         if why:
@@ -275,7 +275,7 @@ class Queue:
         if not code:
             return "" if self._is_done(running.step) else "it has not written what it should have"
         if code < 0:
-            return f"ended by signal {-code}, which may be too little memory"
+            return f"ended by signal {-code}, perhaps for lack of memory"
         return _last_line(running.log, running.start)
 
     def _is_done(self, step: Step) -> bool:

@@ -25,7 +25,7 @@ def find_row(rows: list[Row], name: str, test: str = "") -> Row:
         raise UserError(f"{name}: no such row; there are {known}")
     if len(found) > 1:
         tests = ", ".join(repr(row.test) for row in found)
-        raise UserError(f"{name}: was scored on several test sets; choose by --test: {tests}")
+        raise UserError(f"{name}: was scored on several test sets; choose one with --test: {tests}")
     return found[0]
 
 
@@ -47,7 +47,7 @@ def repeat(row: Row, folder: Path, corpora: list[str], updates: int, tell: Calla
             that of the row.
     """
     if row.obstacle:
-        raise UserError(f"{row.run}: cannot be made again by a command: {row.obstacle}")
+        raise UserError(f"{row.run}: cannot be repeated by a command: {row.obstacle}")
     more = [f"training.updates={updates}", "training.warmup=1"] if updates else []
     preset = load_preset(row.preset, [*row.settings, *more])
     for name in row.corpora:
@@ -68,7 +68,7 @@ def repeat(row: Row, folder: Path, corpora: list[str], updates: int, tell: Calla
     found = [one for one in rows_of(folder) if one.test == row.test]
     if not found or found[0].fingerprint != row.fingerprint:
         raise UserError(
-            f"{row.test}: the text is not the one that the row was scored on, so that scores do not compare"
+            f"{row.test}: the text is not the one that the row was scored on, so the scores cannot be compared"
         )
     return found[0]
 

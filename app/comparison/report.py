@@ -113,7 +113,7 @@ def _markdown(plan: Plan, records: dict[str, Records], failed: dict[str, str]) -
     states = [found.state for found in records.values()]
     lines = [f"# {plan.name}", "", f"{states.count('scored')} of {len(states)} runs are trained and scored."]
     if len(states) > len(plan.systems):
-        lines += ["A figure is the mean over the seeds of a system, with the lowest and the highest in brackets."]
+        lines += ["Each figure is the mean over the seeds of a system, with the lowest and the highest in brackets."]
     if plan.score.baseline:
         lines += [
             f"Differences are from `{plan.score.baseline}` with the same seed; p is how often chance alone gives a "
@@ -159,7 +159,7 @@ def _test_set(plan: Plan, records: dict[str, Records], name: str, chosen: Sequen
     heads = [TITLES.get(column, column) for column in columns]
     lines = markdown_table(["system", *heads], _means(plan, scores, columns))
     if compared := _differences(scores, columns):
-        lines += ["", f"Less `{plan.score.baseline}`:", "", *markdown_table(["run", *heads], compared)]
+        lines += ["", f"Difference from `{plan.score.baseline}`:", "", *markdown_table(["run", *heads], compared)]
     measures = [found[key].measure for found in scores.values() for key in columns if key in found]
     signatures = dict.fromkeys(f"- {each.name}|{each.signature}" for each in measures if each.signature)
     return [*lines, "", *signatures] if signatures else lines
@@ -169,7 +169,7 @@ def _control(records: dict[str, Records], name: str) -> list[str]:
     """What scores lose if documents are shuffled, so that their context is wrong."""
     fallen = _differences({run: found.control(name) for run, found in records.items()}, COMPARED_WHEN_SHUFFLED)
     return (
-        ["", "Shuffled documents less those in order:", "", *markdown_table(["run", *COMPARED_WHEN_SHUFFLED], fallen)]
+        ["", "Shuffled documents minus those in order:", "", *markdown_table(["run", *COMPARED_WHEN_SHUFFLED], fallen)]
         if fallen
         else []
     )

@@ -128,7 +128,7 @@ def rows_of(path: Path | str, report: Callable[[str], None] = to_stderr) -> list
     run = Run.open(path)
     training, imported = read_training(run), run.summary().get("imported")
     if not training.finished and not imported:
-        raise UserError(f"{path}: the training has not ended; the same `weitblick train` goes on with it")
+        raise UserError(f"{path}: the training has not ended; the same `weitblick train` command resumes it")
     results, checksum = Results(run.path), run.weights_file()[2]
     found = [(name, results.read(name)) for name in results.names()]
     present = [each for each in found if each[1].get("weights", {}).get("checksum") == checksum and _scores(each[1])]
@@ -137,7 +137,7 @@ def rows_of(path: Path | str, report: Callable[[str], None] = to_stderr) -> list
     others = {name: _departures(run, record) for name, record in present}
     for name, why in others.items():
         if why:
-            report(f"note: {path}: {name} is left out, made with {'; '.join(why)}")
+            report(f"note: {path}: {name} is left out, as it was made with {'; '.join(why)}")
     plain = [record for name, record in present if not others[name]]
     if not plain:
         raise UserError(f"{path}: was not scored as its preset says; `weitblick evaluate {path}` does that")
@@ -175,7 +175,7 @@ def _trained(run: Run, training: Training) -> dict[str, Any]:
         "minutes": round(training.seconds / 60, 1),
         "tokens": training.tokens,
         "machine": _machine(sessions[0]),
-        "obstacle": "its gate of retrieval was learnt by `weitblick tune`" if learnt else "",
+        "obstacle": "its retrieval gate was learnt by `weitblick tune`" if learnt else "",
     }
 
 

@@ -28,7 +28,7 @@ def read_rows(path: Path | str) -> list[Row]:
     try:
         return [Row.from_dict(one) for one in read_json(path)["rows"]]
     except (AttributeError, KeyError, TypeError) as error:
-        raise UserError(f"{path}: is no scoreboard; expected the file that `weitblick scoreboard` wrote") from error
+        raise UserError(f"{path}: is not a scoreboard; expected the file that `weitblick scoreboard` wrote") from error
 
 
 def write_board(page: Path | str, rows: Sequence[Row]) -> list[Row]:
@@ -141,4 +141,4 @@ def _markdown(rows: Sequence[Row]) -> Iterator[str]:
     obstacles = {row.run: row.obstacle for row in rows if row.obstacle}
     for run, why in obstacles.items():
         yield ""
-        yield f"`{run}` cannot be made again by a command: {why}."
+        yield f"`{run}` cannot be repeated by a command: {why}."

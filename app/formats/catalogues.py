@@ -27,7 +27,7 @@ def read_json(content: bytes, options: Options) -> TextDocument:
     try:
         json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise UserError(f"{options.name}: not valid JSON ({error}); mend it there") from None
+        raise UserError(f"{options.name}: not valid JSON ({error}); fix it there") from None
     return TextDocument(list(_json_layout(text)), encoding, lines=True)
 
 
@@ -81,7 +81,7 @@ def read_yaml(content: bytes, options: Options) -> TextDocument:
         leaves = [leaf for root in roots for leaf in _leaves(root, options)]
     except (yaml.YAMLError, RecursionError, ValueError) as error:
         reason = " ".join(str(error).split())[:200]
-        raise UserError(f"{options.name}: not valid YAML ({reason}); mend it there") from None
+        raise UserError(f"{options.name}: not valid YAML ({reason}); fix it there") from None
     layout: list[str | Slot] = []
     place = 0
     for node, write in sorted(leaves, key=lambda leaf: leaf[0].start_mark.index):

@@ -58,5 +58,5 @@ def _decoded(content: bytes, name: str) -> tuple[str, Encoding]:
                 encoding.encoded(_FOREIGN)
                 return content.decode(charset), encoding
         except (LookupError, UnicodeError):
-            raise UserError(f"{name}: cannot be read as {charset}, as it says of itself; convert it to UTF-8") from None
+            raise UserError(f"{name}: cannot be read as {charset}, which it declares; convert it to UTF-8") from None
     return decoded(content, name)

@@ -71,7 +71,7 @@ def _layout(text: str, name: str) -> Iterator[str | Slot]:
             if found is None:
                 line = front.count("\n") + start + 1
                 raise UserError(
-                    f"{name}, line {line:,}: this paragraph is not understood; put spaces for the tabs before it"
+                    f"{name}, line {line:,}: this paragraph cannot be parsed; replace the tabs before it with spaces"
                 )
             yield from found
     yield "".join(lines[place:])

@@ -106,7 +106,7 @@ def read(content: bytes, options: Options) -> PoDocument:
     try:
         catalogue = parse_po(_PREVIOUS.sub("#|", _with_escapes(text, options.name)))
     except ValueError as error:
-        raise UserError(f"{options.name}: {error}; mend it there, `msgfmt --check` finds more") from None
+        raise UserError(f"{options.name}: {error}; fix it there, `msgfmt --check` finds more") from None
     _check_languages(catalogue, options)
     lines = text.split("\n")
     catalogue.wrapwidth = _WIDTH if max(map(len, lines)) <= _WIDTH + 2 else 1 << 30

@@ -48,7 +48,7 @@ class XmlFile:
         try:
             self._tree = etree.parse(io.BytesIO(content), parser)
         except etree.XMLSyntaxError as error:
-            raise UserError(f"{name}: not valid XML ({' '.join(str(error.msg).split())[:200]}); mend it") from None
+            raise UserError(f"{name}: not valid XML ({' '.join(str(error.msg).split())[:200]}); fix it") from None
         declared = self._tree.docinfo.internalDTD
         if declared is not None and (any(declared.iterentities()) or any(declared.iterelements())):
             raise UserError(
@@ -110,7 +110,7 @@ class Archive:
         try:
             info = self._zip.getinfo(part)
         except KeyError:
-            raise UserError(f"{self._name}: {part} is missing in it; save it again") from None
+            raise UserError(f"{self._name}: {part} in it is missing; save it again") from None
         if info.file_size > MOST_BYTES:
             raise UserError(
                 f"{self._name}: {part} has {info.file_size:,} bytes, more than {MOST_BYTES:,}; split the file"
@@ -142,26 +142,26 @@ class Archive:
         try:
             return self._zip.read(info)
         except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, OSError) as error:
-            raise UserError(f"{self._name}: {info.filename} is damaged in it ({error}); save it again") from None
+            raise UserError(f"{self._name}: {info.filename} in it is damaged ({error}); save it again") from None
 
     def _check(self, size: int) -> None:
         infos = self._zip.infolist()
         if len(infos) > _MOST_ENTRIES:
-            raise UserError(f"{self._name}: {len(infos):,} files in it, more than {_MOST_ENTRIES:,}; split it")
+            raise UserError(f"{self._name}: has {len(infos):,} files in it, more than {_MOST_ENTRIES:,}; split it")
         total = sum(info.file_size for info in infos)
         if total > _MOST_UNPACKED or total > max(_MOST_RATIO * size, _SMALL):
             raise UserError(
-                f"{self._name}: {total:,} bytes when unpacked, from {size:,}; this is no document, or split it"
+                f"{self._name}: {total:,} bytes when unpacked, from {size:,}; not a document, or has to be split"
             )
         if len({info.filename for info in infos}) < len(infos):
-            raise UserError(f"{self._name}: several files of the same name in it; save it again")
+            raise UserError(f"{self._name}: has several files of the same name in it; save it again")
         for info in infos:
             self._check_entry(info)
 
     def _check_entry(self, info: zipfile.ZipInfo) -> None:
         parts = info.filename.replace("\\", "/").split("/")
         if ".." in parts or parts[0] == "" or ":" in parts[0]:
-            raise UserError(f"{self._name}: holds a file whose name is a path elsewhere; save it again")
+            raise UserError(f"{self._name}: holds a file whose name leads out of the archive; save it again")
         if stat.S_ISLNK(info.external_attr >> 16):
             raise UserError(f"{self._name}: holds a link to another file; save it again")
         if info.flag_bits & 1:

@@ -58,7 +58,7 @@ def _columns(rows: list[list[_Cell]], options: Options) -> tuple[set[int], int]:
     listed = ", ".join(heads[:_SHOWN]) + (" ..." if len(heads) > _SHOWN else "")
     if not options.columns:
         raise UserError(
-            f"{options.name}: which columns are to be translated? Name some of its first row ({listed}), or their "
+            f"{options.name}: which columns should be translated? Name some of its first row ({listed}), or their "
             "numbers from 1: --columns NAME ..."
         )
     if all(name.isdecimal() and name not in heads for name in options.columns):
@@ -90,7 +90,7 @@ def _rows(text: str, separator: str, name: str) -> Iterator[list[_Cell]]:
         match = cell.match(text, place)
         if not match:
             line = text.count("\n", 0, place) + 1
-            raise UserError(f"{name}, line {line:,}: a quote that does not end, or ends within a cell; mend the row")
+            raise UserError(f"{name}, line {line:,}: a quote that does not end, or ends within a cell; fix the row")
         row.append(_Cell(match[1], match[2]))
         place = match.end()
         if match[2] != separator:

@@ -29,7 +29,7 @@ def translate_document(
         UserError: there is no text in it.
     """
     if not document.pieces:
-        raise UserError(f"{name}: there is no text to translate in it")
+        raise UserError(f"{name}: it has no text to translate")
     (translations,) = PieceTranslator(translator, lines=document.lines, progress=progress).translate([document.pieces])
     return document.write([tuple(map(_readable, parts)) for parts in translations])
 

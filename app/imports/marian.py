@@ -22,11 +22,11 @@ CONFIG, GENERATION, TOKENIZER = "config.json", "generation_config.json", "tokeni
 ACTIVATIONS = {"swish": "swish", "silu": "swish", "relu": "relu", "gelu": "gelu"}
 # The values that keys of config.json must have, and why; a missing key counts as having its value.
 NEEDED = {
-    "tie_word_embeddings": (True, "one table of embeddings is read for input and output"),
-    "share_encoder_decoder_embeddings": (True, "one vocabulary is read for source and target"),
-    "normalize_before": (False, "only layers that normalise after each sublayer are read"),
-    "normalize_embedding": (False, "embeddings are not normalised"),
-    "add_final_layer_norm": (False, "only layers that normalise after each sublayer are read"),
+    "tie_word_embeddings": (True, "input and output must share one table of embeddings"),
+    "share_encoder_decoder_embeddings": (True, "source and target must share one vocabulary"),
+    "normalize_before": (False, "only layers that normalise after each sublayer are supported"),
+    "normalize_embedding": (False, "embeddings must not be normalised"),
+    "add_final_layer_norm": (False, "only layers that normalise after each sublayer are supported"),
 }
 # Keys that are whole numbers.
 SIZES = (
@@ -89,7 +89,9 @@ def read_config(folder: Path) -> dict[str, Any]:
     path = folder / CONFIG
     config = read_json(path)
     if (kind := config.get("model_type")) != "marian":
-        raise UserError(f'{path}: model_type: expected "marian", got {_json(kind)}; other architectures are not read')
+        raise UserError(
+            f'{path}: model_type: expected "marian", got {_json(kind)}; other architectures are not supported'
+        )
     config = {"pad_token_id": config.get("decoder_start_token_id"), "eos_token_id": 0, **config}
     for key in SIZES:
         least = 0 if key.endswith("_id") else 1
@@ -166,7 +168,7 @@ def _search(folder: Path, config: dict[str, Any], notes: list[str]) -> list[str]
     found = {**config, **(read_json(path) if path.exists() else {})}
     known = {config["pad_token_id"], config["decoder_start_token_id"]}
     if more := [words for words in found.get("bad_words_ids") or [] if len(words) > 1 or words[0] not in known]:
-        notes.append(f"{path}: bad_words_ids forbids other words than padding, and Weitblick allows them: {more[:3]}")
+        notes.append(f"{path}: bad_words_ids forbids words other than padding, which Weitblick allows: {more[:3]}")
     beam, penalty = found.get("num_beams") or 1, found.get("length_penalty")
     penalty = 1.0 if penalty is None else float(penalty)
     if penalty < 0:

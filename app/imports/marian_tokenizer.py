@@ -47,14 +47,14 @@ def read_vocabulary(folder: Path, config: dict[str, Any]) -> Vocabulary:
     found = read_json(path)
     ids = list(found.values())
     if not all(isinstance(id, int) and 0 <= id < size for id in ids) or len(set(ids)) != len(ids):
-        raise UserError(f"{path}: expected the pieces with a number each, all below vocab_size = {size} of config.json")
+        raise UserError(f"{path}: expected pieces, each with its own number below vocab_size = {size} of config.json")
     if codes := sorted(piece for piece in found if piece.startswith(">>") and piece.endswith("<<")):
         raise UserError(
             f"{path}: the model translates into several languages, named at the beginning of its input ({codes[0]}), "
-            "and Weitblick's models into one; import a model of one target language"
+            "but Weitblick's models into one; import a model of one target language"
         )
     if NAMES[UNK] not in found:
-        raise UserError(f'{path}: expected a piece "{NAMES[UNK]}" for what is unknown')
+        raise UserError(f'{path}: expected a piece "{NAMES[UNK]}" for unknown text')
     rows = [config["pad_token_id"], found[NAMES[UNK]], config["decoder_start_token_id"], config["eos_token_id"]]
     names = {id: piece for piece, id in found.items()}
     rest = sorted(set(range(size)) - {rows[PAD], rows[UNK], rows[EOS]})

@@ -121,7 +121,7 @@ class _Reader:
         table, *others = [self._take(name, size, self.width) for name in tables or TABLES[:1]]
         for name, other in zip(tables[1:], others, strict=True):
             if not np.array_equal(table, other):
-                raise UserError(f"{self.place}: {name} and {tables[0]} differ; only models with one table are read")
+                raise UserError(f"{self.place}: {name} and {tables[0]} differ; only models with one are supported")
         bias = self._take(BIAS, 1, size)[0] if BIAS in self.left else np.zeros(size, "float32")
         rows = np.array(vocabulary.rows)
         # Padding too: the logit of its empty row would otherwise take part in the softmax.
@@ -172,7 +172,7 @@ class _Reader:
         for side in ("encoder", "decoder"):
             name = f"model.{side}.embed_positions.weight"
             if name in self.left and not self._fixed(self.left.pop(name)):
-                raise UserError(f"{self.place}: {name} is not Marian's fixed positions, and Weitblick reads only those")
+                raise UserError(f"{self.place}: {name} does not hold Marian's fixed positions, the only ones read")
         if self.left:
             raise UserError(f"{self.place}: Marian has no weights called {', '.join(sorted(self.left)[:3])}")
 

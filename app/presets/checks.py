@@ -170,7 +170,7 @@ def _check_documents(documents: DocumentsPreset, memory: MemoryPreset) -> str | 
         )
     if documents.windows == "off" and documents.source_dropout:
         return (
-            "documents.source_dropout: hides words that context may tell, and segments alone have none: set "
+            "documents.source_dropout: hides words that context may reveal, and single segments have none: set "
             'documents.windows to "segments", "tokens" or "dynamic", or documents.source_dropout to 0'
         )
     if memory.kind == "concat" and documents.windows == "segments" and documents.size < 2:
@@ -180,7 +180,7 @@ def _check_documents(documents: DocumentsPreset, memory: MemoryPreset) -> str | 
         )
     if documents.context_discount and (memory.kind != "concat" or not documents.context_target):
         return (
-            "documents.context_discount: weights the translations of the context, which are there only with "
+            "documents.context_discount: weights the translations of the context, which exist only with "
             'memory.kind = "concat" and documents.context_target = true: set these, or documents.context_discount to 0'
         )
     if documents.context_discount and documents.context_word_dropout:
@@ -190,8 +190,8 @@ def _check_documents(documents: DocumentsPreset, memory: MemoryPreset) -> str | 
         )
     if documents.segment_shift and memory.kind != "concat":
         return (
-            "documents.segment_shift: tells the context from the current segment, and only windows of memory.kind = "
-            f'"concat" have both, not "{memory.kind}": set it so, or documents.segment_shift to 0'
+            "documents.segment_shift: separates the context from the current segment, and only windows of "
+            f'memory.kind = "concat" have both, not "{memory.kind}": choose it, or set documents.segment_shift to 0'
         )
     if documents.order == BACKWARD and not memory.has_state:
         return (
@@ -245,11 +245,11 @@ def _check_memory(memory: MemoryPreset, model: ModelPreset, training: TrainingPr
     if layers != ALL and max(layers) > max(stacks.values()):
         return f"memory.layers: there is no layer {max(layers)}"
     if any(map(in_layers, places)) and model.positions != "rotary":
-        return f'model.positions: memory.kind = "{memory.kind}" needs "rotary", as its entries stand at distances'
+        return f'model.positions: memory.kind = "{memory.kind}" needs "rotary", as its entries are placed by distance'
     if memory.sides == "both" and training.memory_tokens != "reference":
         elsewhere = "" if any(map(in_layers, places)) else ', or memory.layers to "top"'
         return (
-            "training.memory_tokens: a decoder's layers remember what they were given, in training the reference: set "
+            "training.memory_tokens: a decoder's layers remember their input, which is the reference in training: set "
             f'"reference"{elsewhere}'
         )
     return None

@@ -73,7 +73,7 @@ def _forget_peak() -> None:
     try:
         _FORGET.write_text("5", encoding="ascii")
     except OSError as error:
-        raise UserError(f"{_FORGET}: cannot be written, which measuring memory needs: run this on Linux") from error
+        raise UserError(f"{_FORGET}: cannot be written, but measuring memory needs that: run this on Linux") from error
 
 
 def _status(name: str) -> float:

@@ -328,14 +328,14 @@ class Run:
         if mine != theirs:
             alone, documents = (self.path, other.path) if mine else (other.path, self.path)
             raise UserError(
-                f"search.ensemble: {alone} was trained on sentences, {documents} on documents; join runs of one sort"
+                f"search.ensemble: {alone} was trained on sentences, {documents} on documents; join runs of one kind"
             )
         mine, theirs = (asdict(run.preset.window_options()) for run in (self, other))
         for name in mine:
             if name not in DROPOUTS and mine[name] != theirs[name]:
                 raise UserError(
                     f"search.ensemble: {self.path} and {other.path} cut documents into different windows, {name} = "
-                    f"{mine[name]} and {theirs[name]}; join runs whose [documents] are the same"
+                    f"{mine[name]} and {theirs[name]}; join runs with the same [documents]"
                 )
         return other
 

@@ -63,7 +63,7 @@ def _reading(plain: Mapping[str, Any], record: Mapping[str, Any], shuffled: bool
     if record.get("corrected"):
         yield "corrections"
     if record.get("gate") != plain.get("gate"):
-        yield "another gate of retrieval"
+        yield "another retrieval gate"
     if record.get("language_model") != plain.get("language_model"):
         yield "other weights of the language model"
     if record.get("ensemble", []) != plain["ensemble"]:

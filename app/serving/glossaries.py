@@ -113,5 +113,5 @@ def _check(pairs: tuple[tuple[str, str], ...], most: int) -> None:
             if not 0 < len(words) <= MOST_WORDS:
                 raise RefusedError(400, f"entries, number {number}: the {side} term must have 1 to {MOST_WORDS} words")
         if source in seen:
-            raise RefusedError(400, f"entries, number {number}: this source term is there twice")
+            raise RefusedError(400, f"entries, number {number}: this source term occurs twice")
         seen.add(source)

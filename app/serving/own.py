@@ -347,7 +347,7 @@ async def _use(desk: Desk, request: Request, name: str, action: Action, texts: S
 def _take_back(document: OpenDocument) -> dict[str, Any]:
     # A client that did not get an answer may ask twice, and must not lose its text.
     if not document.session.undoes_correction:
-        raise RefusedError(400, "there is no correction to take back since the last segments were added")
+        raise RefusedError(400, "there is no correction to undo since the last segments were added")
     return undo(document)
 
 

@@ -152,7 +152,7 @@ def _clean(corpus, options: cleaning.CleaningOptions, folder: Path, workers: Wor
         _write(place, pairs, source, target)
         if not counted.kept:
             reasons = ", ".join(f"{cleaning.REASONS[key]}: {n:,}" for key, n in counted.removed.items() if n)
-            raise UserError(f"{corpus.name}: cleaning leaves no pair of {counted.seen:,}: {reasons}; change [data]")
+            raise UserError(f"{corpus.name}: cleaning leaves none of {counted.seen:,} pairs: {reasons}; change [data]")
         write_manifest(place / REPORT, {"corpus": corpus.name, "table": counted.table(), **counted.as_dict()})
 
 

@@ -136,7 +136,7 @@ def open_or_create(path: Path | str, preset: Preset, named: Collection[str] = ()
     run = Run.open(path, kind=None)
     if run.summary().get("imported"):
         raise UserError(
-            f"{path}: the run was imported, and is not trained itself: name another folder with --run, and this run "
+            f"{path}: the run was imported and cannot be trained itself: name another folder with --run, and this run "
             f"with --set training.start={path}"
         )
     changed = run.preset.differences(preset)

@@ -69,7 +69,7 @@ class Choice:
                 raise UserError(f"{name.replace('_', '-')}: {getattr(self, name)} is out of range")
         drawing = {field.name: field.default for field in fields(self) if field.name not in ("beam", "seed")}
         if self.beam and any(getattr(self, name) != usual for name, usual in drawing.items()):
-            raise UserError("beam: searches for the likeliest text and draws nothing: leave out the other options")
+            raise UserError("beam: searches for the most likely text and samples nothing: leave out the other options")
 
 
 class Writer:

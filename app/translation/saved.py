@@ -35,11 +35,11 @@ def read_saved(path: Path | str, tokenizer: Tokenizer, version: int, what: str, 
     content = read_json(path)
     noted = content.pop("checksum", None)
     if content.get("format") != version or "lines" not in content:
-        raise UserError(f"{path}: no {what} of this version; expected what {maker} writes")
+        raise UserError(f"{path}: not a {what} of this version; expected what {maker} writes")
     if noted != checksum_of(content):
         raise UserError(f"{path}: the file was edited or damaged (wrong checksum)")
     if content["vocabulary"] != _vocabulary(tokenizer):
-        raise UserError(f"{path}: the {what} is that of a model with another vocabulary; load it with that model")
+        raise UserError(f"{path}: the {what} belongs to a model with another vocabulary; load it with that model")
     return content
 
 

@@ -114,7 +114,7 @@ class Session:
         """
         corrections = [None] * len(segments) if corrections is None else corrections
         if len(corrections) != len(segments):
-            raise UserError(f"{len(segments):,} segments and {len(corrections):,} corrections; expected as many")
+            raise UserError(f"{len(segments):,} segments and {len(corrections):,} corrections; expected equal numbers")
         first = len(self._entries)
         self._append(segments, corrections)
         self._changes.append(len(segments))

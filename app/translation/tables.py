@@ -90,7 +90,7 @@ class TableTranslator:
         there = self.warehouse.columns(what) if is_name(what) else self.warehouse.schema(user_query(what))
         if there.get(self.source) != "STRING":
             found = f"is {there[self.source]}" if self.source in there else f"is missing; there is {', '.join(there)}"
-            raise UserError(f"{self.warehouse.address}, {what}: column {self.source!r} is to be text, and {found}")
+            raise UserError(f"{self.warehouse.address}, {what}: column {self.source!r} must be text, but {found}")
         columns = {name: kind for name, kind in KEPT.items() if there.get(name) == kind}
         return in_order(self.warehouse, what, [*columns, self.source]), columns
 
@@ -102,7 +102,7 @@ class TableTranslator:
         there, wanted = self.warehouse.columns(into), self._columns(columns)
         if there != wanted:
             raise UserError(
-                f"{self.warehouse.address}: table {into!r} was not made of such rows by this command: it has "
+                f"{self.warehouse.address}: table {into!r} was not made by this command from rows like these: it has "
                 f"the columns {', '.join(there)}, not {', '.join(wanted)}; choose another name"
             )
         text = f"SELECT {PART}, MIN({DIGEST}) AS low, MAX({DIGEST}) AS high FROM made GROUP BY {PART}"

@@ -60,7 +60,7 @@ class TermEncoder:
             entry, spans = lost[0]
             count = f"{len(lost):,} terms" if len(lost) > 1 else "1 term"
             warn(
-                f"{count} of the glossary cannot be seen to, the first of them {entry.source!r} = {entry.target!r}: "
+                f"{count} of the glossary cannot be enforced, the first being {entry.source!r} = {entry.target!r}: "
                 f"{', '.join(repr(span.text) for span in spans)} is copied, so the translation must have it as well"
             )
 

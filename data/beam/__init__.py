@@ -28,8 +28,8 @@ def check_installed() -> None:
     missing = [package for package in ("apache_beam", "pyarrow") if find_spec(package) is None]
     if missing:
         raise UserError(
-            f"corpora prepare needs {' and '.join(missing)}: {extra_command('beam', pinned=False)}, best in a virtual "
-            "environment of its own (docs/beam.md)"
+            f"corpora prepare needs {' and '.join(missing)}: {extra_command('beam', pinned=False)}, preferably in a "
+            "separate virtual environment (docs/beam.md)"
         )
     # Beam warns whenever it is imported without the packages for Google's cloud, needed or not.
     logging.getLogger().addFilter(lambda record: not record.getMessage().startswith("apitools not found"))

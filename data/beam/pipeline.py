@@ -168,7 +168,7 @@ def _beam_options(runner: str, given) -> PipelineOptions:
     for entry in given:
         key, equals, value = entry.removeprefix("--").partition("=")
         if key == "runner":
-            raise UserError("--pipeline-option runner: say it by --runner")
+            raise UserError("--pipeline-option runner: use --runner instead")
         if key not in known:
             close = difflib.get_close_matches(key, known, n=1)
             hint = f"; did you mean {close[0]!r}?" if close else ""
@@ -196,7 +196,7 @@ def _check_remote(parts: list[Part], output: str) -> None:
     """Workers of Dataflow do not see the files of this machine."""
     for path in [output, *(path for part in parts for path in part.reader.local_paths())]:
         if is_local(path):
-            raise UserError(f"{path}: workers of Dataflow cannot see it; copy it to, or write to, a gs:// address")
+            raise UserError(f"{path}: Dataflow's workers cannot see it; copy it to, or write to, a gs:// address")
 
 
 def _check_free(output: str) -> None:
@@ -207,9 +207,9 @@ def _check_free(output: str) -> None:
             else any(found.metadata_list for found in FileSystems.match([FileSystems.join(output, "**")], [1]))
         )
     except (BeamIOError, ValueError, ImportError) as error:
-        raise UserError(f"{output}: cannot be looked at ({_message(error)})") from error
+        raise UserError(f"{output}: cannot be accessed ({_message(error)})") from error
     if taken:
-        raise UserError(f"{output}: is there already; choose another folder, or remove it first")
+        raise UserError(f"{output}: exists already; choose another folder, or remove it first")
 
 
 @contextlib.contextmanager

@@ -90,7 +90,7 @@ class PreparedCorpus:
                 with pyarrow.parquet.ParquetFile(path) as file:
                     if file.metadata.num_rows != shard["rows"]:
                         raise UserError(
-                            f"{path}: has {file.metadata.num_rows:,} rows and the report says "
+                            f"{path}: has {file.metadata.num_rows:,} rows, but the report says "
                             f"{shard['rows']:,}; prepare the corpus again"
                         )
                     for batch in file.iter_batches(_BATCH, columns=[self.source, self.target, "doc"]):
@@ -113,7 +113,7 @@ class PreparedCorpus:
             report = read_json(path)
         except UserError as error:
             if not path.exists():
-                raise UserError(f"{self.path}: has no {REPORT}, so it was not prepared to its end; {again}") from None
+                raise UserError(f"{self.path}: has no {REPORT}, so it was not prepared completely; {again}") from None
             raise UserError(f"{error}; {again}") from None
         if report.get("format") != FORMAT:
             raise UserError(f"{path}: is not the report of a prepared corpus of format {FORMAT}; {again}")

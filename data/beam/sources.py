@@ -124,7 +124,7 @@ class _RemoteParquet(ParquetFile):
         try:
             return pyarrow.parquet.ParquetFile(_open(self.path))
         except pyarrow.ArrowException as error:
-            raise UserError(f"{self.path}: no Parquet file, or cut short ({str(error).splitlines()[0]})") from error
+            raise UserError(f"{self.path}: not a Parquet file, or cut short ({str(error).splitlines()[0]})") from error
 
 
 def is_local(path: str) -> bool:
@@ -219,10 +219,10 @@ def _text_part(path: str, source: str, target: str, split: str) -> tuple[str, Te
     folder, slash, name = path.rpartition("/")
     language, _, rest = name.partition(".")
     if language != source:
-        raise UserError(f"{path}: expected {source}.REST, with {target}.REST beside it; name the {source} files alone")
+        raise UserError(f"{path}: expected {source}.REST, with {target}.REST next to it; name only the {source} files")
     beside = {column: f"{folder}{slash}{column}.{rest}" for column in (target, "doc")}
     if not _matching(beside[target]):
-        raise UserError(f"{path} is there and {beside[target]} is missing; each needs the other")
+        raise UserError(f"{path} exists, but {beside[target]} is missing; each needs the other")
     doc = beside["doc"] if _matching(beside["doc"]) else ""
     named = rest.partition(".")[0]
     return named if named in SPLITS else split, TextReader(path, beside[target], doc)
@@ -235,7 +235,7 @@ def _matching(pattern: str) -> list[str]:
     try:
         [found] = FileSystems.match([pattern])
     except (BeamIOError, ValueError, ImportError) as error:
-        raise UserError(f"{pattern}: cannot be looked for ({_first_line(error)})") from error
+        raise UserError(f"{pattern}: cannot be searched for ({_first_line(error)})") from error
     return sorted(entry.path for entry in found.metadata_list)
 
 

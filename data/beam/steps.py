@@ -211,9 +211,9 @@ def check_together(documents: Iterable[tuple], shards: list[dict], names: list[s
         for one, other in itertools.pairwise(stretches):
             if not (one.ends and other.begins and following[one.file] == other.file):
                 raise UserError(
-                    f"{names[other.part]}: document {doc!r} of {split} is in {names[one.part]}, too, and others stand "
-                    "between; the files of a corpus are read as one text, in which a document stands together: give "
-                    "each an id of its own, such as its file's name and a number, or prepare the files one by one "
+                    f"{names[other.part]}: document {doc!r} of {split} is in {names[one.part]}, too, with others in "
+                    "between; the files of a corpus are read as one text, in which a document must be in one piece: "
+                    "give each its own id, such as its file's name and a number, or prepare the files one by one "
                     "with --name"
                 )
 

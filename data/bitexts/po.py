@@ -31,7 +31,7 @@ class PoFile(Bitext):
         try:
             catalogue = parse_po(self._text())
         except ValueError as error:
-            raise UserError(f"{self.path}: {error}; mend it there, `msgfmt --check` finds more") from None
+            raise UserError(f"{self.path}: {error}; fix it there, `msgfmt --check` finds more") from None
         source = header_language(catalogue.metadata.get("X-Source-Language", "")) or "en"
         target = header_language(catalogue.metadata.get("Language", "")) or self._other(source)
         for number, message in enumerate(po_messages(catalogue), start=1):
@@ -41,7 +41,7 @@ class PoFile(Bitext):
     def _text(self) -> str:
         size = self.path.stat().st_size
         if size > _MOST_BYTES:
-            raise UserError(f"{self.path}: {size:,} bytes; at most {_MOST_BYTES:,} are read of a catalogue: split it")
+            raise UserError(f"{self.path}: {size:,} bytes; a catalogue may have at most {_MOST_BYTES:,}: split it")
         return _NO_LINE_END.sub(" ", decode_po(self.path.read_bytes(), self.path)[0])
 
 

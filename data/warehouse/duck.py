@@ -193,7 +193,7 @@ class DuckWarehouse(Warehouse):
         if not create:
             raise UserError(f"{self.path}: there is no such warehouse; `weitblick corpora load` makes one")
         if not self.path.parent.is_dir():
-            raise UserError(f"{self.path}: there is no folder {self.path.parent}; make it, or choose another place")
+            raise UserError(f"{self.path}: there is no folder {self.path.parent}; create it, or choose another place")
 
     def _those_there(self) -> str:
         return f"there is {', '.join(self.tables()) or 'nothing in it; `weitblick corpora load` fills it'}"

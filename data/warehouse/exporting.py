@@ -88,7 +88,7 @@ def check_place(path: Path | str) -> None:
     """Refuses an existing folder, and a place where nothing can be written, before the rows are read."""
     path = Path(path)
     if path.suffix not in (".parquet", ".tmx") and path.exists():
-        raise UserError(f"{path} is there already; choose another name, or one that ends in .parquet or .tmx")
+        raise UserError(f"{path} exists already; choose another name, or one that ends in .parquet or .tmx")
     check_writable(path)
 
 

@@ -143,7 +143,7 @@ class ParquetFile(_File):
         try:
             return pyarrow.parquet.ParquetFile(self.path)
         except pyarrow.ArrowException as error:
-            raise UserError(f"{self.path}: no Parquet file, or cut short ({str(error).splitlines()[0]})") from error
+            raise UserError(f"{self.path}: not a Parquet file, or cut short ({str(error).splitlines()[0]})") from error
 
     def _check(self) -> list[str]:
         """The columns to read."""

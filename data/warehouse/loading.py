@@ -128,7 +128,7 @@ def _check_table(warehouse: Warehouse) -> None:
         if there.get(column) != kind:
             found = f"is {there[column]}" if column in there else "is missing"
             raise UserError(
-                f"{warehouse.address}: table {PAIRS!r} is not one of Weitblick's pairs: column {column!r} {found} and "
+                f"{warehouse.address}: table {PAIRS!r} is not one of Weitblick's pairs: column {column!r} {found} but "
                 f"should be {kind}; rename the table, or choose another warehouse"
             )
 

@@ -30,7 +30,7 @@ def open_warehouse(
     """
     address = address or os.environ.get(VARIABLE, "")
     if not address:
-        raise UserError(f"no warehouse is named; say --warehouse ADDRESS or set {VARIABLE} to {FORMS}")
+        raise UserError(f"no warehouse is named; add --warehouse ADDRESS or set {VARIABLE} to {FORMS}")
     kind, colon, place = address.partition(":")
     if colon and kind == "bigquery":
         from data.warehouse.bigquery.warehouse import BigQueryWarehouse
@@ -39,7 +39,7 @@ def open_warehouse(
     if colon and kind == "duckdb":
         address = place
     elif not address.endswith((".duckdb", ".db")):
-        raise UserError(f"{address!r} is no address of a warehouse; expected {FORMS}")
+        raise UserError(f"{address!r} is not the address of a warehouse; expected {FORMS}")
     from data.warehouse.duck import DuckWarehouse
 
     return DuckWarehouse(address, read_only, create)

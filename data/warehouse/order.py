@@ -34,8 +34,8 @@ def in_order(warehouse: Warehouse, what: str, names: Sequence[str] = ("*",)) -> 
         rows += f" ORDER BY {', '.join(name for name in ('corpus', 'split', 'position') if name in there)}"
     elif not warehouse.keeps_order:
         raise UserError(
-            f"{warehouse.address}, {what}: the rows have no order; say it in a SELECT with ORDER BY, or have the "
-            "columns corpus and position in them"
+            f"{warehouse.address}, {what}: the rows have no order; use a SELECT with ORDER BY, or rows with the "
+            "columns corpus and position"
         )
     if query is None:
         return statement(rows, source=what)

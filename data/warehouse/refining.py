@@ -265,14 +265,14 @@ def _check_loaded(warehouse: Warehouse, recipe: Recipe, source: str, ranks: dict
     )
     for row in _rows(warehouse, query, parameters, source=source):
         raise UserError(
-            f"corpus {row['corpus']!r} was loaded with --no-languages, so that no one knows which pairs are in a wrong "
-            "language; load it again without, or clean with --set language_filter=false"
+            f"corpus {row['corpus']!r} was loaded with --no-languages, so it is unknown which pairs are in a wrong "
+            "language; load it again without that option, or clean with --set language_filter=false"
         )
 
 
 def _nothing_left(report: RefiningReport) -> str:
     reasons = ", ".join(f"{report.labels[key]}: {n:,}" for key, n in report.removed.items() if n)
-    return f"of {report.seen:,} training pairs none is left ({reasons or 'there is none'}); leave out less"
+    return f"none of {report.seen:,} training pairs is left ({reasons or 'there were none'}); leave out fewer"
 
 
 def _rows(warehouse: Warehouse, query: str, parameters=None, **tables: str) -> list[dict]:

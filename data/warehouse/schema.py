@@ -73,7 +73,7 @@ def standard_type(kind: pyarrow.DataType, column: str) -> str:
     for name, ways in checks.items():
         if any(way(kind) for way in ways):
             return name
-    raise UserError(f"column {column!r} is of type {kind}, and only {', '.join(TYPES)} are known here; cast or drop it")
+    raise UserError(f"column {column!r} is of type {kind}, but only {', '.join(TYPES)} are supported; cast or drop it")
 
 
 def standard_batch(batch: pyarrow.RecordBatch) -> pyarrow.RecordBatch:
@@ -97,4 +97,4 @@ def check_fits(where: str, there: Mapping[str, str], new: Mapping[str, str]) -> 
         if name not in there:
             raise UserError(f"{where} has no column {name!r}; it has {', '.join(there)}")
         if there[name] != kind:
-            raise UserError(f"{where}: column {name!r} is {there[name]} and should be {kind}; rename or drop the table")
+            raise UserError(f"{where}: column {name!r} is {there[name]} but should be {kind}; rename or drop the table")

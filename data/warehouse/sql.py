@@ -63,7 +63,7 @@ def table_name(name: str) -> exp.Table:
     """
     if not _NAME.fullmatch(name):
         raise UserError(
-            f"{name!r} cannot be the name of a table or view: it takes English letters, digits and _, no digit first"
+            f"{name!r} cannot be the name of a table or view: use English letters, digits and _, and no digit first"
         )
     return exp.Table(this=exp.to_identifier(name, quoted=True))
 
@@ -111,7 +111,7 @@ def user_query(text: str) -> exp.Query:
         raise UserError(f"the query {_short(text)} is not SQL: {_first_error(error)}") from None
     if len(trees) != 1 or not isinstance(trees[0], exp.Query):
         found = f"{len(trees)} statements" if len(trees) != 1 else trees[0].key.upper()
-        raise UserError(f"the query {_short(text)} must be one single SELECT, and this is {found}")
+        raise UserError(f"the query {_short(text)} must be a single SELECT, but this is {found}")
     query = trees[0].unnest() if isinstance(trees[0], exp.Subquery) else trees[0]
     for node in query.walk():
         if isinstance(node, _FORBIDDEN):

@@ -94,7 +94,7 @@ def check_parts(kind: str) -> None:
         settings_of(part)
     for part in parts if len(parts) > 1 else ():
         if part == RETRIEVAL:
-            raise ValueError('"retrieval" needs no combination: trusted pairs are read beside every kind')
+            raise ValueError('"retrieval" needs no combination: trusted pairs are read with every kind')
         if part in WITHOUT_LAYER:
             raise ValueError(f'"{part}" cannot be combined: it carries nothing from window to window')
     held = [part for part in parts if in_layers(part)]
@@ -102,7 +102,7 @@ def check_parts(kind: str) -> None:
         raise ValueError(f'"{held[0]}" and "{held[1]}" would hold the same positions twice: choose one of them')
     if len(parts) > 1 and len(parts) - len(held) != 1:
         raise ValueError(
-            f'"{kind}": join one memory of a few vectors and one that holds positions, as "gru+recurrence"'
+            f'"{kind}": join one memory of a few vectors and one that holds positions, as in "gru+recurrence"'
         )
 
 
@@ -146,8 +146,8 @@ def places_of(kind: str, layers: Sequence[str], read: str) -> dict[str, tuple[An
     parts = parts_of(kind)
     if len(parts) > 1 and read == ATTENTION:
         raise ValueError(
-            f'memory.read: in "{kind}" only what holds positions is read by self-attention, as the distances of the '
-            'others from those would mean nothing: choose "auto"'
+            f'memory.read: in "{kind}" self-attention can read only the memory that holds positions, as distances '
+            'to the other would mean nothing: choose "auto"'
         )
     return {part: place_of(part, layers, read) for part in parts}
 
@@ -176,7 +176,7 @@ def place_of(kind: str, layers: Sequence[str], read: str) -> tuple[Any, str]:
     if read == AUTO:
         read = ATTENTION if in_layers(kind) else GATE
     if in_layers(kind) and places == TOP:
-        raise ValueError(f'memory.layers: "{kind}" holds what layers were given: choose "all" or numbers of layers')
+        raise ValueError(f'memory.layers: "{kind}" holds the inputs of layers: choose "all" or numbers of layers')
     if in_layers(kind) and read == GATE:
         raise ValueError(f'memory.read: "{kind}" is read by self-attention: choose "attention"')
     if places == TOP and read == ATTENTION:

@@ -151,6 +151,6 @@ def vocabulary(logits: Tensor, rules: Rules) -> Tensor:
     if size is None or size <= len(rules.never) + 1:
         raise ValueError(
             f"The logits need a known vocabulary size and tokens other than {rules.eos} (the end) and {rules.never} "
-            f"(never put out). Received: logits.shape={tuple(logits.shape)}."
+            f"(never generated). Received: logits.shape={tuple(logits.shape)}."
         )
     return size

@@ -177,7 +177,7 @@ def test_documents_stand_together_over_all_files_of_a_corpus(tmp_path):
             assert list(PreparedCorpus(tmp_path / "out" / name / name).pairs("train")) == pairs[name]
         else:
             assert code == 2 and shown == "" and error.count("\n") == 1, (name, error)
-            assert "is in" in error and "give each an id of its own" in error, (name, error)
+            assert "is in" in error and "give each its own id" in error, (name, error)
     errors = {name: error for name, (_, _, error) in zip(sources, results, strict=True)}
     folder = tmp_path / "numbered"
     assert f"{folder}/doc.1.txt: document " in errors["numbered"]
@@ -217,12 +217,12 @@ def test_mistakes_are_explained_in_one_line_and_leave_nothing(tmp_path):
     cases = {
         ("nothing", out): "no corpus 'nothing'",
         (tmp_path / "no*.parquet", out): "there is no such file",
-        (tmp_path / "x.parquet", out): "no Parquet file, or cut short",
-        (good / "de.train.txt", out): "expected en.REST, with de.REST beside it",
+        (tmp_path / "x.parquet", out): "not a Parquet file, or cut short",
+        (good / "de.train.txt", out): "expected en.REST, with de.REST next to it",
         (tmp_path / "alone" / "en.x.txt", out): "de.x.txt is missing",
         (tmp_path / "short" / "en.train.txt", out): "de.train.txt ends before line 2",
         (tmp_path / "bad", out): "de.train.txt, line 1: not valid UTF-8 (byte 0xff at byte 1 of the line)",
-        (good, tmp_path / "there"): "is there already",
+        (good, tmp_path / "there"): "exists already",
         (good, text, out): "are both called 'good'",
         (good, tmp_path / "bad", out, "--name", "x"): "--name names one corpus",
         (good, out, "--name", "a/b"): "cannot be the name of a folder",
@@ -230,11 +230,11 @@ def test_mistakes_are_explained_in_one_line_and_leave_nothing(tmp_path):
         (good, out, "--runner", "SpokRunner"): "expected one of DirectRunner, DataflowRunner, FlinkRunner",
         (good, out, "--pipeline-option", "direct_num_worker=2"): "did you mean 'direct_num_workers'?",
         (good, out, "--pipeline-option", "direct_num_workers=x"): "invalid int value: 'x'",
-        (good, out, "--pipeline-option", "runner=FlinkRunner"): "say it by --runner",
-        (good, out, "--runner", "DataflowRunner"): "workers of Dataflow cannot see it",
-        (good, "gs://b/out", "--runner", "DataflowRunner"): f"{good}: workers of Dataflow cannot see it",
-        (text, "gs://b/out", "--runner", "DataflowRunner"): f"{text}: workers of Dataflow cannot see it",
-        (good, "nowhere://b/out"): "nowhere://b/out: cannot be looked at",
+        (good, out, "--pipeline-option", "runner=FlinkRunner"): "use --runner instead",
+        (good, out, "--runner", "DataflowRunner"): "Dataflow's workers cannot see it",
+        (good, "gs://b/out", "--runner", "DataflowRunner"): f"{good}: Dataflow's workers cannot see it",
+        (text, "gs://b/out", "--runner", "DataflowRunner"): f"{text}: Dataflow's workers cannot see it",
+        (good, "nowhere://b/out"): "nowhere://b/out: cannot be accessed",
     }
     before = sorted(tmp_path.iterdir())
     short = {case: case if "--pipeline-option" in case else (*case, *ONE_PROCESS) for case in cases}
@@ -268,6 +268,6 @@ def test_a_damaged_corpus_is_explained(tmp_path):
         PreparedCorpus(folder)
     (folder / REPORT).unlink()
     shard.write_bytes(whole)
-    with pytest.raises(UserError, match="was not prepared to its end"):
+    with pytest.raises(UserError, match="was not prepared completely"):
         Corpora().open(str(folder))
     assert "good" not in [corpus.name for corpus in Corpora([tmp_path / "out"]).all()]

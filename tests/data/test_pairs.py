@@ -18,5 +18,5 @@ def test_a_line_end_in_the_id_of_a_document_is_a_space(tmp_path, end):
 
 def test_a_document_that_goes_on_after_another_is_refused():
     pairs = [Pair("a", "b", "1"), Pair("c", "d", "2"), Pair("e", "f", "1")]
-    with pytest.raises(UserError, match="row 3: document '1' goes on here after document '2'"):
+    with pytest.raises(UserError, match="row 3: document '1' continues here after document '2'"):
         list(consecutive(pairs, lambda number: f"row {number}"))

@@ -175,7 +175,7 @@ class _Program:
         ({"word2vec": MATRIX[0], "words": np.array(WORDS)}, "a matrix of numbers"),
         ({"word2vec": np.asfortranarray(MATRIX), "words": np.array(WORDS)}, "a matrix of numbers"),
         ({"word2vec": MATRIX, "words": np.arange(7)}, "none of the 14 pieces"),
-        ({"word2vec": MATRIX * np.nan, "words": np.array(WORDS)}, "no finite number"),
+        ({"word2vec": MATRIX * np.nan, "words": np.array(WORDS)}, "not a finite number"),
         ({"word2vec": MATRIX, "words": np.array([WORDS])}, "a list of words is expected"),
         ({"word2vec": MATRIX, "words": np.array(WORDS, dtype=object)}, '"words" holds Python objects.*numpy.savez'),
         ({"word2vec": np.array(dict(zip(WORDS, MATRIX, strict=True)))}, '"word2vec" holds Python objects'),

@@ -338,7 +338,7 @@ def test_bad_settings_are_refused():
         DocumentTransformer(30, width=16, hidden=16, heads=2, memory={"kind": "gru", "sides": "decoder"})
     with pytest.raises(ValueError, match="'gru\\+recurrence' has no setting 'summaries'"):
         DocumentTransformer(30, width=16, hidden=16, heads=2, memory={"kind": "gru+recurrence", "summaries": 2})
-    with pytest.raises(ValueError, match="only what holds positions is read by self-attention"):
+    with pytest.raises(ValueError, match="self-attention can read only the memory that holds positions"):
         both = {"kind": "gru+recurrence", "layers": ["all"], "read": "attention"}
         DocumentTransformer(30, width=16, hidden=16, heads=2, memory=both)
 

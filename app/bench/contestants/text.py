@@ -49,7 +49,7 @@ def _own_tokenizer(run) -> str:
                 raise
             size = size * 3 // 4
     filled_up(tokenizer, wanted).save(run.path / TOKENIZER)
-    return "" if size == wanted else f"the text allows {size:,} pieces; unused ones fill them up to {wanted:,}"
+    return "" if size == wanted else f"the text allows only {size:,} pieces; unused ones make up the rest of {wanted:,}"
 
 
 def _write_text(folder: Path, prepared, run) -> int:

@@ -50,6 +50,6 @@ def read(connection: Connection, address: str, rows: Any) -> Iterator["pyarrow.R
             raise UserError(unreachable(connection, what, error)) from error
     if found != rows.total_rows:
         raise UserError(
-            f"{what}: {connection.place} sent {found} rows where there are {rows.total_rows}; nothing of this can be "
+            f"{what}: {connection.place} sent {found} rows instead of {rows.total_rows}; none of them can be "
             "trusted: run the command again"
         )

@@ -69,7 +69,7 @@ class BigQueryWarehouse(Warehouse):
         super().__init__(address)
         match = _ADDRESS.fullmatch(address)
         if match is None:
-            raise UserError(f"{address!r} is no address of a data set; expected bigquery:PROJECT.DATASET")
+            raise UserError(f"{address!r} is not the address of a data set; expected bigquery:PROJECT.DATASET")
         self.project, self.dataset = self.namespace = match.groups()
         self.byte_limit = byte_limit
         self.on_cost: Callable[[int], None] | None = None

@@ -336,4 +336,4 @@ def test_errors_say_what_to_do(tmp_path, capsys):
     with pytest.raises(UserError, match="expected the lines"):
         report.write_page(page, {"machine": machine.describe()})
     assert main(["--only", "", "--write", str(tmp_path / "none.md"), "--folder", str(tmp_path)]) == 2
-    assert "none.md: stays as it is, as nothing has been measured" in capsys.readouterr().err
+    assert "none.md: not changed, as nothing has been measured" in capsys.readouterr().err

@@ -11,8 +11,8 @@ def test_without_beam_it_says_how_to_get_it(capsys, tmp_path, monkeypatch):
     monkeypatch.setattr(data.beam, "find_spec", lambda name: None if name == "apache_beam" else name)
     assert cli.main(["corpora", "prepare", "software", str(tmp_path / "out")]) == 2
     assert capsys.readouterr().err == (
-        f"error: corpora prepare needs apache_beam: {extra_command('beam', pinned=False)}, best in a virtual "
-        "environment of its own (docs/beam.md)\n"
+        f"error: corpora prepare needs apache_beam: {extra_command('beam', pinned=False)}, preferably in a "
+        "separate virtual environment (docs/beam.md)\n"
     )
     assert not (tmp_path / "out").exists()
 

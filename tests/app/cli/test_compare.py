@@ -111,7 +111,7 @@ def test_other_settings_than_a_finished_runs_are_refused(plan, killed, tmp_path,
     changed.write_text(plan.read_text(encoding="utf-8").replace("slots=4", "slots=5"), encoding="utf-8")
     assert cli.main(["compare", str(changed), "--runs", str(killed)]) == cli.ERROR
     said = capsys.readouterr().err
-    assert "gru-1: was trained with other settings" in said and "memory.gru.slots: 4 -> 5" in said
+    assert "gru-1: was trained with settings other than" in said and "memory.gru.slots: 4 -> 5" in said
     assert said.count("\n") == 1
 
 
@@ -119,9 +119,9 @@ def test_bad_plans_and_options_are_one_line(plan, tmp_path, capsys):
     for options, said in {
         ("--only", "grue"): 'there is no system "grue"; choose from none, gru',
         ("--until", "-1"): "--until -1: must be above 0",
-        ("--items", "5"): "--items 5: is a number above 0 for --contrapro",
+        ("--items", "5"): "--items 5: must be above 0 and needs --contrapro",
         ("--contrapro", "--corpora", str(tmp_path)): "there is no contrapro/items.jsonl; looked in",
-        ("--write", "page.html"): "--write page.html: is a Markdown page; expected a name that ends in .md",
+        ("--write", "page.html"): "--write page.html: expected a Markdown page, whose name ends in .md",
     }.items():
         assert cli.main(["compare", str(plan), *options]) == cli.ERROR
         error = capsys.readouterr().err

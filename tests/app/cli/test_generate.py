@@ -268,7 +268,7 @@ def test_the_weight_with_the_highest_bleu_is_kept_and_none_if_the_model_does_not
     [
         (["--learn"], "--learn is for retrieval"),
         (["--tries", 3], "--tries is for retrieval"),
-        (["--set", "search.language_model_weight=1"], "its weight is what is chosen"),
+        (["--set", "search.language_model_weight=1"], "this command chooses its weight"),
         (["--set", "language_model=x"], "--language-model names the model"),
         (["--language-model", "nowhere"], "nowhere: there is no such run folder"),
     ],

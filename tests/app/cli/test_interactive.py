@@ -113,7 +113,7 @@ def test_a_folder_that_cannot_be_written_leaves_the_temporary_one(here, monkeypa
     assert loop.keep() == []
     list(loop.answer("= zwei"))
     monkeypatch.setattr("tempfile.tempdir", str(here / "gone"))
-    with pytest.raises(UserError, match="cannot be kept"):
+    with pytest.raises(UserError, match="cannot be saved"):
         list(loop.answer(":new"))
     assert loop.session.corrections == ["zwei"]
 

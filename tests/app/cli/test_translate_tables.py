@@ -152,11 +152,11 @@ def test_windows_of_several_segments_are_not_cut_where_a_part_ends(warehouse):
     "arguments,message",
     [
         (("nowhere", "--into", "made"), "has no table or view 'nowhere'"),
-        (("SELECT de FROM pairs", "--into", "made"), "column 'en' is to be text, and is missing"),
-        (("pairs", "--into", "pairs"), "the new table cannot be 'pairs', which holds what it is made of"),
-        (("SELECT en, de FROM pairs", "--into", "Pairs"), "the new table cannot be 'Pairs', which holds"),
+        (("SELECT de FROM pairs", "--into", "made"), "column 'en' must be text, but is missing"),
+        (("pairs", "--into", "pairs"), "the new table cannot be 'pairs', from which its rows come"),
+        (("SELECT en, de FROM pairs", "--into", "Pairs"), "the new table cannot be 'Pairs', from which its rows come"),
         (("pairs", "--into", "loads"), "the new table cannot be 'loads'"),
-        (("pairs", "--into", "other"), "was not made of such rows"),
+        (("pairs", "--into", "other"), "was not made by this command from rows like these"),
         (("pairs", "--into", "made", "--part", "0"), "--part 0: expected at least 1"),
     ],
 )

@@ -256,7 +256,7 @@ def test_what_another_call_has_written_need_not_be_done_again(tmp_path):
     plan = made_up_plan(tmp_path, text)
     assert do(plan) == []
     write_page(plan, page)
-    said = "The runs of seeds 1 and 2 were made by other calls, from first stages of their own.\n"
+    said = "The runs of seeds 1 and 2 were made by separate calls, from their own first stages.\n"
     assert before == page.read_text(encoding="utf-8").replace(said, "")
     # Other terms are another comparison, but a memory remembers as it did.
     other = made_up_plan(tmp_path, text.replace("updates=20", "updates=21"))

@@ -84,7 +84,7 @@ def test_a_finished_run_of_other_settings_is_refused_with_the_key(tmp_path):
     train(contestant.path, contestant.preset)
     plan.check()
     changed = made_up_plan(tmp_path, PLAN.replace('"memory.kind=gru"', '"memory.kind=gru", "memory.gru.slots=3"'))
-    with pytest.raises(UserError, match=r"runs/gru-1: .* memory\.gru\.slots: \d+ -> 3\. Take the change back"):
+    with pytest.raises(UserError, match=r"runs/gru-1: .* memory\.gru\.slots: \d+ -> 3\. Undo the change"):
         changed.check()
 
 

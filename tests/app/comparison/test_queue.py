@@ -111,7 +111,7 @@ def test_when_the_time_is_over_a_training_is_stopped_and_the_rest_is_left(tmp_pa
     left = Queue(plan, minutes=0.05, report=said.append, program=[sys.executable, "-c", waits]).run()
     assert (plan.folder / "logs" / "none-1.log").read_text() == "written\n"
     assert left == queue(plan)[0].missing() and len(left) == 4
-    assert said[-1] == "training none-1: stopped after update 0, because the time is over"
+    assert said[-1] == "training none-1: stopped after update 0, because the time is up"
     assert "failed" not in (plan.folder / "REPORT.md").read_text()
 
 

@@ -56,9 +56,9 @@ def test_the_report_has_the_figures_of_the_records(scored):
     # The use of context is not tested by the evaluation, and gru-2 has no baseline of its seed.
     p = "p = 0.012"
     compared = f"| gru-1 | +0.40, {p} | +0.50, {p} | +0.25, {p} | +3.00, {p} | +0.0312 |"
-    assert lines[lines.index("Less `none`:") + 3] == compared
-    assert lines[lines.index("Less `none`:") + 4] == "- s-BLEU|of:s-BLEU"
-    shuffled = lines.index("Shuffled documents less those in order:")
+    assert lines[lines.index("Difference from `none`:") + 3] == compared
+    assert lines[lines.index("Difference from `none`:") + 4] == "- s-BLEU|of:s-BLEU"
+    shuffled = lines.index("Shuffled documents minus those in order:")
     assert lines[shuffled + 4] == "| gru-1 | +0.00, p = 0.040 | -0.30, p = 0.040 | +0.00, p = 0.040 |"
     assert "| gru | 17 | 20 | 2.5 (2.0 to 3.0) | 200 | 50 |" in lines
     assert lines[-1] == "Translated in float32, tensorflow, cores: 2, made up."

@@ -182,9 +182,9 @@ def test_an_imported_model_has_a_row_that_says_that_it_cannot_be_made_again(made
     write_board(page, [found])
     line = next(line for line in page.read_text().splitlines() if "| own |" in line)
     assert "| own | - | - | - | 17 |" in line
-    assert "`own` cannot be made again by a command: it was imported" in page.read_text()
+    assert "`own` cannot be repeated by a command: it was imported" in page.read_text()
     done = weitblick("repeat", page.with_suffix(".json"), "own", code=2)
-    assert "own: cannot be made again by a command: it was imported" in done.stderr
+    assert "own: cannot be repeated by a command: it was imported" in done.stderr
 
 
 def test_a_training_that_has_not_ended_has_no_row(made_up):
@@ -266,7 +266,7 @@ def test_what_is_no_result_is_refused(made, tmp_path):
     assert page.read_text() == "no markers" and not page.with_suffix(".json").exists()
     for content in ('{"rows": [{"run": "a"}]}', '{"rows": ["a"]}', '{"other": 1}'):
         (tmp_path / "page.json").write_text(content)
-        with pytest.raises(UserError, match="is no scoreboard"):
+        with pytest.raises(UserError, match="is not a scoreboard"):
             read_rows(tmp_path / "page.json")
     with pytest.raises(UserError, match="no such row; there are a, b"):
         find_row([row(), row(run="b")], "c")

@@ -172,13 +172,13 @@ CONFIGS = {
     "decoder_ffn_dim": (40, "decoder_ffn_dim: expected 24 as in the encoder, got 40"),
     "encoder_ffn_dim": (40, "decoder_ffn_dim: expected 40 as in the encoder, got 24"),
     "normalize_before": (True, "normalize_before: expected false, got true"),
-    "share_encoder_decoder_embeddings": (False, "one vocabulary is read for source and target"),
+    "share_encoder_decoder_embeddings": (False, "source and target must share one vocabulary"),
     "scale_embedding": (False, "scale_embedding: expected true"),
     "activation_function": ("tanh", 'activation_function: expected one of swish, silu, relu, gelu, got "tanh"'),
     "encoder_layers": (3, "the weights lack model.encoder.layers.2"),
     "decoder_layers": (1, "Marian has no weights called model.decoder.layers.1"),
     "pad_token_id": (SIZE, f"pad_token_id: expected less than vocab_size = {SIZE}, got {SIZE}"),
-    "vocab_size": (SIZE - 30, "expected less than vocab_size|all below vocab_size"),
+    "vocab_size": (SIZE - 30, "expected less than vocab_size|own number below vocab_size"),
 }
 
 
@@ -211,9 +211,9 @@ def test_odd_weights_are_refused(tmp_path):
     oddities = {
         "has numbers that are not finite": {"final_logits_bias": np.full((1, SIZE), np.nan, "float32")},
         r"final_logits_bias has shape \(1, 7\)": {"final_logits_bias": np.zeros((1, 7), "float32")},
-        "differ; only models with one table": {"lm_head.weight": np.zeros((SIZE, 16), "float32")},
+        "differ; only models with one are supported": {"lm_head.weight": np.zeros((SIZE, 16), "float32")},
         "Marian has no weights called extra": {"extra": np.zeros(3, "float32")},
-        "not Marian's fixed positions": {fixed: np.zeros((64, 16), "float32")},
+        "not hold Marian's fixed positions": {fixed: np.zeros((64, 16), "float32")},
     }
     for message, change in oddities.items():
         save_file({**whole, **change}, path)

@@ -59,7 +59,7 @@ def _having(setting):
         ([*IN_LAYERS, "memory.layers=top", "memory.kind=recurrence"], ["memory.layers", '"recurrence"', '"all"']),
         ([*IN_LAYERS, "read=gate", "memory.kind=recurrence"], ["memory.read", '"recurrence"', '"attention"']),
         ([*IN_LAYERS, "memory.layers=top", "read=attention"], ["memory.read", "above a stack", '"gate"']),
-        ([*IN_LAYERS, "read=attention", "memory.kind=gru+recurrence"], ["memory.read", "only what holds", '"auto"']),
+        ([*IN_LAYERS, "read=attention", "memory.kind=gru+recurrence"], ["memory.read", "can read only the", '"auto"']),
         ([*IN_LAYERS, "memory.kind=recurrence+compressive"], ["memory.kind", "the same positions twice"]),
         (["windows=tokens", "memory.kind=gru+concat"], ["memory.kind", '"concat" cannot be combined']),
         (["order=backward"], ["documents.order", 'memory.kind = "none" carries none', CHOOSE]),

@@ -256,7 +256,7 @@ def test_windows_are_as_long_as_the_promise_assumes():
         ("gru+lstm", '--memory "gru\\+lstm": expected one of none'),
         ("gru+fixed", '--memory "gru\\+fixed": .*join one memory of a few vectors and one that holds positions'),
         ("gru+recurrence rate=2", 'with one of slots, .*cache, .*got "rate=2"'),
-        ("recurrence layers=top", '"recurrence layers=top": memory.layers: "recurrence" holds what layers were given'),
+        ("recurrence layers=top", '"recurrence layers=top": memory.layers: "recurrence" holds the inputs of layers'),
     ],
 )
 def test_candidates_that_make_no_sense(text, message):

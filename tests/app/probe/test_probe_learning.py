@@ -151,7 +151,7 @@ def test_memories_of_one_kind_are_compared_by_name(tiny, tmp_path, capsys):
         (["--longest", "3"], "--longest 3: must be at least 4"),
         (["--set", "slots=none"], "memory.gru.slots: expected a whole number"),
         (["--memory", "gru", "lstm"], '--memory "lstm": expected one of none, concat'),
-        (["--memory", "recurrence", "--set", "layers=top"], '"recurrence" holds what layers were given'),
+        (["--memory", "recurrence", "--set", "layers=top"], '"recurrence" holds the inputs of layers'),
         (["--set", "kind=gru"], "--set kind=gru: use --memory gru"),
         (["--set", "model.width=8"], "only keys of the sections [memory] and [memory.KIND] can be changed"),
     ],

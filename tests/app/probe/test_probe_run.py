@@ -97,7 +97,7 @@ def test_forgotten(folder, capsys):
         ("sentences", "forgotten", [], "needs a run trained on documents"),
         ("documents", "forgotten", ["--lines", "1"], "no document has a second window"),
         ("sentences", "context", [], "needs a run trained on documents"),
-        ("documents", "context", ["--facts", "3"], "--facts: belongs to the recall probe"),
+        ("documents", "context", ["--facts", "3"], "--facts: is for the recall probe"),
         ("documents", "context", ["--segments", "-1"], "--segments -1: must be at least 0"),
         ("documents", "length", ["--tokens", "9", "0"], "--tokens 0: must be at least 1"),
         ("sentences", "training", [], "needs a run trained on documents"),

@@ -36,7 +36,7 @@ def test_documents_are_sessions(server, alone):
     assert undone["segments"] == 3
     # An answer that got lost is asked for again; the text stays.
     again = requests.post(url + "/undo")
-    assert again.status_code == 400 and "no correction to take back" in again.json()["error"]
+    assert again.status_code == 400 and "no correction to undo" in again.json()["error"]
     assert [one["translation"] for one in requests.get(url).json()["segments"]] == session.translations
     assert "no segment 4" in requests.put(url + "/segments/4", json={"text": "x"}).json()["error"]
     assert requests.post(url + "/segments", json={"segments": []}).status_code == 400

@@ -241,10 +241,10 @@ def test_a_missing_split_is_named_with_those_there_are(tmp_path, toy, name, spli
 def test_a_corpus_of_which_cleaning_leaves_nothing(tmp_path):
     write_split(tmp_path / "toy", "train", ["", "a b c", "a b d"], ["x", "1 2 3", "4 5 6"])
     run = run_of(tmp_path, "validation=[]", "max_words=2")
-    with pytest.raises(UserError, match="toy: cleaning leaves no pair of 3: a side is empty: 1, too long: 2"):
+    with pytest.raises(UserError, match="toy: cleaning leaves none of 3 pairs: a side is empty: 1, too long: 2"):
         prepare(run, report=silent)
     # What failed is not taken for done.
-    with pytest.raises(UserError, match="cleaning leaves no pair"):
+    with pytest.raises(UserError, match="cleaning leaves none of"):
         prepare(run, report=silent)
 
 

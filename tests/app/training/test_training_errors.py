@@ -73,7 +73,7 @@ def test_bad_text_is_named_and_leaves_no_run(tmp_path, toy, refused):
 def test_what_the_text_does_not_allow_leaves_no_run(tmp_path, toy, refused):
     message = refused("tokenizer.kind=unigram", "vocabulary=9000")
     assert "tokenizer.vocabulary = 9000 is more than the training text allows; set tokenizer.vocabulary to" in message
-    assert "cleaning leaves no pair" in refused("max_words=1")
+    assert "cleaning leaves none of" in refused("max_words=1")
     (toy / "en.validation.txt").unlink()
     assert refused() == f"{toy}: has no validation split; it has train"
     assert left(tmp_path / "run") is None

@@ -244,7 +244,7 @@ def test_a_state_that_was_changed_or_is_of_another_model_is_refused(model, tmp_p
     with pytest.raises(UserError, match="checksum"):
         found.load(path)
     path.write_text("{}")
-    with pytest.raises(UserError, match="no document of this version"):
+    with pytest.raises(UserError, match="not a document of this version"):
         found.load(path)
     path.write_text(text)
     other = writer(model)

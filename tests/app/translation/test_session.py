@@ -275,7 +275,7 @@ def test_a_file_that_is_no_session_is_refused(tmp_path):
     with pytest.raises(UserError, match=r"session\.json: the file was edited"):
         translator("gru").session(path)
     path.write_text('{"format": 9}')
-    with pytest.raises(UserError, match="no session of this version"):
+    with pytest.raises(UserError, match="not a session of this version"):
         translator("gru").session(path)
     session.save(path)
     other = copy.copy(translator("gru"))

@@ -72,7 +72,7 @@ def test_a_term_that_would_have_to_translate_a_number_is_warned_of(tokenizer):
     encoder = TermEncoder(Glossary(terms), tokenizer, form)
     encoder.check(said.append)
     (message,) = said
-    assert message.startswith("1 term of the glossary cannot be seen to") and "'2 folders' = 'zwei Ordner'" in message
+    assert message.startswith("1 term of the glossary cannot be enforced") and "'2 folders' = 'zwei Ordner'" in message
     source = form.source("2 folders")
     assert encoder.terms(source.text, source.spans) == ()
     TermEncoder(Glossary(terms[1:]), tokenizer, form).check(said.append)

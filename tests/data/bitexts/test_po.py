@@ -62,7 +62,7 @@ def test_the_header_names_languages(tmp_path):
             "utf-8",
             "de.po, translated message 1: a segment of 2,097,152",
         ),
-        (HEADER % "" + "#" * (33 << 20), "utf-8", r"at most 33,554,432 are read of a catalogue: split it"),
+        (HEADER % "" + "#" * (33 << 20), "utf-8", r"a catalogue may have at most 33,554,432: split it"),
     ],
 )
 def test_what_is_refused(tmp_path, content, encoding, message):

@@ -118,7 +118,7 @@ def test_encodings(tmp_path, encoding):
         (DOG.replace(b"dog", b"&nbsp;"), r"line 1, column \d+: not well-formed XML \(undefined entity"),
         (DOG.replace(b"dog", b"<hi>" * 5000 + b"dog" + b"</hi>" * 5000), "more than 100 nested elements"),
         (b"<tmx>" + b"<a>" * 200, "line 1: more than 100 nested elements"),
-        (UNIT % b"dog", "no TMX file: its outermost element is <tu>, expected <tmx>"),
+        (UNIT % b"dog", "not in TMX format: its outermost element is <tu>, expected <tmx>"),
         (b'<!DOCTYPE tmx [<!ENTITY d "dog">]>' + DOG.replace(b"dog", b"&d;"), "declares entities"),
         (
             b'<!DOCTYPE tmx [<!ENTITY d SYSTEM "file:///etc/x">]>' + DOG.replace(b"dog", b"&d;"),

@@ -165,7 +165,7 @@ def test_languages(tmp_path):
     [
         (OLD % old(text=""), "no unit has finished text in both English"),
         (OLD % "", "it has no unit at all"),
-        ("<tmx/>", "no XLIFF file: its outermost element is <tmx>, expected <xliff>"),
+        ("<tmx/>", "not in XLIFF format: its outermost element is <tmx>, expected <xliff>"),
         (OLD % "\n\n<trans-unit>", "line 6, column .* not well-formed XML .*as XLIFF in UTF-8"),
         ('<!DOCTYPE xliff [<!ENTITY d "dog">]>' + NEW % new(), "declares entities"),
         (OLD % f"\n\n{old(text='x' * (2 << 20))}", "near line 6: a segment of 2,097,152 characters"),

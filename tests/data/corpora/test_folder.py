@@ -79,7 +79,7 @@ def test_different_lengths_name_both_files_and_counts(tmp_path, files, counts):
 def test_missing_split_names_those_that_are_there(tmp_path):
     write(tmp_path, en_train="a\n", de_train="a\n", en_validation="a\n", de_validation="a\n", en_test="a\n")
     corpus = FolderCorpus(tmp_path, name="mine")
-    with pytest.raises(UserError, match=r"en\.test\.txt is there but de\.test\.txt is missing.*train, validation"):
+    with pytest.raises(UserError, match=r"en\.test\.txt exists, but de\.test\.txt is missing.*train, validation"):
         corpus.pairs("test")
     with pytest.raises(UserError, match="'mine' has no split 'dev'; it has: train, validation"):
         corpus.pairs("dev")
@@ -137,11 +137,11 @@ def test_any_lines_come_back_and_are_counted(lines):
 
 def test_documents_whose_lines_do_not_stand_together_are_refused(tmp_path):
     write(tmp_path, en_train="a\nb\nc\nd\n", de_train="a\nb\nc\nd\n", doc_train="one\ntwo\n\none\n")
-    message = "doc.train.txt, line 4: document 'one' goes on here after a segment without a document; .* sort them"
+    message = "doc.train.txt, line 4: document 'one' continues here after a segment without a document; .* sort them"
     with pytest.raises(UserError, match=message):
         list(FolderCorpus(tmp_path).pairs("train"))
     write(tmp_path, en_train="a\nb\nc\nd\n", de_train="a\nb\nc\nd\n", doc_train="one\ntwo\none\ntwo\n")
-    with pytest.raises(UserError, match="doc.train.txt, line 3: document 'one' goes on here after document 'two'"):
+    with pytest.raises(UserError, match="doc.train.txt, line 3: document 'one' continues here after document 'two'"):
         list(FolderCorpus(tmp_path).pairs("train"))
 
 

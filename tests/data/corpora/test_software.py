@@ -120,7 +120,7 @@ def test_damaged_wheel_is_fetched_again(shop, tmp_path):
 
 def test_other_wheel_than_the_pinned_one_is_refused(shop, tmp_path):
     make_wheel(tmp_path / "shop", "beta", {"beta/locale/de/x.po": po(3, "Evil")})
-    with pytest.raises(UserError, match="another file than the one whose hash is in software.toml"):
+    with pytest.raises(UserError, match="a file other than the one whose hash is in software.toml"):
         SoftwareCorpus(sources=shop).pairs("train")
     assert_nothing_half_written(tmp_path / "cache")
 
@@ -224,5 +224,5 @@ def test_text_that_was_damaged_in_the_cache_is_made_anew(shop):
     content = file.read_bytes()
     file.write_bytes(bytes([content[0] ^ 1]) + content[1:])
     SoftwareCorpus(sources=shop).prepare(lines.append)
-    assert "de.train.txt: the file is damaged; the text is made anew" in lines[0]
+    assert "de.train.txt: the file is damaged; making the text again" in lines[0]
     assert file.read_bytes() == content

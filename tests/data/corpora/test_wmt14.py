@@ -127,7 +127,7 @@ def test_wrong_archive_is_named_and_nothing_is_left(monkeypatch):
     write_archives(corpus.archives)
     expect_these_archives(corpus.archives, monkeypatch)
     write_archive(corpus.archives / "dev.tgz", {"dev/newstest2013.de": b"anderes\n"})
-    with pytest.raises(UserError, match=r"wmt14: an archive in .*archives is not the one.*dev\.tgz.*delete it"):
+    with pytest.raises(UserError, match=r"wmt14: an archive in .*archives is not the expected.*dev\.tgz.*delete it"):
         corpus.pairs("validation")
     assert corpus.size("validation") is None
     assert not list(corpus.data_folder.glob("*.partial"))
@@ -155,7 +155,7 @@ def test_archives_are_fetched_checked_and_kept_whole(tmp_path, monkeypatch):
         monkeypatch.setenv("WEITBLICK_CACHE", str(tmp_path / "second"))
         (served / "training-parallel-commoncrawl.tgz").write_bytes(b"cut")
         corpus = Corpora().open("wmt14")
-        with pytest.raises(UserError, match="commoncrawl.tgz came cut short.*run again"):
+        with pytest.raises(UserError, match="commoncrawl.tgz was cut short.*run again"):
             corpus.pairs("train")
         assert [path.name for path in corpus.archives.iterdir()] == ["training-parallel-europarl-v7.tgz"]
 

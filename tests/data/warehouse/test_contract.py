@@ -146,7 +146,7 @@ def test_a_missing_table_is_named_with_those_there(warehouse, numbers):
 
 
 def test_rows_that_do_not_fit_are_refused(warehouse, numbers):
-    with pytest.raises(UserError, match="'n' is INT64 and should be STRING"):
+    with pytest.raises(UserError, match="'n' is INT64 but should be STRING"):
         warehouse.append("numbers", reader({"n": ["eins"]}))
     with pytest.raises(UserError, match="no column 'm'; it has corpus, n, text"):
         warehouse.append("numbers", reader({"m": [1]}))

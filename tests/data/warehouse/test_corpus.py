@@ -69,7 +69,7 @@ def test_a_view_is_a_query_with_a_name(filled):
     for name in ("pairs", "Pairs", "Loads", "scratch_view"):
         with pytest.raises(UserError, match=f"the new table cannot be '{name}'"):
             filled.make_view(name, user_query("SELECT 1 AS n"))
-    with pytest.raises(UserError, match="cannot be 'long_news', which holds what it is made of"):
+    with pytest.raises(UserError, match="cannot be 'long_news', from which its rows come"):
         filled.make_view("long_news", user_query("SELECT * FROM long_news WHERE position > 1"))
     assert corpus_of(filled, "long_news").size("train") == 8
     assert filled.columns("pairs")["en"] == "STRING"
@@ -107,12 +107,12 @@ def test_a_query_that_is_no_corpus_is_explained(filled):
 
 
 def test_only_a_select_is_a_corpus():
-    with pytest.raises(UserError, match="must be one single SELECT"):
+    with pytest.raises(UserError, match="must be a single SELECT"):
         Corpora(warehouse="none.duckdb").open("warehouse:DROP TABLE pairs")
 
 
 def test_the_address_may_come_from_the_environment(filled, monkeypatch):
-    with pytest.raises(UserError, match="no warehouse is named; say --warehouse ADDRESS or set WEITBLICK_WAREHOUSE"):
+    with pytest.raises(UserError, match="no warehouse is named; add --warehouse ADDRESS or set WEITBLICK_WAREHOUSE"):
         Corpora().open("warehouse:pairs").splits()
     monkeypatch.setenv("WEITBLICK_WAREHOUSE", filled.address)
     assert Corpora().open("warehouse:pairs").splits() == ("train", "test")
@@ -168,7 +168,7 @@ def test_rows_of_a_table_or_query_come_in_reading_order(filled):
         if filled.keeps_order:
             assert "ORDER" not in in_order(filled, what).sql()
         else:
-            with pytest.raises(UserError, match="the rows have no order; say it in a SELECT with ORDER BY"):
+            with pytest.raises(UserError, match="the rows have no order; use a SELECT with ORDER BY"):
                 in_order(filled, what)
 
 
@@ -198,11 +198,11 @@ def test_what_cannot_be_exported_leaves_nothing(filled, tmp_path):
         export(filled.rows(user_query("SELECT en FROM pairs ORDER BY en")), tmp_path / "x")
     assert list(tmp_path.glob("*x*")) == []
     (tmp_path / "x").mkdir()
-    with pytest.raises(UserError, match="is there already"):
+    with pytest.raises(UserError, match="exists already"):
         export(filled.rows(user_query(ALL)), tmp_path / "x")
 
 
 def test_documents_whose_rows_do_not_stand_together_are_refused(filled):
     corpus = corpus_of(filled, "SELECT * FROM pairs WHERE corpus = 'talks' ORDER BY MOD(position, 3), position")
-    with pytest.raises(UserError, match="row 4 of train: document .talks/t0. goes on here after document"):
+    with pytest.raises(UserError, match="row 4 of train: document .talks/t0. continues here after document"):
         list(corpus.pairs("train"))

@@ -133,8 +133,8 @@ def test_a_killed_load_leaves_what_was_there(file):
         ("{folder}/none.duckdb", "none.duckdb: there is no such warehouse; `weitblick corpora load` makes one"),
         ("duckdb:{folder}/none", "none: there is no such warehouse"),
         ("{folder}/text.duckdb", "text.duckdb.*not a valid DuckDB database file"),
-        ("{folder}", "is no address of a warehouse; expected a file such as corpora.duckdb, or bigquery"),
-        ("postgres:here", "'postgres:here' is no address"),
+        ("{folder}", "is not the address of a warehouse; expected a file such as corpora.duckdb, or bigquery"),
+        ("postgres:here", "'postgres:here' is not the address"),
         ("", "no warehouse is named"),
     ],
 )
@@ -147,7 +147,7 @@ def test_what_cannot_be_opened_is_explained(tmp_path, monkeypatch, address, mess
 
 
 def test_a_folder_that_is_missing_is_not_made(tmp_path):
-    with pytest.raises(UserError, match="there is no folder .*nowhere; make it"):
+    with pytest.raises(UserError, match="there is no folder .*nowhere; create it"):
         open_warehouse(str(tmp_path / "nowhere" / "new.duckdb"), create=True)
 
 

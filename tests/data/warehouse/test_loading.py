@@ -208,7 +208,7 @@ def test_parquet(warehouse, tmp_path):
         ({"en": ["a"], "fr": ["b"]}, "no column 'de'; it has en, fr"),
         ({"en": ["a"], "de": [1]}, "column 'de' is of type int64, expected text"),
         ({"en": ["a"], "de": ["b"], "split": ["dev"]}, "column 'split' has 'dev'"),
-        (None, "no Parquet file, or cut short"),
+        (None, "not a Parquet file, or cut short"),
     ],
 )
 def test_a_wrong_parquet_file_is_explained(tmp_path, table, message):
@@ -237,7 +237,7 @@ def test_tmx_documents_must_stand_together(tmp_path):
     ]
     path = tmp_path / "memory.tmx"
     path.write_bytes(b"<tmx><body>" + b"".join(units) + b"</body></tmx>")
-    with pytest.raises(UserError, match="memory.tmx, unit 3 in both languages: document 'a' goes on here after .*'b'"):
+    with pytest.raises(UserError, match="tmx, unit 3 in both languages: document 'a' continues here after .*'b'"):
         list(open_source(str(path)).pairs("train"))
 
 

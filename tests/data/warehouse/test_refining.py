@@ -85,7 +85,7 @@ def check_cleaning(warehouse, pairs, options):
     load(warehouse, ListCorpus("c", {"train": pairs}), inspector=Inspector(options.lowercase), workers=1)
     recipe = Recipe({"c": 1.0}, options)
     if not expected:
-        with pytest.raises(UserError, match=f"of {len(pairs)} training pairs none is left"):
+        with pytest.raises(UserError, match=f"none of {len(pairs)} training pairs is left"):
             refine(warehouse, recipe, "cleaned")
         return
     refined = refine(warehouse, recipe, "cleaned")
@@ -287,9 +287,9 @@ def test_what_cannot_be_refined_is_explained(warehouse):
         ("loads", "pairs", "the new table cannot be 'loads'"),
         ("LOADS", "pairs", "the new table cannot be 'LOADS'"),
         ("Scratch_left_out", "pairs", "the new table cannot be 'Scratch_left_out'"),
-        ("Mine", "mine", "the new table cannot be 'Mine', which holds what it is made of"),
-        ("mine", "seen", "the new table cannot be 'mine', which holds what it is made of"),
-        ("Mine", "pairs", "has a table 'mine', from which 'Mine' differs in case alone"),
+        ("Mine", "mine", "the new table cannot be 'Mine', from which its rows come"),
+        ("mine", "seen", "the new table cannot be 'mine', from which its rows come"),
+        ("Mine", "pairs", "has a table 'mine', from which 'Mine' differs only in case"),
     ]:
         with pytest.raises(UserError, match=message):
             refine(warehouse, Recipe({}, QUICK), into, source)

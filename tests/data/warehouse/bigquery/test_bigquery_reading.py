@@ -93,7 +93,7 @@ def test_a_wrong_number_of_rows_is_found_out(warehouse, query, change, monkeypat
             yield first.slice(0, change)
 
     monkeypatch.setattr(RowIterator, "to_arrow_iterable", lose_or_repeat_one)
-    with pytest.raises(UserError, match=f"sent {ROWS + change} rows where there are {ROWS}; .* run the command again"):
+    with pytest.raises(UserError, match=f"sent {ROWS + change} rows instead of {ROWS}; .* run the command again"):
         list(warehouse.rows(query))
 
 
