@@ -59,9 +59,9 @@ def test_a_word_document_comes_out_whole(run, tmp_path):
     "arguments, message",
     [
         (["a.pdf", "--output", "b.pdf"], "end in .pdf cannot be translated; these can: .txt"),
-        (["a.html"], "Add --output a.de.html"),
+        (["a.html"], "add --output a.de.html"),
         (["a.html", "--output", "a.html"], "is the input itself"),
-        (["a.html", "--output", "b.docx"], "is a .html file again"),
+        (["a.html", "--output", "b.docx"], "the translation is a .html file"),
         (["a.html", "a.txt", "--output", "b.html"], "2 files"),
         (["a.html", "--output", "b.html", "--nbest", "2"], "--nbest is for lines"),
         (["a.html", "--output", "b.html", "--scores"], "--scores is for lines"),
