@@ -204,7 +204,7 @@ def test_memory_does_not_grow_with_depth():
 
 @pytest.mark.parametrize("name", ["reversible", "bdia"])
 def test_post_norm_is_refused(name):
-    with pytest.raises(ValueError, match=f'{name} needs norm "pre"'):
+    with pytest.raises(ValueError, match=f'stack "{name}" needs norm "pre"'):
         Encoder(1, WIDTH, 32, 2, norm="post", stack=name)
 
 
