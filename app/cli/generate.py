@@ -5,7 +5,6 @@ The beginning is an argument or standard input; a line break in it ends a line. 
 """
 
 import argparse
-import sys
 from pathlib import Path
 
 from app.cli.options import RUN_HELP, add_checkpoint, load_engine
@@ -66,9 +65,11 @@ def run(args: argparse.Namespace) -> None:
     if args.length < 1:
         raise UserError(f"--length {args.length}: must be at least 1")
     from app.runs.run import Run
+    from app.translation.lines import open_lines
     from data.files import check_writable
 
     run = Run.open(args.path, "generator")
+    text = "\n".join(open_lines()) if args.text is None else args.text
     if args.state:
         check_writable(args.state)
     load_engine(KERAS, run, args.checkpoint)
@@ -79,7 +80,6 @@ def run(args: argparse.Namespace) -> None:
     writer = Writer.of_run(run, choice, args.checkpoint)
     if args.state and Path(args.state).exists():
         writer.load(args.state)
-    text = sys.stdin.read().removesuffix("\n") if args.text is None else args.text
     writer.read(text)
     print(text, end="", flush=True)
     for piece in writer.stream(args.length):

@@ -122,7 +122,10 @@ class Loop:
 
     def _save(self, rest: str) -> list[str]:
         path = _only_file(rest, "save")
-        self.session.save(path)
+        try:
+            self.session.save(path)
+        except OSError as error:
+            raise UserError(f"{path}: cannot be written ({error.strerror})") from error
         self._saved = self._content()
         return [f"saved in {path}"]
 
@@ -152,7 +155,9 @@ def _only_file(rest: str, command: str) -> str:
 
 
 def check(args: argparse.Namespace) -> None:
-    """Refuses options that have no effect in a dialogue."""
+    """Refuses options that have no effect in a dialogue, and a closed standard input."""
+    if sys.stdin is None:
+        raise UserError("standard input is closed: --interactive reads from it what you type")
     others = ("document", "doc_column", "per_file", "show_memory", "corrected", "sample", "score_references", "output")
     others += ("scores", "offers")
     for name in others:

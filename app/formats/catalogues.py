@@ -119,7 +119,8 @@ def _leaves(root: Any, options: Options) -> Iterator[tuple[Any, str | None]]:
 def _yaml_slot(node: Any, raw: str) -> Slot:
     """A string in its original style; one without quotes gets them if it needs them."""
     if node.style in ("|", ">"):
-        return plain_slot(node.value, lambda text: _block(text, raw.replace("\r\n", "\n")))
+        newline = "\r\n" if "\r\n" in raw else "\n"
+        return plain_slot(node.value, lambda text: _block(text, raw.replace("\r\n", "\n")).replace("\n", newline))
     if node.style == "'":
         return plain_slot(
             node.value, lambda text: _quoted(text) if "\n" in text else "'" + text.replace("'", "''") + "'"
@@ -148,8 +149,11 @@ def _block(text: str, raw: str) -> str:
     head, *lines = raw.split("\n")
     indent = next((line[: len(line) - len(line.lstrip(" "))] for line in lines if line.strip()), "  ")
     tail = "\n" * (len(raw) - len(raw.rstrip("\n")))
-    between = "\n\n" if head.startswith(">") else "\n"
+    folded = head.startswith(">")
+    between = "\n\n" if folded else "\n"
     rows = text.strip("\n").split("\n")
-    if not text.strip() or rows[0].startswith(" ") or re.search(r"\d", head.split("#")[0]):
+    # A folded block has rules of its own for empty and indented lines.
+    uneven = folded and any(not row or row[0] in " \t" for row in rows)
+    if not text.strip() or rows[0].startswith(" ") or uneven or re.search(r"\d", head.split("#")[0]):
         return _quoted(text) + tail
     return head + "\n" + between.join(indent + row if row else "" for row in rows) + tail

@@ -28,19 +28,22 @@ _CELL = re.compile(r"(?:[^|\\]|\\.)+")
 def read(content: bytes, options: Options) -> TextDocument:
     """Reads Markdown: CommonMark with tables and strikethrough."""
     text, encoding = decoded(content, options.name)
-    windows = "\r\n" in text
-    layout = list(_layout(text.replace("\r\n", "\n"), options.name))
-    return _WithCarriageReturns(layout, encoding) if windows else TextDocument(layout, encoding)
+    document = _WithLineEnds(list(_layout(re.sub(r"\r\n?", "\n", text), options.name)), encoding)
+    found = re.search(r"\r\n", text) or re.search("\n", text) or re.search("\r", text)
+    document.newline = found[0] if found else "\n"
+    return document
 
 
-class _WithCarriageReturns(TextDocument):
-    """A text whose lines end in two characters, as on Windows."""
+class _WithLineEnds(TextDocument):
+    """A text whose lines end as they did, with a line feed, a carriage return, or both."""
+
+    newline = "\n"
 
     def write(self, translations: Sequence[Sequence[Part]]) -> bytes:
         """See `FileDocument.write`."""
         mark, name = self.encoding.mark, self.encoding.name
         text = super().write(translations)[len(mark) :].decode(name)
-        return self.encoding.encoded(text.replace("\n", "\r\n"))
+        return self.encoding.encoded(text.replace("\n", self.newline))
 
 
 def _layout(text: str, name: str) -> Iterator[str | Slot]:

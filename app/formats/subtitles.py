@@ -13,7 +13,10 @@ from data.errors import UserError
 
 _TIMES = re.compile(r"^[ \t]*(?:\d+:)?\d\d?:\d\d?[.,]\d{1,3}[ \t]*-->.*$", re.MULTILINE)
 _BREAK = re.compile(r"\r\n|\r|\n")
-_EMPTY = re.compile(r"(?:\r\n|\r(?!\n)|\n)[ \t]*(?=[\r\n]|\Z)")
+# A subtitle ends at an empty line, at the end, or where one follows it directly: at its number, if any, and its times.
+_END = re.compile(
+    r"(?:\r\n|\r(?!\n)|\n)(?:[ \t]*(?=[\r\n]|\Z)|(?=(?:[ \t]*\d+[ \t]*(?:\r\n|\r|\n))?" + _TIMES.pattern[1:-1] + "))"
+)
 _TAG = re.compile(r"</?[A-Za-z][^<>]*>|<\d[\d:.]*>|\{\\[^{}]*\}")
 # Another speaker in the same subtitle.
 _SPEAKER = re.compile(r"[-\u2013\u2014] ?\S")
@@ -39,7 +42,7 @@ def _layout(text: str) -> Iterator[str | Slot]:
         start = _BREAK.match(text, times.end())
         if times.start() < place or not start:
             continue
-        end = _EMPTY.search(text, times.end())
+        end = _END.search(text, times.end())
         stop = end.start() if end else len(text.rstrip("\r\n"))
         yield text[place : start.end()]
         place = start.end()

@@ -111,7 +111,9 @@ class Desk:
         document = await self.run(_opened, content, options)
         texts = [text for piece in document.pieces if piece.known is None for text in piece.texts]
         characters = sum(map(len, texts))
-        if characters > self.limits.file_characters:
+        # Memories hold finished translations, too.
+        known = [text for piece in document.pieces if piece.known for text in (piece.known, *piece.texts)]
+        if characters + sum(map(len, known)) > self.limits.file_characters:
             raise RefusedError(413, f"more than {self.limits.file_characters} characters of text in the file")
         if own:
             await self.run(self.service.refuse_foreign, [" ".join(texts)[: self.limits.characters]])

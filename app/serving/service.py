@@ -171,8 +171,10 @@ class Service:
         ways = []
         for own in cuts:
             groups = [next(found) for _ in own.segments]
-            few = min(map(len, groups), default=0)
-            ways.append([own.joined([group[rank].text for group in groups]) for rank in range(few)])
+            # A segment without letters, or found in a translation memory, has one translation.
+            most = max(map(len, groups), default=0)
+            ranked = [[group[min(rank, len(group) - 1)].text for group in groups] for rank in range(most)]
+            ways.append([own.joined(texts) for texts in ranked])
         return ways
 
 

@@ -172,7 +172,7 @@ class Writer:
 
     def save(self, path: Path | str) -> None:
         """Saves the document, so that `load` can continue it."""
-        write_saved(path, self.tokenizer, FORMAT, {"written": self._written, "lines": self.lines})
+        write_saved(path, self.tokenizer, FORMAT, "document", {"written": self._written, "lines": self.lines})
 
     def load(self, path: Path | str) -> None:
         """Continues a document that `save` wrote.

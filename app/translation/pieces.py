@@ -141,9 +141,13 @@ class PieceTranslator:
         """The cuts of a piece to translate: all of it at once, or the texts between its tags."""
         if piece.known is not None:
             return [Cut([one_line("".join(piece.texts))], ["", ""])]
-        if self._whole or not piece.tags:
+        if not piece.tags or self._as_one(piece):
             return [self._cut(piece.shown)]
         return [self._between(text) for text in piece.texts]
+
+    def _as_one(self, piece: Piece) -> bool:
+        """Whether a piece with tags is translated with them; not if it shows what escapes other signs."""
+        return self._whole and not any(sign in text for text in piece.texts for sign in ("&lt;", "&gt;"))
 
     def _between(self, text: str) -> Cut:
         """The cut of a text between tags; punctuation alone is not a segment."""
@@ -156,7 +160,7 @@ class PieceTranslator:
         """A piece's translation, made from those of its cuts; None if tags were lost."""
         if piece.known is not None or not piece.tags:
             return (texts[0],)
-        return with_tags(texts[0], piece) if self._whole else _filled(piece, iter(texts))
+        return with_tags(texts[0], piece) if self._as_one(piece) else _filled(piece, iter(texts))
 
 
 def reads_documents(translator: Translator) -> bool:

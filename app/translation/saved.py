@@ -8,16 +8,17 @@ from data.files import checksum_of, read_json, write_json
 from data.tokenizer import Tokenizer
 
 
-def write_saved(path: Path | str, tokenizer: Tokenizer, version: int, content: dict[str, Any]) -> None:
+def write_saved(path: Path | str, tokenizer: Tokenizer, version: int, what: str, content: dict[str, Any]) -> None:
     """Writes what `read_saved` reads.
 
     Args:
         path: the file.
         tokenizer: the model's.
         version: of the format.
+        what: what messages call it, such as "session".
         content: JSON values, among them "lines".
     """
-    content = {"format": version, "vocabulary": _vocabulary(tokenizer), **content}
+    content = {"kind": what, "format": version, "vocabulary": _vocabulary(tokenizer), **content}
     write_json(path, {**content, "checksum": checksum_of(content)})
 
 
@@ -25,16 +26,16 @@ def read_saved(path: Path | str, tokenizer: Tokenizer, version: int, what: str, 
     """Reads a saved document.
 
     Args:
-        path, tokenizer, version: as for `write_saved`.
-        what: what messages call it, such as "session".
+        path, tokenizer, version, what: as for `write_saved`.
         maker: what writes it, for messages.
 
     Raises:
-        UserError: there is no such file, it is damaged, or it is of another version or vocabulary.
+        UserError: there is no such file, it is damaged, or it is of another kind, version or vocabulary.
     """
     content = read_json(path)
     noted = content.pop("checksum", None)
-    if content.get("format") != version or "lines" not in content:
+    # Files of earlier versions have no kind.
+    if (content.get("kind", what), content.get("format")) != (what, version) or "lines" not in content:
         raise UserError(f"{path}: not a {what} of this version; expected what {maker} writes")
     if noted != checksum_of(content):
         raise UserError(f"{path}: the file was edited or damaged (wrong checksum)")

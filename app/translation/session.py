@@ -232,11 +232,12 @@ class Session:
             }
             for entry in self._entries
         ]
-        write_saved(path, self.translator.tokenizer, FORMAT, {"lines": lines, "changes": self._changes})
+        write_saved(path, self.translator.tokenizer, FORMAT, "session", {"lines": lines, "changes": self._changes})
 
     @classmethod
     def load(cls, translator: "Translator", path: Path | str) -> "Session":
-        """Continues a saved session; what was translated is not translated again.
+        """Continues a saved session; what was translated is not translated again, except lines that this run cuts
+        elsewhere.
 
         Raises:
             UserError: the file is damaged, is not a session, or belongs to a model with another vocabulary.
@@ -246,6 +247,8 @@ class Session:
         lines = content["lines"]
         session._append([line["source"] for line in lines], [line["correction"] for line in lines])
         for entry, line in zip(session._entries, lines, strict=True):
+            if len(line["parts"]) != len(entry.segments):
+                continue
             for segment, (text, ids) in zip(entry.segments, line["parts"], strict=True):
                 entry.line.texts[segment.place], segment.own = text, ids
                 # It has neither if the session was saved while it was being translated.

@@ -101,20 +101,19 @@ class LineEncoder:
             line: the source.
             parts: its parts, from `lines`.
             correction: the translation. Its words are shared out among several parts in proportion to their tokens.
-                Without one the list is empty.
+                Of each share at most `max_length` tokens are used. Without one the list is empty.
         """
         if correction is None:
             return []
         if len(parts) == 1:
             (source,), (target,) = self.pairs([line], [correction])
-            return [Correction(source, target)]
+            return [Correction(source[: self.max_length], target[: self.max_length])]
         words = normalise(correction, self.form.lowercase).split()
         ends = list(itertools.accumulate(len(part.ids) for part in parts))
         cuts = [len(words) * end // ends[-1] for end in (0, *ends)] if ends else []
         targets = [" ".join(words[start:end]) for start, end in itertools.pairwise(cuts)]
-        return [
-            Correction(part.ids, ids) for part, ids in zip(parts, self.tokenizer.target.encode(targets), strict=True)
-        ]
+        encoded = self.tokenizer.target.encode(targets)
+        return [Correction(part.ids, ids[: self.max_length]) for part, ids in zip(parts, encoded, strict=True)]
 
     def texts(self, parts: Iterable[Part], ids: Iterable[Sequence[int]]) -> list[str]:
         """The text, always one line, of the tokens that translate each part."""

@@ -1,6 +1,5 @@
 """A generator on the command line: trained, evaluated, and going on with texts."""
 
-import io
 import json
 import math
 import re
@@ -42,7 +41,7 @@ def folder(tmp_path_factory):
 
 def call(capsys, *arguments, code=0, stdin=None, monkeypatch=None):
     if stdin is not None:
-        monkeypatch.setattr("sys.stdin", io.StringIO(stdin))
+        monkeypatch.setattr("sys.stdin", stdin)
     assert main([str(argument) for argument in arguments]) == code
     return capsys.readouterr()
 
@@ -84,8 +83,16 @@ def test_text_goes_on_from_an_argument_standard_input_and_a_state(folder, capsys
     run, text = folder / "run", "der alte hund"
     whole = call(capsys, "generate", run, text, "--length", 16).out
     assert whole.startswith(text) and len(whole) > len(text) + 1
-    given = call(capsys, "generate", run, "--length", 16, stdin=text + "\n", monkeypatch=monkeypatch).out
+    (tmp_path / "begin.txt").write_text(text + "\n")
+    with open(tmp_path / "begin.txt") as begin:
+        given = call(capsys, "generate", run, "--length", 16, stdin=begin, monkeypatch=monkeypatch).out
     assert given == whole
+    (tmp_path / "latin.txt").write_bytes("\n\u00fcber".encode("latin-1"))
+    with open(tmp_path / "latin.txt") as begin:
+        refused = call(capsys, "generate", run, stdin=begin, monkeypatch=monkeypatch, code=2).err
+    assert refused.startswith("error: standard input, line 2: not valid UTF-8")
+    monkeypatch.setattr("sys.stdin", None)
+    assert "standard input is closed" in call(capsys, "generate", run, code=2).err
     state = tmp_path / "state.json"
     first = call(capsys, "generate", run, text, "--length", 7, "--state", state).out
     second = call(capsys, "generate", run, "", "--length", 9, "--state", state).out

@@ -158,3 +158,13 @@ def test_corrections_survive_the_end_of_the_process(number, here, monkeypatch):
     finally:
         signal.signal(signal.SIGHUP, before)
     assert kept(here) == [["eins"]]
+
+
+def test_a_session_that_cannot_be_saved_is_not_lost(here, monkeypatch, capsys):
+    (here / "folder").mkdir()
+    typed(monkeypatch, "one", "= eins", ":save folder", ":save mine.json", "two")
+    talk(Translator(), None)
+    printed = capsys.readouterr()
+    assert "error: folder: cannot be written (Is a directory)\n" in printed.err
+    assert printed.out.splitlines() == ["1  ONE", "noted", "saved in mine.json", "2  TWO"]
+    assert json.loads((here / "mine.json").read_text()) == ["eins"]

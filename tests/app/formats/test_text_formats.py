@@ -1,6 +1,7 @@
 """Formats that are text: what is translated in them, and that all else stays to the letter."""
 
 import csv
+import html
 import io
 import json
 
@@ -240,6 +241,31 @@ def test_subtitles():
     assert found == WEBVTT.replace("Hello world", "HELLO WORLD")
 
 
+def test_subtitles_may_follow_each_other_without_an_empty_line():
+    for newline in ("\n", "\r\n"):
+        text = "1\n00:00:01,000 --> 00:00:02,000\nHello.\n2\n00:00:03,000 --> 00:00:04,000\n\n"
+        text += "WEBVTT\n\n00:01.000 --> 00:02.000\nGood\nday 7.\n00:02.000 --> 00:03.000\nWorld.\n"
+        text = text.replace("\n", newline)
+        expected = text
+        for word in ("Hello", "Good", "day", "World"):
+            expected = expected.replace(word, word.upper())
+        assert translated("a.srt", text.encode()).decode() == expected
+
+
+@pytest.mark.parametrize("newline", ["\r", "\r\n", "\n"])
+def test_markdown_keeps_its_line_ends(newline):
+    text = "# One\n\nTwo words.\n\n| a | b |\n|---|---|\n| c | d |\n\nThree.\n".replace("\n", newline)
+    assert translated("a.md", text.encode()).decode() == text.upper()
+    assert translated("a.md", b"One.\rTwo.\n\nThree.\n") == b"ONE.\nTWO.\n\nTHREE.\n"
+
+
+def test_what_looks_like_an_escaped_sign_stays_what_it_was():
+    page = b"<p>Write <b>exactly</b> &amp;lt; here, and &lt; there.</p>"
+    for copies in (False, True):
+        found = translated("a.html", page, Capitals(copies)).decode()
+        assert html.unescape(found).replace("&LT;", "&lt;") == "<p>WRITE <b>EXACTLY</b> &lt; HERE, AND < THERE.</p>"
+
+
 def test_catalogues_in_yaml():
     found = translated("a.yml", MESSAGES.encode()).decode()
     lines = found.split("\n")
@@ -264,6 +290,38 @@ def test_catalogues_in_yaml():
         "u": "https://example.com/a",
         "l": [{"one": "DEEP"}],
     }
+
+
+FOLDED = """a: >
+  Steps:
+    - one
+
+    - two
+  Done.
+b: >-
+  Some text
+  goes on.
+
+  And on.
+
+
+  The end.
+c: |
+  Two
+  lines.
+"""
+
+
+@pytest.mark.parametrize("newline", ["\n", "\r\n"])
+def test_blocks_of_yaml_read_back_as_what_was_translated(newline):
+    text = FOLDED.replace("\n", newline).encode()
+    found = translated("a.yaml", text)
+    wanted = {key: value.upper() for key, value in yaml.safe_load(text).items()}
+    assert {key: " ".join(value.split()) for key, value in yaml.safe_load(found).items()} == {
+        key: " ".join(value.split()) for key, value in wanted.items()
+    }
+    assert yaml.safe_load(unchanged("a.yaml", text)) == yaml.safe_load(text)
+    assert found.count(b"\n") == found.count(newline.encode())
 
 
 @given(st.text(st.sampled_from("ab: #'\"\\{}[]&*!|>%@`-,?\n\té1~=")).map(lambda text: "x" + text + "y"))

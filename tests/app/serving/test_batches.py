@@ -259,6 +259,30 @@ def test_texts_of_many_threads_come_out_as_alone():
         assert [(one.text, one.alternatives) for one in group] == [(best, others)] * (1 + number % 3)
 
 
+def test_a_segment_without_alternatives_keeps_those_of_the_others(monkeypatch):
+    whole = Translator.nbest
+
+    def nbest(self, segments, most):
+        """Like a line without letters, which is not translated."""
+        found = whole(self, segments, most)
+        return (
+            [group[0]._replace(text=text)] if text == "---" else group
+            for text, group in zip(segments, found, strict=True)
+        )
+
+    monkeypatch.setattr(Translator, "nbest", nbest)
+    tokenizer = small_tokenizer()
+    one = Translator.of_model(CopyModel(tokenizer.vocabulary_size, 0.6), tokenizer, SearchPreset(beam=3))
+    service = Service(one)
+    wishes = Wishes(sentences=False, alternatives=2)
+    (plain,) = service.translate([TEXT[0]], wishes)
+    (lined,) = service.translate([f"{TEXT[0]}\n---"], wishes)
+    service.stop()
+    assert len(plain.alternatives) == 2
+    assert lined.text == f"{plain.text}\n---"
+    assert lined.alternatives == [f"{text}\n---" for text in plain.alternatives]
+
+
 def test_a_request_that_begins_late_has_no_time_of_its_own():
     tokenizer = small_tokenizer()
     service = Service(Translator.of_model(CopyModel(tokenizer.vocabulary_size), tokenizer, SearchPreset(beam=1)))

@@ -170,6 +170,15 @@ def test_a_client_of_libretranslate_learns_whose_fault_it_was(error, status):
         assert answer.status_code == status and "secret" not in answer.text
 
 
+def test_finished_translations_count_too():
+    unit = '#: a\nmsgid "{}"\nmsgstr "{}"\n\n'
+    known = "".join(unit.format(f"word {number}", f"Wort {number}") for number in range(40))
+    with phrase_server(file_characters=500) as server:
+        assert send(server, "a.po", (unit.format("word", "") + known[:200]).encode()).status_code == 200
+        refused = send(server, "a.po", (unit.format("word", "") + known).encode())
+        assert refused.status_code == 413 and "more than 500 characters" in refused.text
+
+
 def test_a_file_that_a_client_waits_for_is_not_forgotten():
     with phrase_server(idle_seconds=0.3, files_at_once=1) as server, ThreadPoolExecutor(1) as pool:
         server.decoder.hold(0)

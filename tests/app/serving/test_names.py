@@ -6,6 +6,7 @@ from starlette.datastructures import Headers
 
 from app.serving.limits import RefusedError
 from app.serving.names import Names, public_name
+from app.serving.server import listen
 from data.errors import UserError
 from tests.app.serving.phrase_model import phrase_server
 
@@ -18,6 +19,12 @@ def test_a_public_name_is_written_as_browsers_do():
     for wrong in ("", "https://a.example", "a.example/path", "a b", "*", "a.example:x", "-a.example"):
         with pytest.raises(UserError, match="--name .*: expected the name of a host"):
             public_name(wrong)
+
+
+@pytest.mark.parametrize("host", ["192.168..1", "a" * 64 + ".example", "192.0.2.1"])
+def test_where_the_server_cannot_listen_is_said_in_one_line(host):
+    with pytest.raises(UserError, match=f"--host {host} --port 0: cannot listen there"):
+        listen(host, 0)
 
 
 @pytest.mark.parametrize(

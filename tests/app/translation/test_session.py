@@ -14,9 +14,11 @@ from keras import tree
 
 from app.presets.schema import SearchPreset
 from app.translation.lines import DocumentLine
+from app.translation.saved import write_saved
 from app.translation.session import Session
 from app.translation.translator import Translator
 from data.errors import UserError
+from data.files import checksum_of
 from data.packing import PackedWindow
 from data.windows import ALONE, WindowOptions
 from models.document import DocumentTransformer
@@ -339,3 +341,34 @@ def test_retrieval_off_stores_nothing():
     before = session.push(SEGMENTS)
     assert session.correct(1, RIGHT[0]) == {} and len(session.store) == 0
     assert session.translations[1:] == before[1:]
+
+
+def test_a_correction_is_read_up_to_the_length_of_a_segment_and_shown_whole():
+    one = translator("retrieval")
+    session, long = one.session(), " ".join(["w5"] * 5 * one.encoder.max_length)
+    session.push(SEGMENTS[:2])
+    session.correct(1, long)
+    assert session.translations[0] == long
+    parts = one.encoder.lines([SEGMENTS[0]])[0].parts
+    for line, own in ((SEGMENTS[0], parts), (long, [*parts, *parts])):
+        for pair in one.encoder.corrections(line, own, long):
+            assert max(len(pair.source), len(pair.target)) <= one.encoder.max_length
+
+
+def test_a_file_of_another_kind_is_no_session(tmp_path):
+    one, path = translator("gru"), tmp_path / "story.json"
+    write_saved(path, one.tokenizer, 1, "document", {"written": 3, "lines": [[5, 6]]})
+    with pytest.raises(UserError, match=r"story\.json: not a session of this version"):
+        one.session(path)
+
+
+def test_a_line_that_is_cut_elsewhere_is_translated_again(tmp_path):
+    session, path = translator("gru").session(), tmp_path / "session.json"
+    session.push(SEGMENTS[:3])
+    session.save(path)
+    content = json.loads(path.read_text())
+    content.pop("checksum")
+    content["lines"][2]["parts"] *= 2
+    path.write_text(json.dumps({**content, "checksum": checksum_of(content)}))
+    again = translator("gru").session(path)
+    assert again.translations == session.translations
