@@ -141,9 +141,7 @@ def _score_run(run, args: argparse.Namespace):
 
     run = with_chosen_memory(with_chosen_precision(run, args), args)
     data, engine = run.preset.data, chosen_engine(args)
-    names = [args.corpus] if args.corpus or args.reference else data.test
-    if not names:
-        print(f"{args.path}: data.test of the preset is empty; name a corpus with --corpus", file=sys.stderr)
+    names = _test_names(args, run)
     system = system_of(
         run,
         args.checkpoint,
@@ -173,13 +171,25 @@ def _score_generator(run, args: argparse.Namespace) -> None:
     from app.training.preparation import prepare
 
     run = with_chosen_precision(run, args)
-    tests = [args.corpus] if args.corpus or args.reference else run.preset.data.test
-    ngrams = of_ngrams(run, prepare(run, args.corpora).batches.shards(0), args.ngram) if args.ngram else None
+    tests = _test_names(args, run)
+    ngrams = of_ngrams(run, prepare(run, args.corpora).batches.shards(0), args.ngram) if args.ngram and tests else None
     for name in tests:
         test = _test_set(args, name, run.preset.corpora(args.corpora))
         show_perplexity(perplexity(run, test, args.checkpoint))
         if ngrams:
             show_perplexity(ngrams(test))
+
+
+def _test_names(args: argparse.Namespace, run) -> list:
+    """What is scored: the corpus that is named, or else the preset's test sets.
+
+    It is no error if there are none, so that `make train` can evaluate every preset.
+    """
+    if args.corpus or args.reference:
+        return [args.corpus]
+    if not run.preset.data.test:
+        print(f"{args.path}: data.test of the preset is empty; name a corpus with --corpus", file=sys.stderr)
+    return list(run.preset.data.test)
 
 
 def _test_set(args: argparse.Namespace, name, corpora):

@@ -19,15 +19,15 @@ if TYPE_CHECKING:
     from app.translation.translator import Translator
 
 HELP = """Type a segment to translate it. Other lines:
-  = TEXT         the right translation of the last segment
-  = N TEXT       the right translation of segment N; later segments are translated again
-  :undo          take back the last correction or segment
-  :show          the document so far
-  :save FILE     save the session
-  :load FILE     continue a saved session
-  :new           begin a new document
-  :help          show this text
-  :quit          end the dialogue (or Ctrl-D)
+  = TEXT            the right translation of the last segment
+  :correct N TEXT   the right translation of segment N; later segments are translated again
+  :undo             take back the last correction or segment
+  :show             the document so far
+  :save FILE        save the session
+  :load FILE        continue a saved session
+  :new              begin a new document
+  :help             show this text
+  :quit             end the dialogue (or Ctrl-D)
 Ctrl-C clears the line. If a document ends with unsaved corrections, they are kept in a file; its name is shown."""
 # The lowest similarity of the matches shown, unless --fuzzy sets it.
 LEAST = 0.75
@@ -46,6 +46,7 @@ class Loop:
         self.session: Session = translator.session()
         self._saved = self._content()
         self._commands: dict[str, Callable[[str], Iterable[str]]] = {
+            "correct": self._correct_earlier,
             "undo": lambda _: self._changes(self.session.undo()) or ["taken back"],
             "show": lambda _: self._shown(),
             "save": self._save,
@@ -62,7 +63,7 @@ class Loop:
         """
         line = line.strip()
         if line.startswith("="):
-            yield from self._correct(line[1:].strip())
+            yield from self._correct(len(self.session.sources), line[1:].strip())
         elif line.startswith(":"):
             name, _, rest = line[1:].partition(" ")
             if name not in self._commands:
@@ -104,13 +105,16 @@ class Loop:
         (text,) = self.session.push([line])
         yield f"{len(self.session.sources)}  {text}"
 
-    def _correct(self, rest: str) -> list[str]:
-        first, _, text = rest.partition(" ")
-        if not (first.isdecimal() and text):
-            first, text = str(len(self.session.sources)), rest
+    def _correct_earlier(self, rest: str) -> list[str]:
+        number, _, text = rest.partition(" ")
+        if not number.isdecimal():
+            raise UserError(":correct: expected a segment's number and the right translation, as in `:correct 3 TEXT`")
+        return self._correct(int(number), text.strip())
+
+    def _correct(self, number: int, text: str) -> list[str]:
         if not text:
-            raise UserError("=: expected the right translation, as in `= TEXT` or `= 3 TEXT`")
-        return self._changes(self.session.correct(int(first), text)) or ["noted"]
+            raise UserError("expected the right translation, as in `= TEXT` or `:correct 3 TEXT`")
+        return self._changes(self.session.correct(number, text)) or ["noted"]
 
     def _changes(self, changed: dict[int, str]) -> list[str]:
         return [f"{number}  {text}" for number, text in changed.items()]

@@ -9,6 +9,7 @@ import argparse
 
 from app.cli import probe_run
 from app.cli.options import add_set
+from app.cli.probe_run import RECALL
 from app.cli.startup import load_keras
 from data.errors import UserError
 from data.files import check_writable
@@ -18,9 +19,9 @@ from models.memories import trained_kinds
 HELP = "measure how far back each memory remembers"
 EXAMPLES = """
   weitblick probe                                    all memories, at most 4 minutes each
-  weitblick probe --memory gru --facts 4             one memory, four facts to tell apart
+  weitblick probe --memory gru --facts 4 --output runs/probe-4     one memory, four facts to tell apart
   weitblick probe --memory gru --set slots=4 cell=minimal --output runs/probe-4
-  weitblick probe --memory none gru --minutes 2 --distances 1 16 64 256
+  weitblick probe --memory none gru --minutes 2 --distances 1 16 64 256 --output runs/far
   weitblick probe --memory gru "gru layers=all" "compressive rate=2" "compressive rate=8"
   weitblick probe --run runs/gru --measure context --corpus europarl --corpora ../corpora
 """
@@ -31,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the command's arguments."""
     known = trained_kinds()
     which = f'any of {", ".join(known)} (all), each with its own keys if quoted: "gru layers=all"'
-    parser.add_argument("--memory", nargs="+", default=list(known), metavar="KIND", help=which)
+    parser.add_argument("--memory", nargs="+", default=RECALL["memory"], metavar="KIND", help=which)
     parser.add_argument(
         "--minutes", type=float, default=4.0, metavar="M", help="maximum training time of each memory (4)"
     )
@@ -40,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--distances",
         nargs="+",
         type=int,
-        default=[1, 2, 4, 8, 16, 32, 64, 128],
+        default=RECALL["distances"],
         metavar="D",
         help="windows from the fact to the question (1 2 4 8 16 32 64 128)",
     )
@@ -70,7 +71,9 @@ def run(args: argparse.Namespace) -> None:
     from app.probe.candidates import candidate
     from app.probe.experiment import FIGURE, Results
 
+    probe_run.refuse_measures(args)
     results, preset = Results(args.output, _experiment(args)), _preset(args.set)
+    results.refuse_others()
     candidates = {each.name: each for each in (candidate(text, preset) for text in args.memory)}
     wanted = [each for each in candidates.values() if args.again or not results.has(each)]
     if wanted:

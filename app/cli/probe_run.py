@@ -7,11 +7,15 @@ from app.cli.startup import load_keras
 from app.translation.decoder import KERAS
 from data.errors import UserError
 from data.files import check_writable
+from models.memories import trained_kinds
 
 LINES = {"context": 1000, "stores": 400, "forgotten": 400, "length": 0, "training": 0}
 SPLITS = {name: "test" if name in ("length", "training") else "validation" for name in LINES}
-# Options of the recall probe that do not apply to a finished run, with their defaults.
+# Options of the recall probe that do not apply to a finished run, with their defaults, and the other way round.
 RECALL = {"minutes": 4.0, "seed": 1, "documents": 1000, "facts": 2, "keys": 8, "values": 8, "longest": 32, "context": 4}
+RECALL |= {"memory": list(trained_kinds()), "distances": [1, 2, 4, 8, 16, 32, 64, 128], "again": False}
+MEASURE = {"measure": None, "corpus": [], "corpora": [], "lines": None}
+MEASURE |= {"tokens": [1024, 4096, 16384, 65536], "segments": [1, 2, 4, 8, 16, 0]}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -27,12 +31,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--corpus", nargs="+", default=[], metavar="NAME", help="corpora with documents")
     add_corpora(group)
-    group.add_argument("--lines", type=int, metavar="N", help="validation lines: context (1000), others (400)")
+    group.add_argument(
+        "--lines", type=int, metavar="N", help="lines to use: context (1000), stores and forgotten (400), others all"
+    )
     group.add_argument(
         "--tokens",
         nargs="+",
         type=int,
-        default=[1024, 4096, 16384, 65536],
+        default=MEASURE["tokens"],
         metavar="N",
         help="for length and training: lengths of the document in source tokens (1024 4096 16384 65536)",
     )
@@ -40,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--segments",
         nargs="+",
         type=int,
-        default=[1, 2, 4, 8, 16, 0],
+        default=MEASURE["segments"],
         metavar="N",
         help="for context: how many segments the model may see, 0 for whole documents (1 2 4 8 16 0)",
     )
@@ -69,6 +75,13 @@ def run(args: argparse.Namespace) -> None:
         measures = {"context": _context, "stores": _stores, "forgotten": _forgotten}
         measures |= {"length": _length, "training": _training}
         measures[args.measure](run, name, pairs, args)
+
+
+def refuse_measures(args: argparse.Namespace) -> None:
+    """Refuses options for a finished run where none is named."""
+    for name, default in MEASURE.items():
+        if getattr(args, name) != default:
+            raise UserError(f"--{name}: is for a finished run; add --run RUN")
 
 
 def _check(args: argparse.Namespace) -> None:

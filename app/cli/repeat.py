@@ -25,7 +25,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("board", metavar="FILE", help="the JSON file next to a page with a scoreboard")
     parser.add_argument("row", metavar="ROW", help="the run of the row, such as starter")
     parser.add_argument("--test", default="", metavar="TEST", help="its test set, if there are several")
-    parser.add_argument("--run", metavar="DIR", dest="folder", help="the new run folder; runs/repeated-ROW by default")
+    parser.add_argument(
+        "--run",
+        metavar="DIR",
+        dest="folder",
+        help="the new run folder; by default runs/repeated-ROW, with --updates runs/repeated-ROW-N",
+    )
     parser.add_argument("--updates", type=int, default=0, metavar="N", help="train for only N updates")
     add_corpora(parser)
 
@@ -41,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
     from app.terminal import progress_console
 
     row = find_row(read_rows(args.board), args.row, args.test)
-    folder = Path(args.folder or f"runs/repeated-{row.run}")
+    folder = Path(args.folder or f"runs/repeated-{row.run}{f'-{args.updates}' * bool(args.updates)}")
     again = repeat(row, folder, args.corpora, args.updates, progress_console().print)
     before, now, same = row.main, again.main, agrees(row, again)
     interval = "" if before.low is None else f" ({before.low:.1f} - {before.high:.1f})"

@@ -13,6 +13,7 @@ is translated as one document, and everything else stays as it was. docs/files.m
 import argparse
 import contextlib
 import itertools
+import os
 import sys
 
 from app.cli import interactive, translate_documents, translate_files
@@ -159,6 +160,8 @@ def _check(args: argparse.Namespace) -> None:
         interactive.check(args)
     translate_documents.check(args)
     check_files(args)
+    if args.output and any(_is_same(path, args.output) for path in args.files):
+        raise UserError(f"--output {args.output}: is the input itself; name another file")
     if (args.fuzzy is not None or args.offers) and not args.memory:
         raise UserError(f"{'--offers' if args.offers else '--fuzzy'} is for --memory FILE: add it")
     if args.fuzzy is not None and not 0 < args.fuzzy <= 1:
@@ -241,6 +244,10 @@ def _progress(args: argparse.Namespace):
     with decoding_progress(lines) as report:
         done = itertools.count(1)
         yield lambda: report(min(next(done), lines) / lines)
+
+
+def _is_same(path: str, other: str) -> bool:
+    return os.path.exists(path) and os.path.exists(other) and os.path.samefile(path, other)
 
 
 def _count_lines(path) -> int:

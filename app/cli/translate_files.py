@@ -72,8 +72,6 @@ def check(args: argparse.Namespace) -> None:
         raise UserError(f"--output {args.output}: the translation is a {ending} file; its name needs that ending")
     if not Path(path).is_file():
         raise UserError(f"{path}: there is no such file")
-    if Path(args.output).exists() and Path(args.output).samefile(path):
-        raise UserError(f"--output {args.output}: is the input itself; name another file")
 
 
 def translate(run: "Run", search: SearchPreset, args: argparse.Namespace) -> None:

@@ -35,7 +35,8 @@ A translation model from {source} to {target}, made by Weitblick for CTranslate2
 
 translate.py is a short example for programs of your own. It normalises text as Weitblick does, and its translations
 are nearly the same: CTranslate2 stops its search by another rule, so even in float32 about one line in a hundred
-differs, with equal BLEU. Quantization changes more.
+differs, with equal BLEU. Quantization changes more. Weitblick also replaces outputs that repeat themselves without end
+(search.refuse_loops), which the example does not.
 
 The files:
 

@@ -50,7 +50,7 @@ def export(
     search: SearchPreset | None = None,
     precision: str | None = None,
 ) -> None:
-    """Writes a SavedModel that translates as `Translator` does.
+    """Writes a SavedModel that translates as `Translator` does, except that it does not refuse loops.
 
     Its signature `serving_default`, also its method `translate`, takes `text` (N,), UTF-8 strings, for any N, and
     returns for each line

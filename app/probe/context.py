@@ -30,7 +30,7 @@ def translations(
         if sliding and not limit:
             continue
         if sliding:
-            translator.windows = replace(translator.windows, size=limit)
+            translator.windows = replace(translator.windows, windows="segments", size=limit)
         given = documents if sliding else pieces(documents, limit)
         yield limit, list(chain.from_iterable(translator.translate_documents(given)))
 

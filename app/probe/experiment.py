@@ -60,7 +60,7 @@ class Results:
 
     Args:
         folder: the folder of `probe.json`.
-        experiment: results in the file with other shared settings are ignored, and dropped on the next write.
+        experiment: results in the file with other shared settings are ignored, see `refuse_others`.
 
     Raises:
         UserError: the file is not a results file.
@@ -69,6 +69,15 @@ class Results:
     def __init__(self, folder: str | Path, experiment: Experiment) -> None:
         self.path, self.experiment = Path(folder) / RESULTS, experiment
         self.memories: dict[str, dict[str, Any]] = self._comparable()
+
+    def refuse_others(self) -> None:
+        """Raises `UserError` if the file holds results made with other shared settings, which `add` would replace."""
+        found, shared = self._read(), _as_read(self.experiment.shared())
+        if found.get("memories") and (names := [name for name, value in shared.items() if found.get(name) != value]):
+            raise UserError(
+                f"{self.path}: its results were made with other settings ({', '.join(names)}), so they cannot be "
+                "compared with these: choose another --output, or move it away"
+            )
 
     def has(self, candidate: Candidate) -> bool:
         """Whether the file has results of this memory with these settings."""
@@ -107,8 +116,9 @@ class Results:
 
 
 def _order(kind: str) -> list[int]:
-    """Kinds in the order of `trained_kinds`, each before its combinations."""
-    return [trained_kinds().index(part) for part in parts_of(kind)]
+    """Kinds in the order of `trained_kinds`, each before its combinations; kinds that no longer exist come last."""
+    known = trained_kinds()
+    return [known.index(part) if part in known else len(known) for part in parts_of(kind)]
 
 
 def _as_read(values: dict[str, Any]) -> dict[str, Any]:

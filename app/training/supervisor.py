@@ -248,7 +248,9 @@ class Supervisor(keras.callbacks.Callback):
         )
         for label, text in sample.items():
             self.console.print(f"  {label:9} {text}")
-        self.log.write(update=update, **self._clock(), validation={**found, "sample": list(sample.values())})
+        # The time after it, as other programs give it.
+        seconds = round(self.seconds, 1)
+        self.log.write(update=update, seconds=seconds, validation={**found, "sample": list(sample.values())})
         self.scalars.write(update, **{f"validation_{name}": value for name, value in found.items()})
         self.log_start += time.monotonic() - began
         return best

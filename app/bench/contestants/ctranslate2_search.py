@@ -1,10 +1,10 @@
 """Translates with only CTranslate2 and SentencePiece, from the folder that `weitblick export` made."""
 
 import functools
-import json
 import os
 from pathlib import Path
 
+from app.bench.contestants.prepared import Prepared
 from app.bench.contestants.protocol import Channel, serve_translations
 
 LONGEST_OUTPUT = 256
@@ -14,12 +14,10 @@ def main() -> None:
     """Translates whatever the benchmark sends, with the setting that comes with it."""
     channel = Channel()
     import ctranslate2
-    import sentencepiece
 
     spec = channel.spec
     folder = Path(spec["run"])
-    penalty = json.loads((folder / "weitblick.json").read_text())["search"]["length_penalty"]
-    tokenizer = sentencepiece.SentencePieceProcessor(model_file=str(folder / "tokenizer.model"))
+    prepared = Prepared(folder)
 
     @functools.cache
     def loaded(compute, workers):
@@ -29,16 +27,19 @@ def main() -> None:
     def translate(lines, setting):
         if setting["compute"] not in ctranslate2.get_supported_compute_types("cpu"):
             raise ValueError(f"this processor has no {setting['compute']}")
-        results = loaded(setting["compute"], setting["workers"]).translate_batch(
-            tokenizer.encode(lines, out_type=str),
-            beam_size=spec["beam"],
-            length_penalty=penalty,
-            max_decoding_length=LONGEST_OUTPUT,
-            max_batch_size=setting["batch_tokens"],
-            batch_type="tokens",
-        )
-        outputs = [result.hypotheses[0] for result in results]
-        return tokenizer.decode(outputs), sum(len(output) + 1 for output in outputs)
+
+        def decode(sources):
+            results = loaded(setting["compute"], setting["workers"]).translate_batch(
+                sources,
+                beam_size=spec["beam"],
+                length_penalty=prepared.search["length_penalty"],
+                max_decoding_length=LONGEST_OUTPUT,
+                max_batch_size=setting["batch_tokens"],
+                batch_type="tokens",
+            )
+            return [result.hypotheses[0] for result in results]
+
+        return prepared.translate(lines, decode)
 
     serve_translations(channel, translate)
 

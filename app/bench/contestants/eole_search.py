@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from app.bench.contestants.eole_model import EOS, PRECISIONS, special_pieces, transformer
+from app.bench.contestants.prepared import Prepared
 from app.bench.contestants.protocol import Channel, serve_translations
 
 LONGEST_OUTPUT = 256
@@ -31,14 +32,13 @@ PARTS = {
 def main() -> None:
     """Translates whatever the benchmark sends, with the setting that comes with it."""
     channel = Channel()
-    import sentencepiece
     from eole.config.run import PredictConfig
     from eole.inference_engine import InferenceEnginePY
 
     spec = channel.spec
     exported = Path(spec["run"])
-    tokenizer = sentencepiece.SentencePieceProcessor(model_file=str(exported / "tokenizer.model"))
-    search = json.loads((exported / "weitblick.json").read_text(encoding="utf-8"))["search"]
+    prepared = Prepared(exported)
+    search = prepared.search
     folder = Path(spec["arrays"]).with_name("eole")
     folder.mkdir(exist_ok=True)
     write_model(exported, Path(spec["arrays"]), folder)
@@ -62,12 +62,14 @@ def main() -> None:
         )
 
     def translate(lines, setting):
-        # EOLE joins and splits pieces at spaces, and adds no end token to sources.
-        end = tokenizer.id_to_piece(EOS)
-        sources = [" ".join([*pieces, end]) for pieces in tokenizer.encode(lines, out_type=str)]
-        _, _, found = loaded(setting["compute"], setting["batch_tokens"]).infer_list(sources)
-        outputs = [best[0].split(" ") if best[0] else [] for best in found]
-        return tokenizer.decode(outputs), sum(len(output) + 1 for output in outputs)
+        def decode(sources):
+            # EOLE joins and splits pieces at spaces, and adds no end token to sources.
+            end = prepared.tokenizer.id_to_piece(EOS)
+            joined = [" ".join([*pieces, end]) for pieces in sources]
+            _, _, found = loaded(setting["compute"], setting["batch_tokens"]).infer_list(joined)
+            return [best[0].split(" ") if best[0] else [] for best in found]
+
+        return prepared.translate(lines, decode)
 
     serve_translations(channel, translate)
 

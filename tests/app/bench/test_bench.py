@@ -8,9 +8,13 @@ from app.bench import machine, race, report, search, training
 from app.bench.__main__ import _sweeps, main
 from app.bench.contestant import Contestant, ContestantFailed, peers_installed
 from app.bench.contestants.eole_search import renamed
+from app.bench.contestants.prepared import Prepared
 from app.bench.contestants.protocol import Clock, Enough, Trial
 from app.bench.shapes import SHAPES, matrix_flops, quick
 from data.errors import UserError
+from data.spans import PIECES, piece
+from data.tokenizer import Tokenizer
+from tests.app.copy_model import TEXT
 from tests.app.export.test_export_ctranslate2 import new_run
 from tests.app.serving.conftest import DOCUMENTS
 from tests.app.toy_training import write_corpus
@@ -201,6 +205,25 @@ def test_eole_translates_as_ctranslate2_does(tmp_path, positions):
         texts.append(found["texts"])
         tokens.append(found["tokens"])
     assert texts[0] == texts[1] and tokens[0] == tokens[1] > len(lines)
+
+
+def test_a_peer_reads_the_pieces_that_our_model_reads(tmp_path):
+    tokenizer = Tokenizer.train(TEXT, 352, seed=0, symbols=[piece(number) for number in range(1, PIECES + 1)])
+    tokenizer.save(tmp_path / "tokenizer.model")
+    about = {"copy": ["tags", "numbers"], "numbers": "german", "capitals": True, "lowercase": False, "search": {}}
+    (tmp_path / "weitblick.json").write_text(json.dumps(about))
+    seen = []
+
+    def decode(sources):
+        seen.extend(sources)
+        return sources
+
+    lines = ["The  <b>file</b> has 1,234.5 windows.", "12", "THE DISK IS FULL", "a file\u200b"]
+    found, tokens = Prepared(tmp_path).translate(lines, decode)
+    assert found == ["The <b>file</b> has 1.234,5 windows.", "12", "THE DISK IS FULL", "a file"]
+    texts = [f"The {piece(1)}file{piece(2)} has {piece(3)} windows.", "The disk is full", "a file"]
+    assert seen == [[tokenizer.piece(id) for id in ids] for ids in tokenizer.source.encode(texts)]
+    assert tokens == sum(len(pieces) + 1 for pieces in seen)
 
 
 def test_tables_of_search_start_up_and_input():

@@ -341,6 +341,15 @@ def test_translate_refuses_what_makes_no_sense(place, capsys, text, arguments, e
     assert expected in command(capsys, "translate", place / "run", text, *arguments, code=2)
 
 
+def test_a_translation_never_replaces_its_source(place, capsys, text, tmp_path):
+    before, link = text.read_text(), tmp_path / "link.txt"
+    link.symlink_to(text)
+    for output in (text, link):
+        refused = command(capsys, "translate", place / "run", text, "--output", output, code=2)
+        assert f"--output {output}: is the input itself" in refused
+    assert text.read_text() == before
+
+
 class Echo:
     """A translator that gives back what it is given; for what does not depend on a model."""
 

@@ -115,8 +115,17 @@ def test_a_line_of_a_pipe_is_translated_before_the_next_one_is_written(run, memo
 
 def test_a_dialogue_as_a_process(run, memory, tmp_path):
     kept = tmp_path / "kept.json"
-    typed = [*SOURCES[:2], f"= 1 {RIGHT[0]}", ":show", ":undo", f":save {kept}", f":load {kept}", ":show", ":nothing"]
-    typed += ["= 7 x", ":new", ":show", ":quit", "never read"]
+    typed = [
+        *SOURCES[:2],
+        f":correct 1 {RIGHT[0]}",
+        ":show",
+        ":undo",
+        f":save {kept}",
+        f":load {kept}",
+        ":show",
+        ":nothing",
+    ]
+    typed += [":correct 7 x", ":new", ":show", ":quit", "never read"]
     done = subprocess.run(
         command("translate", run, "--interactive", "--memory", memory),
         input="\n".join(typed) + "\n",

@@ -97,6 +97,16 @@ def test_what_was_saved_or_never_corrected_needs_no_file(lines, here, monkeypatc
     assert kept(here) == []
 
 
+def test_a_correction_may_begin_with_a_number(here):
+    loop = Loop(Translator())
+    typed = ["one", "two", "= 1 Datei", ":correct 1 eins"]
+    assert [list(loop.answer(line)) for line in typed] == [["1  ONE"], ["2  TWO"], ["noted"], ["noted"]]
+    assert loop.session.corrections == ["eins", "1 Datei"]
+    for wrong in (":correct", ":correct 1", ":correct eins", "="):
+        with pytest.raises(UserError, match="as in .*`:correct 3 TEXT`"):
+            list(loop.answer(wrong))
+
+
 def test_two_documents_of_a_second_are_two_files(here, monkeypatch):
     monkeypatch.setattr("time.strftime", lambda _: "session-x")
     typed(monkeypatch, "one", "= eins", ":new", "two", "= zwei", ":new", "three", "= drei")

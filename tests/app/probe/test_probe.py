@@ -166,7 +166,11 @@ def test_results_are_kept_while_their_terms_are_the_same(tmp_path, experiment):
     assert again.has(GRU) and again.has(ALL) and again.has(NONE) and not again.has(candidate("gru"))
     # The same name, but another setting by --set.
     assert not again.has(candidate("gru layers=all", PRESET.with_overrides(["memory.gru.slots=4"])))
-    assert not Results(tmp_path, Experiment(TASK, distances=(1, 4), documents=51)).memories
+    again.refuse_others()
+    other = Results(tmp_path, Experiment(TASK, distances=(1, 4), documents=51))
+    assert not other.memories
+    with pytest.raises(UserError, match=r"probe.json: its results were made with other settings \(documents\)"):
+        other.refuse_others()
     written = json.loads((tmp_path / "probe.json").read_text(encoding="utf-8"))
     assert written["chance"] == pytest.approx(1 / 3)
     assert written["memories"]["gru slots=16"]["recall"][1]["right"] == 49
@@ -194,6 +198,16 @@ def test_charts(tmp_path, experiment, capsys):
     assert b"2 to 4 windows, 1,024 bytes" in first
     draw(results, tmp_path / "recall.svg")
     assert (tmp_path / "recall.svg").read_bytes() == first
+
+
+def test_a_kind_that_was_renamed_stays_in_the_results(tmp_path, experiment):
+    results = Results(tmp_path, experiment)
+    results.add(GRU, outcome(50, 49))
+    text = (tmp_path / "probe.json").read_text().replace("gru", "mine")
+    (tmp_path / "probe.json").write_text(text)
+    results.add(NONE, outcome(17, 16))
+    assert list(Results(tmp_path, experiment).memories) == ["none", "mine slots=16"]
+    assert draw(results, tmp_path / "recall.svg") and b"mine slots=16" in (tmp_path / "recall.svg").read_bytes()
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from app.probe.length import compare, long_document
 from app.probe.sizes import Meter
 from app.probe.stores import CompetingSlots, Everything, Mean
 from app.runs.run import Run
+from app.runs.weights import read_variables, split_variables
 from app.training.preparation import prepare
 from data.pairs import Pair
 from data.shards import encode_pairs
@@ -31,8 +32,6 @@ def folder(tmp_path_factory):
         run = Run.create(folder / name, toy_preset(folder, "vocabulary=340", "max_extra=2", *changes, corpus=corpus))
         prepare(run, report=lambda _: None)
         model = run.new_model(run.tokenizer().vocabulary_size)
-        from app.runs.weights import read_variables, split_variables
-
         run.checkpoints.save(1, read_variables(split_variables(model)[0]), {}, {"best": None})
     return folder
 
@@ -46,6 +45,29 @@ def test_context(folder, capsys):
     printed = capsys.readouterr().out
     assert "8 segments in 2 documents, the longest has 4" in printed
     assert "1 segments  BLEU" in printed and "no limit  BLEU" in printed
+
+
+@pytest.mark.parametrize("windows", ["segments", "tokens", "dynamic"])
+def test_concat_sees_as_many_segments_as_it_may(folder, tmp_path, windows):
+    from app.probe.context import translations
+
+    preset = toy_preset(
+        folder, "vocabulary=340", f"windows={windows}", "documents.size=2", "memory.kind=concat", corpus=folder / "toy"
+    )
+    run = Run.create(tmp_path / "run", preset)
+    prepare(run, report=lambda _: None)
+    model = run.new_model(run.tokenizer().vocabulary_size)
+    run.checkpoints.save(1, read_variables(split_variables(model)[0]), {}, {"best": None})
+    limits = []
+
+    def translate(translator, documents):
+        limits.append(translator.windows)
+        return documents
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("app.translation.translator.Translator.translate_documents", translate)
+        assert [limit for limit, _ in translations(run, [["a", "b"]], [1, 2, 0])] == [1, 2]
+    assert [(one.windows, one.size) for one in limits] == [("segments", 1), ("segments", 2)]
 
 
 def test_length(folder, tmp_path, capsys):
@@ -98,6 +120,8 @@ def test_forgotten(folder, capsys):
         ("documents", "forgotten", ["--lines", "1"], "no document has a second window"),
         ("sentences", "context", [], "needs a run trained on documents"),
         ("documents", "context", ["--facts", "3"], "--facts: is for the recall probe"),
+        ("documents", "context", ["--memory", "gru"], "--memory: is for the recall probe"),
+        ("documents", "context", ["--again"], "--again: is for the recall probe"),
         ("documents", "context", ["--segments", "-1"], "--segments -1: must be at least 0"),
         ("documents", "length", ["--tokens", "9", "0"], "--tokens 0: must be at least 1"),
         ("sentences", "training", [], "needs a run trained on documents"),
@@ -112,6 +136,11 @@ def test_errors(folder, capsys, run, measure, options, expected):
 def test_a_measure_and_a_corpus_are_needed(folder, capsys):
     assert main(["probe", "--run", str(folder / "documents")]) == 2
     assert "add --measure context|stores|forgotten|length|training and --corpus NAME" in capsys.readouterr().err
+
+
+def test_a_measure_needs_a_run(capsys):
+    assert main(["probe", "--measure", "context", "--corpus", "talks"]) == 2
+    assert "error: --measure: is for a finished run; add --run RUN" in capsys.readouterr().err
 
 
 def test_documents_are_cut_and_repeated():
