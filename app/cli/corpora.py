@@ -11,6 +11,7 @@ import inspect
 
 from app.cli import aligned, beam, passages, warehouse
 from app.cli.options import add_actions, add_languages
+from data.errors import UserError
 
 HELP = "list or show corpora; load, clean and query them in a warehouse"
 EXAMPLES = """
@@ -96,6 +97,8 @@ def _show(args: argparse.Namespace) -> None:
     print(f"{'documents':<12} {'yes' if corpus.has_documents else 'no'}")
     for split in corpus.splits():
         print(f"{split:<12} {corpus.size(split):,} pairs")
+    if not corpus.splits():
+        raise UserError(f"{args.name}: has no pair")
     for number, pair in enumerate(corpus.pairs(corpus.splits()[0])):
         if number == SHOWN:
             break

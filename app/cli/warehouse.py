@@ -48,6 +48,9 @@ def load(args: argparse.Namespace) -> None:
     if args.name and len(args.sources) > 1:
         raise UserError("--name names one corpus; load them one by one")
     sources = [open_source(name, args.split, args.corpora) for name in args.sources]
+    names = [source.name for source in sources]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise UserError(f"two sources are called {twice[0]}, and one would replace the other: give each its --name")
     inspector = Inspector(args.lowercase, not args.no_languages)
     with _opened(args, create=True) as warehouse, Workers() as workers:
         for source in sources:

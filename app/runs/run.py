@@ -129,6 +129,11 @@ class Run:
         return _read_summary(self.path / SUMMARY)
 
     @property
+    def has_results(self) -> bool:
+        """Whether it has weights, or had: checkpoints of a finished run may have been removed."""
+        return bool(self.checkpoints.all() or self.summary().get("finished") or (self.path / AVERAGED).exists())
+
+    @property
     def ended(self) -> Journal | None:
         """The progress at the end of training; None before that, also if more updates or minutes now extend it."""
         finished = self.summary().get("finished")

@@ -12,6 +12,7 @@ from app.runs.gate import GateWeights
 from app.scoring.testsets import TestSet
 from app.translation.keys import Observed
 from app.translation.translator import Translator
+from data.errors import UserError
 
 NEIGHBOURS, TEMPERATURES = (4, 8, 16), (0.06, 0.12, 0.25)
 THRESHOLDS, WEIGHTS = (0.3, 0.5, 0.7, 0.9, 1.2), (0.5, 0.7, 0.8, 0.9)
@@ -64,6 +65,8 @@ def read(translator: Translator, test: TestSet, progress: Callable[[float], None
         parts += _read_document(translator, document)
         if progress:
             progress(number / len(documents))
+    if not parts:
+        raise UserError(f"{test.origin}: nothing can be read, as no document has several segments")
     return Readings(*map(np.concatenate, zip(*parts, strict=True)))
 
 

@@ -142,7 +142,7 @@ def open_or_create(path: Path | str, preset: Preset, named: Collection[str] = ()
     changed = run.preset.differences(preset)
     free = FREE_KEYS if decays_to_zero(preset.training) else FREE_KEYS + ENDS
     fixed = [change for change in changed if change.key not in free and not change.key.startswith(NOT_TRAINED)]
-    if fixed and not run.checkpoints.all():
+    if fixed and not run.has_results:
         run.discard()
         return Run.create(path, preset), []
     if fixed:
@@ -207,7 +207,7 @@ def _prepared(run: Run, folders, console, summary: dict, cluster: Cluster) -> Pr
     try:
         prepared = prepare(run, folders, console.print, counts, cluster.index)
     except (UserError, OSError):
-        if cluster.chief and not run.checkpoints.all():
+        if cluster.chief and not run.has_results:
             run.discard()
         raise
     if summary.get("text", prepared.fingerprint) != prepared.fingerprint:

@@ -54,7 +54,7 @@ def shared_checkpoint(
         patience: seconds that a worker waits for the checkpoint that the chief found.
 
     Raises:
-        UserError: this worker does not see it, or there are only weights.
+        UserError: this worker does not see it, there are only weights, or no checkpoint is intact.
     """
     found = run.checkpoints.latest_resumable(report)
     only_weights = None if found else run.checkpoints.latest(report)
@@ -62,6 +62,11 @@ def shared_checkpoint(
         raise UserError(
             f"{only_weights[0].folder}: has weights, but no intact checkpoint has the state that training resumes "
             f"from; start another run from its weights with --set training.start={run.path}, or remove {run.path}"
+        )
+    if not found and run.has_results:
+        raise UserError(
+            f"{run.checkpoints.folder}: no intact checkpoint is left to resume from; restore one, or remove {run.path} "
+            "to start anew"
         )
     update = int(cluster.broadcast(found[0].update if found else 0)[0])
     until = time.monotonic() + patience

@@ -76,6 +76,14 @@ def test_rows_without_a_position_are_exported_as_they_were_inserted(capsys, corp
     assert (tmp_path / "out" / "en.train.txt").read_text().split() == numbers
 
 
+def test_two_files_of_one_name_do_not_replace_each_other(capsys, corpora, tmp_path):
+    for year in ("2023", "2024"):
+        (tmp_path / year).mkdir()
+        (tmp_path / year / "memory.tsv").write_text("one\teins\n")
+    refused = run(capsys, "load", tmp_path / "2023/memory.tsv", tmp_path / "2024/memory.tsv", code=2)
+    assert "two sources are called memory, and one would replace the other" in refused
+
+
 def test_the_filters_of_a_preset(capsys, corpora):
     loaded(capsys, corpora)
     shown = run(capsys, "clean", "--into", "x", "--preset", "starter", "--set", "language_filter=false", "max_words=3")
@@ -199,3 +207,9 @@ def test_the_results_of_a_run_become_tables(capsys, tmp_path):
     (folder.path / "results" / "toy-test.json").write_text("{")
     error = run(capsys, "export", "--run", tmp_path / "toy-run", *address, code=2)
     assert "toy-test.json: the file is damaged" in error
+
+
+def test_a_query_without_rows_has_nothing_to_show(capsys, corpora):
+    loaded(capsys, corpora)
+    query = "warehouse:SELECT * FROM pairs WHERE corpus = 'nowhere'"
+    assert run(capsys, "show", query, code=2) == f"error: {query}: has no pair\n"

@@ -424,3 +424,8 @@ def test_written_presets_read_back_equal(tmp_path_factory, preset):
     path = tmp_path_factory.getbasetemp() / "round-trip.toml"
     path.write_bytes(preset.to_toml().encode("utf-8"))
     assert load_preset(path) == preset
+
+
+def test_a_byte_order_mark_of_an_editor_is_no_error(tmp_path):
+    (tmp_path / "mine.toml").write_text('description = "mine"\n[training]\nupdates = 7\n', encoding="utf-8-sig")
+    assert load_preset(str(tmp_path / "mine.toml")).training.updates == 7

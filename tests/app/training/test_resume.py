@@ -1,6 +1,7 @@
 """A training that was stopped, however it was stopped, goes on as if nothing had happened."""
 
 import importlib.util
+import shutil
 import signal
 from concurrent.futures import ThreadPoolExecutor
 
@@ -121,6 +122,22 @@ def test_to_rounding_where_bits_are_not_asked_for(tmp_path, monkeypatch):
             np.testing.assert_allclose(one[name], other[name], rtol=1e-4, atol=1e-6, err_msg=name)
     # As many updates as were asked for, of two batches each.
     assert states[0].state()["optimizer/00000"] == 20
+
+
+@pytest.mark.usefixtures("eagerly")
+def test_a_run_without_intact_checkpoints_is_not_thrown_away(tmp_path):
+    write_corpus(tmp_path / "toy", train=40)
+    changes = ["validation=[]", "warmup=1"]
+    run, _ = train_here(tmp_path, "updates=2", *changes)
+    weights = run.checkpoints.at(2).folder / "weights.npz"
+    weights.write_bytes(weights.read_bytes()[:-1])
+    for harm in (lambda: None, lambda: shutil.rmtree(run.checkpoints.folder)):
+        harm()
+        with pytest.raises(UserError, match="no intact checkpoint is left to resume from"):
+            train_here(tmp_path, "updates=3", *changes)
+        with pytest.raises(UserError, match="holds another training"):
+            train_here(tmp_path, "updates=3", *changes, "width=32")
+        assert Run.open(tmp_path / "run").summary()["finished"]["update"] == 2
 
 
 @pytest.mark.slow
