@@ -50,7 +50,9 @@ def load(args: argparse.Namespace) -> None:
     sources = [open_source(name, args.split, args.corpora) for name in args.sources]
     names = [source.name for source in sources]
     if twice := [name for name in names if names.count(name) > 1]:
-        raise UserError(f"two sources are called {twice[0]}, and one would replace the other: give each its --name")
+        raise UserError(
+            f"two sources are called {twice[0]}, and one would replace the other: load them one by one, with --name"
+        )
     inspector = Inspector(args.lowercase, not args.no_languages)
     with _opened(args, create=True) as warehouse, Workers() as workers:
         for source in sources:

@@ -6,6 +6,7 @@ sentences; those within a sentence become spaces. Lines meant for other programs
 
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from app.formats.base import Options, Slot, TextDocument, decoded
@@ -28,16 +29,16 @@ _CELL = re.compile(r"(?:[^|\\]|\\.)+")
 def read(content: bytes, options: Options) -> TextDocument:
     """Reads Markdown: CommonMark with tables and strikethrough."""
     text, encoding = decoded(content, options.name)
-    document = _WithLineEnds(list(_layout(re.sub(r"\r\n?", "\n", text), options.name)), encoding)
-    found = re.search(r"\r\n", text) or re.search("\n", text) or re.search("\r", text)
-    document.newline = found[0] if found else "\n"
-    return document
+    newline = next((end for end in ("\r\n", "\n", "\r") if end in text), "\n")
+    layout = list(_layout(re.sub(r"\r\n?", "\n", text), options.name))
+    return _WithLineEnds(layout, encoding, newline=newline)
 
 
+@dataclass
 class _WithLineEnds(TextDocument):
     """A text whose lines end as they did, with a line feed, a carriage return, or both."""
 
-    newline = "\n"
+    newline: str = "\n"
 
     def write(self, translations: Sequence[Sequence[Part]]) -> bytes:
         """See `FileDocument.write`."""

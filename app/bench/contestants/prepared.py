@@ -5,8 +5,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from data import spans
-from data.cleaning import normalise
+from data.forms import TextForm
 
 Pieces = list[str]
 
@@ -25,9 +24,9 @@ class Prepared:
     def __init__(self, folder: Path):
         import sentencepiece
 
-        self._about = json.loads((folder / "weitblick.json").read_text(encoding="utf-8"))
-        self._finder = spans.SpanFinder(self._about["copy"], self._about["numbers"])
-        self.search: dict[str, Any] = self._about["search"]
+        about = json.loads((folder / "weitblick.json").read_text(encoding="utf-8"))
+        self._form = TextForm(about["lowercase"], tuple(about["copy"]), about["numbers"], about["capitals"])
+        self.search: dict[str, Any] = about["search"]
         self.tokenizer = sentencepiece.SentencePieceProcessor(model_file=str(folder / "tokenizer.model"))
 
     def translate(self, lines: Sequence[str], decode: Callable[[list[Pieces]], list[Pieces]]) -> tuple[list[str], int]:
@@ -37,7 +36,7 @@ class Prepared:
             lines: source lines.
             decode: the peer: the pieces of each source, none empty, to those of its translation.
         """
-        sources = [self._read(line) for line in lines]
+        sources = [self._form.source(line, self._lengths) for line in lines]
         pieces = self.tokenizer.encode([source.text for source in sources], out_type=str)
         found = [source.unchanged for source in sources]
         open_lines = [number for number, own in enumerate(pieces) if own]
@@ -45,10 +44,6 @@ class Prepared:
         for number, text in zip(open_lines, self.tokenizer.decode(outputs), strict=True):
             found[number] = sources[number].translation(text)
         return found, sum(len(output) + 1 for output in outputs)
-
-    def _read(self, line: str) -> spans.Source:
-        source = spans.read(normalise(line), self._finder, self._about["capitals"], self._lengths)
-        return source._replace(text=normalise(source.text, True)) if self._about["lowercase"] else source
 
     def _lengths(self, words: Sequence[str]) -> list[int]:
         return [len(pieces) for pieces in self.tokenizer.encode(list(words))]

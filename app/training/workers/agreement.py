@@ -54,7 +54,7 @@ def shared_checkpoint(
         patience: seconds that a worker waits for the checkpoint that the chief found.
 
     Raises:
-        UserError: this worker does not see it, there are only weights, or no checkpoint is intact.
+        UserError: this worker does not see it, there are only weights, or the chief finds no intact checkpoint.
     """
     found = run.checkpoints.latest_resumable(report)
     only_weights = None if found else run.checkpoints.latest(report)
@@ -63,7 +63,8 @@ def shared_checkpoint(
             f"{only_weights[0].folder}: has weights, but no intact checkpoint has the state that training resumes "
             f"from; start another run from its weights with --set training.start={run.path}, or remove {run.path}"
         )
-    if not found and run.has_results:
+    # Other workers may only not see it yet.
+    if cluster.chief and not found and run.has_results:
         raise UserError(
             f"{run.checkpoints.folder}: no intact checkpoint is left to resume from; restore one, or remove {run.path} "
             "to start anew"
