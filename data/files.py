@@ -99,7 +99,7 @@ def check_writable(path: Path | str, folder: bool = False) -> None:
 
 
 @contextlib.contextmanager
-def new_folder(path: Path | str, keep: bool = False) -> Iterator[Path]:
+def new_folder(path: Path | str, keep: bool = False, replace: bool = False) -> Iterator[Path]:
     """Makes a folder that appears under its name only when it is complete.
 
     Args:
@@ -107,21 +107,24 @@ def new_folder(path: Path | str, keep: bool = False) -> Iterator[Path]:
             folder appears where it points to.
         keep: a folder that another process has finished in the meantime is kept, and this one dropped; for caches,
             whose names identify their content.
+        replace: what is there already is removed once the new folder is complete.
 
     Yields:
         The path of a folder next to it, to write into. It is renamed at the end of the block; on any error, Ctrl-C
         included, it is removed.
 
     Raises:
-        UserError: something is there already, unless `keep`.
+        UserError: something is there already, unless `keep` or `replace`.
     """
     path = Path(os.path.realpath(path))
-    if not keep:
+    if not keep and not replace:
         refuse_existing(path)
     with scratch_folder(path) as partial:
         yield partial
         for file in partial.rglob("*"):
             _sync(file)
+        if replace:
+            remove_folder(path)
         try:
             os.rename(partial, path)
         except OSError:

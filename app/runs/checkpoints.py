@@ -9,7 +9,7 @@ from pathlib import Path
 
 from app.runs.weights import load_arrays, save_arrays
 from data.errors import UserError
-from data.files import atomic_write, checksum, checksum_of
+from data.files import atomic_write, checksum, checksum_of, new_folder, sweep
 
 WEIGHTS, STATE, SUMMARY = "weights.npz", "state.npz", "checkpoint.json"
 CHECKSUM = "checksum"
@@ -136,27 +136,23 @@ class Checkpoints:
             protect: update numbers of checkpoints to keep, however old.
             remove: update numbers of checkpoints to remove.
         """
-        checkpoint = self.at(update)
-        _remove(checkpoint)
-        try:
-            files = {WEIGHTS: weights, **({} if state is None else {STATE: state})}
-            sums = {name: save_arrays(checkpoint.folder / name, arrays) for name, arrays in files.items()}
-            with atomic_write(checkpoint.folder / SUMMARY, "w") as file:
+        checkpoint, files = self.at(update), {WEIGHTS: weights, **({} if state is None else {STATE: state})}
+        with new_folder(checkpoint.folder, replace=True) as folder:
+            sums = {name: save_arrays(folder / name, arrays) for name, arrays in files.items()}
+            with atomic_write(folder / SUMMARY, "w") as file:
                 summary = {"update": update, "checksums": sums, **summary}
                 json.dump({**summary, CHECKSUM: checksum_of(summary)}, file, indent=1)
-        except BaseException:
-            shutil.rmtree(checkpoint.folder, ignore_errors=True)
-            raise
         self._tidy({*protect, update}, set(remove) - {update})
         return checkpoint
 
     def _tidy(self, protect: set[int], remove: set[int]) -> None:
+        sweep(self.folder)
         kept = [checkpoint for checkpoint in self.all() if checkpoint.update not in remove]
         for checkpoint in [checkpoint for checkpoint in kept if checkpoint.resumable][:-STATES]:
             (checkpoint.folder / STATE).unlink()
         kept = {*kept[-self.keep :], *(checkpoint for checkpoint in kept if checkpoint.update in protect)}
         for folder in self.folder.glob(PATTERN):
-            # Unfinished folders of killed processes are removed as well.
+            # Folders without a complete summary are removed as well.
             if Checkpoint(folder) not in kept:
                 _remove(Checkpoint(folder))
 

@@ -173,7 +173,8 @@ def test_what_a_kill_left_half_written_is_no_checkpoint_and_goes(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["update-00000010", "update-00000030"]
 
 
-def test_a_full_disk_leaves_nothing_half_written(tmp_path, monkeypatch):
+@pytest.mark.parametrize("update", [20, 10], ids=["new", "again"])
+def test_a_full_disk_leaves_nothing_half_written(tmp_path, monkeypatch, update):
     checkpoints = Checkpoints(tmp_path, keep=1)
     save(checkpoints, 10)
     calls = []
@@ -185,9 +186,9 @@ def test_a_full_disk_leaves_nothing_half_written(tmp_path, monkeypatch):
 
     monkeypatch.setattr(files.os, "fsync", fsync)
     with pytest.raises(OSError, match="No space left"):
-        save(checkpoints, 20)
+        save(checkpoints, update)
     assert [path.name for path in tmp_path.iterdir()] == ["update-00000010"]
-    assert checkpoints.latest()[0].update == 10
+    assert checkpoints.latest_resumable()[0].update == 10
 
 
 def test_reading_what_is_no_file_of_arrays_is_an_error_for_the_user(tmp_path):
