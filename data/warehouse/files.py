@@ -1,5 +1,6 @@
 """Corpora in single files (bilingual formats and Parquet), to be loaded into a warehouse."""
 
+import re
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from data.files import checksum, refuse_long
 from data.pairs import Pair, consecutive
 
 BATCH = 20_000
+_ENDING = "|".join(f"{re.escape(ending)}$" for ending in (*ENDINGS, ".parquet"))
 
 
 def open_source(
@@ -38,7 +40,7 @@ class _File:
 
     def __init__(self, path: Path, split: str):
         self.path, self.split = Path(path), split
-        self.name = self.path.name.partition(".")[0]
+        self.name = re.sub(_ENDING, "", self.path.name, flags=re.IGNORECASE)
         if not self.path.is_file():
             raise UserError(f"{self.path}: there is no such file")
 

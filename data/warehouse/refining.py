@@ -150,7 +150,7 @@ def refine(warehouse: Warehouse, recipe: Recipe, into: str, source: str = PAIRS)
             nothing.
     """
     _check_tables(warehouse, into, source)
-    seen = _seen(warehouse, source)
+    seen = _seen(warehouse, recipe, source)
     ranks = _ranks(warehouse, recipe, source, seen)
     _check_loaded(warehouse, recipe, source, ranks)
     left_out = warehouse.scratch("left_out")
@@ -222,10 +222,20 @@ def _reports(
     return reports
 
 
-def _seen(warehouse: Warehouse, source: str) -> dict[str, int]:
-    """The training pairs of each corpus."""
-    query = "SELECT corpus, COUNTIF(split = 'train') AS n FROM source GROUP BY corpus ORDER BY corpus"
-    return {row["corpus"]: row["n"] for row in _rows(warehouse, query, source=source)}
+def _seen(warehouse: Warehouse, recipe: Recipe, source: str) -> dict[str, int]:
+    """The training pairs of each corpus; checks that each test corpus has others."""
+    query = """
+        SELECT corpus, COUNTIF(split = 'train') AS n, COUNTIF(split != 'train') AS held_out
+        FROM source GROUP BY corpus ORDER BY corpus
+    """
+    rows = _rows(warehouse, query, source=source)
+    for row in rows:
+        if row["corpus"] in recipe.tests and not row["held_out"]:
+            raise UserError(
+                f"{warehouse.address}: corpus {row['corpus']!r} in table {source!r} has training pairs only, so there "
+                "is no test set to leave out; load it with --split test"
+            )
+    return {row["corpus"]: row["n"] for row in rows}
 
 
 def _ranks(warehouse: Warehouse, recipe: Recipe, source: str, seen: dict[str, int]) -> dict[str, int]:

@@ -145,12 +145,12 @@ i="1">&lt;/b&gt;</ept> &amp; go.</seg></tuv><tuv xml:lang="de_AT"><seg>Auf <hi>S
 """
 
 
-@pytest.mark.parametrize("name", ["memory.tmx", "memory.tmx.gz"])
+@pytest.mark.parametrize("name", ["memory.train.tmx", "memory.train.TMX.gz"])
 def test_tmx(tmp_path, name):
     path = tmp_path / name
-    path.write_bytes(gzip.compress(TMX.encode()) if name.endswith("gz") else TMX.encode())
+    path.write_bytes(gzip.compress(TMX.encode()) if name.lower().endswith("gz") else TMX.encode())
     source = open_source(str(path), "validation")
-    assert source.name == "memory"
+    assert source.name == "memory.train"
     assert source.splits() == ("validation",)
     assert [Pair(normalise(p.source), normalise(p.target), p.doc) for p in source.pairs("validation")] == [
         Pair("Press Save & go.", "Auf Sichern drücken.", "manual"),

@@ -273,6 +273,7 @@ def test_what_cannot_be_refined_is_explained(warehouse):
     for recipe, into, message in [
         (Recipe({"b": 1}, QUICK), "cleaned", "has no corpus 'b'; it has a"),
         (Recipe({}, QUICK, tests=("b",)), "cleaned", "has no corpus 'b'; it has a"),
+        (Recipe({}, QUICK, tests=("a",)), "cleaned", "'a' in table 'pairs' has training pairs only.* --split test"),
         (Recipe({}, CleaningOptions()), "cleaned", "'a' was loaded with --no-languages"),
         (Recipe({}, CleaningOptions(lowercase=True)), "cleaned", "needs a corpus that was loaded with --lowercase"),
         (Recipe({}, QUICK), "pairs", "the new table cannot be 'pairs'"),
