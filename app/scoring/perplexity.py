@@ -118,7 +118,7 @@ def of_ngrams(run: Run, shards: Sequence[Shards], order: int) -> Callable[[TestS
 
 @dataclass(frozen=True)
 class _Text:
-    """The reference side of a test set: `lines` as text, `documents` as the token ids of each line."""
+    """The reference side of a test set, as in training: `lines` as text, `documents` as the token ids of each line."""
 
     title: str
     lines: list[str]
@@ -126,10 +126,15 @@ class _Text:
 
     @classmethod
     def of(cls, run: Run, test: TestSet) -> "_Text":
-        lines = [normalise(line, run.preset.data.lowercase) for line in test.references]
+        data, form = run.preset.data, run.preset.text_form()
+        lines = written = [normalise(line, data.lowercase) for line in test.references]
+        if test.sources:
+            _, lines = form.pairs([normalise(line, data.lowercase) for line in test.sources], written)
         ids = iter(run.tokenizer().target.encode(lines))
         sizes = test.documents or (1,) * len(lines)
         title = f"{test.origin}: {len(sizes):,} documents, {len(lines):,} lines"
+        if lines != written:
+            title += ", with spans set aside and lines in capitals as in training"
         return cls(title, lines, [[next(ids) for _ in range(size)] for size in sizes])
 
     def perplexity(self, nats: np.ndarray, weights: str) -> Perplexity:

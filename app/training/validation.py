@@ -98,6 +98,8 @@ class WrittenText:
         self.writer = Writer(transformer, prepared.tokenizer, windows, preset.data.max_length, choice)
         words = max(prepared.validation_pairs[:100], key=lambda pair: len(pair.target)).target.split()
         half = min(len(words) // 2, BEGINNING)
+        while half and len(self.writer.encode(" ".join(words[:half]))) >= preset.data.max_length:
+            half -= 1
         self.beginning, self.reference = " ".join(words[:half]), " ".join(words[half : half + BEGINNING])
 
     def __call__(self) -> dict:

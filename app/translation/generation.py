@@ -138,7 +138,7 @@ class Writer:
             UserError: a line is too long.
         """
         for number, line in enumerate(text.split("\n")):
-            (ids,) = self.tokenizer.target.encode([normalise(line, self.lowercase)])
+            ids = self.encode(line)
             if number:
                 self.lines.append([])
             length = len(self.lines[-1]) + len(ids)
@@ -146,6 +146,11 @@ class Writer:
                 raise UserError(f"a line of {length} tokens was given; the model reads lines of up to {self.longest}")
             self.lines[-1] += ids
         self._ahead = None
+
+    def encode(self, line: str) -> list[int]:
+        """The token ids of a line as `read` adds them."""
+        (ids,) = self.tokenizer.target.encode([normalise(line, self.lowercase)])
+        return ids
 
     def write(self, tokens: int) -> str:
         """Writes this many tokens, line ends included, and returns their text.

@@ -9,7 +9,10 @@ import pytest
 
 from app.cli.main import main
 from app.runs.run import Run
+from app.scoring.perplexity import perplexity
+from app.scoring.testsets import TestSet
 from app.translation.generation import Writer
+from data.spans import piece
 from data.tokenizer import Tokenizer
 from tests.app.toy_training import toy_preset, write_corpus
 
@@ -168,6 +171,18 @@ def test_a_plain_lstm_trains_shows_a_sample_and_writes(folder, capsys, tmp_path)
 def test_a_beam_goes_on_from_the_text_and_warns_of_nothing(folder, capfd):
     done = call(capfd, "generate", folder / "run", "der hund", "--length", 5, "--beam", 2)
     assert done.out.startswith("der hund") and not done.err
+
+
+def test_perplexity_is_of_the_text_as_in_training(folder, tmp_path):
+    """A generator for a translator's search may have learnt pieces in place of what the search copies."""
+    shutil.copytree(folder / "run", tmp_path / "run")
+    raw = Run.open(tmp_path / "run", kind=None)
+    marked = Run(raw.path, raw.preset.with_overrides(["copy=numbers"]))
+    numbers = TestSet.of_documents("numbers", [["the 12 dogs"]], [["der 12 hund"]], "here")
+    pieces = TestSet.of_documents("pieces", [["the dogs"]], [[f"der {piece(1)} hund"]], "here")
+    found = perplexity(marked, numbers, "averaged")
+    assert found.nats == perplexity(raw, pieces, "averaged").nats != perplexity(raw, numbers, "averaged").nats
+    assert "with spans set aside" in found.title
 
 
 @pytest.fixture(scope="module")

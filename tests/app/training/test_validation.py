@@ -4,7 +4,7 @@ import pytest
 
 from app.presets.preset import load_preset
 from app.scoring.metrics import bleu
-from app.training.validation import Translations
+from app.training.validation import Translations, WrittenText
 from data.pairs import Pair
 from tests.app.copy_model import TEXT, CopyModel, small_tokenizer
 
@@ -28,3 +28,15 @@ def test_bleu_and_a_sample_are_those_of_what_the_model_translates(changes, expec
     assert found["bleu"] == pytest.approx(expected)
     output = TEXT[shown].lower() if "lowercase=true" in changes else TEXT[shown]
     assert found["sample"] == {"source": TEXT[shown], "reference": LOWERED[shown], "output": output}
+
+
+@pytest.mark.parametrize("longest", [2, 4, 256])
+def test_a_generator_continues_no_more_than_it_can_read(longest):
+    model = SimpleNamespace(initial_memory=lambda batch: {})
+    prepared = SimpleNamespace(validation_pairs=[Pair("", " ".join(TEXT))], tokenizer=small_tokenizer())
+    changes = ["copy=[]", "capitals=false", f"max_length={longest}"]
+    found = WrittenText(model, prepared, load_preset("generator", changes))
+    found.writer.read(found.beginning)
+    assert sum(map(len, found.writer.lines)) < longest
+    assert bool(found.beginning) == (longest > 4)
+    assert " ".join(TEXT).startswith(f"{found.beginning} {found.reference}".strip())
