@@ -58,6 +58,13 @@ class Contestant:
         """The name of its run folder."""
         return self.path.name
 
+    @property
+    def reads_context(self) -> bool:
+        """Whether it reads more of a document than one segment, so that the order of documents may matter."""
+        documents = self.preset.documents
+        alone = documents.windows == "off" or (documents.windows == "segments" and documents.size == 1)
+        return self.preset.memory.kind != "none" or not alone
+
 
 @dataclass(frozen=True)
 class Plan:

@@ -142,7 +142,8 @@ class Queue:
                 yield Step(TRAIN, contestant)
             if not trained or again or not records.is_scored():
                 yield Step(SCORE, contestant)
-            if self.plan.score.control and not (trained and records.is_controlled()):
+            controlled = not contestant.reads_context or (trained and records.is_controlled())
+            if self.plan.score.control and not controlled:
                 yield Step(CONTROL, contestant)
             if contestant == self.plan.first_of(contestant.system):
                 yield from self._measurements(contestant)

@@ -144,8 +144,8 @@ class Records:
         return all(self._is_done(name, compared) for name in self.plan.texts)
 
     def is_controlled(self) -> bool:
-        """Whether the results of the present weights on shuffled documents are there."""
-        return all(self._is_shuffled(name) for name in self.plan.tests)
+        """Whether the results of the present weights on shuffled documents are there, if they can differ."""
+        return not self.contestant.reads_context or all(self._is_shuffled(name) for name in self.plan.tests)
 
     def scores(self, name: str) -> dict[str, Score]:
         """The scores of one test set, by the names that they have in the record; {} if there are none."""

@@ -106,7 +106,7 @@ def test_a_comparison_with_what_the_baseline_was_is_not_reported(scored):
     plan, (none, *_), test = scored
     assert set(states(plan).values()) == {"scored"}
     score(none, test, {**NONE, "s-BLEU": 25.0})
-    assert states(plan) == {"none-1": "trained", "gru-1": "trained", "gru-2": "scored"}
+    assert states(plan) == {"none-1": "scored", "gru-1": "trained", "gru-2": "scored"}
     found = read_records(plan)["gru-1"].scores("toys-test")["s-BLEU"]
     assert (found.difference, found.p_value) == (pytest.approx(-4.6), None)
 
