@@ -92,6 +92,16 @@ def borrow_tokenizer(run: Run) -> None:
     run.save_tokenizer(_lent_tokenizer(run))
 
 
+def unchecked_text(run: Run) -> list[str]:
+    """Names the run's held-out text that its first stage did not hold out: it may have trained on some of it."""
+    first = first_stage(run).preset.data
+    theirs, mine = (
+        {f"{name} {split}" for split in ("validation", "test") for name in getattr(data, split)}
+        for data in (first, run.preset.data)
+    )
+    return sorted(mine if first.holdout != "remove" else mine - theirs)
+
+
 def _lent_tokenizer(run):
     path = run.preset.tokenizer.run
     try:

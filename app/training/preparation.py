@@ -10,7 +10,7 @@ from app.presets.preset import Preset
 from app.presets.schema import DataPreset
 from app.runs.run import REPORT, TOKENIZER, Run
 from app.terminal import PairsBar, progress_console
-from app.training.first_stage import borrow_tokenizer, take_tokenizer
+from app.training.first_stage import borrow_tokenizer, take_tokenizer, unchecked_text
 from app.training.text import CleanCorpus, cleaning_options, digest, training_text
 from data.batching import Batches
 from data.corpora.corpora import parse_mixture
@@ -68,8 +68,11 @@ def prepare(
     if not (run.path / TOKENIZER).exists():
         if preset.training.start:
             take_tokenizer(run)
+            _warn_of_unchecked_text(run, report)
         elif preset.tokenizer.run:
             borrow_tokenizer(run)
+    # First of all, as the training text is compared with it, and that compares only what is on this machine.
+    pairs = split_pairs(preset, preset.data.validation, "validation", folders)
     console = progress_console()
     with Workers() as workers:
         corpora = training_text(preset, folders, report, console, workers)
@@ -80,7 +83,6 @@ def prepare(
             _warn_of_no_documents(corpora, report)
         tokenizer = _tokenizer(run, corpora, report)
         shards = [_shards(corpus, tokenizer, preset, console, workers, worker, report) for corpus in corpora]
-    pairs = split_pairs(preset, preset.data.validation, "validation", folders)
     validation = None
     if pairs:
         length = preset.data.max_length
@@ -146,6 +148,15 @@ def _batches(preset: Preset, shards: list, weights, counts, tokenizer: Tokenizer
     if preset.documents.windows == "off":
         return Batches(drawn, training.batch_tokens, training.seed, **rest)
     return document_batches(preset, drawn, **rest, copied=tokenizer.span_ids)
+
+
+def _warn_of_unchecked_text(run: Run, report: Callable[[str], None]) -> None:
+    if unchecked := unchecked_text(run):
+        report(
+            f"warning: training.start: {run.preset.training.start} was trained without leaving out text that "
+            f"{', '.join(unchecked)} repeats, so their scores may be too high; to rule it out, name these corpora in "
+            "data.validation or data.test of that run's preset"
+        )
 
 
 def _warn_of_no_documents(corpora: list[CleanCorpus], report) -> None:

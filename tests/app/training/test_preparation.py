@@ -6,6 +6,7 @@ import pytest
 from app.presets.schema import DataPreset
 from app.runs.run import Run
 from app.training.preparation import prepare, split_pairs, text_lines
+from data.corpora.folder import FolderCorpus
 from data.errors import UserError
 from data.files import cache_folder, read_json
 from tests.app.toy_training import toy_preset, write_corpus
@@ -341,6 +342,26 @@ def test_a_test_set_that_is_not_here_is_named_and_not_fetched(tmp_path, toy, mon
     lines = []
     prepare(run_of(tmp_path, "test=wmt14"), report=lines.append)
     assert lines[1].startswith("warning: wmt14 test cannot be compared with the training text: it is not on this ")
+
+
+def test_validation_text_is_fetched_before_the_training_text_is_compared_with_it(tmp_path, toy, monkeypatch):
+    read, size, fetched, lines = FolderCorpus.pairs, FolderCorpus.size, set(), []
+
+    def pairs(corpus, split):
+        fetched.add(split)
+        return read(corpus, split)
+
+    monkeypatch.setattr(FolderCorpus, "pairs", pairs)
+    monkeypatch.setattr(FolderCorpus, "size", lambda corpus, split: size(corpus, split) if split in fetched else None)
+    prepare(run_of(tmp_path), report=lines.append)
+    assert f"{toy} validation" in lines[1] and "cannot be compared" not in lines[1]
+
+
+def test_a_missing_validation_corpus_is_noticed_before_any_work(tmp_path, toy):
+    lines = []
+    with pytest.raises(UserError, match="nowhere"):
+        prepare(run_of(tmp_path, "validation=nowhere"), report=lines.append)
+    assert not lines
 
 
 def test_an_official_test_set_is_compared(tmp_path, monkeypatch):
