@@ -62,6 +62,7 @@ def check_together(sections: Mapping[str, Any]) -> str | None:
         or _check_memory(memory, model, training)
         or _check_positions(data, model, documents)
         or _check_training(training)
+        or _check_freeze(training, memory)
         or _check_ranking(training, memory)
         or _check_r_drop(training, model, documents)
         or _check_search(sections["search"], memory)
@@ -288,6 +289,17 @@ def _check_training(training: TrainingPreset) -> str | None:
         )
     if training.keep < training.average:
         return f"training.keep: must be at least training.average = {training.average}, got {training.keep}"
+    return None
+
+
+def _check_freeze(training: TrainingPreset, memory: MemoryPreset) -> str | None:
+    if training.freeze and not training.start:
+        return "training.freeze: there are no trained weights to freeze: set training.start to a run"
+    if training.freeze and not memory.has_state:
+        return (
+            f'training.freeze: memory.kind = "{memory.kind}" has no weights to train: choose one of {_with_state()}, '
+            "or set training.freeze to false"
+        )
     return None
 
 

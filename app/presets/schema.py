@@ -224,6 +224,7 @@ class TrainingPreset:
     memory_rate: float = option(
         1.0, "factor on learning_rate for the memory's weights, which are new in stage two", above=0.0
     )
+    freeze: bool = option(False, "leave the weights of training.start as they are, and train only the memory's")
     memory_tokens: str = option(
         "own",
         "what the memory holds of the target in training: the model's own choices, as in translation; the reference; "
@@ -305,7 +306,10 @@ class SearchPreset:
     refuse_loops: bool = option(True, "if an output repeats what the source does not, take the next one, or cut it")
     batch_tokens: int = option(4096, "source tokens decoded at once, padding included", low=16, high=10**8)
     memory_cache: int = option(
-        0, "recurrence, compressive: cache in translation and document scores; 0: as in training", low=0, high=65536
+        0,
+        "recurrence, compressive, cache: cache in translation and document scores; 0: as in training",
+        low=0,
+        high=65536,
     )
     memory_compressed: int = option(
         0, "compressive: compressed in translation and document scores; 0: as in training", low=0, high=65536

@@ -30,6 +30,7 @@ PRESET = Preset("probe", model=ModelPreset(**MODEL)).with_overrides(
     [
         "memory.variable.summaries=4",
         "memory.recurrence.cache=64",
+        "memory.cache.cache=64",
         "memory.compressive.cache=32",
         "memory.compressive.compressed=32",
         "documents.windows=segments",

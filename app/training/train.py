@@ -1,6 +1,7 @@
 """Trains a preset into a run folder; the same command resumes a training exactly where it stopped."""
 
 import contextlib
+import math
 from collections.abc import Collection, Iterable
 from pathlib import Path
 
@@ -232,14 +233,30 @@ def _compiled(run: Run, prepared: Prepared, precision: str, parts: int, console,
     model = teacher_forcing(transformer, run.preset, cluster.lanes_per_model(run.preset.documents.lanes), parts)
     with cluster.scope():
         model.build()
+        if run.preset.training.freeze:
+            _freeze(transformer, run.preset.memory.kind)
         optimizer = _optimizer(run.preset, transformer)
     # On a CPU, XLA does not use the matrix units and recompiles for each batch shape.
     model.compile(optimizer=optimizer, jit_compile=keras.backend.backend() == "jax")
+    frozen = f" ({_size(transformer.trainable_variables):,} trained)" if run.preset.training.freeze else ""
     console.print(
-        f"{transformer.count_params():,} weights, {prepared.tokenizer.vocabulary_size:,} pieces, "
+        f"{transformer.count_params():,} weights{frozen}, {prepared.tokenizer.vocabulary_size:,} pieces, "
         f"{transformer.dtype_policy.name}, {prepared.batches.batches_per_epoch(0):,} batches an epoch, on {devices()}."
     )
     return model
+
+
+def _freeze(transformer, kind: str) -> None:
+    """Leaves only the memory's weights trainable."""
+    own = {id(weight) for weight in transformer.memory_weights}
+    if not own:
+        raise UserError(f'training.freeze: memory.kind = "{kind}" has no weights of its own; set it to false')
+    for weight in transformer.trainable_variables:
+        weight.trainable = id(weight) in own
+
+
+def _size(variables: list) -> int:
+    return sum(math.prod(variable.shape) for variable in variables)
 
 
 def _optimizer(preset: Preset, transformer) -> FusedAdam:

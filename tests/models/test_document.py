@@ -10,7 +10,7 @@ from keras import ops, tree
 
 from data.packing import PackedWindow, pack
 from models.document import DocumentTransformer
-from models.memories import kinds
+from models.memories import in_layers, kinds, parts_of
 from models.search.state import repeat_rows
 from models.teacher_forcing import DocumentTeacherForcing
 from models.transformer import Transformer
@@ -24,6 +24,8 @@ MEMORIES = {
     "gru-source": {"kind": "gru", "slots": 2, "sides": "encoder"},
     "fixed": {"kind": "fixed", "segments": 2},
     "variable-both": {"kind": "variable", "summaries": 2, "segments": 2, "sides": "both"},
+    "cache-both": {"kind": "cache", "cache": 3, "sides": "both"},
+    "cache-all": {"kind": "cache", "cache": 4, "layers": ["all"]},
     "prism-both": {"kind": "prism", "places": 4, "sides": "both"},
     "gru-all": {"kind": "gru", "slots": 2, "layers": ["all"]},
     "gru-second": {"kind": "gru", "slots": 2, "layers": ["2"], "sides": "encoder"},
@@ -34,7 +36,7 @@ MEMORIES = {
     "gru+recurrence": {"kind": "gru+recurrence", "slots": 2, "cache": 5},
     "both-in-layers": {"kind": "variable+compressive", "cache": 3, "rate": 2, "layers": ["2"]},
 }
-RELATIVE = tuple(kind for kind, settings in MEMORIES.items() if {"cache"} & set(settings))
+RELATIVE = tuple(name for name, settings in MEMORIES.items() if any(map(in_layers, parts_of(settings["kind"]))))
 # Each memory with positions that it may have.
 CASES = [
     *((kind, "rotary" if kind in RELATIVE else "sinusoidal") for kind in MEMORIES),

@@ -42,6 +42,7 @@ KINDS = {
     "fixed": {"kind": "fixed", "segments": 2},
     "variable": {"kind": "variable", "summaries": 2, "segments": 3},
     "prism": {"kind": "prism", "places": 3, "share": 0.5, "couplings": 2},
+    "cache": {"kind": "cache", "cache": 3},
     "recurrence": {"kind": "recurrence", "cache": 2},
     "compressive": {"kind": "compressive", "cache": 1, "compressed": 2, "rate": 2},
     "compressive-queries": {"kind": "compressive", "cache": 2, "compressed": 1, "rate": 3, "compression": "queries"},

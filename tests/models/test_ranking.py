@@ -12,7 +12,17 @@ from models.teacher_forcing import DocumentTeacherForcing
 from tests.models.layer_checks import equal, numbers
 from tests.models.test_document import batches, documents, model_of, window_rows
 
-KINDS = ["gru", "gru-both", "fixed", "variable-both", "prism-both", "gru-all", "compressive", "gru+recurrence"]
+KINDS = [
+    "gru",
+    "gru-both",
+    "fixed",
+    "variable-both",
+    "cache-both",
+    "prism-both",
+    "gru-all",
+    "compressive",
+    "gru+recurrence",
+]
 
 
 def trainer_of(kind="gru-both", ranking=1.0, margin=0.5, **settings):

@@ -391,7 +391,7 @@ def presets(draw):
     elif model.attention == "lsh":
         fitting["attention_dropout"] = 0.0
     values["model"] = dataclasses.replace(model, **fitting)
-    updates = {"warmup": 1, "updates": max(training.updates, 2)}
+    updates = {"warmup": 1, "updates": max(training.updates, 2), "start": training.start or "runs/first"}
     values["documents"] = dataclasses.replace(values["documents"], context_discount=0.0)
     memory = values["memory"]
     if memory.kind != "concat" or values["model"].positions == "learned":
@@ -400,6 +400,7 @@ def presets(draw):
         updates["r_drop"] = 0.0
     if not memory.has_state:
         updates["ranking"] = 0.0
+        updates["freeze"] = False
         values["documents"] = dataclasses.replace(values["documents"], order="forward")
     sizes = {key.name for key in dataclasses.fields(settings_of(memory.kind))}
     without = {f"memory_{size}": 0 for size in ("cache", "compressed") if size not in sizes}

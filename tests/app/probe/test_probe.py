@@ -218,6 +218,7 @@ def test_a_kind_that_was_renamed_stays_in_the_results(tmp_path, experiment):
         ("fixed", 8, 8),
         ("fixed layers=all segments=5", 5, 10),  # the encoder has 2 layers
         ("recurrence", 64 / 4, 2 * 64 / 4),  # windows of 4 tokens on average
+        ("cache", 64 / 4, 64 / 4),
         ("recurrence cache=10 layers=2 sides=encoder", 2.5, 2.5),
         ("compressive rate=2", (32 + 2 * 32) / 4, 2 * (32 + 2 * 32) / 4),
         ("fixed+recurrence cache=12", 8, 8),  # the former above the stacks, the latter 3 to 6

@@ -42,9 +42,11 @@ PLACES = {
     ],
     "gru+recurrence": ["memory.kind=gru+recurrence", "memory.recurrence.cache=6", "memory_tokens=reference"],
     "fixed": ["memory.kind=fixed"],
+    "cache": ["memory.kind=cache", "memory.cache.cache=5"],
     "variable": ["memory.kind=variable"],
     "prism": ["memory.kind=prism", "memory.prism.places=4"],
 }
+MEMORY = {"source_memory", "source_read", "target_memory", "target_read"}
 SHORT = ["vocabulary=340", "checkpoint_every=5", "warmup=3", "bleu_lines=4", "max_extra=2", "validation=[]"]
 
 
@@ -104,6 +106,13 @@ def test_cleaned_text_and_mixtures_keep_documents(tmp_path, first):
     once = len(set((first / "toy" / "en.train.txt").read_text().splitlines()))
     assert sum((labels == EOS).sum() for _, labels in batches) == once + 8
     assert sum(inputs["resets"].sum() for inputs, _ in batches) == 60 / 4 + 10 / 5
+
+
+def test_held_out_text_that_the_first_stage_did_not_leave_out_is_pointed_out(tmp_path, first):
+    lines, toy = [], first / "toy"
+    prepare(second(tmp_path, first, "run", f"validation={toy}", "holdout=warn"), report=lines.append)
+    (warning,) = [line for line in lines if "training.start" in line]
+    assert f"was trained without leaving out text that {toy} validation repeats" in warning
 
 
 def test_text_without_documents_is_pointed_out(tmp_path, first):
@@ -239,6 +248,27 @@ def test_a_stopped_training_goes_on_with_what_it_remembered(tmp_path, first, mon
         # Their sums were not reset while the log was switched off.
         for name in (name for name in one if not name.startswith("metrics/")):
             np.testing.assert_allclose(one[name], two[name], rtol=1e-4, atol=1e-6, err_msg=name)
+
+
+@pytest.mark.usefixtures("eagerly")
+def test_frozen_weights_stay_those_of_the_first_stage(tmp_path, first, capsys):
+    run = second(tmp_path, first, "second", "freeze=true", "updates=6", "checkpoint_every=3")
+    train(run.preset, run.path)
+    before, after = Run.open(first / "first").weights()[1], run.checkpoints.at(6).weights()
+    for name, value in after.items():
+        assert np.array_equal(value, before[name]) if name in before else name.partition("/")[0] in MEMORY, name
+    earlier = run.checkpoints.at(3).weights()
+    changed = {name for name in after if not np.array_equal(after[name], earlier[name])}
+    assert {name.partition("/")[0] for name in changed} == MEMORY
+    trained = sum(value.size for name, value in after.items() if name not in before)
+    assert f"({trained:,} trained)" in "".join(capsys.readouterr())
+
+
+def test_a_memory_without_weights_cannot_be_trained_alone(tmp_path, first):
+    changes = ["freeze=true", "memory.kind=recurrence", "memory_tokens=reference"]
+    run = second(tmp_path, first, "second", *changes)
+    with pytest.raises(UserError, match='training.freeze: memory.kind = "recurrence" has no weights of its own'):
+        train(run.preset, run.path)
 
 
 @pytest.mark.parametrize("first_batch", [0, 1, 5, 8])

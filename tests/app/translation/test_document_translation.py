@@ -39,6 +39,7 @@ IN_WINDOWS = WindowOptions("tokens", tokens=18)
 KINDS = {
     "gru": (GRU, IN_WINDOWS),
     "concat": ({"kind": "concat"}, WindowOptions("segments", size=3, sliding=True)),
+    "cache": ({"kind": "cache", "cache": 16, "sides": "both", "read_bias": 1.0}, IN_WINDOWS),
     "gru in layers": ({**GRU, "layers": ("all",), "read": "attention"}, IN_WINDOWS),
     "recurrence": ({"kind": "recurrence", "cache": 16}, IN_WINDOWS),
     "compressive": (COMPRESSIVE, IN_WINDOWS),
