@@ -345,7 +345,7 @@ def test_a_test_set_that_is_not_here_is_named_and_not_fetched(tmp_path, toy, mon
 
 
 def test_validation_text_is_fetched_before_the_training_text_is_compared_with_it(tmp_path, toy, monkeypatch):
-    read, size, fetched, lines = FolderCorpus.pairs, FolderCorpus.size, set(), []
+    read, size, fetched, lines = FolderCorpus.pairs, FolderCorpus.size, {"train"}, []
 
     def pairs(corpus, split):
         fetched.add(split)
