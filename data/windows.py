@@ -67,6 +67,11 @@ class WindowOptions:
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 0 and below 1, got {getattr(self, name)}")
 
+    @property
+    def alone(self) -> bool:
+        """Whether each window is a single segment."""
+        return self.windows == "segments" and self.size == 1
+
     def limit(self, number: int) -> int:
         """The most source tokens of a document's window `number`, counted from 0, if tokens limit it."""
         growing = self.windows == "dynamic" and not self.sliding

@@ -26,8 +26,7 @@ def passages(args: argparse.Namespace) -> None:
     from app.runs.run import Run
 
     run = Run.open(args.path)
-    windows = run.preset.window_options()
-    if windows.windows == "segments" and windows.size == 1 and not run.preset.memory.has_state:
+    if run.preset.window_options().alone and not run.preset.memory.has_state:
         raise UserError(f"{args.path}: the run reads each segment alone: choose one that reads context")
     found = _documents(run, args)
     load_engine(KERAS, run, args.checkpoint)

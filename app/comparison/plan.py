@@ -61,9 +61,7 @@ class Contestant:
     @property
     def reads_context(self) -> bool:
         """Whether it reads more of a document than one segment, so that the order of documents may matter."""
-        documents = self.preset.documents
-        alone = documents.windows == "off" or (documents.windows == "segments" and documents.size == 1)
-        return self.preset.memory.kind != "none" or not alone
+        return self.preset.memory.kind != "none" or not self.preset.window_options().alone
 
 
 @dataclass(frozen=True)

@@ -188,7 +188,8 @@ class MemoryPreset:
     )
     read: str = option(
         "auto",
-        "how it is read: through a gate, or as keys of self-attention; auto: the latter for kinds that hold positions",
+        "how it is read: through a gate, or as keys of self-attention; auto: the latter for kinds that hold a layer's "
+        "positions",
         choices=("auto", "gate", "attention"),
     )
     read_bias: float = option(-2.0, "bias of the reading gate: it starts nearly closed, like a model without memory")

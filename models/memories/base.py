@@ -121,6 +121,33 @@ class Memory(keras.layers.Layer):
         return {**super().get_config(), "width": self.width}
 
 
+class KeptPositions(Memory):
+    """A memory whose state is the last positions as they are; it has no weights.
+
+    Args:
+        width: see `Memory`.
+        cache: how many positions are kept, P.
+
+    The state is "filled", boolean (B, P), and "values", (B, P, D), oldest first.
+    """
+
+    def __init__(self, width: int, cache: int, **kwargs: Any) -> None:
+        super().__init__(width, **kwargs)
+        self.cache = cache
+
+    def build(self, *_: Any) -> None:
+        self.built = True
+
+    def initial_state(self, batch: int | Tensor) -> State:
+        return {
+            "filled": ops.zeros((batch, self.cache), "bool"),
+            "values": ops.zeros((batch, self.cache, self.width), "float32"),
+        }
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "cache": self.cache}
+
+
 def past_of(row: Row, values: Tensor, filled: Tensor) -> Past:
     """What the positions of a row may read, from what each window may read: (W, B, M, D) and boolean (W, B, M)."""
     own = Own(values, filled, pieces_of(row))

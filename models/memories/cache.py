@@ -1,14 +1,13 @@
 """A continuous cache: the latest positions, unchanged, each found by likeness."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import keras
 from keras import ops
 
 from models import Tensor
 from models.memories import memory
-from models.memories.base import Memory, State, last_of
+from models.memories.base import KeptPositions, State, last_of
 from models.options import option
 
 
@@ -21,7 +20,7 @@ class CacheSettings:
 
 @memory("cache", CacheSettings)
 @keras.saving.register_keras_serializable(package="weitblick")
-class CacheMemory(Memory):
+class CacheMemory(KeptPositions):
     """The last P positions before each window, in the order in which they were read.
 
     It has no weights of its own: all that is learnt is how to read it. Unlike `recurrence`, it does not need the
@@ -37,19 +36,6 @@ class CacheMemory(Memory):
         Grave et al. 2017, "Improving Neural Language Models with a Continuous Cache", section 3; Tu et al. 2018,
         "Learning to Remember Translation History with a Continuous Cache", section 3, for translation.
     """
-
-    def __init__(self, width: int, cache: int = 256, **kwargs: Any) -> None:
-        super().__init__(width, **kwargs)
-        self.cache = cache
-
-    def build(self, *_: Any) -> None:
-        self.built = True
-
-    def initial_state(self, batch: int | Tensor) -> State:
-        return {
-            "filled": ops.zeros((batch, self.cache), "bool"),
-            "values": ops.zeros((batch, self.cache, self.width), "float32"),
-        }
 
     def prepare(self, x: Tensor) -> Tensor:
         return ops.cast(x, "float32")
@@ -67,6 +53,3 @@ class CacheMemory(Memory):
 
     def view(self, state: State) -> tuple[Tensor, Tensor]:
         return ops.cast(state["values"], self.compute_dtype), state["filled"]
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "cache": self.cache}

@@ -1,7 +1,6 @@
 """Segment recurrence: each layer also attends to its own inputs at the last positions of earlier windows."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import keras
 from keras import ops
@@ -9,7 +8,7 @@ from keras import ops
 from models import Tensor
 from models.attention import SelfAttention
 from models.memories import memory
-from models.memories.base import Memory, Row, State, Windows, last_of, windows_of
+from models.memories.base import KeptPositions, Row, State, Windows, last_of, windows_of
 from models.options import option
 from models.past import Past
 
@@ -25,7 +24,7 @@ class RecurrenceSettings:
 
 @memory("recurrence", RecurrenceSettings)
 @keras.saving.register_keras_serializable(package="weitblick")
-class RecurrenceMemory(Memory):
+class RecurrenceMemory(KeptPositions):
     """The last P positions before each window, as a layer's self-attention was given them.
 
     They become further keys and values of that layer, at their true distances. The positions of earlier windows in the
@@ -45,19 +44,6 @@ class RecurrenceMemory(Memory):
 
     relative = True
 
-    def __init__(self, width: int, cache: int = 128, **kwargs: Any) -> None:
-        super().__init__(width, **kwargs)
-        self.cache = cache
-
-    def build(self, *_: Any) -> None:
-        self.built = True
-
-    def initial_state(self, batch: int | Tensor) -> State:
-        return {
-            "filled": ops.zeros((batch, self.cache), "bool"),
-            "values": ops.zeros((batch, self.cache, self.width), "float32"),
-        }
-
     def past(self, state: State) -> Past:
         return Past(state["values"], state["filled"][:, None], before(state["filled"]))
 
@@ -72,9 +58,6 @@ class RecurrenceMemory(Memory):
         size = ops.shape(state["filled"])[1]
         past = Past(state["values"], seen[:, :, :size], before(state["filled"]), seen[:, :, size:])
         return past, cached(x, windows, documents, state), {}
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "cache": self.cache}
 
 
 def before(filled: Tensor) -> Tensor:
