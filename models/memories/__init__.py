@@ -101,9 +101,9 @@ def check_parts(kind: str) -> None:
     if len(held) > 1:
         raise ValueError(f'"{held[0]}" and "{held[1]}" would hold the same positions twice: choose one of them')
     if len(parts) > 1 and len(parts) - len(held) != 1:
-        raise ValueError(
-            f'"{kind}": join one memory of a few vectors and one that holds positions, as in "gru+recurrence"'
-        )
+        single = [each for each in trained_kinds() if each not in WITHOUT_LAYER]
+        above, inside = (", ".join(each for each in single if in_layers(each) == held) for held in (False, True))
+        raise ValueError(f'"{kind}": join one of {above} and one of {inside}, as in "gru+recurrence"')
 
 
 def setting_names(kind: str) -> tuple[str, ...]:
@@ -136,7 +136,7 @@ def settings_by_part(kind: str, given: Mapping[str, Any]) -> dict[str, dict[str,
 
 
 def in_layers(kind: str) -> bool:
-    """Whether a kind holds positions of layers, for their self-attention, as its settings say by `IN_LAYERS = True`."""
+    """Whether a kind holds the inputs of layers, for self-attention, as its settings say by `IN_LAYERS = True`."""
     return getattr(settings_of(kind), "IN_LAYERS", False)
 
 
@@ -146,8 +146,8 @@ def places_of(kind: str, layers: Sequence[str], read: str) -> dict[str, tuple[An
     parts = parts_of(kind)
     if len(parts) > 1 and read == ATTENTION:
         raise ValueError(
-            f'memory.read: in "{kind}" self-attention can read only the memory that holds positions, as distances '
-            'to the other would mean nothing: choose "auto"'
+            f'memory.read: in "{kind}" self-attention can read only the memory that holds the inputs of layers, as '
+            'distances to the other would mean nothing: choose "auto"'
         )
     return {part: place_of(part, layers, read) for part in parts}
 

@@ -340,7 +340,7 @@ def test_bad_settings_are_refused():
         DocumentTransformer(30, width=16, hidden=16, heads=2, memory={"kind": "gru", "sides": "decoder"})
     with pytest.raises(ValueError, match="'gru\\+recurrence' has no setting 'summaries'"):
         DocumentTransformer(30, width=16, hidden=16, heads=2, memory={"kind": "gru+recurrence", "summaries": 2})
-    with pytest.raises(ValueError, match="self-attention can read only the memory that holds positions"):
+    with pytest.raises(ValueError, match="self-attention can read only the memory that holds the inputs of layers"):
         both = {"kind": "gru+recurrence", "layers": ["all"], "read": "attention"}
         DocumentTransformer(30, width=16, hidden=16, heads=2, memory=both)
 
@@ -351,8 +351,8 @@ def test_bad_settings_are_refused():
         ("gru+tape", "memory kind must be one of"),
         ("gru+concat", '"concat" cannot be combined'),
         ("recurrence+compressive", '"recurrence" and "compressive" would hold the same positions twice'),
-        ("gru+fixed", "join one memory of a few vectors and one that holds positions"),
-        ("gru+fixed+recurrence", "join one memory of a few vectors"),
+        ("gru+fixed", 'and one of compressive, recurrence, as in "gru+recurrence"'),
+        ("gru+fixed+recurrence", "join one of cache, gru"),
     ],
 )
 def test_memories_that_do_not_go_together_are_refused(kind, reason):

@@ -269,7 +269,7 @@ def test_windows_are_as_long_as_the_promise_assumes():
         ("none slots=1", '--memory "none slots=1": expected no settings of this kind, got "slots=1"'),
         ("gru layers=3", '--memory "gru layers=3": memory.layers: none of 3 is a layer of the encoder'),
         ("gru+lstm", '--memory "gru\\+lstm": expected one of none'),
-        ("gru+fixed", '--memory "gru\\+fixed": .*join one memory of a few vectors and one that holds positions'),
+        ("gru+fixed", '--memory "gru\\+fixed": .*join one of .*gru.* and one of compressive, recurrence, as in'),
         ("gru+recurrence rate=2", 'with one of slots, .*cache, .*got "rate=2"'),
         ("recurrence layers=top", '"recurrence layers=top": memory.layers: "recurrence" holds the inputs of layers'),
     ],
