@@ -20,7 +20,7 @@ def in_chunks(
         function: (N, D) -> (N, C), each row independently.
         count: number of portions.
         x: (..., D).
-        variables: the trainable variables that the function uses.
+        variables: the weights that the function uses.
         seeds: its random states, each with the value for the first portion, see `models.gradients.next_seeds`.
 
     Returns:

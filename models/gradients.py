@@ -1,6 +1,6 @@
 """Tools for functions with hand-written gradients, some of which `keras.ops` does not offer."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import keras
 from keras import ops
@@ -61,6 +61,14 @@ def called_with(
             return function(*arguments)
 
     return call
+
+
+def weights_of(layers: Iterable[keras.layers.Layer]) -> list:
+    """The weights of layers, without random states.
+
+    Frozen weights are among them: TensorFlow refuses a hand-written gradient that is not given all that it reads.
+    """
+    return [each for layer in layers for each in layer.variables if "seed_generator" not in each.path]
 
 
 def next_seeds(variables: list) -> list[tuple]:

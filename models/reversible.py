@@ -122,7 +122,7 @@ class Step(NamedTuple):
     """One step of a chain.
 
     function: takes the current state (B, T, D) and what all steps are given, and returns the change (B, T, D).
-    variables: the trainable variables that it uses.
+    variables: the weights that it uses.
     fixed: further variables that it uses, each with the value to use, such as random states.
     rule: see `Rule`.
     """

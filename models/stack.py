@@ -8,7 +8,7 @@ from keras import ops
 
 from models import Tensor
 from models.attention import SelfAttention
-from models.gradients import next_seeds
+from models.gradients import next_seeds, weights_of
 from models.lsh import LSHAttention
 from models.normalisation import LayerNorm
 from models.reversible import BDIA, Coupling, Euler, Step, chain, on_grid
@@ -206,8 +206,7 @@ class Stack(keras.layers.Layer):
                     part = layer.sublayers(*given, **settings)[number]
                     return part.residual.change(x, part.function, training=True)
 
-                variables = [each for owner in part.layers for each in owner.trainable_variables]
-                steps.append(Step(change, variables, fixed, Coupling()))
+                steps.append(Step(change, weights_of(part.layers), fixed, Coupling()))
         return self.ended(chain(steps, x, x, *given))
 
     def _averaged(self, x, given, settings):
@@ -221,7 +220,7 @@ class Stack(keras.layers.Layer):
                 return after - x
 
             rule = BDIA(self._gammas(ops.shape(x)[0])) if steps else Euler()
-            steps.append(Step(change, layer.trainable_variables, next_seeds(layer.variables), rule))
+            steps.append(Step(change, weights_of([layer]), next_seeds(layer.variables), rule))
         x = on_grid(x)
         return self.ended(chain(steps, x, x, *given)[1])
 

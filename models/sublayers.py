@@ -9,7 +9,7 @@ from keras import ops
 from models import Tensor
 from models.chunks import in_chunks
 from models.dropout import ByteDropout
-from models.gradients import next_seeds
+from models.gradients import next_seeds, weights_of
 from models.normalisation import LayerNorm
 
 
@@ -63,7 +63,7 @@ class FeedForward(keras.layers.Layer):
         if self.chunks == 1:
             return network(x)
         seeds = next_seeds(self.variables) if training else []
-        return in_chunks(network, self.chunks, x, self.trainable_variables, seeds)
+        return in_chunks(network, self.chunks, x, weights_of([self]), seeds)
 
     def get_config(self) -> dict[str, Any]:
         return {

@@ -51,6 +51,24 @@ def gradients(model, compiled):
     return [numbers(tf.convert_to_tensor(gradient)) for gradient in found]
 
 
+@pytest.mark.parametrize(
+    "settings",
+    [{"stack": "reversible"}, {"stack": "bdia"}, {"feed_forward_chunks": 2}],
+    ids=["reversible", "bdia", "chunks"],
+)
+@pytest.mark.parametrize("compiled", [False, True])
+def test_gradients_pass_frozen_layers(settings, compiled):
+    """What is frozen is left alone by the optimiser; gradients on their way to other weights are as before."""
+    model = transformer(**settings)
+    names = [variable.path for variable in model.trainable_variables]
+    before = dict(zip(names, gradients(model, compiled), strict=True))
+    table = model.trainable_variables[0]
+    for variable in model.trainable_variables[1:]:
+        variable.trainable = False
+    (after,) = gradients(model, compiled)
+    np.testing.assert_allclose(after, before[table.path], rtol=1e-5, atol=1e-6)
+
+
 def differences(model, compiled, monkeypatch):
     forgetting = gradients(model, compiled)
     monkeypatch.setattr(stack, "chain", reversible.plain_chain)
