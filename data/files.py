@@ -107,7 +107,8 @@ def new_folder(path: Path | str, keep: bool = False, replace: bool = False) -> I
             folder appears where it points to.
         keep: a folder that another process has finished in the meantime is kept, and this one dropped; for caches,
             whose names identify their content.
-        replace: what is there already is removed once the new folder is complete.
+        replace: a folder that is there already makes way for the new one once that is complete, and is removed after
+            that; if it cannot be replaced, it stays.
 
     Yields:
         The path of a folder next to it, to write into. It is renamed at the end of the block; on any error, Ctrl-C
@@ -123,15 +124,19 @@ def new_folder(path: Path | str, keep: bool = False, replace: bool = False) -> I
         yield partial
         for file in partial.rglob("*"):
             _sync(file)
-        if replace:
-            remove_folder(path)
+        aside = _set_aside(path) if replace else None
         try:
             os.rename(partial, path)
         except OSError:
+            if aside:
+                os.rename(aside, path)
+                raise
             if not keep or not path.is_dir():
                 refuse_existing(path)  # it was filled in the meantime
                 raise
         _sync(path.parent)
+        if aside:
+            shutil.rmtree(aside, ignore_errors=True)
 
 
 @contextlib.contextmanager
@@ -165,11 +170,18 @@ def refuse_existing(path: Path | str) -> None:
 
 def remove_folder(path: Path | str) -> None:
     """Removes a folder, if it is there; it is renamed first, so that no other process opens it half removed."""
-    path = Path(path)
+    if aside := _set_aside(Path(path)):
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def _set_aside(path: Path) -> Path | None:
+    """Renames a folder, if it is there, to a name that `sweep` removes; returns that."""
     aside = _partial(path)
-    with contextlib.suppress(FileNotFoundError):
+    try:
         os.rename(path, aside)
-    shutil.rmtree(aside, ignore_errors=True)
+    except FileNotFoundError:
+        return None
+    return aside
 
 
 def sweep(folder: Path | str, name: str | None = None) -> None:

@@ -49,6 +49,28 @@ def age(folder, seconds=120):
         os.utime(path, (then, then))
 
 
+def test_a_folder_that_cannot_be_replaced_stays(tmp_path, monkeypatch):
+    def save(text):
+        with new_folder(tmp_path / "made", replace=True) as folder:
+            (folder / "text").write_text(text)
+
+    def refuse(source, target):
+        if target == tmp_path / "made" and (source / "text").read_text() == "new":
+            raise OSError(errno.EIO, os.strerror(errno.EIO), str(target))
+        rename(source, target)
+
+    rename = os.rename
+    save("old")
+    monkeypatch.setattr(os, "rename", refuse)
+    with pytest.raises(OSError, match="Input/output error"):
+        save("new")
+    assert [path.read_text() for path in tmp_path.rglob("text")] == ["old"]
+    monkeypatch.undo()
+    save("new")
+    assert [path.read_text() for path in tmp_path.rglob("text")] == ["new"]
+    assert [path.name for path in tmp_path.iterdir()] == ["made"]
+
+
 @pytest.mark.parametrize("call", ['atomic_write("{}/text")', 'new_folder("{}/text")'])
 def test_what_a_killed_program_left_is_removed_and_that_of_a_living_one_is_not(tmp_path, call):
     call = call.format(tmp_path)
