@@ -78,6 +78,10 @@ def run(args: argparse.Namespace) -> None:
     items = args.items if args.contrapro else None
     plan = read_plan(find_plan(args.plan), args.runs, args.corpora, items)
     chosen = plan.chosen(args.only, args.seeds)
+    if args.write:
+        from app.comparison.page import refuse_to_lose
+
+        refuse_to_lose(plan, args.write)
     if args.status:
         _show(plan, chosen)
         _write(plan, args.write)

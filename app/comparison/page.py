@@ -7,14 +7,30 @@ from typing import Any
 from app.comparison.charts import draw, scores_chart
 from app.comparison.measures import TRAINING, TRANSLATION, Measurements, probed
 from app.comparison.plan import PLANS, Plan
+from app.comparison.recorded import SCORED, read_content
 from app.comparison.records import Records, read_records
 from app.comparison.report import figures, markdown_table, read_failures, score_sections
 from app.comparison.systems import scored_texts
 from app.probe.candidates import Reach
+from app.runs.run import Run
+from data.errors import UserError
 from data.files import atomic_write, write_json
 
 FIGURES = "figures"
 _WHAT = {TRANSLATION: "Translation", TRAINING: "Training"}
+
+
+def refuse_to_lose(plan: Plan, path: Path | str) -> None:
+    """Raises a UserError if `write_page` would replace scores that no longer exist anywhere else."""
+    path, records = Path(path), read_records(plan)
+    kept = {name for name, one in records.items() if one.state == SCORED or Run.exists(one.contestant.path)}
+    file = path.with_suffix(".json")
+    before = [name for name, run in read_content(file).get("runs", {}).items() if run.get("state") == SCORED]
+    if lost := [name for name in before if name not in kept]:
+        raise UserError(
+            f"--write {path}: {file} has scores that this plan does not know or has on other terms, and that would be "
+            f"lost ({', '.join(lost)}): name another page, or move {file.name} away"
+        )
 
 
 def write_page(plan: Plan, path: Path | str) -> None:

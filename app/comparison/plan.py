@@ -46,12 +46,14 @@ _STAGE = {"preset": str, "set": list[str], "run": str}
 
 @dataclass(frozen=True)
 class Contestant:
-    """One training of the comparison: a system with a seed, its run folder, and its preset."""
+    """One training of the comparison: a system with a seed, its run folder, and its preset; and whether the system was
+    added because it is a kind of memory that the plan does not name."""
 
     system: str
     seed: int
     path: Path
     preset: Preset
+    added: bool = False
 
     @property
     def name(self) -> str:
@@ -61,7 +63,10 @@ class Contestant:
     @property
     def reads_context(self) -> bool:
         """Whether it reads more of a document than one segment, so that the order of documents may matter."""
-        return self.preset.memory.kind != "none" or not self.preset.window_options().alone
+        preset = self.preset
+        stored = preset.documents.windows != "off" and preset.retrieval.own > 0
+        carried = preset.memory.kind != "none" or bool(preset.search.language_model)
+        return carried or stored or not preset.window_options().alone
 
 
 @dataclass(frozen=True)
@@ -314,7 +319,7 @@ def _contestants(
         for name in names:
             if seed in seeds[name]:
                 resolved = _resolved(preset, changes[name], seed, f"{path}: systems.{name}")
-                yield Contestant(name, seed, folder / f"{name}-{seed}", resolved)
+                yield Contestant(name, seed, folder / f"{name}-{seed}", resolved, name not in systems)
 
 
 def _other_kinds(named: Collection[str]) -> Iterator[tuple[str, list[str]]]:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from app.comparison.measures import TRAINING, TRANSLATION, Measurements
 from app.comparison.plan import Contestant, Plan
 from app.comparison.processes import PATIENCE, Process, shares
-from app.comparison.records import read_records, read_training
+from app.comparison.records import Records, read_records, read_training
 from app.comparison.report import read_failures, write_report
 from app.runs.lock import locked
 from app.terminal import clock
@@ -127,9 +127,9 @@ class Queue:
         return list(self._steps(self._contestants))
 
     def _steps(self, contestants: Iterable[Contestant]) -> Iterator[Step]:
-        found, begun = read_records(self.plan), set()
-        for contestant in contestants:
-            records = found[contestant.name]
+        begun = set()
+        for records in self._records(contestants):
+            contestant = records.contestant
             stage = self.plan.stage_of(contestant)
             if stage and stage.path not in begun and not records.training.finished:
                 begun.add(stage.path)
@@ -149,6 +149,18 @@ class Queue:
                 yield from self._measurements(contestant)
         if self.plan.stacks and self.plan.contestants[0] in contestants and not Measurements(self.plan).stacks():
             yield Step(STACKS, self.plan.contestants[0])
+
+    def _records(self, contestants: Iterable[Contestant]) -> Iterator[Records]:
+        """The records of contestants; before those of one that was added to a recorded seed, those of the baseline that
+        is trained for it."""
+        found, given = read_records(self.plan), set()
+        for contestant in contestants:
+            baseline = found[contestant.name].baseline
+            if baseline and baseline.contestant.name in self.plan.recorded and baseline.contestant in self._contestants:
+                if baseline.contestant.name not in given:
+                    yield baseline
+                given.add(baseline.contestant.name)
+            yield found[contestant.name]
 
     def _measurements(self, contestant: Contestant) -> Iterator[Step]:
         """What is still to be measured of a system, once."""

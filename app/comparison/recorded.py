@@ -25,14 +25,21 @@ def recorded_runs(plan: "Plan") -> dict[str, dict[str, Any]]:
     """The figures of contestants that need not be trained, by name, as `app.comparison.report.figures` wrote them.
 
     A seed is taken as a whole, because its contestants are compared with a baseline of the same start: it is taken if
-    all of them were scored on the plan's terms and none is in the plan's folder.
+    all that the plan names were scored on the plan's terms and none but the baseline is in the plan's folder. A kind of
+    memory that was added later needs a baseline of its own there.
     """
     found: dict[str, dict[str, Any]] = {}
     for runs in (content.get("runs", {}) for content in plan.contents):
         for seed in dict.fromkeys(each.seed for each in plan.contestants):
             own = [each for each in plan.contestants if each.seed == seed and each.name not in found]
-            if all(_is_scored(runs.get(each.name, {}), plan.terms(each)) and not Run.exists(each.path) for each in own):
-                found |= {each.name: runs[each.name] for each in own}
+            known = [
+                each
+                for each in own
+                if _is_scored(runs.get(each.name, {}), plan.terms(each))
+                and (each.system == plan.score.baseline or not Run.exists(each.path))
+            ]
+            if all(each in known or each.added for each in own):
+                found |= {each.name: runs[each.name] for each in known}
     return found
 
 

@@ -313,7 +313,11 @@ def read_records(plan: Plan) -> dict[str, Records]:
         if name in plan.recorded:
             found[name] = Recorded(plan, contestant, plan.recorded[name])
         else:
-            found[name] = Records(plan, contestant, found[other.name] if other else None)
+            # A baseline that is in a file has another start, and no translations to compare with.
+            baseline = found[other.name] if other else None
+            if other and other.name in plan.recorded:
+                baseline = Records(plan, other)
+            found[name] = Records(plan, contestant, baseline)
     return found
 
 

@@ -12,9 +12,10 @@ import pytest
 
 from app.comparison.made_up import write_documents
 from app.comparison.measures import TRAINING, Measurements
-from app.comparison.page import write_page
-from app.comparison.plan import find_plan, read_plan
+from app.comparison.page import refuse_to_lose, write_page
+from app.comparison.plan import Contestant, find_plan, read_plan
 from app.comparison.queue import Queue
+from app.presets.preset import load_preset
 from data.corpora.corpora import Corpora
 from data.errors import UserError
 from data.files import write_json
@@ -271,6 +272,61 @@ def test_what_another_call_has_written_need_not_be_done_again(tmp_path):
     trained = {one.split()[1] for one in done if one.startswith("train")}
     assert {"none-1", "gru-1", "retrieval-1"} <= trained and "none-2" not in trained
     assert do(made_up_plan(tmp_path, text)) == []
+
+
+def test_a_kind_that_was_added_later_leaves_recorded_seeds_as_they_are(tmp_path):
+    """It is compared with a baseline that is trained for it; the page keeps all that was known."""
+    page = tmp_path / "a/page.md"
+    text = PLAN.replace("[stages.first]", 'records = ["{place}/a/page.json"]\n[stages.first]')
+    text += '[systems.concat]\nset = ["memory.kind=concat", "documents.size=2"]\n'
+    text = text.replace('"updates=20",', '"updates=20", "positions=rotary",')
+    text = text.replace('other/probe.json"]', 'other/probe.json", "{place}/a/page.json"]')
+    plan = made_up_plan(tmp_path, text)
+    do(plan)
+    write_page(plan, page)
+    shutil.rmtree(plan.folder)
+    before = json.loads(page.with_suffix(".json").read_text())["runs"]
+    added = text.replace("[stages.first]", "kinds = true\n[stages.first]")
+    plan = made_up_plan(tmp_path, added)
+    done = do(plan, "none", "cache")
+    assert [call for call in done if not call.startswith("probe")] == [
+        "train stage-first",
+        "train none-1",
+        "evaluate-documents none-1",
+        "train cache-1",
+        "evaluate-documents cache-1 --baseline",
+    ]
+    plan = made_up_plan(tmp_path, added)
+    assert do(plan, "none", "cache", "gru") == []
+    write_page(plan, page)
+    runs = json.loads(page.with_suffix(".json").read_text())["runs"]
+    assert {name: runs[name] for name in before} == before and runs["cache-1"]["state"] == "scored"
+    assert runs["cache-1"]["scores"]["toys-test"]["s-BLEU"]["p_value"] is not None
+
+
+def test_a_page_is_not_written_over_scores_that_are_nowhere_else(tmp_path):
+    page = tmp_path / "a/page.md"
+    plan = made_up_plan(tmp_path, PLAN)
+    do(plan)
+    write_page(plan, page)
+    refuse_to_lose(plan, page)
+    shutil.rmtree(plan.folder / "gru-1")
+    with pytest.raises(UserError, match=r"page.json has scores .* lost \(gru-1\): name another page, or move"):
+        refuse_to_lose(plan, page)
+    refuse_to_lose(plan, tmp_path / "b/page.md")
+
+
+@pytest.mark.parametrize(
+    ("changes", "reads"),
+    [
+        (["memory.kind=none"], False),
+        (["memory.kind=none", "windows=segments", "memory.retrieval.own=0.3"], True),
+        (["memory.kind=none", "search.language_model=runs/generator"], True),
+        (["memory.kind=none", "windows=tokens"], True),
+    ],
+)
+def test_what_reads_context_has_a_control(tmp_path, changes, reads):
+    assert Contestant("one", 1, tmp_path, load_preset("starter", changes)).reads_context == reads
 
 
 def test_scores_on_text_that_this_machine_has_not_are_kept(tmp_path):
