@@ -165,6 +165,12 @@ class DocumentTransformer(Transformer):
         """The trainable weights that a Transformer does not have."""
         return [weight for layer in self.memory_layers for weight in layer.trainable_weights]
 
+    def freeze(self) -> None:
+        """Leaves only the `memory_weights` trainable."""
+        own = {id(weight) for weight in self.memory_weights}
+        for weight in self.trainable_variables:
+            weight.trainable = id(weight) in own
+
     @property
     def memory_layers(self) -> list:
         """The layers that a Transformer does not have."""

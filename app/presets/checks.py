@@ -5,6 +5,7 @@ from typing import Any
 
 from app.presets.schema import (
     GENERATOR,
+    MEMORY,
     DataPreset,
     DocumentsPreset,
     EmbeddingsPreset,
@@ -21,6 +22,7 @@ from data.windows import BACKWARD
 from models.memories import (
     ALL,
     ATTENTION,
+    GATE,
     RETRIEVAL,
     TOP,
     WITHOUT_LAYER,
@@ -30,6 +32,7 @@ from models.memories import (
     parts_of,
     places_of,
     setting_names,
+    settings_of,
 )
 
 # The kind of memory whose invertible network halves the width.
@@ -62,7 +65,7 @@ def check_together(sections: Mapping[str, Any]) -> str | None:
         or _check_memory(memory, model, training)
         or _check_positions(data, model, documents)
         or _check_training(training)
-        or _check_freeze(training, memory)
+        or _check_freeze(sections)
         or _check_ranking(training, memory)
         or _check_r_drop(training, model, documents)
         or _check_search(sections["search"], memory)
@@ -292,15 +295,29 @@ def _check_training(training: TrainingPreset) -> str | None:
     return None
 
 
-def _check_freeze(training: TrainingPreset, memory: MemoryPreset) -> str | None:
-    if training.freeze and not training.start:
+def _check_freeze(sections: Mapping[str, Any]) -> str | None:
+    training, memory = sections["training"], sections["memory"]
+    if not training.freeze:
+        return None
+    if not training.start:
         return "training.freeze: there are no trained weights to freeze: set training.start to a run"
-    if training.freeze and not memory.has_state:
+    if not memory.has_state or not _has_weights(sections):
+        read = f' and memory.read = "{memory.read}"' if memory.has_state else ""
         return (
-            f'training.freeze: memory.kind = "{memory.kind}" has no weights to train: choose one of {_with_state()}, '
-            "or set training.freeze to false"
+            f'training.freeze: with memory.kind = "{memory.kind}"{read} there are no weights to train: choose another '
+            'memory.kind, such as "gru", or set training.freeze to false'
         )
     return None
+
+
+def _has_weights(sections: Mapping[str, Any]) -> bool:
+    """Whether a memory, or how it is read, has weights."""
+    memory = sections["memory"]
+    for part, (_, read) in places_of(memory.kind, memory.layers, memory.read).items():
+        settings = sections.get(MEMORY + part) or settings_of(part)()
+        if read == GATE or not getattr(settings, "weightless", False):
+            return True
+    return False
 
 
 def _check_r_drop(training: TrainingPreset, model: ModelPreset, documents: DocumentsPreset) -> str | None:

@@ -88,14 +88,15 @@ class Preset:
         """The memory settings for `models.document.DocumentTransformer`: `[memory]` and those of its kinds.
 
         Args:
-            search: sets the sizes for translation; None for the sizes of training.
+            search: sets the sizes for translation, of each joined memory that has them; None for those of training.
         """
         general = {**asdict(self.memory), "mixed": self.training.memory_tokens == "mixed"}
-        own = settings_in(self.memory.kind).items()
-        settings = {key: getattr(self.section(MEMORY + part), name) for key, (part, name) in own}
         sizes = search.memory_sizes if search else {}
-        # A member of an ensemble may have a memory without such a size.
-        return {**general, **settings, **{name: size for name, size in sizes.items() if name in settings}}
+        own = {
+            key: sizes.get(name, getattr(self.section(MEMORY + part), name))
+            for key, (part, name) in settings_in(self.memory.kind).items()
+        }
+        return {**general, **own}
 
     def reads_documents(self, search: SearchPreset | None = None) -> bool:
         """Whether the model reads documents: it was trained to, or a language model in its search does."""
@@ -394,7 +395,7 @@ def _checked(preset: Preset, where: Any) -> Preset:
             f"{where}: name: expected at most 100 letters, digits, . _ and -, and no dot at the beginning; "
             f"got {to_toml(preset.name)}"
         )
-    wrong = check_together({section: preset.section(section) for section in SECTIONS})
+    wrong = check_together({section: preset.section(section) for section in sections()})
     if wrong:
         raise UserError(f"{where}: {wrong}")
     return preset

@@ -8,7 +8,7 @@ from app.figure import FAINT, beside, curve, svg
 from app.probe.candidates import Reach
 from app.probe.experiment import Experiment, Results
 from data.files import atomic_write
-from models.memories import parts_of, settings_of, trained_kinds
+from models.memories import parts_of, settings_in, settings_of, trained_kinds
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -95,8 +95,9 @@ def _promised(found: dict[str, Any]) -> Reach | None:
 
 def _label(name: str, kind: str, found: dict[str, Any]) -> str:
     """The name, capacity, reach and size of a memory, such as "gru: 64 slots" with "32,768 bytes" below it."""
-    keys = [key for part in parts_of(kind) if part in trained_kinds() for key in fields(settings_of(part))]
-    counts = ["context"] if kind == "concat" else [key.name for key in keys if key.type is int]
+    types = {part: {key.name: key.type for key in fields(settings_of(part))} for part in parts_of(kind)}
+    own = {key: types[part][name] for key, (part, name) in settings_in(kind).items() if part in trained_kinds()}
+    counts = ["context"] if kind == "concat" else [key for key, type_ in own.items() if type_ is int]
     held = ", ".join(f"{found['settings'][key]} {key}" for key in counts if f"{key}=" not in name)
     promised = _promised(found)
     about = [f"{promised} windows"] if promised and promised.most else []

@@ -44,6 +44,8 @@ def train_long(
     transformer = run.load_model()
     model = teacher_forcing(transformer, preset)
     model.build()
+    if preset.training.freeze:
+        transformer.freeze()
     optimizer = FusedAdam(preset.training.learning_rate, global_clipnorm=preset.training.clip_norm or None)
     optimizer.build(transformer.trainable_variables)
     model.compile(optimizer=optimizer, jit_compile=keras.backend.backend() == "jax")

@@ -92,14 +92,35 @@ def borrow_tokenizer(run: Run) -> None:
     run.save_tokenizer(_lent_tokenizer(run))
 
 
-def unchecked_text(run: Run) -> list[str]:
-    """Names the run's held-out text that its first stage did not hold out: it may have trained on some of it."""
-    first = first_stage(run).preset.data
-    theirs, mine = (
-        {f"{name} {split}" for split in ("validation", "test") for name in getattr(data, split)}
-        for data in (first, run.preset.data)
-    )
-    return sorted(mine if first.holdout != "remove" else mine - theirs)
+def unchecked_text(run: Run) -> list[tuple[Run, list[str]]]:
+    """The stages before a run that did not hold out some of its held-out text, each with the names of that text.
+
+    They may have trained on it. Of an imported model it is not known what it was trained on.
+    """
+    found, held_out = [], _held_out(run)
+    for stage in _stages_before(run):
+        known = stage.preset.data.holdout == "remove" and not stage.summary().get("imported")
+        left_out = _held_out(stage) if known else set()
+        if unchecked := sorted(held_out - left_out):
+            found.append((stage, unchecked))
+    return found
+
+
+def _held_out(run):
+    data = run.preset.data
+    return {f"{name} {split}" for split in ("validation", "test") for name in getattr(data, split)}
+
+
+def _stages_before(run):
+    """The first stage, then the stage that it started from, and so on, as far as these runs still exist."""
+    stage, seen = first_stage(run), {run.path.resolve()}
+    while stage.path.resolve() not in seen:
+        yield stage
+        seen.add(stage.path.resolve())
+        start = stage.preset.training.start
+        if not start or not Run.exists(start):
+            return
+        stage = Run.open(start, kind=None)
 
 
 def _lent_tokenizer(run):

@@ -151,12 +151,19 @@ def _batches(preset: Preset, shards: list, weights, counts, tokenizer: Tokenizer
 
 
 def _warn_of_unchecked_text(run: Run, report: Callable[[str], None]) -> None:
-    if unchecked := unchecked_text(run):
-        report(
-            f"warning: training.start: {run.preset.training.start} was trained without leaving out text that "
-            f"{', '.join(unchecked)} repeats, so their scores may be too high; to rule it out, name these corpora in "
-            "data.validation or data.test of that run's preset"
-        )
+    for stage, unchecked in unchecked_text(run):
+        names = ", ".join(unchecked)
+        if stage.summary().get("imported"):
+            report(
+                f"warning: training.start: {stage.path} was imported, and may have been trained on text of {names}: "
+                "their scores may be too high"
+            )
+        else:
+            report(
+                f"warning: training.start: {stage.path} was trained without leaving out text that {names} repeats, so "
+                "their scores may be too high; to rule it out, name these corpora in data.validation or data.test of "
+                "that run's preset"
+            )
 
 
 def _warn_of_no_documents(corpora: list[CleanCorpus], report) -> None:

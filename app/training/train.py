@@ -234,7 +234,7 @@ def _compiled(run: Run, prepared: Prepared, precision: str, parts: int, console,
     with cluster.scope():
         model.build()
         if run.preset.training.freeze:
-            _freeze(transformer, run.preset.memory.kind)
+            transformer.freeze()
         optimizer = _optimizer(run.preset, transformer)
     # On a CPU, XLA does not use the matrix units and recompiles for each batch shape.
     model.compile(optimizer=optimizer, jit_compile=keras.backend.backend() == "jax")
@@ -244,15 +244,6 @@ def _compiled(run: Run, prepared: Prepared, precision: str, parts: int, console,
         f"{transformer.dtype_policy.name}, {prepared.batches.batches_per_epoch(0):,} batches an epoch, on {devices()}."
     )
     return model
-
-
-def _freeze(transformer, kind: str) -> None:
-    """Leaves only the memory's weights trainable."""
-    own = {id(weight) for weight in transformer.memory_weights}
-    if not own:
-        raise UserError(f'training.freeze: memory.kind = "{kind}" has no weights of its own; set it to false')
-    for weight in transformer.trainable_variables:
-        weight.trainable = id(weight) in own
 
 
 def _size(variables: list) -> int:

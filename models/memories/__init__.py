@@ -38,7 +38,8 @@ def memory(kind: str, settings: type) -> Callable[[type], type]:
         kind: its name in presets; several kinds may share a layer.
         settings: a frozen dataclass of `option` fields, which are the layer's arguments after the width. In the files
             of this folder it may use only literals, `option` and `dataclass`, because it is also created from the
-            file's text alone.
+            file's text alone. `IN_LAYERS = True` says that the memory holds the inputs of layers; `weightless`, that
+            with these settings the layer has no weights.
 
     Example:
         @memory("gru", GRUSettings)

@@ -17,6 +17,8 @@ class CacheSettings:
 
     cache: int = option(256, "how many positions before a window are kept", low=1, high=65536)
 
+    weightless = True
+
 
 @memory("cache", CacheSettings)
 @keras.saving.register_keras_serializable(package="weitblick")

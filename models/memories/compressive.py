@@ -40,6 +40,11 @@ class CompressiveSettings:
 
     IN_LAYERS = True
 
+    @property
+    def weightless(self) -> bool:
+        """See `models.memories.memory`."""
+        return self.compression == "mean"
+
 
 class Blocks(NamedTuple):
     """The N complete blocks of `rate` positions in a row and the cache before it.

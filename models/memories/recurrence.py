@@ -20,6 +20,7 @@ class RecurrenceSettings:
     cache: int = option(128, "how many positions before a window are kept", low=1, high=65536)
 
     IN_LAYERS = True
+    weightless = True
 
 
 @memory("recurrence", RecurrenceSettings)

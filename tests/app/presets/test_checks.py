@@ -8,6 +8,7 @@ from tests.app.presets.test_preset import IN_LAYERS, refusal
 
 CONCAT = ["memory.kind=concat", "windows=tokens", "context_discount=0.1"]
 GRU = ["memory.kind=gru", "windows=tokens"]
+FROZEN = [*IN_LAYERS, "freeze=true", "start=runs/a"]
 CHOOSE = f"choose one of {', '.join(kind for kind in kinds() if kind not in WITHOUT_LAYER)}"
 
 
@@ -33,6 +34,14 @@ def _having(setting):
         (["positions=learned", "max_positions=103"], ["model.max_positions", "104"]),
         (["memory.kind=gru"], ["memory.kind", '"gru"', "documents.windows", '"dynamic"']),
         (["windows=segments", "memory.kind=concat"], ["documents.size", "at least 2", "got 1"]),
+        (["freeze=true"], ["training.freeze", "no trained weights", "training.start"]),
+        ([*FROZEN, "memory.layers=top", "memory.kind=none"], ["training.freeze", "no weights", 'such as "gru"']),
+        (
+            [*FROZEN, "memory.kind=recurrence"],
+            ["training.freeze", 'memory.kind = "recurrence" and memory.read = "auto"', "no weights"],
+        ),
+        ([*FROZEN, "memory.kind=compressive", "compression=mean"], ["training.freeze", '"compressive"', "no weights"]),
+        ([*FROZEN, "memory.kind=cache", "read=attention"], ["training.freeze", 'read = "attention"', "no weights"]),
         (["training.ranking=0.1"], ["training.ranking", 'memory.kind = "none"', CHOOSE]),
         (["windows=tokens", "segment_shift=9"], ["documents.segment_shift", 'memory.kind = "concat"']),
         ([*GRU, "segment_shift=9"], ["documents.segment_shift", 'not "gru"']),

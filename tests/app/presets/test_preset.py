@@ -369,6 +369,14 @@ def values_of(key):
     return st.lists(st.text()).map(tuple) if kind == tuple[str, ...] else st.text()
 
 
+def test_joined_memories_both_have_the_size_for_translation():
+    changes = ["memory.kind=cache+recurrence", "windows=segments", "positions=rotary", "memory_tokens=reference"]
+    preset = load_preset("starter", [*changes, "memory_cache=9"])
+    sizes = {key: value for key, value in preset.memory_settings(preset.search).items() if key.endswith("cache")}
+    assert sizes == {"cache.cache": 9, "recurrence.cache": 9}
+    assert preset.memory_settings()["cache.cache"] == 256
+
+
 @st.composite
 def presets(draw):
     """Presets with any value in every key; keys that must fit together are made to fit."""
@@ -410,6 +418,7 @@ def presets(draw):
         updates["memory_tokens"] = "own"
     if inside:
         updates["memory_tokens"] = "reference"
+        updates["freeze"] = False
         values["model"] = dataclasses.replace(values["model"], positions="rotary")
     values["memory"] = dataclasses.replace(memory, layers=("1", "2") if inside else ("top",), read="auto")
     values["training"] = dataclasses.replace(training, keep=training.average, **updates)

@@ -1,4 +1,5 @@
 import json
+import re
 from collections import Counter, defaultdict
 
 import numpy as np
@@ -186,6 +187,7 @@ def test_charts(tmp_path, experiment, capsys):
     results.add(NONE, outcome(17, 16, promised={"direct": 0, "most": 0}))
     results.add(GRU, outcome(50, 49))
     results.add(candidate("recurrence cache=8"), outcome(50, 20, promised={"direct": 2.0, "most": 4.0}))
+    results.add(candidate("cache+recurrence"), outcome(50, 20, promised={"direct": 2.0, "most": 4.0}))
     show(results, Console(width=100))
     printed = capsys.readouterr().out
     assert "gru" in printed and "██" in printed and "98.0" in printed and "chance: 33.3%" in printed
@@ -195,7 +197,7 @@ def test_charts(tmp_path, experiment, capsys):
     assert draw(results, tmp_path / "recall.svg")
     first = (tmp_path / "recall.svg").read_bytes()
     assert b"<svg" in first and b"gru slots=16" in first and b"chance" in first
-    assert b"2 to 4 windows, 1,024 bytes" in first
+    assert b"2 to 4 windows, 1,024 bytes" in first and re.search(rb"\d+ cache\.cache, \d+ recurrence\.cache", first)
     draw(results, tmp_path / "recall.svg")
     assert (tmp_path / "recall.svg").read_bytes() == first
 

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import shutil
 import signal
 from dataclasses import replace
 
@@ -12,7 +13,7 @@ from app.presets.preset import load_preset
 from app.runs.run import TOKENIZER, Run
 from app.runs.weights import read_variables, split_variables
 from app.scoring.metrics import ScoreOptions, bleu
-from app.training.first_stage import take_tokenizer, take_weights
+from app.training.first_stage import take_tokenizer, take_weights, unchecked_text
 from app.training.objective import marked
 from app.training.preparation import prepare
 from app.training.supervisor import Supervisor
@@ -113,6 +114,24 @@ def test_held_out_text_that_the_first_stage_did_not_leave_out_is_pointed_out(tmp
     prepare(second(tmp_path, first, "run", f"validation={toy}", "holdout=warn"), report=lines.append)
     (warning,) = [line for line in lines if "training.start" in line]
     assert f"was trained without leaving out text that {toy} validation repeats" in warning
+
+
+def test_all_stages_before_must_have_left_out_held_out_text(tmp_path, first):
+    """The third stage holds out what the second one held out, but the first may have learnt it."""
+    toy = first / "toy"
+    middle = second(tmp_path, first, "middle", f"validation={toy}")
+    start = f"start={middle.path}"
+    run = Run.create(tmp_path / "third", toy_preset(tmp_path, *SHORT, *GRU, start, f"validation={toy}", corpus=toy))
+    found = [(stage.path.name, names) for stage, names in unchecked_text(run)]
+    assert found == [("first", [f"{toy} validation"])]
+
+
+def test_what_an_imported_model_was_trained_on_is_not_known(tmp_path, first):
+    start, toy, lines = shutil.copytree(first / "first", tmp_path / "first"), first / "toy", []
+    Run.open(start).write_summary(imported={"format": "marian", "folder": "opus"})
+    prepare(second(tmp_path, first, "run", f"start={start}", f"test={toy}", "holdout=warn"), report=lines.append)
+    (warning,) = [line for line in lines if "training.start" in line]
+    assert f"{start} was imported, and may have been trained on text of {toy} test" in warning
 
 
 def test_text_without_documents_is_pointed_out(tmp_path, first):
@@ -262,13 +281,6 @@ def test_frozen_weights_stay_those_of_the_first_stage(tmp_path, first, capsys):
     assert {name.partition("/")[0] for name in changed} == MEMORY
     trained = sum(value.size for name, value in after.items() if name not in before)
     assert f"({trained:,} trained)" in "".join(capsys.readouterr())
-
-
-def test_a_memory_without_weights_cannot_be_trained_alone(tmp_path, first):
-    changes = ["freeze=true", "memory.kind=recurrence", "memory_tokens=reference"]
-    run = second(tmp_path, first, "second", *changes)
-    with pytest.raises(UserError, match='training.freeze: memory.kind = "recurrence" has no weights of its own'):
-        train(run.preset, run.path)
 
 
 @pytest.mark.parametrize("first_batch", [0, 1, 5, 8])
