@@ -39,7 +39,7 @@ STAND_INS += ("gcloud", "hf", "kubectl")
 SENTENCES, DOCUMENTS, GENERATOR = "runs/starter", "runs/starter-documents", "runs/generator"
 # Other runs that pages name, by the toy run that takes their place.
 SENTENCE_RUNS = ("runs/news-small", "runs/none", "runs/mine", "runs/multi30k-tiny", "runs/bdia-1", "runs/opus")
-SENTENCE_RUNS += ("runs/a", "runs/b", "runs/wmt14-base", "runs/plain-1", "runs/plain-2", "runs/plain-3")
+SENTENCE_RUNS += ("runs/a", "runs/b", "runs/wide", "runs/wmt14-base", "runs/plain-1", "runs/plain-2", "runs/plain-3")
 RUNS = {**dict.fromkeys(SENTENCE_RUNS, SENTENCES), "runs/gru": DOCUMENTS, "runs/documents": DOCUMENTS}
 RUNS["runs/opus-gru"] = DOCUMENTS
 RUNS["runs/fused"] = GENERATOR

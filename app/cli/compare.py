@@ -2,8 +2,8 @@
 
 Each system and seed gets a run folder, runs/PLAN/SYSTEM-SEED. REPORT.md and results.json, next to these folders, are
 written after each step. Finished steps are not repeated, and the next call resumes an interrupted one, however it was
-interrupted. The plans "mechanisms" and "mechanisms-quick" come with Weitblick and compare all its memories and stacks,
-including kinds of memory that you have added. docs/compare.md explains plans and the report.
+interrupted. Three plans come with Weitblick: "memories", and "mechanisms" and "mechanisms-quick", which compare all its
+memories and stacks, including kinds of memory that you have added. docs/compare.md explains plans and the report.
 """
 
 import argparse
@@ -31,7 +31,9 @@ AFTER_INTERRUPT = "finished steps are kept; run the same command again to contin
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the command's arguments."""
     parser.add_argument(
-        "plan", metavar="PLAN", help="a TOML file with systems, seeds and test sets; or mechanisms, as below"
+        "plan",
+        metavar="PLAN",
+        help="a TOML file with systems, seeds and test sets; or memories, mechanisms or mechanisms-quick",
     )
     parser.add_argument("--runs", metavar="DIR", help="the folder of all runs and the report; runs/PLAN by default")
     parser.add_argument("--status", action="store_true", help="only show what is done")

@@ -143,8 +143,8 @@ def add_quantization(parser: argparse.ArgumentParser, when: str) -> None:
         "--quantization",
         choices=QUANTIZATIONS,
         metavar="TYPE",
-        help=f"{when}how weights are stored: {', '.join(QUANTIZATIONS)} (float32, where about one line in a hundred "
-        "differs from --engine keras; int8 is the smallest and fastest, and differs more)",
+        help=f"{when}how weights are stored: {', '.join(QUANTIZATIONS)} (float32, where up to four lines in a "
+        "hundred differ from --engine keras; int8 is the smallest and fastest, and differs more)",
     )
 
 

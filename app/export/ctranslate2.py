@@ -34,8 +34,8 @@ A translation model from {source} to {target}, made by Weitblick for CTranslate2
     python translate.py < text.{source} > text.{target}
 
 translate.py is a short example for programs of your own. It normalises text as Weitblick does, and its translations
-are nearly the same: CTranslate2 stops its search by another rule, so even in float32 about one line in a hundred
-differs, with equal BLEU. Quantization changes more. Weitblick also replaces outputs that repeat themselves without end
+are nearly the same: CTranslate2 stops its search by another rule, so even in float32 up to four lines in a hundred
+differ, with equal BLEU. Quantization changes more. Weitblick also replaces outputs that repeat themselves without end
 (search.refuse_loops), which the example does not.
 
 The files:
