@@ -95,9 +95,10 @@ def _promised(found: dict[str, Any]) -> Reach | None:
 
 def _label(name: str, kind: str, found: dict[str, Any]) -> str:
     """The name, capacity, reach and size of a memory, such as "gru: 64 slots" with "32,768 bytes" below it."""
-    types = {part: {key.name: key.type for key in fields(settings_of(part))} for part in parts_of(kind)}
-    own = {key: types[part][name] for key, (part, name) in settings_in(kind).items() if part in trained_kinds()}
-    counts = ["context"] if kind == "concat" else [key for key, type_ in own.items() if type_ is int]
+    known = settings_in(kind) if set(parts_of(kind)) <= set(trained_kinds()) else {}
+    types = {part: {key.name: key.type for key in fields(settings_of(part))} for part, _ in known.values()}
+    whole = [key for key, (part, name) in known.items() if types[part][name] is int]
+    counts = ["context"] if kind == "concat" else whole
     held = ", ".join(f"{found['settings'][key]} {key}" for key in counts if f"{key}=" not in name)
     promised = _promised(found)
     about = [f"{promised} windows"] if promised and promised.most else []
