@@ -120,7 +120,10 @@ def _stages_before(run):
         start = stage.preset.training.start
         if not start or not Run.exists(start):
             return
-        stage = Run.open(start, kind=None)
+        try:
+            stage = Run.open(start, kind=None)
+        except UserError:  # damaged, and not needed for this training
+            return
 
 
 def _lent_tokenizer(run):

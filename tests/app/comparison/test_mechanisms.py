@@ -50,6 +50,9 @@ use = "Where *names* come back."
 [systems.retrieval]
 set = ["memory.kind=retrieval", "memory.retrieval.own=0.5"]
 """
+# The same, with what a page's file holds.
+RECORDED = PLAN.replace("[stages.first]", 'records = ["{place}/a/page.json"]\n[stages.first]')
+RECORDED = RECORDED.replace('other/probe.json"]', 'other/probe.json", "{place}/a/page.json"]')
 LSH = {"stack": "lsh", "layers": 2, "rows": 1, "what": "training", "precision": "float32"}
 STACKS = {
     "length": [{**LSH, "length": 512, "seconds": 0.5, "megabytes": 70}, {**LSH, "length": 1024, "error": "killed"}]
@@ -244,11 +247,7 @@ def test_the_page_has_what_is_known_and_nothing_else(tmp_path):
 
 
 def test_what_another_call_has_written_need_not_be_done_again(tmp_path):
-    page, text = (
-        tmp_path / "a/page.md",
-        PLAN.replace("[stages.first]", 'records = ["{place}/a/page.json"]\n[stages.first]'),
-    )
-    text = text.replace('other/probe.json"]', 'other/probe.json", "{place}/a/page.json"]')
+    page, text = tmp_path / "a/page.md", RECORDED
     plan = made_up_plan(tmp_path, text)
     assert len(do(plan)) > 10
     write_page(plan, page)
@@ -277,10 +276,9 @@ def test_what_another_call_has_written_need_not_be_done_again(tmp_path):
 def test_a_kind_that_was_added_later_leaves_recorded_seeds_as_they_are(tmp_path):
     """It is compared with a baseline that is trained for it; the page keeps all that was known."""
     page = tmp_path / "a/page.md"
-    text = PLAN.replace("[stages.first]", 'records = ["{place}/a/page.json"]\n[stages.first]')
+    text = RECORDED
     text += '[systems.concat]\nset = ["memory.kind=concat", "documents.size=2"]\n'
     text = text.replace('"updates=20",', '"updates=20", "positions=rotary",')
-    text = text.replace('other/probe.json"]', 'other/probe.json", "{place}/a/page.json"]')
     plan = made_up_plan(tmp_path, text)
     do(plan)
     write_page(plan, page)
@@ -332,8 +330,7 @@ def test_what_reads_context_has_a_control(tmp_path, changes, reads):
 def test_scores_on_text_that_this_machine_has_not_are_kept(tmp_path):
     """ContraPro is not everybody's: what was scored on it elsewhere is neither done again nor lost."""
     page = tmp_path / "a/page.md"
-    text = PLAN.replace("[stages.first]", 'records = ["{place}/a/page.json"]\n[stages.first]')
-    text = text.replace('other/probe.json"]', 'other/probe.json", "{place}/a/page.json"]')
+    text = RECORDED
     plan = made_up_plan(tmp_path, text)
     do(plan)
     write_page(plan, page)

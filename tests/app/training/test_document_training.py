@@ -124,6 +124,11 @@ def test_all_stages_before_must_have_left_out_held_out_text(tmp_path, first):
     run = Run.create(tmp_path / "third", toy_preset(tmp_path, *SHORT, *GRU, start, f"validation={toy}", corpus=toy))
     found = [(stage.path.name, names) for stage, names in unchecked_text(run)]
     assert found == [("first", [f"{toy} validation"])]
+    damaged = shutil.copytree(first / "first", tmp_path / "damaged")
+    (damaged / "preset.toml").write_text("[model")
+    middle = second(tmp_path, first, "other", f"validation={toy}", f"start={damaged}")
+    run = second(tmp_path, first, "fourth", f"start={middle.path}", f"validation={toy}")
+    assert unchecked_text(run) == []
 
 
 def test_what_an_imported_model_was_trained_on_is_not_known(tmp_path, first):
