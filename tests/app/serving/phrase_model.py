@@ -127,15 +127,18 @@ class PhraseDecoder:
 
     def __init__(self, tokenizer):
         self.tokenizer, self.go = tokenizer, threading.Event()
+        self.held = threading.Event()
         self.left: int | None = None
 
     def hold(self, left: int) -> None:
-        """Decodes some more batches, and then waits for `go`."""
+        """Decodes some more batches, and then waits for `go`; `held` says that it waits."""
         self.go.clear()
+        self.held.clear()
         self.left = left
 
     def decode_segments(self, requests, count=1, progress=None):
         if self.left == 0:
+            self.held.set()
             self.go.wait(20)
         elif self.left is not None:
             self.left -= 1
@@ -208,7 +211,8 @@ class PhraseServer:
 
     @contextlib.contextmanager
     def left(self) -> Iterator[None]:
-        """What is done in here makes the client of a stream go away; waits until the server has noticed."""
+        """What is done in here makes the client of a held stream go away; waits until the server has noticed."""
+        assert self.decoder.held.wait(10)  # otherwise the server may notice before it goes on to the next segment
         before = self.streams()
         yield
         deadline = time.monotonic() + 10

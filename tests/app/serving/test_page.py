@@ -214,10 +214,12 @@ def test_with_keys_the_page_is_there_and_the_api_asks_for_one():
 def test_a_client_that_leaves_keeps_what_was_translated(phrases):
     url = opened(phrases, [])
     phrases.decoder.hold(3)
-    with phrases.left(), requests.post(f"{url}/segments/stream", json={"text": TEXT}, stream=True) as answer:
-        lines = answer.iter_lines()
-        while b'"number": 3' not in next(lines):
-            pass
+    answer = requests.post(f"{url}/segments/stream", json={"text": TEXT}, stream=True)
+    lines = answer.iter_lines()
+    while b'"number": 3' not in next(lines):
+        pass
+    with phrases.left():
+        answer.close()
     assert [one["translation"] for one in requests.get(url).json()["segments"]] == KNOWN[:4]
     requests.put(f"{url}/segments/4", json={"text": "Das Fach ist leer."})
     assert requests.post(f"{url}/undo").json() == {"segments": 4, "changed": [{"number": 4, "translation": KNOWN[3]}]}
