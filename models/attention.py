@@ -9,7 +9,7 @@ from keras import ops
 from models import KeysValues, Nested, Tensor
 from models.dropout import ByteDropout
 from models.masks import MASKED, score_ceilings
-from models.past import Past, PastStep, mask_with
+from models.past import Past, PastStep, carried_mask, mask_with
 from models.positions import rotate
 
 
@@ -59,7 +59,10 @@ class Attention(keras.layers.Layer):
             Output (B, T, D) and the attention weights (B, H, T, S) before dropout. A row that may attend to nothing
             gets the plain mean of the values.
         """
-        weights = _masked_softmax(self._scores(queries, keys), attention_mask)
+        return self._gathered(_masked_softmax(self._scores(queries, keys), attention_mask), values, training)
+
+    def _gathered(self, weights, values, training):
+        """The results of `attend`."""
         mixed = ops.matmul(self.dropout(weights, training=training), values)
         batch, _, length, _ = ops.shape(mixed)
         mixed = ops.reshape(ops.transpose(mixed, (0, 2, 1, 3)), (batch, length, self.width))
@@ -86,7 +89,7 @@ class Attention(keras.layers.Layer):
             ops.minimum(ops.cast(self._scores(queries, part.keys_values[0]), "float32"), part.ceilings)
             for part in parts
         ]
-        weights = ops.softmax(ops.concatenate(scores, axis=-1) if pasts else scores[0], axis=-1)
+        weights = _parts_softmax(scores, [part.gate for part in parts])
         mixed = self._mixed(ops.cast(weights, values.dtype), [part.keys_values[1] for part in parts])
         return self.output_dense(ops.reshape(ops.transpose(mixed, (0, 2, 1, 3)), (-1, self.width)))
 
@@ -187,11 +190,14 @@ class SelfAttention(Attention):
         training: bool | None = None,
     ) -> tuple[Tensor, Tensor]:
         """As `attend`, for a sequence's own `queries_keys_values`, with a past before it."""
-        if past is not None:
-            before = self.past_keys_values(past)
-            keys, values = (ops.concatenate(both, axis=2) for both in zip(before, (keys, values), strict=True))
-            attention_mask = mask_with(past, attention_mask)
-        return self.attend(queries, keys, values, attention_mask, training)
+        if past is None:
+            return self.attend(queries, keys, values, attention_mask, training)
+        before = self.past_keys_values(past)
+        keys, values = (ops.concatenate(both, axis=2) for both in zip(before, (keys, values), strict=True))
+        if past.gate is None:
+            return self.attend(queries, keys, values, mask_with(past, attention_mask), training)
+        weights = _gated_softmax(self._scores(queries, keys), past, attention_mask)
+        return self._gathered(weights, values, training)
 
     def past_keys_values(self, past: Past) -> KeysValues:
         """Keys and values of a past, each (B, H, P, D/H), by the same projections as those of the sequence."""
@@ -376,3 +382,25 @@ def _masked_softmax(scores, mask):
     if mask is not None:
         scores = ops.where(ops.expand_dims(mask, axis=-3), scores, MASKED)
     return ops.cast(ops.softmax(scores, axis=-1), dtype)
+
+
+def _gated_softmax(scores, past, mask):
+    """Weights (B, H, S, P + S) of a past with a gate and of the row's own positions, for which the `mask` is."""
+    carried = carried_mask(past, mask)
+    gates = ops.where(ops.any(carried, axis=-1)[:, None], past.gate, ops.zeros_like(past.gate))[..., None]
+    own = (1 - gates) * _masked_softmax(scores[..., ops.shape(past.values)[1] :], mask)
+    before = ((0, 0), (0, 0), (0, 0), (ops.shape(past.values)[1], 0))
+    return gates * _masked_softmax(scores, carried) + ops.pad(own, before)
+
+
+def _parts_softmax(scores, gates):
+    """Weights from the scores of several parts, each (B, H, K, S) float32, joined; at most one part has a gate."""
+    gated = [number for number, gate in enumerate(gates) if gate is not None]
+    if not gated:
+        return ops.softmax(ops.concatenate(scores, axis=-1) if len(scores) > 1 else scores[0], axis=-1)
+    (number,) = gated
+    gate, sizes = ops.cast(gates[number], "float32"), [ops.shape(each)[-1] for each in scores]
+    rest = _parts_softmax(scores[:number] + scores[number + 1 :], gates[:number] + gates[number + 1 :]) * (1 - gate)
+    start = sum(sizes[:number])
+    parts = [rest[..., :start], ops.softmax(scores[number], axis=-1) * gate, rest[..., start:]]
+    return ops.concatenate(parts, axis=-1)

@@ -9,8 +9,8 @@ from models import Nested, Tensor
 from models.masks import PAD, group_mask, look_ahead_mask, padding_mask
 from models.memories import (
     ALL,
-    ATTENTION,
     AUTO,
+    BY_ATTENTION,
     TOP,
     WITHOUT_LAYER,
     check_parts,
@@ -120,13 +120,11 @@ class DocumentTransformer(Transformer):
                     f'memory {part!r} inside layers needs stack "plain": a stack of kind "{self.settings["stack"]}" '
                     "keeps no inputs of its layers"
                 )
-            if read == ATTENTION and self.settings["attention"] == LSH:
+            if read in BY_ATTENTION and self.settings["attention"] == LSH:
                 raise ValueError(f'memory {part!r} is read by self-attention, which then has to be "full", not "lsh"')
-        width, rate = self.settings["width"], self.settings["dropout"]
-        settings = {
-            part: {"read": read, "dropout": rate, "bias": memory["read_bias"], **own[part]}
-            for part, (_, read) in inside.items()
-        }
+        width = self.settings["width"]
+        shared = {name: self.settings[name] for name in ("dropout", "heads")} | {"bias": memory["read_bias"]}
+        settings = {part: {"read": read, **shared, **own[part]} for part, (_, read) in inside.items()}
 
         def new(name, stack):
             numbers = range(1, len(stack) + 1)

@@ -31,6 +31,8 @@ class Past(NamedTuple):
     row: boolean (B, S, S), which positions of the row itself may be attended to in addition to those of the same
         window; None for none.
     own: the same, window by window, if there is nothing else to read.
+    gate: (B, H, S), the share g of each head's attention that goes to what is read from here, also by `row`; it is
+        normalised by itself. None: everything is normalised together.
     """
 
     values: Tensor
@@ -38,6 +40,7 @@ class Past(NamedTuple):
     positions: Tensor | None = None
     row: Tensor | None = None
     own: Own | None = None
+    gate: Tensor | None = None
 
 
 class PastStep(NamedTuple):
@@ -45,10 +48,12 @@ class PastStep(NamedTuple):
 
     keys_values: pair of tensors (B, H, P, D/H).
     ceilings: (B, 1, 1, P) float32, see `models.attention.Attention.attend_rows`.
+    gate: (B, H, K, 1), as in `Past`; 0 where there is nothing to read.
     """
 
     keys_values: KeysValues
     ceilings: Tensor
+    gate: Tensor | None = None
 
 
 class Reading(NamedTuple):
@@ -86,6 +91,15 @@ def together(readings: list[Reading]) -> Reading:
 
 def mask_with(past: Past, mask: Tensor) -> Tensor:
     """The mask (B, S, P + S) of a past and of the row's own positions; `mask` (B, S, S) is that of the latter."""
-    shape = (*ops.shape(mask)[:2], ops.shape(past.values)[1])
     own = mask if past.row is None else ops.logical_or(mask, past.row)
-    return ops.concatenate([ops.broadcast_to(past.mask, shape), own], axis=-1)
+    return ops.concatenate([_before(past, mask), own], axis=-1)
+
+
+def carried_mask(past: Past, mask: Tensor) -> Tensor:
+    """The mask (B, S, P + S) of what is read from a past, with the row's earlier windows but without the own one."""
+    earlier = ops.zeros_like(mask) if past.row is None else past.row
+    return ops.concatenate([_before(past, mask), earlier], axis=-1)
+
+
+def _before(past, mask):
+    return ops.broadcast_to(past.mask, (*ops.shape(mask)[:2], ops.shape(past.values)[1]))

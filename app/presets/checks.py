@@ -22,7 +22,7 @@ from data.windows import BACKWARD
 from models.memories import (
     ALL,
     ATTENTION,
-    GATE,
+    BY_ATTENTION,
     RETRIEVAL,
     TOP,
     WITHOUT_LAYER,
@@ -238,7 +238,7 @@ def _check_memory(memory: MemoryPreset, model: ModelPreset, training: TrainingPr
             f'model.stack: "{model.stack}" keeps no inputs of layers for a memory inside them: choose "plain", or a '
             'memory.kind that can be above the stacks and memory.layers = "top"'
         )
-    if model.attention != "full" and any(read == ATTENTION for _, read in places.values()):
+    if model.attention != "full" and any(read in BY_ATTENTION for _, read in places.values()):
         return f'model.attention: memory.kind = "{memory.kind}" is read by self-attention, which then has to be "full"'
     layers = inside[0]
     if memory.sides == "encoder":
@@ -315,7 +315,7 @@ def _has_weights(sections: Mapping[str, Any]) -> bool:
     memory = sections["memory"]
     for part, (_, read) in places_of(memory.kind, memory.layers, memory.read).items():
         settings = sections.get(MEMORY + part) or settings_of(part)()
-        if read == GATE or not getattr(settings, "weightless", False):
+        if read != ATTENTION or not getattr(settings, "weightless", False):
             return True
     return False
 

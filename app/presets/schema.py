@@ -188,11 +188,11 @@ class MemoryPreset:
     )
     read: str = option(
         "auto",
-        "how it is read: through a gate, or as keys of self-attention; auto: the latter for kinds that hold a layer's "
-        "positions",
-        choices=("auto", "gate", "attention"),
+        "how it is read: through a gate, or as keys of self-attention, whose heads may have gates; auto: gate, or "
+        "attention for kinds that hold a layer's positions",
+        choices=("auto", "gate", "attention", "gated_attention"),
     )
-    read_bias: float = option(-2.0, "bias of the reading gate: it starts nearly closed, like a model without memory")
+    read_bias: float = option(-2.0, "initial bias of the gates: nearly closed, like a model without memory")
 
     @property
     def has_state(self) -> bool:

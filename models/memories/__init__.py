@@ -24,7 +24,9 @@ WITHOUT_LAYER = ("none", "concat", RETRIEVAL)
 GENERAL = ("kind", "sides", "layers", "read", "read_bias", "mixed")
 
 AUTO, TOP, ALL = "auto", "top", "all"
-GATE, ATTENTION = "gate", "attention"
+GATE, ATTENTION, GATED_ATTENTION = "gate", "attention", "gated_attention"
+# Both make what is read further keys of self-attention.
+BY_ATTENTION = (ATTENTION, GATED_ATTENTION)
 
 _settings: dict[str, type] = {}
 _layers: dict[str, type] = {}
@@ -145,7 +147,7 @@ def places_of(kind: str, layers: Sequence[str], read: str) -> dict[str, tuple[An
     """Where each of the `parts_of` a kind is and how it is read; otherwise as `place_of`."""
     check_parts(kind)
     parts = parts_of(kind)
-    if len(parts) > 1 and read == ATTENTION:
+    if len(parts) > 1 and read in BY_ATTENTION:
         raise ValueError(
             f'memory.read: in "{kind}" self-attention can read only the memory that holds the inputs of layers, as '
             'distances to the other would mean nothing: choose "auto"'
@@ -161,7 +163,7 @@ def place_of(kind: str, layers: Sequence[str], read: str) -> tuple[Any, str]:
         layers, read: as in a preset's `[memory]`.
 
     Returns:
-        `TOP`, `ALL` or a list of layer numbers; and `GATE` or `ATTENTION`.
+        `TOP`, `ALL` or a list of layer numbers; and `GATE`, `ATTENTION` or `GATED_ATTENTION`.
 
     Raises:
         ValueError: there is no such place, or the kind cannot be there or be read that way. The message begins with the
@@ -179,8 +181,8 @@ def place_of(kind: str, layers: Sequence[str], read: str) -> tuple[Any, str]:
     if in_layers(kind) and places == TOP:
         raise ValueError(f'memory.layers: "{kind}" holds the inputs of layers: choose "all" or numbers of layers')
     if in_layers(kind) and read == GATE:
-        raise ValueError(f'memory.read: "{kind}" is read by self-attention: choose "attention"')
-    if places == TOP and read == ATTENTION:
+        raise ValueError(f'memory.read: "{kind}" is read by self-attention: choose "attention" or "gated_attention"')
+    if places == TOP and read in BY_ATTENTION:
         raise ValueError(
             'memory.read: above a stack there is no self-attention: choose "gate", or memory.layers = "all"'
         )

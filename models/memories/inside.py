@@ -7,9 +7,9 @@ import keras
 from models import Nested, Tensor
 from models.attention import SelfAttention
 from models.masks import score_ceilings
-from models.memories import GATE, new_memory
+from models.memories import GATE, GATED_ATTENTION, new_memory
 from models.memories.base import Row, State
-from models.memories.reading import GatedRead
+from models.memories.reading import GatedRead, HeadGate
 from models.past import Past, PastStep, Read, Reading, nothing, together
 
 
@@ -19,9 +19,10 @@ class LayerMemory(keras.layers.Layer):
     Args:
         width: model width D.
         kind, **settings: see `models.memories.new_memory`.
-        read: "gate": what is read is added to the result of self-attention through a gate; or "attention": what can be
-            read becomes further keys and values of self-attention.
-        dropout, bias: of the gate, see `GatedRead`.
+        read: "gate": what is read is added to the result of self-attention through a gate; "attention": what can be
+            read becomes further keys and values of self-attention; or "gated_attention": the same, with a `HeadGate`.
+        dropout, bias: of the gate, see `GatedRead` and `HeadGate`.
+        heads: number of heads of self-attention, for "gated_attention".
 
     Call arguments:
         x: (B, S, D), what the layer's self-attention is given.
@@ -45,6 +46,7 @@ class LayerMemory(keras.layers.Layer):
         read: str = GATE,
         dropout: float = 0.0,
         bias: float = -2.0,
+        heads: int = 1,
         dtype: Any = None,
         name: str | None = None,
         **settings: Any,
@@ -54,12 +56,15 @@ class LayerMemory(keras.layers.Layer):
         self.memory = new_memory(kind, width, dtype=self.dtype_policy, name="memory", **settings)
         options = {"dtype": self.dtype_policy, "name": "read"}
         self.gated = GatedRead(width, dropout, bias, **options) if read == GATE else None
+        self.gate = HeadGate(width, heads, bias, **options) if read == GATED_ATTENTION else None
         self.found_losses: dict[str, Tensor] = {}
 
     def build(self, input_shape: Any = None) -> None:
         self.memory.build(input_shape)
         if self.gated:
             self.gated.build(input_shape)
+        if self.gate:
+            self.gate.build(input_shape)
 
     def call(
         self, x: Tensor, row: Row, state: State, attention: SelfAttention, training: bool | None = None
@@ -72,7 +77,9 @@ class LayerMemory(keras.layers.Layer):
 
     def reading(self, x: Tensor, past: Past, training: bool | None = None) -> Reading:
         """What positions (B, S, D) read from a past."""
-        return Reading(added=self.gated(x, past, training=training)) if self.gated else Reading(past=past)
+        if self.gated:
+            return Reading(added=self.gated(x, past, training=training))
+        return Reading(past=past._replace(gate=self.gate(x)) if self.gate else past)
 
     def prepared(self, past: Past, attention: SelfAttention) -> Nested:
         """What `step` needs of the past of one window: a `Past` whose mask is (B, 1, P)."""
@@ -90,7 +97,8 @@ class LayerMemory(keras.layers.Layer):
         """
         if self.gated:
             return Reading(added=self.gated.step(x, shared, beam))
-        return Reading(past=(PastStep(**shared),))
+        gate = self.gate.step(x, shared["ceilings"], beam) if self.gate else None
+        return Reading(past=(PastStep(**shared, gate=gate),))
 
 
 class StackMemory(keras.layers.Layer):

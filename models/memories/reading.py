@@ -1,4 +1,4 @@
-"""How positions read a memory: by attention to what it holds, through a gate."""
+"""How positions read a memory: by attention to what it holds, through gates."""
 
 from typing import Any
 
@@ -86,3 +86,53 @@ class GatedRead(keras.layers.Layer):
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "width": self.width, "dropout": self.rate, "bias": self.bias}
+
+
+@keras.saving.register_keras_serializable(package="weitblick")
+class HeadGate(keras.layers.Layer):
+    """How much of each head of self-attention goes to the keys that a memory adds: g = sigmoid(W x + b).
+
+    A head gathers g * (attention to these keys alone) + (1 - g) * (attention to its window). With a bias b below 0, a
+    model that was trained without memory starts almost unchanged, however well these keys fit its queries. W starts at
+    zero, so all heads start alike.
+
+    Args:
+        width: model width D.
+        heads: number of heads H.
+        bias: initial value of b.
+
+    Call arguments:
+        x: (B, S, D), what the layer's self-attention is given.
+
+    Returns:
+        (B, H, S), the gates g.
+
+    References:
+        Wu et al. 2022, "Memorizing Transformers", section 3.2; there, g is one learned number for each head.
+    """
+
+    def __init__(self, width: int, heads: int, bias: float = -2.0, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.width, self.heads, self.bias = width, heads, bias
+        start = {"kernel_initializer": "zeros", "bias_initializer": keras.initializers.Constant(bias)}
+        self.dense = keras.layers.Dense(heads, "sigmoid", **start, dtype=self.dtype_policy, name="dense")
+
+    def build(self, *_: Any) -> None:
+        self.dense.build((None, None, self.width))
+
+    def call(self, x: Tensor) -> Tensor:
+        return ops.transpose(self.dense(x), (0, 2, 1))
+
+    def step(self, x: Tensor, ceilings: Tensor, beam: int) -> Tensor:
+        """The same for one position of each hypothesis of a search: (B * K, D) -> (B, H, K, 1).
+
+        Args:
+            x: (B * K, D).
+            ceilings: (B, 1, 1, P), infinite for keys that there are; without any, g is 0.
+            beam: int. K.
+        """
+        gates = self(ops.reshape(x, (-1, beam, self.width)))[..., None]
+        return ops.where(ops.any(ceilings > 0, axis=-1, keepdims=True), gates, ops.zeros_like(gates))
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "width": self.width, "heads": self.heads, "bias": self.bias}

@@ -46,6 +46,7 @@ MEMORIES = {
     "prism": {"kind": "prism", "places": 2, "share": 0.5, "couplings": 2, "sides": "both", "read_bias": 0.0},
     "mixed": {"kind": "gru", "slots": 2, "sides": "both", "read_bias": 0.0, "mixed": True},
     "compressive": {"kind": "compressive", "cache": 2, "compressed": 2, "rate": 2, "rebuild": 0.5},
+    "gated": {"kind": "recurrence", "cache": 3, "read": "gated_attention", "read_bias": 0.0},
     "in-layers": {"kind": "gru+recurrence", "slots": 2, "cache": 3, "layers": ["all"], "read_bias": 0.0},
 }
 LANES = [

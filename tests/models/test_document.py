@@ -31,8 +31,10 @@ MEMORIES = {
     "gru-second": {"kind": "gru", "slots": 2, "layers": ["2"], "sides": "encoder"},
     "gru-attention": {"kind": "gru", "slots": 2, "layers": ["all"], "read": "attention"},
     "recurrence": {"kind": "recurrence", "cache": 5},
+    "recurrence-gated": {"kind": "recurrence", "cache": 5, "read": "gated_attention"},
     "compressive": {"kind": "compressive", "cache": 4, "compressed": 3, "rate": 2},
     "compressive-queries": {"kind": "compressive", "cache": 2, "compressed": 4, "rate": 3, "compression": "queries"},
+    "compressive-gated": {"kind": "compressive", "cache": 4, "compressed": 3, "rate": 2, "read": "gated_attention"},
     "gru+recurrence": {"kind": "gru+recurrence", "slots": 2, "cache": 5},
     "both-in-layers": {"kind": "variable+compressive", "cache": 3, "rate": 2, "layers": ["2"]},
 }

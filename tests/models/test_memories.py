@@ -17,7 +17,7 @@ from models.memories.base import Memory, Row, forgotten_bits, windows_of
 from models.memories.cells import CELLS, GRUCell, MinimalCell
 from models.memories.gru import GRUMemory, GRUSettings
 from models.memories.inside import LayerMemory
-from models.memories.reading import GatedRead
+from models.memories.reading import GatedRead, HeadGate
 from models.memories.summaries import SummaryMemory
 from models.past import Past
 from tests.models.layer_checks import (
@@ -44,6 +44,7 @@ KINDS = {
     "prism": {"kind": "prism", "places": 3, "share": 0.5, "couplings": 2},
     "cache": {"kind": "cache", "cache": 3},
     "recurrence": {"kind": "recurrence", "cache": 2},
+    "recurrence-gated": {"kind": "recurrence", "cache": 2, "read": "gated_attention", "heads": 2, "bias": -0.5},
     "compressive": {"kind": "compressive", "cache": 1, "compressed": 2, "rate": 2},
     "compressive-queries": {"kind": "compressive", "cache": 2, "compressed": 1, "rate": 3, "compression": "queries"},
     "compressive-attention": {"kind": "compressive", "cache": 1, "compressed": 2, "rate": 2, "rebuilt": "attention"},
@@ -59,7 +60,7 @@ class Remembering(keras.layers.Layer):
         self.settings = {"memory": memory, "dropout": dropout}
         self.in_layers = in_layers(memory["kind"])
         options = {"read": "attention"} if self.in_layers else {"dropout": dropout, "bias": 1.0}
-        self.inside = LayerMemory(WIDTH, **memory, **options, dtype=self.dtype_policy, name="inside")
+        self.inside = LayerMemory(WIDTH, **{**options, **memory}, dtype=self.dtype_policy, name="inside")
         if self.in_layers:
             self.attention = SelfAttention(WIDTH, 2, dropout, rotary=True, dtype=self.dtype_policy, name="attention")
 
@@ -240,6 +241,31 @@ def test_nothing_is_read_where_nothing_was_written():
     assert np.all(numbers(added)[1] == 0)
     assert np.abs(numbers(added)[0]).max() > 0.01
     assert np.all(numbers(weights)[0][..., 1] == 0) and np.all(numbers(gates)[1] == 0)
+
+
+def test_a_gate_divides_a_head_between_what_is_carried_and_its_window():
+    """One key of the past, one of an earlier window of the row, and the position itself. The first head's gate is a
+    quarter; the second's is a half for the first position and four fifths for the second."""
+    gate = HeadGate(WIDTH, 2)
+    gate.build()
+    kernel = np.zeros((WIDTH, 2))
+    kernel[0] = [0.0, 1.0]
+    gate.dense.set_weights([kernel, np.array([-np.log(3), 0.0])])
+    x = np.zeros((1, 2, WIDTH), "float32")
+    x[0, 1, 0] = np.log(4)
+    attention = SelfAttention(WIDTH, 2)
+    attention.build((None, None, WIDTH))
+    projections = np.zeros((WIDTH, 3 * WIDTH))
+    projections[1, WIDTH], bias = 2 * np.log(3), np.eye(1, 3 * WIDTH)[0]
+    attention.query_key_value.set_weights([projections, bias])  # the first head scores log 3 where a key's x has 1
+    own = np.eye(2, dtype=bool)[None]
+    row = np.array([[[False, False], [True, False]]])
+    values = np.eye(1, WIDTH, 1, dtype="float32")[None]
+    past = Past(values, np.array([[[True]]]), row=row, gate=gate(x))
+    _, weights = attention(x, attention_mask=own, past=past, return_weights=True)
+    first, second = numbers(weights)[0]
+    equal(first, [[1 / 4, 3 / 4, 0], [3 / 16, 1 / 16, 3 / 4]])
+    equal(second, [[1 / 2, 1 / 2, 0], [2 / 5, 2 / 5, 1 / 5]])
 
 
 def test_unknown_kinds_and_settings_are_refused():

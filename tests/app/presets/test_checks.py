@@ -68,6 +68,7 @@ def _having(setting):
         ([*IN_LAYERS, "memory.layers=top", "memory.kind=recurrence"], ["memory.layers", '"recurrence"', '"all"']),
         ([*IN_LAYERS, "read=gate", "memory.kind=recurrence"], ["memory.read", '"recurrence"', '"attention"']),
         ([*IN_LAYERS, "memory.layers=top", "read=attention"], ["memory.read", "above a stack", '"gate"']),
+        ([*IN_LAYERS, "memory.layers=top", "read=gated_attention"], ["memory.read", "above a stack", '"gate"']),
         ([*IN_LAYERS, "read=attention", "memory.kind=gru+recurrence"], ["memory.read", "can read only the", '"auto"']),
         ([*IN_LAYERS, "memory.kind=recurrence+compressive"], ["memory.kind", "the same positions twice"]),
         (["windows=tokens", "memory.kind=gru+concat"], ["memory.kind", '"concat" cannot be combined']),
@@ -95,6 +96,11 @@ def test_values_that_do_not_go_together_are_refused(overrides, expected):
     message = refusal("starter", overrides)
     for part in expected:
         assert part in message
+
+
+def test_gates_are_weights_that_can_be_trained_alone():
+    preset = load_preset("starter", [*FROZEN, "memory.kind=recurrence", "read=gated_attention"])
+    assert preset.training.freeze and preset.memory.read == "gated_attention"
 
 
 def test_any_dropout_makes_the_two_passes_of_r_drop_differ():
