@@ -42,6 +42,7 @@ KINDS = {
     "cache": ({"kind": "cache", "cache": 16, "sides": "both", "read_bias": 1.0}, IN_WINDOWS),
     "gru in layers": ({**GRU, "layers": ("all",), "read": "attention"}, IN_WINDOWS),
     "recurrence": ({"kind": "recurrence", "cache": 16}, IN_WINDOWS),
+    "recurrence through gates": ({"kind": "recurrence", "cache": 16, "read": "gated_attention"}, IN_WINDOWS),
     "compressive": (COMPRESSIVE, IN_WINDOWS),
     "gru+recurrence": ({**GRU, "kind": "gru+recurrence", "cache": 16}, IN_WINDOWS),
     "prism": ({"kind": "prism", "places": 4, "couplings": 1, "sides": "both", "read_bias": 1.0}, IN_WINDOWS),
@@ -51,7 +52,7 @@ BEAMS = {"concat": 2, "gru in layers": 2, "compressive": 2, "prism": 2}
 REFORMER = {"norm": "pre", "stack": "reversible", "attention": "lsh", "lsh_chunk": 4, "lsh_buckets": 4}
 SHAPES = {"prism": {**REFORMER, "feed_forward_chunks": 2}}
 # Of the weights: with these, every kind's translations depend on what it remembers.
-SEEDS = {"recurrence": 9, "compressive": 9, "gru+recurrence": 8}
+SEEDS = {"recurrence": 9, "recurrence through gates": 9, "compressive": 9, "gru+recurrence": 8}
 WITH_STATE = [kind for kind in KINDS if kind != "concat"]
 # Kinds that `make test` runs; the others are slow.
 QUICK = ("gru", "concat", "recurrence")
