@@ -79,7 +79,7 @@ class Attention(keras.layers.Layer):
             ceilings: (B, 1, 1 or K, S) float32, the upper limit of a score: infinite, or `MASKED` where there is
                 nothing to attend to. (Not a term to be added: TensorFlow's optimiser mistakes a product plus a term for
                 another pattern, and inside a loop the result is then empty.)
-            pasts: further keys and values, see `PastStep`.
+            pasts: further keys and values, see `PastStep`; only the first may have a gate.
 
         Returns:
             Output (B * K, D).
@@ -89,7 +89,7 @@ class Attention(keras.layers.Layer):
             ops.minimum(ops.cast(self._scores(queries, part.keys_values[0]), "float32"), part.ceilings)
             for part in parts
         ]
-        weights = _parts_softmax(scores, [part.gate for part in parts])
+        weights = _joined_softmax(scores, parts[0].gate)
         mixed = self._mixed(ops.cast(weights, values.dtype), [part.keys_values[1] for part in parts])
         return self.output_dense(ops.reshape(ops.transpose(mixed, (0, 2, 1, 3)), (-1, self.width)))
 
@@ -393,14 +393,9 @@ def _gated_softmax(scores, past, mask):
     return gates * _masked_softmax(scores, carried) + ops.pad(own, before)
 
 
-def _parts_softmax(scores, gates):
-    """Weights from the scores of several parts, each (B, H, K, S) float32, joined; at most one part has a gate."""
-    gated = [number for number, gate in enumerate(gates) if gate is not None]
-    if not gated:
+def _joined_softmax(scores, gate):
+    """Weights from the scores of several parts, each (B, H, K, S) float32, joined; `gate` is that of the first part."""
+    if gate is None:
         return ops.softmax(ops.concatenate(scores, axis=-1) if len(scores) > 1 else scores[0], axis=-1)
-    (number,) = gated
-    gate, sizes = ops.cast(gates[number], "float32"), [ops.shape(each)[-1] for each in scores]
-    rest = _parts_softmax(scores[:number] + scores[number + 1 :], gates[:number] + gates[number + 1 :]) * (1 - gate)
-    start = sum(sizes[:number])
-    parts = [rest[..., :start], ops.softmax(scores[number], axis=-1) * gate, rest[..., start:]]
-    return ops.concatenate(parts, axis=-1)
+    gate, (first, *own) = ops.cast(gate, "float32"), scores
+    return ops.concatenate([gate * ops.softmax(first, axis=-1), (1 - gate) * _joined_softmax(own, None)], axis=-1)
