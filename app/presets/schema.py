@@ -192,7 +192,9 @@ class MemoryPreset:
         "attention for kinds that hold a layer's positions",
         choices=("auto", "gate", "attention", "gated_attention"),
     )
-    read_bias: float = option(-2.0, "initial bias of the gates: nearly closed, like a model without memory")
+    read_bias: float = option(
+        -2.0, "initial bias of the gates: far below 0 they start nearly closed, as if without memory"
+    )
 
     @property
     def has_state(self) -> bool:

@@ -39,8 +39,7 @@ class GatedRead(keras.layers.Layer):
         super().__init__(**kwargs)
         self.width, self.rate, self.bias = width, dropout, bias
         self.attention = MemoryAttention(width, dtype=self.dtype_policy, name="attention")
-        start = {"kernel_initializer": "zeros", "bias_initializer": keras.initializers.Constant(bias)}
-        self.gate = keras.layers.Dense(width, "sigmoid", **start, dtype=self.dtype_policy, name="gate")
+        self.gate = _gate(width, bias, self.dtype_policy, "gate")
         self.dropout = ByteDropout(dropout, dtype=self.dtype_policy, name="dropout")
 
     def build(self, *_: Any) -> None:
@@ -114,8 +113,7 @@ class HeadGate(keras.layers.Layer):
     def __init__(self, width: int, heads: int, bias: float = -2.0, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.width, self.heads, self.bias = width, heads, bias
-        start = {"kernel_initializer": "zeros", "bias_initializer": keras.initializers.Constant(bias)}
-        self.dense = keras.layers.Dense(heads, "sigmoid", **start, dtype=self.dtype_policy, name="dense")
+        self.dense = _gate(heads, bias, self.dtype_policy, "dense")
 
     def build(self, *_: Any) -> None:
         self.dense.build((None, None, self.width))
@@ -136,3 +134,9 @@ class HeadGate(keras.layers.Layer):
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "width": self.width, "heads": self.heads, "bias": self.bias}
+
+
+def _gate(units, bias, dtype, name):
+    """sigmoid(W x + b), whose W starts at zero and b at `bias`."""
+    start = {"kernel_initializer": "zeros", "bias_initializer": keras.initializers.Constant(bias)}
+    return keras.layers.Dense(units, "sigmoid", **start, dtype=dtype, name=name)
