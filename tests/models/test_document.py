@@ -118,8 +118,9 @@ def test_without_a_memory_it_is_a_transformer_with_the_same_weights():
     assert labels.tolist() == [[8, 9, 3, 7, 7, 5, 6, 3]]
 
 
-def test_a_closed_gate_leaves_the_sentence_level_model_as_it_was():
-    closed, plain = model_of("gru-both", read_bias=-40.0), model_of("none")
+@pytest.mark.parametrize("kind,shape", [("gru-both", {}), ("recurrence-gated", {"positions": "rotary", "layers": 2})])
+def test_a_closed_gate_leaves_the_sentence_level_model_as_it_was(kind, shape):
+    closed, plain = model_of(kind, read_bias=-40.0, **shape), model_of("none", **shape)
     known = {v.path: v for v in closed.weights}
     for variable in plain.weights:
         variable.assign(known[variable.path])
